@@ -1,0 +1,57 @@
+"""The contract of a recurrent cell. A new cell is one file that fills it in and one word in `CELL_NAMES`.
+
+A cell is three functions and a number. It never knows which layer it is, keeps nothing between calls, and draws no
+random number after `init_params`; dropout, stacking and the readout are the model's work.
+
+    init_params(D, H, rng, init) -> params
+        Draw the weights in float64: the model casts them once. Gates are stacked along the last axis.
+    prepare(params) -> weights
+        Return the params together with whatever `forward` needs that depends on them alone, such as a scaled copy. It is
+        called once per update or session, not once per step. Do not write to the params.
+    forward(weights, x, state, *, reset=None, scratch=FRESH) -> h, state, backprop
+        x       (T, B, D) float, or (T, B) integer ids, which stand for one-hot rows and have no gradient
+        state   (S, B, H), what the previous call returned
+        reset   (T, B) bool or None; where True the state is zero before that step, and no gradient crosses
+        h       (T, B, H), the outputs; lies in the scratch, so it is valid until the next forward on it
+        state   (S, B, H), always a copy
+    backprop(dh, dstate) -> dx, dstate0, grads
+        dh      (T, B, H), the gradient of the loss with respect to h
+        dstate  (S, B, H), the same for the returned state; zero in truncated back-propagation through time
+        dx      (T, B, D), or None for ids
+        dstate0 (S, B, H), the same for the state that was passed in
+        grads   the keys and shapes of params
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
+from charrnn.init import Init
+
+
+class Forward(Protocol):
+    """The signature of a cell's forward pass."""
+
+    def __call__(
+        self, weights: Params, x: Array | Ids, state: Array, *, reset: Mask | None = None, scratch: Scratch = FRESH
+    ) -> tuple[Array, Array, Backprop]: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A recurrent cell: `n_states` is 1 for (h,), 2 for (h, c)."""
+
+    n_states: int
+    init_params: Callable[[int, int, np.random.Generator, Init], Params]
+    prepare: Callable[[Params], Params]
+    forward: Forward
+
+
+def kept(reset: Mask | None) -> Mask | None:
+    """Return (T, B, 1), True where the state goes on, or None where it does everywhere."""
+    return None if reset is None or not reset.any() else ~reset[..., None]

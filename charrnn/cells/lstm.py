@@ -1,0 +1,116 @@
+"""The long short-term memory with a forget gate.
+
+[a_i a_f a_g a_o] = x_t W_xh + h_{t-1} W_hh + b_h
+i = sigmoid(a_i)   f = sigmoid(a_f)   g = tanh(a_g)   o = sigmoid(a_o)
+c_t = f * c_{t-1} + i * g
+h_t = o * tanh(c_t)
+
+Shapes:  W_xh (D, 4H) · W_hh (H, 4H) · b_h (4H,) · gates in the order i f g o · state (2, B, H) = (h, c)
+Source:  Hochreiter & Schmidhuber 1997; Gers et al. 2000 (forget gate); Jozefowicz et al. 2015 (its bias begins at 1).
+         PyTorch's LSTM has a second bias, which adds nothing; the gates' order is the same.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
+from charrnn.cells.base import Cell, kept
+from charrnn.functional import project, project_backward
+from charrnn.init import Init
+
+
+def init_params(D: int, H: int, rng: np.random.Generator, init: Init) -> Params:
+    """Draw the weights of one layer; biases begin at zero, but the forget gate's at one."""
+    b_h = np.zeros(4 * H)
+    b_h[H : 2 * H] = 1
+    return {
+        "W_xh": np.hstack([init.inputs(rng, D, H) for _ in range(4)]),
+        "W_hh": np.hstack([init.recurrent(rng, H, H) for _ in range(4)]),
+        "b_h": b_h,
+    }
+
+
+def prepare(params: Params) -> Params:
+    """Add copies of the weights with the sigmoid gates' half of `sigmoid(a) = tanh(a / 2) / 2 + 1/2` folded in.
+
+    One tanh over all four gates then does the work of three sigmoids and a tanh.
+    """
+    H = len(params["W_hh"])
+    half = np.repeat(np.array([0.5, 0.5, 1, 0.5], params["b_h"].dtype), H)
+    return params | {f"{name}_half": array * half for name, array in params.items()}
+
+
+def forward(
+    weights: Params, x: Array | Ids, state: Array, *, reset: Mask | None = None, scratch: Scratch = FRESH
+) -> tuple[Array, Array, Backprop]:
+    """Run one layer over a window; see `cells.base` for the contract."""
+    W_xh, W_hh, W_hh_half = weights["W_xh"], weights["W_hh"], weights["W_hh_half"]
+    T, B = x.shape[:2]
+    H, dtype = len(W_hh), W_hh.dtype
+    gates = scratch.empty("gates", (T, B, 4 * H), dtype)  # first the pre-activations, then i f g o
+    project(x, weights["W_xh_half"], weights["b_h_half"], gates)
+    h = scratch.empty("h", (T + 1, B, H), dtype)  # h[t], c[t] are the state before step t
+    c = scratch.empty("c", (T + 1, B, H), dtype)
+    tanh_c = scratch.empty("tanh_c", (T, B, H), dtype)
+    recurrent = scratch.empty("recurrent", (B, 4 * H), dtype)
+    ig = scratch.empty("ig", (B, H), dtype)
+    keep = kept(reset)
+    h[0], c[0] = state
+    for t in range(T):
+        h_prev = h[t]
+        if keep is not None:
+            h_prev = h_prev * keep[t]
+            c[t] *= keep[t]
+        np.matmul(h_prev, W_hh_half, out=recurrent)
+        recurrent += gates[t]
+        np.tanh(recurrent, out=gates[t])
+        i_f, o = gates[t, :, : 2 * H], gates[t, :, 3 * H :]
+        for gate in (i_f, o):
+            gate *= 0.5
+            gate += 0.5
+        i, f, g = i_f[:, :H], i_f[:, H:], gates[t, :, 2 * H : 3 * H]
+        np.multiply(f, c[t], out=c[t + 1])
+        np.multiply(i, g, out=ig)
+        c[t + 1] += ig
+        np.tanh(c[t + 1], out=tanh_c[t])
+        np.multiply(o, tanh_c[t], out=h[t + 1])
+
+    def backprop(dh: Array, dstate: Array) -> tuple[Array | None, Array, Params]:
+        da = scratch.empty("da", (T, B, 4 * H), dtype)
+        dgates = scratch.empty("dgates", (B, 4 * H), dtype)
+        dh_next, dc = dstate[0].copy(), dstate[1].copy()
+        for t in reversed(range(T)):
+            i, f, g, o = np.split(gates[t], 4, axis=1)
+            di, df, dg, do = np.split(dgates, 4, axis=1)
+            dh_next += dh[t]
+            # dc += dh * o * (1 - tanh(c)^2), with o * tanh(c) = h
+            np.multiply(h[t + 1], tanh_c[t], out=di)
+            np.subtract(o, di, out=di)
+            di *= dh_next
+            dc += di
+            np.multiply(dh_next, tanh_c[t], out=do)
+            np.multiply(dc, g, out=di)
+            np.multiply(dc, c[t], out=df)
+            np.multiply(dc, i, out=dg)
+            # the slopes: s (1 - s) of a sigmoid, 1 - g^2 of a tanh
+            np.multiply(gates[t], gates[t], out=da[t])
+            slope_if, slope_g, slope_o = da[t, :, : 2 * H], da[t, :, 2 * H : 3 * H], da[t, :, 3 * H :]
+            np.subtract(gates[t, :, : 2 * H], slope_if, out=slope_if)
+            np.subtract(1, slope_g, out=slope_g)
+            np.subtract(o, slope_o, out=slope_o)
+            da[t] *= dgates
+            dc *= f
+            np.matmul(da[t], W_hh.T, out=dh_next)
+            if keep is not None:
+                dh_next *= keep[t]
+                dc *= keep[t]
+        h_prev = h[:-1] if keep is None else h[:-1] * keep
+        dx, dW_xh, db_h = project_backward(x, W_xh, da)
+        dW_hh = h_prev.reshape(-1, H).T @ da.reshape(-1, 4 * H)
+        return dx, np.stack((dh_next, dc)), {"W_xh": dW_xh, "W_hh": dW_hh, "b_h": db_h}
+
+    return h[1:], np.stack((h[T], c[T])), backprop
+
+
+CELL = Cell(n_states=2, init_params=init_params, prepare=prepare, forward=forward)

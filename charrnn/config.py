@@ -1,0 +1,195 @@
+"""The settings of a model and of its training, as two frozen dataclasses.
+
+A field that a user may set says in its metadata what it is and which values make sense. The command's options are made
+from these fields, so a flag and its field always agree. This module imports no NumPy.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
+
+from charrnn.cells import CELL_NAMES
+from charrnn.errors import ConfigError
+
+INIT_NAMES = ("orthogonal", "glorot", "uniform", "he", "gaussian")
+SCHEDULE_NAMES = ("constant", "exponential", "step", "cosine")
+#: Each optimizer with the settings that are used when none are given.
+OPTIMIZER_DEFAULTS = {
+    "sgd": {"learning_rate": 1.0, "weight_decay": 0.0},
+    "rmsprop": {"learning_rate": 2e-3, "weight_decay": 0.0},
+    "adagrad": {"learning_rate": 3e-2, "weight_decay": 0.0},
+    "adam": {"learning_rate": 4e-3, "weight_decay": 0.0},
+    "adamw": {"learning_rate": 4e-3, "weight_decay": 1e-2},
+}
+DTYPE_NAMES = ("float32", "float64")
+DEFAULT_MINUTES = 5.0
+
+T = TypeVar("T")
+
+
+def setting(
+    default: Any,
+    group: str,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    open_ends: bool = False,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """Return a dataclass field with its section in the help, its help text and the values it may take.
+
+    `open_ends`: low and high themselves are not allowed.
+    """
+    limits = {"low": low, "high": high, "open_ends": open_ends, "choices": choices}
+    return field(default=default, metadata={"group": group, "help": help, **limits})
+
+
+def _check(config: Any) -> None:
+    """Refuse values outside the limits that the fields name."""
+    for item in fields(config):
+        value, meta = getattr(config, item.name), item.metadata
+        if not meta or value is None:
+            continue
+        flag = flag_of(item.name)
+        if meta["choices"]:
+            if value not in meta["choices"]:
+                raise ConfigError(f"{flag} {value!r} is not one of {', '.join(meta['choices'])}")
+            continue
+        wanted: tuple[type, ...] = (int,) if item.type.split(" ")[0] == "int" else (int, float)
+        if isinstance(value, bool) or not isinstance(value, wanted):
+            raise ConfigError(f"{flag} {value!r} is not {'a whole number' if wanted == (int,) else 'a number'}")
+        low, high, strict = meta["low"], meta["high"], meta["open_ends"]
+        above = low is None or (value > low if strict else value >= low)
+        below = high is None or (value < high if strict else value <= high)
+        if not (above and below and abs(value) != float("inf")):
+            raise ConfigError(f"{flag} {value} is out of range: {describe_range(meta)}")
+
+
+def _defaults_in_words(name: str) -> str:
+    return ", ".join(f"{values[name]:g} for {optimizer}" for optimizer, values in OPTIMIZER_DEFAULTS.items())
+
+
+def flag_of(name: str) -> str:
+    """Return the option that sets the field of this name."""
+    return "--" + name.replace("_", "-")
+
+
+def describe_range(meta: Any) -> str:
+    """Return the limits of a field in words, as the errors and the help show them."""
+    sign = "<" if meta["open_ends"] else "<="
+    low = "" if meta["low"] is None else f"{meta['low']:g} {sign} "
+    high = "" if meta["high"] is None else f" {sign} {meta['high']:g}"
+    return f"{low}x{high}"
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What fixes the shapes of a model, its first weights and its forward pass.
+
+    Raises:  ConfigError where a value makes no sense.
+    """
+
+    vocab_size: int
+    cell: str = setting("lstm", "Model", "The recurrent cell.", choices=CELL_NAMES)
+    hidden_size: int = setting(512, "Model", "Units in each layer.", low=1)
+    num_layers: int = setting(1, "Model", "Layers, one upon the other.", low=1)
+    embed_size: int = setting(0, "Model", "Size of a learned embedding; 0 feeds one-hot rows.", low=0)
+    dropout: float = setting(
+        0.0, "Model", "Share of each layer's outputs dropped while training.", low=0.0, high=0.95
+    )
+    init: str = setting("orthogonal", "Model", "How the weights begin.", choices=INIT_NAMES)
+    dtype: str = setting("float32", "Model", "Precision of all arrays.", choices=DTYPE_NAMES)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.vocab_size, bool) or not isinstance(self.vocab_size, int) or self.vocab_size < 1:
+            raise ConfigError(f"a vocabulary of {self.vocab_size!r} symbols makes no model")
+        _check(self)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What fixes the course of a training run; None stands for what is found out at its start.
+
+    Raises:  ConfigError where a value makes no sense or two contradict each other.
+    """
+
+    steps: int | None = setting(None, "Length", "Train for this many updates.", low=1)
+    epochs: int | None = setting(None, "Length", "Train for this many passes through the text.", low=1)
+    minutes: float | None = setting(
+        None, "Length", f"Train for about this long; {DEFAULT_MINUTES:g} if no length is given.", low=0.0, open_ends=True
+    )
+    patience: int = setting(
+        0, "Length", "Stop after this many evaluations without a better validation loss; 0 never does.", low=0
+    )
+    batch_size: int = setting(32, "Training", "Lanes of the text that are learned from at once.", low=1)
+    seq_len: int = setting(100, "Training", "Characters of each lane in one step.", low=1)
+    optimizer: str = setting("adamw", "Training", "The optimizer.", choices=tuple(OPTIMIZER_DEFAULTS))
+    learning_rate: float | None = setting(
+        None,
+        "Training",
+        f"Base rate. If not given: {_defaults_in_words('learning_rate')}.",
+        low=0.0,
+        open_ends=True,
+    )
+    momentum: float = setting(0.9, "Training", "Momentum of sgd.", low=0.0, high=0.9999)
+    beta1: float = setting(0.9, "Training", "Memory of the mean gradient: adam, adamw.", low=0.0, high=0.9999)
+    beta2: float = setting(0.99, "Training", "Memory of the squared gradient: adam, adamw, rmsprop.", low=0.0, high=0.99999)
+    weight_decay: float | None = setting(
+        None,
+        "Training",
+        f"Decay of the weight matrices (L2). If not given: {_defaults_in_words('weight_decay')}.",
+        low=0.0,
+        high=10.0,
+    )
+    schedule: str = setting("cosine", "Training", "The course of the rate.", choices=SCHEDULE_NAMES)
+    warmup_steps: int = setting(100, "Training", "Steps of the rise to the base rate: cosine.", low=0)
+    final_rate: float = setting(0.02, "Training", "Last rate as a share of the base rate: cosine.", low=0.0, high=1.0)
+    decay_rate: float = setting(0.5, "Training", "Factor of each decay: exponential, step.", low=0.0, high=1.0)
+    decay_steps: int | None = setting(
+        None, "Training", "Steps of each decay: exponential, step. A quarter of the run if not given.", low=1
+    )
+    clip_norm: float = setting(1.0, "Training", "Limit of the gradients' global norm; 0 for none.", low=0.0)
+    clip_value: float = setting(0.0, "Training", "Limit of each element of the gradients; 0 for none.", low=0.0)
+    seed: int | None = setting(
+        None, "Training", "Seed of all that is random; drawn if not given, always shown.", low=0, high=2**63 - 1
+    )
+    val_fraction: float = setting(
+        0.1, "Files", "Share of the text, at its end, held back for validation; 0 for none.", low=0.0, high=0.9
+    )
+    eval_every: int | None = setting(
+        None, "Files", "Steps between evaluations; if not given, so that they take little of the time.", low=1
+    )
+    log_every: int = setting(100, "Files", "Steps between lines of log.jsonl without an evaluation; 0 for none.", low=0)
+    save_every: int = setting(0, "Files", "Steps between saves of last.npz beside those at evaluations.", low=0)
+
+    def __post_init__(self) -> None:
+        _check(self)
+        given = [flag_of(name) for name in ("steps", "epochs", "minutes") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ConfigError(f"{' and '.join(given)} contradict each other: give one length")
+        if not given:
+            object.__setattr__(self, "minutes", DEFAULT_MINUTES)
+        for name, value in OPTIMIZER_DEFAULTS[self.optimizer].items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+
+
+def build(factory: Callable[..., T], config: TrainConfig, **more: Any) -> T:
+    """Call a factory whose parameters bear the names of the config's fields, and of `more`."""
+    values = vars(config) | more
+    return factory(**{name: values[name] for name in inspect.signature(factory).parameters})
+
+
+def from_dict(kind: type[T], data: dict[str, Any]) -> T:
+    """Return the config that `dataclasses.asdict` wrote.
+
+    Raises:  ConfigError where a field is unknown.
+    """
+    unknown = data.keys() - {item.name for item in fields(kind)}  # type: ignore[arg-type]
+    if unknown:
+        raise ConfigError(f"unknown settings: {', '.join(sorted(unknown))}")
+    return kind(**data)

@@ -1,0 +1,162 @@
+"""Optimizers: two pure functions each, over flat dicts of arrays; and the clipping of gradients.
+
+The rate is an argument of every update, so that a schedule can never touch the moments. `step` counts the updates done
+before this one. Weight decay acts on matrices, never on biases. A factory's parameters bear the names of the settings
+that they take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from charrnn.arrays import Array, Params
+
+#: (slots of one array, array, gradient, rate, step): changes the array and its slots in place.
+UpdateOne = Callable[[list[Array], Array, Array, float, int], None]
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """How parameters follow their gradients.
+
+    slots    the names of the arrays kept for each parameter
+    rule     the update of one parameter
+    decay    weight decay
+    coupled  True: decay is added to the gradient (L2); False: it shrinks the weight directly (decoupled)
+    """
+
+    slots: tuple[str, ...]
+    rule: UpdateOne
+    decay: float = 0.0
+    coupled: bool = True
+
+    def init(self, params: Params) -> Params:
+        """Return the state before the first update: zeros named `slot/parameter`."""
+        return {f"{slot}/{name}": np.zeros_like(array) for slot in self.slots for name, array in params.items()}
+
+    def update(self, params: Params, grads: Params, state: Params, lr: float, step: int) -> None:
+        """Change the parameters and the state in place; the gradients may be overwritten."""
+        for name, param in params.items():
+            grad = grads[name]
+            if self.decay and param.ndim > 1:
+                if self.coupled:
+                    grad += self.decay * param
+                else:
+                    param *= 1 - lr * self.decay
+            self.rule([state[f"{slot}/{name}"] for slot in self.slots], param, grad, lr, step)
+
+
+def sgd(momentum: float = 0.9, weight_decay: float = 0.0) -> Optimizer:
+    """Return stochastic gradient descent with momentum.
+
+    m = momentum m + g;  p = p - lr m
+    """
+
+    def rule(slots: list[Array], param: Array, grad: Array, lr: float, step: int) -> None:
+        (m,) = slots
+        m *= momentum
+        m += grad
+        param -= lr * m
+
+    return Optimizer(("m",), rule, weight_decay)
+
+
+def adagrad(weight_decay: float = 0.0) -> Optimizer:
+    """Return Adagrad.
+
+    v = v + g^2;  p = p - lr g / (sqrt(v) + 1e-10)
+    Source:  Duchi et al. 2011.
+    """
+
+    def rule(slots: list[Array], param: Array, grad: Array, lr: float, step: int) -> None:
+        (v,) = slots
+        v += grad * grad
+        param -= lr * grad / (np.sqrt(v) + 1e-10)
+
+    return Optimizer(("v",), rule, weight_decay)
+
+
+def rmsprop(beta2: float = 0.99, weight_decay: float = 0.0) -> Optimizer:
+    """Return RMSProp.
+
+    v = beta2 v + (1 - beta2) g^2;  p = p - lr g / (sqrt(v) + 1e-8)
+    Source:  Tieleman & Hinton 2012.
+    """
+
+    def rule(slots: list[Array], param: Array, grad: Array, lr: float, step: int) -> None:
+        (v,) = slots
+        v *= beta2
+        v += (1 - beta2) * grad * grad
+        param -= lr * grad / (np.sqrt(v) + 1e-8)
+
+    return Optimizer(("v",), rule, weight_decay)
+
+
+def adam(beta1: float = 0.9, beta2: float = 0.999, weight_decay: float = 0.0) -> Optimizer:
+    """Return Adam.
+
+    m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
+    p = p - lr (m / (1 - beta1^n)) / (sqrt(v / (1 - beta2^n)) + 1e-8), with n the number of this update from 1
+    Source:  Kingma & Ba 2015.
+    """
+
+    def rule(slots: list[Array], param: Array, grad: Array, lr: float, step: int) -> None:
+        m, v = slots
+        m *= beta1
+        m += (1 - beta1) * grad
+        v *= beta2
+        grad *= grad
+        grad *= 1 - beta2
+        v += grad
+        root = np.sqrt(v, out=grad)
+        root /= np.sqrt(1 - beta2 ** (step + 1))
+        root += 1e-8
+        np.divide(m, root, out=root)
+        root *= lr / (1 - beta1 ** (step + 1))
+        param -= root
+
+    return Optimizer(("m", "v"), rule, weight_decay)
+
+
+def adamw(beta1: float = 0.9, beta2: float = 0.999, weight_decay: float = 0.01) -> Optimizer:
+    """Return Adam with decoupled weight decay.
+
+    p = p (1 - lr decay), then Adam's update
+    Source:  Loshchilov & Hutter 2019.
+    """
+    return Optimizer(("m", "v"), adam(beta1, beta2).rule, weight_decay, coupled=False)
+
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "sgd": sgd,
+    "rmsprop": rmsprop,
+    "adagrad": adagrad,
+    "adam": adam,
+    "adamw": adamw,
+}
+
+
+def global_norm(grads: Params) -> float:
+    """Return the Euclidean norm of all gradients together, summed in float64 over the arrays."""
+    return float(np.sqrt(sum(float(np.vdot(grad, grad)) for grad in grads.values())))
+
+
+def clip_by_global_norm(grads: Params, max_norm: float) -> float:
+    """Scale the gradients in place so that their global norm is at most `max_norm`; return the norm before.
+
+    Source:  Pascanu et al. 2013.
+    """
+    norm = global_norm(grads)
+    if norm > max_norm:
+        for grad in grads.values():
+            grad *= max_norm / norm
+    return norm
+
+
+def clip_by_value(grads: Params, limit: float) -> None:
+    """Limit every element of the gradients, in place, to -limit .. limit."""
+    for grad in grads.values():
+        np.clip(grad, -limit, limit, out=grad)

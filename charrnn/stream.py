@@ -1,0 +1,70 @@
+"""The stream of windows that training reads: a function from the step to what is learned in it.
+
+What is predicted are the N-1 pairs of a character and its successor. They are cut into B lanes of equal length, and
+window after window runs down all lanes at once, so that the state of a lane carries over. Each epoch begins at another
+offset, which depends on the seed and the epoch alone; the pairs that fill no lane are thus others each time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from charrnn.arrays import Ids, Mask
+
+
+class Window(NamedTuple):
+    """What one step learns from: inputs and targets (T, B), and the reset mask (T, B), None where the state goes on."""
+
+    inputs: Ids
+    targets: Ids
+    reset: Mask | None
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The windows of a text, addressed by the global step: `stream[step]`.
+
+    ids         (N,) with N >= 2
+    batch_size  B, at most N-1
+    seq_len     T; the last window of an epoch may be shorter
+    seed        None: every epoch begins at the text's beginning
+    """
+
+    ids: Ids
+    batch_size: int
+    seq_len: int
+    seed: int | None = None
+
+    @property
+    def lane(self) -> int:
+        """Return the number of predictions in one lane."""
+        return (len(self.ids) - 1) // self.batch_size
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Return the number of windows in an epoch."""
+        return -(-self.lane // self.seq_len)
+
+    def chars(self, step: int) -> int:
+        """Return the number of characters that this step predicts."""
+        at = step % self.steps_per_epoch * self.seq_len
+        return min(self.seq_len, self.lane - at) * self.batch_size
+
+    def __getitem__(self, step: int) -> Window:
+        """Return the window of this step; the state is reset where an epoch and where the text begins."""
+        epoch, index = divmod(step, self.steps_per_epoch)
+        at = index * self.seq_len
+        rows = np.arange(at, min(at + self.seq_len, self.lane))[:, None]
+        positions = (self._offset(epoch) + rows + np.arange(self.batch_size) * self.lane) % (len(self.ids) - 1)
+        reset = positions == 0
+        if index == 0:
+            reset[0] = True
+        return Window(self.ids[positions], self.ids[positions + 1], reset if reset.any() else None)
+
+    def _offset(self, epoch: int) -> int:
+        if self.seed is None:
+            return 0
+        return int(np.random.default_rng([self.seed, epoch]).integers(len(self.ids) - 1))
