@@ -7,6 +7,7 @@ from these fields, so a flag and its field always agree. This module imports no 
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
@@ -25,6 +26,8 @@ OPTIMIZER_DEFAULTS = {
     "adamw": {"learning_rate": 4e-3, "weight_decay": 1e-2},
 }
 DTYPE_NAMES = ("float32", "float64")
+UNKNOWN_POLICIES = ("error", "skip")
+PROTOCOLS = ("whole", "lanes")
 DEFAULT_MINUTES = 5.0
 
 T = TypeVar("T")
@@ -48,10 +51,11 @@ def setting(
     return field(default=default, metadata={"group": group, "help": help, **limits})
 
 
-def _check(config: Any) -> None:
+def _check(config: ModelConfig | TrainConfig) -> None:
     """Refuse values outside the limits that the fields name."""
     for item in fields(config):
-        value, meta = getattr(config, item.name), item.metadata
+        value: Any = vars(config)[item.name]
+        meta = item.metadata
         if not meta or value is None:
             continue
         flag = flag_of(item.name)
@@ -59,13 +63,13 @@ def _check(config: Any) -> None:
             if value not in meta["choices"]:
                 raise ConfigError(f"{flag} {value!r} is not one of {', '.join(meta['choices'])}")
             continue
-        wanted: tuple[type, ...] = (int,) if item.type.split(" ")[0] == "int" else (int, float)
+        wanted: tuple[type[int] | type[float], ...] = (int,) if item.type.split(" ")[0] == "int" else (int, float)
         if isinstance(value, bool) or not isinstance(value, wanted):
             raise ConfigError(f"{flag} {value!r} is not {'a whole number' if wanted == (int,) else 'a number'}")
         low, high, strict = meta["low"], meta["high"], meta["open_ends"]
         above = low is None or (value > low if strict else value >= low)
         below = high is None or (value < high if strict else value <= high)
-        if not (above and below and abs(value) != float("inf")):
+        if not (above and below and math.isfinite(value)):
             raise ConfigError(f"{flag} {value} is out of range: {describe_range(meta)}")
 
 
@@ -98,9 +102,7 @@ class ModelConfig:
     hidden_size: int = setting(512, "Model", "Units in each layer.", low=1)
     num_layers: int = setting(1, "Model", "Layers, one upon the other.", low=1)
     embed_size: int = setting(0, "Model", "Size of a learned embedding; 0 feeds one-hot rows.", low=0)
-    dropout: float = setting(
-        0.0, "Model", "Share of each layer's outputs dropped while training.", low=0.0, high=0.95
-    )
+    dropout: float = setting(0.0, "Model", "Share of each layer's outputs dropped while training.", low=0.0, high=0.95)
     init: str = setting("orthogonal", "Model", "How the weights begin.", choices=INIT_NAMES)
     dtype: str = setting("float32", "Model", "Precision of all arrays.", choices=DTYPE_NAMES)
 
@@ -120,7 +122,11 @@ class TrainConfig:
     steps: int | None = setting(None, "Length", "Train for this many updates.", low=1)
     epochs: int | None = setting(None, "Length", "Train for this many passes through the text.", low=1)
     minutes: float | None = setting(
-        None, "Length", f"Train for about this long; {DEFAULT_MINUTES:g} if no length is given.", low=0.0, open_ends=True
+        None,
+        "Length",
+        f"Train for about this long; {DEFAULT_MINUTES:g} if no length is given.",
+        low=0.0,
+        open_ends=True,
     )
     patience: int = setting(
         0, "Length", "Stop after this many evaluations without a better validation loss; 0 never does.", low=0
@@ -137,7 +143,9 @@ class TrainConfig:
     )
     momentum: float = setting(0.9, "Training", "Momentum of sgd.", low=0.0, high=0.9999)
     beta1: float = setting(0.9, "Training", "Memory of the mean gradient: adam, adamw.", low=0.0, high=0.9999)
-    beta2: float = setting(0.99, "Training", "Memory of the squared gradient: adam, adamw, rmsprop.", low=0.0, high=0.99999)
+    beta2: float = setting(
+        0.99, "Training", "Memory of the squared gradient: adam, adamw, rmsprop.", low=0.0, high=0.99999
+    )
     weight_decay: float | None = setting(
         None,
         "Training",

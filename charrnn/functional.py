@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 
 from charrnn.arrays import Array, Ids
@@ -15,7 +17,8 @@ def sigmoid(a: Array) -> Array:
 
     sigmoid(a) = tanh(a / 2) / 2 + 1/2
     """
-    return 0.5 * np.tanh(0.5 * a) + 0.5
+    result: Array = 0.5 * np.tanh(0.5 * a) + 0.5
+    return result
 
 
 def log_softmax(logits: Array) -> Array:
@@ -24,7 +27,8 @@ def log_softmax(logits: Array) -> Array:
     log_softmax(z) = z - max(z) - log(sum(exp(z - max(z))))
     """
     shifted = logits - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    result: Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return result
 
 
 def cross_entropy(logits: Array, targets: Ids) -> tuple[float, Array]:
@@ -51,8 +55,8 @@ def project(x: Array | Ids, W: Array, b: Array, out: Array) -> Array:
 
     Shapes:  x (T, B, D) float or (T, B) ids · W (D, K) · b (K,) · out (T, B, K)
     """
-    if np.issubdtype(x.dtype, np.integer):
-        W.take(x, axis=0, out=out, mode="clip")  # "raise" would go through a second buffer; ids are in range
+    if x.dtype.kind in "iu":
+        W.take(cast(Ids, x), axis=0, out=out, mode="clip")  # "raise" would go through a second buffer; ids are in range
     else:
         np.matmul(x.reshape(-1, x.shape[-1]), W, out=out.reshape(-1, W.shape[1]))
     out += b
@@ -63,8 +67,8 @@ def project_backward(x: Array | Ids, W: Array, da: Array) -> tuple[Array | None,
     """Return dx (None where x holds ids), dW and db of `project`, given da (T, B, K)."""
     flat_da = da.reshape(-1, da.shape[-1])
     db = flat_da.sum(axis=0)
-    if np.issubdtype(x.dtype, np.integer):
-        return None, sum_rows(x.reshape(-1), flat_da, len(W)), db
+    if x.dtype.kind in "iu":
+        return None, sum_rows(cast(Ids, x.reshape(-1)), flat_da, len(W)), db
     flat_x = x.reshape(-1, x.shape[-1])
     return (flat_da @ W.T).reshape(x.shape), flat_x.T @ flat_da, db
 

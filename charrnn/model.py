@@ -78,9 +78,7 @@ def prepare(params: Params, config: ModelConfig) -> Weights:
         prefix = f"layer{layer}."
         own = {name.removeprefix(prefix): array for name, array in params.items() if name.startswith(prefix)}
         layers.append(cell.prepare(own))
-    return Weights(
-        cell, config.dropout, params.get("embed.W_e"), tuple(layers), params["out.W_hy"], params["out.b_y"]
-    )
+    return Weights(cell, config.dropout, params.get("embed.W_e"), tuple(layers), params["out.W_hy"], params["out.b_y"])
 
 
 def hidden(
@@ -137,7 +135,7 @@ def dropout_mask(
     """
     limit = round(rate * 2**16)
     bits = rng.integers(0, 2**16, shape, dtype=np.uint16)
-    mask = np.greater_equal(bits, limit, out=scratch.empty("mask", shape, dtype), casting="unsafe")
+    mask: Array = np.greater_equal(bits, limit, out=scratch.empty("mask", shape, dtype), casting="unsafe")
     mask *= 2**16 / (2**16 - limit)
     return mask
 
@@ -170,9 +168,7 @@ def forward(
     scratch: Scratch = FRESH,
 ) -> tuple[Array, Array, ModelBackprop]:
     """Return the logits (T, B, V), the state after the window, and the backward pass: `hidden`, then `readout`."""
-    h, state, hidden_backprop = hidden(
-        weights, ids, state, reset=reset, dropout_rng=dropout_rng, scratch=scratch
-    )
+    h, state, hidden_backprop = hidden(weights, ids, state, reset=reset, dropout_rng=dropout_rng, scratch=scratch)
     logits, readout_backprop = readout(weights, h)
 
     def backprop(dlogits: Array, dstate: Array) -> tuple[Array, Params]:

@@ -6,6 +6,7 @@ follow them.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +19,6 @@ from charrnn.arrays import Array, Ids
 from charrnn.errors import VocabError
 
 KINDS = ("chars",)
-UNKNOWN_POLICIES = ("error", "skip")
 _CODE_POINTS = 0x110000
 _SHOWN = 5  # unknown characters named in an error
 
@@ -28,7 +28,22 @@ def _code_points(text: str) -> npt.NDArray[np.uint32]:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
 
 
-@dataclass(frozen=True, eq=True)
+def describe_symbol(symbol: str) -> dict[str, str]:
+    """Return a character, how it can be shown, its code point and its Unicode name."""
+    control = {"\n": "LINE FEED", "\r": "CARRIAGE RETURN", "\t": "CHARACTER TABULATION"}
+    return {
+        "char": symbol,
+        "shown": symbol
+        if symbol.isprintable() and not symbol.isspace()
+        else repr(symbol)[1:-1]
+        if symbol != " "
+        else "' '",
+        "code_point": f"U+{ord(symbol):04X}",
+        "name": unicodedata.name(symbol, control.get(symbol, f"({unicodedata.category(symbol)})")),
+    }
+
+
+@dataclass(frozen=True)
 class Vocab:
     """The symbols of a model, with what was counted in its training text.
 
@@ -146,6 +161,4 @@ class Vocab:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Vocab:
         """Return the vocabulary that `to_dict` wrote."""
-        return cls(
-            data["symbols"], tuple(data["counts"]), tuple(data["starts"]), tuple(data["specials"]), data["kind"]
-        )
+        return cls(data["symbols"], tuple(data["counts"]), tuple(data["starts"]), tuple(data["specials"]), data["kind"])

@@ -6,8 +6,8 @@ random number after `init_params`; dropout, stacking and the readout are the mod
     init_params(D, H, rng, init) -> params
         Draw the weights in float64: the model casts them once. Gates are stacked along the last axis.
     prepare(params) -> weights
-        Return the params together with whatever `forward` needs that depends on them alone, such as a scaled copy. It is
-        called once per update or session, not once per step. Do not write to the params.
+        Return the params together with whatever `forward` needs that depends on them alone, such as a scaled copy. It
+        is called once per update or session, not once per step. Do not write to the params.
     forward(weights, x, state, *, reset=None, scratch=FRESH) -> h, state, backprop
         x       (T, B, D) float, or (T, B) integer ids, which stand for one-hot rows and have no gradient
         state   (S, B, H), what the previous call returned
@@ -35,11 +35,13 @@ from charrnn.init import Init
 
 
 class Forward(Protocol):
-    """The signature of a cell's forward pass."""
+    """The signature of a cell's forward pass; the module's text says what each argument is."""
 
     def __call__(
         self, weights: Params, x: Array | Ids, state: Array, *, reset: Mask | None = None, scratch: Scratch = FRESH
-    ) -> tuple[Array, Array, Backprop]: ...  # noqa: D102
+    ) -> tuple[Array, Array, Backprop]:
+        """Return h, the state after the window, and the backward pass."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,6 @@
+"""`python -m charrnn`: the command."""
+
+from charrnn.cli import main
+
+if __name__ == "__main__":
+    main(prog_name="charrnn")

@@ -1,0 +1,187 @@
+"""The library in a few lines: `load` a model to sample and evaluate with it, `fit` one to a text.
+
+import charrnn
+
+for event in charrnn.fit("corpus.txt", out="checkpoints/corpus", minutes=1):
+    if isinstance(event, charrnn.Report) and event.val_loss is not None:
+        print(event.step, event.val_loss)
+model = charrnn.load("checkpoints/corpus")
+print(model.sample(200, temperature=0.8, seed=1))
+print(model.evaluate("a text to score").bpc)
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from charrnn import checkpoint as ckpt
+from charrnn import model
+from charrnn.checkpoint import Checkpoint
+from charrnn.config import ModelConfig, TrainConfig
+from charrnn.corpus import Corpus, sha256
+from charrnn.errors import ConfigError
+from charrnn.evaluate import WARM_UP, Evaluation, lanes_for, tally
+from charrnn.run import Event, Run, reread
+from charrnn.runfolder import find_model
+from charrnn.sample import generate, start_logits
+from charrnn.version import __version__
+
+
+def load(path: str | PathLike[str] | None = None) -> LanguageModel:
+    """Return the model of a checkpoint.
+
+    path: a `.npz` file, a run's folder (its best.npz, or last.npz where there is none), or None for the newest run
+          under ./checkpoints
+    Raises:  CheckpointError where there is none, or it is damaged.
+    """
+    found = find_model(None if path is None else Path(path))
+    return LanguageModel(ckpt.load(found), found)
+
+
+def fit(
+    corpus: str | PathLike[str] | Corpus,
+    out: str | PathLike[str] | None = None,
+    *,
+    force: bool = False,
+    **settings: Any,
+) -> Iterator[Event]:
+    """Train a model on a text and yield what happens: `Stepped`, `Evaluating`, `Report`, `Saved`.
+
+    corpus      the path of a text, or a `Corpus`
+    out         the run's folder; ./checkpoints/<corpus name> if None
+    force       True: an earlier run in the folder is removed
+    settings    fields of `ModelConfig` and `TrainConfig` by name
+    Raises:     CharRNNError where something is wrong that the caller can mend.
+    """
+    began = time.monotonic()
+    model_settings, train_settings = sort_settings(settings)
+    config = TrainConfig(**train_settings)
+    if not isinstance(corpus, Corpus):
+        corpus = Corpus.read(str(corpus), config.val_fraction)
+    folder = None if out is None else Path(out)
+    run = Run.start(corpus, folder, model_settings=model_settings, config=config, force=force, began=began)
+    try:
+        yield from run.events()
+    finally:
+        run.close()
+
+
+def sort_settings(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the settings of the model and those of the training.
+
+    Raises:  ConfigError where a name is neither's.
+    """
+    of_model = {item.name for item in fields(ModelConfig)} - {"vocab_size"}
+    of_training = {item.name for item in fields(TrainConfig)}
+    if unknown := settings.keys() - of_model - of_training:
+        raise ConfigError(f"unknown settings: {', '.join(sorted(unknown))}; see ModelConfig and TrainConfig")
+    return (
+        {name: value for name, value in settings.items() if name in of_model},
+        {name: value for name, value in settings.items() if name in of_training},
+    )
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A trained model. It keeps no state: every call begins anew.
+
+    checkpoint  all that was saved with it
+    path        the file it came from, or None for a run's model in memory
+    """
+
+    checkpoint: Checkpoint
+    path: Path | None = None
+
+    @cached_property
+    def weights(self) -> model.Weights:
+        """Return the weights as forward passes read them."""
+        return model.prepare(self.checkpoint.params, self.checkpoint.model_config)
+
+    def stream(
+        self,
+        length: int = 500,
+        *,
+        temperature: float = 0.8,
+        prime: str = "",
+        top_k: int = 0,
+        seed: int | None = None,
+        unknown: str = "error",
+    ) -> Iterator[str]:
+        """Return an iterator of `length` characters that continue the prime, which is not repeated.
+
+        temperature  0 always takes the likeliest; higher is bolder
+        prime        what was written before; without it the first character is one that begins lines
+        top_k        draw from this many of the likeliest characters; 0: from all
+        seed         random if None
+        unknown      what to do with characters of the prime that the vocabulary lacks: "error" or "skip"
+        Raises:      VocabError for such a character; ConfigError for numbers out of range.
+        """
+        if length < 0 or not 0 <= temperature < float("inf") or top_k < 0:
+            raise ConfigError("length and top_k are at least 0, temperature is a finite number, at least 0")
+        vocab = self.checkpoint.vocab
+        ids = generate(
+            self.weights,
+            self.checkpoint.model_config,
+            vocab.encode(prime, unknown),
+            start_logits(vocab.starts, vocab.size),
+            length=length,
+            temperature=temperature,
+            top_k=top_k,
+            seed=secrets.randbelow(2**32) if seed is None else seed,
+        )
+        return (vocab.decode([id_]) for id_ in ids)
+
+    def sample(self, length: int = 500, **options: Any) -> str:
+        """Return the prime with `length` characters that continue it; options as for `stream`."""
+        return str(options.get("prime", "")) + "".join(self.stream(length, **options))
+
+    def evaluate(
+        self, text: str, *, unknown: str = "skip", protocol: str = "whole", batch_size: int = 32
+    ) -> Evaluation:
+        """Return how well the model predicts the text.
+
+        unknown     what to do with characters that the vocabulary lacks: "skip" and count them, or "error"
+        protocol    "whole": the state runs through the whole text. "lanes": several places are read at once, each after
+                    a warm-up, which is faster and equal to about 0.002 nats
+        batch_size  lanes at the most
+        Raises:     VocabError for an unknown character under "error".
+        """
+        config, vocab = self.checkpoint.model_config, self.checkpoint.vocab
+        ids = vocab.encode(text, unknown)
+        lanes = 1 if protocol == "whole" else lanes_for(len(ids) - 1, batch_size)
+        begin = time.perf_counter()
+        *_, result = tally(self.weights, config, ids, lanes)
+        seconds = time.perf_counter() - begin
+        skipped = len(text) - len(ids)
+        signature = {
+            "cell": config.cell,
+            "layers": config.num_layers,
+            "hidden": config.hidden_size,
+            "protocol": protocol if lanes == 1 else f"{protocol}-{lanes}x{WARM_UP}",
+            "chars": result.chars,
+            "unknown": f"skipped-{skipped}" if skipped else 0,
+            "text": f"sha256-{sha256(text)[:8]}",
+            "charrnn": __version__,
+        }
+        return Evaluation(
+            chars=result.chars,
+            nats_per_char=result.nats_per_char,
+            accuracy=result.correct / result.chars if result.chars else None,
+            unknown=skipped,
+            chars_per_second=result.chars / seconds if result.chars else None,
+            signature="|".join(f"{key}:{value}" for key, value in signature.items()),
+        )
+
+    def validation_text(self) -> str:
+        """Return the validation part of the corpus that the model was trained on, read again and checked by its hash.
+
+        Raises:  CorpusError where it cannot be found, is no longer the same, or had no validation part.
+        """
+        return reread(self.checkpoint).val

@@ -1,0 +1,188 @@
+"""Checkpoints: everything a model or a run is, in one `.npz` file of plain arrays and one JSON string.
+
+Arrays stand under `params/…`, `opt/…` and `state`; `meta` holds the rest. `best.npz` has what inference needs;
+`last.npz` has also the optimizer's state, the hidden state and the progress that resuming needs. There is no clock time
+in either, so that the same settings give the same bytes. Nothing is ever pickled.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import zipfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from charrnn import model
+from charrnn.arrays import Array, Params
+from charrnn.config import ModelConfig, TrainConfig, from_dict
+from charrnn.corpus import Source
+from charrnn.errors import CharRNNError, CheckpointError
+from charrnn.files import replacing
+from charrnn.version import __version__
+from charrnn.vocab import Vocab
+
+FORMAT_VERSION = 1
+
+
+def current_versions() -> dict[str, str]:
+    """Return the versions of what computes here, which a checkpoint records."""
+    return {"charrnn": __version__, "numpy": np.__version__, "python": platform.python_version()}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model with its history, and, where a run can go on from it, all that the run needs.
+
+    step       updates done
+    source     the corpus it was trained on; val_source where validation had a file of its own
+    history    one record for each evaluation: step, epoch, loss, val_loss, learning_rate
+    progress   plain numbers that a run carries from step to step, by name
+    opt_state  the optimizer's arrays; empty where only inference is served
+    state      the hidden state (L, S, B, H) of the lanes, or None likewise
+    """
+
+    model_config: ModelConfig
+    train_config: TrainConfig
+    vocab: Vocab
+    params: Params
+    step: int
+    source: Source
+    val_source: Source | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+    progress: dict[str, Any] = field(default_factory=dict)
+    opt_state: Params = field(default_factory=dict)
+    state: Array | None = None
+    versions: dict[str, str] = field(default_factory=current_versions)
+
+
+def save(path: Path, checkpoint: Checkpoint) -> None:
+    """Write the checkpoint so that `path` holds either the old file or the new one, whole, at any moment.
+
+    Raises:  CharRNNError where the file cannot be written.
+    """
+    meta = {
+        "format": "charrnn",
+        "format_version": FORMAT_VERSION,
+        "versions": checkpoint.versions,
+        "model": asdict(checkpoint.model_config),
+        "train": asdict(checkpoint.train_config),
+        "vocab": checkpoint.vocab.to_dict(),
+        "step": checkpoint.step,
+        "source": asdict(checkpoint.source),
+        "val_source": asdict(checkpoint.val_source) if checkpoint.val_source else None,
+        "history": checkpoint.history,
+        "progress": checkpoint.progress,
+    }
+    arrays: dict[str, Any] = {"meta": np.array(json.dumps(meta))}
+    arrays |= {f"params/{name}": array for name, array in checkpoint.params.items()}
+    arrays |= {f"opt/{name}": array for name, array in checkpoint.opt_state.items()}
+    if checkpoint.state is not None:
+        arrays["state"] = checkpoint.state
+    with replacing(path) as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint, checked in every part before it is used.
+
+    Raises:  CheckpointError where the file is missing, damaged, no checkpoint, of a newer format, or holds wrong
+             shapes, numbers that are not finite, or pickled objects (which are refused, never executed).
+    """
+    arrays = _read_arrays(path)
+    try:
+        meta = json.loads(str(arrays.pop("meta")))
+        if meta["format"] != "charrnn":
+            raise KeyError("format")
+        version = meta["format_version"]
+    except (KeyError, ValueError, TypeError):
+        raise CheckpointError(f"{path} is no charrnn checkpoint: name a .npz that `charrnn train` wrote") from None
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} is of format version {version}; charrnn {__version__} reads version {FORMAT_VERSION}: "
+            "use the charrnn that wrote it, or a newer one"
+        )
+    try:
+        checkpoint = Checkpoint(
+            model_config=from_dict(ModelConfig, meta["model"]),
+            train_config=from_dict(TrainConfig, meta["train"]),
+            vocab=Vocab.from_dict(meta["vocab"]),
+            params=_under("params/", arrays),
+            step=meta["step"],
+            source=Source(**meta["source"]),
+            val_source=Source(**meta["val_source"]) if meta["val_source"] else None,
+            history=meta["history"],
+            progress=meta["progress"],
+            opt_state=_under("opt/", arrays),
+            state=arrays.get("state"),
+            versions=meta["versions"],
+        )
+    except (KeyError, TypeError, ValueError, CharRNNError) as error:
+        raise CheckpointError(
+            f"{path} is damaged: its settings do not make sense ({error}); use another copy"
+        ) from error
+    _check_arrays(path, checkpoint)
+    return checkpoint
+
+
+def _read_arrays(path: Path) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            if file.read(2) != b"PK":
+                raise CheckpointError(f"{path} is no charrnn checkpoint: name a .npz that `charrnn train` wrote")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} does not exist: train a model first, or name another with -m") from None
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        if "pickle" in str(error) or "Object arrays" in str(error):
+            raise CheckpointError(
+                f"{path} holds pickled objects, which could run code: refused, nothing was run"
+            ) from None
+        raise CheckpointError(f"{path} is damaged ({error}): use another copy") from error
+    except (zipfile.BadZipFile, EOFError, KeyError, NotImplementedError, MemoryError) as error:
+        raise CheckpointError(f"{path} is damaged or cut short ({error}): use another copy") from error
+
+
+def _under(prefix: str, arrays: dict[str, Any]) -> Params:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _check_arrays(path: Path, checkpoint: Checkpoint) -> None:
+    """Refuse arrays that are not what the settings say, before anything computes with them."""
+
+    def refuse(what: str) -> CheckpointError:
+        return CheckpointError(f"{path} is damaged: {what}; use another copy")
+
+    config, params = checkpoint.model_config, checkpoint.params
+    if config.vocab_size != checkpoint.vocab.size:
+        raise refuse(f"it has {checkpoint.vocab.size} symbols for a model of {config.vocab_size}")
+    readout = params.get("out.W_hy")
+    if readout is None or readout.shape != (config.hidden_size, config.vocab_size):  # before sizes are trusted
+        raise refuse(f"out.W_hy is not of shape {(config.hidden_size, config.vocab_size)}")
+    if sum(name.endswith(".W_hh") for name in params) != config.num_layers:
+        raise refuse(f"it does not have the {config.num_layers} layers that its settings name")
+    expected = {f"params/{name}": shape for name, shape in model.param_shapes(config).items()}
+    found: Params = {f"params/{name}": array for name, array in params.items()}
+    if checkpoint.state is not None:
+        batch_size = checkpoint.train_config.batch_size
+        expected["state"] = model.zero_state(config, batch_size).shape
+        found["state"] = checkpoint.state
+    for name, array in checkpoint.opt_state.items():
+        expected[f"opt/{name}"] = expected.get(f"params/{name.partition('/')[2]}", ())
+        found[f"opt/{name}"] = array
+    if expected.keys() != found.keys():
+        raise refuse(f"arrays missing or unknown: {', '.join(sorted(expected.keys() ^ found.keys()))}")
+    for name, array in found.items():
+        if array.shape != expected[name]:
+            raise refuse(f"{name} has shape {array.shape}, not {expected[name]}")
+        if array.dtype != np.dtype(config.dtype):
+            raise refuse(f"{name} is {array.dtype}, not {config.dtype}")
+        if not np.isfinite(array).all():
+            raise refuse(f"{name} holds numbers that are not finite")

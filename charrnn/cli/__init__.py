@@ -1,0 +1,68 @@
+"""The command `charrnn`. A subcommand is one file of this folder that defines `command`; nothing else names it."""
+
+from __future__ import annotations
+
+import os
+import pkgutil
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from charrnn.errors import EXIT_CODES, CharRNNError
+from charrnn.version import __version__
+
+
+class Commands(click.Group):
+    """A group whose commands are the modules of this package, and the one place where errors become exit codes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the modules that are commands."""
+        return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Import the one module that was asked for."""
+        if name not in self.list_commands(ctx):
+            return None
+        command: click.Command = import_module(f"{__name__}.{name}").command
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; turn what may go wrong into one line and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except CharRNNError as error:
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except MemoryError:
+            click.echo("Error: not enough memory: use a smaller --hidden-size, --batch-size or --seq-len", err=True)
+            ctx.exit(1)
+        except BrokenPipeError:  # the reader has what it wanted
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
+        except KeyboardInterrupt as interrupt:
+            click.echo("Stopped.", err=True)
+            ctx.exit(128 + getattr(interrupt, "signum", 2))
+
+
+def _exit_codes() -> str:
+    lines = "\n".join(f"  {code:<5}{meaning}" for code, meaning in EXIT_CODES.items())
+    return f"\b\nExit codes:\n{lines}"
+
+
+@click.group(
+    cls=Commands,
+    epilog=_exit_codes(),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, message="charrnn %(version)s")
+def main() -> None:
+    """Character-level language models: train a small recurrent net on your text, evaluate it, and let it write.
+
+    \b
+    Examples:
+      charrnn train corpus.txt --minutes 5
+      charrnn eval
+      charrnn sample --temp 0.8 --prime "Once upon a time"
+    """

@@ -1,0 +1,157 @@
+"""The terminal: rich tables and tqdm's bar, in this one place. Results go to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from tqdm import tqdm
+
+from charrnn.api import LanguageModel, load
+from charrnn.run import Event, Run
+from charrnn.train import Evaluating, Report, Stepped
+
+_SMOOTHING = 0.98  # of the loss in the bar, per step
+
+
+def note(text: str) -> None:
+    """Tell the user something that is not the product."""
+    click.echo(text, err=True)
+
+
+def open_model(path: str | None) -> LanguageModel:
+    """Load the model that a command was given; name it on stderr where the user did not choose the file."""
+    model = load(path)
+    if model.path is not None and str(model.path) != path:
+        why = "" if model.path.name == "best.npz" else f" (there is no {model.path.with_name('best.npz').name})"
+        note(f"Model: {model.path}{why}")
+    return model
+
+
+def print_json(data: Any) -> None:
+    """Print one JSON value; numbers that JSON does not have become null."""
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, float) and not math.isfinite(value):
+            return None
+        if isinstance(value, dict):
+            return {key: clean(item) for key, item in value.items()}
+        return [clean(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+    click.echo(json.dumps(clean(data), indent=2, ensure_ascii=False))
+
+
+def print_table(headings: Iterable[str], rows: Iterable[Iterable[str]], *, right: Iterable[int] = ()) -> None:
+    """Print a table on stdout; `right` names the columns of numbers."""
+    _print_table(Console(highlight=False), headings, rows, right)
+
+
+def print_facts(facts: dict[str, str], *, err: bool = False) -> None:
+    """Print names and values, a pair a line; on stderr if `err`."""
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        click.echo(f"{click.style(f'{name:<{width}}', bold=True)}  {value}", err=err)
+
+
+def _print_table(
+    console: Console, headings: Iterable[str], rows: Iterable[Iterable[str]], right: Iterable[int]
+) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    numbers = set(right)
+    for index, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if index in numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(cell.replace("[", r"\[") for cell in row))
+    console.print(table)
+
+
+class TrainScreen:
+    """What a training run shows: a bar on a terminal, a line at each evaluation, samples, and closing figures."""
+
+    def __init__(self, run: Run, *, quiet: bool, sample_every: int) -> None:
+        self.run, self.quiet, self.sample_every = run, quiet, sample_every
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.loss: float | None = None
+        self.val_loss: float | None = None
+        self.bar = tqdm(
+            total=run.training.steps,
+            initial=run.state.step,
+            disable=quiet or not sys.stderr.isatty(),
+            unit="step",
+            dynamic_ncols=True,
+            leave=False,
+            mininterval=0.2,
+            bar_format="{percentage:3.0f}% {bar} {n_fmt}/{total_fmt} steps, {remaining} left{postfix}",
+        )
+        self.chars_done = 0
+        self.steps_done = 0
+
+    def show(self, event: Event) -> None:
+        """Show what happened."""
+        if isinstance(event, Stepped):
+            self._step(event)
+        elif isinstance(event, Evaluating):
+            self.bar.set_postfix_str(f"evaluating {event.chars:,}/{event.of:,}")
+        elif isinstance(event, Report) and event.val_loss is not None:
+            self.val_loss = event.val_loss
+            self._line(event, f"  val {event.val_loss:.4f} ({event.val_loss / math.log(2):.3f} bpc)")
+        elif isinstance(event, Report) and self.run.training.evaluates_at(event.step):
+            self._line(event, "")
+
+    def _step(self, event: Stepped) -> None:
+        self.loss = event.loss if self.loss is None else _SMOOTHING * self.loss + (1 - _SMOOTHING) * event.loss
+        self.chars_done += event.chars
+        self.steps_done += 1
+        rate = self.bar.format_dict["rate"] or self.steps_done / max(1e-9, self.bar.format_dict["elapsed"])
+        chars = rate * self.chars_done / self.steps_done
+        val = "" if self.val_loss is None else f", val {self.val_loss:.3f}"
+        self.bar.set_postfix_str(
+            f"{chars:,.0f} chars/s, loss {self.loss:.3f}{val}, norm {event.grad_norm:.2f}", refresh=False
+        )
+        self.bar.update()
+        if self.sample_every and event.step % self.sample_every == 0:
+            self._sample(event.step)
+
+    def _line(self, report: Report, val: str) -> None:
+        best = "  [green]best so far[/]" if report.best else ""
+        self._print(
+            f"[bold]step {report.step:,}[/]  epoch {report.epoch:.2f}  loss {report.loss:.4f}{val}"
+            f"  norm {report.grad_norm:.2f}{best}"
+        )
+
+    def _sample(self, step: int) -> None:
+        text = LanguageModel(self.run.checkpoint()).sample(200, seed=self.run.training.config.seed)
+        self._print(f"[bold]step {step:,} writes:[/]")
+        self._print(text, markup=False)
+
+    def _print(self, text: str, *, markup: bool = True) -> None:
+        if not self.quiet:
+            with self.bar.external_write_mode(file=sys.stderr):
+                self.console.print(text, markup=markup)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        self.bar.close()
+
+
+def closing_figures(run: Run) -> dict[str, str]:
+    """Return what a finished run tells its user."""
+    progress, state = run.state.progress, run.state
+    facts = {}
+    if progress.best_loss is not None:
+        loss = progress.best_loss
+        facts["Best validation loss"] = f"{loss:.4f} nats per character at step {progress.best_step:,}"
+        facts["Bits per character"] = f"{loss / math.log(2):.4f}"
+        facts["Perplexity per character"] = f"{math.exp(loss):.3f}"
+    elif state.history:
+        facts["Training loss"] = f"{state.history[-1]['loss']:.4f} nats per character"
+    chars = sum(map(run.training.stream.chars, range(state.step)))
+    facts["Time"] = f"{run.seconds / 60:.1f} minutes, {chars / max(run.seconds, 1e-9):,.0f} characters per second"
+    facts["Checkpoint"] = str(run.folder.model())
+    return facts

@@ -1,0 +1,101 @@
+"""Options that commands share, and options made from the fields of the settings. Imports neither NumPy nor rich."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import Field, fields
+from typing import Any, TypeVar
+
+import click
+
+from charrnn.config import UNKNOWN_POLICIES, ModelConfig, TrainConfig, flag_of
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class SectionedOption(click.Option):
+    """An option that stands in a section of its own in the help."""
+
+    def __init__(self, *args: Any, section: str = "Options", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.section = section
+
+
+class SectionedCommand(click.Command):
+    """A command whose help shows its options by section."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write one list of options for each section."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            if isinstance(param, click.Option) and (record := param.get_help_record(ctx)) is not None:
+                sections.setdefault(getattr(param, "section", "Options"), []).append(record)
+        for section, records in sections.items():
+            with formatter.section(section):
+                formatter.write_dl(records)
+
+
+def settings(function: F) -> F:
+    """Add an option for every setting of model and training; one that is not given is None."""
+    for item in reversed(fields(ModelConfig) + fields(TrainConfig)):
+        if item.metadata:
+            function = _option(item)(function)
+    return function
+
+
+def _option(item: Field[Any]) -> Callable[[F], F]:
+    meta = item.metadata
+    help_text = meta["help"] if item.default is None else f"{meta['help']} [default: {item.default}]"
+    metavar = None if meta["choices"] else "N" if str(item.type).startswith("int") else "X"
+    return click.option(
+        flag_of(item.name),
+        type=_type(item),
+        metavar=metavar,
+        help=help_text,
+        cls=SectionedOption,
+        section=meta["group"],
+        default=None,
+    )
+
+
+def _type(item: Field[Any]) -> click.ParamType[Any]:
+    meta = item.metadata
+    if meta["choices"]:
+        return click.Choice(meta["choices"])
+    kind = click.IntRange if str(item.type).startswith("int") else click.FloatRange
+    return kind(meta["low"], meta["high"], min_open=meta["open_ends"], max_open=meta["open_ends"])
+
+
+def given(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings among a command's options that the user gave."""
+    names = {item.name for item in fields(ModelConfig) + fields(TrainConfig)}
+    return {name: value for name, value in options.items() if name in names and value is not None}
+
+
+def model_option(function: F) -> F:
+    """Add `-m`: which model a command uses."""
+    return click.option(
+        "-m",
+        "--model",
+        "model_path",
+        metavar="MODEL",
+        envvar="CHARRNN_MODEL",
+        show_envvar=True,
+        help="A checkpoint, or a run's folder. If not given, the newest run under ./checkpoints.",
+    )(function)
+
+
+def unknown_option(default: str) -> Callable[[F], F]:
+    """Add `--unknown`: what to do with characters that the vocabulary lacks."""
+    return click.option(
+        "--unknown",
+        type=click.Choice(UNKNOWN_POLICIES),
+        default=default,
+        show_default=True,
+        help="What to do with characters that the model does not know.",
+    )
+
+
+def json_option(function: F) -> F:
+    """Add `--json`: print one JSON object instead of a table."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")(function)

@@ -1,0 +1,61 @@
+"""`charrnn eval`: how well a model predicts a text."""
+
+from __future__ import annotations
+
+import click
+
+from charrnn.cli._options import json_option, model_option, unknown_option
+from charrnn.config import PROTOCOLS
+
+
+@click.command(short_help="Tell how well a model predicts a text.")
+@click.argument("texts", metavar="[TEXT]...", nargs=-1)
+@model_option
+@unknown_option("skip")
+@click.option(
+    "--protocol",
+    type=click.Choice(PROTOCOLS),
+    default="whole",
+    show_default=True,
+    help="whole: one pass, the state carried. lanes: several places at once, each after a warm-up; faster, and equal "
+    "to about 0.002 nats.",
+)
+@json_option
+def command(texts: tuple[str, ...], model_path: str | None, unknown: str, protocol: str, as_json: bool) -> None:
+    """Score TEXT: how well the model predicts each of its characters but the first.
+
+    TEXT is a file, or "-" for standard input; several are read as one. Without TEXT, the validation part of the corpus
+    that the model was trained on is scored.
+
+    \b
+    Examples:
+      charrnn eval
+      charrnn eval -m checkpoints/corpus chapter.txt
+      grep -v '^#' notes.txt | charrnn eval - --json
+    """
+    from charrnn.cli._console import open_model, print_facts, print_json
+    from charrnn.corpus import read_text
+
+    model = open_model(model_path)
+    text = "".join(map(read_text, texts)) if texts else model.validation_text()
+    result = model.evaluate(text, unknown=unknown, protocol=protocol)
+    if as_json:
+        print_json(result.to_dict())
+        return
+
+    def figure(value: float | None, form: str) -> str:
+        return "- (nothing was scored)" if value is None else format(value, form)
+
+    unknown_fate = f"{result.unknown:,}" + (", left out of the text" if result.unknown else "")
+    print_facts(
+        {
+            "Characters scored": f"{result.chars:,}",
+            "Nats per character": figure(result.nats_per_char, ".4f"),
+            "Bits per character": figure(result.bpc, ".4f"),
+            "Perplexity per character": figure(result.perplexity, ".3f"),
+            "Predicted right": figure(result.accuracy, ".2%"),
+            "Unknown characters": unknown_fate,
+            "Characters per second": figure(result.chars_per_second, ",.0f"),
+            "Signature": result.signature,
+        }
+    )

@@ -1,0 +1,85 @@
+"""`charrnn info`: what is in a checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from charrnn.cli._options import json_option, model_option
+
+_SHOWN = 12  # evaluations in the table, the newest
+
+
+@click.command(short_help="Show what is in a checkpoint.")
+@model_option
+@json_option
+def command(model_path: str | None, as_json: bool) -> None:
+    """Show a model: its settings, its arrays, its vocabulary, how its training went, and which versions made it.
+
+    \b
+    Examples:
+      charrnn info
+      charrnn info -m checkpoints/corpus/last.npz --json
+    """
+    from charrnn.cli._console import open_model, print_facts, print_json, print_table
+
+    model = open_model(model_path)
+    saved = model.checkpoint
+    total = sum(array.size for array in saved.params.values())
+    if as_json:
+        print_json(
+            {
+                "path": str(model.path),
+                "model": asdict(saved.model_config),
+                "train": asdict(saved.train_config),
+                "parameters": {name: list(array.shape) for name, array in saved.params.items()},
+                "parameters_total": total,
+                "vocab": saved.vocab.to_dict(),
+                "step": saved.step,
+                "source": asdict(saved.source),
+                "val_source": asdict(saved.val_source) if saved.val_source else None,
+                "history": saved.history,
+                "resumable": saved.state is not None,
+                "versions": saved.versions,
+            }
+        )
+        return
+    symbols = saved.vocab.symbols
+    print_facts(
+        {
+            "File": str(model.path),
+            "Trained on": f"{saved.source.path or 'a text in memory'} (sha256 {saved.source.sha256[:8]})",
+            "Steps": f"{saved.step:,} of {saved.train_config.steps:,}"
+            if saved.train_config.steps
+            else f"{saved.step:,}",
+            "Can be resumed": "no: best.npz serves inference" if saved.state is None else "yes",
+            "Vocabulary": f"{saved.vocab.size} {saved.vocab.kind}: {symbols[:60]!r}{'…' if len(symbols) > 60 else ''}",
+            "Versions": ", ".join(f"{name} {version}" for name, version in saved.versions.items()),
+            "Model": _in_words(asdict(saved.model_config)),
+            "Training": _in_words(asdict(saved.train_config)),
+        }
+    )
+    click.echo()
+    rows = [(name, " x ".join(map(str, array.shape)), f"{array.size:,}") for name, array in saved.params.items()]
+    print_table(("Array", "Shape", "Parameters"), [*rows, ("in all", "", f"{total:,}")], right=(2,))
+    if saved.history:
+        click.echo()
+        print_table(
+            ("Step", "Epoch", "Loss", "Validation loss", "Rate"),
+            [
+                (
+                    f"{line['step']:,}",
+                    f"{line['epoch']:.2f}",
+                    f"{line['loss']:.4f}",
+                    "-" if line["val_loss"] is None else f"{line['val_loss']:.4f}",
+                    f"{line['learning_rate']:.3g}",
+                )
+                for line in saved.history[-_SHOWN:]
+            ],
+            right=range(5),
+        )
+
+
+def _in_words(settings: dict[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items() if value is not None)

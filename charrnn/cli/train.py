@@ -1,0 +1,176 @@
+"""`charrnn train`: train a model on a text."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from charrnn.cli._options import SectionedCommand, SectionedOption, given, settings
+from charrnn.cli._signals import Interrupted, StopSignals
+from charrnn.config import TrainConfig, flag_of
+
+if TYPE_CHECKING:
+    from charrnn.run import Run
+
+
+@click.command(cls=SectionedCommand, short_help="Train a model on a text.")
+@click.argument("corpus", required=False)
+@settings
+@click.option(
+    "--out",
+    metavar="FOLDER",
+    cls=SectionedOption,
+    section="Files",
+    help="The run's folder; ./checkpoints/<corpus name> if not given.",
+)
+@click.option(
+    "--val-file",
+    metavar="TEXT",
+    cls=SectionedOption,
+    section="Files",
+    help="Validate on this text and train on the whole corpus.",
+)
+@click.option(
+    "--init-from",
+    metavar="MODEL",
+    cls=SectionedOption,
+    section="Files",
+    help="Begin with the weights of another checkpoint or run.",
+)
+@click.option(
+    "--resume", is_flag=True, cls=SectionedOption, section="Files", help="Go on with the run in the folder, exactly."
+)
+@click.option(
+    "--force", is_flag=True, cls=SectionedOption, section="Files", help="Replace the run that is in the folder."
+)
+@click.option(
+    "--sample-every",
+    type=click.IntRange(0),
+    default=0,
+    cls=SectionedOption,
+    section="Screen",
+    help="Show what the model writes every so many steps; 0 for never.",
+)
+@click.option("--quiet", is_flag=True, cls=SectionedOption, section="Screen", help="Show nothing but errors.")
+def command(corpus: str | None, **options: Any) -> None:
+    """Train a model on CORPUS, a text file ("-" reads standard input).
+
+    The run's folder gets best.npz (the least validation loss), last.npz (to resume from) and log.jsonl. Ctrl-C finishes
+    the step, saves, and says how to go on.
+
+    \b
+    Examples:
+      charrnn train corpus.txt
+      charrnn train corpus.txt --minutes 20 --hidden-size 512 --dropout 0.3
+      charrnn train corpus.txt --resume
+      charrnn train corpus.txt --resume --epochs 40
+      charrnn train letters.txt --init-from checkpoints/corpus --epochs 3
+    """
+    began = time.monotonic()
+    with StopSignals() as signals:
+        run = _open(corpus, options, began)
+        try:
+            _train(run, options, signals)
+        finally:
+            run.close()
+
+
+def _open(corpus_path: str | None, options: dict[str, Any], began: float) -> Run:
+    """Start or resume the run that the options ask for."""
+    from charrnn.api import sort_settings
+    from charrnn.corpus import Corpus
+    from charrnn.run import Run
+    from charrnn.runfolder import RUNS, find_model
+
+    asked = given(options)
+    out = Path(options["out"]) if options["out"] else None
+    if options["resume"]:
+        if options["force"] or options["init_from"]:
+            raise click.UsageError("--resume goes on with a run: it takes neither --force nor --init-from")
+        if not out and not corpus_path:
+            raise click.UsageError("--resume needs the CORPUS or the run's folder with --out")
+        out = out or RUNS / Corpus.name_of(corpus_path)
+        return Run.resume(out, corpus_path, options["val_file"], settings=asked)
+    if corpus_path is None:
+        raise click.UsageError("Missing argument 'CORPUS': name a text file to train on.")
+    if options["val_file"] and "val_fraction" in asked:
+        raise click.UsageError("--val-file and --val-fraction contradict each other: give one")
+    model_settings, train_settings = sort_settings(asked)
+    config = TrainConfig(**train_settings)
+    return Run.start(
+        Corpus.read(corpus_path, config.val_fraction, options["val_file"]),
+        out,
+        model_settings=model_settings,
+        config=config,
+        init_from=find_model(options["init_from"]) if options["init_from"] else None,
+        force=options["force"],
+        began=began,
+    )
+
+
+def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
+    """Go through the run's events, show them, and end with figures or with how to go on."""
+    from charrnn.cli._console import TrainScreen, closing_figures, note, print_facts
+
+    quiet = options["quiet"]
+    if not quiet:
+        _introduce(run)
+    screen = TrainScreen(run, quiet=quiet, sample_every=options["sample_every"])
+    signals.patient = True
+    try:
+        for event in run.events():
+            screen.show(event)
+            if signals.received:
+                break
+    finally:
+        screen.close()
+    if signals.received:
+        run.save()
+        again = shlex.join(["charrnn", "train", *_corpus(run), "--resume", "--out", str(run.folder.path)])
+        note(f"Saved after step {run.state.step:,}. Go on with: {again}")
+        raise Interrupted(signals.received)
+    if not quiet:
+        if run.state.step < run.training.steps:
+            note(f"Stopped early: no better validation loss in {run.training.config.patience} evaluations.")
+        sample = shlex.join(["charrnn", "sample", "-m", str(run.folder.path)])
+        print_facts(closing_figures(run) | {"Repeat": _repeat(run, options), "Sample": sample}, err=True)
+
+
+def _introduce(run: Run) -> None:
+    """Say what is about to be trained."""
+    from charrnn.cli._console import note
+
+    training, model_config = run.training, run.training.model_config
+    weights = sum(array.size for array in run.state.params.values())
+    embedding = f"embedding {model_config.embed_size}" if model_config.embed_size else "one-hot input"
+    note(
+        f"{model_config.cell} {model_config.num_layers}x{model_config.hidden_size}, {embedding}, "
+        f"{weights:,} parameters; {len(training.stream.ids):,} characters to train on, "
+        f"{len(training.val_ids):,} to validate, {run.vocab.size} symbols"
+    )
+    for sentence in run.notes:
+        note(f"Note: {sentence}")
+    config = training.config
+    where = f"from step {run.state.step:,} of " if run.state.step else ""
+    note(
+        f"{where}{config.steps:,} steps of {config.batch_size}x{config.seq_len} characters, "
+        f"{config.optimizer} at {config.learning_rate:g}, seed {config.seed}; run in {run.folder.path}"
+    )
+
+
+def _corpus(run: Run) -> list[str]:
+    return [run.source.path] if run.source.path else []
+
+
+def _repeat(run: Run, options: dict[str, Any]) -> str:
+    """Return the command that makes this run again, bit for bit."""
+    config = run.training.config
+    asked = {name: value for name, value in given(options).items() if name not in ("minutes", "epochs")}
+    asked |= {"steps": config.steps, "seed": config.seed, "eval_every": config.eval_every}
+    asked |= {name: options[name] for name in ("val_file", "init_from") if options[name]}
+    words = [word for name, value in asked.items() for word in (flag_of(name), str(value))]
+    return shlex.join(["charrnn", "train", *_corpus(run), *words])

@@ -1,0 +1,42 @@
+"""`charrnn vocab`: the characters of a text."""
+
+from __future__ import annotations
+
+import click
+
+from charrnn.cli._options import json_option
+
+
+@click.command(short_help="List the characters of a text.")
+@click.argument("corpus", nargs=-1, required=True)
+@json_option
+def command(corpus: tuple[str, ...], as_json: bool) -> None:
+    """List the characters of CORPUS (files, or "-" for standard input) with code point, name, count and share.
+
+    \b
+    Examples:
+      charrnn vocab corpus.txt
+      charrnn vocab corpus.txt --json | jq '.symbols[-1]'
+    """
+    from charrnn.cli._console import print_json, print_table
+    from charrnn.corpus import read_text
+    from charrnn.vocab import Vocab, describe_symbol
+
+    text = "".join(map(read_text, corpus))
+    vocab = Vocab.from_text(text).counted(text)
+    rows = [
+        {**describe_symbol(symbol), "count": count, "share": count / len(text)}
+        for symbol, count in zip(vocab.symbols, vocab.counts, strict=True)
+    ]
+    if as_json:
+        print_json({"chars": len(text), "size": vocab.size, "symbols": rows})
+        return
+    print_table(
+        ("Char", "Code point", "Name", "Count", "Share"),
+        [
+            (str(row["shown"]), str(row["code_point"]), str(row["name"]), f"{row['count']:,}", f"{row['share']:.3%}")
+            for row in rows
+        ],
+        right=(3, 4),
+    )
+    click.echo(f"{len(text):,} characters, {vocab.size} different")

@@ -1,0 +1,54 @@
+"""Files that are never half-written: the one place where anything of value is put on disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from charrnn.errors import CharRNNError
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals to write into one line that names the path."""
+    try:
+        yield
+    except OSError as error:
+        raise CharRNNError(
+            f"cannot write {path}: {error.strerror or error}; files saved before are whole: "
+            "free space or rights there, or choose another folder with --out"
+        ) from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file that takes the place of `path` once it is complete and on the disk, and not before.
+
+    Raises:  CharRNNError where the disk is full or the folder read-only; what stood at `path` is then untouched.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    with writing(path):
+        try:
+            with open(temporary, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put the folder's new entry on the disk, where the system can (Windows cannot)."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,408 @@
+"""A training run on disk: how it starts, goes on after a stop, fits a time budget, logs and saves."""
+
+from __future__ import annotations
+
+import copy
+import math
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from charrnn import checkpoint as ckpt
+from charrnn import model
+from charrnn.arrays import Params, Scratch
+from charrnn.checkpoint import Checkpoint
+from charrnn.config import ModelConfig, TrainConfig, flag_of
+from charrnn.corpus import STDIN, Corpus, Source
+from charrnn.errors import CheckpointError, ConfigError, CorpusError, RunFolderError
+from charrnn.runfolder import RUNS, RunFolder
+from charrnn.stream import Stream
+from charrnn.train import (
+    Evaluating,
+    Progress,
+    Report,
+    Stepped,
+    Training,
+    TrainState,
+    fit,
+    is_stale,
+    train_step,
+    validate,
+)
+from charrnn.vocab import Vocab
+
+_CALIBRATION_SHARE = 0.03  # of the budget goes into measuring the speed, within the bounds below
+_CALIBRATION_SECONDS = (1.0, 4.0)
+_EVALUATION_SHARE = 0.05  # of the time goes into evaluating, where nobody says how often
+_EVALUATIONS = 20  # at the most, where nobody says how often
+
+
+class Saved(NamedTuple):
+    """A checkpoint was written."""
+
+    path: Path
+    step: int
+
+
+Event = Stepped | Evaluating | Report | Saved
+
+
+@dataclass
+class Run:
+    """A training run in its folder. `start` or `resume` one, go through its `events`, `save` at any time between two.
+
+    notes   what was adjusted, in sentences for the user
+    """
+
+    folder: RunFolder
+    training: Training
+    vocab: Vocab
+    source: Source
+    val_source: Source | None
+    state: TrainState
+    notes: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    _holds: ExitStack = field(default_factory=ExitStack)
+
+    @classmethod
+    def start(
+        cls,
+        corpus: Corpus,
+        out: Path | None = None,
+        *,
+        model_settings: dict[str, Any] | None = None,
+        config: TrainConfig | None = None,
+        init_from: Path | None = None,
+        force: bool = False,
+        began: float | None = None,
+    ) -> Run:
+        """Begin a run: build the vocabulary, draw the weights, find its length, and save it once.
+
+        out         the run's folder; ./checkpoints/<corpus name> if None
+        init_from   a checkpoint whose weights the run begins with; the model is then as large as that one
+        force       True: an earlier run in the folder is removed
+        began       time.monotonic() when the time budget began; now if None
+        Raises:     CharRNNError for a folder that is taken, a corpus that is too short, settings that contradict.
+        """
+        began = time.monotonic() if began is None else began
+        config = config or TrainConfig()
+        folder = RunFolder(Path(out or RUNS / corpus.name))
+        if folder.files() and not force:
+            raise RunFolderError(
+                f"{folder.path} holds a run already: go on with it by --resume, replace it by --force, "
+                "or choose another folder with --out"
+            )
+        if config.seed is None:
+            config = replace(config, seed=secrets.randbelow(2**32))
+        notes: list[str] = []
+        vocab = Vocab.from_text(corpus.train, corpus.val)
+        if init_from:
+            earlier = ckpt.load(init_from)
+            vocab = Vocab.from_text(vocab.symbols, earlier.vocab.symbols)
+            model_config = _same_model(earlier.model_config, vocab, model_settings or {})
+            params = _grown(earlier, vocab, model_config, config, notes)
+        else:
+            model_config = ModelConfig(vocab.size, **(model_settings or {}))
+            params = model.init_params(model_config, np.random.default_rng(config.seed))
+        vocab = vocab.counted(corpus.train)
+        training = _training(corpus, vocab, model_config, config, notes)
+        run = cls(folder, training, vocab, corpus.source, corpus.val_source, training.begin(params), notes)
+        folder.create()
+        with ExitStack() as holds:
+            holds.enter_context(folder.locked())
+            if force:
+                folder.clear()
+            run._fix_length(began)
+            run.save()
+            run._holds = holds.pop_all()
+        return run
+
+    @classmethod
+    def resume(
+        cls,
+        out: Path,
+        corpus_path: str | None = None,
+        val_path: str | None = None,
+        *,
+        settings: dict[str, Any] | None = None,
+    ) -> Run:
+        """Go on with the run in a folder exactly where its `last.npz` left it.
+
+        corpus_path where the text is; if None, where the checkpoint says
+        val_path    likewise for a validation text of its own
+        settings    what the user asks for: `steps` or `epochs` set the total anew, anything else must agree
+        Raises:     CharRNNError where the folder holds no run, the corpus is another, or a setting contradicts.
+        """
+        folder = RunFolder(Path(out))
+        if not folder.last.exists():
+            raise RunFolderError(f"{folder.path} holds no last.npz to resume from: start a run there without --resume")
+        with ExitStack() as holds:
+            holds.enter_context(folder.locked())
+            saved = ckpt.load(folder.last)
+            if saved.state is None:
+                raise CheckpointError(f"{folder.last} holds a model but no run: start a new one with --init-from")
+            corpus = reread(saved, corpus_path, val_path)
+            notes: list[str] = []
+            config = _agreed(saved, corpus, settings or {}, notes)
+            training = _training(corpus, saved.vocab, saved.model_config, config, [])
+            progress = Progress(**saved.progress)
+            state = TrainState(saved.params, saved.opt_state, saved.state, saved.step, progress, saved.history)
+            run = cls(folder, training, saved.vocab, corpus.source, corpus.val_source, state, notes)
+            if config.steps is None:  # stopped while its speed was measured
+                run._fix_length(time.monotonic())
+            if run.finished:
+                raise ConfigError(
+                    f"the run in {folder.path} is complete after {saved.step:,} steps: raise --steps to train on"
+                )
+            run.seconds = folder.cut_log(saved.step)
+            run._holds = holds.pop_all()
+        return run
+
+    @property
+    def finished(self) -> bool:
+        """Return whether no step is left to do."""
+        complete = self.state.step >= self.training.steps or is_stale(self.training.config, self.state.progress)
+        return complete and self.state.progress.reported == self.state.step
+
+    def events(self) -> Iterator[Event]:
+        """Train to the end; log and save on the way. The run is whole whenever an event is yielded."""
+        began = time.monotonic() - self.seconds
+        reported = self.seconds
+        for event in fit(self.training, self.state):
+            self.seconds = time.monotonic() - began
+            saved = []
+            if isinstance(event, Report):
+                if event.best:
+                    saved.append(self._saved(self.folder.best, resumable=False))
+                self.folder.append(self._log_line(event, self.seconds - reported))
+                reported = self.seconds
+                if self.training.evaluates_at(event.step):
+                    saved.append(self.save())  # last, so that the log has the line of every step that is saved
+            elif isinstance(event, Stepped) and self._saves_at(event.step):
+                saved.append(self.save())
+            yield event
+            yield from saved
+
+    def _saves_at(self, step: int) -> bool:
+        every = self.training.config.save_every
+        return every > 0 and step % every == 0
+
+    def save(self) -> Saved:
+        """Write `last.npz`, from which the run can go on."""
+        return self._saved(self.folder.last, resumable=True)
+
+    def close(self) -> None:
+        """Give the folder's lock back."""
+        self._holds.close()
+
+    def _saved(self, path: Path, resumable: bool) -> Saved:
+        ckpt.save(path, self.checkpoint(resumable))
+        return Saved(path, self.state.step)
+
+    def checkpoint(self, resumable: bool = False) -> Checkpoint:
+        """Return the run as it stands: the model alone, or with all that resuming needs."""
+        state = self.state
+        more: dict[str, Any] = {}
+        if resumable:
+            more = {"progress": asdict(state.progress), "opt_state": state.opt_state, "state": state.state}
+        return Checkpoint(
+            self.training.model_config,
+            self.training.config,
+            self.vocab,
+            state.params,
+            state.step,
+            self.source,
+            self.val_source,
+            state.history,
+            **more,
+        )
+
+    def _log_line(self, report: Report, seconds: float) -> dict[str, Any]:
+        return {
+            "step": report.step,
+            "epoch": round(report.epoch, 6),
+            "seconds": round(self.seconds, 3),
+            "loss": report.loss,
+            "val_loss": report.val_loss,
+            "bpc": None if report.val_loss is None else report.val_loss / math.log(2),
+            "learning_rate": report.learning_rate,
+            "grad_norm": report.grad_norm,
+            "chars_per_second": round(report.chars / seconds, 1) if seconds > 0 else None,
+        }
+
+    def _fix_length(self, began: float) -> None:
+        """Turn the length that was asked for into steps, and settle how often to evaluate."""
+        config, stream = self.training.config, self.training.stream
+        evaluations = float(_EVALUATIONS)
+        if config.minutes is not None:
+            speed = self._calibrate(config.minutes * 60)
+            left = config.minutes * 60 - (time.monotonic() - began)
+            affordable = 1 + left * _EVALUATION_SHARE / speed.evaluation
+            evaluations = min(evaluations, affordable)
+            if config.eval_every:
+                per_step = speed.step + speed.evaluation / config.eval_every
+                steps = max(1, round((left - speed.evaluation) / per_step))
+            else:
+                steps = max(1, round((left - evaluations * speed.evaluation) / speed.step))
+            self.notes.append(
+                f"{config.minutes:g} minutes are {steps:,} steps here "
+                f"({speed.step * 1000:.3g} ms a step, {speed.evaluation:.2g} s an evaluation)"
+            )
+        elif config.epochs is not None:
+            steps = config.epochs * stream.steps_per_epoch
+        else:
+            steps = self.training.steps
+        eval_every = config.eval_every or max(1, math.ceil(steps / max(1, round(evaluations))))
+        config = replace(config, steps=steps, epochs=None, minutes=None, eval_every=eval_every)
+        self.training = replace(self.training, config=config)
+
+    def _calibrate(self, budget: float) -> Speed:
+        """Measure the seconds of a step and of an evaluation, on a copy that is thrown away."""
+        low, high = _CALIBRATION_SECONDS
+        seconds = min(high, max(low, budget * _CALIBRATION_SHARE), budget / 4)
+        training, stream = self.training, self.training.stream
+        state, optimizer, scratch = copy.deepcopy(self.state), training.optimizer(), Scratch()
+        times: list[float] = []
+        end = time.monotonic() + seconds
+        while len(times) < 3 or time.monotonic() < end:
+            begin = time.perf_counter()
+            window = stream[state.step]
+            train_step(training, optimizer, 0.0, state, window, scratch)
+            times.append((time.perf_counter() - begin) / window.targets.size)
+        per_char = float(np.median(times[1:]))
+        per_step = per_char * stream.lane * stream.batch_size / stream.steps_per_epoch
+        begin = time.perf_counter()
+        self.save()  # also shows at once whether the disk takes it
+        saving = time.perf_counter() - begin
+        evaluating, validation = 0.0, max(1, len(training.val_ids) - 1)
+        begin = time.perf_counter()
+        for result in validate(training, state.params):
+            evaluating = (time.perf_counter() - begin) * validation / max(1, result.chars)
+            if time.perf_counter() - begin > seconds / 2:
+                break
+        return Speed(per_step, evaluating + 2 * saving)
+
+
+class Speed(NamedTuple):
+    """Seconds of a step, and of an evaluation with its saves."""
+
+    step: float
+    evaluation: float
+
+
+def reread(saved: Checkpoint, path: str | None = None, val_path: str | None = None) -> Corpus:
+    """Return the corpus of a checkpoint, read again from where it says, or from the paths given.
+
+    Raises:  CorpusError where it cannot be found, or is another text.
+    """
+    if path is None and saved.source.path in (None, STDIN):
+        raise CorpusError("the model's corpus was not a file, so it cannot be read again: give the text")
+    path = path or str(saved.source.path)
+    if saved.val_source is not None:
+        val_path = val_path or saved.val_source.path
+    corpus = Corpus.read(path, saved.train_config.val_fraction, val_path)
+    for now, then in ((corpus.source, saved.source), (corpus.val_source, saved.val_source)):
+        if (now and now.sha256) != (then and then.sha256):
+            name = now.path if now else "the validation text"
+            raise CorpusError(
+                f"{name} is not the text that the model was trained on (its SHA-256 differs): give the same text, "
+                "or begin a new run from the model with --init-from"
+            )
+    return corpus
+
+
+def _training(
+    corpus: Corpus, vocab: Vocab, model_config: ModelConfig, config: TrainConfig, notes: list[str]
+) -> Training:
+    """Return the training of this corpus, with batch and window made smaller where the text is short."""
+    ids, val_ids = vocab.encode(corpus.train), vocab.encode(corpus.val)
+    if len(ids) < 2:
+        raise CorpusError(
+            f"{corpus.name} leaves {len(ids)} characters to train on: give a longer text or a smaller --val-fraction"
+        )
+    config = fitted(config, len(ids) - 1, notes)
+    if config.val_fraction and len(val_ids) < 2:
+        notes.append("the validation part is too short to be scored: nothing is validated, and there is no best.npz")
+    stream = Stream(ids, config.batch_size, config.seq_len, config.seed)
+    return Training(model_config, config, stream, val_ids)
+
+
+def fitted(config: TrainConfig, predictions: int, notes: list[str]) -> TrainConfig:
+    """Return the config with window and batch made smaller where a text has too few characters to fill one step."""
+    seq_len = min(config.seq_len, predictions)
+    batch_size = min(config.batch_size, max(1, predictions // seq_len))
+    if (batch_size, seq_len) != (config.batch_size, config.seq_len):
+        notes.append(
+            f"the text has {predictions + 1:,} characters to train on, less than batch x window: "
+            f"--batch-size is now {batch_size} and --seq-len {seq_len}"
+        )
+    return replace(config, batch_size=batch_size, seq_len=seq_len)
+
+
+def _same_model(earlier: ModelConfig, vocab: Vocab, settings: dict[str, Any]) -> ModelConfig:
+    """Return the earlier model's settings for this vocabulary; only those that touch no shape may be set anew."""
+    for name, value in settings.items():
+        if name not in ("dropout", "init") and value != getattr(earlier, name):
+            raise ConfigError(
+                f"{flag_of(name)} {value} contradicts the model of --init-from, which has {getattr(earlier, name)}: "
+                "leave the option out"
+            )
+    free = {name: value for name, value in settings.items() if name in ("dropout", "init")}
+    return replace(earlier, vocab_size=vocab.size, **free)
+
+
+def _grown(
+    earlier: Checkpoint, vocab: Vocab, model_config: ModelConfig, config: TrainConfig, notes: list[str]
+) -> Params:
+    """Return the earlier weights, with freshly drawn ones for the characters that are new in this vocabulary."""
+    if vocab.symbols == earlier.vocab.symbols:
+        return earlier.params
+    fresh = sorted(set(vocab.symbols) - set(earlier.vocab.symbols))
+    notes.append(f"{len(fresh)} characters are new to the model and start from random weights: {''.join(fresh)[:40]!r}")
+    params = model.init_params(model_config, np.random.default_rng(config.seed))
+    at = [vocab.symbols.index(symbol) for symbol in earlier.vocab.symbols]
+    for name, old in earlier.params.items():
+        new = params[name]
+        if old.shape == new.shape:
+            new[...] = old
+        else:  # one axis is the vocabulary's
+            axis = next(axis for axis in range(old.ndim) if old.shape[axis] != new.shape[axis])
+            new[(slice(None),) * axis + (at,)] = old
+    return params
+
+
+def _agreed(saved: Checkpoint, corpus: Corpus, settings: dict[str, Any], notes: list[str]) -> TrainConfig:
+    """Return the checkpoint's settings with the total that is asked for now; refuse any other difference."""
+    config = saved.train_config
+    stored = asdict(saved.model_config) | asdict(config)
+    length = {name: settings[name] for name in ("steps", "epochs") if name in settings}
+    if "minutes" in settings:
+        notes.append(f"the run's length was settled when it began: {config.steps:,} steps, which --steps can raise")
+    asked = {name: value for name, value in settings.items() if name not in ("steps", "epochs", "minutes")}
+    shrunk: list[str] = []
+    predictions = len(corpus.train) - 1
+    for name, value in asked.items():
+        if name in ("batch_size", "seq_len") and value != stored[name]:
+            value = getattr(fitted(replace(config, **{name: value}), predictions, shrunk), name)
+        if value != stored[name]:
+            raise ConfigError(
+                f"{flag_of(name)} {value} contradicts the run, which has {stored[name]}: leave it out to resume, "
+                "or start a new run with --out"
+            )
+    if not length:
+        return config
+    if len(length) > 1:
+        raise ConfigError("--steps and --epochs contradict each other: give one length")
+    steps = length.get("steps")
+    if steps is None:
+        lane = predictions // config.batch_size
+        steps = length["epochs"] * math.ceil(lane / config.seq_len)
+    if steps < (config.steps or 0):
+        raise ConfigError(f"the run has {config.steps:,} steps: --steps or --epochs may raise that, not lower it")
+    return replace(config, steps=steps)

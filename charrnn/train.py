@@ -1,0 +1,229 @@
+"""Training: one step of truncated back-propagation through time, and the loop over steps as a generator of events.
+
+Nothing here touches a file, a clock or the screen: `run` keeps a training run on disk, the command shows it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from charrnn import model
+from charrnn.arrays import Array, Ids, Params, Scratch
+from charrnn.config import ModelConfig, TrainConfig, build
+from charrnn.errors import DivergedError
+from charrnn.evaluate import Tally, lanes_for, tally
+from charrnn.functional import cross_entropy
+from charrnn.optim import OPTIMIZERS, Optimizer, clip_by_global_norm, clip_by_value, global_norm
+from charrnn.schedules import SCHEDULES, Schedule
+from charrnn.stream import Stream, Window
+
+
+class Stepped(NamedTuple):
+    """One update was done: the loss of its window, and the gradients' global norm before clipping."""
+
+    step: int
+    chars: int
+    loss: float
+    grad_norm: float
+
+
+class Evaluating(NamedTuple):
+    """An evaluation is under way: so many of the characters are scored."""
+
+    chars: int
+    of: int
+
+
+class Report(NamedTuple):
+    """What a line of the log says; `val_loss` is None where nothing was evaluated.
+
+    loss, grad_norm  the means over the steps since the report before
+    chars            characters trained on since then
+    """
+
+    step: int
+    epoch: float
+    loss: float
+    val_loss: float | None
+    learning_rate: float
+    grad_norm: float
+    chars: int
+    best: bool
+
+
+@dataclass
+class Progress:
+    """The plain numbers that training carries from step to step, besides the step itself.
+
+    reported    the step of the newest report; the four sums run since then
+    best_loss   the least validation loss, and the step it was measured at
+    stale       evaluations since then
+    """
+
+    reported: int = 0
+    steps: int = 0
+    chars: int = 0
+    loss_sum: float = 0.0
+    norm_sum: float = 0.0
+    best_loss: float | None = None
+    best_step: int = 0
+    stale: int = 0
+
+
+@dataclass
+class TrainState:
+    """All that changes while a model is trained."""
+
+    params: Params
+    opt_state: Params
+    state: Array  # (L, S, B, H)
+    step: int = 0
+    progress: Progress = field(default_factory=Progress)
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What stays the same while a model is trained.
+
+    val_ids  (M,); with less than two of them nothing is validated
+    """
+
+    model_config: ModelConfig
+    config: TrainConfig
+    stream: Stream
+    val_ids: Ids
+
+    @property
+    def steps(self) -> int:
+        """Return the length of the run."""
+        assert self.config.steps is not None  # a run's length is in steps before it begins
+        return self.config.steps
+
+    def optimizer(self) -> Optimizer:
+        """Return the optimizer that the settings name."""
+        return build(OPTIMIZERS[self.config.optimizer], self.config)
+
+    def schedule(self) -> Schedule:
+        """Return the rate as a function of the step."""
+        return build(SCHEDULES[self.config.schedule], self.config)
+
+    def evaluates_at(self, step: int) -> bool:
+        """Return whether this step ends with an evaluation, and with a save: every so often, and at the end."""
+        return step % (self.config.eval_every or self.steps) == 0 or step == self.steps
+
+    def reports_at(self, step: int) -> bool:
+        """Return whether this step ends with a line of the log."""
+        every = self.config.log_every
+        return self.evaluates_at(step) or (every > 0 and step % every == 0)
+
+    def begin(self, params: Params) -> TrainState:
+        """Return the state before the first step."""
+        state = model.zero_state(self.model_config, self.stream.batch_size)
+        return TrainState(params, self.optimizer().init(params), state)
+
+
+def train_step(
+    training: Training, optimizer: Optimizer, learning_rate: float, state: TrainState, window: Window, scratch: Scratch
+) -> tuple[float, float]:
+    """Do one update in place; return the window's loss and the gradients' global norm before clipping.
+
+    Dropout's mask is a function of seed and step. Back-propagation is truncated: no gradient enters from the windows to
+    come, and the one that reaches the state before this window is dropped.
+    Raises:  DivergedError where loss or gradient is not finite; the parameters are then as before.
+    """
+    config = training.config
+    rng = np.random.Generator(np.random.SFC64([config.seed or 0, state.step]))
+    with np.errstate(all="ignore"):  # what overflows is found below
+        weights = model.prepare(state.params, training.model_config)
+        logits, carried, backprop = model.forward(
+            weights, window.inputs, state.state, reset=window.reset, dropout_rng=rng, scratch=scratch
+        )
+        loss, dlogits = cross_entropy(logits, window.targets)
+        _, grads = backprop(dlogits, np.zeros_like(carried))
+        if config.clip_value:
+            grad_norm = global_norm(grads)
+            clip_by_value(grads, config.clip_value)
+        else:
+            grad_norm = clip_by_global_norm(grads, config.clip_norm or math.inf)
+        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
+            what = "gradient" if math.isfinite(loss) else "loss"
+            raise DivergedError(
+                f"the {what} is no longer finite at step {state.step + 1} (learning rate {learning_rate:g}): "
+                "start again with a lower --learning-rate or --clip-norm"
+            )
+        optimizer.update(state.params, grads, state.opt_state, learning_rate, state.step)
+    state.state = carried
+    state.step += 1
+    return loss, grad_norm
+
+
+def fit(training: Training, state: TrainState) -> Iterator[Stepped | Evaluating | Report]:
+    """Train from the state's step to the end, and yield what happens.
+
+    The state changes in place and is whole whenever an event is yielded; whoever wants to stop calls `next` no more.
+    """
+    optimizer, schedule, scratch = training.optimizer(), training.schedule(), Scratch()
+    while True:
+        progress = state.progress
+        if progress.reported < state.step and training.reports_at(state.step):
+            yield from _report(training, state, schedule)
+        if state.step >= training.steps or is_stale(training.config, progress):
+            return
+        window = training.stream[state.step]
+        loss, grad_norm = train_step(training, optimizer, schedule(state.step), state, window, scratch)
+        progress.steps += 1
+        progress.chars += window.targets.size
+        progress.loss_sum += loss
+        progress.norm_sum += grad_norm
+        yield Stepped(state.step, window.targets.size, loss, grad_norm)
+
+
+def is_stale(config: TrainConfig, progress: Progress) -> bool:
+    """Return whether patience has run out."""
+    return 0 < config.patience <= progress.stale
+
+
+def _report(training: Training, state: TrainState, schedule: Schedule) -> Iterator[Evaluating | Report]:
+    """Evaluate if it is time to, bring the progress up to date, and yield the report."""
+    progress, val_loss, best = state.progress, None, False
+    if training.evaluates_at(state.step):
+        result = Tally()
+        for result in validate(training, state.params):
+            yield Evaluating(result.chars, max(0, len(training.val_ids) - 1))
+        val_loss = result.nats_per_char
+    if val_loss is not None:
+        best = progress.best_loss is None or val_loss < progress.best_loss
+        if best:
+            progress.best_loss, progress.best_step, progress.stale = val_loss, state.step, 0
+        else:
+            progress.stale += 1
+    report = Report(
+        step=state.step,
+        epoch=state.step / training.stream.steps_per_epoch,
+        loss=progress.loss_sum / progress.steps,
+        val_loss=val_loss,
+        learning_rate=schedule(state.step - 1),
+        grad_norm=progress.norm_sum / progress.steps,
+        chars=progress.chars,
+        best=best,
+    )
+    state.progress = Progress(
+        reported=state.step, best_loss=progress.best_loss, best_step=progress.best_step, stale=progress.stale
+    )
+    if training.evaluates_at(state.step):
+        state.history.append({name: value for name, value in report._asdict().items() if name not in ("chars", "best")})
+    yield report
+
+
+def validate(training: Training, params: Params) -> Iterator[Tally]:
+    """Yield the running tally of the validation text, in as many lanes as training has."""
+    weights = model.prepare(params, training.model_config)
+    lanes = lanes_for(len(training.val_ids) - 1, training.stream.batch_size)
+    with np.errstate(all="ignore"):
+        yield from tally(weights, training.model_config, training.val_ids, lanes)

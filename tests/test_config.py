@@ -1,0 +1,251 @@
+"""The settings: what each refuses, in words that name its flag; the defaults; the way to a dict and back."""
+
+import json
+from dataclasses import FrozenInstanceError, asdict, fields
+from itertools import combinations
+
+import pytest
+
+from charrnn.cells import CELL_NAMES
+from charrnn.config import (
+    DEFAULT_MINUTES,
+    INIT_NAMES,
+    OPTIMIZER_DEFAULTS,
+    SCHEDULE_NAMES,
+    ModelConfig,
+    TrainConfig,
+    build,
+    describe_range,
+    flag_of,
+    from_dict,
+)
+from charrnn.errors import ConfigError
+
+#: Every number: the least and the greatest value that it takes (None: any), and values just outside.
+WHOLE_NUMBERS = {
+    "hidden_size": (1, None, [0, -1]),
+    "num_layers": (1, None, [0, -1]),
+    "embed_size": (0, None, [-1]),
+    "steps": (1, None, [0, -5]),
+    "epochs": (1, None, [0, -5]),
+    "patience": (0, None, [-1]),
+    "batch_size": (1, None, [0]),
+    "seq_len": (1, None, [0]),
+    "warmup_steps": (0, None, [-1]),
+    "decay_steps": (1, None, [0]),
+    "seed": (0, 2**63 - 1, [-1, 2**63]),
+    "eval_every": (1, None, [0]),
+    "log_every": (0, None, [-1]),
+    "save_every": (0, None, [-1]),
+}
+NUMBERS = {
+    "dropout": (0, 0.95, [-0.01, 0.96]),
+    "minutes": (1e-9, None, [0, -1.0]),
+    "learning_rate": (1e-9, None, [0, 0.0, -1e-3]),
+    "momentum": (0, 0.9999, [-0.1, 1]),
+    "beta1": (0, 0.9999, [-0.1, 1.0]),
+    "beta2": (0, 0.99999, [-0.1, 1.0]),
+    "weight_decay": (0, 10, [-1e-9, 10.5]),
+    "final_rate": (0, 1, [-0.1, 1.1]),
+    "decay_rate": (0, 1, [-0.1, 1.1]),
+    "clip_norm": (0, None, [-1]),
+    "clip_value": (0, None, [-1]),
+    "val_fraction": (0, 0.9, [-0.1, 0.91]),
+}
+CHOICES = {
+    "cell": CELL_NAMES,
+    "init": INIT_NAMES,
+    "dtype": ("float32", "float64"),
+    "optimizer": tuple(OPTIMIZER_DEFAULTS),
+    "schedule": SCHEDULE_NAMES,
+}
+OPTIONAL = {"steps", "epochs", "minutes", "learning_rate", "weight_decay", "decay_steps", "seed", "eval_every"}
+
+numbers = pytest.mark.parametrize("name", [*WHOLE_NUMBERS, *NUMBERS])
+
+
+def make(name, value):
+    """Return the config that has the field, with this value."""
+    if name in {field.name for field in fields(ModelConfig)}:
+        return ModelConfig(**{"vocab_size": 5, name: value})
+    return TrainConfig(**{name: value})
+
+
+def refuse(name, value):
+    """Return the message with which the value is refused."""
+    with pytest.raises(ConfigError) as caught:
+        make(name, value)
+    message = str(caught.value)
+    assert message.startswith(f"--{name.replace('_', '-')} ")
+    return message
+
+
+def test_every_setting_is_tested_here():
+    settings = {item.name for kind in (ModelConfig, TrainConfig) for item in fields(kind) if item.metadata}
+    assert settings == WHOLE_NUMBERS.keys() | NUMBERS.keys() | CHOICES.keys()
+
+
+def test_every_setting_says_in_which_group_it_stands_and_what_it_is():
+    for kind in (ModelConfig, TrainConfig):
+        for item in fields(kind):
+            if item.name != "vocab_size":
+                assert item.metadata["group"] in ("Model", "Training", "Length", "Files")
+                assert item.metadata["help"].endswith(".")
+
+
+@numbers
+def test_the_ends_of_a_range_belong_to_it(name):
+    low, high, _ = (WHOLE_NUMBERS | NUMBERS)[name]
+    for value in (low, high):
+        if value is not None:
+            assert getattr(make(name, value), name) == value
+
+
+@numbers
+def test_values_out_of_range_are_refused(name):
+    _, _, outside = (WHOLE_NUMBERS | NUMBERS)[name]
+    for value in outside:
+        assert f" {value} is out of range: " in refuse(name, value)
+
+
+@numbers
+def test_truth_values_and_words_are_no_numbers(name):
+    kind = "a whole number" if name in WHOLE_NUMBERS else "a number"
+    for value in (True, False, "3", [3]):
+        assert refuse(name, value) == f"{flag_of(name)} {value!r} is not {kind}"
+
+
+@pytest.mark.parametrize("name", WHOLE_NUMBERS)
+@pytest.mark.parametrize("value", [1.0, 2.5, float("nan"), float("inf")])
+def test_whole_numbers_take_no_fractions(name, value):
+    assert refuse(name, value) == f"{flag_of(name)} {value!r} is not a whole number"
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_numbers_are_finite(name, value):
+    assert f" {value} is out of range: " in refuse(name, value)
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_choices_take_their_words_and_no_others(name):
+    for choice in CHOICES[name]:
+        assert getattr(make(name, choice), name) == choice
+    for value in ("transformer", "", CHOICES[name][0].upper(), 1, True):
+        assert refuse(name, value) == f"{flag_of(name)} {value!r} is not one of {', '.join(CHOICES[name])}"
+
+
+@pytest.mark.parametrize("name", sorted((WHOLE_NUMBERS | NUMBERS | CHOICES).keys() - OPTIONAL))
+def test_what_has_no_unset_value_cannot_be_unset(name):
+    with pytest.raises(ConfigError, match=f"^{flag_of(name)} "):
+        make(name, None)
+
+
+@pytest.mark.parametrize("name", sorted(OPTIONAL))
+def test_what_is_found_out_at_the_start_may_be_unset(name):
+    make(name, None)
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.0, True, "5", None])
+def test_a_model_needs_symbols(value):
+    with pytest.raises(ConfigError) as caught:
+        ModelConfig(value)
+    assert str(caught.value) == f"a vocabulary of {value!r} symbols makes no model"
+
+
+def test_messages_are_whole():
+    assert refuse("hidden_size", 0) == "--hidden-size 0 is out of range: 1 <= x"
+    assert refuse("dropout", 1.5) == "--dropout 1.5 is out of range: 0 <= x <= 0.95"
+    assert refuse("learning_rate", 0) == "--learning-rate 0 is out of range: 0 < x"
+    assert refuse("cell", "tanh") == "--cell 'tanh' is not one of rnn, lstm, gru"
+
+
+def test_ranges_in_words():
+    assert describe_range({"low": None, "high": 2, "open_ends": False}) == "x <= 2"
+    assert describe_range({"low": 0, "high": 1, "open_ends": True}) == "0 < x < 1"
+
+
+# --- what depends on another setting
+
+
+LENGTHS = {"steps": 5, "epochs": 2, "minutes": 1.5}
+
+
+@pytest.mark.parametrize("names", [*combinations(LENGTHS, 2), tuple(LENGTHS)], ids=" ".join)
+def test_two_lengths_contradict_each_other(names):
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig(**{name: LENGTHS[name] for name in names})
+    flags = " and ".join(f"--{name}" for name in names)
+    assert str(caught.value) == f"{flags} contradict each other: give one length"
+
+
+def test_no_length_is_five_minutes():
+    assert DEFAULT_MINUTES == 5
+    config = TrainConfig()
+    assert (config.steps, config.epochs, config.minutes) == (None, None, 5.0)
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+def test_one_length_stands_alone(name):
+    config = TrainConfig(**{name: LENGTHS[name]})
+    assert {key: getattr(config, key) for key in LENGTHS} == dict.fromkeys(LENGTHS) | {name: LENGTHS[name]}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZER_DEFAULTS)
+def test_rate_and_decay_follow_the_optimizer_unless_given(optimizer):
+    config = TrainConfig(optimizer=optimizer)
+    assert {"learning_rate": config.learning_rate, "weight_decay": config.weight_decay} == OPTIMIZER_DEFAULTS[optimizer]
+    config = TrainConfig(optimizer=optimizer, learning_rate=0.125, weight_decay=0.0)
+    assert (config.learning_rate, config.weight_decay) == (0.125, 0.0)
+    config = TrainConfig(optimizer=optimizer, weight_decay=0.5)
+    assert (config.learning_rate, config.weight_decay) == (OPTIMIZER_DEFAULTS[optimizer]["learning_rate"], 0.5)
+
+
+def test_only_adamw_decays_by_itself():
+    assert {name for name, values in OPTIMIZER_DEFAULTS.items() if values["weight_decay"]} == {"adamw"}
+    assert all(values["learning_rate"] > 0 for values in OPTIMIZER_DEFAULTS.values())
+
+
+def test_configs_are_frozen():
+    for config in (ModelConfig(5), TrainConfig()):
+        with pytest.raises(FrozenInstanceError):
+            config.seed = 1
+
+
+# --- dicts
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ModelConfig(65),
+        ModelConfig(7, cell="gru", hidden_size=3, num_layers=2, embed_size=4, dropout=0.25, init="he", dtype="float64"),
+        TrainConfig(),
+        TrainConfig(steps=9, optimizer="sgd", schedule="step", decay_steps=3, seed=2**63 - 1, eval_every=4),
+        TrainConfig(epochs=2, learning_rate=0.1, weight_decay=0.0),
+    ],
+)
+def test_a_config_comes_back_from_its_dict_and_from_json(config):
+    assert from_dict(type(config), asdict(config)) == config
+    assert from_dict(type(config), json.loads(json.dumps(asdict(config)))) == config
+
+
+@pytest.mark.parametrize(("kind", "given"), [(ModelConfig, {"vocab_size": 5}), (TrainConfig, {})])
+def test_unknown_settings_are_refused(kind, given):
+    with pytest.raises(ConfigError) as caught:
+        from_dict(kind, given | {"width": 3, "depth": 4})
+    assert str(caught.value) == "unknown settings: depth, width"
+
+
+def test_values_in_a_dict_are_checked():
+    with pytest.raises(ConfigError, match=r"^--hidden-size 0 is out of range"):
+        from_dict(ModelConfig, {"vocab_size": 5, "hidden_size": 0})
+
+
+def test_build_hands_a_factory_the_settings_it_names():
+    def factory(momentum, steps, extra):
+        return momentum, steps, extra
+
+    config = TrainConfig(momentum=0.5, steps=3)
+    assert build(factory, config, extra="x") == (0.5, 3, "x")
+    assert build(factory, config, extra="x", steps=9) == (0.5, 9, "x")  # what is passed goes before the settings

@@ -1,0 +1,355 @@
+"""The whole model: its gradients, parameters and dropout; ids, embeddings and one-hot rows as the same thing."""
+
+import numpy as np
+import pytest
+
+from charrnn import functional, model
+from charrnn.arrays import Scratch
+from charrnn.cells import CELLS
+from charrnn.config import ModelConfig
+from charrnn.functional import cross_entropy
+from charrnn.gradcheck import check_gradients
+
+V, H, T, B = 7, 4, 5, 3
+RESET = np.array([[0, 1, 0], [0, 0, 0], [1, 0, 1], [0, 0, 0], [0, 1, 0]], bool)
+
+every_cell = pytest.mark.parametrize("cell", list(CELLS))
+
+
+def configure(**settings):
+    return ModelConfig(**{"vocab_size": V, "hidden_size": H, "dtype": "float64"} | settings)
+
+
+def draw_params(config, seed=0):
+    """Return parameters none of which is zero, biases included."""
+    rng = np.random.default_rng(seed)
+    params = model.init_params(config, rng)
+    return {name: array + rng.normal(0, 0.3, array.shape).astype(array.dtype) for name, array in params.items()}
+
+
+def draw_window(config, seed=1):
+    """Return ids, targets, a first state and an upstream gradient of the last one."""
+    rng = np.random.default_rng(seed)
+    ids, targets = rng.integers(config.vocab_size, size=(2, T, B), dtype=np.uint16)
+    shape = model.zero_state(config, B).shape
+    state, dstate = rng.normal(0, 0.5, (2, *shape)).astype(config.dtype)
+    return ids, targets, state, dstate
+
+
+def relative(actual, expected):
+    assert actual.shape == expected.shape
+    return np.linalg.norm(actual - expected) / np.linalg.norm(expected)
+
+
+def run(params, config, ids, targets, state, dstate, **settings):
+    """Return the logits, the last state and every gradient, as one dict of copies."""
+    logits, last, backprop = model.forward(model.prepare(params, config), ids, state, **settings)
+    loss, dlogits = cross_entropy(logits, targets)
+    results = {"logits": logits.copy(), "state": last.copy(), "loss": np.array(loss)}
+    dstate0, grads = backprop(dlogits, dstate)
+    assert grads.keys() == params.keys()
+    return {name: array.copy() for name, array in (results | {"dstate0": dstate0} | grads).items()}
+
+
+def assert_identical(actual, expected):
+    assert actual.keys() == expected.keys()
+    for name, array in expected.items():
+        assert np.array_equal(actual[name], array), name
+
+
+def assert_close(actual, expected, tolerance=1e-12):
+    assert actual.keys() == expected.keys()
+    for name, array in expected.items():
+        assert relative(actual[name], array) <= tolerance, name
+
+
+@pytest.mark.parametrize(("dropout", "reset"), [(0.0, None), (0.4, RESET)], ids=["plain", "dropout-reset"])
+@pytest.mark.parametrize("embed_size", [0, 3])
+@pytest.mark.parametrize("num_layers", [1, 2, 3])
+@every_cell
+def test_finite_differences_confirm_every_gradient(cell, num_layers, embed_size, dropout, reset):
+    config = configure(cell=cell, num_layers=num_layers, embed_size=embed_size, dropout=dropout)
+    params = draw_params(config)
+    ids, targets, state, dstate = draw_window(config)
+
+    def forward():
+        rng = np.random.default_rng(3) if dropout else None
+        return model.forward(model.prepare(params, config), ids, state, reset=reset, dropout_rng=rng)
+
+    def loss():
+        logits, last, _ = forward()
+        return cross_entropy(logits, targets)[0] + float((last * dstate).sum())
+
+    logits, _, backprop = forward()
+    dstate0, grads = backprop(cross_entropy(logits, targets)[1], dstate)
+    check_gradients(
+        loss, params | {"state": state}, grads | {"state": dstate0}, np.random.default_rng(4), tolerance=1e-7
+    )
+
+
+@every_cell
+def test_windows_in_pieces_equal_the_whole(cell):
+    config = configure(cell=cell, num_layers=2, embed_size=3)
+    params, (ids, targets, state, dstate) = draw_params(config), draw_window(config)
+    whole = run(params, config, ids, targets, state, dstate, reset=RESET)
+    weights, middle, pieces = model.prepare(params, config), state, []
+    for piece in (slice(0, 2), slice(2, 5)):
+        logits, middle, _ = model.forward(weights, ids[piece], middle, reset=RESET[piece])
+        pieces.append(logits)
+    assert relative(np.concatenate(pieces), whole["logits"]) <= 1e-13
+    assert relative(middle, whole["state"]) <= 1e-13
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (
+            {"cell": "rnn"},
+            {
+                "layer0.W_xh": (7, 4),
+                "layer0.W_hh": (4, 4),
+                "layer0.b_h": (4,),
+                "out.W_hy": (4, 7),
+                "out.b_y": (7,),
+            },
+        ),
+        (
+            {"cell": "lstm", "num_layers": 2, "embed_size": 3},
+            {
+                "embed.W_e": (7, 3),
+                "layer0.W_xh": (3, 16),
+                "layer0.W_hh": (4, 16),
+                "layer0.b_h": (16,),
+                "layer1.W_xh": (4, 16),
+                "layer1.W_hh": (4, 16),
+                "layer1.b_h": (16,),
+                "out.W_hy": (4, 7),
+                "out.b_y": (7,),
+            },
+        ),
+        (
+            {"cell": "gru"},
+            {
+                "layer0.W_xh": (7, 12),
+                "layer0.W_hh": (4, 12),
+                "layer0.b_h": (12,),
+                "layer0.b_hn": (4,),
+                "out.W_hy": (4, 7),
+                "out.b_y": (7,),
+            },
+        ),
+    ],
+    ids=["rnn", "lstm", "gru"],
+)
+def test_the_parameters_have_these_names_and_shapes(settings, expected):
+    config = configure(**settings)
+    params = model.init_params(config, np.random.default_rng(0))
+    assert {name: array.shape for name, array in params.items()} == expected
+    assert list(params) == list(expected)  # the order in which they are drawn
+
+
+@pytest.mark.parametrize("embed_size", [0, 3])
+@every_cell
+def test_param_shapes_are_those_of_init_params(cell, embed_size):
+    config = configure(cell=cell, num_layers=2, embed_size=embed_size)
+    params = model.init_params(config, np.random.default_rng(0))
+    shapes = model.param_shapes(config)
+    assert shapes == {name: array.shape for name, array in params.items()}
+    assert list(shapes) == list(params)
+
+
+def test_ten_layers_do_not_take_each_others_parameters():
+    config = configure(cell="rnn", num_layers=11)
+    params = draw_params(config)
+    for layer, weights in enumerate(model.prepare(params, config).layers):
+        assert weights.keys() == {"W_xh", "W_hh", "b_h"}
+        for name, array in weights.items():
+            assert array is params[f"layer{layer}.{name}"]
+
+
+@every_cell
+def test_both_precisions_begin_at_the_same_draw(cell):
+    double, single = (
+        model.init_params(configure(cell=cell, embed_size=3, dtype=dtype), np.random.default_rng(5))
+        for dtype in ("float64", "float32")
+    )
+    assert {array.dtype for array in double.values()} == {np.dtype(np.float64)}
+    assert {array.dtype for array in single.values()} == {np.dtype(np.float32)}
+    assert_identical(single, {name: array.astype(np.float32) for name, array in double.items()})
+
+
+@every_cell
+def test_the_zero_state_is_zero_and_has_its_axes(cell):
+    for dtype in ("float32", "float64"):
+        state = model.zero_state(configure(cell=cell, num_layers=2, dtype=dtype), B)
+        assert state.shape == (2, CELLS[cell].n_states, B, H)
+        assert state.dtype == dtype
+        assert not state.any()
+
+
+@pytest.mark.parametrize("embed_size", [0, 3])
+@every_cell
+def test_single_precision_stays_single(cell, embed_size):
+    config = configure(cell=cell, num_layers=2, embed_size=embed_size, dropout=0.3, dtype="float32")
+    results = run(draw_params(config), config, *draw_window(config), reset=RESET, dropout_rng=np.random.default_rng(0))
+    del results["loss"]
+    assert {name: array.dtype for name, array in results.items()} == dict.fromkeys(results, np.dtype(np.float32))
+
+
+@every_cell
+def test_the_passes_in_a_row_are_the_forward_pass(cell):
+    config = configure(cell=cell, num_layers=2)
+    weights, (ids, _, state, dstate) = model.prepare(draw_params(config), config), draw_window(config)
+    logits, last, backprop = model.forward(weights, ids, state)
+    h, hidden_last, hidden_backprop = model.hidden(weights, ids, state)
+    assert h.shape == (T, B, H)
+    assert logits.shape == (T, B, V)
+    assert relative(logits, h @ weights.W_hy + weights.b_y) <= 1e-14
+    assert np.array_equal(last, hidden_last)
+    assert np.array_equal(last[-1, 0], h[-1])
+    own_logits, readout_backprop = model.readout(weights, h)
+    assert np.array_equal(own_logits, logits)
+    dlogits = np.random.default_rng(0).normal(size=logits.shape)
+    dh, out = readout_backprop(dlogits)
+    dstate0, grads = hidden_backprop(dh, dstate)
+    both_dstate0, both = backprop(dlogits, dstate)
+    assert np.array_equal(dstate0, both_dstate0)
+    assert_identical(both, out | grads)
+
+
+# --- one-hot rows and embeddings
+
+
+@every_cell
+def test_an_embedding_that_is_the_identity_equals_one_hot_rows(cell):
+    plain, embedded = configure(cell=cell, num_layers=2), configure(cell=cell, num_layers=2, embed_size=V)
+    params, window = draw_params(plain), draw_window(plain)
+    expected = run(params, plain, *window, reset=RESET)
+    actual = run(params | {"embed.W_e": np.eye(V)}, embedded, *window, reset=RESET)
+    del actual["embed.W_e"]
+    assert_close(actual, expected)
+
+
+@pytest.mark.parametrize("embed_size", [0, 3])
+def test_the_path_of_a_large_vocabulary_equals_the_one_hot_path(monkeypatch, embed_size):
+    config = configure(vocab_size=600, embed_size=embed_size)
+    params, window = draw_params(config), draw_window(config)
+    by_sorting = run(params, config, *window)
+    monkeypatch.setattr(functional, "_ONE_HOT_LIMIT", 600)
+    assert_close(by_sorting, run(params, config, *window))
+
+
+# --- dropout
+
+
+@every_cell
+def test_without_a_generator_there_is_no_dropout(cell):
+    with_rate, without = configure(cell=cell, num_layers=2, dropout=0.5), configure(cell=cell, num_layers=2)
+    params, window = draw_params(without), draw_window(without)
+    expected = run(params, without, *window)
+    assert_identical(run(params, with_rate, *window), expected)
+    dropped = run(params, with_rate, *window, dropout_rng=np.random.default_rng(0))
+    assert relative(dropped["logits"], expected["logits"]) > 0.01
+
+
+def test_without_a_rate_nothing_is_drawn():
+    config = configure(num_layers=2)
+    params, window = draw_params(config), draw_window(config)
+    rng = np.random.default_rng(0)
+    before = rng.bit_generator.state
+    assert_identical(run(params, config, *window, dropout_rng=rng), run(params, config, *window))
+    assert rng.bit_generator.state == before
+
+
+def test_the_same_generator_drops_the_same():
+    config = configure(num_layers=2, dropout=0.5)
+    params, window = draw_params(config), draw_window(config)
+    once, again, other = (run(params, config, *window, dropout_rng=np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert_identical(once, again)
+    assert not np.array_equal(once["logits"], other["logits"])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rate", [0.1, 0.3, 0.5, 0.95])
+def test_a_dropout_mask_keeps_the_mean_and_drops_its_share(rate, dtype):
+    n = 400 * 500
+    mask = model.dropout_mask(np.random.default_rng(6), (400, 500), rate, dtype)
+    assert mask.dtype == dtype
+    deviation = (rate * (1 - rate) / n) ** 0.5
+    assert abs((mask == 0).mean() - rate) <= 4 * deviation
+    assert abs(mask.mean(dtype=np.float64) - 1) <= 4 * deviation / (1 - rate)
+    (kept,) = set(mask[mask != 0].tolist())
+    assert abs(kept - 1 / (1 - rate)) <= 2**-16 / (1 - rate) ** 2 + 1e-6
+
+
+def test_dropout_acts_on_the_outputs_of_every_layer_and_never_on_the_state():
+    config = configure(cell="gru", num_layers=2, hidden_size=64, dropout=0.5)
+    weights, (ids, _, state, _) = model.prepare(draw_params(config), config), draw_window(config)
+    h, last, _ = model.hidden(weights, ids, state, dropout_rng=np.random.default_rng(7))
+    plain, plain_last, _ = model.hidden(weights, ids, state)
+    assert abs((h == 0).mean() - 0.5) <= 0.08
+    assert np.array_equal(last[0], plain_last[0])  # nothing is dropped on the way through time
+    assert (last[1] != 0).all()
+    kept = h[-1] != 0
+    assert np.array_equal(h[-1][kept], 2 * last[1, 0][kept])
+    # the first layer's outputs are dropped too: otherwise only zeros and doublings would tell h from plain
+    assert relative(h[h != 0], 2 * plain[h != 0]) > 0.01
+
+
+def test_each_layer_and_each_step_has_its_own_mask(monkeypatch):
+    masks = []
+
+    def recording(*given):
+        masks.append(original(*given).copy())
+        return masks[-1]
+
+    original = model.dropout_mask
+    monkeypatch.setattr(model, "dropout_mask", recording)
+    config = configure(num_layers=2, hidden_size=64, dropout=0.5)
+    weights, (ids, _, state, _) = model.prepare(draw_params(config), config), draw_window(config)
+    model.hidden(weights, ids, state, dropout_rng=np.random.default_rng(8))
+    first, second = masks
+    assert first.shape == second.shape == (T, B, 64)
+    assert not np.array_equal(first, second)
+    rows = np.concatenate((first, second)).reshape(-1, 64)
+    assert len(np.unique(rows, axis=0)) == 2 * T * B
+
+
+# --- buffers
+
+
+@pytest.mark.parametrize("embed_size", [0, 3])
+@every_cell
+def test_lent_buffers_change_no_result(cell, embed_size):
+    config = configure(cell=cell, num_layers=3, embed_size=embed_size, dropout=0.4)
+    params, scratch = draw_params(config), Scratch()
+    for seed, length in enumerate([5, 5, 2, 5]):
+        ids, targets, state, dstate = draw_window(config, seed)
+        window = (ids[:length], targets[:length], state, dstate)
+        for reset in (None, RESET[:length]):
+            lent, fresh = (
+                run(params, config, *window, reset=reset, dropout_rng=np.random.default_rng(seed), scratch=buffers)
+                for buffers in (scratch, model.FRESH)
+            )
+            assert_identical(lent, fresh)
+
+
+@every_cell
+def test_the_returned_state_outlives_the_next_window(cell):
+    config, scratch = configure(cell=cell, num_layers=2), Scratch()
+    weights, (ids, _, state, _) = model.prepare(draw_params(config), config), draw_window(config)
+    given = state.copy()
+    _, last, _ = model.forward(weights, ids, state, scratch=scratch)
+    kept = last.copy()
+    model.forward(weights, ids[::-1], last, reset=RESET, scratch=scratch)
+    assert np.array_equal(last, kept)
+    assert np.array_equal(state, given)
+
+
+@every_cell
+def test_parameters_are_only_read(cell):
+    config = configure(cell=cell, num_layers=2, embed_size=3, dropout=0.4)
+    params, window = draw_params(config), draw_window(config)
+    for array in (*params.values(), *window):
+        array.flags.writeable = False
+    run(params, config, *window, reset=RESET, dropout_rng=np.random.default_rng(9))

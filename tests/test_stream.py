@@ -1,0 +1,163 @@
+"""The stream of windows: what is learned in an epoch, in which order, and where the state is reset."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charrnn.stream import Stream
+
+
+@st.composite
+def streams(draw):
+    """A stream over 0 .. N-1, so that every pair of neighbours tells by itself where it stands."""
+    N = draw(st.integers(2, 60))
+    return Stream(
+        np.arange(N),
+        batch_size=draw(st.integers(1, N - 1)),
+        seq_len=draw(st.integers(1, 25)),
+        seed=draw(st.none() | st.integers(0, 2**63 - 1)),
+    )
+
+
+epochs = st.integers(0, 1000)
+
+
+def epoch_of(stream, epoch):
+    """Return the windows of an epoch in a row."""
+    first = epoch * stream.steps_per_epoch
+    return [stream[first + index] for index in range(stream.steps_per_epoch)]
+
+
+def lanes(windows):
+    """Return what the windows' inputs are one after the other (lane, B)."""
+    return np.concatenate([window.inputs for window in windows])
+
+
+@given(streams(), epochs)
+def test_an_epoch_scores_every_place_of_every_lane_once(stream, epoch):
+    pairs = len(stream.ids) - 1
+    inputs = lanes(epoch_of(stream, epoch))
+    assert inputs.shape == (stream.lane, stream.batch_size)
+    assert len(np.unique(inputs)) == inputs.size  # no pair twice
+    assert 0 <= pairs - inputs.size < stream.batch_size  # at most B-1 pairs left out
+    assert inputs.min() >= 0
+    assert inputs.max() < pairs
+
+
+@given(streams(), epochs)
+def test_each_lane_runs_on_from_window_to_window_and_into_the_next_lane(stream, epoch):
+    # Down the lanes one after the other the places rise by one; only the text's end is followed by its beginning.
+    order = lanes(epoch_of(stream, epoch)).T.reshape(-1)
+    for place, following in pairwise(order.tolist()):
+        assert following == (place + 1) % (len(stream.ids) - 1)
+
+
+@given(streams(), epochs)
+def test_targets_are_the_successors(stream, epoch):
+    for window in epoch_of(stream, epoch):
+        assert np.array_equal(window.targets, window.inputs + 1)  # so the pair (last, first) never occurs
+
+
+@given(st.text("abc", min_size=2, max_size=40), st.integers(1, 5), st.integers(0, 9))
+def test_targets_are_the_successors_in_a_text(text, seq_len, seed):
+    ids = np.frombuffer(text.encode(), np.uint8)
+    stream = Stream(ids, batch_size=1, seq_len=seq_len, seed=seed)
+    windows = epoch_of(stream, 0)
+    assert {array.dtype for window in windows for array in window[:2]} == {np.dtype(np.uint8)}
+    pairs = [pair for window in windows for pair in zip(window.inputs.flat, window.targets.flat, strict=True)]
+    assert sorted(pairs) == sorted(pairwise(ids))
+
+
+@given(streams(), epochs)
+def test_windows_are_full_but_for_the_last_which_is_kept(stream, epoch):
+    lengths = [len(window.inputs) for window in epoch_of(stream, epoch)]
+    assert all(length == stream.seq_len for length in lengths[:-1])
+    assert 1 <= lengths[-1] <= stream.seq_len
+    assert sum(lengths) == stream.lane
+
+
+@given(streams(), epochs)
+def test_chars_counts_what_a_step_predicts(stream, epoch):
+    first = epoch * stream.steps_per_epoch
+    steps = range(first, first + stream.steps_per_epoch)
+    assert [stream.chars(step) for step in steps] == [stream[step].targets.size for step in steps]
+    assert sum(stream.chars(step) for step in steps) == stream.lane * stream.batch_size
+
+
+@given(streams(), epochs)
+def test_the_state_is_reset_where_an_epoch_and_where_the_text_begins(stream, epoch):
+    for index, window in enumerate(epoch_of(stream, epoch)):
+        expected = window.inputs == 0
+        if index == 0:
+            expected[0] = True
+        if window.reset is None:
+            assert not expected.any()
+        else:
+            assert window.reset.dtype == bool
+            assert np.array_equal(window.reset, expected)
+
+
+@given(streams(), st.lists(st.integers(0, 10_000), min_size=1, max_size=5))
+def test_a_window_is_a_function_of_its_step(stream, steps):
+    again = Stream(stream.ids.copy(), stream.batch_size, stream.seq_len, stream.seed)
+    before = stream.ids.copy()
+    windows = [stream[step] for step in steps]
+    for step, window in reversed(list(zip(steps, windows, strict=True))):
+        other = again[step]
+        assert np.array_equal(window.inputs, other.inputs)
+        assert np.array_equal(window.targets, other.targets)
+        assert (window.reset is None) == (other.reset is None)
+        assert window.reset is None or np.array_equal(window.reset, other.reset)
+        window.inputs[...] = 0  # a window is the reader's own
+        window.targets[...] = 0
+    assert np.array_equal(stream.ids, before)
+
+
+def offsets(seed, count, N=1000):
+    stream = Stream(np.arange(N), batch_size=1, seq_len=N, seed=seed)
+    return [int(stream[epoch].inputs[0, 0]) for epoch in range(count)]
+
+
+def test_every_epoch_and_every_seed_begins_elsewhere():
+    assert len(set(offsets(0, 50))) > 45
+    assert len({offsets(seed, 1)[0] for seed in range(50)}) > 45
+    assert offsets(0, 5) == offsets(0, 9)[:5]
+    assert offsets(1, 1) != offsets(0, 2)[1:]  # seed and epoch are not merely added
+
+
+def test_offsets_reach_every_place():
+    assert set(offsets(3, 200, N=11)) == set(range(10))
+
+
+def test_without_a_seed_every_epoch_begins_at_the_beginning():
+    assert offsets(None, 3) == [0, 0, 0]
+
+
+@pytest.mark.parametrize("seq_len", [1, 2, 5, 100])
+def test_the_number_of_steps_does_not_depend_on_the_offset(seq_len):
+    counts = {Stream(np.arange(24), 2, seq_len, seed).steps_per_epoch for seed in (None, 0, 1)}
+    assert counts == {{1: 11, 2: 6, 5: 3, 100: 1}[seq_len]}
+
+
+def test_over_many_epochs_every_pair_is_seen():
+    # 3 of 23 pairs are left out of each epoch: other ones each time.
+    stream = Stream(np.arange(24), batch_size=5, seq_len=3, seed=0)
+    seen = [set(lanes(epoch_of(stream, epoch)).flat) for epoch in range(20)]
+    assert {len(places) for places in seen} == {20}
+    assert set.union(*seen) == set(range(23))
+    assert set.intersection(*seen) < set(range(23))
+
+
+def test_a_whole_epoch_by_hand():
+    stream = Stream(np.array([7, 1, 8, 2, 8, 1, 8, 2]), batch_size=2, seq_len=2)  # 7 pairs: 3 a lane, one left out
+    assert (stream.lane, stream.steps_per_epoch, stream.chars(0), stream.chars(1), stream.chars(2)) == (3, 2, 4, 2, 4)
+    first, second = epoch_of(stream, 0)
+    assert first.inputs.tolist() == [[7, 2], [1, 8]]
+    assert first.targets.tolist() == [[1, 8], [8, 1]]
+    assert first.reset.tolist() == [[True, True], [False, False]]
+    assert second.inputs.tolist() == [[8, 1]]
+    assert second.targets.tolist() == [[2, 8]]
+    assert second.reset is None
