@@ -39,6 +39,8 @@ class Checkpoint:
 
     step       updates done
     source     the corpus it was trained on; val_source where validation had a file of its own
+    init_from  the checkpoint whose weights the run began with, or None for random ones
+    earlier_totals  the lengths that the run had, in steps, before a resume raised them
     history    one record for each evaluation: step, epoch, loss, val_loss, learning_rate
     progress   plain numbers that a run carries from step to step, by name
     opt_state  the optimizer's arrays; empty where only inference is served
@@ -52,6 +54,8 @@ class Checkpoint:
     step: int
     source: Source
     val_source: Source | None = None
+    init_from: str | None = None
+    earlier_totals: list[int] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
     progress: dict[str, Any] = field(default_factory=dict)
     opt_state: Params = field(default_factory=dict)
@@ -74,6 +78,8 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         "step": checkpoint.step,
         "source": asdict(checkpoint.source),
         "val_source": asdict(checkpoint.val_source) if checkpoint.val_source else None,
+        "init_from": checkpoint.init_from,
+        "earlier_totals": checkpoint.earlier_totals,
         "history": checkpoint.history,
         "progress": checkpoint.progress,
     }
@@ -114,6 +120,8 @@ def load(path: Path) -> Checkpoint:
             step=meta["step"],
             source=Source(**meta["source"]),
             val_source=Source(**meta["val_source"]) if meta["val_source"] else None,
+            init_from=meta["init_from"],
+            earlier_totals=meta["earlier_totals"],
             history=meta["history"],
             progress=meta["progress"],
             opt_state=_under("opt/", arrays),

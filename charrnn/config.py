@@ -186,6 +186,11 @@ class TrainConfig:
                 object.__setattr__(self, name, value)
 
 
+def setting_names() -> tuple[str, ...]:
+    """Return the names of all that a user may set, of the model first."""
+    return tuple(item.name for item in fields(ModelConfig) + fields(TrainConfig) if item.metadata)
+
+
 def build(factory: Callable[..., T], config: TrainConfig, **more: Any) -> T:
     """Call a factory whose parameters bear the names of the config's fields, and of `more`."""
     values = vars(config) | more

@@ -57,7 +57,10 @@ Event = Stepped | Evaluating | Report | Saved
 class Run:
     """A training run in its folder. `start` or `resume` one, go through its `events`, `save` at any time between two.
 
-    notes   what was adjusted, in sentences for the user
+    init_from       the checkpoint whose weights it began with, or None
+    earlier_totals  the lengths it had before a resume raised them
+    notes           what was adjusted, in sentences for the user
+    seconds         of training so far, stops not counted
     """
 
     folder: RunFolder
@@ -66,6 +69,8 @@ class Run:
     source: Source
     val_source: Source | None
     state: TrainState
+    init_from: str | None = None
+    earlier_totals: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
     _holds: ExitStack = field(default_factory=ExitStack)
@@ -112,7 +117,16 @@ class Run:
             params = model.init_params(model_config, np.random.default_rng(config.seed))
         vocab = vocab.counted(corpus.train)
         training = _training(corpus, vocab, model_config, config, notes)
-        run = cls(folder, training, vocab, corpus.source, corpus.val_source, training.begin(params), notes)
+        run = cls(
+            folder,
+            training,
+            vocab,
+            corpus.source,
+            corpus.val_source,
+            training.begin(params),
+            init_from=str(init_from) if init_from else None,
+            notes=notes,
+        )
         folder.create()
         with ExitStack() as holds:
             holds.enter_context(folder.locked())
@@ -153,7 +167,18 @@ class Run:
             training = _training(corpus, saved.vocab, saved.model_config, config, [])
             progress = Progress(**saved.progress)
             state = TrainState(saved.params, saved.opt_state, saved.state, saved.step, progress, saved.history)
-            run = cls(folder, training, saved.vocab, corpus.source, corpus.val_source, state, notes)
+            raised = [] if config.steps == saved.train_config.steps else [saved.train_config.steps or 0]
+            run = cls(
+                folder,
+                training,
+                saved.vocab,
+                corpus.source,
+                corpus.val_source,
+                state,
+                init_from=saved.init_from,
+                earlier_totals=saved.earlier_totals + raised,
+                notes=notes,
+            )
             if config.steps is None:  # stopped while its speed was measured
                 run._fix_length(time.monotonic())
             if run.finished:
@@ -219,6 +244,8 @@ class Run:
             state.step,
             self.source,
             self.val_source,
+            self.init_from,
+            self.earlier_totals,
             state.history,
             **more,
         )
@@ -324,7 +351,7 @@ def _training(
     ids, val_ids = vocab.encode(corpus.train), vocab.encode(corpus.val)
     if len(ids) < 2:
         raise CorpusError(
-            f"{corpus.name} leaves {len(ids)} characters to train on: give a longer text or a smaller --val-fraction"
+            f"{corpus.name} is too short: less than two characters to train on; give a longer text, or --val-fraction 0"
         )
     config = fitted(config, len(ids) - 1, notes)
     if config.val_fraction and len(val_ids) < 2:

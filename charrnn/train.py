@@ -170,13 +170,13 @@ def fit(training: Training, state: TrainState) -> Iterator[Stepped | Evaluating 
     """
     optimizer, schedule, scratch = training.optimizer(), training.schedule(), Scratch()
     while True:
-        progress = state.progress
-        if progress.reported < state.step and training.reports_at(state.step):
+        if state.progress.reported < state.step and training.reports_at(state.step):
             yield from _report(training, state, schedule)
-        if state.step >= training.steps or is_stale(training.config, progress):
+        if state.step >= training.steps or is_stale(training.config, state.progress):
             return
         window = training.stream[state.step]
         loss, grad_norm = train_step(training, optimizer, schedule(state.step), state, window, scratch)
+        progress = state.progress
         progress.steps += 1
         progress.chars += window.targets.size
         progress.loss_sum += loss

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from charrnn.config import UNKNOWN_POLICIES, ModelConfig, TrainConfig, flag_of
+from charrnn.config import UNKNOWN_POLICIES, ModelConfig, TrainConfig, flag_of, setting_names
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -68,8 +68,7 @@ def _type(item: Field[Any]) -> click.ParamType[Any]:
 
 def given(options: dict[str, Any]) -> dict[str, Any]:
     """Return the settings among a command's options that the user gave."""
-    names = {item.name for item in fields(ModelConfig) + fields(TrainConfig)}
-    return {name: value for name, value in options.items() if name in names and value is not None}
+    return {name: options[name] for name in setting_names() if options[name] is not None}
 
 
 def model_option(function: F) -> F:

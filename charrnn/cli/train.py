@@ -11,7 +11,7 @@ import click
 
 from charrnn.cli._options import SectionedCommand, SectionedOption, given, settings
 from charrnn.cli._signals import Interrupted, StopSignals
-from charrnn.config import TrainConfig, flag_of
+from charrnn.config import ModelConfig, TrainConfig, flag_of, setting_names
 
 if TYPE_CHECKING:
     from charrnn.run import Run
@@ -137,7 +137,7 @@ def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
         if run.state.step < run.training.steps:
             note(f"Stopped early: no better validation loss in {run.training.config.patience} evaluations.")
         sample = shlex.join(["charrnn", "sample", "-m", str(run.folder.path)])
-        print_facts(closing_figures(run) | {"Repeat": _repeat(run, options), "Sample": sample}, err=True)
+        print_facts(closing_figures(run) | {"Repeat": _repeat(run), "Sample": sample}, err=True)
 
 
 def _introduce(run: Run) -> None:
@@ -166,11 +166,17 @@ def _corpus(run: Run) -> list[str]:
     return [run.source.path] if run.source.path else []
 
 
-def _repeat(run: Run, options: dict[str, Any]) -> str:
-    """Return the command that makes this run again, bit for bit."""
+def _repeat(run: Run) -> str:
+    """Return the command that makes this run again, bit for bit: what is not the default, named."""
+    if run.earlier_totals:
+        return f"no single command: its length was raised when it had {run.earlier_totals[0]:,} steps"
     config = run.training.config
-    asked = {name: value for name, value in given(options).items() if name not in ("minutes", "epochs")}
-    asked |= {"steps": config.steps, "seed": config.seed, "eval_every": config.eval_every}
-    asked |= {name: options[name] for name in ("val_file", "init_from") if options[name]}
-    words = [word for name, value in asked.items() for word in (flag_of(name), str(value))]
+    usual = (
+        vars(ModelConfig(1)) | vars(TrainConfig(optimizer=config.optimizer)) | {"optimizer": TrainConfig().optimizer}
+    )
+    actual: dict[str, Any] = vars(run.training.model_config) | vars(config)
+    chosen = {name: actual[name] for name in setting_names() if actual[name] not in (None, usual[name])}
+    chosen |= {"val_file": run.val_source.path} if run.val_source else {}
+    chosen |= {"init_from": run.init_from} if run.init_from else {}
+    words = [word for name, value in chosen.items() for word in (flag_of(name), str(value))]
     return shlex.join(["charrnn", "train", *_corpus(run), *words])
