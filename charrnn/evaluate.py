@@ -23,6 +23,19 @@ WARM_UP = 512  # unscored characters before each lane but the first
 _WINDOW = 256  # steps taken at once: bounds memory, changes no result
 
 
+def bits(nats: float) -> float:
+    """Return the same amount of information in bits."""
+    return nats / math.log(2)
+
+
+def perplexity(nats: float) -> float:
+    """Return exp(nats): between how many characters the model wavers; infinite where that is beyond all floats."""
+    try:
+        return math.exp(nats)
+    except OverflowError:
+        return math.inf
+
+
 class Tally(NamedTuple):
     """What has been scored so far: characters, the sum of their nats, and how many were the likeliest one."""
 
@@ -54,14 +67,12 @@ class Evaluation:
     @property
     def bpc(self) -> float | None:
         """Return bits per character."""
-        return None if self.nats_per_char is None else self.nats_per_char / math.log(2)
+        return None if self.nats_per_char is None else bits(self.nats_per_char)
 
     @property
     def perplexity(self) -> float | None:
-        """Return the perplexity per character; infinite where it is beyond all floats."""
-        if self.nats_per_char is None:
-            return None
-        return math.exp(self.nats_per_char) if self.nats_per_char < 700 else math.inf
+        """Return the perplexity per character."""
+        return None if self.nats_per_char is None else perplexity(self.nats_per_char)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures by the names under which `eval --json` prints them."""

@@ -21,6 +21,7 @@ from charrnn.checkpoint import Checkpoint
 from charrnn.config import ModelConfig, TrainConfig, flag_of
 from charrnn.corpus import STDIN, Corpus, Source
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, RunFolderError
+from charrnn.evaluate import bits
 from charrnn.runfolder import RUNS, RunFolder
 from charrnn.stream import Stream
 from charrnn.train import (
@@ -257,7 +258,7 @@ class Run:
             "seconds": round(self.seconds, 3),
             "loss": report.loss,
             "val_loss": report.val_loss,
-            "bpc": None if report.val_loss is None else report.val_loss / math.log(2),
+            "bpc": None if report.val_loss is None else bits(report.val_loss),
             "learning_rate": report.learning_rate,
             "grad_norm": report.grad_norm,
             "chars_per_second": round(report.chars / seconds, 1) if seconds > 0 else None,

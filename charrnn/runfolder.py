@@ -119,10 +119,10 @@ def find_model(path: str | Path | None) -> Path:
     Raises:  CheckpointError where there is none.
     """
     if path is None:
-        found = [model for folder in RUNS.glob("*/") if (model := RunFolder(folder).model())]
-        if not found:
+        runs = [run for folder in RUNS.glob("*/") if (run := RunFolder(folder)).model()]
+        if not runs:
             raise CheckpointError(f"no model under ./{RUNS}: train one with `charrnn train`, or name one with -m")
-        return max(found, key=lambda model: model.stat().st_mtime)
+        path = max(runs, key=lambda run: max(file.stat().st_mtime_ns for file in run.files())).path
     path = Path(path)
     if not path.is_dir():
         return path

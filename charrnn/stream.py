@@ -50,8 +50,12 @@ class Stream:
 
     def chars(self, step: int) -> int:
         """Return the number of characters that this step predicts."""
-        at = step % self.steps_per_epoch * self.seq_len
-        return min(self.seq_len, self.lane - at) * self.batch_size
+        return self.chars_before(step + 1) - self.chars_before(step)
+
+    def chars_before(self, step: int) -> int:
+        """Return the number of characters that all steps before this one predict."""
+        epoch, index = divmod(step, self.steps_per_epoch)
+        return (epoch * self.lane + index * self.seq_len) * self.batch_size
 
     def __getitem__(self, step: int) -> Window:
         """Return the window of this step; the state is reset where an epoch and where the text begins."""

@@ -155,7 +155,7 @@ def train_step(
             what = "gradient" if math.isfinite(loss) else "loss"
             raise DivergedError(
                 f"the {what} is no longer finite at step {state.step + 1} (learning rate {learning_rate:g}): "
-                "start again with a lower --learning-rate or --clip-norm"
+                "checkpoints saved before are intact; start again with a lower --learning-rate or --clip-norm"
             )
         optimizer.update(state.params, grads, state.opt_state, learning_rate, state.step)
     state.state = carried

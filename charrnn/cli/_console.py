@@ -14,6 +14,7 @@ from rich.table import Table
 from tqdm import tqdm
 
 from charrnn.api import LanguageModel, load
+from charrnn.evaluate import bits, perplexity
 from charrnn.run import Event, Run
 from charrnn.train import Evaluating, Report, Stepped
 
@@ -100,7 +101,7 @@ class TrainScreen:
             self.bar.set_postfix_str(f"evaluating {event.chars:,}/{event.of:,}")
         elif isinstance(event, Report) and event.val_loss is not None:
             self.val_loss = event.val_loss
-            self._line(event, f"  val {event.val_loss:.4f} ({event.val_loss / math.log(2):.3f} bpc)")
+            self._line(event, f"  val {event.val_loss:.4f} ({bits(event.val_loss):.3f} bpc)")
         elif isinstance(event, Report) and self.run.training.evaluates_at(event.step):
             self._line(event, "")
 
@@ -147,11 +148,11 @@ def closing_figures(run: Run) -> dict[str, str]:
     if progress.best_loss is not None:
         loss = progress.best_loss
         facts["Best validation loss"] = f"{loss:.4f} nats per character at step {progress.best_step:,}"
-        facts["Bits per character"] = f"{loss / math.log(2):.4f}"
-        facts["Perplexity per character"] = f"{math.exp(loss):.3f}"
+        facts["Bits per character"] = f"{bits(loss):.4f}"
+        facts["Perplexity per character"] = f"{perplexity(loss):.3f}"
     elif state.history:
         facts["Training loss"] = f"{state.history[-1]['loss']:.4f} nats per character"
-    chars = sum(map(run.training.stream.chars, range(state.step)))
+    chars = run.training.stream.chars_before(state.step)
     facts["Time"] = f"{run.seconds / 60:.1f} minutes, {chars / max(run.seconds, 1e-9):,.0f} characters per second"
     facts["Checkpoint"] = str(run.folder.model())
     return facts

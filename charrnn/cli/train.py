@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charrnn.cli._options import SectionedCommand, SectionedOption, given, settings
-from charrnn.cli._signals import Interrupted, StopSignals
+from charrnn.cli._signals import StopSignals
 from charrnn.config import ModelConfig, TrainConfig, flag_of, setting_names
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
         run.save()
         again = shlex.join(["charrnn", "train", *_corpus(run), "--resume", "--out", str(run.folder.path)])
         note(f"Saved after step {run.state.step:,}. Go on with: {again}")
-        raise Interrupted(signals.received)
+        click.get_current_context().exit(128 + signals.received)
     if not quiet:
         if run.state.step < run.training.steps:
             note(f"Stopped early: no better validation loss in {run.training.config.patience} evaluations.")
