@@ -31,6 +31,7 @@ from charrnn.train import (
     Stepped,
     Training,
     TrainState,
+    check_finite,
     fit,
     is_stale,
     train_step,
@@ -228,6 +229,8 @@ class Run:
         self._holds.close()
 
     def _saved(self, path: Path, resumable: bool) -> Saved:
+        for name, array in self.state.params.items():  # a file that is good is never replaced by one that is not
+            check_finite(f"parameter {name}", float(np.abs(array).max()), self.state.step)
         ckpt.save(path, self.checkpoint(resumable))
         return Saved(path, self.state.step)
 

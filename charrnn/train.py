@@ -151,16 +151,21 @@ def train_step(
             clip_by_value(grads, config.clip_value)
         else:
             grad_norm = clip_by_global_norm(grads, config.clip_norm or math.inf)
-        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
-            what = "gradient" if math.isfinite(loss) else "loss"
-            raise DivergedError(
-                f"the {what} is no longer finite at step {state.step + 1} (learning rate {learning_rate:g}): "
-                "checkpoints saved before are intact; start again with a lower --learning-rate or --clip-norm"
-            )
+        for what, value in (("loss", loss), ("gradient", grad_norm)):
+            check_finite(what, value, state.step + 1)
         optimizer.update(state.params, grads, state.opt_state, learning_rate, state.step)
     state.state = carried
     state.step += 1
     return loss, grad_norm
+
+
+def check_finite(what: str, value: float, step: int) -> None:
+    """Raise DivergedError where a number is infinite or none."""
+    if not math.isfinite(value):
+        raise DivergedError(
+            f"the {what} is no longer finite at step {step}: checkpoints saved before are intact; "
+            "start again with a lower --learning-rate or --clip-norm"
+        )
 
 
 def fit(training: Training, state: TrainState) -> Iterator[Stepped | Evaluating | Report]:
@@ -198,6 +203,7 @@ def _report(training: Training, state: TrainState, schedule: Schedule) -> Iterat
             yield Evaluating(result.chars, max(0, len(training.val_ids) - 1))
         val_loss = result.nats_per_char
     if val_loss is not None:
+        check_finite("validation loss", val_loss, state.step)
         best = progress.best_loss is None or val_loss < progress.best_loss
         if best:
             progress.best_loss, progress.best_step, progress.stale = val_loss, state.step, 0
