@@ -56,7 +56,7 @@ def _check(config: ModelConfig | TrainConfig) -> None:
     for item in fields(config):
         value: Any = vars(config)[item.name]
         meta = item.metadata
-        if not meta or value is None:
+        if not meta or (value is None and str(item.type).endswith("| None")):
             continue
         flag = flag_of(item.name)
         if meta["choices"]:
@@ -69,7 +69,7 @@ def _check(config: ModelConfig | TrainConfig) -> None:
         low, high, strict = meta["low"], meta["high"], meta["open_ends"]
         above = low is None or (value > low if strict else value >= low)
         below = high is None or (value < high if strict else value <= high)
-        if not (above and below and math.isfinite(value)):
+        if not (above and below and abs(value) != math.inf):
             raise ConfigError(f"{flag} {value} is out of range: {describe_range(meta)}")
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.arrays import Array, Ids
+from charrnn.config import UNKNOWN_POLICIES
 from charrnn.errors import VocabError
 
 KINDS = ("chars",)
@@ -107,6 +108,8 @@ class Vocab:
         Shapes:  returns (N,), with N the characters of the text less those skipped
         Raises:  VocabError, naming the unknown characters and where they stand.
         """
+        if unknown not in UNKNOWN_POLICIES:
+            raise VocabError(f"unknown={unknown!r} is not one of {', '.join(UNKNOWN_POLICIES)}")
         ids = self._table[_code_points(text)]
         absent = ids < 0
         if absent.any():

@@ -302,6 +302,20 @@ def test_lent_buffers_change_no_result(name, reset):
         assert_identical(run_all(it, **window, scratch=scratch), run_all(it, **window))
 
 
+def test_a_scratch_gives_the_same_memory_again_for_the_same_name():
+    scratch = Scratch()
+    first = scratch.empty("a", (3, 2), np.float64)
+    for shape in ((2, 2), (6,), (3, 2)):
+        again = scratch.empty("a", shape, np.float64)
+        assert again.shape == shape
+        assert np.shares_memory(again, first)
+    for other in (scratch.empty("b", (3, 2), np.float64), scratch.scope("s").empty("a", (3, 2), np.float64)):
+        assert not np.shares_memory(other, first)
+    assert scratch.scope("s") is scratch.scope("s")
+    assert scratch.empty("a", (7, 2), np.float64).shape == (7, 2)
+    assert not np.shares_memory(FRESH.empty("a", (3,), np.float64), FRESH.empty("a", (3,), np.float64))
+
+
 @every_cell
 def test_one_scratch_serves_two_precisions(name):
     single, double, scratch = draw(name, dtype=np.float32), draw(name), Scratch()

@@ -95,6 +95,15 @@ def test_cross_entropy_of_extreme_logits_is_finite(dtype):
 
 
 @both_dtypes
+def test_rows_of_different_size_do_not_drown_each_other(dtype):
+    logits = np.array([[1e4, 1e4], [0, 0], [-1e4, -1e4]], dtype)
+    loss, dlogits = cross_entropy(logits, np.array([0, 1, 0]))
+    assert abs(loss - math.log(2)) <= 1e-6
+    assert (6 * dlogits).round(6).tolist() == [[-1, 1], [1, -1], [-1, 1]]
+    assert np.abs(log_softmax(logits) + math.log(2)).max() <= 1e-6
+
+
+@both_dtypes
 def test_project_takes_ids_or_their_one_hot_rows(dtype):
     rng = np.random.default_rng(3)
     V, K = 7, 5

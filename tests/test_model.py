@@ -100,6 +100,19 @@ def test_windows_in_pieces_equal_the_whole(cell):
     assert relative(middle, whole["state"]) <= 1e-13
 
 
+@every_cell
+def test_a_reset_begins_afresh_in_every_layer(cell):
+    config, at = configure(cell=cell, num_layers=3), 2
+    weights, (ids, _, state, _) = model.prepare(draw_params(config), config), draw_window(config)
+    reset = np.zeros((T, B), bool)
+    reset[at, 1] = True
+    logits, last, _ = model.forward(weights, ids, state, reset=reset)
+    lane = slice(1, 2)
+    fresh_logits, fresh_last, _ = model.forward(weights, ids[at:, lane], model.zero_state(config, 1))
+    assert relative(logits[at:, lane], fresh_logits) <= 1e-13
+    assert relative(last[:, :, lane], fresh_last) <= 1e-13
+
+
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
@@ -176,6 +189,21 @@ def test_both_precisions_begin_at_the_same_draw(cell):
     assert {array.dtype for array in double.values()} == {np.dtype(np.float64)}
     assert {array.dtype for array in single.values()} == {np.dtype(np.float32)}
     assert_identical(single, {name: array.astype(np.float32) for name, array in double.items()})
+    for name, array in double.items():
+        assert not np.array_equal(array, single[name]) or set(array.flat) <= {0.0, 1.0}, name  # drawn in double
+
+
+@every_cell
+def test_the_biases_begin_at_zero_but_the_forget_gates_at_one(cell):
+    params = model.init_params(configure(cell=cell, num_layers=2, embed_size=3), np.random.default_rng(0))
+    for name, array in params.items():
+        if array.ndim == 1:
+            expected = np.zeros(array.shape)
+            if cell == "lstm" and name.startswith("layer"):
+                expected[H : 2 * H] = 1
+            assert np.array_equal(array, expected), name
+        else:
+            assert array.all(), name
 
 
 @every_cell

@@ -109,6 +109,37 @@ def test_decoupled_decay_shrinks_the_weight_itself():
     assert_course(follow(adamw(weight_decay=0.5), [0, 0]), [0.95, 0.9025])  # no gradient, no other move
 
 
+def test_eps_stands_beside_the_root():
+    # A gradient (for RMSProp its root mean square) as small as eps itself: g / (g + eps) = 1/2, so p = 1 - 0.1 / 2.
+    assert_course(follow(adagrad(), [1e-10]), [0.95])
+    assert_course(follow(rmsprop(beta2=0.75), [2e-8]), [0.9])  # v = 0.25 * 4e-16 = (1e-8)^2; 2e-8 / 2e-8 = 1
+    assert_course(follow(adam(), [1e-8]), [0.95])
+    assert_course(follow(adamw(weight_decay=0.0), [1e-8]), [0.95])
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_rate_never_touches_the_moments(name):
+    optimizer = OPTIMIZERS[name](weight_decay=0.0)
+    states = []
+    for lr in (0.1, 0.7):
+        params = {"W": np.ones((2, 3))}
+        states.append(optimizer.init(params))
+        for step in range(3):
+            optimizer.update(params, {"W": np.arange(6.0).reshape(2, 3) - step}, states[-1], lr, step)
+    for key, array in states[0].items():
+        assert array.any()
+        assert np.array_equal(array, states[1][key])
+
+
+def test_each_update_takes_its_own_rate():
+    # m = 1, then 0.5 + 1 = 1.5: p = 1 - 0.1 * 1 - 0.4 * 1.5 = 0.3
+    params, optimizer = {"p": np.ones((1, 1))}, sgd(momentum=0.5)
+    state = optimizer.init(params)
+    for step, lr in enumerate([0.1, 0.4]):
+        optimizer.update(params, {"p": np.ones((1, 1))}, state, lr, step)
+    assert abs(params["p"].item() - 0.3) <= 1e-15
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_decay_leaves_biases_alone(name):
     with_decay, without = (OPTIMIZERS[name](weight_decay=decay) for decay in (0.5, 0.0))

@@ -1,0 +1,54 @@
+# `make` lists the targets. Everything happens in .venv, which is made on first use.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+DEMO := checkpoints/demo
+# The suite's nets are tiny: one BLAS thread a process serves them best, and a process a core.
+TEST := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint types format wheel clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/dev: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	touch $@
+
+demo: $(VENV)/installed ## Train for a minute on data/ferry.txt, evaluate, and write a sample
+	$(BIN)/charrnn train data/ferry.txt --minutes 1 --seed 1 --out $(DEMO) --force
+	$(BIN)/charrnn eval -m $(DEMO)
+	$(BIN)/charrnn sample -m $(DEMO) --prime '"The river' --seed 1
+	@echo
+
+test: $(VENV)/dev ## Run the tests
+	$(TEST) -n 2 -q
+
+test-slow: $(VENV)/dev ## Run also the tests that take long
+	$(TEST) -n 2 -q -m "slow or not slow"
+
+lint: $(VENV)/dev ## Check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/dev ## Check types
+	$(BIN)/mypy
+
+format: $(VENV)/dev ## Bring the code into style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+wheel: $(VENV)/dev ## Build sdist and wheel into dist/
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+
+clean: ## Remove what can be made again; checkpoints stay
+	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
