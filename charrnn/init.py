@@ -1,7 +1,8 @@
 """How weights begin: one entry for each choice of `--init`.
 
-A choice is a pair: one function for the weights that take inputs, one for the recurrent ones. Each draws a (fan_in,
-fan_out) matrix in float64. A cell that stacks gates calls them once per gate, so that fans are those of one gate.
+A choice is three functions: one for the rows that stand for symbols (an embedding, or the input weights under one-hot
+rows), one for the weights that take other inputs, one for the recurrent ones. Each draws a (fan_in, fan_out) matrix in
+float64. A cell that stacks gates calls them once per gate, so that fans are those of one gate.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ Draw = Callable[[np.random.Generator, int, int], Array]
 class Init(NamedTuple):
     """How the weights of one model are drawn."""
 
+    symbols: Draw
     inputs: Draw
     recurrent: Draw
 
@@ -45,6 +47,14 @@ def gaussian(rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
     return rng.normal(0, 0.01, (fan_in, fan_out))
 
 
+def loud(rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
+    """Draw from N(0, 2^2): each symbol starts out with a strong voice of its own.
+
+    Of one-hot inputs just one is 1, so that rules which divide by fan_in leave a whisper. Measured in docs/choices.md.
+    """
+    return rng.normal(0, 2.0, (fan_in, fan_out))
+
+
 def uniform(rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
     """Draw from U(-a, a) with a = 1 / sqrt(fan_out), which is PyTorch's start for recurrent nets."""
     limit = 1 / np.sqrt(fan_out)
@@ -67,9 +77,9 @@ def zeros(rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
 
 
 INITS: dict[str, Init] = {
-    "orthogonal": Init(glorot, orthogonal),
-    "glorot": Init(glorot, glorot),
-    "uniform": Init(uniform, uniform),
-    "he": Init(he, he),
-    "gaussian": Init(gaussian, gaussian),
+    "orthogonal": Init(loud, glorot, orthogonal),
+    "glorot": Init(glorot, glorot, glorot),
+    "uniform": Init(uniform, uniform, uniform),
+    "he": Init(he, he, he),
+    "gaussian": Init(gaussian, gaussian, gaussian),
 }

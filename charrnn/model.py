@@ -48,10 +48,12 @@ def init_params(config: ModelConfig, rng: np.random.Generator, init: Init | None
     params: Params = {}
     input_size = config.vocab_size
     if config.embed_size:
-        params["embed.W_e"] = init.inputs(rng, config.vocab_size, config.embed_size)
+        params["embed.W_e"] = init.symbols(rng, config.vocab_size, config.embed_size)
         input_size = config.embed_size
     for layer in range(config.num_layers):
-        drawn = cell.init_params(input_size, config.hidden_size, rng, init)
+        takes_symbols = layer == 0 and not config.embed_size
+        own = init._replace(inputs=init.symbols) if takes_symbols else init
+        drawn = cell.init_params(input_size, config.hidden_size, rng, own)
         params |= {f"layer{layer}.{name}": array for name, array in drawn.items()}
         input_size = config.hidden_size
     params["out.W_hy"] = init.inputs(rng, config.hidden_size, config.vocab_size)
@@ -61,7 +63,7 @@ def init_params(config: ModelConfig, rng: np.random.Generator, init: Init | None
 
 def param_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Return the shape of every parameter, without drawing any."""
-    blank = init_params(config, np.random.default_rng(0), Init(zeros, zeros))
+    blank = init_params(config, np.random.default_rng(0), Init(zeros, zeros, zeros))
     return {name: array.shape for name, array in blank.items()}
 
 

@@ -19,13 +19,13 @@ def test_the_names_are_those_of_the_settings():
     assert tuple(INITS) == INIT_NAMES
 
 
-def test_each_choice_names_its_two_functions():
-    assert {name: (pair.inputs, pair.recurrent) for name, pair in INITS.items()} == {
-        "orthogonal": (init.glorot, init.orthogonal),
-        "glorot": (init.glorot, init.glorot),
-        "uniform": (init.uniform, init.uniform),
-        "he": (init.he, init.he),
-        "gaussian": (init.gaussian, init.gaussian),
+def test_each_choice_names_its_three_functions():
+    assert {name: tuple(choice) for name, choice in INITS.items()} == {
+        "orthogonal": (init.loud, init.glorot, init.orthogonal),
+        "glorot": (init.glorot, init.glorot, init.glorot),
+        "uniform": (init.uniform, init.uniform, init.uniform),
+        "he": (init.he, init.he, init.he),
+        "gaussian": (init.gaussian, init.gaussian, init.gaussian),
     }
 
 
@@ -40,7 +40,7 @@ def test_a_uniform_draw_fills_its_limits(function, limit):
     assert abs(W.mean()) <= 4 * W.std() / N**0.5
 
 
-@pytest.mark.parametrize(("function", "deviation"), [(init.he, (2 / FAN_IN) ** 0.5), (init.gaussian, 0.01)])
+@pytest.mark.parametrize(("function", "deviation"), [(init.he, (2 / FAN_IN) ** 0.5), (init.gaussian, 0.01), (init.loud, 2.0)])
 def test_a_normal_draw_has_its_deviation(function, deviation):
     W = draw(function)
     assert abs(W.std() - deviation) <= 4 * deviation / (2 * N) ** 0.5

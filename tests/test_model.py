@@ -381,3 +381,11 @@ def test_parameters_are_only_read(cell):
     for array in (*params.values(), *window):
         array.flags.writeable = False
     run(params, config, *window, reset=RESET, dropout_rng=np.random.default_rng(9))
+
+
+def test_what_stands_for_symbols_is_drawn_loud_and_nothing_else_is():
+    for embed_size, loud, soft in ((0, "layer0.W_xh", "layer1.W_xh"), (20, "embed.W_e", "layer0.W_xh")):
+        config = ModelConfig(50, hidden_size=40, num_layers=2, embed_size=embed_size)
+        params = model.init_params(config, np.random.default_rng(1))
+        assert 1.8 < params[loud].std() < 2.2
+        assert params[soft].std() < 0.5

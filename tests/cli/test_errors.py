@@ -1,0 +1,460 @@
+"""Bad input: one line that says what is wrong, where, and what to do; the exit code; and nothing left behind."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from charrnn.config import ModelConfig, TrainConfig, flag_of
+
+from ._material import SMALL, TEXT, TIMEOUT, error_line, meta, posix
+
+TINY = "checkpoints/tiny"
+NEW = ("--out", "new")
+
+
+class Bad(NamedTuple):
+    """A command line that must be refused, and what the refusal has to say."""
+
+    args: tuple[str, ...]
+    code: int
+    says: tuple[str, ...]
+
+
+def texts() -> dict[str, Bad]:
+    """Return the bad texts: each one with the commands that read texts."""
+    bad = {
+        "missing": ("missing.txt", ("missing.txt does not exist", "check the path")),
+        "folder": ("folder", ("folder is a folder", "name a text file")),
+        "empty": ("empty.txt", ("empty.txt is empty", "give a text")),
+        "not UTF-8": ("latin1.txt", ("latin1.txt is not UTF-8", "0xe4", "offset 5", "iconv")),
+        "UTF-16": ("utf16.txt", ("utf16.txt is not UTF-8", "0xff", "offset 0", "iconv")),
+        "null byte in the name": ("nul\0l", ("cannot read nul",)),
+    }
+    if os.name == "posix":
+        bad["unreadable"] = ("loop", ("cannot read loop", os.strerror(errno.ELOOP)))
+    cases = {}
+    for name, (path, says) in bad.items():
+        cases[f"train: {name}"] = Bad(("train", path, *NEW), 1, says)
+        cases[f"train, validation: {name}"] = Bad(("train", "tiny.txt", *NEW, "--val-file", path), 1, says)
+        cases[f"eval: {name}"] = Bad(("eval", "tiny.txt", path), 1, says)
+        cases[f"vocab: {name}"] = Bad(("vocab", "tiny.txt", path), 1, says)
+    return cases
+
+
+def models() -> dict[str, Bad]:
+    """Return the bad checkpoints: each one with the commands that read checkpoints."""
+    bad = {
+        "missing": ("missing.npz", ("missing.npz does not exist", "train a model")),
+        "a folder of something else": ("folder", ("folder holds neither best.npz nor last.npz", "name the folder")),
+        "empty": ("empty.txt", ("empty.txt is no charrnn checkpoint", "name a .npz")),
+        "text": ("tiny.txt", ("tiny.txt is no charrnn checkpoint", "name a .npz")),
+        "half": ("half.npz", ("half.npz is damaged or cut short", "another copy")),
+        "all but the end": ("short.npz", ("short.npz is damaged or cut short", "another copy")),
+        "flipped bits": ("flipped.npz", ("flipped.npz is damaged", "another copy")),
+        "newer": ("newer.npz", ("newer.npz is of format version 999", "reads version")),
+        "other arrays": ("other.npz", ("other.npz is no charrnn checkpoint", "name a .npz")),
+        "NaN": ("nan.npz", ("nan.npz is damaged", "params/out.b_y", "not finite", "another copy")),
+        "shape": ("shape.npz", ("shape.npz is damaged", "params/out.b_y", "shape", "another copy")),
+        "array missing": ("fewer.npz", ("fewer.npz is damaged", "params/layer0.b_h", "another copy")),
+        "settings": ("settings.npz", ("settings.npz is damaged", "--hidden-size", "another copy")),
+        "pickled": ("pickled.npz", ("pickled.npz holds pickled objects", "refused")),
+    }
+    cases = {}
+    for name, (path, says) in bad.items():
+        cases[f"info: {name}"] = Bad(("info", "-m", path), 1, says)
+        cases[f"sample: {name}"] = Bad(("sample", "-m", path), 1, says)
+        cases[f"eval: {name}"] = Bad(("eval", "-m", path, "tiny.txt"), 1, says)
+        cases[f"init-from: {name}"] = Bad(("train", "tiny.txt", *NEW, "--init-from", path), 1, says)
+    return cases
+
+
+OPTIONS = {
+    "steps and epochs": Bad(
+        ("train", "tiny.txt", *NEW, "--steps", "3", "--epochs", "2"), 2, ("--steps and --epochs", "give one length")
+    ),
+    "steps and minutes": Bad(
+        ("train", "tiny.txt", *NEW, "--minutes", "3", "--steps", "2"), 2, ("--steps and --minutes", "give one length")
+    ),
+    "all lengths": Bad(
+        ("train", "tiny.txt", *NEW, "--minutes", "3", "--steps", "2", "--epochs", "1"),
+        2,
+        ("--steps", "--epochs", "--minutes", "give one length"),
+    ),
+    "two kinds of validation": Bad(
+        ("train", "tiny.txt", *NEW, "--val-file", "tiny.txt", "--val-fraction", "0.2"),
+        2,
+        ("--val-file and --val-fraction", "give one"),
+    ),
+    "no corpus": Bad(("train", *NEW), 2, ("CORPUS", "name a text file")),
+    "two corpora": Bad(("train", "tiny.txt", "tiny.txt"), 2, ("unexpected extra argument",)),
+    "sample-every": Bad(("train", "tiny.txt", "--sample-every", "-1"), 2, ("--sample-every", "-1", "x>=0")),
+    "unknown option": Bad(("train", "tiny.txt", "--hidden", "3"), 2, ("--hidden", "--hidden-size")),
+    "temperature": Bad(("sample", "--temp", "-0.1"), 2, ("--temp", "-0.1", "x>=0")),
+    "temperature nan": Bad(("sample", "--temp", "nan"), 2, ("--temp", "not a finite number")),
+    "temperature inf": Bad(("sample", "--temperature", "inf"), 2, ("--temp", "not a finite number")),
+    "length": Bad(("sample", "-n", "-1"), 2, ("--length", "-1", "x>=0")),
+    "top-k": Bad(("sample", "--top-k", "-1"), 2, ("--top-k", "-1", "x>=0")),
+    "seed": Bad(("sample", "--seed", "-1"), 2, ("--seed", "-1", "x>=0")),
+    "unknown": Bad(("sample", "--unknown", "guess"), 2, ("--unknown", "'guess'", "error", "skip")),
+    "sample takes no text": Bad(("sample", "tiny.txt"), 2, ("unexpected extra argument",)),
+    "protocol": Bad(("eval", "--protocol", "half"), 2, ("--protocol", "'half'", "whole", "lanes")),
+    "eval unknown": Bad(("eval", "--unknown", "guess"), 2, ("--unknown", "'guess'", "error", "skip")),
+    "vocab of nothing": Bad(("vocab",), 2, ("CORPUS",)),
+    "info takes no text": Bad(("info", "tiny.txt"), 2, ("unexpected extra argument",)),
+    "unknown command": Bad(("trian",), 2, ("trian",)),
+}
+
+CORPORA = {
+    "one character": Bad(("train", "one.txt", *NEW), 1, ("one.txt", "one character", "longer text")),
+    "one distinct character": Bad(("train", "same.txt", *NEW), 1, ("same.txt", "'a'", "nothing to learn")),
+    "nothing left to train on": Bad(
+        ("train", "two.txt", *NEW, "--val-fraction", "0.9"), 1, ("two", "too short", "longer text", "--val-fraction 0")
+    ),
+    "empty standard input": Bad(("train", "-", *NEW), 1, ("standard input is empty", "give a text")),
+    "empty prime": Bad(("sample", "--prime", "-"), 1, ("standard input is empty",)),
+    "unknown prime": Bad(("sample", "--prime", "Ω"), 1, ("'Ω' (U+03A9) at position 0", "--unknown skip")),
+    "unknown text": Bad(("eval", "greek.txt", "--unknown", "error"), 1, ("'Ω' (U+03A9)", "--unknown skip")),
+}
+
+RESUME = ("train", "tiny.txt", "--resume")
+FOLDERS = {
+    "a run is there": Bad(("train", "tiny.txt"), 1, (TINY, "--resume", "--force", "--out")),
+    "a run is in --out": Bad(("train", "one-off.txt", "--out", TINY), 1, (TINY, "--resume", "--force", "--out")),
+    "out is a file": Bad(("train", "tiny.txt", "--out", "same.txt"), 1, ("same.txt", "--out")),
+    "out is below a file": Bad(("train", "tiny.txt", "--out", "same.txt/run"), 1, ("same.txt", "--out")),
+    "resume of no run": Bad((*RESUME, *NEW), 1, ("new holds no last.npz", "without --resume")),
+    "resume of no file": Bad(
+        ("train", "one-off.txt", "--resume"), 1, ("one-off holds no last.npz", "without --resume")
+    ),
+    "resume of nothing": Bad(("train", "--resume"), 2, ("--resume needs", "CORPUS", "--out")),
+    "resume and force": Bad((*RESUME, "--force"), 2, ("--resume", "--force")),
+    "resume and init-from": Bad((*RESUME, "--init-from", TINY), 2, ("--resume", "--init-from")),
+    "resume of a finished run": Bad(RESUME, 2, (TINY, "complete after 40 steps", "--steps")),
+    "resume to less": Bad((*RESUME, "--steps", "39"), 2, ("40 steps", "not lower")),
+    "resume to both lengths": Bad((*RESUME, "--steps", "50", "--epochs", "9"), 2, ("--steps and --epochs", "give one")),
+    "resume, other size": Bad(
+        (*RESUME, "--steps", "50", "--hidden-size", "17"),
+        2,
+        ("--hidden-size 17", "which has 16", "leave it out", "--out"),
+    ),
+    "resume, other rate": Bad(
+        (*RESUME, "--steps", "50", "--learning-rate", "0.5"),
+        2,
+        ("--learning-rate 0.5", "which has 0.004", "leave it out"),
+    ),
+    "resume, other batch": Bad(
+        (*RESUME, "--steps", "50", "--batch-size", "5"), 2, ("--batch-size 5", "which has 4", "leave it out")
+    ),
+    "resume, other seed": Bad(
+        (*RESUME, "--steps", "50", "--seed", "2"), 2, ("--seed 2", "which has 1", "leave it out")
+    ),
+    "resume, other text": Bad(
+        ("train", "one-off.txt", "--resume", "--out", TINY, "--steps", "50"), 1, ("one-off.txt", "SHA-256", "same text")
+    ),
+    "resume, validation file": Bad(
+        (*RESUME, "--steps", "50", "--val-file", "one-off.txt"), 1, ("one-off.txt", "SHA-256", "same text")
+    ),
+    "resume without the text": Bad(
+        ("train", "missing.txt", "--resume", "--out", TINY, "--steps", "50"), 1, ("missing.txt does not exist",)
+    ),
+    "resume of best alone": Bad((*RESUME, "--out", "inference", "--steps", "50"), 1, ("inference", "no last.npz")),
+    "resume of a model": Bad(
+        (*RESUME, "--out", "renamed", "--steps", "50"), 1, (str(Path("renamed/last.npz")), "no run", "--init-from")
+    ),
+    "init-from, other size": Bad(
+        ("train", "tiny.txt", *NEW, "--init-from", TINY, "--hidden-size", "3"),
+        2,
+        ("--hidden-size 3", "--init-from", "which has 16", "leave the option out"),
+    ),
+}
+
+CASES = (
+    texts()
+    | models()
+    | {f"option: {name}": case for name, case in OPTIONS.items()}
+    | {f"corpus: {name}": case for name, case in CORPORA.items()}
+    | {f"folder: {name}": case for name, case in FOLDERS.items()}
+)
+
+
+@pytest.fixture(scope="session")
+def made(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with bad texts, bad checkpoints and bad folders beside the good ones; tests take copies."""
+    here = tmp_path_factory.mktemp("bad") / "files"
+    shutil.copytree(trained, here)
+    best = (here / TINY / "best.npz").read_bytes()
+    middle = len(best) // 2
+    flipped = bytes(255 - byte for byte in best[middle : middle + 9])
+    for name in ("folder", "inference", "renamed"):
+        (here / name).mkdir()
+    for name, data in {
+        "empty.txt": b"",
+        "one.txt": b"a",
+        "two.txt": b"ab",
+        "same.txt": b"aaaaaaaaaaaa",
+        "latin1.txt": "Der Käfer".encode("latin-1"),
+        "utf16.txt": b"\xff\xfeD\0e\0r\0",
+        "greek.txt": "Der Ω".encode(),
+        "one-off.txt": TEXT.encode() + b"!",
+        "inference/best.npz": best,
+        "renamed/last.npz": best,
+        "half.npz": best[:middle],
+        "short.npz": best[:-1],
+        "flipped.npz": best[:middle] + flipped + best[middle + 9 :],
+    }.items():
+        (here / name).write_bytes(data)
+    if os.name == "posix":
+        (here / "loop").symlink_to("loop")
+    with np.load(here / TINY / "best.npz") as archive:
+        good = dict(archive)
+    settings = json.loads(str(good["meta"]))
+    negative = settings["model"] | {"hidden_size": -5}
+    bias = good["params/out.b_y"]
+    for name, arrays in {
+        "newer.npz": good | {"meta": np.array(json.dumps(settings | {"format_version": 999}))},
+        "settings.npz": good | {"meta": np.array(json.dumps(settings | {"model": negative}))},
+        "other.npz": {"weights": bias},
+        "nan.npz": good | {"params/out.b_y": np.full_like(bias, np.nan)},
+        "shape.npz": good | {"params/out.b_y": bias[:-1]},
+        "fewer.npz": {name: array for name, array in good.items() if name != "params/layer0.b_h"},
+        "pickled.npz": good | {"params/out.b_y": np.array([Explosive()], dtype=object)},
+    }.items():
+        np.savez(here / name, **arrays)
+    return here
+
+
+@pytest.fixture
+def bad_files(made: Path, cwd: Path) -> Path:
+    """Put a copy of all those files into the test's folder."""
+    shutil.copytree(made, cwd, symlinks=True, dirs_exist_ok=True)
+    return cwd
+
+
+class Explosive:
+    """An object whose unpickling would be noticed."""
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str, ...]]:
+        return os.mkdir, ("executed",)
+
+
+def everything(folder: Path) -> dict[str, bytes | None]:
+    """Return all paths under the folder with what the files hold."""
+    paths = (path for path in folder.rglob("*") if path.name != ".lock")
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in paths}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bad_input(run, bad_files, name):
+    case = CASES[name]
+    before = everything(bad_files)
+    outcome = run(*case.args, code=case.code, input="")
+    told = error_line(outcome.stderr)
+    assert [word for word in case.says if word not in told] == [], told
+    assert outcome.bytes == b""
+    assert case.code == 2 or "Usage" not in outcome.stderr
+    assert everything(bad_files) == before
+
+
+SETTINGS = {flag_of(item.name): item for item in fields(ModelConfig) + fields(TrainConfig) if item.metadata}
+
+
+@pytest.mark.parametrize("flag", [flag for flag, item in SETTINGS.items() if item.metadata["choices"]])
+def test_a_choice_that_there_is_not(run, corpus, flag):
+    told = error_line(run("train", corpus, flag, "nonsense", code=2).stderr)
+    assert f"Invalid value for '{flag}': 'nonsense' is not one of " in told
+    assert all(f"'{choice}'" in told for choice in SETTINGS[flag].metadata["choices"])
+
+
+@pytest.mark.parametrize("flag", [flag for flag, item in SETTINGS.items() if not item.metadata["choices"]])
+def test_a_value_out_of_range(run, corpus, cwd, flag):
+    limits = SETTINGS[flag].metadata
+    low, high = limits["low"], limits["high"]
+    if limits["open_ends"]:
+        beyond, valid = [low, low - 1], f"x>{low}"
+    elif high is None:
+        beyond, valid = [low - 1], f"x>={low}"
+    else:
+        beyond, valid = [low - 1, high * 2], f"{low}<=x<={high}"
+    for value in beyond:
+        told = error_line(run("train", corpus, flag, value, code=2).stderr)
+        assert told == f"Invalid value for '{flag}': {value} is not in the range {valid}."
+    assert everything(cwd).keys() == {corpus}
+
+
+FLOATS = [flag for flag, item in SETTINGS.items() if str(item.type).startswith("float")]
+
+
+@pytest.mark.parametrize("flag", FLOATS)
+def test_nan_is_out_of_range(run, corpus, cwd, flag):
+    told = error_line(run("train", corpus, flag, "nan", code=2).stderr)
+    assert flag in told
+    assert "nan" in told
+    assert everything(cwd).keys() == {corpus}
+
+
+@pytest.mark.parametrize("flag", FLOATS)
+def test_infinity_is_refused_with_the_reason(run, corpus, cwd, flag):
+    told = error_line(run("train", corpus, flag, "inf", code=2).stderr)
+    assert flag in told
+    high = SETTINGS[flag].metadata["high"]
+    assert ("finite" if high is None else f"<={high}") in told  # 0 <= x alone would be true
+    assert everything(cwd).keys() == {corpus}
+
+
+def test_what_is_no_number_is_told_in_plain_words(run, corpus):
+    """Click's own words are "not a valid integer range"."""
+    told = [error_line(run("train", corpus, flag, "many", code=2).stderr) for flag in ("--steps", "--sample-every")]
+    told += [error_line(run("train", corpus, flag, "1.5", code=2).stderr) for flag in ("--batch-size", "--seed")]
+    told += [error_line(run("train", corpus, flag, "much", code=2).stderr) for flag in ("--minutes", "--dropout")]
+    told += [error_line(run("sample", flag, "hot", code=2).stderr) for flag in ("--temp", "-n", "--top-k", "--seed")]
+    assert all(line.startswith("Invalid value for '-") for line in told)
+    assert [line for line in told if "range" in line] == []
+
+
+@pytest.mark.parametrize("command_name", ["sample", "eval", "info"])
+@pytest.mark.parametrize("folder", [(), ("checkpoints",), ("checkpoints/empty",)], ids=str)
+def test_no_model_under_checkpoints(run, command_name, folder):
+    for path in folder:
+        Path(path).mkdir(parents=True)
+    told = error_line(run(command_name, code=1).stderr)
+    assert "no model under ./checkpoints" in told
+    assert "charrnn train" in told
+    assert "-m" in told
+
+
+def test_a_variable_that_names_no_model(run, tiny):
+    told = error_line(run("sample", code=1, env={"CHARRNN_MODEL": "elsewhere.npz"}).stderr)
+    assert "elsewhere.npz does not exist" in told
+
+
+@posix
+@pytest.mark.skipif(os.name == "posix" and os.geteuid() == 0, reason="root may read and write everything")
+def test_files_without_permission(run, tiny):
+    Path("tiny.txt").chmod(0)
+    Path("checkpoints").chmod(0o500)
+    assert f"cannot read tiny.txt: {os.strerror(errno.EACCES)}" in error_line(run("vocab", "tiny.txt", code=1).stderr)
+    told = error_line(run("train", "-", *SMALL, "--steps", "2", code=1, input=TEXT).stderr)
+    assert f"cannot write {Path('checkpoints/stdin')}: {os.strerror(errno.EACCES)}" in told
+    assert "--out" in told
+    Path("checkpoints").chmod(0o700)
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk(run, tiny, monkeypatch):
+    before = everything(tiny)
+    monkeypatch.setattr("charrnn.files.os.fsync", full)
+    told = error_line(run("train", "tiny.txt", "--resume", "--steps", "42", "--log-every", "100", code=1).stderr)
+    assert os.strerror(errno.ENOSPC) in told
+    assert str(tiny) in told
+    assert "--out" in told
+    assert everything(tiny) == before
+
+
+def test_a_full_disk_at_the_start(run, corpus, monkeypatch):
+    monkeypatch.setattr("charrnn.files.os.fsync", full)
+    told = error_line(run("train", corpus, *SMALL, "--steps", "2", code=1).stderr)
+    assert f"cannot write {Path(TINY) / 'last.npz'}: {os.strerror(errno.ENOSPC)}" in told
+
+
+def test_too_little_memory(run, corpus, monkeypatch):
+    def start(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("charrnn.run.Run.start", start)
+    told = error_line(run("train", corpus, code=1).stderr)
+    assert "not enough memory" in told
+    assert "--hidden-size" in told
+
+
+def test_a_run_that_diverges(run, corpus):
+    run("train", corpus, *SMALL, "--steps", "4", "--quiet")
+    best = Path(TINY, "best.npz").read_bytes()
+    wild = ("--optimizer", "sgd", "--learning-rate", "1e38", "--clip-norm", "0", "--schedule", "constant")
+    outcome = run("train", corpus, *SMALL, "--steps", "20", "--eval-every", "20", *wild, "--out", "wild", code=1)
+    told = error_line(outcome.stderr)
+    assert "no longer finite at step" in told
+    assert "--learning-rate" in told
+    assert Path(TINY, "best.npz").read_bytes() == best
+    run("info", "-m", "wild")  # what was saved before is whole
+
+
+def test_pickled_objects_are_never_run(run, bad_files):
+    run("info", "-m", "pickled.npz", code=1)
+    assert not Path("executed").exists()
+
+
+# What may be wrong with the streams, not with the input.
+
+
+def ended(process: subprocess.Popen[bytes], input: bytes | None = None) -> tuple[int, str]:
+    """Return the exit code and what was said on standard error."""
+    _, stderr = process.communicate(input, timeout=TIMEOUT)
+    return process.returncode, (stderr or b"").decode()
+
+
+PRODUCTS = [("sample",), ("eval", "tiny.txt"), ("eval", "--json"), ("info",), ("info", "--json"), ("vocab", "tiny.txt")]
+
+
+@posix
+@pytest.mark.parametrize("args", PRODUCTS, ids=" ".join)
+def test_a_reader_that_is_gone_is_no_error(command, tiny, args):
+    ours, theirs = os.pipe()
+    os.close(ours)
+    process = command(*args, stdout=theirs, stdin=subprocess.DEVNULL)
+    os.close(theirs)
+    code, stderr = ended(process)
+    assert code == 0, stderr
+    assert stderr in ("", f"Model: {tiny / 'best.npz'}\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("args", [PRODUCTS[0], PRODUCTS[1], PRODUCTS[-1]], ids=" ".join)
+def test_a_full_standard_output_is_an_error(command, tiny, args):
+    with open("/dev/full", "wb") as device:
+        code, stderr = ended(command(*args, stdout=device, stdin=subprocess.DEVNULL))
+    assert code == 1
+    assert os.strerror(errno.ENOSPC) in error_line(stderr)
+
+
+def closing(descriptor: int) -> dict[str, Any]:
+    """Return what closes a stream in a new process before the command begins."""
+    return {"preexec_fn": lambda: os.close(descriptor)}
+
+
+@posix
+@pytest.mark.parametrize(
+    "args", [("train", "-", "--steps", "1"), ("sample", "--prime", "-"), ("eval", "-")], ids=" ".join
+)
+def test_a_closed_standard_input_is_an_error(command, tiny, args):
+    code, stderr = ended(command(*args, **closing(0)))
+    assert code == 1
+    assert "standard input" in error_line(stderr)
+
+
+@posix
+def test_a_closed_standard_output_is_an_error(command, tiny):
+    code, stderr = ended(command("sample", stdin=subprocess.DEVNULL, **closing(1)))
+    assert code == 1
+    assert "standard output" in error_line(stderr)
+
+
+@posix
+def test_a_closed_standard_error_does_not_keep_from_training(command, corpus):
+    process = command("train", corpus, *SMALL, "--steps", "2", stdin=subprocess.DEVNULL, **closing(2))
+    code, _ = ended(process)
+    assert code == 0
+    assert meta(Path(TINY, "last.npz"))["step"] == 2

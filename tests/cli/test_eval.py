@@ -1,0 +1,156 @@
+"""`charrnn eval`: which text is scored, and how the figures are shown."""
+
+import math
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+import charrnn
+
+from ._material import SMALL, TEXT, error_line
+
+VAL = TEXT[math.floor(len(TEXT) * 9 / 10) :]
+KEYS = ["chars", "nats_per_char", "bpc", "perplexity", "accuracy", "unknown", "chars_per_second", "signature"]
+
+
+def expected_table(scored: charrnn.Evaluation, unknown: str = "0") -> str:
+    return (
+        f"Characters scored         {scored.chars:,}\n"
+        f"Nats per character        {scored.nats_per_char:.4f}\n"
+        f"Bits per character        {scored.nats_per_char / math.log(2):.4f}\n"
+        f"Perplexity per character  {math.exp(scored.nats_per_char):.3f}\n"
+        f"Predicted right           {scored.accuracy:.2%}\n"
+        f"Unknown characters        {unknown}\n"
+        f"Characters per second     SPEED\n"
+        f"Signature                 {scored.signature}\n"
+    )
+
+
+def without_speed(table: str) -> str:
+    masked, count = re.subn(r"(?m)^(Characters per second +)[\d,]+$", r"\1SPEED", table)
+    assert count == 1
+    return masked
+
+
+def test_table(run, tiny):
+    outcome = run("eval", "-m", tiny / "best.npz", "tiny.txt")
+    assert without_speed(outcome.stdout) == expected_table(charrnn.load(tiny).evaluate(TEXT))
+    assert outcome.stderr == ""
+    assert "cell:lstm|layers:1|hidden:16|protocol:whole" in outcome.stdout
+    assert f"|chars:{len(TEXT) - 1}|unknown:0|text:sha256-" in outcome.stdout
+
+
+def test_without_a_text_the_validation_part_is_scored(run, tiny):
+    outcome = run("eval")
+    scored = charrnn.load(tiny).evaluate(VAL)
+    assert without_speed(outcome.stdout) == expected_table(scored)
+    assert outcome.stderr == f"Model: {tiny / 'best.npz'}\n"
+    history = run("info", "--json").json["history"]
+    assert scored.nats_per_char == pytest.approx(history[-1]["val_loss"], abs=1e-4)
+
+
+def test_json(run, tiny):
+    outcome = run("eval", "tiny.txt", "--json")
+    scored = charrnn.load(tiny).evaluate(TEXT)
+    data = outcome.json
+    assert list(data) == KEYS
+    assert data.pop("chars_per_second") > 0
+    assert data == {name: value for name, value in scored.to_dict().items() if name != "chars_per_second"}
+    assert data["chars"] == len(TEXT) - 1
+    assert data["bpc"] == pytest.approx(data["nats_per_char"] / math.log(2))
+    assert data["perplexity"] == pytest.approx(math.exp(data["nats_per_char"]))
+    assert 0 <= data["accuracy"] <= 1
+
+
+def test_several_texts_are_read_as_one(run, tiny):
+    for name, part in (("a.txt", TEXT[:500]), ("b.txt", TEXT[500:900])):
+        Path(name).write_bytes(part.encode())
+    together = run("eval", "a.txt", "-", "b.txt", "--json", input=TEXT[:77]).json
+    whole = run("eval", "-", "--json", input=TEXT[:500] + TEXT[:77] + TEXT[500:900]).json
+    assert together.pop("chars_per_second") > 0
+    assert whole.pop("chars_per_second") > 0
+    assert together == whole
+    assert whole["chars"] == 976
+
+
+def test_standard_input(run, tiny):
+    piped = run("eval", "-", input=TEXT)
+    assert without_speed(piped.stdout) == without_speed(run("eval", "tiny.txt").stdout)
+
+
+@pytest.mark.parametrize("args", [(), ("tiny.txt",), ("--json",)], ids=str)
+def test_standard_input_is_read_only_when_asked_for(run, tiny, args):
+    ours, theirs = os.pipe()
+    os.write(theirs, b"untouched")
+    os.close(theirs)
+    with open(os.dup(ours), "rb", buffering=0) as stream:
+        run("eval", *args, input=stream)
+    with open(ours, "rb") as stream:
+        assert stream.read() == b"untouched"
+
+
+def test_unknown_characters_are_skipped_and_counted(run, tiny):
+    text = "Der Ωmega-Käfer, Ω."
+    outcome = run("eval", "-", "-m", tiny / "best.npz", input=text)
+    known = set(charrnn.load(tiny).checkpoint.vocab.symbols)
+    absent = sum(char not in known for char in text)
+    assert absent >= 2
+    scored = charrnn.load(tiny).evaluate(text)
+    assert scored.chars == len(text) - absent - 1
+    assert without_speed(outcome.stdout) == expected_table(scored, f"{absent}, left out of the text")
+    assert f"|unknown:skipped-{absent}|" in outcome.stdout
+    assert run("eval", "-", "--json", input=text).json["unknown"] == absent
+
+
+def test_unknown_characters_can_be_refused(run, tiny):
+    told = error_line(run("eval", "-", "--unknown", "error", code=1, input="Der Ωmega").stderr)
+    assert "'Ω' (U+03A9) at position 4" in told
+    assert "--unknown skip" in told
+
+
+@pytest.mark.parametrize("text", ["D", "Ω", "ΩD"])
+def test_where_nothing_is_scored_nothing_is_claimed(run, tiny, text):
+    data = run("eval", "-", "--json", input=text).json
+    assert list(data) == KEYS
+    assert data["chars"] == 0
+    assert all(data[name] is None for name in ("nats_per_char", "bpc", "perplexity", "accuracy", "chars_per_second"))
+    table = run("eval", "-", input=text).stdout
+    assert table.count("- (nothing was scored)\n") == 5
+
+
+def test_lanes_say_so_and_score_the_same(run, tiny):
+    whole = run("eval", "tiny.txt", "--json").json
+    lanes = run("eval", "tiny.txt", "--json", "--protocol", "lanes").json
+    assert "|protocol:whole|" in whole["signature"]
+    assert f"|protocol:lanes-{(len(TEXT) - 1) // 512}x512|" in lanes["signature"]
+    assert lanes["chars"] == whole["chars"] == len(TEXT) - 1
+    assert lanes["nats_per_char"] == pytest.approx(whole["nats_per_char"], abs=2e-3)
+
+
+def test_a_corpus_that_is_gone_is_named(run, tiny):
+    Path("tiny.txt").unlink()
+    told = error_line(run("eval", code=1).stderr)
+    assert "tiny.txt does not exist" in told
+    assert re.search(r"trained on|corpus", told)  # for the user named no such file
+
+
+def test_a_corpus_that_has_changed_is_refused(run, tiny):
+    Path("tiny.txt").write_bytes(TEXT.encode() + b"!")
+    told = error_line(run("eval", code=1).stderr)
+    assert "tiny.txt" in told
+    assert "SHA-256" in told
+
+
+def test_a_corpus_from_standard_input_cannot_be_read_again(run):
+    run("train", "-", *SMALL, "--steps", "2", "--quiet", input=TEXT)
+    told = error_line(run("eval", code=1, input=TEXT).stderr)
+    assert "give the text" in told
+
+
+def test_a_model_without_a_validation_part_says_so(run, corpus):
+    run("train", corpus, *SMALL, "--steps", "2", "--val-fraction", "0", "--quiet")
+    outcome = run("eval", code=1)
+    assert "validation" in error_line(outcome.stderr)
+    assert outcome.bytes == b""

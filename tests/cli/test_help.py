@@ -1,0 +1,152 @@
+"""`--help`: snapshots, the agreement of flags and settings, and that asking for help costs nothing.
+
+The snapshots are `help/*.txt`. Renew them with
+
+    CHARRNN_RENEW_HELP=1 python -m pytest tests/cli/test_help.py
+
+and read the difference before you commit it.
+"""
+
+import os
+import pkgutil
+import shlex
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import click
+import pytest
+
+import charrnn
+import charrnn.cli
+from charrnn.cli import main
+from charrnn.config import ModelConfig, TrainConfig
+
+from ._material import TIMEOUT, error_line
+
+SNAPSHOTS = Path(__file__).parent / "help"
+COMMANDS = main.list_commands(click.Context(main))
+#: The options of `train` that are no settings: they do not change what is computed, or name files.
+NO_SETTINGS = {"out", "val_file", "init_from", "resume", "force", "sample_every", "quiet", "help"}
+
+
+def get(name: str) -> click.Command:
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+    return command
+
+
+@pytest.mark.parametrize("name", ["charrnn", *COMMANDS])
+def test_help_is_the_snapshot(run, name):
+    shown = run(*([] if name == "charrnn" else [name]), "--help")
+    snapshot = SNAPSHOTS / f"{name}.txt"
+    if os.environ.get("CHARRNN_RENEW_HELP"):
+        snapshot.write_bytes(shown.bytes)
+    assert snapshot.exists(), f"there is no snapshot of this help: make it as {__name__} says"
+    assert shown.stdout == snapshot.read_text(encoding="utf-8")
+    assert shown.stderr == ""
+
+
+def test_every_snapshot_has_its_command():
+    assert {path.stem for path in SNAPSHOTS.glob("*.txt")} == {"charrnn", *COMMANDS}
+
+
+def test_short_and_long_help_are_the_same(run):
+    assert run("train", "-h") == run("train", "--help")
+
+
+def test_commands_are_the_files_of_the_package():
+    names = [name for _, name, _ in pkgutil.iter_modules(charrnn.cli.__path__)]
+    assert [name for name in names if not name.startswith("_")] == COMMANDS
+    assert COMMANDS == ["eval", "info", "sample", "train", "vocab"]
+
+
+@pytest.fixture
+def new_file(cwd, monkeypatch):
+    """Return a function that adds a file to the package of commands, for this test."""
+    monkeypatch.setattr(charrnn.cli, "__path__", [*charrnn.cli.__path__, str(cwd)])
+
+    def add(name: str, text: str) -> None:
+        (cwd / f"{name}.py").write_text(text)
+        monkeypatch.delitem(sys.modules, f"charrnn.cli.{name}", raising=False)
+
+    yield add
+    for name in [name for name in sys.modules if name.startswith("charrnn.cli.new_")]:
+        del sys.modules[name]
+
+
+def test_a_new_file_is_a_new_command(run, new_file):
+    new_file(
+        "new_hello",
+        'import click\n\n@click.command(short_help="Say hello.")\ndef command():\n    click.echo("hello")\n',
+    )
+    assert "new_hello  Say hello." in run("--help").stdout
+    assert run("new_hello").stdout == "hello\n"
+
+
+def test_the_import_error_of_a_command_is_not_swallowed(run, new_file):
+    new_file("new_broken", "import no_such_module_anywhere\n")
+    with pytest.raises(AssertionError) as raised:
+        run("new_broken")
+    assert isinstance(raised.value.__cause__, ModuleNotFoundError)
+
+
+def test_flags_bear_the_names_of_the_settings_they_set():
+    settings = {item.name for item in fields(ModelConfig) + fields(TrainConfig)} - {"vocab_size"}
+    options = {param.name: param for param in get("train").params if isinstance(param, click.Option)}
+    assert options.keys() - NO_SETTINGS == settings
+    for name in settings:
+        assert options[name].opts == ["--" + name.replace("_", "-")]
+        assert options[name].secondary_opts == []
+        assert options[name].help
+        assert options[name].default is None  # what is not given is left to the config
+
+
+def test_the_help_names_the_defaults_of_the_settings():
+    helps = {param.name: param.help for param in get("train").params if isinstance(param, click.Option)}
+    for item in fields(ModelConfig) + fields(TrainConfig):
+        if item.name != "vocab_size" and item.default is not None:
+            assert f"[default: {item.default}]" in helps[item.name]
+
+
+@pytest.mark.parametrize("name", ["charrnn", *COMMANDS])
+def test_every_help_has_examples_that_parse(run, name):
+    text = run(*([] if name == "charrnn" else [name]), "--help").stdout
+    _, examples = text.split("\n  Examples:\n")
+    lines = examples.split("\n\n")[0].splitlines()
+    assert lines
+    for line in lines:
+        words = next(words for words in map(shlex.split, line.split("|")) if words[0] == "charrnn")
+        assert name in ("charrnn", words[1])
+        get(words[1]).make_context(words[1], words[2:])  # raises a usage error where an option does not exist
+
+
+@pytest.mark.parametrize("args", [["--version"], ["--help"], *([name, "--help"] for name in COMMANDS)], ids=" ".join)
+def test_asking_imports_neither_numpy_nor_rich(command, args):
+    process = command(*args, env={"PYTHONPROFILEIMPORTTIME": "1"})
+    stdout, stderr = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 0
+    assert stdout
+    imported = {line.rsplit(b"|", 1)[-1].strip().split(b".")[0] for line in stderr.splitlines()}
+    assert b"click" in imported  # or the listing is not what this test takes it for
+    assert imported.isdisjoint({b"numpy", b"rich", b"tqdm"})
+
+
+def test_the_module_is_the_command(command):
+    process = command("--version")
+    stdout, stderr = process.communicate(timeout=TIMEOUT)
+    assert (process.returncode, stdout.decode().strip(), stderr) == (0, f"charrnn {charrnn.__version__}", b"")
+
+
+def test_help_lists_the_exit_codes(run):
+    listed = run("--help").stdout.split("Exit codes:\n")[1]
+    assert [line.split()[0] for line in listed.splitlines()] == ["0", "1", "2", "130", "143"]
+
+
+def test_unknown_command(run):
+    assert "bogus" in error_line(run("bogus", code=2).stderr)
+
+
+def test_metavars_are_words_for_people(run):
+    for name in COMMANDS:
+        assert "RANGE" not in run(name, "--help").stdout

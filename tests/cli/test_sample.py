@@ -1,0 +1,184 @@
+"""`charrnn sample`: nothing but text on standard output, from the model that was meant."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ._material import SMALL, TEXT, TIMEOUT, error_line, posix
+
+FAR_EAST = "いろはにほへと ちりぬるを\nわかよたれそ つねならむ\n" * 8
+
+
+def test_standard_output_is_prime_and_length(run, tiny):
+    outcome = run("sample", "--prime", "Der Käfer", "-n", "37", "--seed", "1")
+    assert outcome.stdout.startswith("Der Käfer")
+    assert len(outcome.stdout) == len("Der Käfer") + 37
+    assert set(outcome.stdout) <= set(TEXT)
+    assert outcome.stderr == f"Model: {tiny / 'best.npz'}\n"
+
+
+def test_five_hundred_characters_if_nothing_is_said(run, tiny):
+    assert len(run("sample").stdout) == 500
+
+
+def test_no_characters_are_the_prime(run, tiny):
+    assert run("sample", "-n", "0", "--prime", "Der").bytes == b"Der"
+    assert run("sample", "-n", "0").bytes == b""
+
+
+def test_without_a_prime_lines_begin_as_in_the_text(run, tiny):
+    assert {run("sample", "-n", "1", "--seed", str(seed)).stdout for seed in range(5)} == {"D"}
+
+
+def test_the_file_that_was_named_is_not_named_again(run, tiny):
+    best, last = tiny / "best.npz", tiny / "last.npz"
+    assert run("sample", "-m", best).stderr == ""
+    assert run("sample", "--model", last).stderr == ""
+    assert run("sample", "-m", tiny).stderr == f"Model: {best}\n"
+    best.unlink()
+    assert run("sample", "-m", tiny).stderr == f"Model: {last} (there is no best.npz)\n"
+
+
+def copies(tiny: Path, *names: str) -> list[Path]:
+    """Make runs of these names, each newer than the one before."""
+    made = []
+    for age, name in enumerate(names):
+        folder = Path(name)
+        folder.mkdir(parents=True)
+        (folder / "best.npz").write_bytes((tiny / "best.npz").read_bytes())
+        os.utime(folder / "best.npz", (2_000_000_000 + age, 2_000_000_000 + age))
+        made.append(folder / "best.npz")
+    return made
+
+
+def test_option_before_variable_before_newest_run(run, tiny):
+    elsewhere, variable, newest = copies(tiny, "elsewhere", "variable", "checkpoints/newest")
+    set_, empty = {"CHARRNN_MODEL": "variable"}, {"CHARRNN_MODEL": ""}
+    assert run("sample", "-n", "3").stderr == f"Model: {newest}\n"
+    assert run("sample", "-n", "3", env=set_).stderr == f"Model: {variable}\n"
+    assert run("sample", "-n", "3", "-m", "elsewhere", env=set_).stderr == f"Model: {elsewhere}\n"
+    assert run("sample", "-n", "3", env=empty).stderr == f"Model: {newest}\n"  # empty is as good as not set
+
+
+def test_the_newest_run_is_chosen(run, tiny):
+    copies(tiny, "checkpoints/zz-old", "checkpoints/aa-new")
+    assert run("sample", "-n", "3").stderr == f"Model: {Path('checkpoints/aa-new/best.npz')}\n"
+    os.utime("checkpoints/zz-old/best.npz", (2_000_000_009, 2_000_000_009))
+    assert run("sample", "-n", "3").stderr == f"Model: {Path('checkpoints/zz-old/best.npz')}\n"
+
+
+def test_folders_without_a_model_are_passed_over(run, tiny):
+    Path("checkpoints/empty").mkdir()
+    Path("checkpoints/file.txt").write_text("no run")
+    assert run("sample", "-n", "3").stderr == f"Model: {tiny / 'best.npz'}\n"
+
+
+def test_temperature_0_writes_the_same_twice(run, tiny):
+    once = run("sample", "--temp", "0", "--prime", "Der")
+    assert once == run("sample", "--temp", "0", "--prime", "Der")
+    assert once == run("sample", "--temp", "0", "--prime", "Der", "--seed", "9")
+
+
+def test_top_1_is_temperature_0(run, tiny):
+    once = run("sample", "--temp", "0", "--prime", "Der")
+    assert once == run("sample", "--top-k", "1", "--prime", "Der", "--temp", "1.5")
+
+
+def test_top_k_beyond_the_vocabulary_is_all_of_it(run, tiny):
+    assert run("sample", "--top-k", "100000", "--seed", "3") == run("sample", "--seed", "3")
+
+
+def test_the_seed_repeats_a_text(run, tiny):
+    once = run("sample", "--seed", "7")
+    assert once == run("sample", "--seed", "7")
+    assert once.bytes != run("sample", "--seed", "8").bytes
+    assert run("sample").bytes != run("sample").bytes
+
+
+def test_a_longer_text_begins_as_the_shorter(run, tiny):
+    assert run("sample", "--seed", "7", "-n", "90").stdout.startswith(run("sample", "--seed", "7", "-n", "30").stdout)
+
+
+def test_temperature_has_two_names_and_0_8_if_not_given(run, tiny):
+    one = run("sample", "--seed", "7", "--temp", "0.8")
+    assert one == run("sample", "--seed", "7", "--temperature", "0.8") == run("sample", "--seed", "7")
+    assert one.bytes != run("sample", "--seed", "7", "--temp", "1.2").bytes
+
+
+@pytest.mark.parametrize("prime", ["Der Käfer\n", "\n\n", "Der 😀 — «"])
+def test_the_prime_may_come_from_standard_input(run, tiny, prime):
+    outcome = run("sample", "--prime", "-", "-n", "20", "--seed", "1", input=prime)
+    assert outcome.stdout.startswith(prime)
+    assert len(outcome.stdout) == len(prime) + 20
+    assert outcome == run("sample", "--prime", prime, "-n", "20", "--seed", "1")
+
+
+def test_all_of_standard_input_is_read(run, tiny):
+    assert run("sample", "--prime", "-", "-n", "0", input=TEXT * 2).stdout == TEXT * 2
+
+
+def test_an_unknown_character_is_named_with_its_position(run, tiny):
+    told = error_line(run("sample", "--prime", "Der Ωrm", code=1).stderr)
+    assert "'Ω' (U+03A9) at position 4" in told
+    assert "--unknown skip" in told
+
+
+def test_unknown_characters_can_be_skipped(run, tiny):
+    outcome = run("sample", "--prime", "Der Ω", "-n", "10", "--unknown", "skip", "--temp", "0")
+    known = run("sample", "--prime", "Der ", "-n", "10", "--temp", "0")
+    assert outcome.stdout == "Der Ω" + known.stdout.removeprefix("Der ")
+
+
+@pytest.mark.parametrize(
+    "env", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C"}, {"PYTHONUTF8": "0", "LC_ALL": "POSIX"}]
+)
+def test_standard_output_is_utf_8_whatever_the_locale(run, command, env):
+    Path("iroha.txt").write_text(FAR_EAST, encoding="utf-8")
+    run("train", "iroha.txt", *SMALL, "--steps", "2", "--quiet")
+    process = command("sample", "--prime", "-", "-n", "50", "--seed", "1", env=env)
+    stdout, stderr = process.communicate("いろ".encode(), timeout=TIMEOUT)
+    assert process.returncode == 0, stderr
+    assert stdout.decode() == run("sample", "--prime", "いろ", "-n", "50", "--seed", "1").stdout
+    assert len(stdout.decode()) == 52
+
+
+def test_line_ends_are_those_of_the_model(run):
+    Path("crlf.txt").write_bytes(b"one\r\ntwo\r\n" * 60)
+    run("train", "crlf.txt", *SMALL, "--steps", "2", "--quiet")
+    outcome = run("sample", "--prime", "one\r\n", "-n", "400", "--temp", "3", "--seed", "1")
+    assert len(outcome.bytes) == 405
+    assert {b"\r", b"\n"} <= {outcome.bytes[at : at + 1] for at in range(5, 405)}
+
+
+@posix
+def test_a_prime_that_is_not_utf_8_comes_out_as_it_went_in(tiny, command):
+    process = command("sample", "--prime", b"Der \xff", "-n", "3", "--unknown", "skip")
+    stdout, _ = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 0
+    assert stdout.startswith(b"Der \xff")
+
+
+@posix
+def test_a_reader_that_has_enough_ends_it_quietly(tiny, command):
+    process = command("sample", "-n", "1000000")
+    head = process.stdout.read(10)
+    process.stdout.close()
+    assert process.stderr.read().decode() == f"Model: {tiny / 'best.npz'}\n"
+    process.wait(TIMEOUT)
+    assert process.returncode == 0
+    assert len(head) == 10
+
+
+@posix
+def test_text_is_written_as_it_is_made(tiny, command):
+    process = command("sample", "-n", "100000000")  # nobody waits for the end of this
+    assert len(process.stdout.read(10)) == 10
+
+
+@posix
+def test_on_a_terminal_the_last_line_is_ended(tiny, terminal, command):
+    args = ("sample", "--prime", "Der", "-n", "0")
+    assert terminal(*args, stream="stdout").read_all() == "Der\r\n"
+    assert command(*args, stdin=subprocess.DEVNULL).communicate(timeout=TIMEOUT)[0] == b"Der"

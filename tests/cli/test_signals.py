@@ -1,0 +1,262 @@
+"""Ctrl-C and SIGTERM: what was trained is saved, the way on is said, and the files are whole whatever happens.
+
+Nothing here waits for a time to pass: a process that nobody reads from stops where its pipe is full, so a signal sent
+before reading on reaches it in the middle of its work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pkgutil
+import re
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import charrnn
+from charrnn.errors import EXIT_CODES
+
+from ._material import SMALL, TEXT, TIMEOUT, meta, posix, same_arrays
+
+pytestmark = posix
+
+RUN = Path("checkpoints/tiny")
+#: Each step writes 200 characters to standard error: far more in all than the pipe below holds.
+TRAIN = ("train", "tiny.txt", *SMALL, "--steps", "90", "--eval-every", "30", "--sample-every", "1")
+
+
+def narrowed(process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+    """Make the pipe of standard error small, where the system can."""
+    import fcntl
+
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        fcntl.fcntl(process.stderr, fcntl.F_SETPIPE_SZ, 4096)
+    return process
+
+
+def read_until(process: subprocess.Popen[bytes], beginning: bytes) -> None:
+    """Read lines of standard error until one begins like this."""
+    for line in process.stderr:
+        if line.startswith(beginning):
+            return
+    pytest.fail(f"standard error ended without a line that begins with {beginning!r}")
+
+
+def finish(process: subprocess.Popen[bytes]) -> tuple[int, str]:
+    """Read to the end; return the exit code and the rest of standard error."""
+    _, stderr = process.communicate(timeout=TIMEOUT)
+    return process.returncode, (stderr or b"").decode()
+
+
+def stop(process: subprocess.Popen[bytes], number: int = signal.SIGINT) -> int:
+    """Send the signal to a process that waits for input; return its exit code.
+
+    It is sent again where it came in the instant before the wait began: Python then sees it only after the wait.
+    """
+    while process.poll() is None:
+        process.send_signal(number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.3)
+    return process.returncode
+
+
+def assert_whole(folder: Path) -> None:
+    """Check that every file of the run is whole and that none is left over."""
+    assert {path.name for path in folder.iterdir()} <= {"best.npz", "last.npz", "log.jsonl", ".lock"}
+    for path in folder.glob("*.npz"):
+        charrnn.load(path)
+
+
+def way_on(stderr: str) -> tuple[int, list[str]]:
+    """Return after which step was saved, and the arguments of the command that goes on."""
+    saved = re.search(r"^Saved after step ([\d,]+)\. Go on with: charrnn (.*)$", stderr, re.M)
+    assert saved, stderr
+    assert "Traceback" not in stderr
+    return int(saved[1].replace(",", "")), shlex.split(saved[2])
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"])
+def test_a_stopped_run_goes_on_to_the_same_bytes(run, command, corpus, number, code):
+    process = narrowed(command(*TRAIN))
+    read_until(process, b"step 3 ")
+    process.send_signal(number)
+    returncode, stderr = finish(process)
+    step, again = way_on(stderr)
+    assert returncode == code
+    assert code in EXIT_CODES
+    assert 3 <= step < 90
+    assert meta(RUN / "last.npz")["step"] == step
+    assert_whole(RUN)
+    run(*again, "--quiet")
+    run(*TRAIN, "--quiet", "--out", "straight")
+    for name in ("last.npz", "best.npz"):
+        assert (RUN / name).read_bytes() == (Path("straight") / name).read_bytes()
+
+
+def test_a_run_can_be_stopped_again_and_again(run, command, corpus):
+    process = narrowed(command(*TRAIN))
+    stopped = []
+    for line in (b"step 3 ", b"step "):
+        read_until(process, line)
+        process.send_signal(signal.SIGINT)
+        returncode, stderr = finish(process)
+        step, again = way_on(stderr)
+        assert returncode == 130
+        stopped.append(step)
+        process = narrowed(command(*again, "--sample-every", "1"))
+    assert finish(process)[0] == 0
+    assert stopped == sorted(stopped)
+    run(*TRAIN, "--quiet", "--out", "straight")
+    assert (RUN / "last.npz").read_bytes() == Path("straight/last.npz").read_bytes()
+
+
+def test_the_way_on_stands_odd_names(run, command):
+    Path("it's mine.txt").write_bytes(TEXT.encode())
+    process = narrowed(command("train", "it's mine.txt", *TRAIN[2:], "--out", "a run; $HOME"))
+    read_until(process, b"step 3 ")
+    process.send_signal(signal.SIGINT)
+    _, again = way_on(finish(process)[1])
+    run(*again, "--quiet")
+    assert meta(Path("a run; $HOME/last.npz"))["step"] == 90
+
+
+def test_a_stop_during_an_evaluation(run, terminal, command, corpus):
+    Path("val.txt").write_bytes(TEXT.encode() * 80)  # more windows than the terminal's buffer takes bars
+    args = ("train", "tiny.txt", *SMALL, "--steps", "2", "--val-file", "val.txt", "--eval-every", "2")
+    shown = terminal(*args)
+    shown.read_until("evaluating ")
+    shown.process.send_signal(signal.SIGINT)
+    step, again = way_on(shown.read_all().replace("\r\n", "\n").replace("\r", "\n"))
+    assert shown.process.returncode == 130
+    assert step == meta(RUN / "last.npz")["step"] == 2
+    assert meta(RUN / "last.npz")["history"] == []  # the evaluation is done anew
+    assert_whole(RUN)
+    run(*again, "--quiet")
+    run(*args, "--quiet", "--out", "straight")
+    assert same_arrays(RUN / "last.npz", Path("straight/last.npz"))
+    assert meta(RUN / "last.npz") == meta(Path("straight/last.npz"))
+
+
+def opened_for_writing(fifo: str, process: subprocess.Popen[bytes]) -> int:
+    """Return the writing end of a FIFO as soon as the process has opened it for reading."""
+    while True:
+        try:
+            return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # nobody reads yet
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.01)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"])
+def test_a_stop_while_the_corpus_is_read_from_a_fifo(command, number, code):
+    os.mkfifo("fifo")
+    process = command("train", "fifo", *SMALL)
+    descriptor = opened_for_writing("fifo", process)
+    try:
+        os.write(descriptor, b"an unfinished text")
+        assert stop(process, number) == code
+        assert finish(process) == (code, "Stopped.\n")
+    finally:
+        os.close(descriptor)
+    assert not Path("checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    "args", [("train", "-"), ("vocab", "-"), ("eval", "-"), ("sample", "--prime", "-")], ids=" ".join
+)
+def test_a_stop_while_standard_input_is_read(command, tiny, args):
+    process = command(*args)
+    process.stdin.write(b"x" * 1_000_000)  # more than a pipe holds: this returns when the process is reading
+    process.stdin.flush()
+    assert stop(process) == 130
+    stderr = process.stderr.read().decode()
+    assert stderr.removeprefix(f"Model: {tiny / 'best.npz'}\n") == "Stopped.\n"
+
+
+def test_a_stop_while_text_is_written(command, tiny):
+    process = command("sample", "-n", "100000000")
+    assert len(process.stdout.read(10)) == 10
+    process.send_signal(signal.SIGINT)
+    assert finish(process) == (130, f"Model: {tiny / 'best.npz'}\nStopped.\n")
+
+
+def test_any_number_of_signals_leaves_the_files_whole(run, command, corpus):
+    run(*TRAIN, "--quiet", "--out", "straight")
+    process = narrowed(command(*TRAIN))
+    read_until(process, b"step 3 ")
+    while process.poll() is None:  # impatience: Ctrl-C until it is over
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.001)
+    returncode, stderr = finish(process)
+    assert returncode == 130, stderr
+    assert "Traceback" not in stderr
+    assert_whole(RUN)
+    run("train", "tiny.txt", "--resume", "--quiet")
+    assert (RUN / "last.npz").read_bytes() == Path("straight/last.npz").read_bytes()
+
+
+# Signals at exact places: in this process, raised by what is called there.
+
+
+@pytest.fixture
+def raising(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return `raising(*places)`: Ctrl-C when the function at the first place is called, then at the second, …."""
+
+    def put(*places: str) -> None:
+        queue = list(places)
+        for place in places:
+            module, name = place.rsplit(".", 1)
+            owner = pkgutil.resolve_name(module)
+            monkeypatch.setattr(owner, name, interrupted(getattr(owner, name), place, queue))
+
+    def interrupted(real: Callable[..., Any], place: str, queue: list[str]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if queue[:1] == [place]:
+                queue.pop(0)
+                signal.raise_signal(signal.SIGINT)
+            return real(*args, **kwargs)
+
+        return call
+
+    return put
+
+
+@pytest.mark.parametrize("place", ["charrnn.checkpoint.np.savez", "os.fsync", "os.replace"])
+def test_a_second_signal_while_it_saves(run, corpus, raising, place):
+    run("train", "tiny.txt", *SMALL, "--steps", "4", "--eval-every", "2", "--quiet")
+    before = (RUN / "last.npz").read_bytes()
+    raising("charrnn.train.train_step", place)
+    assert run("train", "tiny.txt", "--resume", "--steps", "8", code=130).stderr.endswith("Stopped.\n")
+    assert (RUN / "last.npz").read_bytes() == before
+    assert_whole(RUN)
+    run("train", "tiny.txt", "--resume", "--steps", "8", "--quiet")
+
+
+@pytest.mark.parametrize("place", ["charrnn.run.train_step", "charrnn.run.validate", "charrnn.run.ckpt.save"])
+def test_a_signal_while_the_speed_is_measured(run, corpus, raising, place):
+    args = ("train", "tiny.txt", *SMALL, "--minutes", "0.005", "--quiet")
+    raising(place)
+    assert run(*args, code=130).stderr == "Stopped.\n"
+    assert_whole(RUN)
+    run(*args, *(["--resume"] if (RUN / "last.npz").exists() else []))
+    assert meta(RUN / "last.npz")["step"] >= 1
+
+
+def test_a_signal_after_the_opening_lines(run, corpus, raising):
+    raising("charrnn.cli.train._introduce")
+    _, again = way_on(run("train", "tiny.txt", *SMALL, "--steps", "4", code=130).stderr)
+    run(*again, "--quiet")
+    assert meta(RUN / "last.npz")["step"] == 4
+
+
+def test_the_handlers_of_others_are_put_back(run, corpus):
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    run("train", "tiny.txt", *SMALL, "--steps", "2", "--quiet")
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before

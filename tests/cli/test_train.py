@@ -1,0 +1,406 @@
+"""`charrnn train`: files, what the screen says, and that a run can be repeated, resumed and built upon."""
+
+import json
+import math
+import re
+import shlex
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+import charrnn
+
+from ._material import SMALL, TEXT, TIMEOUT, arrays, error_line, facts, meta, posix, same_arrays
+
+TRAIN = ("train", "tiny.txt", *SMALL)
+RUN = Path("checkpoints/tiny")
+
+
+def log(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_files_appear(run, corpus):
+    outcome = run(*TRAIN, "--steps", "4")
+    assert outcome.bytes == b""  # a run's product is its files
+    assert {"best.npz", "last.npz", "log.jsonl"} <= {path.name for path in RUN.iterdir()}
+    assert not list(RUN.glob("*.tmp"))
+    assert meta(RUN / "last.npz")["step"] == 4
+
+
+def test_out_names_the_folder(run, corpus):
+    run(*TRAIN, "--steps", "2", "--out", "some/where", "--quiet")
+    assert (Path("some/where") / "last.npz").exists()
+    assert not Path("checkpoints").exists()
+
+
+def test_the_opening_lines_say_what_is_trained(run, corpus):
+    at = math.floor(len(TEXT) * 9 / 10)
+    lines = run(*TRAIN, "--steps", "4").stderr.splitlines()
+    symbols = len(set(TEXT))
+    weights = sum(array.size for name, array in arrays(RUN / "last.npz").items() if name.startswith("params/"))
+    assert lines[0] == (
+        f"lstm 1x16, one-hot input, {weights:,} parameters; {at:,} characters to train on, "
+        f"{len(TEXT) - at:,} to validate, {symbols} symbols"
+    )
+    assert lines[1] == "4 steps of 4x20 characters, adamw at 0.004, seed 1; run in checkpoints/tiny"
+
+
+def test_closing_lines(run, corpus):
+    outcome = run(*TRAIN, "--steps", "30", "--eval-every", "10")
+    closing = facts(outcome.stderr[outcome.stderr.index("Best validation") :])
+    best = min((line for line in log(RUN) if line["val_loss"] is not None), key=lambda line: line["val_loss"])
+    loss = best["val_loss"]
+    assert re.fullmatch(r"\d+\.\d minutes, [\d,]+ characters per second", closing.pop("Time"))
+    assert closing == {
+        "Best validation loss": f"{loss:.4f} nats per character at step {best['step']}",
+        "Bits per character": f"{loss / math.log(2):.4f}",
+        "Perplexity per character": f"{math.exp(loss):.3f}",
+        "Checkpoint": str(RUN / "best.npz"),
+        "Repeat": f"charrnn train tiny.txt {shlex.join(reordered(SMALL))} --eval-every 10",
+        "Sample": "charrnn sample -m checkpoints/tiny",
+    }
+    assert meta(RUN / "best.npz")["step"] == best["step"]
+
+
+def reordered(settings: tuple[str, ...]) -> list[str]:
+    """Return SMALL in the order in which the command names settings, with the 30 steps."""
+    given = dict(zip(settings[::2], settings[1::2], strict=True)) | {"--steps": "30"}
+    order = ("--hidden-size", "--steps", "--batch-size", "--seq-len", "--warmup-steps", "--seed")
+    return [word for name in order for word in (name, given[name])]
+
+
+def test_a_hopeless_run_ends_with_figures_too(run, corpus):
+    settings = ("--optimizer", "sgd", "--learning-rate", "1e6", "--clip-norm", "0", "--schedule", "constant")
+    outcome = run(*TRAIN, "--steps", "8", "--eval-every", "8", *settings)
+    assert log(RUN)[-1]["val_loss"] > 710  # or e to its power is a number after all, and this tests nothing
+    assert {"Best validation loss", "Perplexity per character", "Repeat"} <= facts(outcome.stderr).keys()
+
+
+VARIANTS = {
+    "plain": (),
+    "another cell": ("--cell", "gru", "--num-layers", "2", "--dropout", "0.25", "--embed-size", "5"),
+    "sgd": ("--optimizer", "sgd", "--momentum", "0.5", "--schedule", "step", "--decay-steps", "3"),
+    "rate of its own": ("--learning-rate", "0.0123456789", "--weight-decay", "0"),
+    "float64": ("--dtype", "float64", "--init", "uniform", "--clip-value", "0.1"),
+    "no validation": ("--val-fraction", "0"),
+    "validation file": ("--val-file", "more words.txt"),
+    "save and log": ("--save-every", "5", "--log-every", "2", "--patience", "3"),
+    "from a model": ("--init-from", "first"),
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_repeat_command_gives_the_same_bytes(run, corpus, variant):
+    Path("more words.txt").write_text("Käfer krabbelt, Käfer summt.\n", encoding="utf-8")
+    if variant == "from a model":
+        run(*TRAIN, "--steps", "2", "--out", "first", "--quiet")
+    outcome = run(*TRAIN, "--steps", "8", "--eval-every", "4", "--out", "once", *VARIANTS[variant])
+    name, *again = shlex.split(facts(outcome.stderr)["Repeat"])
+    assert name == "charrnn"
+    run(*again)
+    for path in sorted(Path("once").glob("*.npz")):
+        assert path.read_bytes() == (RUN / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("length", [("--epochs", "1"), ("--minutes", "0.005")], ids=" ".join)
+def test_the_repeat_command_names_the_steps(run, corpus, length):
+    outcome = run(*TRAIN, *length, "--eval-every", "50", "--out", "once")
+    again = shlex.split(facts(outcome.stderr)["Repeat"])
+    assert not set(again) & {"--epochs", "--minutes"}
+    run(*again[1:], "--quiet")
+    assert Path("once/last.npz").read_bytes() == (RUN / "last.npz").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["it's a text.txt", "-x.txt", "a$b;c&d.txt"])
+def test_the_closing_commands_stand_odd_file_names(run, name):
+    Path(name).write_bytes(TEXT.encode())
+    closing = facts(run("train", *SMALL, "--steps", "2", "--out", "once", "--", name).stderr)
+    run(*shlex.split(closing["Repeat"])[1:], "--quiet")
+    (folder,) = Path("checkpoints").iterdir()
+    assert folder.name == Path(name).stem
+    assert same_arrays(Path("once/last.npz"), folder / "last.npz")
+    assert run(*shlex.split(closing["Sample"])[1:]).bytes
+
+
+def test_the_sample_command_works_as_printed(run, corpus):
+    closing = facts(run(*TRAIN, "--steps", "2", "--out", "a folder").stderr)
+    outcome = run(*shlex.split(closing["Sample"])[1:])
+    assert len(outcome.stdout) == 500
+    assert outcome.stderr == f"Model: {Path('a folder/best.npz')}\n"
+
+
+def test_quiet_prints_nothing(run, corpus):
+    outcome = run(*TRAIN, "--steps", "6", "--eval-every", "2", "--sample-every", "3", "--quiet")
+    assert (outcome.bytes, outcome.stderr) == (b"", "")
+    assert (RUN / "best.npz").exists()
+
+
+def test_lines_are_plain_where_no_terminal_is(run, corpus):
+    stderr = run(*TRAIN, "--steps", "6", "--eval-every", "2").stderr
+    assert "\r" not in stderr
+    assert "\x1b" not in stderr
+    lines = [line for line in stderr.splitlines() if line.startswith("step ")]
+    figures = [
+        re.fullmatch(
+            r"step (\d+)  epoch \d+\.\d\d  loss (\d\.\d{4})  val (\d\.\d{4}) \((\d\.\d{3}) bpc\)  norm \d+\.\d\d"
+            r"(  best so far)?",
+            line,
+        )
+        for line in lines
+    ]
+    assert all(figures)
+    assert [int(found[1]) for found in figures] == [2, 4, 6]
+    assert [found[3] for found in figures] == [f"{line['val_loss']:.4f}" for line in log(RUN)]
+
+
+@posix
+def test_a_terminal_has_a_bar(terminal, corpus):
+    shown = terminal(*TRAIN, "--steps", "8", "--eval-every", "2", "--sample-every", "3", "--save-every", "2")
+    seen = shown.read_all()
+    assert shown.process.returncode == 0
+    bar = r"%[^\r\n]*\d/8 steps, [\d:?]+ left, [\d,]+ chars/s, loss \d+\.\d{3}, val \d+\.\d{3}, norm \d+\.\d\d"
+    assert re.search(bar, seen), seen
+    assert "evaluating " in seen
+    assert "step 8" in seen
+    assert "best so far" in seen
+    assert "Repeat" in seen
+    assert "Traceback" not in seen
+
+
+@posix
+def test_quiet_has_no_bar_on_a_terminal_either(terminal, corpus):
+    shown = terminal(*TRAIN, "--steps", "4", "--quiet")
+    assert shown.read_all() == ""
+    assert shown.process.returncode == 0
+
+
+def test_sample_every_shows_what_the_model_writes(run, corpus):
+    stderr = run(*TRAIN, "--steps", "6", "--eval-every", "6", "--sample-every", "3").stderr
+    assert [line for line in stderr.splitlines() if line.endswith(" writes:")] == ["step 3 writes:", "step 6 writes:"]
+    shown = stderr[stderr.index("step 6 writes:\n") + len("step 6 writes:\n") :]
+    written = run("sample", "-m", RUN / "last.npz", "-n", "200", "--seed", "1").stdout
+    assert len(written) == 200
+    assert shown.startswith(written)
+
+
+@pytest.mark.parametrize("text", ["[bold]loud[/bold] [/] \\[x]", "a :heart: and :smile:"])
+def test_samples_are_shown_as_they_are(run, corpus, monkeypatch, text):
+    monkeypatch.setattr("charrnn.api.LanguageModel.sample", lambda self, *args, **options: text)
+    assert f"step 2 writes:\n{text}\n" in run(*TRAIN, "--steps", "2", "--sample-every", "2").stderr
+
+
+def test_minutes_are_said_in_steps(run, corpus):
+    stderr = run(*TRAIN, "--minutes", "0.005").stderr
+    said = re.search(
+        r"^Note: 0\.005 minutes are ([\d,]+) steps? here \(.* ms a step, .* s an evaluation\)$", stderr, re.M
+    )
+    steps = int(said[1].replace(",", ""))
+    assert re.search(rf"^{steps:,} steps? of 4x20 characters", stderr, re.M)
+    saved = meta(RUN / "last.npz")
+    assert saved["step"] == saved["train"]["steps"] == steps
+
+
+def test_epochs_are_passes_through_the_text(run, corpus):
+    run(*TRAIN, "--epochs", "2", "--eval-every", "50", "--quiet")
+    lane = (math.floor(len(TEXT) * 9 / 10) - 1) // 4
+    assert meta(RUN / "last.npz")["step"] == 2 * math.ceil(lane / 20)
+    assert log(RUN)[-1]["epoch"] == 2
+
+
+def test_the_seed_is_always_said(run, corpus):
+    without_seed = [word for word in TRAIN if word not in ("--seed", "1")]
+    stderr = run(*without_seed, "--steps", "2").stderr
+    seed = re.search(r"seed (\d+);", stderr)[1]
+    assert f"--seed {seed}" in facts(stderr)["Repeat"]
+    assert meta(RUN / "last.npz")["train"]["seed"] == int(seed)
+    another = run(*without_seed, "--steps", "2", "--force").stderr
+    assert re.search(r"seed (\d+);", another)[1] != seed
+
+
+@pytest.mark.parametrize("again", [("tiny.txt",), ("--out", str(RUN)), ("tiny.txt", "--out", str(RUN))], ids=str)
+def test_resume_raises_the_length(run, corpus, again):
+    constant = ("--schedule", "constant", "--eval-every", "5")  # a rate that does not know how long the run is
+    run(*TRAIN, *constant, "--steps", "20", "--out", "whole", "--quiet")
+    run(*TRAIN, *constant, "--steps", "10", "--quiet")
+    stderr = run("train", *again, "--resume", "--steps", "20").stderr
+    assert "from step 10 of 20 steps" in stderr
+    assert "seed 1;" in stderr
+    assert same_arrays(RUN / "last.npz", Path("whole/last.npz"))
+    assert facts(stderr)["Repeat"] == "no single command: its length was raised when it had 10 steps"
+    assert [line["step"] for line in log(RUN)] == [5, 10, 15, 20]
+    figures = [[line["step"], line["loss"], line["val_loss"]] for line in log(RUN)]
+    assert figures == [[line["step"], line["loss"], line["val_loss"]] for line in log(Path("whole"))]
+
+
+def test_resume_by_epochs(run, tiny):
+    stderr = run("train", "tiny.txt", "--resume", "--epochs", "2").stderr
+    lane = (math.floor(len(TEXT) * 9 / 10) - 1) // 4
+    assert f"from step 40 of {2 * math.ceil(lane / 20)} steps" in stderr
+
+
+def test_resume_takes_the_settings_it_has(run, tiny):
+    run(*TRAIN, "--resume", "--steps", "41", "--quiet")
+    assert meta(RUN / "last.npz")["step"] == 41
+
+
+def test_resume_with_minutes_says_that_the_length_was_settled(run, tiny):
+    stderr = run("train", "tiny.txt", "--resume", "--minutes", "3", "--steps", "42").stderr
+    assert "Note: the run's length was settled when it began: 40 steps, which --steps can raise\n" in stderr
+    assert meta(RUN / "last.npz")["step"] == 42
+
+
+def test_resume_goes_on_where_the_corpus_has_moved_to(run, tiny):
+    Path("tiny.txt").rename("moved.txt")
+    run("train", "moved.txt", "--resume", "--out", RUN, "--steps", "42", "--quiet")
+    assert meta(RUN / "last.npz")["step"] == 42
+    assert "Characters scored" in run("eval").stdout  # which reads the corpus where it is now
+
+
+def test_force_replaces_the_run(run, tiny):
+    run(*TRAIN, "--steps", "4", "--force", "--quiet")
+    assert meta(RUN / "last.npz")["step"] == 4
+    assert [line["step"] for line in log(RUN)][-1] == 4
+
+
+def test_a_refused_run_leaves_the_one_before_alone(run, tiny):
+    before = {path.name: path.read_bytes() for path in tiny.iterdir()}
+    run(*TRAIN, "--steps", "4", code=1)
+    run(*TRAIN, "--steps", "4", "--force", "--dropout", "nan", code=2)
+    run("train", "missing.txt", "--out", tiny, "--force", code=1)
+    assert {path.name: path.read_bytes() for path in tiny.iterdir()} == before
+
+
+@pytest.mark.parametrize("model", ["checkpoints/tiny", "checkpoints/tiny/best.npz", "checkpoints/tiny/last.npz"])
+def test_init_from_begins_with_the_weights(run, tiny, model):
+    still = ("--learning-rate", "1e-30", "--weight-decay", "0")
+    run("train", "tiny.txt", *SMALL[2:], "--steps", "1", "--init-from", model, "--out", "second", *still, "--quiet")
+    assert meta(Path("second/last.npz"))["init_from"] in (model, f"{model}/best.npz")
+    begun, earlier = arrays(Path("second/best.npz")), arrays(tiny / "best.npz")
+    assert begun.keys() == earlier.keys()
+    assert all((abs(begun[name] - earlier[name]) < 1e-6).all() for name in begun)
+    assert log(Path("second"))[0]["val_loss"] == pytest.approx(log(tiny)[-1]["val_loss"], abs=1e-4)
+
+
+def test_init_from_names_the_characters_that_are_new(run, tiny):
+    Path("other.txt").write_text(TEXT.replace("Anna", "Zoë_%"), encoding="utf-8")
+    stderr = run("train", "other.txt", *SMALL[2:], "--steps", "2", "--init-from", tiny).stderr
+    fresh = sorted(set("Zoë_%") - set(TEXT))
+    note = f"Note: {len(fresh)} characters are new to the model and start from random weights: {''.join(fresh)!r}\n"
+    assert note in stderr
+    known = meta(Path("checkpoints/other/last.npz"))["vocab"]["symbols"]
+    assert set(known) == set(TEXT) | set("Zoë_%")
+    assert run("sample", "-m", "checkpoints/other", "--prime", "Zoë_%", "-n", "3").stdout.startswith("Zoë_%")
+
+
+def test_val_file_is_what_is_validated_on(run, corpus):
+    text = TEXT[::-1][:300]
+    Path("val.txt").write_bytes(text.encode())
+    stderr = run(*TRAIN, "--steps", "4", "--val-file", "val.txt").stderr
+    assert f"; {len(TEXT):,} characters to train on, {len(text)} to validate" in stderr
+    scored = run("eval", "--json").json
+    assert scored["chars"] == len(text) - 1
+    assert scored["nats_per_char"] == pytest.approx(meta(RUN / "last.npz")["progress"]["best_loss"], abs=1e-5)
+
+
+def test_without_a_validation_part_last_is_the_model(run, corpus):
+    stderr = run(*TRAIN, "--steps", "4", "--val-fraction", "0").stderr
+    assert f"; {len(TEXT):,} characters to train on, 0 to validate" in stderr
+    closing = facts(stderr)
+    assert closing["Training loss"] == f"{log(RUN)[-1]['loss']:.4f} nats per character"
+    assert "Best validation loss" not in closing
+    assert closing["Checkpoint"] == str(RUN / "last.npz")
+    assert not (RUN / "best.npz").exists()
+    named = f"Model: {RUN / 'last.npz'} (there is no best.npz)\n"
+    assert run("sample", "-n", "3").stderr == named
+    assert run("eval", "tiny.txt").stderr == named
+
+
+def test_the_corpus_may_come_from_standard_input(run):
+    run("train", "-", *SMALL, "--steps", "4", "--quiet", input=TEXT)
+    folder = Path("checkpoints/stdin")
+    assert meta(folder / "last.npz")["source"]["path"] == "-"
+    run("train", "-", "--resume", "--steps", "6", "--quiet", input=TEXT)
+    assert meta(folder / "last.npz")["step"] == 6
+    told = error_line(run("train", "--resume", "--out", folder, "--steps", "8", code=1).stderr)
+    assert "give the text" in told
+    told = error_line(run("train", "-", "--resume", "--steps", "8", code=1, input=TEXT + "!").stderr)
+    assert "standard input" in told
+    assert "SHA-256" in told
+
+
+def test_patience_stops_early_and_says_so(run, corpus):
+    still = ("--learning-rate", "1e-30", "--weight-decay", "0")
+    outcome = run(*TRAIN, "--steps", "20", "--eval-every", "2", "--patience", "3", *still)
+    assert "\nStopped early: no better validation loss in 3 evaluations.\n" in outcome.stderr
+    assert meta(RUN / "last.npz")["step"] == 8
+
+
+def test_a_text_shorter_than_a_batch_shrinks_it_and_says_so(run):
+    Path("short.txt").write_text("Kurz ist gut.\n", encoding="utf-8")
+    stderr = run("train", "short.txt", "--hidden-size", "4", "--steps", "2").stderr
+    assert (
+        "Note: the text has 12 characters to train on, less than batch x window: "
+        "--batch-size is now 1 and --seq-len 11\n"
+    ) in stderr
+    run("train", "short.txt", "--resume", "--steps", "3", "--batch-size", "32", "--quiet")  # as it was asked for then
+    assert run("sample", "-n", "5").bytes
+
+
+def test_a_validation_part_too_short_is_said(run):
+    Path("short.txt").write_text("Kurz ist gut.\n", encoding="utf-8")
+    stderr = run("train", "short.txt", "--hidden-size", "4", "--steps", "2", "--val-fraction", "0.05").stderr
+    assert "nothing is validated, and there is no best.npz" in stderr
+    assert not Path("checkpoints/short/best.npz").exists()
+
+
+def test_the_log_has_a_line_for_every_report(run, corpus):
+    run(*TRAIN, "--steps", "12", "--eval-every", "6", "--log-every", "4", "--quiet")
+    lines = log(RUN)
+    assert [line["step"] for line in lines] == [4, 6, 8, 12]
+    assert [line["val_loss"] is None for line in lines] == [True, False, True, False]
+    assert all(
+        set(line)
+        == {
+            "step",
+            "epoch",
+            "seconds",
+            "loss",
+            "val_loss",
+            "bpc",
+            "learning_rate",
+            "grad_norm",
+            "chars_per_second",
+        }
+        for line in lines
+    )
+    assert all(one["seconds"] <= two["seconds"] for one, two in pairwise(lines))
+
+
+def test_the_library_reads_what_the_command_wrote(run, tiny):
+    model = charrnn.load(tiny)
+    assert model.sample(40, seed=3) == run("sample", "-n", "40", "--seed", "3").stdout
+
+
+def test_two_runs_in_one_folder_exclude_each_other(run, tiny):
+    from charrnn.runfolder import RunFolder
+
+    before = (tiny / "last.npz").read_bytes()
+    with RunFolder(tiny).locked():
+        for more in (("--resume", "--steps", "50"), ("--force", "--steps", "2")):
+            told = error_line(run(*TRAIN, *more, code=1).stderr)
+            assert "in use by another training run" in told
+            assert "--out" in told
+    assert (tiny / "last.npz").read_bytes() == before
+    run(*TRAIN, "--resume", "--steps", "41", "--quiet")
+
+
+@posix
+def test_a_reader_that_leaves_does_not_pass_for_a_finished_run(command, corpus):
+    process = command(*TRAIN, "--steps", "90", "--eval-every", "90", "--sample-every", "1")
+    process.stderr.readline()
+    process.stderr.close()  # as `2>&1 | head -1` does
+    process.stdin.close()
+    process.wait(TIMEOUT)
+    assert process.returncode != 0 or meta(RUN / "last.npz")["step"] == 90

@@ -1,0 +1,155 @@
+"""Tiny texts, models and runs that the tests of training, of its files and of what reads them share."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import charrnn
+from charrnn import model
+from charrnn.api import sort_settings
+from charrnn.config import ModelConfig, TrainConfig
+from charrnn.corpus import Corpus
+from charrnn.run import Run
+from charrnn.stream import Stream
+from charrnn.train import Training
+from charrnn.vocab import Vocab
+
+#: About a thousand characters in short lines, which a tiny model learns something of in a few steps.
+TEXT = "".join(f"{count} {colour} boats\n" for count in range(10, 30) for colour in ("red", "blue", "grey", "green"))
+
+#: Small, and awkward on purpose: the last window of an epoch is short, reports and evaluations fall on different steps.
+SETTINGS = {
+    "hidden_size": 8,
+    "steps": 20,
+    "batch_size": 4,
+    "seq_len": 10,
+    "eval_every": 7,
+    "log_every": 3,
+    "seed": 5,
+}
+
+
+def write_text(folder, text=TEXT, name="boats.txt"):
+    """Write the text into the folder, byte for byte, and return the path as a string."""
+    path = Path(folder) / name
+    path.write_bytes(text.encode())
+    return str(path)
+
+
+def start(out, corpus=None, *, init_from=None, force=False, **settings):
+    """Start a tiny run on `corpus`, a path or a `Corpus`; the settings are those of `SETTINGS` where none are given."""
+    settings = SETTINGS | settings
+    if "epochs" in settings or "minutes" in settings:
+        del settings["steps"]
+    model_settings, train_settings = sort_settings({k: v for k, v in settings.items() if v is not None})
+    if init_from:
+        model_settings.pop("hidden_size")
+    config = TrainConfig(**train_settings)
+    if not isinstance(corpus, Corpus):
+        given = config.val_fraction
+        corpus = Corpus.read(str(corpus), given) if corpus else Corpus.from_text(TEXT, given)
+    return Run.start(corpus, Path(out), model_settings=model_settings, config=config, init_from=init_from, force=force)
+
+
+def finish(run):
+    """Go through the rest of the run, give its lock back, and return the events."""
+    try:
+        return list(run.events())
+    finally:
+        run.close()
+
+
+def stop_at(run, wanted, *, save=True):
+    """Go on to the first event that is wanted, save as the command does, and leave the run; return that event."""
+    try:
+        event = next(event for event in run.events() if wanted(event))
+        if save:
+            run.save()
+        return event
+    finally:
+        run.close()
+
+
+def arrays_of(path):
+    """Return all arrays of a checkpoint, `meta` among them."""
+    with np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def meta_of(path):
+    """Return what a checkpoint holds besides its arrays."""
+    return json.loads(str(arrays_of(path)["meta"]))
+
+
+def log_of(folder, *, clock=True):
+    """Return the records of a run's log; without what the clock says if `clock` is False."""
+    records = [json.loads(line) for line in (Path(folder) / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    timed = () if clock else ("seconds", "chars_per_second")
+    return [{key: value for key, value in record.items() if key not in timed} for record in records]
+
+
+def assert_same_run(one, other):
+    """Assert that two folders hold the same run: every array, the whole meta, the bytes, the log but for the clock."""
+    ours, theirs = arrays_of(Path(one) / "last.npz"), arrays_of(Path(other) / "last.npz")
+    assert ours.keys() == theirs.keys()
+    assert meta_of(Path(one) / "last.npz") == meta_of(Path(other) / "last.npz")
+    for name, array in ours.items():
+        assert np.array_equal(array, theirs[name]), name
+    for name in ("last.npz", "best.npz"):
+        assert (Path(one) / name).read_bytes() == (Path(other) / name).read_bytes(), name
+    assert log_of(one, clock=False) == log_of(other, clock=False)
+
+
+def make_training(text=TEXT, val_text="", *, vocab=None, **settings):
+    """Return a training of a tiny model on the text, with nothing on disk."""
+    model_settings, train_settings = sort_settings(SETTINGS | settings)
+    vocab = vocab or Vocab.from_text(text, val_text)
+    config = TrainConfig(**train_settings)
+    stream = Stream(vocab.encode(text), config.batch_size, config.seq_len, config.seed)
+    return Training(ModelConfig(vocab.size, **model_settings), config, stream, vocab.encode(val_text))
+
+
+def begin(training, seed=0):
+    """Return the state before the first step, with weights drawn from the seed."""
+    return training.begin(model.init_params(training.model_config, np.random.default_rng(seed)))
+
+
+def copies(arrays):
+    """Return a dict of copies."""
+    return {name: array.copy() for name, array in arrays.items()}
+
+
+def same(ours, theirs):
+    """Return whether two dicts hold the same arrays; two NaNs are the same."""
+    return ours.keys() == theirs.keys() and all(
+        np.array_equal(array, theirs[name], equal_nan=True) and array.dtype == theirs[name].dtype
+        for name, array in ours.items()
+    )
+
+
+def python(code, *args, **options):
+    """Start another Python with this charrnn in its path, and the code as its program."""
+    env = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(Path(charrnn.__file__).parents[1]), str(Path(__file__).parent)]),
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, args)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=env,
+        **options,
+    )
+
+
+def output_of(code, *args):
+    """Return what another Python prints; fail, showing its errors, where it does not end well."""
+    process = python(code, *args)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    return out

@@ -1,0 +1,335 @@
+"""The library as a notebook uses it."""
+
+import importlib
+import inspect
+import json
+import os
+import re
+import textwrap
+
+import numpy as np
+import pytest
+from fixtures_run import SETTINGS, TEXT, finish, output_of, start, stop_at, write_text
+
+import charrnn
+from charrnn import api, errors
+from charrnn import checkpoint as ckpt
+from charrnn.api import LanguageModel, sort_settings
+from charrnn.config import ModelConfig, TrainConfig
+from charrnn.corpus import Corpus
+from charrnn.errors import CharRNNError, CheckpointError, ConfigError, CorpusError, RunFolderError, VocabError
+from charrnn.train import Evaluating, Report, Stepped
+
+pytestmark = pytest.mark.usefixtures("no_sync")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Return the folder of a short run on a file."""
+    folder = tmp_path_factory.mktemp("run")
+    finish(start(folder / "run", write_text(folder), steps=40))
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def lm(folder):
+    """Return the model of that run."""
+    return charrnn.load(folder)
+
+
+# The example, the names
+
+
+def test_the_documented_example_runs(tmp_path, monkeypatch, capsys):
+    example = inspect.getdoc(api).split("\n\n", 1)[1]
+    assert example.startswith("import charrnn\n")
+    monkeypatch.chdir(tmp_path)
+    write_text(tmp_path, name="corpus.txt")
+    # As it is written, but for a training of seconds and not of a minute.
+    assert "minutes=1)" in example
+    quick = ", ".join(f"{name}={value!r}" for name, value in (SETTINGS | {"eval_every": 10}).items())
+    exec(compile(example.replace("minutes=1)", f"{quick})"), "the example", "exec"), {})
+    out = capsys.readouterr().out
+    lines = out.splitlines()
+    assert re.fullmatch(r"10 \d\.\d+", lines[0])
+    assert re.fullmatch(r"20 \d\.\d+", lines[1])
+    assert len("\n".join(lines[2:-1])) == 200
+    assert set("\n".join(lines[2:-1])) <= set(TEXT)
+    assert float(lines[-1]) > 0
+
+
+def test_every_public_name_can_be_imported():
+    assert len(set(charrnn.__all__)) == len(charrnn.__all__)
+    assert charrnn.__all__ == sorted(charrnn.__all__)
+    for name in charrnn.__all__:
+        assert getattr(charrnn, name) is not None, name
+    assert charrnn.__version__
+    for name, home in charrnn._HOMES.items():
+        assert getattr(charrnn, name) is getattr(importlib.import_module(f"charrnn.{home}"), name)
+    assert {*charrnn._HOMES, "__version__"} == set(charrnn.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = charrnn.nonsense
+
+
+def test_the_package_alone_imports_next_to_nothing():
+    code = """
+    import json, sys
+    import charrnn
+    charrnn.__version__
+    alone = sorted(name for name in sys.modules if name.split(".")[0] in {"numpy", "click", "rich", "tqdm", "charrnn"})
+    charrnn.TrainConfig
+    settings = sorted(name for name in sys.modules if name.split(".")[0] in {"numpy", "click", "rich", "tqdm"})
+    charrnn.load
+    print(json.dumps([alone, settings, "numpy" in sys.modules]))
+    """
+    alone, settings, later = json.loads(output_of(textwrap.dedent(code)))
+    assert alone == ["charrnn", "charrnn.version"]
+    assert settings == []
+    assert later
+
+
+def test_every_error_is_a_charrnn_error_with_an_exit_code():
+    kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Exception)]
+    assert len(kinds) > 5
+    for kind in kinds:
+        assert issubclass(kind, CharRNNError), kind
+        assert kind.exit_code in errors.EXIT_CODES, kind
+
+
+# load
+
+
+def test_a_model_is_loaded_from_a_folder_a_file_or_the_newest_run(folder, tmp_path, monkeypatch):
+    by_folder, by_text, by_file = charrnn.load(folder), charrnn.load(str(folder)), charrnn.load(folder / "last.npz")
+    assert by_folder.path == by_text.path == folder / "best.npz"
+    assert by_file.path == folder / "last.npz"
+    assert by_file.checkpoint.step == 40
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match="no model under"):
+        charrnn.load()
+    list(charrnn.fit(Corpus.from_text(TEXT), **SETTINGS))
+    assert charrnn.load().path.parts == ("checkpoints", "text", "best.npz")
+    assert charrnn.load().checkpoint.source.path is None
+
+
+def test_what_cannot_be_loaded_is_a_charrnn_error(tmp_path):
+    (tmp_path / "text.npz").write_bytes(b"text")
+    for path in (tmp_path, tmp_path / "absent", tmp_path / "absent.npz", tmp_path / "text.npz"):
+        with pytest.raises(CharRNNError):
+            charrnn.load(path)
+
+
+# fit
+
+
+def test_fit_yields_what_happens_and_gives_the_lock_back(tmp_path):
+    events = charrnn.fit(write_text(tmp_path), tmp_path / "run", **SETTINGS)
+    kinds = {type(event) for event in events}
+    assert kinds == {Stepped, Evaluating, Report, charrnn.Saved}
+    charrnn.Run.resume(tmp_path / "run", settings={"steps": 25}).close()
+
+
+def test_fit_is_the_same_as_a_run(tmp_path):
+    path = write_text(tmp_path)
+    list(charrnn.fit(path, str(tmp_path / "one"), **SETTINGS))
+    finish(start(tmp_path / "other", path))
+    assert (tmp_path / "one" / "last.npz").read_bytes() == (tmp_path / "other" / "last.npz").read_bytes()
+
+
+def test_fit_can_be_left_and_gone_on_with(tmp_path):
+    path = write_text(tmp_path)
+    events = charrnn.fit(path, tmp_path / "run", **SETTINGS | {"save_every": 1})
+    next(event for event in events if event.step == 5)
+    events.close()
+    finish(charrnn.Run.resume(tmp_path / "run"))
+    finish(start(tmp_path / "whole", path, save_every=1))
+    assert (tmp_path / "run" / "last.npz").read_bytes() == (tmp_path / "whole" / "last.npz").read_bytes()
+
+
+def test_fit_refuses_a_taken_folder_unless_forced(tmp_path):
+    path = write_text(tmp_path)
+    list(charrnn.fit(path, tmp_path / "run", **SETTINGS))
+    with pytest.raises(RunFolderError):
+        next(charrnn.fit(path, tmp_path / "run", **SETTINGS))
+    list(charrnn.fit(path, tmp_path / "run", force=True, **SETTINGS))
+
+
+def test_fit_holds_back_the_share_that_is_asked_for(tmp_path):
+    path = write_text(tmp_path)
+    list(charrnn.fit(path, tmp_path / "run", **SETTINGS | {"val_fraction": 0.5}))
+    assert charrnn.load(tmp_path / "run").validation_text() == TEXT[len(TEXT) // 2 :]
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind"),
+    [
+        ({"hidden": 8}, ConfigError),
+        ({"vocab_size": 8}, ConfigError),
+        ({"cell": "none"}, ConfigError),
+        ({"steps": 0}, ConfigError),
+        ({"steps": 3, "epochs": 2}, ConfigError),
+        ({"out": "folder", "steps": 3, "batch_size": 1.5}, ConfigError),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_before_anything_is_made(tmp_path, monkeypatch, settings, kind):
+    monkeypatch.chdir(tmp_path)
+    path = write_text(tmp_path)
+    with pytest.raises(kind) as caught:
+        next(charrnn.fit(path, **settings))
+    assert os.listdir(tmp_path) == ["boats.txt"]
+    if "hidden" in settings:
+        assert "unknown settings: hidden" in str(caught.value)
+
+
+def test_settings_are_sorted_to_where_they_belong():
+    assert sort_settings({"cell": "gru", "steps": 3, "dropout": 0.1}) == ({"cell": "gru", "dropout": 0.1}, {"steps": 3})
+
+
+def test_a_text_that_cannot_be_read_is_a_charrnn_error(tmp_path):
+    with pytest.raises(CorpusError, match="does not exist"):
+        next(charrnn.fit(tmp_path / "absent.txt", tmp_path / "run"))
+
+
+# sample
+
+
+def test_a_sample_has_its_prime_and_the_length_asked_for(lm):
+    text = lm.sample(40, prime="12 red", seed=1)
+    assert text.startswith("12 red")
+    assert len(text) == 46
+    assert set(text) <= set(TEXT)
+    assert lm.sample(0, prime="12 red") == "12 red"
+    assert lm.sample(0) == ""
+    assert len(lm.sample(seed=1)) == 500
+
+
+def test_a_stream_yields_the_same_characters_without_the_prime(lm):
+    characters = list(lm.stream(40, prime="12 red", seed=1))
+    assert "".join(characters) == lm.sample(40, prime="12 red", seed=1)[6:]
+    assert all(len(character) == 1 for character in characters)
+
+
+def test_a_sample_is_decided_by_its_seed(lm):
+    assert lm.sample(50, seed=1) == lm.sample(50, seed=1)
+    assert len({lm.sample(50, seed=seed) for seed in range(5)}) == 5
+    assert len({lm.sample(50) for _ in range(3)}) == 3
+    assert lm.sample(50, seed=0, temperature=0) == lm.sample(50, seed=9, temperature=0)
+
+
+def test_a_sample_without_a_prime_begins_as_lines_begin(lm):
+    assert {lm.sample(1, seed=seed, temperature=1.0) for seed in range(60)} == {"1", "2"}
+
+
+def test_a_sample_takes_no_more_than_the_likeliest(lm):
+    greedy = lm.sample(50, prime="1", temperature=0)
+    assert lm.sample(50, prime="1", temperature=5.0, top_k=1, seed=3) == greedy
+    assert lm.sample(50, prime="1", temperature=5.0, top_k=2, seed=3) != greedy
+
+
+def test_unknown_characters_of_a_prime_are_refused_or_skipped(lm):
+    with pytest.raises(VocabError, match="Q"):
+        lm.sample(5, prime="Quay")
+    assert lm.sample(30, prime="Q12 Xred", unknown="skip", seed=2)[8:] == lm.sample(30, prime="12 red", seed=2)[6:]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"length": -1},
+        {"temperature": -0.1},
+        {"temperature": float("inf")},
+        {"temperature": float("nan")},
+        {"top_k": -1},
+    ],
+)
+def test_numbers_out_of_range_are_refused_at_once(lm, options):
+    with pytest.raises(ConfigError):
+        lm.stream(**options)
+    with pytest.raises(ConfigError):
+        lm.sample(**options)
+
+
+@pytest.mark.parametrize("call", ["sample", "evaluate"])
+def test_a_policy_that_is_none_is_refused(lm, call):
+    arguments = {"sample": {"prime": "1"}, "evaluate": {"text": "12 red"}}[call]
+    with pytest.raises(CharRNNError):
+        getattr(lm, call)(unknown="ignore", **arguments)
+
+
+def test_a_protocol_that_is_none_is_refused(lm):
+    with pytest.raises(CharRNNError):
+        lm.evaluate("12 red", protocol="hole")
+
+
+# evaluate
+
+
+def test_a_model_evaluates_its_own_validation_text_as_training_did(lm):
+    text = lm.validation_text()
+    assert text == TEXT[-112:]
+    assert lm.evaluate(text).nats_per_char == pytest.approx(lm.checkpoint.history[-1]["val_loss"], rel=1e-6)
+
+
+def test_a_text_of_another_kind_is_predicted_worse(lm):
+    assert lm.evaluate(TEXT[:300]).bpc < lm.evaluate(TEXT[:300][::-1]).bpc
+
+
+def test_a_validation_text_that_cannot_be_found_is_refused(tmp_path):
+    path = write_text(tmp_path)
+    finish(start(tmp_path / "run", path))
+    lm = charrnn.load(tmp_path / "run")
+    write_text(tmp_path, TEXT + "1")
+    with pytest.raises(CorpusError, match="is not the text"):
+        lm.validation_text()
+    os.unlink(path)
+    with pytest.raises(CorpusError, match="does not exist"):
+        lm.validation_text()
+    finish(start(tmp_path / "memory"))
+    with pytest.raises(CorpusError, match="not a file"):
+        charrnn.load(tmp_path / "memory").validation_text()
+
+
+def test_a_model_trained_without_validation_has_no_validation_text(tmp_path):
+    finish(start(tmp_path / "run", write_text(tmp_path), val_fraction=0.0))
+    with pytest.raises(CorpusError):
+        charrnn.load(tmp_path / "run").validation_text()
+
+
+# The model is a value
+
+
+def test_the_model_of_a_run_in_memory_can_be_used(tmp_path):
+    run = start(tmp_path / "run")
+    stop_at(run, lambda event: event.step == 5)
+    lm = LanguageModel(run.checkpoint())
+    assert lm.path is None
+    assert len(lm.sample(20, seed=1)) == 20
+    assert lm.evaluate(TEXT).chars == len(TEXT) - 1
+    saved = charrnn.load(tmp_path / "run" / "last.npz")
+    assert saved.sample(20, seed=1) == lm.sample(20, seed=1)
+
+
+def test_calls_leave_no_trace(lm, folder):
+    before = {name: array.copy() for name, array in lm.checkpoint.params.items()}
+    text = lm.sample(30, seed=1)
+    figures = lm.evaluate(TEXT).nats_per_char
+    lm.sample(30, seed=2)
+    assert lm.sample(30, seed=1) == text
+    assert lm.evaluate(TEXT).nats_per_char == figures
+    for name, array in lm.checkpoint.params.items():
+        assert np.array_equal(array, before[name]), name
+    assert ckpt.load(folder / "best.npz").step == lm.checkpoint.step
+
+
+def test_two_streams_do_not_disturb_each_other(lm):
+    one, other = lm.stream(20, seed=1), lm.stream(20, seed=2)
+    both = [(next(one), next(other)) for _ in range(20)]
+    assert "".join(pair[0] for pair in both) == "".join(lm.stream(20, seed=1))
+    assert "".join(pair[1] for pair in both) == "".join(lm.stream(20, seed=2))
+
+
+def test_configs_are_values():
+    assert ModelConfig(5) == ModelConfig(5)
+    assert TrainConfig(steps=5) == TrainConfig(steps=5)
+    with pytest.raises(AttributeError):
+        ModelConfig(5).hidden_size = 6

@@ -1,0 +1,170 @@
+"""Which module may import which: the layers of docs/architecture.md, held by reading the imports of every file."""
+
+import ast
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from fixtures_run import output_of
+
+import charrnn
+
+PACKAGE = Path(charrnn.__file__).parent
+
+#: A module imports only from layers strictly below its own; layer 0 serves all. `cells` and `cli` are folders whose
+#: files need no entry each: within `cells` only `base` may be imported, and the commands in `cli` never import each
+#: other. A new module has its place to find here before this test passes.
+LAYERS = {
+    # 0: words that everyone uses
+    "arrays": 0,
+    "errors": 0,
+    "version": 0,
+    # 1: one idea each, of arrays or of files
+    "files": 1,
+    "functional": 1,
+    "gradcheck": 1,
+    "init": 1,
+    "optim": 1,
+    "schedules": 1,
+    "stream": 1,
+    # 2: a cell; where texts come from and where runs go
+    "cells": 2,
+    "corpus": 2,
+    "runfolder": 2,
+    # 3: all settings
+    "config": 3,
+    # 4: what they are the settings of: the model, and the vocabulary with its policy for unknown characters
+    "model": 4,
+    "vocab": 4,
+    # 5: what is done with a model
+    "checkpoint": 5,
+    "evaluate": 5,
+    "sample": 5,
+    # 6: training in memory, 7: on disk, 8: all of it for a program
+    "train": 6,
+    "run": 7,
+    "api": 8,
+    # 9: the command, 10: `python -m`
+    "cli": 9,
+    "__main__": 10,
+}
+
+FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
+
+
+def module_of(file):
+    """Return the dotted name of a file's module below the package: "" for the package itself."""
+    parts = Path(file).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def is_typing_only(node):
+    """Return whether this is `if TYPE_CHECKING:`, which no program runs."""
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def imports_of(file, *, inside=True, typing=True):
+    """Return the dotted names that a file imports; without those inside functions, or for types only, if so asked."""
+    found = set()
+
+    def visit(node):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: imports are absolute"
+            for alias in node.names:
+                path = PACKAGE.parent.joinpath(*node.module.split("."), alias.name)
+                is_module = path.with_suffix(".py").exists() or path.is_dir()
+                found.add(f"{node.module}.{alias.name}" if is_module else node.module)
+        if is_typing_only(node) and not typing:
+            children = node.orelse
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) and not inside:
+            children = []
+        else:
+            children = ast.iter_child_nodes(node)
+        for child in children:
+            visit(child)
+
+    visit(ast.parse((PACKAGE / file).read_text(encoding="utf-8")))
+    return found
+
+
+def ours(names):
+    """Return the modules below the package that are among the names."""
+    return {name.removeprefix("charrnn").removeprefix(".") for name in names if name.split(".")[0] == "charrnn"}
+
+
+def test_every_module_has_a_layer_and_every_layer_its_modules():
+    found = {module_of(file).partition(".")[0] for file in FILES} - {""}
+    assert found == LAYERS.keys()
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file != "__init__.py"])
+def test_imports_go_to_lower_layers_only(file):
+    here = module_of(file).partition(".")[0]
+    for module in ours(imports_of(file)):
+        there = module.partition(".")[0]
+        assert there, f"{file} imports the package itself: name the module"
+        if there != here:
+            assert LAYERS[there] < LAYERS[here] or LAYERS[there] == 0, f"{file} imports {module}"
+
+
+def test_layer_zero_imports_nothing_of_ours():
+    for name, layer in LAYERS.items():
+        if layer == 0:
+            assert ours(imports_of(f"{name}.py")) == set(), name
+
+
+def test_the_package_itself_imports_its_version_and_the_rest_only_for_types():
+    assert ours(imports_of("__init__.py", typing=False)) == {"version"}
+    homes = {f"charrnn.{home}" for home in charrnn._HOMES.values()}
+    assert imports_of("__init__.py") - imports_of("__init__.py", typing=False) == homes
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.startswith("cells/")])
+def test_within_cells_only_the_contract_is_imported(file):
+    within = {module for module in ours(imports_of(file)) if module.partition(".")[0] == "cells"}
+    assert within <= ({"cells.base"} if file != "cells/base.py" else set())
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.startswith("cli/")])
+def test_commands_import_helpers_and_never_each_other(file):
+    for module in ours(imports_of(file)):
+        if module.startswith("cli"):
+            helper = module.partition(".")[2].startswith("_")
+            assert helper, f"{file} imports {module}: what two commands share has a name that begins with _"
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if not file.startswith(("cli/", "__main__"))])
+def test_below_the_command_only_numpy_and_the_standard_library_are_imported(file):
+    names = {name.split(".")[0] for name in imports_of(file)}
+    assert names <= sys.stdlib_module_names | {"numpy", "charrnn"}
+
+
+def test_no_cycle_is_left():
+    edges = {module_of(file): ours(imports_of(file, inside=False, typing=False)) for file in FILES}
+    while ends := [module for module, needs in edges.items() if not needs & edges.keys()]:
+        for module in ends:
+            del edges[module]
+    assert edges == {}
+
+
+def test_the_settings_and_the_commands_import_no_numpy():
+    # Not even by way of others: so that `--help` is quick.
+    without = [file for file in FILES if file.startswith("cli/") or file in ("config.py", "cells/__init__.py")]
+    modules = [f"charrnn.{module_of(file)}" for file in without if file != "cli/_console.py"]
+    assert "charrnn.cli.train" in modules
+    assert "charrnn.config" in modules
+    for file in without:
+        assert "numpy" not in {name.split(".")[0] for name in imports_of(file, inside=False)}, file
+    code = """
+import json, sys
+from importlib import import_module
+found = {}
+for name in sys.argv[1:]:
+    import_module(name)
+    found[name] = [heavy for heavy in ("numpy", "rich", "tqdm") if heavy in sys.modules]
+print(json.dumps(found))
+"""
+    assert json.loads(output_of(code, *modules)) == {module: [] for module in modules}

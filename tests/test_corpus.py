@@ -1,0 +1,165 @@
+"""The corpus: bytes that arrive untouched, refusals that say what to do, and an exact split."""
+
+import hashlib
+import io
+import sys
+from fractions import Fraction
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from charrnn.corpus import STDIN, Corpus, read_text, sha256, split
+from charrnn.errors import CorpusError
+
+
+def refusal(call, *args):
+    """Return the one line with which the call refuses."""
+    with pytest.raises(CorpusError) as caught:
+        call(*args)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"one\r\ntwo\r\n",
+        b"one\rtwo\n\n",
+        b"\xef\xbb\xbfwith a mark",
+        b"nul \x00 and \x1a inside",
+        b"no newline at the end",
+        "ﬁ é é 水 🚣\u2028x\x85y\x0c".encode(),
+        b"   \t\n",
+    ],
+)
+def test_no_byte_of_a_file_is_changed(tmp_path, data):
+    path = tmp_path / "corpus.txt"
+    path.write_bytes(data)
+    assert read_text(str(path)).encode() == data
+
+
+def test_a_corpus_knows_its_source_by_path_and_bytes(tmp_path):
+    path = tmp_path / "a corpus.of ours.txt"
+    path.write_bytes("é\r\n水".encode() * 10)
+    corpus = Corpus.read(str(path))
+    assert corpus.train + corpus.val == "é\r\n水" * 10
+    assert corpus.source.path == str(path)
+    assert corpus.source.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert corpus.val_source is None
+    assert corpus.name == "a corpus.of ours"
+
+
+def test_a_text_at_hand_is_a_corpus_without_a_path():
+    corpus = Corpus.from_text("0123456789" * 3, 0.2)
+    assert (corpus.train, corpus.val) == ("0123456789" * 2 + "0123", "456789")
+    assert corpus.source.path is None
+    assert corpus.source.sha256 == sha256("0123456789" * 3)
+    assert corpus.name == "text"
+
+
+def test_standard_input_is_read_as_bytes(monkeypatch):
+    class Input:
+        buffer = io.BytesIO(b"\xef\xbb\xbfa\r\nb\x00")
+
+    monkeypatch.setattr(sys, "stdin", Input)
+    corpus = Corpus.read(STDIN, 0)
+    assert corpus.train == "\ufeffa\r\nb\x00"
+    assert corpus.source.path == STDIN
+    assert corpus.name == "stdin"
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\xfe"])
+def test_standard_input_is_named_in_refusals(monkeypatch, data):
+    class Input:
+        buffer = io.BytesIO(data)
+
+    monkeypatch.setattr(sys, "stdin", Input)
+    assert "standard input is" in refusal(read_text, STDIN)
+
+
+@pytest.mark.parametrize(
+    ("data", "byte", "offset"),
+    [
+        (b"\xe9", "0xe9", "0"),
+        (b"caf\xe9 au lait", "0xe9", "3"),
+        ("é".encode() * 1000 + b"\x80", "0x80", "2,000"),
+        (b"cut short \xe6\xb0", "0xe6", "10"),
+        (b"surrogate \xed\xa0\x80", "0xed", "10"),
+    ],
+)
+def test_a_text_that_is_not_utf_8_is_refused_by_byte_and_offset(tmp_path, data, byte, offset):
+    path = tmp_path / "latin.txt"
+    path.write_bytes(data)
+    message = refusal(read_text, str(path))
+    assert f"{path} is not UTF-8: byte {byte} at offset {offset};" in message
+    assert "iconv" in message
+
+
+def test_what_cannot_be_read_is_refused(tmp_path):
+    missing, empty = tmp_path / "missing.txt", tmp_path / "empty.txt"
+    empty.write_bytes(b"")
+    assert f"{missing} does not exist" in refusal(read_text, str(missing))
+    assert f"{tmp_path} is a folder" in refusal(read_text, str(tmp_path))
+    assert f"{empty} is empty" in refusal(read_text, str(empty))
+    assert "cannot read" in refusal(read_text, str(empty / "below a file"))
+    assert "cannot read" in refusal(read_text, "a path with \x00")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("a", "has one character"), ("🚣", "has one character"), ("aaaa", "repeats the one character 'a'")],
+)
+def test_a_text_with_nothing_to_learn_is_refused(tmp_path, text, words):
+    path = tmp_path / "dull.txt"
+    path.write_bytes(text.encode())
+    message = refusal(Corpus.read, str(path))
+    assert message.startswith(str(path))
+    assert words in message
+
+
+def test_two_characters_are_a_corpus(tmp_path):
+    path = tmp_path / "short.txt"
+    path.write_bytes(b"ab")
+    assert Corpus.read(str(path), 0).train == "ab"
+
+
+def test_a_validation_file_leaves_the_corpus_whole(tmp_path):
+    train, val = tmp_path / "train.txt", tmp_path / "val.txt"
+    train.write_bytes(b"abcdefghij")
+    val.write_bytes(b"zz")
+    corpus = Corpus.read(str(train), 0.5, str(val))
+    assert (corpus.train, corpus.val) == ("abcdefghij", "zz")
+    assert corpus.val_source.path == str(val)
+    assert corpus.val_source.sha256 == hashlib.sha256(b"zz").hexdigest()
+    assert corpus.source.path == str(train)
+
+
+@pytest.mark.parametrize("words", ["does not exist", "is empty"])
+def test_a_validation_file_that_cannot_be_read_is_refused(tmp_path, words):
+    train, val = tmp_path / "train.txt", tmp_path / "val.txt"
+    train.write_bytes(b"abcdefghij")
+    if words == "is empty":
+        val.write_bytes(b"")
+    assert f"{val} {words}" in refusal(Corpus.read, str(train), 0.1, str(val))
+
+
+fractions = st.integers(0, 900).map(lambda thousandth: thousandth / 1000) | st.floats(0, 0.9)
+
+
+@given(st.integers(0, 3000), fractions)
+@example(10, 0.1)  # 10 * (1 - 0.1) is 9.0, but 30 * (1 - 0.9) is 2.9999999999999996
+@example(30, 0.9)
+@example(100, 0.29)
+def test_the_training_part_has_exactly_the_floor_of_its_share(n, fraction):
+    text = "".join(chr(0x100 + place) for place in range(n))
+    train, val = split(text, fraction)
+    exact = n * (1 - Fraction(repr(fraction)))
+    assert len(train) == exact.numerator // exact.denominator
+    assert train + val == text
+
+
+def test_no_fraction_leaves_nothing_for_validation():
+    assert split("abc", 0) == ("abc", "")
+    assert split("abc", 0.0) == ("abc", "")

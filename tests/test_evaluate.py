@@ -1,0 +1,340 @@
+"""Evaluation: what is scored, with which state, and what the figures mean."""
+
+import math
+import re
+import warnings
+
+import numpy as np
+import pytest
+from fixtures_run import TEXT, begin, copies, make_training, same
+
+from charrnn import evaluate, model
+from charrnn.api import LanguageModel
+from charrnn.arrays import Scratch
+from charrnn.checkpoint import Checkpoint
+from charrnn.config import ModelConfig, TrainConfig
+from charrnn.corpus import Source, sha256
+from charrnn.errors import VocabError
+from charrnn.evaluate import WARM_UP, Evaluation, Tally, bits, lanes_for, perplexity, tally
+from charrnn.functional import log_softmax
+from charrnn.train import fit, train_step, validate
+from charrnn.version import __version__
+from charrnn.vocab import Vocab
+
+SYMBOLS = "\nabcdefghijklmno"
+
+
+def language_model(symbols=SYMBOLS, seed=1, **settings):
+    """Return a model with random weights large enough that what was read before matters."""
+    config = ModelConfig(len(symbols), **{"hidden_size": 8, "dtype": "float64", **settings})
+    params = model.init_params(config, np.random.default_rng(seed))
+    params["out.W_hy"] *= 5
+    checkpoint = Checkpoint(config, TrainConfig(steps=1, seed=1), Vocab(symbols), params, 0, Source(None, "00" * 32))
+    return LanguageModel(checkpoint)
+
+
+def text_of(length, symbols=SYMBOLS, seed=2):
+    """Return a random text."""
+    return "".join(np.random.default_rng(seed).choice(list(symbols), length))
+
+
+def last_of(lm, text, lanes=1):
+    """Return the whole tally of a text."""
+    *_, result = tally(lm.weights, lm.checkpoint.model_config, lm.checkpoint.vocab.encode(text), lanes)
+    return result
+
+
+def scores_of(lm, text):
+    """Return the log-probability of each character but the first, from one forward pass over all of it."""
+    ids = lm.checkpoint.vocab.encode(text)
+    state = model.zero_state(lm.checkpoint.model_config, 1)
+    logits, _, _ = model.forward(lm.weights, ids[:-1, None], state)
+    return log_softmax(logits[:, 0])[np.arange(len(ids) - 1), ids[1:]], logits[:, 0].argmax(axis=-1) == ids[1:]
+
+
+# The figures
+
+
+@pytest.mark.parametrize("length", [2, 3, 300, 1000])
+@pytest.mark.parametrize("lanes", [1, 4])
+def test_a_model_that_knows_nothing_needs_the_logarithm_of_the_symbols(length, lanes):
+    lm = language_model()
+    lm.checkpoint.params["out.W_hy"][...] = 0
+    result = last_of(lm, text_of(length), lanes)
+    assert result.chars == length - 1
+    assert result.nats_per_char / math.log(2) == pytest.approx(math.log2(16), rel=1e-12)
+    figures = lm.evaluate(text_of(length))
+    assert figures.bpc == pytest.approx(4.0, rel=1e-12)
+    assert figures.perplexity == pytest.approx(16.0, rel=1e-12)
+
+
+@pytest.mark.parametrize("settings", [{}, {"cell": "gru"}, {"cell": "rnn", "num_layers": 2}, {"embed_size": 3}])
+@pytest.mark.parametrize("length", [2, 255, 256, 257, 258, 700])
+def test_whole_is_the_sum_over_one_forward_pass(settings, length):
+    lm, text = language_model(**settings), text_of(length)
+    scores, right = scores_of(lm, text)
+    result = last_of(lm, text)
+    assert result.chars == len(scores) == length - 1
+    assert result.nats == pytest.approx(-scores.sum(), rel=1e-10)
+    assert result.correct == right.sum()
+    figures = lm.evaluate(text)
+    assert figures.chars == length - 1
+    assert figures.nats_per_char == pytest.approx(-scores.sum() / (length - 1), rel=1e-10)
+    assert figures.accuracy == right.sum() / (length - 1)
+    assert figures.bpc == pytest.approx(figures.nats_per_char / math.log(2), rel=1e-12)
+    assert figures.perplexity == pytest.approx(math.exp(figures.nats_per_char), rel=1e-12)
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_the_size_of_a_window_changes_no_figure(monkeypatch, lanes):
+    lm, text = language_model(), text_of(1300)
+    monkeypatch.setattr(evaluate, "WARM_UP", 20)
+    results = []
+    for window in (1, 7, 256, 10_000):
+        monkeypatch.setattr(evaluate, "_WINDOW", window)
+        results.append(last_of(lm, text, lanes))
+    for result in results:
+        assert (result.chars, result.correct) == (1299, results[0].correct)
+        assert result.nats == pytest.approx(results[0].nats, rel=1e-12)
+
+
+def test_the_running_tally_grows_to_the_whole():
+    lm, text = language_model(), text_of(600)
+    scores, _ = scores_of(lm, text)
+    told = list(tally(lm.weights, lm.checkpoint.model_config, lm.checkpoint.vocab.encode(text)))
+    assert [result.chars for result in told] == [256, 512, 599]
+    for result in told:
+        assert result.nats == pytest.approx(-scores[: result.chars].sum(), rel=1e-10)
+
+
+def test_accuracy_counts_where_the_likeliest_character_is_the_right_one():
+    # Rigged: whatever was read, "b" is the likeliest.
+    lm = language_model("abc")
+    lm.checkpoint.params["out.W_hy"][...] = 0
+    lm.checkpoint.params["out.b_y"][...] = [0, 1, 0.5]
+    assert lm.evaluate("bbbb").accuracy == 1.0
+    assert lm.evaluate("baaa").accuracy == 0.0
+    assert lm.evaluate("abcab").accuracy == 0.5
+    p = np.exp([0, 1, 0.5]) / np.exp([0, 1, 0.5]).sum()
+    assert lm.evaluate("abca").nats_per_char == pytest.approx(-np.log(p[[1, 2, 0]]).mean(), rel=1e-12)
+
+
+@pytest.mark.parametrize("nats", [0.0, 1.5, 700.0, 709.0, 710.0, 1e5, math.inf])
+def test_perplexity_is_infinite_where_it_is_beyond_all_floats(nats):
+    assert bits(nats) == nats / math.log(2)
+    if nats < 709.5:
+        assert perplexity(nats) == math.exp(nats)
+    else:
+        assert perplexity(nats) == math.inf
+    figures = Evaluation(2, nats, 0.0, 0, 1.0, "")
+    assert figures.perplexity == perplexity(nats)
+    assert figures.bpc == bits(nats)
+
+
+def test_a_model_sure_of_what_is_wrong_gives_large_figures_and_no_warning():
+    lm = language_model("ab")
+    lm.checkpoint.params["out.W_hy"][...] = 0
+    lm.checkpoint.params["out.b_y"][...] = [0, 1e5]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figures = lm.evaluate("aaaa")
+    assert figures.nats_per_char == 1e5
+    assert figures.perplexity == math.inf
+
+
+# Nothing to score
+
+
+@pytest.mark.parametrize("text", ["", "a", "?", "a?", "???"])
+@pytest.mark.parametrize("protocol", ["whole", "lanes"])
+def test_where_nothing_is_scored_there_is_no_figure(text, protocol):
+    lm = language_model()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figures = lm.evaluate(text, protocol=protocol)
+    assert figures.chars == 0
+    told = figures.to_dict()
+    assert {name for name, value in told.items() if value is None} == {
+        "nats_per_char", "bpc", "perplexity", "accuracy", "chars_per_second",
+    }  # fmt: skip
+    assert told["unknown"] == text.count("?")
+    assert "|chars:0|" in figures.signature
+
+
+def test_an_empty_tally_has_no_mean():
+    assert Tally().nats_per_char is None
+    assert Tally(4, 2.0, 1).nats_per_char == 0.5
+
+
+def test_the_figures_are_told_by_name():
+    figures = language_model().evaluate(text_of(50))
+    assert list(figures.to_dict()) == (
+        "chars nats_per_char bpc perplexity accuracy unknown chars_per_second signature".split()
+    )
+    for name, value in figures.to_dict().items():
+        assert value == getattr(figures, name)
+    assert figures.chars_per_second > 0
+
+
+# Unknown characters
+
+
+def test_unknown_characters_are_left_out_and_counted():
+    lm = language_model()
+    with_unknown, without = lm.evaluate("ab?cd!!ef水"), lm.evaluate("abcdef")
+    assert with_unknown.unknown == 4
+    assert without.unknown == 0
+    assert with_unknown.chars == without.chars == 5
+    assert with_unknown.nats_per_char == without.nats_per_char
+    assert with_unknown.signature != without.signature
+
+
+def test_unknown_characters_can_be_refused():
+    lm = language_model()
+    with pytest.raises(VocabError, match="not in the model's vocabulary"):
+        lm.evaluate("ab?c", unknown="error")
+    assert lm.evaluate("abc", unknown="error").chars == 2
+
+
+# Lanes
+
+
+@pytest.mark.parametrize(
+    ("chars", "batch_size", "lanes"),
+    [
+        (-1, 32, 1),
+        (0, 32, 1),
+        (1, 32, 1),
+        (511, 32, 1),
+        (1023, 32, 1),
+        (1024, 32, 2),
+        (512 * 40, 32, 32),
+        (10**6, 1, 1),
+    ],
+)
+def test_a_lane_is_never_much_shorter_than_its_warm_up(chars, batch_size, lanes):
+    assert WARM_UP == 512
+    assert lanes_for(chars, batch_size) == lanes
+
+
+@pytest.mark.parametrize("length", [2, 5, 12, 13, 14, 97, 100, 101, 1025])
+@pytest.mark.parametrize("lanes", [1, 2, 3, 4, 7, 12])
+@pytest.mark.parametrize("window", [5, 256])
+def test_each_character_but_the_first_is_scored_exactly_once(monkeypatch, length, lanes, window):
+    # The readout gives each symbol its own power of two of a bit, so that the sum of the nats tells how often each was
+    # scored: the text has as many symbols as characters, each at one place.
+    monkeypatch.setattr(evaluate, "WARM_UP", 8)
+    monkeypatch.setattr(evaluate, "_WINDOW", window)
+    config = ModelConfig(length, hidden_size=2, cell="rnn", dtype="float64")
+    weights = model.prepare(model.init_params(config, np.random.default_rng(0)), config)
+    ids = np.random.default_rng(1).permutation(length)
+    counts = np.zeros(length, int)
+    monkeypatch.setattr(evaluate, "log_softmax", lambda logits: Counting(counts))
+    *_, result = tally(weights, config, ids, lanes)
+    assert result.chars == length - 1
+    wanted = np.ones(length, int)
+    wanted[ids[0]] = 0
+    assert counts.tolist() == wanted.tolist()
+
+
+class Counting:
+    """What stands for log-probabilities and counts which symbols are asked for."""
+
+    def __init__(self, counts):
+        self.counts = counts
+
+    def __getitem__(self, at):
+        np.add.at(self.counts, at[1], 1)
+        return np.zeros(len(at[1]))
+
+
+@pytest.mark.parametrize("settings", [{}, {"cell": "gru"}, {"num_layers": 2}])
+def test_lanes_are_close_to_whole(settings):
+    lm, text = language_model(**settings), text_of(4000)
+    whole, lanes = lm.evaluate(text), lm.evaluate(text, protocol="lanes")
+    assert whole.chars == lanes.chars == 3999
+    assert lanes.nats_per_char == pytest.approx(whole.nats_per_char, abs=0.002)
+    assert lanes.accuracy == pytest.approx(whole.accuracy, abs=0.002)
+
+
+def test_a_lane_begins_with_the_state_of_what_precedes_it(monkeypatch):
+    # A warm-up as long as all that precedes gives each lane the very state that it has in one pass over the whole.
+    monkeypatch.setattr(evaluate, "WARM_UP", 2000)
+    lm, text = language_model(), text_of(1500)
+    for lanes in (2, 3, 7):
+        whole, parted = last_of(lm, text), last_of(lm, text, lanes)
+        assert parted.nats == pytest.approx(whole.nats, rel=1e-9)
+        assert parted.correct == whole.correct
+
+
+def test_without_a_warm_up_the_lanes_would_differ(monkeypatch):
+    # Otherwise the two tests above would show nothing.
+    lm, text = language_model(), text_of(1500)
+    monkeypatch.setattr(evaluate, "WARM_UP", 0)
+    assert abs(last_of(lm, text, 7).nats - last_of(lm, text).nats) > 0.01
+
+
+def test_few_characters_are_one_lane():
+    lm = language_model()
+    whole, lanes = lm.evaluate(text_of(900)), lm.evaluate(text_of(900), protocol="lanes")
+    assert lanes.nats_per_char == whole.nats_per_char
+    assert "|protocol:lanes|" in lanes.signature
+
+
+# The signature
+
+
+def test_the_signature_says_what_two_figures_must_share():
+    lm = language_model(num_layers=2, cell="gru")
+    text = text_of(2000)
+    text_hash = sha256(text)[:8]
+    head, tail = "cell:gru|layers:2|hidden:8", f"text:sha256-{text_hash}|charrnn:{__version__}"
+    assert lm.evaluate(text).signature == f"{head}|protocol:whole|chars:1999|unknown:0|{tail}"
+    lanes = lm.evaluate(text, protocol="lanes").signature
+    assert lanes == f"{head}|protocol:lanes-3x512|chars:1999|unknown:0|{tail}"
+    two = lm.evaluate(text, protocol="lanes", batch_size=2).signature
+    assert two == f"{head}|protocol:lanes-2x512|chars:1999|unknown:0|{tail}"
+    text_hash = sha256("ab?c")[:8]
+    assert lm.evaluate("ab?c").signature == (
+        f"{head}|protocol:whole|chars:2|unknown:skipped-1|text:sha256-{text_hash}|charrnn:{__version__}"
+    )
+    assert re.fullmatch(r"[0-9a-f]{8}", text_hash)
+
+
+# It disturbs nothing
+
+
+def test_two_evaluations_are_the_same_and_change_nothing():
+    lm, text = language_model(), text_of(700)
+    before = copies(lm.checkpoint.params)
+    first, second = lm.evaluate(text), lm.evaluate(text)
+    assert first.nats_per_char == second.nats_per_char
+    assert same(lm.checkpoint.params, before)
+
+
+def test_an_evaluation_in_the_midst_of_training_changes_nothing():
+    ends = []
+    for evaluates in (True, False):
+        training = make_training(TEXT, TEXT[:700], dropout=0.2, num_layers=2)
+        optimizer, scratch, state = training.optimizer(), Scratch(), begin(training)
+        for step in range(12):
+            if evaluates:
+                list(validate(training, state.params))
+            train_step(training, optimizer, 0.01, state, training.stream[step], scratch)
+        ends.append(state)
+    assert same(ends[0].params, ends[1].params)
+    assert same(ends[0].opt_state, ends[1].opt_state)
+    assert np.array_equal(ends[0].state, ends[1].state)
+
+
+def test_training_validates_without_dropout_and_from_a_fresh_state():
+    training = make_training(TEXT, TEXT[:300], dropout=0.5)
+    state = begin(training)
+    for _ in fit(training, state):
+        pass
+    first, second = list(validate(training, state.params))[-1], list(validate(training, state.params))[-1]
+    assert first == second
+    vocab = Vocab.from_text(TEXT)
+    checkpoint = Checkpoint(training.model_config, training.config, vocab, state.params, 20, Source(None, "00" * 32))
+    assert LanguageModel(checkpoint).evaluate(TEXT[:300]).nats_per_char == first.nats_per_char
+    assert state.history[-1]["val_loss"] == first.nats_per_char
