@@ -24,9 +24,9 @@ from typing import Any
 from charrnn import checkpoint as ckpt
 from charrnn import model
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import ModelConfig, TrainConfig
+from charrnn.config import PROTOCOLS, ModelConfig, TrainConfig
 from charrnn.corpus import Corpus, sha256
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, CorpusError
 from charrnn.evaluate import WARM_UP, Evaluation, lanes_for, tally
 from charrnn.run import Event, Run, reread
 from charrnn.runfolder import find_model
@@ -153,6 +153,8 @@ class LanguageModel:
         batch_size  lanes at the most
         Raises:     VocabError for an unknown character under "error".
         """
+        if protocol not in PROTOCOLS:
+            raise ConfigError(f"protocol {protocol!r} is not one of {', '.join(PROTOCOLS)}")
         config, vocab = self.checkpoint.model_config, self.checkpoint.vocab
         ids = vocab.encode(text, unknown)
         lanes = 1 if protocol == "whole" else lanes_for(len(ids) - 1, batch_size)
@@ -184,4 +186,7 @@ class LanguageModel:
 
         Raises:  CorpusError where it cannot be found, is no longer the same, or had no validation part.
         """
-        return reread(self.checkpoint).val
+        text = reread(self.checkpoint).val
+        if not text:
+            raise CorpusError("the model was trained on its whole corpus, nothing was held back: give a text to score")
+        return text

@@ -18,14 +18,26 @@ import numpy as np
 
 from charrnn import model
 from charrnn.arrays import Array, Params
-from charrnn.config import ModelConfig, TrainConfig, from_dict
+from charrnn.config import ModelConfig, TrainConfig, build, from_dict
 from charrnn.corpus import Source
 from charrnn.errors import CharRNNError, CheckpointError
 from charrnn.files import replacing
+from charrnn.optim import OPTIMIZERS
 from charrnn.version import __version__
 from charrnn.vocab import Vocab
 
 FORMAT_VERSION = 1
+_META_TYPES = {
+    "versions": dict,
+    "model": dict,
+    "train": dict,
+    "vocab": dict,
+    "step": int,
+    "source": dict,
+    "earlier_totals": list,
+    "history": list,
+    "progress": dict,
+}
 
 
 def current_versions() -> dict[str, str]:
@@ -104,7 +116,7 @@ def load(path: Path) -> Checkpoint:
         if meta["format"] != "charrnn":
             raise KeyError("format")
         version = meta["format_version"]
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, RecursionError):
         raise CheckpointError(f"{path} is no charrnn checkpoint: name a .npz that `charrnn train` wrote") from None
     if version != FORMAT_VERSION:
         raise CheckpointError(
@@ -112,11 +124,16 @@ def load(path: Path) -> Checkpoint:
             "use the charrnn that wrote it, or a newer one"
         )
     try:
+        for name, kind in _META_TYPES.items():
+            if type(meta[name]) is not kind:
+                raise TypeError(f"{name} is no {kind.__name__}")
+        if meta["step"] < 0:
+            raise ValueError(f"step {meta['step']}")
         checkpoint = Checkpoint(
             model_config=from_dict(ModelConfig, meta["model"]),
             train_config=from_dict(TrainConfig, meta["train"]),
             vocab=Vocab.from_dict(meta["vocab"]),
-            params=_under("params/", arrays),
+            params=_take("params/", arrays),
             step=meta["step"],
             source=Source(**meta["source"]),
             val_source=Source(**meta["val_source"]) if meta["val_source"] else None,
@@ -124,42 +141,57 @@ def load(path: Path) -> Checkpoint:
             earlier_totals=meta["earlier_totals"],
             history=meta["history"],
             progress=meta["progress"],
-            opt_state=_under("opt/", arrays),
-            state=arrays.get("state"),
+            opt_state=_take("opt/", arrays),
+            state=arrays.pop("state", None),
             versions=meta["versions"],
         )
     except (KeyError, TypeError, ValueError, CharRNNError) as error:
         raise CheckpointError(
             f"{path} is damaged: its settings do not make sense ({error}); use another copy"
         ) from error
+    if arrays:
+        raise CheckpointError(f"{path} is damaged: {', '.join(sorted(arrays))} do not belong there; use another copy")
     _check_arrays(path, checkpoint)
     return checkpoint
 
 
 def _read_arrays(path: Path) -> dict[str, Any]:
+    """Return all arrays of the file by name, `meta` among them."""
+    no_checkpoint = CheckpointError(f"{path} is no charrnn checkpoint: name a .npz that `charrnn train` wrote")
     try:
         with open(path, "rb") as file:
             if file.read(2) != b"PK":
-                raise CheckpointError(f"{path} is no charrnn checkpoint: name a .npz that `charrnn train` wrote")
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}
+                raise no_checkpoint
+            with zipfile.ZipFile(file) as archive:
+                if "meta.npy" not in archive.namelist():
+                    raise no_checkpoint
+                return {name.removesuffix(".npy"): _read_array(archive, name) for name in archive.namelist()}
+    except CheckpointError:
+        raise
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist: train a model first, or name another with -m") from None
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        if "pickle" in str(error) or "Object arrays" in str(error):
+    except Exception as error:  # a damaged header can make zipfile and NumPy raise almost anything
+        if "Object arrays" in str(error):
             raise CheckpointError(
-                f"{path} holds pickled objects, which could run code: refused, nothing was run"
+                f"{path} holds pickled objects, which could run code: refused, none was run"
             ) from None
-        raise CheckpointError(f"{path} is damaged ({error}): use another copy") from error
-    except (zipfile.BadZipFile, EOFError, KeyError, NotImplementedError, MemoryError) as error:
-        raise CheckpointError(f"{path} is damaged or cut short ({error}): use another copy") from error
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path} is damaged or cut short ({reason}): use another copy") from error
 
 
-def _under(prefix: str, arrays: dict[str, Any]) -> Params:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+def _read_array(archive: zipfile.ZipFile, name: str) -> Any:
+    with archive.open(name) as member:
+        array = np.lib.format.read_array(member, allow_pickle=False)
+        member.read()  # to the end, where the checksum is compared
+        return array
+
+
+def _take(prefix: str, arrays: dict[str, Any]) -> Params:
+    """Remove the arrays whose names begin with the prefix, and return them without it."""
+    names = [name for name in arrays if name.startswith(prefix)]
+    return {name.removeprefix(prefix): arrays.pop(name) for name in names}
 
 
 def _check_arrays(path: Path, checkpoint: Checkpoint) -> None:
@@ -171,20 +203,23 @@ def _check_arrays(path: Path, checkpoint: Checkpoint) -> None:
     config, params = checkpoint.model_config, checkpoint.params
     if config.vocab_size != checkpoint.vocab.size:
         raise refuse(f"it has {checkpoint.vocab.size} symbols for a model of {config.vocab_size}")
-    readout = params.get("out.W_hy")
-    if readout is None or readout.shape != (config.hidden_size, config.vocab_size):  # before sizes are trusted
-        raise refuse(f"out.W_hy is not of shape {(config.hidden_size, config.vocab_size)}")
+    bounds = {"out.W_hy": (config.hidden_size, config.vocab_size)}  # before sizes are trusted
+    if config.embed_size:
+        bounds["embed.W_e"] = (config.vocab_size, config.embed_size)
+    for name, shape in bounds.items():
+        if name not in params or params[name].shape != shape:
+            raise refuse(f"{name} is not of shape {shape}")
     if sum(name.endswith(".W_hh") for name in params) != config.num_layers:
         raise refuse(f"it does not have the {config.num_layers} layers that its settings name")
     expected = {f"params/{name}": shape for name, shape in model.param_shapes(config).items()}
     found: Params = {f"params/{name}": array for name, array in params.items()}
     if checkpoint.state is not None:
         batch_size = checkpoint.train_config.batch_size
-        expected["state"] = model.zero_state(config, batch_size).shape
+        expected["state"] = model.state_shape(config, batch_size)
         found["state"] = checkpoint.state
-    for name, array in checkpoint.opt_state.items():
-        expected[f"opt/{name}"] = expected.get(f"params/{name.partition('/')[2]}", ())
-        found[f"opt/{name}"] = array
+        for slot in build(OPTIMIZERS[checkpoint.train_config.optimizer], checkpoint.train_config).slots:
+            expected |= {f"opt/{slot}/{name}": array.shape for name, array in params.items()}
+    found |= {f"opt/{name}": array for name, array in checkpoint.opt_state.items()}
     if expected.keys() != found.keys():
         raise refuse(f"arrays missing or unknown: {', '.join(sorted(expected.keys() ^ found.keys()))}")
     for name, array in found.items():

@@ -67,9 +67,14 @@ def param_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return {name: array.shape for name, array in blank.items()}
 
 
+def state_shape(config: ModelConfig, batch_size: int) -> tuple[int, int, int, int]:
+    """Return (L, S, B, H)."""
+    return config.num_layers, CELLS[config.cell].n_states, batch_size, config.hidden_size
+
+
 def zero_state(config: ModelConfig, batch_size: int) -> Array:
     """Return the state (L, S, B, H) before the first character."""
-    return np.zeros((config.num_layers, CELLS[config.cell].n_states, batch_size, config.hidden_size), config.dtype)
+    return np.zeros(state_shape(config, batch_size), config.dtype)
 
 
 def prepare(params: Params, config: ModelConfig) -> Weights:

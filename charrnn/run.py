@@ -161,13 +161,13 @@ class Run:
         with ExitStack() as holds:
             holds.enter_context(folder.locked())
             saved = ckpt.load(folder.last)
-            if saved.state is None:
+            if saved.state is None or saved.train_config.steps is None:
                 raise CheckpointError(f"{folder.last} holds a model but no run: start a new one with --init-from")
             corpus = reread(saved, corpus_path, val_path)
             notes: list[str] = []
             config = _agreed(saved, corpus, settings or {}, notes)
             training = _training(corpus, saved.vocab, saved.model_config, config, [])
-            progress = Progress(**saved.progress)
+            progress = _progress(folder.last, saved)
             state = TrainState(saved.params, saved.opt_state, saved.state, saved.step, progress, saved.history)
             raised = [] if config.steps == saved.train_config.steps else [saved.train_config.steps or 0]
             run = cls(
@@ -181,13 +181,9 @@ class Run:
                 earlier_totals=saved.earlier_totals + raised,
                 notes=notes,
             )
-            if config.steps is None:  # stopped while its speed was measured
-                run._fix_length(time.monotonic())
             if run.finished:
-                raise ConfigError(
-                    f"the run in {folder.path} is complete after {saved.step:,} steps: raise --steps to train on"
-                )
-            run.seconds = folder.cut_log(saved.step)
+                raise ConfigError(_complete(run))
+            run.seconds = folder.cut_log(progress.reported)  # a save may come before the report of its step
             run._holds = holds.pop_all()
         return run
 
@@ -229,8 +225,10 @@ class Run:
         self._holds.close()
 
     def _saved(self, path: Path, resumable: bool) -> Saved:
-        for name, array in self.state.params.items():  # a file that is good is never replaced by one that is not
-            check_finite(f"parameter {name}", float(np.abs(array).max()), self.state.step)
+        state = self.state
+        for name, array in (state.params | state.opt_state | {"state": state.state}).items():
+            if array.size:  # a file that is good is never replaced by one that is not
+                check_finite(name, float(np.abs(array).max()), state.step)
         ckpt.save(path, self.checkpoint(resumable))
         return Saved(path, self.state.step)
 
@@ -308,9 +306,11 @@ class Run:
             times.append((time.perf_counter() - begin) / window.targets.size)
         per_char = float(np.median(times[1:]))
         per_step = per_char * stream.lane * stream.batch_size / stream.steps_per_epoch
+        trial = self.folder.path / ".trial.npz"
         begin = time.perf_counter()
-        self.save()  # also shows at once whether the disk takes it
+        ckpt.save(trial, self.checkpoint(resumable=True))  # also shows at once whether the disk takes it
         saving = time.perf_counter() - begin
+        trial.unlink()
         evaluating, validation = 0.0, max(1, len(training.val_ids) - 1)
         begin = time.perf_counter()
         for result in validate(training, state.params):
@@ -408,6 +408,26 @@ def _grown(
     return params
 
 
+def _progress(path: Path, saved: Checkpoint) -> Progress:
+    try:
+        return Progress(**saved.progress)
+    except TypeError as error:
+        raise CheckpointError(
+            f"{path} is damaged: its progress does not make sense ({error}); use another copy"
+        ) from error
+
+
+def _complete(run: Run) -> str:
+    """Return why a run cannot go on."""
+    step, config = run.state.step, run.training.config
+    if is_stale(config, run.state.progress):
+        return (
+            f"the run in {run.folder.path} stopped at step {step:,} because its validation loss no longer fell "
+            f"(--patience {config.patience}): start a new run with --init-from"
+        )
+    return f"the run in {run.folder.path} is complete after {step:,} steps: raise --steps to train on"
+
+
 def _agreed(saved: Checkpoint, corpus: Corpus, settings: dict[str, Any], notes: list[str]) -> TrainConfig:
     """Return the checkpoint's settings with the total that is asked for now; refuse any other difference."""
     config = saved.train_config
@@ -436,4 +456,4 @@ def _agreed(saved: Checkpoint, corpus: Corpus, settings: dict[str, Any], notes: 
         steps = length["epochs"] * math.ceil(lane / config.seq_len)
     if steps < (config.steps or 0):
         raise ConfigError(f"the run has {config.steps:,} steps: --steps or --epochs may raise that, not lower it")
-    return replace(config, steps=steps)
+    return replace(config, steps=steps, epochs=None, minutes=None)

@@ -30,7 +30,8 @@ def choose(
     if 0 < top_k < logits.shape[-1]:
         least = np.partition(logits, -top_k, axis=-1)[:, -top_k, None]
         logits = np.where(logits >= least, logits, -np.inf)
-    weights = np.exp((logits - logits.max(axis=-1, keepdims=True)) / temperature)
+    with np.errstate(over="ignore"):  # a tiny temperature: minus infinity is what is meant
+        weights = np.exp((logits - logits.max(axis=-1, keepdims=True)) / temperature)
     cumulative = weights.cumsum(axis=-1)
     ids: npt.NDArray[np.intp] = (cumulative <= uniforms[:, None] * cumulative[:, -1:]).sum(axis=-1)
     return ids

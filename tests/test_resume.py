@@ -248,6 +248,18 @@ def test_a_validation_text_of_its_own_is_found_again(tmp_path):
     assert_same_run(tmp_path / "parts", tmp_path / "whole")
 
 
+def test_what_the_run_began_with_is_kept(tmp_path):
+    path = write_text(tmp_path)
+    finish(start(tmp_path / "earlier", path))
+    earlier = tmp_path / "earlier" / "best.npz"
+    finish(start(tmp_path / "whole", path, init_from=earlier, seed=6))
+    stop_at(start(tmp_path / "parts", path, init_from=earlier, seed=6), at_step(11))
+    earlier.unlink()  # it is not needed any more
+    finish(Run.resume(tmp_path / "parts"))
+    assert ckpt.load(tmp_path / "parts" / "last.npz").init_from == str(earlier)
+    assert_same_run(tmp_path / "parts", tmp_path / "whole")
+
+
 @pytest.mark.parametrize("epochs", [False, True])
 def test_the_total_can_be_raised(tmp_path, epochs):
     path = write_text(tmp_path)

@@ -54,7 +54,7 @@ def test_temperature_zero_takes_the_likeliest_whatever_the_uniforms():
 
 
 @pytest.mark.parametrize("temperature", [0.3, 0.8, 1.0, 2.5])
-@pytest.mark.parametrize("top_k", [0, 2, 3, 5, 9])
+@pytest.mark.parametrize("top_k", [0, 2, 4, 5, 9])
 def test_ids_are_as_frequent_as_the_softmax_says(temperature, top_k):
     n = 20_000
     uniforms = np.random.default_rng(11).random(n)

@@ -266,6 +266,16 @@ def test_the_short_window_at_the_end_of_an_epoch_is_learned_from():
     assert chars[per_epoch : 2 * per_epoch] == chars[:per_epoch]
 
 
+def test_each_epoch_reads_the_text_from_another_place():
+    training = make_training(
+        **PLAIN | {"learning_rate": 1e-12}
+    )  # the weights stay, so that the losses tell the windows
+    state = begin(training)
+    first = [one_step(training, state)[0] for _ in range(training.stream.steps_per_epoch)]
+    second = [one_step(training, state)[0] for _ in range(training.stream.steps_per_epoch)]
+    assert not set(first) & set(second)
+
+
 def test_a_report_tells_the_epoch():
     training = make_training(steps=60)
     for report in events_of(training, Report):

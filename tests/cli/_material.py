@@ -83,6 +83,15 @@ class Terminal(NamedTuple):
             return ""
 
 
+def narrowed(process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+    """Make the pipe of standard error small, where the system can."""
+    import fcntl
+
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        fcntl.fcntl(process.stderr, fcntl.F_SETPIPE_SZ, 4096)
+    return process
+
+
 def facts(text: str) -> dict[str, str]:
     """Return the names and values of lines like `Best validation loss      3.3205 nats`."""
     pairs = (line.split("  ", 1) for line in text.splitlines() if "  " in line)

@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
 
 import pytest
 from click.testing import CliRunner
@@ -34,7 +33,7 @@ ENVIRONMENT: dict[str, str | None] = {
 
 def invoke(
     *args: str | Path,
-    input: str | bytes | IO[bytes] | None = None,
+    input: str | bytes | None = None,
     code: int = 0,
     env: dict[str, str] | None = None,
 ) -> Outcome:
