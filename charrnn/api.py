@@ -188,5 +188,7 @@ class LanguageModel:
         """
         text = reread(self.checkpoint).val
         if not text:
-            raise CorpusError("the model was trained on its whole corpus, nothing was held back: give a text to score")
+            raise CorpusError(
+                "the model has no validation part, it was trained on its whole corpus: give a text to score"
+            )
         return text

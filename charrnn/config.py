@@ -28,6 +28,7 @@ OPTIMIZER_DEFAULTS = {
 DTYPE_NAMES = ("float32", "float64")
 UNKNOWN_POLICIES = ("error", "skip")
 PROTOCOLS = ("whole", "lanes")
+STDIN = "-"  # the path that stands for standard input
 DEFAULT_MINUTES = 5.0
 
 T = TypeVar("T")
@@ -69,7 +70,9 @@ def _check(config: ModelConfig | TrainConfig) -> None:
         low, high, strict = meta["low"], meta["high"], meta["open_ends"]
         above = low is None or (value > low if strict else value >= low)
         below = high is None or (value < high if strict else value <= high)
-        if not (above and below and abs(value) != math.inf):
+        if abs(value) == math.inf or value != value:
+            raise ConfigError(f"{flag} {value} is not a finite number: {describe_range(meta)}")
+        if not (above and below):
             raise ConfigError(f"{flag} {value} is out of range: {describe_range(meta)}")
 
 

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from charrnn.config import STDIN
 from charrnn.errors import CorpusError
-
-STDIN = "-"
 
 
 @dataclass(frozen=True)
@@ -88,6 +87,8 @@ def read_text(path: str) -> str:
 
     Raises:  CorpusError where it is missing, a folder, unreadable, empty, or not UTF-8 (the byte offset is named).
     """
+    if path == STDIN and sys.stdin is None:
+        raise CorpusError("standard input is closed: name a file, or pipe a text in")
     try:
         data = sys.stdin.buffer.read() if path == STDIN else Path(path).read_bytes()
     except FileNotFoundError:

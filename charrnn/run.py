@@ -18,8 +18,8 @@ from charrnn import checkpoint as ckpt
 from charrnn import model
 from charrnn.arrays import Params, Scratch
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import ModelConfig, TrainConfig, flag_of
-from charrnn.corpus import STDIN, Corpus, Source
+from charrnn.config import STDIN, ModelConfig, TrainConfig, flag_of
+from charrnn.corpus import Corpus, Source, describe
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, RunFolderError
 from charrnn.evaluate import bits
 from charrnn.runfolder import RUNS, RunFolder
@@ -337,10 +337,13 @@ def reread(saved: Checkpoint, path: str | None = None, val_path: str | None = No
     path = path or str(saved.source.path)
     if saved.val_source is not None:
         val_path = val_path or saved.val_source.path
-    corpus = Corpus.read(path, saved.train_config.val_fraction, val_path)
+    try:
+        corpus = Corpus.read(path, saved.train_config.val_fraction, val_path)
+    except CorpusError as error:
+        raise CorpusError(f"the corpus that the model was trained on cannot be read: {error}") from None
     for now, then in ((corpus.source, saved.source), (corpus.val_source, saved.val_source)):
         if (now and now.sha256) != (then and then.sha256):
-            name = now.path if now else "the validation text"
+            name = describe(str(now.path)) if now else "the validation text"
             raise CorpusError(
                 f"{name} is not the text that the model was trained on (its SHA-256 differs): give the same text, "
                 "or begin a new run from the model with --init-from"

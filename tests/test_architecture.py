@@ -28,13 +28,13 @@ LAYERS = {
     "optim": 1,
     "schedules": 1,
     "stream": 1,
-    # 2: a cell; where texts come from and where runs go
+    # 2: a cell; where runs go
     "cells": 2,
-    "corpus": 2,
     "runfolder": 2,
     # 3: all settings
     "config": 3,
-    # 4: what they are the settings of: the model, and the vocabulary with its policy for unknown characters
+    # 4: what they are the settings of: the text, the model, the vocabulary with its policy for unknown characters
+    "corpus": 4,
     "model": 4,
     "vocab": 4,
     # 5: what is done with a model

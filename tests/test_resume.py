@@ -325,37 +325,33 @@ def test_minutes_do_not_change_a_length_that_is_settled(tmp_path):
 # Stopped while the speed was measured
 
 
-@pytest.fixture
-def unsettled(tmp_path, monkeypatch):
-    """Return the folder of a run that was killed while its speed was measured, after its first save."""
+def kill(*args):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("where", ["train_step", "validate"])
+def test_a_run_stopped_while_its_speed_was_measured_is_none_yet(tmp_path, monkeypatch, where):
     monkeypatch.setattr(run, "_CALIBRATION_SECONDS", (0.01, 0.01))
-
-    def kill(*args):
-        raise KeyboardInterrupt
-
+    path, settings = write_text(tmp_path), {"minutes": 0.002, "eval_every": None}
     with monkeypatch.context() as killing:
-        killing.setattr(run, "validate", kill)
+        killing.setattr(run, where, kill)
         with pytest.raises(KeyboardInterrupt):
-            start(tmp_path / "run", write_text(tmp_path), minutes=0.002, eval_every=None)
-    assert ckpt.load(tmp_path / "run" / "last.npz").train_config.steps is None
-    return tmp_path / "run"
-
-
-@pytest.mark.parametrize("settings", [{}, {"minutes": 0.003}])
-def test_a_run_stopped_while_its_speed_was_measured_measures_again(unsettled, settings):
-    going = Run.resume(unsettled, settings=settings)
-    assert going.training.steps >= 1
-    assert going.training.config.minutes is None
+            start(tmp_path / "run", path, **settings)
+    with pytest.raises(RunFolderError, match=r"holds no last\.npz"):
+        Run.resume(tmp_path / "run")
+    going = start(tmp_path / "run", path, **settings)  # it can be begun again, by the same command
     finish(going)
-    assert ckpt.load(unsettled / "last.npz").step == going.training.steps
+    assert ckpt.load(tmp_path / "run" / "last.npz").step == going.training.steps
+    names = {file.name for file in (tmp_path / "run").iterdir()}
+    assert names == {"best.npz", "last.npz", "log.jsonl", ".lock"}
 
 
-@pytest.mark.parametrize(("settings", "steps"), [({"steps": 12}, 12), ({"epochs": 2}, 2 * STEPS_PER_EPOCH)])
-def test_a_run_stopped_while_its_speed_was_measured_takes_a_length(unsettled, settings, steps):
-    going = Run.resume(unsettled, settings=settings)
-    finish(going)
-    saved = ckpt.load(unsettled / "last.npz")
-    assert (saved.step, saved.earlier_totals) == (steps, [])
+def test_a_run_without_a_length_is_refused(stopped):
+    saved = ckpt.load(stopped / "last.npz")
+    unsettled = replace(saved.train_config, steps=None, minutes=1.0)
+    ckpt.save(stopped / "last.npz", replace(saved, train_config=unsettled))
+    for settings in ({}, {"minutes": 2.0}, {"steps": 30}, {"epochs": 3}):
+        refusal(CheckpointError, stopped, settings=settings)
 
 
 # Refusals

@@ -438,6 +438,13 @@ def test_batch_and_window_shrink_to_a_short_text(tmp_path, length, batch_size, s
     assert saved.state.shape[2] == batch_size
 
 
+def test_a_window_that_shrinks_alone_is_noted_too(tmp_path):
+    begun = start(tmp_path / "run", Corpus.from_text("abcde", 0), batch_size=1, val_fraction=0.0)
+    begun.close()
+    assert begun.training.config.seq_len == 4
+    assert "--batch-size is now 1 and --seq-len 4" in begun.notes[0]
+
+
 @pytest.mark.parametrize(("text", "val_fraction"), [("a", 0.0), ("ab", 0.9), ("abc", 0.5), ("", 0.1)])
 def test_a_text_too_short_to_train_on_is_refused(tmp_path, text, val_fraction):
     with pytest.raises(CharRNNError):

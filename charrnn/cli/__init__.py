@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pkgutil
 import sys
@@ -30,8 +31,17 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; turn what may go wrong into one line and an exit code."""
+        if sys.stderr is None:  # closed by the caller: nobody wants to read it
+            sys.stderr = open(os.devnull, "w")
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(encoding="utf-8", errors="backslashreplace")
         try:
-            return super().invoke(ctx)
+            if sys.stdout is None:
+                raise CharRNNError("standard output is closed: direct it to a file or a pipe")
+            result = super().invoke(ctx)
+            sys.stdout.flush()  # here, where what goes wrong can still be told
+            return result
         except CharRNNError as error:
             click.echo(f"Error: {error}", err=True)
             ctx.exit(error.exit_code)
@@ -39,11 +49,20 @@ class Commands(click.Group):
             click.echo("Error: not enough memory: use a smaller --hidden-size, --batch-size or --seq-len", err=True)
             ctx.exit(1)
         except BrokenPipeError:  # the reader has what it wanted
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _discard_stdout()
             ctx.exit(0)
+        except OSError as error:
+            _discard_stdout()
+            click.echo(f"Error: cannot write to standard output: {error.strerror}: free space there", err=True)
+            ctx.exit(1)
         except KeyboardInterrupt as interrupt:
             click.echo("Stopped.", err=True)
             ctx.exit(128 + getattr(interrupt, "signum", 2))
+
+
+def _discard_stdout() -> None:
+    """Let nothing more be written to standard output, not even what waits in its buffer."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _exit_codes() -> str:

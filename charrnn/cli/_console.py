@@ -11,6 +11,7 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from tqdm import tqdm
 
 from charrnn.api import LanguageModel, load
@@ -50,7 +51,16 @@ def print_json(data: Any) -> None:
 
 def print_table(headings: Iterable[str], rows: Iterable[Iterable[str]], *, right: Iterable[int] = ()) -> None:
     """Print a table on stdout; `right` names the columns of numbers."""
-    _print_table(Console(highlight=False), headings, rows, right)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    numbers = set(right)
+    for index, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if index in numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console = Console(highlight=False)
+    with console.capture() as captured:
+        console.print(table)
+    click.echo(captured.get(), nl=False)  # click tells of a reader that is gone, rich would exit on its own
 
 
 def print_facts(facts: dict[str, str], *, err: bool = False) -> None:
@@ -58,18 +68,6 @@ def print_facts(facts: dict[str, str], *, err: bool = False) -> None:
     width = max(map(len, facts))
     for name, value in facts.items():
         click.echo(f"{click.style(f'{name:<{width}}', bold=True)}  {value}", err=err)
-
-
-def _print_table(
-    console: Console, headings: Iterable[str], rows: Iterable[Iterable[str]], right: Iterable[int]
-) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    numbers = set(right)
-    for index, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if index in numbers else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(cell.replace("[", r"\[") for cell in row))
-    console.print(table)
 
 
 class TrainScreen:
@@ -92,6 +90,12 @@ class TrainScreen:
         )
         self.chars_done = 0
         self.steps_done = 0
+
+    def __enter__(self) -> TrainScreen:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
 
     def show(self, event: Event) -> None:
         """Show what happened."""
@@ -129,16 +133,12 @@ class TrainScreen:
     def _sample(self, step: int) -> None:
         text = LanguageModel(self.run.checkpoint()).sample(200, seed=self.run.training.config.seed)
         self._print(f"[bold]step {step:,} writes:[/]")
-        self._print(text, markup=False)
+        self._print(Text(text))
 
-    def _print(self, text: str, *, markup: bool = True) -> None:
+    def _print(self, text: str | Text) -> None:
         if not self.quiet:
             with self.bar.external_write_mode(file=sys.stderr):
-                self.console.print(text, markup=markup)
-
-    def close(self) -> None:
-        """Take the bar away."""
-        self.bar.close()
+                self.console.print(text)
 
 
 def closing_figures(run: Run) -> dict[str, str]:

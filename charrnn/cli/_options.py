@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import Field, fields
 from typing import Any, TypeVar
@@ -35,6 +36,25 @@ class SectionedCommand(click.Command):
                 formatter.write_dl(records)
 
 
+class WholeNumber(click.IntRange):
+    """Click's type under a name that its errors can show to people."""
+
+    name = "whole number"
+
+
+class Number(click.FloatRange):
+    """Likewise, and finite."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number, or fail with a usage error."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
 def settings(function: F) -> F:
     """Add an option for every setting of model and training; one that is not given is None."""
     for item in reversed(fields(ModelConfig) + fields(TrainConfig)):
@@ -62,7 +82,7 @@ def _type(item: Field[Any]) -> click.ParamType[Any]:
     meta = item.metadata
     if meta["choices"]:
         return click.Choice(meta["choices"])
-    kind = click.IntRange if str(item.type).startswith("int") else click.FloatRange
+    kind = WholeNumber if str(item.type).startswith("int") else Number
     return kind(meta["low"], meta["high"], min_open=meta["open_ends"], max_open=meta["open_ends"])
 
 

@@ -33,11 +33,19 @@ class StopSignals:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._earlier.items():
-            signal.signal(number, handler)
+        if self.received is None:
+            for number, handler in self._earlier.items():
+                signal.signal(number, handler)
+        else:
+            self._ignore()  # the command is ending: impatience must not cut that short
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
-        if self.patient and self.received is None:
-            self.received = signum
-        else:
+        first = self.received is None
+        self.received = self.received or signum
+        if not (self.patient and first):
+            self._ignore()
             raise Interrupted(signum)
+
+    def _ignore(self) -> None:
+        for number in self._earlier:
+            signal.signal(number, signal.SIG_IGN)

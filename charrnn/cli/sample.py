@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import math
 import sys
-from typing import Any
 
 import click
 
-from charrnn.cli._options import model_option, unknown_option
-
-
-class _Temperature(click.FloatRange):
-    """A finite number from 0 on."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        number = float(super().convert(value, param, ctx))
-        if not math.isfinite(number):
-            self.fail(f"{value} is not a finite number", param, ctx)
-        return number
+from charrnn.cli._options import Number, WholeNumber, model_option, unknown_option
+from charrnn.config import STDIN
 
 
 @click.command(short_help="Let a model write.")
 @model_option
 @click.option(
-    "--temp", "--temperature", type=_Temperature(0), default=0.8, show_default=True, help="0 is the likeliest text."
+    "--temp",
+    "--temperature",
+    type=Number(0),
+    metavar="X",
+    default=0.8,
+    show_default=True,
+    help="0 is the likeliest text.",
 )
 @click.option(
     "-n",
     "--length",
-    type=click.IntRange(0),
+    type=WholeNumber(0),
+    metavar="N",
     default=500,
     show_default=True,
     help="Characters to write, without the prime.",
@@ -37,10 +33,11 @@ class _Temperature(click.FloatRange):
 @click.option(
     "--prime", default="", metavar="TEXT", help='What the text begins with; "-" reads it from standard input.'
 )
-@click.option("--seed", type=click.IntRange(0), help="Seed of the draws; the same seed writes the same text.")
+@click.option("--seed", type=WholeNumber(0), metavar="N", help="Seed of the draws; the same seed writes the same text.")
 @click.option(
     "--top-k",
-    type=click.IntRange(0),
+    type=WholeNumber(0),
+    metavar="N",
     default=0,
     show_default=True,
     help="Draw from the K likeliest characters; 0: from all.",
@@ -61,7 +58,7 @@ def command(
       head -c 200 story.txt | charrnn sample --prime - -n 1000
     """
     from charrnn.cli._console import open_model
-    from charrnn.corpus import STDIN, read_text
+    from charrnn.corpus import read_text
 
     if prime == STDIN:
         prime = read_text(STDIN)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli._options import SectionedCommand, SectionedOption, given, settings
+from charrnn.cli._options import SectionedCommand, SectionedOption, WholeNumber, given, settings
 from charrnn.cli._signals import StopSignals
-from charrnn.config import ModelConfig, TrainConfig, flag_of, setting_names
+from charrnn.config import STDIN, ModelConfig, TrainConfig, flag_of, setting_names
 
 if TYPE_CHECKING:
     from charrnn.run import Run
@@ -49,7 +49,8 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--sample-every",
-    type=click.IntRange(0),
+    type=WholeNumber(0),
+    metavar="N",
     default=0,
     cls=SectionedOption,
     section="Screen",
@@ -116,21 +117,22 @@ def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
     """Go through the run's events, show them, and end with figures or with how to go on."""
     from charrnn.cli._console import TrainScreen, closing_figures, note, print_facts
 
-    quiet = options["quiet"]
-    if not quiet:
-        _introduce(run)
-    screen = TrainScreen(run, quiet=quiet, sample_every=options["sample_every"])
     signals.patient = True
+    quiet = options["quiet"]
     try:
-        for event in run.events():
-            screen.show(event)
-            if signals.received:
-                break
-    finally:
-        screen.close()
+        if not quiet:
+            _introduce(run)
+        with TrainScreen(run, quiet=quiet, sample_every=options["sample_every"]) as screen:
+            for event in run.events():
+                screen.show(event)
+                if signals.received:
+                    break
+    except BrokenPipeError:  # nobody reads the screen any more: that is no reason to lose the run
+        run.save()
+        click.get_current_context().exit(1)
     if signals.received:
         run.save()
-        again = shlex.join(["charrnn", "train", *_corpus(run), "--resume", "--out", str(run.folder.path)])
+        again = _command(run, resume=True, out=run.folder.path)
         note(f"Saved after step {run.state.step:,}. Go on with: {again}")
         click.get_current_context().exit(128 + signals.received)
     if not quiet:
@@ -162,8 +164,15 @@ def _introduce(run: Run) -> None:
     )
 
 
-def _corpus(run: Run) -> list[str]:
-    return [run.source.path] if run.source.path else []
+def _command(run: Run, **options: object) -> str:
+    """Return the command line that trains on this run's corpus with these options, safe to paste into a shell."""
+    words = ["charrnn", "train"]
+    for name, value in options.items():
+        flag = flag_of(name)
+        words += [flag] if value is True else [f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)]
+    if path := run.source.path:
+        words.insert(2, f"./{path}" if path.startswith("-") and path != STDIN else path)
+    return shlex.join(words)
 
 
 def _repeat(run: Run) -> str:
@@ -178,5 +187,4 @@ def _repeat(run: Run) -> str:
     chosen = {name: actual[name] for name in setting_names() if actual[name] not in (None, usual[name])}
     chosen |= {"val_file": run.val_source.path} if run.val_source else {}
     chosen |= {"init_from": run.init_from} if run.init_from else {}
-    words = [word for name, value in chosen.items() for word in (flag_of(name), str(value))]
-    return shlex.join(["charrnn", "train", *_corpus(run), *words])
+    return _command(run, **chosen)

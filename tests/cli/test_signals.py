@@ -116,7 +116,7 @@ def test_the_way_on_stands_odd_names(run, command):
     process.send_signal(signal.SIGINT)
     _, again = way_on(finish(process)[1])
     run(*again, "--quiet")
-    assert meta(Path("a run; $HOME/last.npz"))["step"] == 90
+    assert meta(Path("a run; $HOME/last.npz"))["step"] == 60
 
 
 def test_a_stop_during_an_evaluation(run, terminal, command, corpus):
