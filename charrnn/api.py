@@ -28,9 +28,10 @@ from charrnn.config import PROTOCOLS, ModelConfig, TrainConfig
 from charrnn.corpus import Corpus, sha256
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.evaluate import WARM_UP, Evaluation, lanes_for, tally
-from charrnn.run import Event, Run, reread
+from charrnn.run import Event, Run
 from charrnn.runfolder import find_model
 from charrnn.sample import generate, start_logits
+from charrnn.settle import reread
 from charrnn.version import __version__
 
 

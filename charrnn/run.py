@@ -16,17 +16,16 @@ import numpy as np
 
 from charrnn import checkpoint as ckpt
 from charrnn import model
-from charrnn.arrays import Params, Scratch
+from charrnn.arrays import Scratch
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import STDIN, ModelConfig, TrainConfig, flag_of
-from charrnn.corpus import Corpus, Source, describe
-from charrnn.errors import CheckpointError, ConfigError, CorpusError, RunFolderError
+from charrnn.config import ModelConfig, TrainConfig
+from charrnn.corpus import Corpus, Source
+from charrnn.errors import CheckpointError, ConfigError, RunFolderError
 from charrnn.evaluate import bits
 from charrnn.runfolder import RUNS, RunFolder
-from charrnn.stream import Stream
+from charrnn.settle import agreed, grown_params, progress_of, reread, same_model, training_for
 from charrnn.train import (
     Evaluating,
-    Progress,
     Report,
     Stepped,
     Training,
@@ -112,13 +111,13 @@ class Run:
         if init_from:
             earlier = ckpt.load(init_from)
             vocab = Vocab.from_text(vocab.symbols, earlier.vocab.symbols)
-            model_config = _same_model(earlier.model_config, vocab, model_settings or {})
-            params = _grown(earlier, vocab, model_config, config, notes)
+            model_config = same_model(earlier.model_config, vocab, model_settings or {})
+            params = grown_params(earlier, vocab, model_config, config, notes)
         else:
             model_config = ModelConfig(vocab.size, **(model_settings or {}))
             params = model.init_params(model_config, np.random.default_rng(config.seed))
         vocab = vocab.counted(corpus.train)
-        training = _training(corpus, vocab, model_config, config, notes)
+        training = training_for(corpus, vocab, model_config, config, notes)
         run = cls(
             folder,
             training,
@@ -165,9 +164,9 @@ class Run:
                 raise CheckpointError(f"{folder.last} holds a model but no run: start a new one with --init-from")
             corpus = reread(saved, corpus_path, val_path)
             notes: list[str] = []
-            config = _agreed(saved, corpus, settings or {}, notes)
-            training = _training(corpus, saved.vocab, saved.model_config, config, [])
-            progress = _progress(folder.last, saved)
+            config = agreed(saved, corpus, settings or {}, notes)
+            training = training_for(corpus, saved.vocab, saved.model_config, config, [])
+            progress = progress_of(folder.last, saved)
             state = TrainState(saved.params, saved.opt_state, saved.state, saved.step, progress, saved.history)
             raised = [] if config.steps == saved.train_config.steps else [saved.train_config.steps or 0]
             run = cls(
@@ -327,99 +326,6 @@ class Speed(NamedTuple):
     evaluation: float
 
 
-def reread(saved: Checkpoint, path: str | None = None, val_path: str | None = None) -> Corpus:
-    """Return the corpus of a checkpoint, read again from where it says, or from the paths given.
-
-    Raises:  CorpusError where it cannot be found, or is another text.
-    """
-    if path is None and saved.source.path in (None, STDIN):
-        raise CorpusError("the model's corpus was not a file, so it cannot be read again: give the text")
-    path = path or str(saved.source.path)
-    if saved.val_source is not None:
-        val_path = val_path or saved.val_source.path
-    try:
-        corpus = Corpus.read(path, saved.train_config.val_fraction, val_path)
-    except CorpusError as error:
-        raise CorpusError(f"the corpus that the model was trained on cannot be read: {error}") from None
-    for now, then in ((corpus.source, saved.source), (corpus.val_source, saved.val_source)):
-        if (now and now.sha256) != (then and then.sha256):
-            name = describe(str(now.path)) if now else "the validation text"
-            raise CorpusError(
-                f"{name} is not the text that the model was trained on (its SHA-256 differs): give the same text, "
-                "or begin a new run from the model with --init-from"
-            )
-    return corpus
-
-
-def _training(
-    corpus: Corpus, vocab: Vocab, model_config: ModelConfig, config: TrainConfig, notes: list[str]
-) -> Training:
-    """Return the training of this corpus, with batch and window made smaller where the text is short."""
-    ids, val_ids = vocab.encode(corpus.train), vocab.encode(corpus.val)
-    if len(ids) < 2:
-        raise CorpusError(
-            f"{corpus.name} is too short: less than two characters to train on; give a longer text, or --val-fraction 0"
-        )
-    config = fitted(config, len(ids) - 1, notes)
-    if config.val_fraction and len(val_ids) < 2:
-        notes.append("the validation part is too short to be scored: nothing is validated, and there is no best.npz")
-    stream = Stream(ids, config.batch_size, config.seq_len, config.seed)
-    return Training(model_config, config, stream, val_ids)
-
-
-def fitted(config: TrainConfig, predictions: int, notes: list[str]) -> TrainConfig:
-    """Return the config with window and batch made smaller where a text has too few characters to fill one step."""
-    seq_len = min(config.seq_len, predictions)
-    batch_size = min(config.batch_size, max(1, predictions // seq_len))
-    if (batch_size, seq_len) != (config.batch_size, config.seq_len):
-        notes.append(
-            f"the text has {predictions + 1:,} characters to train on, less than batch x window: "
-            f"--batch-size is now {batch_size} and --seq-len {seq_len}"
-        )
-    return replace(config, batch_size=batch_size, seq_len=seq_len)
-
-
-def _same_model(earlier: ModelConfig, vocab: Vocab, settings: dict[str, Any]) -> ModelConfig:
-    """Return the earlier model's settings for this vocabulary; only those that touch no shape may be set anew."""
-    for name, value in settings.items():
-        if name not in ("dropout", "init") and value != getattr(earlier, name):
-            raise ConfigError(
-                f"{flag_of(name)} {value} contradicts the model of --init-from, which has {getattr(earlier, name)}: "
-                "leave the option out"
-            )
-    free = {name: value for name, value in settings.items() if name in ("dropout", "init")}
-    return replace(earlier, vocab_size=vocab.size, **free)
-
-
-def _grown(
-    earlier: Checkpoint, vocab: Vocab, model_config: ModelConfig, config: TrainConfig, notes: list[str]
-) -> Params:
-    """Return the earlier weights, with freshly drawn ones for the characters that are new in this vocabulary."""
-    if vocab.symbols == earlier.vocab.symbols:
-        return earlier.params
-    fresh = sorted(set(vocab.symbols) - set(earlier.vocab.symbols))
-    notes.append(f"{len(fresh)} characters are new to the model and start from random weights: {''.join(fresh)[:40]!r}")
-    params = model.init_params(model_config, np.random.default_rng(config.seed))
-    at = [vocab.symbols.index(symbol) for symbol in earlier.vocab.symbols]
-    for name, old in earlier.params.items():
-        new = params[name]
-        if old.shape == new.shape:
-            new[...] = old
-        else:  # one axis is the vocabulary's
-            axis = next(axis for axis in range(old.ndim) if old.shape[axis] != new.shape[axis])
-            new[(slice(None),) * axis + (at,)] = old
-    return params
-
-
-def _progress(path: Path, saved: Checkpoint) -> Progress:
-    try:
-        return Progress(**saved.progress)
-    except TypeError as error:
-        raise CheckpointError(
-            f"{path} is damaged: its progress does not make sense ({error}); use another copy"
-        ) from error
-
-
 def _complete(run: Run) -> str:
     """Return why a run cannot go on."""
     step, config = run.state.step, run.training.config
@@ -429,34 +335,3 @@ def _complete(run: Run) -> str:
             f"(--patience {config.patience}): start a new run with --init-from"
         )
     return f"the run in {run.folder.path} is complete after {step:,} steps: raise --steps to train on"
-
-
-def _agreed(saved: Checkpoint, corpus: Corpus, settings: dict[str, Any], notes: list[str]) -> TrainConfig:
-    """Return the checkpoint's settings with the total that is asked for now; refuse any other difference."""
-    config = saved.train_config
-    stored = asdict(saved.model_config) | asdict(config)
-    length = {name: settings[name] for name in ("steps", "epochs") if name in settings}
-    if "minutes" in settings:
-        notes.append(f"the run's length was settled when it began: {config.steps:,} steps, which --steps can raise")
-    asked = {name: value for name, value in settings.items() if name not in ("steps", "epochs", "minutes")}
-    shrunk: list[str] = []
-    predictions = len(corpus.train) - 1
-    for name, value in asked.items():
-        if name in ("batch_size", "seq_len") and value != stored[name]:
-            value = getattr(fitted(replace(config, **{name: value}), predictions, shrunk), name)
-        if value != stored[name]:
-            raise ConfigError(
-                f"{flag_of(name)} {value} contradicts the run, which has {stored[name]}: leave it out to resume, "
-                "or start a new run with --out"
-            )
-    if not length:
-        return config
-    if len(length) > 1:
-        raise ConfigError("--steps and --epochs contradict each other: give one length")
-    steps = length.get("steps")
-    if steps is None:
-        lane = predictions // config.batch_size
-        steps = length["epochs"] * math.ceil(lane / config.seq_len)
-    if steps < (config.steps or 0):
-        raise ConfigError(f"the run has {config.steps:,} steps: --steps or --epochs may raise that, not lower it")
-    return replace(config, steps=steps, epochs=None, minutes=None)

@@ -41,13 +41,14 @@ LAYERS = {
     "checkpoint": 5,
     "evaluate": 5,
     "sample": 5,
-    # 6: training in memory, 7: on disk, 8: all of it for a program
+    # 6: training in memory, 7: what is settled before it begins, 8: on disk, 9: all of it for a program
     "train": 6,
-    "run": 7,
-    "api": 8,
-    # 9: the command, 10: `python -m`
-    "cli": 9,
-    "__main__": 10,
+    "settle": 7,
+    "run": 8,
+    "api": 9,
+    # 10: the command, 11: `python -m`
+    "cli": 10,
+    "__main__": 11,
 }
 
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))

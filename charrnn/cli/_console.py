@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import click
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 from tqdm import tqdm
@@ -57,10 +57,14 @@ def print_table(headings: Iterable[str], rows: Iterable[Iterable[str]], *, right
         table.add_column(heading, justify="right" if index in numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
-    console = Console(highlight=False)
+    _print(Console(highlight=False), table)
+
+
+def _print(console: Console, what: RenderableType) -> None:
+    """Print by way of Click, which tells of a reader that is gone; rich would exit on its own."""
     with console.capture() as captured:
-        console.print(table)
-    click.echo(captured.get(), nl=False)  # click tells of a reader that is gone, rich would exit on its own
+        console.print(what)
+    click.echo(captured.get(), err=console.stderr, nl=False)
 
 
 def print_facts(facts: dict[str, str], *, err: bool = False) -> None:
@@ -138,7 +142,7 @@ class TrainScreen:
     def _print(self, text: str | Text) -> None:
         if not self.quiet:
             with self.bar.external_write_mode(file=sys.stderr):
-                self.console.print(text)
+                _print(self.console, text)
 
 
 def closing_figures(run: Run) -> dict[str, str]:
