@@ -22,8 +22,8 @@ OPTIMIZER_DEFAULTS = {
     "sgd": {"learning_rate": 1.0, "weight_decay": 0.0},
     "rmsprop": {"learning_rate": 2e-3, "weight_decay": 0.0},
     "adagrad": {"learning_rate": 3e-2, "weight_decay": 0.0},
-    "adam": {"learning_rate": 4e-3, "weight_decay": 0.0},
-    "adamw": {"learning_rate": 4e-3, "weight_decay": 1e-2},
+    "adam": {"learning_rate": 8e-3, "weight_decay": 0.0},
+    "adamw": {"learning_rate": 8e-3, "weight_decay": 1e-2},
 }
 DTYPE_NAMES = ("float32", "float64")
 UNKNOWN_POLICIES = ("error", "skip")
@@ -70,10 +70,10 @@ def _check(config: ModelConfig | TrainConfig) -> None:
         low, high, strict = meta["low"], meta["high"], meta["open_ends"]
         above = low is None or (value > low if strict else value >= low)
         below = high is None or (value < high if strict else value <= high)
-        if abs(value) == math.inf or value != value:
-            raise ConfigError(f"{flag} {value} is not a finite number: {describe_range(meta)}")
-        if not (above and below):
-            raise ConfigError(f"{flag} {value} is out of range: {describe_range(meta)}")
+        finite = abs(value) != math.inf and value == value
+        if not (above and below and finite):
+            reason = describe_range(meta) if finite else f"not a finite number; {describe_range(meta)}"
+            raise ConfigError(f"{flag} {value} is out of range: {reason}")
 
 
 def _defaults_in_words(name: str) -> str:
@@ -102,10 +102,10 @@ class ModelConfig:
 
     vocab_size: int
     cell: str = setting("lstm", "Model", "The recurrent cell.", choices=CELL_NAMES)
-    hidden_size: int = setting(512, "Model", "Units in each layer.", low=1)
+    hidden_size: int = setting(384, "Model", "Units in each layer.", low=1)
     num_layers: int = setting(1, "Model", "Layers, one upon the other.", low=1)
     embed_size: int = setting(0, "Model", "Size of a learned embedding; 0 feeds one-hot rows.", low=0)
-    dropout: float = setting(0.0, "Model", "Share of each layer's outputs dropped while training.", low=0.0, high=0.95)
+    dropout: float = setting(0.4, "Model", "Share of each layer's outputs dropped while training.", low=0.0, high=0.95)
     init: str = setting("orthogonal", "Model", "How the weights begin.", choices=INIT_NAMES)
     dtype: str = setting("float32", "Model", "Precision of all arrays.", choices=DTYPE_NAMES)
 

@@ -24,6 +24,7 @@ TEXT = "".join(f"{count} {colour} boats\n" for count in range(10, 30) for colour
 #: Small, and awkward on purpose: the last window of an epoch is short, reports and evaluations fall on different steps.
 SETTINGS = {
     "hidden_size": 8,
+    "dropout": 0.0,
     "steps": 20,
     "batch_size": 4,
     "seq_len": 10,

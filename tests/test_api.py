@@ -17,7 +17,15 @@ from charrnn import checkpoint as ckpt
 from charrnn.api import LanguageModel, sort_settings
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.corpus import Corpus
-from charrnn.errors import CharRNNError, CheckpointError, ConfigError, CorpusError, RunFolderError, VocabError
+from charrnn.errors import (
+    CharRNNError,
+    CheckpointError,
+    ConfigError,
+    CorpusError,
+    DivergedError,
+    RunFolderError,
+    VocabError,
+)
 from charrnn.train import Evaluating, Report, Stepped
 
 pytestmark = pytest.mark.usefixtures("no_sync")
@@ -146,6 +154,14 @@ def test_fit_can_be_left_and_gone_on_with(tmp_path):
     assert (tmp_path / "run" / "last.npz").read_bytes() == (tmp_path / "whole" / "last.npz").read_bytes()
 
 
+def test_fit_gives_the_lock_back_where_training_fails(tmp_path):
+    path, settings = write_text(tmp_path), SETTINGS | {"optimizer": "sgd", "learning_rate": 1e38}
+    with pytest.raises(DivergedError) as caught:
+        list(charrnn.fit(path, tmp_path / "run", **settings))
+    charrnn.Run.resume(tmp_path / "run").close()
+    assert caught.value.__traceback__ is not None  # with the error still at hand, and all that it refers to
+
+
 def test_fit_refuses_a_taken_folder_unless_forced(tmp_path):
     path = write_text(tmp_path)
     list(charrnn.fit(path, tmp_path / "run", **SETTINGS))
@@ -156,7 +172,8 @@ def test_fit_refuses_a_taken_folder_unless_forced(tmp_path):
 
 def test_fit_holds_back_the_share_that_is_asked_for(tmp_path):
     path = write_text(tmp_path)
-    list(charrnn.fit(path, tmp_path / "run", **SETTINGS | {"val_fraction": 0.5}))
+    events = list(charrnn.fit(path, tmp_path / "run", **SETTINGS | {"val_fraction": 0.5}))
+    assert {event.of for event in events if isinstance(event, Evaluating)} == {len(TEXT) // 2 - 1}
     assert charrnn.load(tmp_path / "run").validation_text() == TEXT[len(TEXT) // 2 :]
 
 

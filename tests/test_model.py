@@ -17,7 +17,7 @@ every_cell = pytest.mark.parametrize("cell", list(CELLS))
 
 
 def configure(**settings):
-    return ModelConfig(**{"vocab_size": V, "hidden_size": H, "dtype": "float64"} | settings)
+    return ModelConfig(**{"vocab_size": V, "hidden_size": H, "dropout": 0.0, "dtype": "float64"} | settings)
 
 
 def draw_params(config, seed=0):

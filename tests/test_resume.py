@@ -293,7 +293,7 @@ def test_a_raised_total_moves_the_schedule(tmp_path):
     assert rate == longer.schedule()(11)
 
 
-@pytest.mark.parametrize("settings", [{"steps": 20}, {"hidden_size": 8, "seed": 5, "learning_rate": 0.004}])
+@pytest.mark.parametrize("settings", [{"steps": 20}, {"hidden_size": 8, "seed": 5, "learning_rate": 0.008}])
 def test_options_that_agree_are_accepted(tmp_path, settings):
     path = write_text(tmp_path)
     finish(start(tmp_path / "whole", path))

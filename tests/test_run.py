@@ -332,6 +332,15 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_others(tmp_path):
         assert not np.array_equal(array, other.params[name]), name
 
 
+def test_the_first_weights_are_drawn_from_the_seed(tmp_path):
+    begun = [start(tmp_path / str(seed), seed=seed) for seed in (1, 2)]
+    for one, seed in zip(begun, (1, 2), strict=True):
+        one.close()
+        drawn = model.init_params(one.training.model_config, np.random.default_rng(seed))
+        assert same(one.state.params, drawn)
+    assert not np.array_equal(begun[0].state.params["out.W_hy"], begun[1].state.params["out.W_hy"])
+
+
 def test_a_seed_that_is_not_given_is_drawn_and_kept(tmp_path):
     for name in ("one", "other"):
         begun = start(tmp_path / name, seed=None, steps=1)

@@ -66,7 +66,7 @@ def command(corpus: str | None, **options: Any) -> None:
     \b
     Examples:
       charrnn train corpus.txt
-      charrnn train corpus.txt --minutes 20 --hidden-size 512 --dropout 0.3
+      charrnn train corpus.txt --minutes 20 --hidden-size 512 --dropout 0.5
       charrnn train corpus.txt --resume
       charrnn train corpus.txt --resume --epochs 40
       charrnn train letters.txt --init-from checkpoints/corpus --epochs 3

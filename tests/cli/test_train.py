@@ -46,7 +46,7 @@ def test_the_opening_lines_say_what_is_trained(run, corpus):
         f"lstm 1x16, one-hot input, {weights:,} parameters; {at:,} characters to train on, "
         f"{len(TEXT) - at:,} to validate, {symbols} symbols"
     )
-    assert lines[1] == "4 steps of 4x20 characters, adamw at 0.004, seed 1; run in checkpoints/tiny"
+    assert lines[1] == "4 steps of 4x20 characters, adamw at 0.008, seed 1; run in checkpoints/tiny"
 
 
 def test_closing_lines(run, corpus):
