@@ -102,19 +102,6 @@ def test_the_reference_names_every_command_and_flag(name):
     assert re.search(rf"\bcharrnn {name}\b", text), f"docs/cli.md does not mention charrnn {name}"
 
 
-def test_the_reference_shows_the_help_as_it_is():
-    """A block of text after the comment `help: NAME` shows what `charrnn NAME --help` prints."""
-    text = reference()
-    for found in re.finditer(r"<!-- help: *(\w*) *-->", text):
-        shown = blocks(text[found.end() :])[0].body
-        name = found[1]
-        command, parent = (get(name), CONTEXT) if name else (main, None)
-        context = click.Context(command, info_name=name or "charrnn", parent=parent, terminal_width=80)
-        assert shown.split() == command.get_help(context).split(), (
-            f"renew the help of {name or 'charrnn'} in docs/cli.md"
-        )
-
-
 @pytest.fixture
 def shell(tmp_path: Path) -> dict[str, str]:
     """Return an environment in which `charrnn` and `python` are those under test."""

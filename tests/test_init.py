@@ -40,7 +40,9 @@ def test_a_uniform_draw_fills_its_limits(function, limit):
     assert abs(W.mean()) <= 4 * W.std() / N**0.5
 
 
-@pytest.mark.parametrize(("function", "deviation"), [(init.he, (2 / FAN_IN) ** 0.5), (init.gaussian, 0.01), (init.loud, 2.0)])
+@pytest.mark.parametrize(
+    ("function", "deviation"), [(init.he, (2 / FAN_IN) ** 0.5), (init.gaussian, 0.01), (init.loud, 2.0)]
+)
 def test_a_normal_draw_has_its_deviation(function, deviation):
     W = draw(function)
     assert abs(W.std() - deviation) <= 4 * deviation / (2 * N) ** 0.5

@@ -267,9 +267,7 @@ def test_the_short_window_at_the_end_of_an_epoch_is_learned_from():
 
 
 def test_each_epoch_reads_the_text_from_another_place():
-    training = make_training(
-        **PLAIN | {"learning_rate": 1e-12}
-    )  # the weights stay: each loss tells its window
+    training = make_training(**PLAIN | {"learning_rate": 1e-12})  # the weights stay: each loss tells its window
     state = begin(training)
     first = [one_step(training, state)[0] for _ in range(training.stream.steps_per_epoch)]
     second = [one_step(training, state)[0] for _ in range(training.stream.steps_per_epoch)]
