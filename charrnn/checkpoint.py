@@ -101,7 +101,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     if checkpoint.state is not None:
         arrays["state"] = checkpoint.state
     with replacing(path) as file:
-        np.savez(file, allow_pickle=False, **arrays)
+        np.savez(file, **arrays)
 
 
 def load(path: Path) -> Checkpoint:
@@ -150,7 +150,7 @@ def load(path: Path) -> Checkpoint:
             f"{path} is damaged: its settings do not make sense ({error}); use another copy"
         ) from error
     if arrays:
-        raise CheckpointError(f"{path} is damaged: {', '.join(sorted(arrays))} do not belong there; use another copy")
+        raise CheckpointError(f"{path} is damaged: what is this: {', '.join(sorted(arrays))}; use another copy")
     _check_arrays(path, checkpoint)
     return checkpoint
 

@@ -48,8 +48,10 @@ class RunFolder:
     def create(self) -> None:
         """Make the folder.
 
-        Raises:  CharRNNError where that cannot be done.
+        Raises:  RunFolderError where a file is in its place; CharRNNError where the system refuses.
         """
+        if self.path.exists() and not self.path.is_dir():
+            raise RunFolderError(f"{self.path} is a file: name a folder with --out")
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
 

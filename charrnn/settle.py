@@ -38,8 +38,8 @@ def reread(saved: Checkpoint, path: str | None = None, val_path: str | None = No
         if (now and now.sha256) != (then and then.sha256):
             name = describe(str(now.path)) if now else "the validation text"
             raise CorpusError(
-                f"{name} is not the text that the model was trained on (its SHA-256 differs): give the same text, "
-                "or begin a new run from the model with --init-from"
+                f"{name} is not the text that the model was trained on (its SHA-256 differs): restore it; another "
+                "text is scored by `charrnn eval TEXT`, and trained on with --init-from"
             )
     return corpus
 

@@ -115,10 +115,10 @@ def test_a_log_that_cannot_be_written_is_refused_in_one_line(tmp_path):
 def test_a_file_in_place_of_the_folder_is_refused_in_one_line(tmp_path):
     taken = tmp_path / "taken"
     taken.write_bytes(b"mine")
-    for path in (taken, taken / "below"):
+    for path, told in ((taken, f"{taken} is a file: "), (taken / "below", f"cannot write {taken / 'below'}: ")):
         with pytest.raises(CharRNNError) as caught:
             RunFolder(path).create()
-        assert str(caught.value).startswith(f"cannot write {path}: ")
+        assert str(caught.value).startswith(told)
         assert "--out" in str(caught.value)
     assert taken.read_bytes() == b"mine"
 

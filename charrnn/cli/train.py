@@ -157,9 +157,9 @@ def _introduce(run: Run) -> None:
     for sentence in run.notes:
         note(f"Note: {sentence}")
     config = training.config
-    where = f"from step {run.state.step:,} of " if run.state.step else ""
+    where = f", from step {run.state.step:,} on" if run.state.step else ""
     note(
-        f"{where}{config.steps:,} steps of {config.batch_size}x{config.seq_len} characters, "
+        f"{config.steps:,} steps of {config.batch_size}x{config.seq_len} characters{where}, "
         f"{config.optimizer} at {config.learning_rate:g}, seed {config.seed}; run in {run.folder.path}"
     )
 

@@ -160,10 +160,14 @@ FOLDERS = {
         (*RESUME, "--steps", "50", "--seed", "2"), 2, ("--seed 2", "which has 1", "leave it out")
     ),
     "resume, other text": Bad(
-        ("train", "one-off.txt", "--resume", "--out", TINY, "--steps", "50"), 1, ("one-off.txt", "SHA-256", "same text")
+        ("train", "one-off.txt", "--resume", "--out", TINY, "--steps", "50"),
+        1,
+        ("one-off.txt", "SHA-256", "restore it", "--init-from"),
     ),
     "resume, validation file": Bad(
-        (*RESUME, "--steps", "50", "--val-file", "one-off.txt"), 1, ("one-off.txt", "SHA-256", "same text")
+        (*RESUME, "--steps", "50", "--val-file", "one-off.txt"),
+        1,
+        ("one-off.txt", "SHA-256", "restore it", "--init-from"),
     ),
     "resume without the text": Bad(
         ("train", "missing.txt", "--resume", "--out", TINY, "--steps", "50"), 1, ("missing.txt does not exist",)

@@ -227,7 +227,7 @@ def test_resume_raises_the_length(run, corpus, again):
     run(*TRAIN, *constant, "--steps", "20", "--out", "whole", "--quiet")
     run(*TRAIN, *constant, "--steps", "10", "--quiet")
     stderr = run("train", *again, "--resume", "--steps", "20").stderr
-    assert "from step 10 of 20 steps" in stderr
+    assert "20 steps of 4x20 characters, from step 10 on, " in stderr
     assert "seed 1;" in stderr
     assert same_arrays(RUN / "last.npz", Path("whole/last.npz"))
     assert facts(stderr)["Repeat"] == "no single command: its length was raised when it had 10 steps"
@@ -239,7 +239,7 @@ def test_resume_raises_the_length(run, corpus, again):
 def test_resume_by_epochs(run, tiny):
     stderr = run("train", "tiny.txt", "--resume", "--epochs", "2").stderr
     lane = (math.floor(len(TEXT) * 9 / 10) - 1) // 4
-    assert f"from step 40 of {2 * math.ceil(lane / 20)} steps" in stderr
+    assert f"{2 * math.ceil(lane / 20)} steps of 4x20 characters, from step 40 on, " in stderr
 
 
 def test_resume_takes_the_settings_it_has(run, tiny):
