@@ -127,11 +127,14 @@ class LanguageModel:
         if length < 0 or not 0 <= temperature < float("inf") or top_k < 0:
             raise ConfigError("length and top_k are at least 0, temperature is a finite number, at least 0")
         vocab = self.checkpoint.vocab
+        before, first = vocab.encode(prime, unknown), None
+        if not len(before):  # a line begins: after a line's end, unless the text has none
+            before, first = vocab.encode("\n", "skip"), start_logits(vocab.starts, vocab.size)
         ids = generate(
             self.weights,
             self.checkpoint.model_config,
-            vocab.encode(prime, unknown),
-            start_logits(vocab.starts, vocab.size),
+            before,
+            first=first,
             length=length,
             temperature=temperature,
             top_k=top_k,

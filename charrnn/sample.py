@@ -51,8 +51,8 @@ def generate(
     weights: model.Weights,
     config: ModelConfig,
     prime: Ids,
-    first: Array,
     *,
+    first: Array | None = None,
     length: int,
     temperature: float,
     top_k: int = 0,
@@ -60,14 +60,16 @@ def generate(
 ) -> Iterator[int]:
     """Yield `length` ids that continue the prime, one by one.
 
-    Shapes:  prime (N,), which may be empty · first (1, V), the logits of the first id where it is
+    Shapes:  prime (N,), which may be empty if there is a `first` · first (1, V), the logits of the first id; if None,
+             those that the prime leads to
     """
     rng = np.random.default_rng(seed)
     state, scratch = model.zero_state(config, 1), Scratch()
-    logits = first
+    logits: Array = np.zeros((1, config.vocab_size))
     for at in range(0, len(prime), _PRIME_WINDOW):
         h, state, _ = model.hidden(weights, prime[at : at + _PRIME_WINDOW, None], state, scratch=scratch)
         logits = model.readout(weights, h[-1:])[0][0]
+    logits = logits if first is None else first
     for index in range(length):
         ids = choose(logits, rng.random(1), temperature, top_k)
         yield int(ids[0])

@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -54,6 +56,12 @@ def start(out, corpus=None, *, init_from=None, force=False, **settings):
         given = config.val_fraction
         corpus = Corpus.read(str(corpus), given) if corpus else Corpus.from_text(TEXT, given)
     return Run.start(corpus, Path(out), model_settings=model_settings, config=config, init_from=init_from, force=force)
+
+
+def set_clock(monkeypatch, now):
+    """Let runs, and nothing else in this process, read the time from the function `now`."""
+    clock = SimpleNamespace(monotonic=now, perf_counter=time.perf_counter)
+    monkeypatch.setattr("charrnn.run.time", clock)
 
 
 def finish(run):

@@ -350,3 +350,14 @@ def test_configs_are_values():
     assert TrainConfig(steps=5) == TrainConfig(steps=5)
     with pytest.raises(AttributeError):
         ModelConfig(5).hidden_size = 6
+
+
+def test_without_a_prime_the_text_goes_on_as_after_a_line_end(tmp_path):
+    path = tmp_path / "lines.txt"
+    path.write_text("ab\ncd\n" * 40, encoding="utf-8")
+    list(charrnn.fit(path, tmp_path / "run", steps=30, hidden_size=16, batch_size=4, seq_len=10, seed=1))
+    model = charrnn.load(tmp_path / "run")
+    for seed in range(6):
+        text = model.sample(8, temperature=0.0, seed=seed)
+        assert text[0] in "ac"
+        assert text == model.sample(7, temperature=0.0, prime=f"\n{text[0]}")[1:]

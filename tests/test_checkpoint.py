@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures_run import TEXT, arrays_of, finish, meta_of, same, start, stop_at, write_text
+from fixtures_run import TEXT, arrays_of, finish, meta_of, same, set_clock, start, stop_at, write_text
 
 from charrnn import checkpoint as ckpt
 from charrnn import model
@@ -183,7 +183,7 @@ def test_no_clock_time_is_kept(tmp_path, monkeypatch):
     # Two runs at different times have the same bytes; so what a clock says can be in neither.
     finish(start(tmp_path / "one"))
     now = iter(range(10**6))
-    monkeypatch.setattr("charrnn.run.time.monotonic", lambda: 1e6 + 1000.0 * next(now))
+    set_clock(monkeypatch, lambda: 1e6 + 1000.0 * next(now))
     finish(start(tmp_path / "other"))
     for name in ("best.npz", "last.npz"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()

@@ -12,6 +12,7 @@ from fixtures_run import (
     finish,
     log_of,
     meta_of,
+    set_clock,
     start,
     stop_at,
     write_text,
@@ -191,7 +192,7 @@ def test_a_lost_log_is_no_obstacle(tmp_path):
 
 def test_stopping_does_not_count_as_training_time(tmp_path, monkeypatch):
     clock = {"now": 0.0}
-    monkeypatch.setattr(run.time, "monotonic", lambda: clock["now"])
+    set_clock(monkeypatch, lambda: clock["now"])
     path = write_text(tmp_path)
     going = start(tmp_path / "run", path)
     for event in going.events():

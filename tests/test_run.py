@@ -18,6 +18,7 @@ from fixtures_run import (
     log_of,
     output_of,
     same,
+    set_clock,
     start,
     write_text,
 )
@@ -154,7 +155,7 @@ def test_each_line_of_the_log_has_the_same_keys(tmp_path):
 
 def test_the_speed_in_the_log_is_of_the_characters_since_the_line_before(tmp_path, monkeypatch):
     now = iter(range(1, 10**6))
-    monkeypatch.setattr(run.time, "monotonic", lambda: float(next(now)))
+    set_clock(monkeypatch, lambda: float(next(now)))
     begun = start(tmp_path / "run", eval_every=10, log_every=5, steps=10)
     finish(begun)
     first, second = log_of(tmp_path / "run")
@@ -400,7 +401,7 @@ def test_a_time_budget_with_evaluations_at_a_given_pace(tmp_path, monkeypatch):
 def test_a_time_budget_is_spent_on_steps_and_evaluations(tmp_path, monkeypatch, eval_every):
     # With a clock that only the measuring moves: 10 ms a step, 200 ms an evaluation, out of 60 s less 2 s until here.
     monkeypatch.setattr(Run, "_calibrate", lambda self, budget: run.Speed(0.01, 0.2))
-    monkeypatch.setattr(run.time, "monotonic", lambda: 1002.0)
+    set_clock(monkeypatch, lambda: 1002.0)
     config = TrainConfig(minutes=1, batch_size=4, seq_len=10, eval_every=eval_every, seed=1)
     begun = Run.start(
         Corpus.from_text(TEXT), tmp_path / "run", model_settings={"hidden_size": 8}, config=config, began=1000.0

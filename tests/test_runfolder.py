@@ -90,6 +90,16 @@ def test_a_line_that_a_kill_cut_short_is_dropped(tmp_path, end, step):
     assert [json.loads(line) for line in folder.log.read_text().splitlines()] == LINES[:3]
 
 
+@pytest.mark.parametrize("end", [b"\xff\xfe\n", b"3\n", b"{}\n", b"null\n", b"[]\n", b'{"step": "4"}\n'])
+def test_a_log_that_was_damaged_is_kept_up_to_there(tmp_path, end):
+    folder = folder_with_log(tmp_path, LINES[:2])
+    with open(folder.log, "ab") as file:
+        file.write(end)
+    folder.append(LINES[2])
+    assert folder.cut_log(50) == 0.6
+    assert [json.loads(line) for line in folder.log.read_text().splitlines()] == LINES[:2]
+
+
 def test_a_log_without_its_last_newline_is_mended(tmp_path):
     folder = folder_with_log(tmp_path, LINES[:2])
     folder.log.write_bytes(folder.log.read_bytes().rstrip())
