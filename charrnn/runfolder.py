@@ -88,17 +88,18 @@ class RunFolder:
         if not self.log.exists():
             return 0.0
         kept, seconds = [], 0.0
-        for line in self.log.read_text(encoding="utf-8").splitlines():
+        for line in self.log.read_bytes().splitlines():
             try:
                 record = json.loads(line)
-            except ValueError:  # a line that a kill cut short: all that follows is newer than the checkpoint
+                newer, at = record["step"] > step, float(record["seconds"])
+            except (ValueError, TypeError, KeyError):  # what a kill cut short: all that follows is newer
                 break
-            if record["step"] > step:
+            if newer:
                 break
-            kept.append(line + "\n")
-            seconds = record["seconds"]
+            kept.append(line + b"\n")
+            seconds = at
         with replacing(self.log) as file:
-            file.write("".join(kept).encode())
+            file.write(b"".join(kept))
         return seconds
 
 
