@@ -74,6 +74,9 @@ def forward(
         through = scratch.empty("through", (B, H), dtype)
         slope = scratch.empty("slope", (B, 2 * H), dtype)
         h_prev = h[:-1] if keep is None else h[:-1] * keep
+        W_hh_T = np.ascontiguousarray(
+            W_hh.T
+        )  # BLAS multiplies few rows by it a quarter faster than by a transposed view
         dh_next = dstate[0].copy()
         for t in reversed(range(T)):
             r_z, n = gates[t, :, : 2 * H], gates[t, :, 2 * H :]
@@ -93,7 +96,7 @@ def forward(
             da_rz *= slope
             dq[t, :, : 2 * H] = da_rz
             np.multiply(da_n, r, out=dq[t, :, 2 * H :])
-            np.matmul(dq[t], W_hh.T, out=dh_next)
+            np.matmul(dq[t], W_hh_T, out=dh_next)
             dh_next += through
             if keep is not None:
                 dh_next *= keep[t]

@@ -38,7 +38,8 @@ def prepare(params: Params) -> Params:
     """
     H = len(params["W_hh"])
     half = np.repeat(np.array([0.5, 0.5, 1, 0.5], params["b_h"].dtype), H)
-    return params | {f"{name}_half": array * half for name, array in params.items()}
+    scaled = {f"{name}_half": array * half for name, array in params.items()}
+    return params | scaled | {"slope": half, "shift": 1 - half}
 
 
 def forward(
@@ -55,6 +56,7 @@ def forward(
     tanh_c = scratch.empty("tanh_c", (T, B, H), dtype)
     recurrent = scratch.empty("recurrent", (B, 4 * H), dtype)
     ig = scratch.empty("ig", (B, H), dtype)
+    slope, shift = weights["slope"], weights["shift"]
     keep = kept(reset)
     h[0], c[0] = state
     for t in range(T):
@@ -64,12 +66,10 @@ def forward(
             c[t] *= keep[t]
         np.matmul(h_prev, W_hh_half, out=recurrent)
         recurrent += gates[t]
-        np.tanh(recurrent, out=gates[t])
-        i_f, o = gates[t, :, : 2 * H], gates[t, :, 3 * H :]
-        for gate in (i_f, o):
-            gate *= 0.5
-            gate += 0.5
-        i, f, g = i_f[:, :H], i_f[:, H:], gates[t, :, 2 * H : 3 * H]
+        np.tanh(recurrent, out=recurrent)
+        recurrent *= slope  # 1/2 and 1/2 make tanh(a / 2) the sigmoid; 1 and 0 leave g as it is
+        np.add(recurrent, shift, out=gates[t])
+        i, f, g, o = gates[t].reshape(B, 4, H).swapaxes(0, 1)
         np.multiply(f, c[t], out=c[t + 1])
         np.multiply(i, g, out=ig)
         c[t + 1] += ig
@@ -79,10 +79,13 @@ def forward(
     def backprop(dh: Array, dstate: Array) -> tuple[Array | None, Array, Params]:
         da = scratch.empty("da", (T, B, 4 * H), dtype)
         dgates = scratch.empty("dgates", (B, 4 * H), dtype)
+        di, df, dg, do = dgates.reshape(B, 4, H).swapaxes(0, 1)
+        W_hh_T = np.ascontiguousarray(
+            W_hh.T
+        )  # BLAS multiplies few rows by it a quarter faster than by a transposed view
         dh_next, dc = dstate[0].copy(), dstate[1].copy()
         for t in reversed(range(T)):
-            i, f, g, o = np.split(gates[t], 4, axis=1)
-            di, df, dg, do = np.split(dgates, 4, axis=1)
+            i, f, g, o = gates[t].reshape(B, 4, H).swapaxes(0, 1)
             dh_next += dh[t]
             # dc += dh * o * (1 - tanh(c)^2), with o * tanh(c) = h
             np.multiply(h[t + 1], tanh_c[t], out=di)
@@ -101,7 +104,7 @@ def forward(
             np.subtract(o, slope_o, out=slope_o)
             da[t] *= dgates
             dc *= f
-            np.matmul(da[t], W_hh.T, out=dh_next)
+            np.matmul(da[t], W_hh_T, out=dh_next)
             if keep is not None:
                 dh_next *= keep[t]
                 dc *= keep[t]
