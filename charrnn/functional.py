@@ -56,7 +56,10 @@ def project(x: Array | Ids, W: Array, b: Array, out: Array) -> Array:
     Shapes:  x (T, B, D) float or (T, B) ids · W (D, K) · b (K,) · out (T, B, K)
     """
     if x.dtype.kind in "iu":
-        W.take(cast(Ids, x), axis=0, out=out, mode="clip")  # "raise" would go through a second buffer; ids are in range
+        rows = W + b if len(W) < x.size else W  # the bias is added where there is less to add it to
+        rows.take(cast(Ids, x), axis=0, out=out, mode="clip")  # "raise" would need a buffer; ids are in range
+        if rows is not W:
+            return out
     else:
         np.matmul(x.reshape(-1, x.shape[-1]), W, out=out.reshape(-1, W.shape[1]))
     out += b
@@ -66,11 +69,11 @@ def project(x: Array | Ids, W: Array, b: Array, out: Array) -> Array:
 def project_backward(x: Array | Ids, W: Array, da: Array) -> tuple[Array | None, Array, Array]:
     """Return dx (None where x holds ids), dW and db of `project`, given da (T, B, K)."""
     flat_da = da.reshape(-1, da.shape[-1])
-    db = flat_da.sum(axis=0)
     if x.dtype.kind in "iu":
-        return None, sum_rows(cast(Ids, x.reshape(-1)), flat_da, len(W)), db
+        dW = sum_rows(cast(Ids, x.reshape(-1)), flat_da, len(W))
+        return None, dW, dW.sum(axis=0)  # every step has one id, so its sum over ids is the sum over steps
     flat_x = x.reshape(-1, x.shape[-1])
-    return (flat_da @ W.T).reshape(x.shape), flat_x.T @ flat_da, db
+    return (flat_da @ W.T).reshape(x.shape), flat_x.T @ flat_da, flat_da.sum(axis=0)
 
 
 def sum_rows(ids: Ids, rows: Array, size: int) -> Array:
