@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from charrnn import checkpoint as ckpt
 from charrnn import model
@@ -23,7 +24,16 @@ from charrnn.corpus import Corpus, Source
 from charrnn.errors import CheckpointError, ConfigError, RunFolderError
 from charrnn.evaluate import bits
 from charrnn.runfolder import RUNS, RunFolder
-from charrnn.settle import agreed, grown_params, progress_of, reread, same_model, training_for
+from charrnn.settle import (
+    agreed,
+    available_threads,
+    grown_params,
+    progress_of,
+    reread,
+    same_model,
+    training_for,
+    usual_threads,
+)
 from charrnn.train import (
     Evaluating,
     Report,
@@ -116,6 +126,8 @@ class Run:
         else:
             model_config = ModelConfig(vocab.size, **(model_settings or {}))
             params = model.init_params(model_config, np.random.default_rng(config.seed))
+        if config.threads is None:
+            config = replace(config, threads=usual_threads(model_config.hidden_size, available_threads()))
         vocab = vocab.counted(corpus.train)
         training = training_for(corpus, vocab, model_config, config, notes)
         run = cls(
@@ -133,7 +145,8 @@ class Run:
             holds.enter_context(folder.locked())
             if force:
                 folder.clear()
-            run._fix_length(began)
+            with threadpool_limits(config.threads, "blas"):
+                run._fix_length(began)
             run.save()
             run._holds = holds.pop_all()
         return run
@@ -196,20 +209,21 @@ class Run:
         """Train to the end; log and save on the way. The run is whole whenever an event is yielded."""
         began = time.monotonic() - self.seconds
         reported = self.seconds
-        for event in fit(self.training, self.state):
-            self.seconds = time.monotonic() - began
-            saved = []
-            if isinstance(event, Report):
-                if event.best:
-                    saved.append(self._saved(self.folder.best, resumable=False))
-                self.folder.append(self._log_line(event, self.seconds - reported))
-                reported = self.seconds
-                if self.training.evaluates_at(event.step):
-                    saved.append(self.save())  # last, so that the log has the line of every step that is saved
-            elif isinstance(event, Stepped) and self._saves_at(event.step):
-                saved.append(self.save())
-            yield event
-            yield from saved
+        with threadpool_limits(self.training.config.threads, "blas"):
+            for event in fit(self.training, self.state):
+                self.seconds = time.monotonic() - began
+                saved = []
+                if isinstance(event, Report):
+                    if event.best:
+                        saved.append(self._saved(self.folder.best, resumable=False))
+                    self.folder.append(self._log_line(event, self.seconds - reported))
+                    reported = self.seconds
+                    if self.training.evaluates_at(event.step):
+                        saved.append(self.save())  # last, so that the log has the line of every step that is saved
+                elif isinstance(event, Stepped) and self._saves_at(event.step):
+                    saved.append(self.save())
+                yield event
+                yield from saved
 
     def _saves_at(self, step: int) -> bool:
         every = self.training.config.save_every

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_info
 
 from charrnn import model
 from charrnn.arrays import Params
@@ -18,6 +19,8 @@ from charrnn.errors import CheckpointError, ConfigError, CorpusError
 from charrnn.stream import Stream
 from charrnn.train import Progress, Training
 from charrnn.vocab import Vocab
+
+_ONE_THREAD = 128  # units up to which handing out the work costs more than it saves
 
 
 def reread(saved: Checkpoint, path: str | None = None, val_path: str | None = None) -> Corpus:
@@ -58,6 +61,16 @@ def training_for(
         notes.append("the validation part is too short to be scored: nothing is validated, and there is no best.npz")
     stream = Stream(ids, config.batch_size, config.seq_len, config.seed)
     return Training(model_config, config, stream, val_ids)
+
+
+def available_threads() -> int:
+    """Return how many threads NumPy's matrix products use now: its own choice, or the environment's."""
+    return max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
+
+
+def usual_threads(hidden_size: int, available: int) -> int:
+    """Return how many threads serve a layer of this size best (measured in docs/performance.md)."""
+    return 1 if hidden_size <= _ONE_THREAD else available
 
 
 def fitted(config: TrainConfig, predictions: int, notes: list[str]) -> TrainConfig:
@@ -124,7 +137,11 @@ def agreed(saved: Checkpoint, corpus: Corpus, settings: dict[str, Any], notes: l
     length = {name: settings[name] for name in ("steps", "epochs") if name in settings}
     if "minutes" in settings:
         notes.append(f"the run's length was settled when it began: {config.steps:,} steps, which --steps can raise")
-    asked = {name: value for name, value in settings.items() if name not in ("steps", "epochs", "minutes")}
+    if settings.get("threads", config.threads) != config.threads:
+        notes.append("with another number of threads, results agree to rounding but not bit for bit")
+        config = replace(config, threads=settings["threads"])
+    free = ("steps", "epochs", "minutes", "threads")
+    asked = {name: value for name, value in settings.items() if name not in free}
     shrunk: list[str] = []
     predictions = len(corpus.train) - 1
     for name, value in asked.items():

@@ -476,6 +476,16 @@ def test_a_missing_array_of_the_optimizer_is_refused(tmp_path, trained, name):
     assert name in refusal(path)
 
 
+@pytest.mark.parametrize("slots", ["", "m", "v", "mvz"])
+def test_an_optimizer_with_other_slots_is_refused(tmp_path, trained, slots):
+    held = arrays_of(trained / "last.npz")
+    state = {name: array for name, array in held.items() if name.startswith("opt/")}
+    kept = {name: array for name, array in state.items() if name[4] in slots}
+    more = {name.replace("opt/m/", "opt/z/"): array for name, array in state.items() if "z" in slots}
+    np.savez(tmp_path / "file.npz", **{name: held[name] for name in held.keys() - state.keys()}, **kept | more)
+    assert "damaged" in refusal(tmp_path / "file.npz")
+
+
 def test_a_missing_state_is_refused(tmp_path, trained):
     # What resuming needs is there whole or not at all: without the state it is a model alone.
     path = rewrite(tmp_path / "last.npz", trained / "last.npz", state=None)

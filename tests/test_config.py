@@ -34,6 +34,7 @@ WHOLE_NUMBERS = {
     "seq_len": (1, None, [0]),
     "warmup_steps": (0, None, [-1]),
     "decay_steps": (1, None, [0]),
+    "threads": (1, None, [0, -1]),
     "seed": (0, 2**63 - 1, [-1, 2**63]),
     "eval_every": (1, None, [0]),
     "log_every": (0, None, [-1]),
@@ -60,7 +61,17 @@ CHOICES = {
     "optimizer": tuple(OPTIMIZER_DEFAULTS),
     "schedule": SCHEDULE_NAMES,
 }
-OPTIONAL = {"steps", "epochs", "minutes", "learning_rate", "weight_decay", "decay_steps", "seed", "eval_every"}
+OPTIONAL = {
+    "steps",
+    "epochs",
+    "minutes",
+    "learning_rate",
+    "weight_decay",
+    "decay_steps",
+    "threads",
+    "seed",
+    "eval_every",
+}
 
 numbers = pytest.mark.parametrize("name", [*WHOLE_NUMBERS, *NUMBERS])
 

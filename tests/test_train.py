@@ -360,6 +360,15 @@ def test_a_report_is_the_best_where_the_validation_loss_is_below_all_before():
     assert flags == {True, False}
 
 
+def test_a_loss_that_stays_is_no_better():
+    training = make_training(TEXT, TEXT[:50], **PLAIN | {"learning_rate": 1e-30, "patience": 3, "eval_every": 2})
+    state = begin(training)
+    reports = [report for report in events_of(training, Report, state) if report.val_loss is not None]
+    assert len({report.val_loss for report in reports}) == 1
+    assert [report.best for report in reports] == [True, False, False, False]
+    assert (state.progress.best_step, state.progress.stale) == (2, 3)
+
+
 @pytest.mark.parametrize("val_text", ["", "1"])
 def test_without_a_validation_text_nothing_is_validated(val_text):
     training = make_training(TEXT, val_text, patience=1)

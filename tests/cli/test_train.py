@@ -67,9 +67,9 @@ def test_closing_lines(run, corpus):
 
 
 def reordered(settings: tuple[str, ...]) -> list[str]:
-    """Return SMALL in the order in which the command names settings, with the 30 steps."""
-    given = dict(zip(settings[::2], settings[1::2], strict=True)) | {"--steps": "30"}
-    order = ("--hidden-size", "--steps", "--batch-size", "--seq-len", "--warmup-steps", "--seed")
+    """Return SMALL in the order in which the command names settings, with the 30 steps and the one thread."""
+    given = dict(zip(settings[::2], settings[1::2], strict=True)) | {"--steps": "30", "--threads": "1"}
+    order = ("--hidden-size", "--steps", "--batch-size", "--seq-len", "--warmup-steps", "--threads", "--seed")
     return [word for name in order for word in (name, given[name])]
 
 

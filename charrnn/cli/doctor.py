@@ -1,0 +1,58 @@
+"""`charrnn doctor`: what this machine has, how fast it is, and what would make it faster."""
+
+from __future__ import annotations
+
+import click
+
+from charrnn.cli._options import json_option
+
+
+@click.command(short_help="Tell how fast this machine is, and what would help.")
+@json_option
+def command(as_json: bool) -> None:
+    """Show what computes here, measure for about two seconds how fast it does, and tell what would make it faster.
+
+    \b
+    Examples:
+      charrnn doctor
+      charrnn doctor --json | jq '.speed.chars_per_second'
+    """
+    from dataclasses import asdict
+
+    from charrnn.cli._console import print_facts, print_json
+    from charrnn.machine import TRAINING_PRODUCT, advice, look
+
+    machine = look()
+    found = advice(machine)
+    if as_json:
+        print_json({**asdict(machine), "advice": found})
+        return
+    blas, speed = machine.blas, machine.speed
+    unknown = "unknown"
+    edge = speed.large_product
+    print_facts(
+        {
+            "charrnn": machine.charrnn,
+            "Python": f"{machine.python} on {machine.platform}",
+            "NumPy": f"{machine.numpy}, {'a wheel with its own' if blas.own else 'not a wheel with its own'} OpenBLAS",
+            "BLAS": " ".join(filter(None, (blas.name, blas.version))) or "-",
+            "Kernel": blas.kernel or unknown,
+            "Threads": str(blas.threads or unknown),
+            "Processor": machine.processor or "-",
+            "Features": ", ".join(machine.features) or "-",
+            "Cores": f"{machine.cores} of {machine.all_cores}",
+            "Load": "-" if machine.load is None else f"{machine.load:.2f} programs at a time in the last minute",
+            "Memory": "-" if machine.memory is None else f"{machine.memory / 2**30:.1f} GiB",
+            "Large product": f"{speed.large_gflops:,.1f} GFLOP/s, {edge}x{edge} by {edge}x{edge}, float32",
+            "Training's product": "{:,.1f} GFLOP/s, {}x{} by {}x{}, float32".format(
+                speed.training_gflops, *TRAINING_PRODUCT[:2], *TRAINING_PRODUCT[1:]
+            ),
+            "Training": f"{speed.chars_per_second:,.0f} characters per second, default model on random text",
+            "Default model": f"{machine.parameters:,} parameters, {machine.parameter_bytes / 2**20:.1f} MiB",
+            "Environment": ", ".join(f"{k}={v}" for k, v in machine.variables.items() if v is not None) or "-",
+            "Packages": ", ".join(f"{name} {version or '-'}" for name, version in machine.packages.items()),
+        }
+    )
+    click.echo("\nWhat would make this machine faster")
+    for line in found or ["Nothing: none of the usual obstacles is here."]:
+        click.echo(f"- {line}")

@@ -1,0 +1,128 @@
+"""`charrnn doctor`: what the machine is, as a table and as JSON."""
+
+import platform
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import charrnn
+from charrnn import machine
+
+from ._material import facts
+
+NAMES = [
+    "charrnn",
+    "Python",
+    "NumPy",
+    "BLAS",
+    "Kernel",
+    "Threads",
+    "Processor",
+    "Features",
+    "Cores",
+    "Load",
+    "Memory",
+    "Large product",
+    "Training's product",
+    "Training",
+    "Default model",
+    "Environment",
+    "Packages",
+]
+KEYS = [
+    "charrnn",
+    "python",
+    "platform",
+    "processor",
+    "features",
+    "cores",
+    "all_cores",
+    "load",
+    "memory",
+    "numpy",
+    "blas",
+    "speed",
+    "parameters",
+    "parameter_bytes",
+    "variables",
+    "packages",
+    "advice",
+]
+HEADING = "What would make this machine faster"
+
+
+@pytest.fixture(scope="module")
+def here():
+    return machine.look(0.01)
+
+
+@pytest.fixture
+def show(run, here, monkeypatch):
+    """Return a function that runs the command on this machine, some facts of which are others."""
+
+    def start(*args, **more):
+        monkeypatch.setattr(machine, "look", lambda: replace(here, **more))
+        return run("doctor", *args)
+
+    return start
+
+
+def test_as_it_is(run):
+    outcome = run("doctor", "--json")
+    assert outcome.stderr == ""
+    data = outcome.json
+    assert list(data) == KEYS
+    assert list(data["blas"]) == ["name", "version", "own", "kernel", "threads"]
+    assert list(data["speed"]) == ["large_product", "large_gflops", "training_gflops", "chars_per_second"]
+    assert (data["charrnn"], data["numpy"]) == (charrnn.__version__, np.__version__)
+    assert data["python"] == platform.python_version()
+    assert data["variables"]["OPENBLAS_NUM_THREADS"] == "1"
+    assert isinstance(data["advice"], list)
+
+
+def test_table(show):
+    speed = machine.Speed(1024, 123.45, 67.89, 12345.6)
+    variables = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": None}
+    outcome = show(speed=speed, variables=variables, cores=2, all_cores=8, load=0.5, memory=2**34)
+    assert outcome.stderr == ""
+    head, advice = outcome.stdout.split("\n\n")
+    shown = facts(head)
+    assert list(shown) == NAMES
+    assert shown["Large product"] == "123.5 GFLOP/s, 1024x1024 by 1024x1024, float32"
+    assert shown["Training's product"] == "67.9 GFLOP/s, 32x384 by 384x1536, float32"
+    assert shown["Training"] == "12,346 characters per second, default model on random text"
+    assert shown["Cores"] == "2 of 8"
+    assert shown["Memory"] == "16.0 GiB"
+    assert shown["Environment"] == "OPENBLAS_NUM_THREADS=1"
+    assert shown["Default model"] == "716,225 parameters, 2.7 MiB"
+    assert advice.startswith(f"{HEADING}\n- ")
+
+
+def test_what_is_not_known(show):
+    outcome = show(
+        processor=None,
+        features=(),
+        load=None,
+        memory=None,
+        blas=machine.Blas(None, None, own=False, kernel=None, threads=None),
+        variables={"OMP_NUM_THREADS": None},
+        packages={"click": None},
+    )
+    shown = facts(outcome.stdout.split("\n\n")[0])
+    for name in ("BLAS", "Processor", "Features", "Load", "Memory", "Environment"):
+        assert shown[name] == "-", name
+    assert shown["Kernel"] == shown["Threads"] == "unknown"
+    assert shown["Packages"] == "click -"
+
+
+def test_advice(show, monkeypatch):
+    monkeypatch.setattr(machine, "advice", lambda facts: ["Do this.", "Do that."])
+    assert show().stdout.endswith(f"\n\n{HEADING}\n- Do this.\n- Do that.\n")
+    assert show("--json").json["advice"] == ["Do this.", "Do that."]
+
+
+def test_no_advice(show, monkeypatch):
+    monkeypatch.setattr(machine, "advice", lambda facts: [])
+    assert f"{HEADING}\n- Nothing: " in show().stdout
+    assert show("--json").json["advice"] == []

@@ -1,0 +1,51 @@
+"""What is settled before a run: how many threads serve it, kept and reused."""
+
+import pytest
+from fixtures_run import finish, start, stop_at, write_text
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from charrnn import checkpoint as ckpt
+from charrnn.run import Run
+from charrnn.settle import available_threads, usual_threads
+from charrnn.train import Stepped
+
+
+def blas_threads():
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+@pytest.mark.parametrize(
+    ("hidden_size", "available", "threads"), [(1, 8, 1), (128, 8, 1), (129, 8, 8), (512, 2, 2), (512, 1, 1)]
+)
+def test_small_layers_are_served_by_one_thread(hidden_size, available, threads):
+    assert usual_threads(hidden_size, available) == threads
+
+
+def test_what_is_available_is_what_numpy_would_use_now():
+    for threads in (1, 2):
+        with threadpool_limits(threads, "blas"):
+            assert available_threads() == threads
+
+
+def test_a_run_keeps_to_its_threads_and_gives_them_back(tmp_path):
+    with threadpool_limits(2, "blas"):
+        run = start(tmp_path / "run", threads=1)
+        assert blas_threads() == {2}
+        seen = {(type(event), *blas_threads()) for event in run.events() if isinstance(event, Stepped)}
+        run.close()
+        assert seen == {(Stepped, 1)}
+        assert blas_threads() == {2}
+
+
+def test_the_number_is_kept_and_reused_and_another_one_is_told_of(tmp_path):
+    with threadpool_limits(2, "blas"):
+        run = start(tmp_path / "run", write_text(tmp_path), hidden_size=130)
+        stop_at(run, lambda event: isinstance(event, Stepped))
+    assert ckpt.load(tmp_path / "run" / "last.npz").train_config.threads == 2
+    again = Run.resume(tmp_path / "run")
+    assert (again.training.config.threads, again.notes) == (2, [])
+    again.close()
+    other = Run.resume(tmp_path / "run", settings={"threads": 1})
+    assert other.training.config.threads == 1
+    assert "not bit for bit" in other.notes[0]
+    finish(other)
