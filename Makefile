@@ -8,7 +8,7 @@ DEMO := checkpoints/demo
 TEST := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint types format wheel clean
+.PHONY: help demo test test-slow lint types format bench wheel clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -20,6 +20,10 @@ $(VENV)/installed: pyproject.toml
 
 $(VENV)/dev: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	touch $@
+
+$(VENV)/bench: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]"
 	touch $@
 
 demo: $(VENV)/installed ## Train for a minute on data/ferry.txt, evaluate, and write a sample
@@ -44,6 +48,9 @@ types: $(VENV)/dev ## Check types
 format: $(VENV)/dev ## Bring the code into style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench: $(VENV)/bench ## Measure the speed against PyTorch and put it into docs/performance.md
+	$(BIN)/python -m benchmarks.speed --write docs/performance.md
 
 wheel: $(VENV)/dev ## Build sdist and wheel into dist/
 	rm -rf dist

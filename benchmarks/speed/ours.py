@@ -1,0 +1,92 @@
+"""The side of charrnn: the same functions that its commands call."""
+
+from __future__ import annotations
+
+from itertools import cycle
+
+import numpy as np
+
+from benchmarks.speed.cases import TEMPERATURE, VOCAB_SIZE, WINDOWS, Case, Work, random_ids, text_to_encode
+from charrnn import model
+from charrnn.arrays import Scratch
+from charrnn.config import ModelConfig, TrainConfig
+from charrnn.functional import log_softmax
+from charrnn.sample import choose, generate
+from charrnn.stream import Stream, Window
+from charrnn.train import Training, train_step
+from charrnn.vocab import Vocab
+
+
+def variants(case: Case, threads: int) -> dict[str, Work]:
+    """Return the ways to do the case: here always one, with the threads of the environment."""
+    return {"": {"train": _train, "evaluate": _evaluate, "sample": _sample, "encode": _encode}[case.kind](case)}
+
+
+def _model(case: Case) -> tuple[ModelConfig, model.Params]:
+    config = ModelConfig(
+        VOCAB_SIZE, cell=case.cell, hidden_size=case.units, num_layers=case.layers, dropout=0.0, dtype="float32"
+    )
+    return config, model.init_params(config, np.random.default_rng(1))
+
+
+def _windows(case: Case) -> tuple[Stream, list[Window]]:
+    """Return the text's windows but the first, which begins with a reset."""
+    stream = Stream(random_ids(case), case.batch, case.steps)
+    return stream, [stream[step] for step in range(1, WINDOWS + 1)]
+
+
+def _train(case: Case) -> Work:
+    config, params = _model(case)
+    settings = TrainConfig(
+        steps=1,
+        batch_size=case.batch,
+        seq_len=case.steps,
+        optimizer="adam",
+        learning_rate=1e-3,
+        beta2=0.999,
+        clip_norm=1.0,
+        seed=1,
+    )
+    stream, windows = _windows(case)
+    training, scratch, window = Training(config, settings, stream, stream.ids[:0]), Scratch(), cycle(windows)
+    state, optimizer = training.begin(params), training.optimizer()
+    return Work(lambda: train_step(training, optimizer, 1e-3, state, next(window), scratch))
+
+
+def _evaluate(case: Case) -> Work:
+    config, params = _model(case)
+    weights, scratch, window = model.prepare(params, config), Scratch(), cycle(_windows(case)[1])
+    state = model.zero_state(config, case.batch)
+
+    def run() -> float:
+        nonlocal state
+        inputs, targets, _ = next(window)
+        h, state, _ = model.hidden(weights, inputs, state, scratch=scratch)
+        logits, _ = model.readout(weights, h)
+        flat = log_softmax(logits.reshape(-1, VOCAB_SIZE))
+        return -float(flat[np.arange(targets.size), targets.reshape(-1)].sum(dtype=np.float64))
+
+    return Work(run)
+
+
+def _sample(case: Case) -> Work:
+    config, params = _model(case)
+    weights = model.prepare(params, config)
+    if case.batch == 1:
+        ids = generate(weights, config, random_ids(case)[:1], length=10**12, temperature=TEMPERATURE, seed=1)
+        return Work(ids.__next__)
+    rng, scratch, state = np.random.default_rng(1), Scratch(), model.zero_state(config, case.batch)
+    chosen = rng.integers(0, VOCAB_SIZE, case.batch)
+
+    def run() -> None:
+        nonlocal state, chosen
+        h, state, _ = model.hidden(weights, chosen[None], state, scratch=scratch)
+        chosen = choose(model.readout(weights, h)[0][0], rng.random(case.batch), TEMPERATURE)
+
+    return Work(run)
+
+
+def _encode(case: Case) -> Work:
+    text = text_to_encode(case.cell)
+    vocab = Vocab.from_text(text)
+    return Work(lambda: vocab.encode(text))

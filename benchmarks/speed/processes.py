@@ -1,0 +1,154 @@
+"""The parent's side of the workers, and what is measured of whole processes: their time to start, their memory."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks.speed.cases import MEMORY_CASE, MEMORY_STEPS, Case, Result
+
+ROOT = Path(__file__).resolve().parents[2]
+PAUSE = 0.1  # seconds before a turn: the pools of the side before have fallen asleep by then
+START_HELP = "start --help; floor: import click"
+START_SAMPLE = "start sample -n 1; floor: import numpy; PyTorch: import torch"
+MEMORY_NAME = f"memory of {MEMORY_STEPS} steps, {MEMORY_CASE.name.removeprefix('train ')}"
+_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+def environment(threads: int) -> dict[str, str]:
+    """Return the environment of every process: so many threads, and this copy of charrnn."""
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    return os.environ | dict.fromkeys(_THREADS, str(threads)) | {"PYTHONPATH": path}
+
+
+class Worker:
+    """One side's process; it works only between a request and its answer."""
+
+    def __init__(self, side: str, threads: int, policy: str = "") -> None:
+        self.side, self.policy = side, policy
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.speed.worker", side, str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment(threads) | ({"OMP_WAIT_POLICY": policy} if policy else {}),
+            text=True,
+        )
+
+    def ask(self, do: str, **request: Any) -> dict[str, Any]:
+        """Return the answer to one request."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"do": do, **request}) + "\n")
+        self._process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline() or "{}")
+        if not answer:
+            raise SystemExit(f"the worker of {self.side} ended; its error stands above")
+        return answer
+
+    def close(self) -> None:
+        """Let the process end."""
+        self._process.communicate()
+
+
+def measure(case: Case, workers: list[Worker], repeats: int, seconds: float) -> Result:
+    """Return the seconds of a case: round by round, every side once, by the fastest of its workers."""
+    ways: dict[str, str] = {}
+    chosen: dict[str, Worker] = {}
+    for side in dict.fromkeys(worker.side for worker in workers):
+        built: dict[Worker, str] = {}
+        for worker in workers:
+            if worker.side == side:
+                time.sleep(PAUSE)
+                answer = worker.ask("build", case=asdict(case), seconds=seconds)
+                if answer["count"]:
+                    built[worker] = ", ".join(
+                        filter(None, (answer["variant"], worker.policy and f"{worker.policy} waiting"))
+                    )
+        if built:
+            chosen[side] = min(built, key=_trial(built).__getitem__)
+            ways[side] = built[chosen[side]]
+    sides: dict[str, list[float]] = {side: [] for side in chosen}
+    for _ in range(repeats):
+        for side, worker in chosen.items():
+            sides[side].append(_turn(worker))
+    return Result(case.name, case.kind, "s", case.amount, sides, {side: way for side, way in ways.items() if way})
+
+
+def _turn(worker: Worker) -> float:
+    time.sleep(PAUSE)
+    seconds: float = worker.ask("turn")["seconds"]
+    return seconds
+
+
+def _trial(workers: Iterable[Worker]) -> dict[Worker, float]:
+    """Return the least seconds of each worker, tried in turns; one alone needs no trial."""
+    workers = list(workers)
+    least = dict.fromkeys(workers, math.inf)
+    for _ in range(3 if len(workers) > 1 else 0):
+        for worker in workers:
+            least[worker] = min(least[worker], _turn(worker))
+    return least
+
+
+def measure_memory(sides: list[str], threads: int, repeats: int) -> Result:
+    """Return the peak memory of processes that train: MiB."""
+    figures: dict[str, list[float]] = {side: [] for side in sides}
+    for _ in range(repeats):
+        for side in sides:
+            worker = Worker(side, threads)
+            figures[side].append(worker.ask("memory")["mib"])
+            worker.close()
+    return Result(MEMORY_NAME, "memory", "MiB", 0, figures)
+
+
+def measure_start(only: str, repeats: int, threads: int, *, with_torch: bool) -> list[Result]:
+    """Return the wall times of processes that do next to nothing, against the imports they need."""
+    if not any(only in name for name in (START_HELP, START_SAMPLE)):
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        text, run = Path(folder, "text.txt"), str(Path(folder, "run"))
+        text.write_text("the quick brown fox jumps over the lazy dog\n" * 50, encoding="utf-8")
+        sizes = ("--steps", "1", "--hidden-size", "8", "--batch-size", "2", "--seq-len", "10")
+        _seconds(("-m", "charrnn", "train", str(text), *sizes, "--out", run), threads)
+        sample = {"charrnn": ("-m", "charrnn", "sample", "-m", run, "-n", "1"), "floor": ("-c", "import numpy")}
+        if with_torch:
+            sample["PyTorch"] = ("-c", "import torch")
+        rows = {
+            START_HELP: {
+                "charrnn": ("-m", "charrnn", "--help"),
+                "floor": ("-c", "import click"),
+            },
+            START_SAMPLE: sample,
+        }
+        results = []
+        for name, commands in rows.items():
+            if only not in name:
+                continue
+            sides: dict[str, list[float]] = {side: [] for side in commands}
+            for _ in range(repeats + 1):
+                for side, command in commands.items():
+                    sides[side].append(_seconds(command, threads))
+            for figures in sides.values():
+                del figures[0]  # the files are in memory after it
+            results.append(Result(name, "start", "s", 0, sides))
+        return results
+
+
+def _seconds(command: tuple[str, ...], threads: int) -> float:
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, *command], env=environment(threads), stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    took = time.perf_counter() - start
+    if done.returncode:
+        raise SystemExit(f"python {' '.join(command)} failed:\n{done.stderr}")
+    return took

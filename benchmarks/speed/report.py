@@ -1,0 +1,136 @@
+"""The figures as a table on the screen, as JSON, and as Markdown between two comments of a document."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.table import Table
+
+from benchmarks.speed.cases import Result
+
+BEGIN, END = "<!-- speed:begin -->", "<!-- speed:end -->"
+TITLES = {
+    "train": "Training, one step",
+    "evaluate": "Evaluation, one window",
+    "sample": "Sampling, one character of each stream",
+    "encode": "Encoding, 10 MB of UTF-8",
+    "start": "Start-up, one process",
+    "memory": "Peak memory, one process",
+}
+COLUMNS = ("", "charrnn", "charrnn, a second", "PyTorch", "PyTorch ÷ charrnn", "floor", "charrnn ÷ floor")
+
+
+def machine(threads: int, workers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the facts that the figures depend on."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "load_before": round(os.getloadavg()[0], 2),
+        "libraries": workers,
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def in_words(facts: dict[str, Any]) -> str:
+    """Return the facts as one line."""
+    numpy, torch = facts["libraries"]["charrnn"], facts["libraries"].get("PyTorch")
+    blas = [
+        " ".join(str(pool[key]) for key in ("internal_api", "version", "architecture") if key in pool)
+        for pool in numpy.get("pools", ())
+        if pool["user_api"] == "blas"
+    ]
+    parts = [
+        f"{facts['processor']}, {facts['cores']} cores, {facts['threads']} threads",
+        f"{facts['system']}, Python {facts['python']}",
+        f"NumPy {numpy['numpy']} ({', '.join(blas) or 'BLAS unknown: threadpoolctl is not installed'})",
+        f"PyTorch {torch['torch']} ({torch['vectors']})" if torch else "PyTorch is not installed",
+        f"load {facts['load_before']:.1f} before and {facts['load_after']:.1f} after",
+    ]
+    return "; ".join(parts)
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if value < 100 else f"{value:,.0f}"
+
+
+def _figure(result: Result, side: str) -> str:
+    figures = result.sides.get(side)
+    if not figures:
+        return "–"
+    scale, unit = 1.0, result.unit
+    if unit == "s":
+        scale, unit = next(
+            (s, u) for s, u in ((1, "s"), (1e3, "ms"), (1e6, "µs")) if median(figures) * s >= 1 or s == 1e6
+        )
+    middle, low, high = (_number(scale * value) for value in (median(figures), min(figures), max(figures)))
+    return f"{middle} {unit} ({low}–{high})"
+
+
+def row(result: Result) -> tuple[str, ...]:
+    """Return the cells of a row: medians with the least and the greatest, ratios, and the way that PyTorch took."""
+    speed = "–"
+    if result.amount:
+        unit = "MB" if result.kind == "encode" else "chars"
+        speed = f"{_number(result.amount / median(result.sides['charrnn']))} {unit}"
+    way = result.variants.get("PyTorch")
+    theirs = _figure(result, "PyTorch") + (f", {way}" if way else "")
+    ratios = [
+        "–" if ratio is None else f"{ratio:.2f}"
+        for ratio in (result.ratio("PyTorch", "charrnn"), result.ratio("charrnn", "floor"))
+    ]
+    return result.name, _figure(result, "charrnn"), speed, theirs, ratios[0], _figure(result, "floor"), ratios[1]
+
+
+def tables(results: list[Result]) -> list[Table]:
+    """Return a table for each kind of work."""
+    found = []
+    for kind, title in TITLES.items():
+        rows = [row(result) for result in results if result.kind == kind]
+        if rows:
+            table = Table(*COLUMNS, title=title)
+            for cells in rows:
+                table.add_row(*cells)
+            found.append(table)
+    return found
+
+
+def markdown(results: list[Result], facts: dict[str, Any], command: str) -> str:
+    """Return the tables as Markdown, with the command and the machine above them."""
+    lines = [f"Measured by `{command}`. Machine: {in_words(facts)}."]
+    for kind, title in TITLES.items():
+        rows = [row(result) for result in results if result.kind == kind]
+        if rows:
+            lines += ["", f"### {title}", "", f"| {' | '.join(COLUMNS)} |", "|---|" + "--:|" * (len(COLUMNS) - 1)]
+            lines += [f"| {' | '.join(cells)} |" for cells in rows]
+    return "\n".join(lines)
+
+
+def place_in(text: str) -> tuple[str, str]:
+    """Return what stands before and after the place of the tables.
+
+    Raises:  ValueError where the document has no such place.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"it has no place for the tables: {BEGIN} … {END}")
+    return before + begin, end + after
+
+
+def write(path: Path, tables_: str) -> None:
+    """Put the tables into a document, in place of those before."""
+    before, after = place_in(path.read_text(encoding="utf-8"))
+    path.write_text(f"{before}\n{tables_}\n{after}", encoding="utf-8")
