@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
-from charrnn.cells.base import Cell, kept
+from charrnn.cells.base import Cell, blocks_back, kept
 from charrnn.functional import project, project_backward
 from charrnn.init import Init
 
@@ -77,43 +77,49 @@ def forward(
         np.multiply(o, tanh_c[t], out=h[t + 1])
 
     def backprop(dh: Array, dstate: Array) -> tuple[Array | None, Array, Params]:
-        da = scratch.empty("da", (T, B, 4 * H), dtype)
-        dgates = scratch.empty("dgates", (B, 4 * H), dtype)
-        di, df, dg, do = dgates.reshape(B, 4, H).swapaxes(0, 1)
-        W_hh_T = np.ascontiguousarray(
-            W_hh.T
-        )  # BLAS multiplies few rows by it a quarter faster than by a transposed view
+        da = scratch.empty("da", (T, B, 4 * H), dtype)  # first the slopes by which dc and dh reach each gate
+        through = scratch.empty("through", (T, B, H), dtype)  # the slope by which dh reaches dc
+        d = scratch.empty("d", (B, H), dtype)
+        W_hh_T = np.ascontiguousarray(W_hh.T)  # BLAS multiplies few rows by it faster than by a transposed view
         dh_next, dc = dstate[0].copy(), dstate[1].copy()
-        for t in reversed(range(T)):
-            i, f, g, o = gates[t].reshape(B, 4, H).swapaxes(0, 1)
-            dh_next += dh[t]
-            # dc += dh * o * (1 - tanh(c)^2), with o * tanh(c) = h
-            np.multiply(h[t + 1], tanh_c[t], out=di)
-            np.subtract(o, di, out=di)
-            di *= dh_next
-            dc += di
-            np.multiply(dh_next, tanh_c[t], out=do)
-            np.multiply(dc, g, out=di)
-            np.multiply(dc, c[t], out=df)
-            np.multiply(dc, i, out=dg)
-            # the slopes: s (1 - s) of a sigmoid, 1 - g^2 of a tanh
-            np.multiply(gates[t], gates[t], out=da[t])
-            slope_if, slope_g, slope_o = da[t, :, : 2 * H], da[t, :, 2 * H : 3 * H], da[t, :, 3 * H :]
-            np.subtract(gates[t, :, : 2 * H], slope_if, out=slope_if)
-            np.subtract(1, slope_g, out=slope_g)
-            np.subtract(o, slope_o, out=slope_o)
-            da[t] *= dgates
-            dc *= f
-            np.matmul(da[t], W_hh_T, out=dh_next)
-            if keep is not None:
-                dh_next *= keep[t]
-                dc *= keep[t]
+        for block in blocks_back(T, B * 4 * H):
+            slopes(gates[block], c[block], tanh_c[block], h[1:][block], da[block], through[block])
+            for t in reversed(range(T)[block]):
+                dh_next += dh[t]
+                np.multiply(dh_next, through[t], out=d)
+                dc += d
+                da_ifg, da_o = da[t, :, : 3 * H].reshape(B, 3, H), da[t, :, 3 * H :]
+                da_ifg *= dc[:, None]
+                da_o *= dh_next
+                dc *= gates[t, :, H : 2 * H]
+                np.matmul(da[t], W_hh_T, out=dh_next)
+                if keep is not None:
+                    dh_next *= keep[t]
+                    dc *= keep[t]
         h_prev = h[:-1] if keep is None else h[:-1] * keep
         dx, dW_xh, db_h = project_backward(x, W_xh, da)
         dW_hh = h_prev.reshape(-1, H).T @ da.reshape(-1, 4 * H)
         return dx, np.stack((dh_next, dc)), {"W_xh": dW_xh, "W_hh": dW_hh, "b_h": db_h}
 
     return h[1:], np.stack((h[T], c[T])), backprop
+
+
+def slopes(gates: Array, c_prev: Array, tanh_c: Array, h: Array, da: Array, through: Array) -> None:
+    """Write the slopes that dc (for i, f, g) and dh (for o, and for c itself) are multiplied by, of several steps.
+
+    s (1 - s) is a sigmoid's slope and 1 - g^2 a tanh's; o (1 - tanh(c)^2) = o - h tanh(c) is that of h over c.
+    """
+    H = c_prev.shape[-1]
+    i, f, g, o = (gates[..., k * H : (k + 1) * H] for k in range(4))
+    d_i, d_f, d_g, d_o = (da[..., k * H : (k + 1) * H] for k in range(4))
+    np.multiply(gates, gates, out=da)
+    np.subtract(gates[..., : 2 * H], da[..., : 2 * H], out=da[..., : 2 * H])
+    np.subtract(1, d_g, out=d_g)
+    np.subtract(o, d_o, out=d_o)
+    for slope, factor in ((d_i, g), (d_f, c_prev), (d_g, i), (d_o, tanh_c)):
+        slope *= factor
+    np.multiply(h, tanh_c, out=through)
+    np.subtract(o, through, out=through)
 
 
 CELL = Cell(n_states=2, init_params=init_params, prepare=prepare, forward=forward)
