@@ -108,7 +108,7 @@ def read_text(*paths: str, reading: Reading | None = None) -> Text:
 
 def _size(path: str) -> int:
     """Return the bytes of a file; 0 for what is none."""
-    return os.path.getsize(path) if path != STDIN and "\0" not in path and os.path.isfile(path) else 0
+    return os.path.getsize(path) if path != STDIN and os.path.isfile(path) else 0
 
 
 def _pieces(paths: tuple[str, ...], progress: Callable[[int], object]) -> Iterator[str]:

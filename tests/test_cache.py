@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from charrnn import cache, corpus, text
 from charrnn.corpus import Corpus, read_text
 from charrnn.errors import CharRNNError, CorpusError
+from charrnn.files import lock
 from charrnn.run import Run
 from charrnn.text import Text
 from charrnn.train import Stepped
@@ -392,6 +393,41 @@ print(corpus.read_text(sys.argv[1]))
     assert {out for out, _ in outputs} == {Path(path).read_text(encoding="utf-8") + "\n"}
     assert names(folder) == [".ids", ".json"]
     assert cache.entries()[0].valid
+
+
+def test_one_process_at_a_time_makes_entries(tmp_path, folder):
+    def another(read, total):
+        with open(folder / ".lock", "w") as file, pytest.raises((BlockingIOError, PermissionError)):
+            lock(file)
+
+    read_text(put(tmp_path / "text.txt", b"abc"), reading=another)
+    with open(folder / ".lock", "w") as file:
+        lock(file)
+
+
+def test_who_had_to_wait_finds_what_another_process_made(tmp_path, reads, monkeypatch):
+    path = put(tmp_path / "text.txt", b"abc")
+
+    def wait(file, *, wait):
+        monkeypatch.setattr(cache, "lock", lock)
+        assert wait
+        read_text(path)
+
+    monkeypatch.setattr(cache, "lock", wait)
+    assert str(read_text(path)) == "abc"
+    assert reads == [path]
+
+
+def test_what_is_of_no_use_makes_room_before_an_entry_is_made(tmp_path, folder):
+    path = put(tmp_path / "text.txt", b"abc")
+    read_text(path)
+    (folder / "orphan.ids").write_bytes(b"of an entry that a kill cut short")
+    (folder / ".left.ids.tmp").write_bytes(b"behind by another")
+    put(path, b"a stale entry")
+    seen = []
+    read_text(path, reading=lambda *now: seen.append(names(folder)))
+    assert seen[0] == [".tmp"]
+    assert names(folder) == [".ids", ".json"]
 
 
 def test_entries_can_be_removed(tmp_path, folder, reads):

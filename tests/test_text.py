@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from charrnn import text as text_module
@@ -106,6 +106,7 @@ def test_a_part_copies_nothing():
 
 
 @given(st.text("ab\n\r\U0001f600", max_size=40), st.integers(0, 20))
+@example("seven..\nnext line in the next piece", 0)
 def test_counts_and_starts(whole, at):
     text = Text.of(whole)[at:]
     part = whole[at:]

@@ -65,7 +65,7 @@ def command(corpora: tuple[str, ...], remove: bool, as_json: bool) -> None:
                     f"{row['symbols']:,}",
                     f"{row['bytes'] / 1e6:,.1f}",
                     row["built"][:16],
-                    "valid" if row["valid"] else "stale: its text has changed or is gone",
+                    "valid" if row["valid"] else "stale",
                 )
                 for row in rows
             ],
