@@ -25,13 +25,14 @@ from charrnn import checkpoint as ckpt
 from charrnn import model
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import PROTOCOLS, ModelConfig, TrainConfig
-from charrnn.corpus import Corpus, sha256
+from charrnn.corpus import Corpus, Reading
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.evaluate import WARM_UP, Evaluation, lanes_for, tally
 from charrnn.run import Event, Run
 from charrnn.runfolder import find_model
 from charrnn.sample import generate, start_logits
 from charrnn.settle import reread
+from charrnn.text import Text
 from charrnn.version import __version__
 
 
@@ -147,7 +148,7 @@ class LanguageModel:
         return str(options.get("prime", "")) + "".join(self.stream(length, **options))
 
     def evaluate(
-        self, text: str, *, unknown: str = "skip", protocol: str = "whole", batch_size: int = 32
+        self, text: str | Text, *, unknown: str = "skip", protocol: str = "whole", batch_size: int = 32
     ) -> Evaluation:
         """Return how well the model predicts the text.
 
@@ -160,7 +161,8 @@ class LanguageModel:
         if protocol not in PROTOCOLS:
             raise ConfigError(f"protocol {protocol!r} is not one of {', '.join(PROTOCOLS)}")
         config, vocab = self.checkpoint.model_config, self.checkpoint.vocab
-        ids = vocab.encode(text, unknown)
+        text = Text.of(text)
+        ids = vocab.ids_of(text, unknown)
         lanes = 1 if protocol == "whole" else lanes_for(len(ids) - 1, batch_size)
         begin = time.perf_counter()
         *_, result = tally(self.weights, config, ids, lanes)
@@ -173,7 +175,7 @@ class LanguageModel:
             "protocol": protocol if lanes == 1 else f"{protocol}-{lanes}x{WARM_UP}",
             "chars": result.chars,
             "unknown": f"skipped-{skipped}" if skipped else 0,
-            "text": f"sha256-{sha256(text)[:8]}",
+            "text": f"sha256-{text.sha256[:8]}",
             "charrnn": __version__,
         }
         return Evaluation(
@@ -185,13 +187,14 @@ class LanguageModel:
             signature="|".join(f"{key}:{value}" for key, value in signature.items()),
         )
 
-    def validation_text(self) -> str:
+    def validation_text(self, *, reading: Reading | None = None) -> Text:
         """Return the validation part of the corpus that the model was trained on, read again and checked by its hash.
 
+        reading: as for `corpus.read_text`
         Raises:  CorpusError where it cannot be found, is no longer the same, or had no validation part.
         """
-        text = reread(self.checkpoint).val
-        if not text:
+        text = reread(self.checkpoint, reading=reading).val
+        if not len(text):
             raise CorpusError(
                 "the model has no validation part, it was trained on its whole corpus: give a text to score"
             )

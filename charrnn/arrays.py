@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,14 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 Params: TypeAlias = dict[str, Array]
 #: A cell's backward pass: (dh (T, B, H), dstate (S, B, H)) -> (dx or None, dstate0 (S, B, H), grads).
 Backprop: TypeAlias = Callable[[Array, Array], tuple[Array | None, Array, Params]]
+
+
+class IdSource(Protocol):
+    """Ids that are read by their places: an array (N,), or what makes them as they are read."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, places: npt.NDArray[np.intp], /) -> Ids: ...
 
 
 class Scratch:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from charrnn import model
-from charrnn.arrays import Ids, Scratch
+from charrnn.arrays import IdSource, Scratch
 from charrnn.config import ModelConfig
 from charrnn.functional import log_softmax
 
@@ -93,7 +93,7 @@ def lanes_for(chars: int, batch_size: int) -> int:
     return max(1, min(batch_size, chars // WARM_UP))
 
 
-def tally(weights: model.Weights, config: ModelConfig, ids: Ids, lanes: int = 1) -> Iterator[Tally]:
+def tally(weights: model.Weights, config: ModelConfig, ids: IdSource, lanes: int = 1) -> Iterator[Tally]:
     """Yield the running tally of the text, window by window; the last one is the result.
 
     Shapes:  ids (N,); N - 1 characters are scored. A text of less than two yields one empty tally.

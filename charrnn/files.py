@@ -6,33 +6,48 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any, BinaryIO
 
 from charrnn.errors import CharRNNError
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals to write into one line that names the path."""
+def writing(path: Path, remedy: str = "choose another folder with --out") -> Iterator[None]:
+    """Turn the operating system's refusals to write into one line that names the path and, beside others, a remedy."""
     try:
         yield
     except OSError as error:
         raise CharRNNError(
             f"cannot write {path}: {error.strerror or error}; files saved before are whole: "
-            "free space or rights there, or choose another folder with --out"
+            f"free space or rights there, or {remedy}"
         ) from error
 
 
+def lock(file: IO[Any], *, wait: bool = False) -> None:
+    """Take the lock of an open file, which the system takes back when the process ends, however it ends.
+
+    Raises:  OSError where another process holds it, at once or, on Windows, after waiting for ten seconds.
+    """
+    if os.name == "nt":
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+
+
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, remedy: str = "choose another folder with --out") -> Iterator[BinaryIO]:
     """Yield a file that takes the place of `path` once it is complete and on the disk, and not before.
 
     Raises:  CharRNNError where the disk is full or the folder read-only; what stood at `path` is then untouched.
     """
     temporary = path.with_name(f".{path.name}.tmp")
-    with writing(path):
+    with writing(path, remedy):
         try:
-            with open(temporary, "wb") as file:
+            with open(temporary, "w+b") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())

@@ -20,7 +20,7 @@ from charrnn import model
 from charrnn.arrays import Scratch
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import ModelConfig, TrainConfig
-from charrnn.corpus import Corpus, Source
+from charrnn.corpus import Corpus, Reading, Source
 from charrnn.errors import CheckpointError, ConfigError, RunFolderError
 from charrnn.evaluate import bits
 from charrnn.runfolder import RUNS, RunFolder
@@ -117,7 +117,7 @@ class Run:
         if config.seed is None:
             config = replace(config, seed=secrets.randbelow(2**32))
         notes: list[str] = []
-        vocab = Vocab.from_text(corpus.train, corpus.val)
+        vocab = Vocab.from_text(corpus.train.symbols, corpus.val.symbols)
         if init_from:
             earlier = ckpt.load(init_from)
             vocab = Vocab.from_text(vocab.symbols, earlier.vocab.symbols)
@@ -159,12 +159,14 @@ class Run:
         val_path: str | None = None,
         *,
         settings: dict[str, Any] | None = None,
+        reading: Reading | None = None,
     ) -> Run:
         """Go on with the run in a folder exactly where its `last.npz` left it.
 
         corpus_path where the text is; if None, where the checkpoint says
         val_path    likewise for a validation text of its own
         settings    what the user asks for: `steps` or `epochs` set the total anew, anything else must agree
+        reading     as for `corpus.read_text`
         Raises:     CharRNNError where the folder holds no run, the corpus is another, or a setting contradicts.
         """
         folder = RunFolder(Path(out))
@@ -175,7 +177,7 @@ class Run:
             saved = ckpt.load(folder.last)
             if saved.state is None or saved.train_config.steps is None:
                 raise CheckpointError(f"{folder.last} holds a model but no run: start a new one with --init-from")
-            corpus = reread(saved, corpus_path, val_path)
+            corpus = reread(saved, corpus_path, val_path, reading=reading)
             notes: list[str] = []
             config = agreed(saved, corpus, settings or {}, notes)
             training = training_for(corpus, saved.vocab, saved.model_config, config, [])

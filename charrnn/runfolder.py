@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from charrnn.errors import CheckpointError, RunFolderError
-from charrnn.files import replacing, writing
+from charrnn.files import lock, replacing, writing
 
 RUNS = Path("checkpoints")
 
@@ -65,7 +64,7 @@ class RunFolder:
             file = open(self.path / ".lock", "w")
         with file:
             try:
-                _lock(file)
+                lock(file)
             except OSError:
                 raise RunFolderError(
                     f"{self.path} is in use by another training run: wait for it, or choose another folder with --out"
@@ -101,18 +100,6 @@ class RunFolder:
         with replacing(self.log) as file:
             file.write(b"".join(kept))
         return seconds
-
-
-def _lock(file: IO[str]) -> None:
-    """Take the lock or raise OSError at once."""
-    if os.name == "nt":
-        import msvcrt
-
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-    else:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def find_model(path: str | Path | None) -> Path:

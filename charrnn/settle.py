@@ -14,7 +14,7 @@ from charrnn import model
 from charrnn.arrays import Params
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import STDIN, ModelConfig, TrainConfig, flag_of
-from charrnn.corpus import Corpus, describe
+from charrnn.corpus import Corpus, Reading, describe
 from charrnn.errors import CheckpointError, ConfigError, CorpusError
 from charrnn.stream import Stream
 from charrnn.train import Progress, Training
@@ -23,9 +23,12 @@ from charrnn.vocab import Vocab
 _ONE_THREAD = 128  # units up to which handing out the work costs more than it saves
 
 
-def reread(saved: Checkpoint, path: str | None = None, val_path: str | None = None) -> Corpus:
+def reread(
+    saved: Checkpoint, path: str | None = None, val_path: str | None = None, *, reading: Reading | None = None
+) -> Corpus:
     """Return the corpus of a checkpoint, read again from where it says, or from the paths given.
 
+    reading: as for `read_text`
     Raises:  CorpusError where it cannot be found, or is another text.
     """
     if path is None and saved.source.path in (None, STDIN):
@@ -34,7 +37,7 @@ def reread(saved: Checkpoint, path: str | None = None, val_path: str | None = No
     if saved.val_source is not None:
         val_path = val_path or saved.val_source.path
     try:
-        corpus = Corpus.read(path, saved.train_config.val_fraction, val_path)
+        corpus = Corpus.read(path, saved.train_config.val_fraction, val_path, reading=reading)
     except CorpusError as error:
         raise CorpusError(f"the corpus that the model was trained on cannot be read: {error}") from None
     for now, then in ((corpus.source, saved.source), (corpus.val_source, saved.val_source)):
@@ -51,7 +54,7 @@ def training_for(
     corpus: Corpus, vocab: Vocab, model_config: ModelConfig, config: TrainConfig, notes: list[str]
 ) -> Training:
     """Return the training of this corpus, with batch and window made smaller where the text is short."""
-    ids, val_ids = vocab.encode(corpus.train), vocab.encode(corpus.val)
+    ids, val_ids = vocab.ids_of(corpus.train), vocab.ids_of(corpus.val)
     if len(ids) < 2:
         raise CorpusError(
             f"{corpus.name} is too short: less than two characters to train on; give a longer text, or --val-fraction 0"

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from charrnn.arrays import Ids, Mask
+from charrnn.arrays import Ids, IdSource, Mask
 
 
 class Window(NamedTuple):
@@ -33,7 +33,7 @@ class Stream:
     seed        None: every epoch begins at the text's beginning
     """
 
-    ids: Ids
+    ids: IdSource
     batch_size: int
     seq_len: int
     seed: int | None = None

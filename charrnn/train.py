@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from charrnn import model
-from charrnn.arrays import Array, Ids, Params, Scratch
+from charrnn.arrays import Array, IdSource, Params, Scratch
 from charrnn.config import ModelConfig, TrainConfig, build
 from charrnn.errors import DivergedError
 from charrnn.evaluate import Tally, lanes_for, tally
@@ -97,7 +97,7 @@ class Training:
     model_config: ModelConfig
     config: TrainConfig
     stream: Stream
-    val_ids: Ids
+    val_ids: IdSource
 
     @property
     def steps(self) -> int:

@@ -8,25 +8,20 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.arrays import Array, Ids
+from charrnn.arrays import Array, Ids, IdSource
 from charrnn.config import UNKNOWN_POLICIES
 from charrnn.errors import VocabError
+from charrnn.text import Alphabet, Text, code_points, from_code_points, pieces_of, smallest_type
 
 KINDS = ("chars",)
-_CODE_POINTS = 0x110000
 _SHOWN = 5  # unknown characters named in an error
-
-
-def _code_points(text: str) -> npt.NDArray[np.uint32]:
-    """Return the code points of the text; lone surrogates, which a broken argument may hold, pass through."""
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
 
 
 def describe_symbol(symbol: str) -> dict[str, str]:
@@ -42,6 +37,11 @@ def describe_symbol(symbol: str) -> dict[str, str]:
         "code_point": f"U+{ord(symbol):04X}",
         "name": unicodedata.name(symbol, control.get(symbol, f"({unicodedata.category(symbol)})")),
     }
+
+
+def _check_policy(unknown: str) -> None:
+    if unknown not in UNKNOWN_POLICIES:
+        raise VocabError(f"unknown={unknown!r} is not one of {', '.join(UNKNOWN_POLICIES)}")
 
 
 @dataclass(frozen=True)
@@ -75,19 +75,21 @@ class Vocab:
         """Return the vocabulary of all the texts together."""
         return cls("".join(sorted(set().union(*texts))))
 
-    def counted(self, text: str) -> Vocab:
-        """Return the same vocabulary with the counts of this text, which is the training part."""
-        ids = self.encode(text)
-        newline = self.symbols.find("\n")
-        begins = np.concatenate((ids[:1], ids[1:][ids[:-1] == newline])) if newline >= 0 else ids[:1]
-        n = len(self.symbols)
-        return Vocab(
-            self.symbols,
-            tuple(np.bincount(ids, minlength=n).tolist()),
-            tuple(np.bincount(begins, minlength=n).tolist()),
-            self.specials,
-            self.kind,
-        )
+    def counted(self, text: str | Text) -> Vocab:
+        """Return the same vocabulary with the counts of this text, which is the training part.
+
+        Raises:  VocabError where the text has characters that the vocabulary lacks.
+        """
+        text = Text.of(text)
+        table = self._table(text, "error")
+        known = table != self._alphabet.absent
+
+        def by_id(numbers: npt.NDArray[np.intp]) -> tuple[int, ...]:
+            mine = np.zeros(len(self.symbols), np.intp)
+            mine[table[known]] = numbers[known]
+            return tuple(mine.tolist())
+
+        return replace(self, counts=by_id(text.counts()), starts=by_id(text.starts()))
 
     @property
     def size(self) -> int:
@@ -95,11 +97,8 @@ class Vocab:
         return len(self.symbols) + len(self.specials)
 
     @cached_property
-    def _table(self) -> npt.NDArray[np.int32]:
-        """The id of each code point, -1 where there is none."""
-        table = np.full(_CODE_POINTS, -1, np.int32)
-        table[_code_points(self.symbols)] = np.arange(len(self.symbols))
-        return table
+    def _alphabet(self) -> Alphabet:
+        return Alphabet(self.symbols)
 
     def encode(self, text: str, unknown: str = "error") -> Ids:
         """Return the ids of the text, in the smallest unsigned type that holds them.
@@ -108,27 +107,44 @@ class Vocab:
         Shapes:  returns (N,), with N the characters of the text less those skipped
         Raises:  VocabError, naming the unknown characters and where they stand.
         """
-        if unknown not in UNKNOWN_POLICIES:
-            raise VocabError(f"unknown={unknown!r} is not one of {', '.join(UNKNOWN_POLICIES)}")
-        ids = self._table[_code_points(text)]
-        absent = ids < 0
+        _check_policy(unknown)
+        ids, at = np.empty(len(text), self._alphabet.dtype), 0
+        for piece in pieces_of(text):
+            ids[at : at + len(piece)] = self._alphabet.encode(piece)
+            at += len(piece)
+        absent = ids == self._alphabet.absent
         if absent.any():
             if unknown == "error":
-                raise VocabError(self._describe_unknown(text, np.flatnonzero(absent)))
+                raise VocabError(self._describe_unknown(Text.of(text)))
             ids = ids[~absent]
-        return ids.astype(np.min_scalar_type(self.size - 1))
+        return ids.astype(smallest_type(self.size), copy=False)
 
-    @staticmethod
-    def _describe_unknown(text: str, positions: npt.NDArray[np.intp]) -> str:
-        first = dict[str, int]()
-        for position in positions.tolist():
-            first.setdefault(text[position], position)
-            if len(first) > _SHOWN:
-                break
+    def ids_of(self, text: Text, unknown: str = "error") -> IdSource:
+        """Return the ids of the text as `encode` does, but looked up when they are read, so that nothing is copied."""
+        return text.under(self._table(text, unknown), self._alphabet.absent)
+
+    def _table(self, text: Text, unknown: str) -> Ids:
+        """Return the ids here of the text's symbols; see that the text itself has none that are absent, if it must."""
+        _check_policy(unknown)
+        table = self._alphabet.encode(text.symbols)
+        if unknown == "error" and (absent := table == self._alphabet.absent).any() and text.counts()[absent].any():
+            raise VocabError(self._describe_unknown(text))
+        return table
+
+    def _describe_unknown(self, text: Text) -> str:
+        first, unknown, at = dict[str, int](), 0, 0
+        for piece in text.pieces():
+            places = np.flatnonzero(self._alphabet.encode(piece) == self._alphabet.absent)
+            for place in places.tolist():
+                first.setdefault(piece[place], at + place)
+                if len(first) > _SHOWN:
+                    break
+            unknown += len(places)
+            at += len(piece)
         shown = [f"{char!r} (U+{ord(char):04X}) at position {at}" for char, at in list(first.items())[:_SHOWN]]
         more = ", …" if len(first) > _SHOWN else ""
         return (
-            f"{len(positions)} of {len(text)} characters are not in the model's vocabulary: {', '.join(shown)}{more}; "
+            f"{unknown} of {len(text)} characters are not in the model's vocabulary: {', '.join(shown)}{more}; "
             "leave them out of the text, or skip them with --unknown skip"
         )
 
@@ -140,8 +156,7 @@ class Vocab:
         array = np.asarray(ids if isinstance(ids, (np.ndarray, Sequence)) else list(ids), dtype=np.int64).reshape(-1)
         if array.size and not (0 <= array.min() and array.max() < self.size):
             raise VocabError(f"ids run from 0 to {self.size - 1} here, not {array.min()} to {array.max()}")
-        points = _code_points(self.symbols)[array[array < len(self.symbols)]]
-        return points.tobytes().decode("utf-32-le", "surrogatepass")
+        return from_code_points(code_points(self.symbols)[array[array < len(self.symbols)]])
 
     def one_hot(self, ids: Ids, dtype: npt.DTypeLike = np.float32) -> Array:
         """Return one row for each id, 1 at the id and 0 elsewhere.

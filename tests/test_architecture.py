@@ -28,7 +28,9 @@ LAYERS = {
     "optim": 1,
     "schedules": 1,
     "stream": 1,
-    # 2: a cell; where runs go
+    "text": 1,
+    # 2: a cell; where runs and encoded texts go
+    "cache": 2,
     "cells": 2,
     "runfolder": 2,
     # 3: all settings

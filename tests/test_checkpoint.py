@@ -1,5 +1,6 @@
 """Checkpoints: what is saved comes back, and what is damaged is refused before anything is done with it."""
 
+import hashlib
 import io
 import json
 import math
@@ -22,7 +23,7 @@ from charrnn import model
 from charrnn.api import LanguageModel
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import OPTIMIZER_DEFAULTS, ModelConfig, TrainConfig
-from charrnn.corpus import Source, sha256
+from charrnn.corpus import Source
 from charrnn.errors import CheckpointError
 from charrnn.run import Run
 from charrnn.version import __version__
@@ -423,7 +424,7 @@ def test_a_progress_that_is_not_known_here_is_refused(tmp_path, trained):
     path = rewrite(tmp_path / "last.npz", trained / "last.npz", meta=change(progress={"unheard_of": 1}))
     source = ckpt.load(path).source
     text = write_text(tmp_path)
-    assert source.sha256 == sha256(TEXT)
+    assert source.sha256 == hashlib.sha256(TEXT.encode()).hexdigest()
     with pytest.raises(CheckpointError):
         Run.resume(tmp_path, text, settings={"steps": 30}).close()
 

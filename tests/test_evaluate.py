@@ -1,5 +1,6 @@
 """Evaluation: what is scored, with which state, and what the figures mean."""
 
+import hashlib
 import math
 import re
 import warnings
@@ -13,7 +14,7 @@ from charrnn.api import LanguageModel
 from charrnn.arrays import Scratch
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import ModelConfig, TrainConfig
-from charrnn.corpus import Source, sha256
+from charrnn.corpus import Source
 from charrnn.errors import VocabError
 from charrnn.evaluate import WARM_UP, Evaluation, Tally, bits, lanes_for, perplexity, tally
 from charrnn.functional import log_softmax
@@ -287,14 +288,14 @@ def test_few_characters_are_one_lane():
 def test_the_signature_says_what_two_figures_must_share():
     lm = language_model(num_layers=2, cell="gru")
     text = text_of(2000)
-    text_hash = sha256(text)[:8]
+    text_hash = hashlib.sha256(text.encode()).hexdigest()[:8]
     head, tail = "cell:gru|layers:2|hidden:8", f"text:sha256-{text_hash}|charrnn:{__version__}"
     assert lm.evaluate(text).signature == f"{head}|protocol:whole|chars:1999|unknown:0|{tail}"
     lanes = lm.evaluate(text, protocol="lanes").signature
     assert lanes == f"{head}|protocol:lanes-3x512|chars:1999|unknown:0|{tail}"
     two = lm.evaluate(text, protocol="lanes", batch_size=2).signature
     assert two == f"{head}|protocol:lanes-2x512|chars:1999|unknown:0|{tail}"
-    text_hash = sha256("ab?c")[:8]
+    text_hash = hashlib.sha256(b"ab?c").hexdigest()[:8]
     assert lm.evaluate("ab?c").signature == (
         f"{head}|protocol:whole|chars:2|unknown:skipped-1|text:sha256-{text_hash}|charrnn:{__version__}"
     )

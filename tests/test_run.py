@@ -1,5 +1,6 @@
 """A training run on disk: its files, its log, its length, and what it begins with."""
 
+import hashlib
 import json
 import math
 import os
@@ -26,7 +27,7 @@ from fixtures_run import (
 from charrnn import checkpoint as ckpt
 from charrnn import model, run
 from charrnn.config import TrainConfig
-from charrnn.corpus import Corpus, sha256
+from charrnn.corpus import Corpus
 from charrnn.errors import CharRNNError, ConfigError, CorpusError, DivergedError, RunFolderError
 from charrnn.run import Run, Saved
 from charrnn.train import Report, Stepped
@@ -114,7 +115,7 @@ def test_a_checkpoint_says_what_it_was_trained_on_and_how(tmp_path):
     finish(start(tmp_path / "run", path, num_layers=2))
     saved = ckpt.load(tmp_path / "run" / "last.npz")
     assert saved.source.path == path
-    assert saved.source.sha256 == sha256(TEXT)
+    assert saved.source.sha256 == hashlib.sha256(TEXT.encode()).hexdigest()
     assert saved.val_source is saved.init_from is None
     assert saved.earlier_totals == []
     assert saved.vocab.symbols == "".join(sorted(set(TEXT)))

@@ -6,7 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from rich.console import Console, RenderableType
@@ -72,6 +72,41 @@ def print_facts(facts: dict[str, str], *, err: bool = False) -> None:
     width = max(map(len, facts))
     for name, value in facts.items():
         click.echo(f"{click.style(f'{name:<{width}}', bold=True)}  {value}", err=err)
+
+
+class ReadingBar:
+    """What the user sees while large texts are put into the cache: a bar on a terminal, else a line for each."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.bar: tqdm[NoReturn] | None = None
+        self.read = 0
+
+    def __enter__(self) -> ReadingBar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def __call__(self, read: int, total: int) -> None:
+        """Show how many bytes have been read, of how many."""
+        if self.bar is None or read < self.read:  # another text begins
+            self.__exit__()
+            terminal = sys.stderr.isatty()
+            if not (terminal or self.quiet):
+                note(f"Encoding {total / 1e6:,.0f} MB of text, once: `charrnn cache` tells where it is kept")
+            self.bar = tqdm(
+                total=total,
+                disable=self.quiet or not terminal,
+                desc="Encoding the text, once",
+                unit="B",
+                unit_scale=True,
+                dynamic_ncols=True,
+                leave=False,
+            )
+        self.bar.update(read - self.bar.n)
+        self.read = read
 
 
 class TrainScreen:

@@ -33,11 +33,12 @@ def command(texts: tuple[str, ...], model_path: str | None, unknown: str, protoc
       charrnn eval -m checkpoints/corpus chapter.txt
       grep -v '^#' notes.txt | charrnn eval - --json
     """
-    from charrnn.cli._console import open_model, print_facts, print_json
+    from charrnn.cli._console import ReadingBar, open_model, print_facts, print_json
     from charrnn.corpus import read_text
 
     model = open_model(model_path)
-    text = "".join(map(read_text, texts)) if texts else model.validation_text()
+    with ReadingBar() as reading:
+        text = read_text(*texts, reading=reading) if texts else model.validation_text(reading=reading)
     result = model.evaluate(text, unknown=unknown, protocol=protocol)
     if as_json:
         print_json(result.to_dict())

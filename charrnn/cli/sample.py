@@ -61,7 +61,7 @@ def command(
     from charrnn.corpus import read_text
 
     if prime == STDIN:
-        prime = read_text(STDIN)
+        prime = str(read_text(STDIN))
     model = open_model(model_path)
     pieces = model.stream(length, temperature=temp, prime=prime, top_k=top_k, seed=seed, unknown=unknown)
     out = sys.stdout.buffer  # bytes, so that line ends and encoding are the same on every system

@@ -83,6 +83,7 @@ def command(corpus: str | None, **options: Any) -> None:
 def _open(corpus_path: str | None, options: dict[str, Any], began: float) -> Run:
     """Start or resume the run that the options ask for."""
     from charrnn.api import sort_settings
+    from charrnn.cli._console import ReadingBar
     from charrnn.corpus import Corpus
     from charrnn.run import Run
     from charrnn.runfolder import RUNS, find_model
@@ -95,15 +96,18 @@ def _open(corpus_path: str | None, options: dict[str, Any], began: float) -> Run
         if not out and not corpus_path:
             raise click.UsageError("--resume needs the CORPUS or the run's folder with --out")
         out = out or RUNS / Corpus.name_of(corpus_path)
-        return Run.resume(out, corpus_path, options["val_file"], settings=asked)
+        with ReadingBar(quiet=options["quiet"]) as reading:
+            return Run.resume(out, corpus_path, options["val_file"], settings=asked, reading=reading)
     if corpus_path is None:
         raise click.UsageError("Missing argument 'CORPUS': name a text file to train on.")
     if options["val_file"] and "val_fraction" in asked:
         raise click.UsageError("--val-file and --val-fraction contradict each other: give one")
     model_settings, train_settings = sort_settings(asked)
     config = TrainConfig(**train_settings)
+    with ReadingBar(quiet=options["quiet"]) as reading:
+        corpus = Corpus.read(corpus_path, config.val_fraction, options["val_file"], reading=reading)
     return Run.start(
-        Corpus.read(corpus_path, config.val_fraction, options["val_file"]),
+        corpus,
         out,
         model_settings=model_settings,
         config=config,

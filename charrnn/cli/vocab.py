@@ -18,12 +18,13 @@ def command(corpus: tuple[str, ...], as_json: bool) -> None:
       charrnn vocab corpus.txt
       charrnn vocab corpus.txt --json | jq '.symbols[-1]'
     """
-    from charrnn.cli._console import print_json, print_table
+    from charrnn.cli._console import ReadingBar, print_json, print_table
     from charrnn.corpus import read_text
     from charrnn.vocab import Vocab, describe_symbol
 
-    text = "".join(map(read_text, corpus))
-    vocab = Vocab.from_text(text).counted(text)
+    with ReadingBar() as reading:
+        text = read_text(*corpus, reading=reading)
+    vocab = Vocab.from_text(text.symbols).counted(text)
     rows = [
         {**describe_symbol(symbol), "count": count, "share": count / len(text)}
         for symbol, count in zip(vocab.symbols, vocab.counts, strict=True)

@@ -1,0 +1,76 @@
+"""`charrnn cache`: which corpora are kept encoded on disk, and how to be rid of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from charrnn.cli._options import json_option
+
+
+@click.command(short_help="List or remove large texts that are kept encoded.")
+@click.argument("corpora", metavar="[CORPUS]...", nargs=-1)
+@click.option("--remove", is_flag=True, help="Remove what is listed; without CORPUS, all there is.")
+@json_option
+def command(corpora: tuple[str, ...], remove: bool, as_json: bool) -> None:
+    """List the large texts that are kept encoded on disk, so that they are encoded once; or only CORPUS, a text file.
+
+    They are in the folder that the environment variable CHARRNN_CACHE names, or in that of this system for caches. An
+    entry whose text has changed is made anew when it is needed. Nothing is lost by removing one but the time to do so.
+
+    \b
+    Examples:
+      charrnn cache
+      charrnn cache --json | jq '.entries[].bytes'
+      charrnn cache --remove corpus.txt
+      charrnn cache --remove
+    """
+    import os
+    from datetime import datetime
+
+    from charrnn import cache
+    from charrnn.cli._console import print_json, print_table
+    from charrnn.errors import CorpusError
+
+    wanted = {os.path.realpath(corpus): corpus for corpus in corpora}
+    entries = [entry for entry in cache.entries() if not wanted or wanted.keys() & entry.paths]
+    for path in wanted.keys() - set().union(*(entry.paths for entry in entries)):
+        raise CorpusError(f"{wanted[path]} is not in the cache: `charrnn cache` lists what is")
+    rows: list[dict[str, Any]] = [
+        {
+            "corpus": [stamp.path for stamp in entry.stamps],
+            "chars": len(entry.text),
+            "symbols": len(entry.text.symbols),
+            "bytes": entry.text.ids.nbytes,
+            "built": datetime.fromtimestamp(entry.built).astimezone().isoformat(" ", "seconds"),
+            "valid": entry.valid,
+            "sha256": entry.text.digest,
+            "file": str(entry.path),
+        }
+        for entry in entries
+    ]
+    if remove:
+        cache.remove(entries if corpora else None)
+    if as_json:
+        print_json({"folder": str(cache.folder()), "entries": rows})
+        return
+    if rows and not remove:
+        print_table(
+            ("Corpus", "Characters", "Symbols", "MB", "Built", "State"),
+            [
+                (
+                    ", ".join(row["corpus"]),
+                    f"{row['chars']:,}",
+                    f"{row['symbols']:,}",
+                    f"{row['bytes'] / 1e6:,.1f}",
+                    row["built"][:16],
+                    "valid" if row["valid"] else "stale",
+                )
+                for row in rows
+            ],
+            right=(1, 2, 3),
+        )
+    total = sum(row["bytes"] for row in rows) / 1e6
+    texts = "1 text" if len(rows) == 1 else f"{len(rows)} texts"
+    click.echo(f"{'Removed ' if remove else ''}{texts}, {total:,.1f} MB, in {cache.folder()}")

@@ -1,0 +1,231 @@
+"""A text as ids: what large corpora are held as, in memory or on disk, and how a text becomes one in a single pass.
+
+A text arrives in pieces. A symbol gets its id with the piece that brings it, so the ids are provisional: they are
+places in `Text.symbols`. What they are in a model's vocabulary is looked up where they are read, which costs next to
+nothing and copies no corpus.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.arrays import Ids, IdSource
+
+CHUNK = 1 << 20  # characters taken at once: bounds memory, and is quickest between 2^16 and 2^20
+_BLOCK = 1 << 12  # characters between two marks in a text that is read with gaps; divides CHUNK
+
+
+def code_points(text: str) -> npt.NDArray[np.uint32]:
+    """Return the code points of the text; lone surrogates, which a broken argument may hold, pass through."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+
+
+def from_code_points(points: npt.NDArray[np.uint32]) -> str:
+    """Return the text of these code points."""
+    return points.astype("<u4", copy=False).tobytes().decode("utf-32-le", "surrogatepass")
+
+
+def smallest_type(size: int) -> np.dtype[np.unsignedinteger]:
+    """Return the smallest unsigned type that holds the ids 0 .. size-1."""
+    return np.min_scalar_type(max(0, size - 1))
+
+
+def pieces_of(text: str) -> Iterator[str]:
+    """Yield the text in pieces of CHUNK characters."""
+    return (text[at : at + CHUNK] for at in range(0, len(text), CHUNK))
+
+
+class Alphabet:
+    """Symbols in the order of their ids, and the table that leads from code points there.
+
+    absent  the id of every character that is no symbol
+    dtype   the smallest type that holds all these ids, `absent` too
+    """
+
+    def __init__(self, symbols: str = "") -> None:
+        self.symbols = symbols
+        self.absent = len(symbols)
+        self.dtype = smallest_type(self.absent + 1)
+        points = code_points(symbols)
+        # The last place of the table is that of all code points beyond it.
+        self._table: Ids = np.full(max(128, int(points.max(initial=0)) + 2), self.absent, self.dtype)
+        self._table[points] = np.arange(len(symbols))
+        self._ascii = bytes(self._table[:128]) + bytes(128) if self.dtype == np.uint8 else None
+
+    def encode(self, piece: str) -> Ids:
+        """Return the ids of a piece of text.
+
+        Shapes:  returns (N,)
+        """
+        if self._ascii and piece.isascii():
+            return np.frombuffer(bytearray(piece, "ascii").translate(self._ascii), np.uint8)
+        return self._table.take(code_points(piece), mode="clip")
+
+    def extended(self, points: npt.NDArray[np.uint32]) -> Alphabet:
+        """Return the alphabet with the characters at these code points, which it lacks, added at its end."""
+        return Alphabet(self.symbols + from_code_points(np.unique(points)))
+
+
+class Encoder:
+    """What makes a text of the pieces that it is given: the alphabet, the characters and the SHA-256 so far."""
+
+    def __init__(self) -> None:
+        self.alphabet = Alphabet()
+        self.chars = 0
+        self._sha256 = hashlib.sha256()
+
+    @property
+    def dtype(self) -> np.dtype[np.unsignedinteger]:
+        """Return the smallest type that holds the ids so far."""
+        return smallest_type(len(self.alphabet.symbols))
+
+    @property
+    def sha256(self) -> str:
+        """Return the SHA-256 of the UTF-8 bytes so far, in hexadecimal digits."""
+        return self._sha256.hexdigest()
+
+    def encode(self, piece: str) -> Ids:
+        """Return the ids of the next piece, in the smallest type that holds those of all pieces so far."""
+        self._sha256.update(piece.encode("utf-8", "surrogatepass"))
+        self.chars += len(piece)
+        ids = self.alphabet.encode(piece)
+        missing = ids == self.alphabet.absent
+        if missing.any():
+            self.alphabet = self.alphabet.extended(code_points(piece)[missing])
+            ids = self.alphabet.encode(piece)
+        return ids.astype(self.dtype, copy=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Text:
+    """A text: its k-th character is `symbols[ids[k]]`.
+
+    ids      (N,), perhaps in a file that is mapped into memory
+    symbols  in the order of their ids, which is that in which the text brought them
+    digest   the SHA-256 of the UTF-8 bytes where it is known
+    """
+
+    ids: Ids
+    symbols: str
+    digest: str | None = None
+
+    @classmethod
+    def of(cls, text: str | Text) -> Text:
+        """Return the text itself, or a string as one."""
+        return text if isinstance(text, Text) else cls.gather(pieces_of(text))
+
+    @classmethod
+    def gather(cls, pieces: Iterable[str]) -> Text:
+        """Return the text that the pieces make, in memory."""
+        encoder = Encoder()
+        ids = np.concatenate([np.empty(0, np.uint8), *map(encoder.encode, pieces)])
+        return cls(ids, encoder.alphabet.symbols, encoder.sha256)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, part: slice) -> Text:
+        """Return a part of the text, which shares its ids."""
+        return Text(self.ids[part], self.symbols)
+
+    def __str__(self) -> str:
+        return "".join(self.pieces())
+
+    def pieces(self) -> Iterator[str]:
+        """Yield the text in pieces of CHUNK characters."""
+        points = code_points(self.symbols)
+        return (from_code_points(points[ids]) for ids in self.chunks())
+
+    def chunks(self, overlap: int = 0) -> Iterator[Ids]:
+        """Yield the ids in pieces of CHUNK, each with so many of the ids that follow it."""
+        return (self.ids[at : at + CHUNK + overlap] for at in range(0, len(self.ids), CHUNK))
+
+    @cached_property
+    def sha256(self) -> str:
+        """Return the SHA-256 of the text's UTF-8 bytes, in hexadecimal digits."""
+        if self.digest is not None:
+            return self.digest
+        digest = hashlib.sha256()
+        for piece in self.pieces():
+            digest.update(piece.encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()
+
+    def counts(self) -> npt.NDArray[np.intp]:
+        """Return how often each symbol stands in the text.
+
+        Shapes:  returns (len(symbols),)
+        """
+        counts = np.zeros(len(self.symbols), np.intp)
+        for ids in self.chunks():
+            counts += np.bincount(ids, minlength=len(counts))
+        return counts
+
+    def starts(self) -> npt.NDArray[np.intp]:
+        """Return how often each symbol begins a line.
+
+        Shapes:  returns (len(symbols),)
+        """
+        newline, starts = self.symbols.find("\n"), np.bincount(self.ids[:1], minlength=len(self.symbols))
+        for ids in self.chunks(overlap=1):
+            starts += np.bincount(ids[1:][np.flatnonzero(ids[:-1] == newline)], minlength=len(starts))
+        return starts
+
+    def under(self, table: Ids, absent: int) -> IdSource:
+        """Return the ids that the table makes of these; what it makes `absent` is left out.
+
+        Shapes:  table (len(symbols),)
+        """
+        if not (table == absent).any():
+            return self.ids if (table == np.arange(len(table))).all() else _Mapped(self.ids, table)
+        return _Sifted(self.ids, table, absent)
+
+
+@dataclass(frozen=True, eq=False)
+class _Mapped:
+    """Ids that a table turns into others as they are read."""
+
+    ids: Ids
+    table: Ids
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, places: npt.NDArray[np.intp]) -> Ids:
+        ids: Ids = self.table[self.ids[places]]
+        return ids
+
+
+@dataclass(frozen=True, eq=False)
+class _Sifted:
+    """Likewise, without those that become `absent`: found by how many are left up to the end of each block."""
+
+    ids: Ids
+    table: Ids
+    absent: int
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __getitem__(self, places: npt.NDArray[np.intp]) -> Ids:
+        found = np.empty(places.shape, self.table.dtype)
+        blocks = np.searchsorted(self._ends, places, side="right")
+        for block in np.unique(blocks).tolist():
+            here = blocks == block
+            ids = self.table[self.ids[block * _BLOCK : (block + 1) * _BLOCK]]
+            kept = ids[ids != self.absent]
+            found[here] = kept[places[here] - (self._ends[block] - len(kept))]
+        return found
+
+    @cached_property
+    def _ends(self) -> npt.NDArray[np.intp]:
+        counts = [
+            np.add.reduceat(self.table[ids] != self.absent, np.arange(0, len(ids), _BLOCK), dtype=np.intp)
+            for ids in Text(self.ids, "").chunks()
+        ]
+        return np.cumsum(np.concatenate([np.empty(0, np.intp), *counts]))
