@@ -175,3 +175,8 @@ for name in sys.argv[1:]:
 print(json.dumps(found))
 """
     assert json.loads(output_of(code, *modules)) == {module: [] for module in modules}
+
+
+def test_what_shows_results_imports_rich_and_tqdm_only_where_it_uses_them():
+    code = "import sys, charrnn.cli._console; print([name for name in ('rich', 'tqdm') if name in sys.modules])"
+    assert output_of(code) == "[]\n"
