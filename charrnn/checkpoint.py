@@ -18,6 +18,7 @@ import numpy as np
 
 from charrnn import model
 from charrnn.arrays import Array, Params
+from charrnn.blas import blas
 from charrnn.config import ModelConfig, TrainConfig, build, from_dict
 from charrnn.corpus import Source
 from charrnn.errors import CharRNNError, CheckpointError
@@ -41,8 +42,16 @@ _META_TYPES = {
 
 
 def current_versions() -> dict[str, str]:
-    """Return the versions of what computes here, which a checkpoint records."""
-    return {"charrnn": __version__, "numpy": np.__version__, "python": platform.python_version()}
+    """Return what computes here, which a checkpoint records: versions, and the BLAS with its kernel where known."""
+    library = blas()
+    found = {
+        "charrnn": __version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "blas": " ".join(filter(None, (library.name, library.version))),
+        "kernel": library.kernel,
+    }
+    return {name: version for name, version in found.items() if version}
 
 
 @dataclass(frozen=True)

@@ -5,33 +5,33 @@ Nothing here is needed to train. What cannot be found out on a system is None.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from charrnn import model
 from charrnn.arrays import Scratch
+from charrnn.blas import Blas, blas, numpy_config
 from charrnn.config import ModelConfig, TrainConfig
+from charrnn.processor import best_kernel, cpu_facts
 from charrnn.stream import Stream
 from charrnn.train import Training, train_step
 from charrnn.version import __version__
 
 VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_CORETYPE")
-PACKAGES = ("click", "tqdm", "rich")
+PACKAGES = ("click", "tqdm", "rich", "threadpoolctl", "numba")  # the last is not required
 TRAINING_PRODUCT = (32, 384, 1536)  # a step in time of the default model: (B, H) by (H, 4 H)
 _LARGE_PRODUCTS = (2048, 1024, 512)  # edges; the first that is quick enough is measured
 _LARGE_SECONDS = 0.4  # what one large product may take
 _VOCAB_SIZE = 65  # of the random text: that of English prose with its punctuation
-_NUMPY_OWN = "scipy-openblas"  # the name of the OpenBLAS that NumPy's wheels bring
 _OPTIMISED = ("openblas", "mkl", "accelerate", "blis", "armpl", "nvpl", "atlas", "essl")
+#: OpenBLAS kernels that multiply float32 by the code of another.
+_LIKE = {"Zen": "Haswell", "Cooperlake": "SkylakeX", "SapphireRapids": "SkylakeX"}
 _CROWDED = 1.25  # what wants a core, for each core there is, above which threads wait
 _UNOPTIMISED_GFLOPS = 5.0  # one core of the last ten years does more with any optimised library
 #: What NumPy calls a processor's features: newer versions name levels of x86-64.
@@ -41,22 +41,6 @@ _FEATURES = {
     "AVX-512": {"AVX512_SKX", "X86_V4"},
     "NEON": {"NEON", "ASIMD"},
 }
-
-
-@dataclass(frozen=True)
-class Blas:
-    """The library that multiplies matrices.
-
-    name, version  as NumPy was built, or as threadpoolctl finds it
-    own            whether it came in NumPy's wheel
-    kernel         the processor whose code the library chose; from threadpoolctl alone, like threads
-    """
-
-    name: str | None
-    version: str | None
-    own: bool
-    kernel: str | None
-    threads: int | None
 
 
 @dataclass(frozen=True)
@@ -82,6 +66,8 @@ class Machine:
     cores             those that this process may use, and all_cores
     load              programs that wanted a core of them all, the mean of the minute before the measurements
     memory            bytes
+    kernel_chosen_by  whose choice the BLAS's kernel is: "library", "user" by the environment, or "charrnn"
+    best_kernel       the one that is known to be best on this processor
     parameters        of the default model; parameter_bytes is their memory
     variables         those of the environment that matter here; None where not set
     """
@@ -97,6 +83,8 @@ class Machine:
     memory: int | None
     numpy: str
     blas: Blas
+    kernel_chosen_by: str | None
+    best_kernel: str | None
     speed: Speed
     parameters: int
     parameter_bytes: int
@@ -104,29 +92,44 @@ class Machine:
     packages: dict[str, str | None]
 
 
-def look(seconds: float = 1.0) -> Machine:
-    """Return the facts; what is measured takes about twice these seconds."""
+def look(seconds: float = 1.0, set_kernel: str | None = None) -> Machine:
+    """Return the facts; what is measured takes about twice these seconds.
+
+    set_kernel  what the command has set OPENBLAS_CORETYPE to, if it has
+    """
     load = _load()  # before this process adds to it
+    cpu, library = cpu_facts(), blas()
     config = ModelConfig(_VOCAB_SIZE)
     sizes = [int(np.prod(shape)) for shape in model.param_shapes(config).values()]
     return Machine(
         charrnn=__version__,
         python=platform.python_version(),
         platform=platform.platform(),
-        processor=_processor(),
+        processor=cpu.get("model name") or platform.processor() or None,
         features=_features(),
         cores=cores(),
         all_cores=os.cpu_count() or cores(),
         load=load,
         memory=_memory(),
         numpy=np.__version__,
-        blas=blas(),
+        blas=library,
+        kernel_chosen_by=_chooser(library.kernel, set_kernel),
+        best_kernel=best_kernel(cpu),
         speed=speed(seconds),
         parameters=sum(sizes),
         parameter_bytes=sum(sizes) * np.dtype(config.dtype).itemsize,
         variables={name: os.environ.get(name) for name in VARIABLES},
         packages={name: _version(name) for name in PACKAGES},
     )
+
+
+def _chooser(kernel: str | None, set_kernel: str | None) -> str | None:
+    """Return whose choice the kernel is: the library's own, too, where it did not follow what it was told."""
+    if kernel is None:
+        return None
+    if kernel.lower() != os.environ.get("OPENBLAS_CORETYPE", "").lower():
+        return "library"
+    return "charrnn" if set_kernel else "user"
 
 
 def cores() -> int:
@@ -136,25 +139,6 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def blas() -> Blas:
-    """Return what NumPy says of its BLAS, and what threadpoolctl finds loaded."""
-    built = _numpy_config("Build Dependencies").get("blas", {})
-    name = built.get("name") if built.get("found") else None
-    version, own = built.get("version"), name is not None and name.startswith(_NUMPY_OWN)
-    loaded: dict[str, Any] = {}
-    with contextlib.suppress(Exception):  # it reads the process's memory map, which not every system shows
-        from threadpoolctl import threadpool_info
-
-        loaded = next((pool for pool in threadpool_info() if pool.get("user_api") == "blas"), {})
-    return Blas(
-        name=name if own else loaded.get("internal_api") or name,
-        version=(version if own else loaded.get("version") or version) or None,
-        own=own,
-        kernel=loaded.get("architecture"),
-        threads=loaded.get("num_threads"),
-    )
 
 
 def speed(seconds: float = 1.0) -> Speed:
@@ -218,16 +202,17 @@ def advice(machine: Machine) -> list[str]:
             f"{limit[0]}={limit[1]} keeps matrix products to {limit[1]} of {machine.cores} cores. Unset it if no other "
             "program needs the rest, and compare the rates."
         )
-    if variable == "OPENBLAS_NUM_THREADS" and library.kernel in ("Haswell", "Zen") and _is_amd_with_avx512(machine):
-        kernels = f"OpenBLAS uses its {library.kernel} kernels on an AMD processor that has AVX-512."
+    best, kernel = machine.best_kernel, library.kernel
+    if variable == "OPENBLAS_NUM_THREADS" and best and kernel and _LIKE.get(kernel, kernel) != best:
+        told = f"OpenBLAS uses its {kernel} kernels, and on this processor training is faster with {best}."
         chosen = machine.variables.get("OPENBLAS_CORETYPE")
-        if not chosen:
+        if machine.kernel_chosen_by == "user":
+            found.append(f"{told} Set OPENBLAS_CORETYPE={best} instead of {chosen}.")
+        elif not chosen:
             found.append(
-                f"{kernels} Set OPENBLAS_CORETYPE=SKYLAKEX before starting, and keep it if the rates here rise; newer "
-                "NumPy wheels choose by themselves."
+                f"{told} Set OPENBLAS_CORETYPE={best} before Python starts. Where NumPy is a wheel with its own "
+                "OpenBLAS, the command charrnn does so by itself."
             )
-        elif chosen.lower() == library.kernel.lower():
-            found.append(f"{kernels} Unset OPENBLAS_CORETYPE={chosen}, and leave it so if the rates here rise.")
     known = any(name in (library.name or "").lower() for name in _OPTIMISED)
     if not known and not busy and machine.speed.large_gflops < _UNOPTIMISED_GFLOPS:
         found.append(
@@ -235,10 +220,6 @@ def advice(machine: Machine) -> list[str]:
             "NumPy's wheel brings one: pip install --force-reinstall numpy."
         )
     return found
-
-
-def _is_amd_with_avx512(machine: Machine) -> bool:
-    return "AMD" in (machine.processor or "") and "AVX-512" in machine.features
 
 
 def _thread_variable(library: Blas) -> str | None:
@@ -257,26 +238,11 @@ def _thread_limit(machine: Machine) -> tuple[str, int] | None:
     return None
 
 
-def _numpy_config(section: str) -> dict[str, Any]:
-    """Return a section of what NumPy tells of its build."""
-    config: Any = np.show_config(mode="dicts")
-    return dict((config or {}).get(section, {}))
-
-
 def _features() -> tuple[str, ...]:
     """Return those features of the processor that matter for products and that NumPy found."""
-    extensions = _numpy_config("SIMD Extensions")
+    extensions = numpy_config("SIMD Extensions")
     found = {*extensions.get("baseline", ()), *extensions.get("found", ())}
     return tuple(name for name, words in _FEATURES.items() if words & found)
-
-
-def _processor() -> str | None:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() == "model name" and value.strip():
-                return value.strip()
-    return platform.processor() or None
 
 
 def _load() -> float | None:

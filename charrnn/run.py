@@ -31,6 +31,7 @@ from charrnn.settle import (
     progress_of,
     reread,
     same_model,
+    tell_of_changes,
     training_for,
     usual_threads,
 )
@@ -180,6 +181,7 @@ class Run:
             corpus = reread(saved, corpus_path, val_path, reading=reading)
             notes: list[str] = []
             config = agreed(saved, corpus, settings or {}, notes)
+            tell_of_changes(saved.versions, ckpt.current_versions(), notes)
             training = training_for(corpus, saved.vocab, saved.model_config, config, [])
             progress = progress_of(folder.last, saved)
             state = TrainState(saved.params, saved.opt_state, saved.state, saved.step, progress, saved.history)

@@ -133,6 +133,17 @@ def progress_of(path: Path, saved: Checkpoint) -> Progress:
         ) from error
 
 
+def tell_of_changes(then: dict[str, str], now: dict[str, str], notes: list[str]) -> None:
+    """Add a note where what the bits of a product depend on is not what the checkpoint was written with."""
+    shared = [name for name in ("numpy", "blas", "kernel") if name in then and name in now]
+    changed = [name for name in shared if then[name] != now[name]]
+    if changed:
+        before, here = (", ".join(f"{name} {versions[name]}" for name in changed) for versions in (then, now))
+        notes.append(
+            f"the run was on {before}, and from here on it is on {here}: results agree to rounding but not bit for bit"
+        )
+
+
 def agreed(saved: Checkpoint, corpus: Corpus, settings: dict[str, Any], notes: list[str]) -> TrainConfig:
     """Return the checkpoint's settings with the total that is asked for now; refuse any other difference."""
     config = saved.train_config

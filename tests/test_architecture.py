@@ -20,12 +20,14 @@ LAYERS = {
     "arrays": 0,
     "errors": 0,
     "version": 0,
-    # 1: one idea each, of arrays or of files
+    # 1: one idea each, of arrays, of files or of the machine
+    "blas": 1,
     "files": 1,
     "functional": 1,
     "gradcheck": 1,
     "init": 1,
     "optim": 1,
+    "processor": 1,
     "schedules": 1,
     "stream": 1,
     "text": 1,
@@ -143,7 +145,7 @@ def test_commands_import_helpers_and_never_each_other(file):
 @pytest.mark.parametrize("file", [file for file in FILES if not file.startswith(("cli/", "__main__"))])
 def test_below_the_command_only_numpy_and_the_standard_library_are_imported(file):
     names = {name.split(".")[0] for name in imports_of(file)}
-    threads = {"threadpoolctl"} if file in ("machine.py", "run.py", "settle.py") else set()
+    threads = {"threadpoolctl"} if file in ("blas.py", "run.py", "settle.py") else set()
     assert names <= sys.stdlib_module_names | {"numpy", "charrnn"} | threads
 
 
@@ -157,7 +159,9 @@ def test_no_cycle_is_left():
 
 def test_the_settings_and_the_commands_import_no_numpy():
     # Not even by way of others: so that `--help` is quick.
-    without = [file for file in FILES if file.startswith("cli/") or file in ("config.py", "cells/__init__.py")]
+    without = [
+        file for file in FILES if file.startswith("cli/") or file in ("config.py", "processor.py", "cells/__init__.py")
+    ]
     modules = [f"charrnn.{module_of(file)}" for file in without if file != "cli/_console.py"]
     assert "charrnn.cli.train" in modules
     assert "charrnn.config" in modules
@@ -173,3 +177,8 @@ for name in sys.argv[1:]:
 print(json.dumps(found))
 """
     assert json.loads(output_of(code, *modules)) == {module: [] for module in modules}
+
+
+def test_what_shows_results_imports_rich_and_tqdm_only_where_it_uses_them():
+    code = "import sys, charrnn.cli._console; print([name for name in ('rich', 'tqdm') if name in sys.modules])"
+    assert output_of(code) == "[]\n"

@@ -1,12 +1,15 @@
 """What is settled before a run: how many threads serve it, kept and reused."""
 
+from dataclasses import replace
+
 import pytest
 from fixtures_run import finish, start, stop_at, write_text
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from charrnn import checkpoint as ckpt
+from charrnn.blas import blas
 from charrnn.run import Run
-from charrnn.settle import available_threads, usual_threads
+from charrnn.settle import available_threads, tell_of_changes, usual_threads
 from charrnn.train import Stepped
 
 
@@ -49,3 +52,55 @@ def test_the_number_is_kept_and_reused_and_another_one_is_told_of(tmp_path):
     assert other.training.config.threads == 1
     assert "not bit for bit" in other.notes[0]
     finish(other)
+
+
+def test_the_checkpoint_records_the_blas_and_its_kernel(tmp_path):
+    library = blas()
+    start(tmp_path / "run").close()
+    versions = ckpt.load(tmp_path / "run" / "last.npz").versions
+    assert versions.get("kernel") == library.kernel
+    assert versions.get("blas", "").split() == [word for word in (library.name, library.version) if word]
+
+
+HERE = {"charrnn": "1.0", "numpy": "2.4.0", "python": "3.12.0", "blas": "scipy-openblas 0.3.31", "kernel": "Haswell"}
+
+
+@pytest.mark.parametrize(
+    ("then", "before", "here"),
+    [
+        ({"kernel": "SkylakeX"}, "kernel SkylakeX", "kernel Haswell"),
+        ({"numpy": "2.3.0", "python": "3.11.0"}, "numpy 2.3.0", "numpy 2.4.0"),
+        (
+            {"numpy": "2.3.0", "blas": "scipy-openblas 0.3.29"},
+            "numpy 2.3.0, blas scipy-openblas 0.3.29",
+            "numpy 2.4.0, blas scipy-openblas 0.3.31",
+        ),
+    ],
+)
+def test_what_bits_depend_on_and_has_changed_is_told(then, before, here):
+    notes = []
+    tell_of_changes(HERE | then, HERE, notes)
+    assert notes == [
+        f"the run was on {before}, and from here on it is on {here}: results agree to rounding but not bit for bit"
+    ]
+
+
+@pytest.mark.parametrize("then", [HERE, HERE | {"python": "3.11.0", "charrnn": "0.1"}, {"numpy": "2.4.0"}, {}])
+def test_what_is_the_same_or_not_known_is_not_told(then):
+    notes = []
+    tell_of_changes(then, HERE, notes)
+    tell_of_changes(HERE, then, notes)
+    assert notes == []
+
+
+def test_a_resume_on_another_kernel_says_so_and_records_it(tmp_path, monkeypatch):
+    run = start(tmp_path / "run", write_text(tmp_path))
+    stop_at(run, lambda event: isinstance(event, Stepped))
+    now = ckpt.current_versions() | {"kernel": "Another"}
+    monkeypatch.setattr(ckpt, "blas", lambda: replace(blas(), kernel="Another"))
+    assert ckpt.current_versions() == now
+    again = Run.resume(tmp_path / "run")
+    assert [note for note in again.notes if "kernel Another" in note] == again.notes
+    assert len(again.notes) == (blas().kernel is not None)
+    finish(again)
+    assert ckpt.load(tmp_path / "run" / "last.npz").versions["kernel"] == "Another"

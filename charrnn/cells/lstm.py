@@ -110,7 +110,7 @@ def slopes(gates: Array, c_prev: Array, tanh_c: Array, h: Array, da: Array, thro
     s (1 - s) is a sigmoid's slope and 1 - g^2 a tanh's; o (1 - tanh(c)^2) = o - h tanh(c) is that of h over c.
     """
     H = c_prev.shape[-1]
-    i, f, g, o = (gates[..., k * H : (k + 1) * H] for k in range(4))
+    i, _, g, o = (gates[..., k * H : (k + 1) * H] for k in range(4))
     d_i, d_f, d_g, d_o = (da[..., k * H : (k + 1) * H] for k in range(4))
     np.multiply(gates, gates, out=da)
     np.subtract(gates[..., : 2 * H], da[..., : 2 * H], out=da[..., : 2 * H])

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from charrnn.cli._kernel import set_kernel
 from charrnn.errors import EXIT_CODES, CharRNNError
 from charrnn.version import __version__
 
@@ -36,6 +37,7 @@ class Commands(click.Group):
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+        ctx.obj = set_kernel()  # before a command loads NumPy; `doctor` tells of it
         try:
             if sys.stdout is None:
                 raise CharRNNError("standard output is closed: direct it to a file or a pipe")

@@ -1,4 +1,7 @@
-"""The terminal: rich tables and tqdm's bar, in this one place. Results go to stdout, everything else to stderr."""
+"""The terminal: rich tables and tqdm's bar, in this one place. Results go to stdout, everything else to stderr.
+
+What is not on every command's way is imported where it is used: rich and tqdm take as long as half of NumPy.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,19 @@ import json
 import math
 import sys
 from collections.abc import Iterable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
-from rich.console import Console, RenderableType
-from rich.table import Table
-from rich.text import Text
-from tqdm import tqdm
 
 from charrnn.api import LanguageModel, load
 from charrnn.evaluate import bits, perplexity
 from charrnn.run import Event, Run
 from charrnn.train import Evaluating, Report, Stepped
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.text import Text
+    from tqdm import tqdm
 
 _SMOOTHING = 0.98  # of the loss in the bar, per step
 
@@ -51,6 +55,10 @@ def print_json(data: Any) -> None:
 
 def print_table(headings: Iterable[str], rows: Iterable[Iterable[str]], *, right: Iterable[int] = ()) -> None:
     """Print a table on stdout; `right` names the columns of numbers."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     numbers = set(right)
     for index, heading in enumerate(headings):
@@ -96,6 +104,8 @@ class ReadingBar:
             terminal = sys.stderr.isatty()
             if not (terminal or self.quiet):
                 note(f"Encoding {total / 1e6:,.0f} MB of text, once: `charrnn cache` tells where it is kept")
+            from tqdm import tqdm
+
             self.bar = tqdm(
                 total=total,
                 disable=self.quiet or not terminal,
@@ -113,6 +123,9 @@ class TrainScreen:
     """What a training run shows: a bar on a terminal, a line at each evaluation, samples, and closing figures."""
 
     def __init__(self, run: Run, *, quiet: bool, sample_every: int) -> None:
+        from rich.console import Console
+        from tqdm import tqdm
+
         self.run, self.quiet, self.sample_every = run, quiet, sample_every
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
         self.loss: float | None = None
@@ -170,6 +183,8 @@ class TrainScreen:
         )
 
     def _sample(self, step: int) -> None:
+        from rich.text import Text
+
         text = LanguageModel(self.run.checkpoint()).sample(200, seed=self.run.training.config.seed)
         self._print(f"[bold]step {step:,} writes:[/]")
         self._print(Text(text))

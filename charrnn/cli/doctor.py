@@ -6,10 +6,13 @@ import click
 
 from charrnn.cli._options import json_option
 
+_CHOICES = {"library": "its own choice", "user": "chosen by OPENBLAS_CORETYPE", "charrnn": "chosen by charrnn"}
+
 
 @click.command(short_help="Tell how fast this machine is, and what would help.")
 @json_option
-def command(as_json: bool) -> None:
+@click.pass_obj
+def command(set_kernel: str | None, as_json: bool) -> None:
     """Show what computes here, measure for about two seconds how fast it does, and tell what would make it faster.
 
     \b
@@ -22,7 +25,7 @@ def command(as_json: bool) -> None:
     from charrnn.cli._console import print_facts, print_json
     from charrnn.machine import TRAINING_PRODUCT, advice, look
 
-    machine = look()
+    machine = look(set_kernel=set_kernel)
     found = advice(machine)
     if as_json:
         print_json({**asdict(machine), "advice": found})
@@ -36,7 +39,7 @@ def command(as_json: bool) -> None:
             "Python": f"{machine.python} on {machine.platform}",
             "NumPy": f"{machine.numpy}, {'a wheel with its own' if blas.own else 'not a wheel with its own'} OpenBLAS",
             "BLAS": " ".join(filter(None, (blas.name, blas.version))) or "-",
-            "Kernel": blas.kernel or unknown,
+            "Kernel": f"{blas.kernel}, {_CHOICES[machine.kernel_chosen_by]}" if machine.kernel_chosen_by else unknown,
             "Threads": str(blas.threads or unknown),
             "Processor": machine.processor or "-",
             "Features": ", ".join(machine.features) or "-",

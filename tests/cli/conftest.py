@@ -24,6 +24,7 @@ ENVIRONMENT: dict[str, str | None] = {
     "COLUMNS": "80",
     "NO_COLOR": "1",
     "OPENBLAS_NUM_THREADS": "1",
+    "OPENBLAS_CORETYPE": os.environ.get("OPENBLAS_CORETYPE", ""),  # in its own process as in this one, bit for bit
     "CHARRNN_MODEL": None,
     "FORCE_COLOR": None,
     "TTY_COMPATIBLE": None,

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import charrnn
-from charrnn import machine
+from charrnn import cli, machine
+from charrnn.blas import Blas
 
 from ._material import facts
 
@@ -42,6 +43,8 @@ KEYS = [
     "memory",
     "numpy",
     "blas",
+    "kernel_chosen_by",
+    "best_kernel",
     "speed",
     "parameters",
     "parameter_bytes",
@@ -62,7 +65,7 @@ def show(run, here, monkeypatch):
     """Return a function that runs the command on this machine, some facts of which are others."""
 
     def start(*args, **more):
-        monkeypatch.setattr(machine, "look", lambda: replace(here, **more))
+        monkeypatch.setattr(machine, "look", lambda set_kernel: replace(here, **more))
         return run("doctor", *args)
 
     return start
@@ -105,7 +108,8 @@ def test_what_is_not_known(show):
         features=(),
         load=None,
         memory=None,
-        blas=machine.Blas(None, None, own=False, kernel=None, threads=None),
+        blas=Blas(None, None, own=False, kernel=None, threads=None),
+        kernel_chosen_by=None,
         variables={"OMP_NUM_THREADS": None},
         packages={"click": None},
     )
@@ -114,6 +118,23 @@ def test_what_is_not_known(show):
         assert shown[name] == "-", name
     assert shown["Kernel"] == shown["Threads"] == "unknown"
     assert shown["Packages"] == "click -"
+
+
+@pytest.mark.parametrize(
+    ("chooser", "words"),
+    [("library", "its own choice"), ("user", "chosen by OPENBLAS_CORETYPE"), ("charrnn", "chosen by charrnn")],
+)
+def test_whose_choice_the_kernel_is(show, here, chooser, words):
+    outcome = show(blas=replace(here.blas, kernel="Haswell"), kernel_chosen_by=chooser)
+    assert facts(outcome.stdout.split("\n\n")[0])["Kernel"] == f"Haswell, {words}"
+
+
+def test_what_the_command_has_set_is_looked_at(run, here, monkeypatch):
+    monkeypatch.setattr(cli, "set_kernel", lambda: "Haswell")
+    told = []
+    monkeypatch.setattr(machine, "look", lambda set_kernel: told.append(set_kernel) or here)
+    run("doctor")
+    assert told == ["Haswell"]
 
 
 def test_advice(show, monkeypatch):
