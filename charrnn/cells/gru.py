@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
-from charrnn.cells.base import Cell, kept
+from charrnn.cells.base import Cell, blocks_back, kept
 from charrnn.functional import project, project_backward
 from charrnn.init import Init
 
@@ -69,43 +69,53 @@ def forward(
         np.add(n, product, out=h[t + 1])
 
     def backprop(dh: Array, dstate: Array) -> tuple[Array | None, Array, Params]:
-        da = scratch.empty("da", (T, B, 3 * H), dtype)  # the gradient of the inputs' part
-        dq = scratch.empty("dq", (T, B, 3 * H), dtype)  # of the recurrent part: differs from da in n
+        dq = scratch.empty("dq", (T, B, 3 * H), dtype)  # first the slopes by which dh reaches each gate's recurrent part
+        slope_n = scratch.empty("slope_n", (T, B, H), dtype)  # and a_n, the inputs' part of n
+        total = scratch.empty("total", (T, B, H), dtype)  # the gradient of h[t + 1], from above and from later steps
         through = scratch.empty("through", (B, H), dtype)
-        slope = scratch.empty("slope", (B, 2 * H), dtype)
         h_prev = h[:-1] if keep is None else h[:-1] * keep
-        W_hh_T = np.ascontiguousarray(
-            W_hh.T
-        )  # BLAS multiplies few rows by it a quarter faster than by a transposed view
+        W_hh_T = np.ascontiguousarray(W_hh.T)  # BLAS multiplies few rows by it faster than by a transposed view
         dh_next = dstate[0].copy()
-        for t in reversed(range(T)):
-            r_z, n = gates[t, :, : 2 * H], gates[t, :, 2 * H :]
-            r, z = r_z[:, :H], r_z[:, H:]
-            da_rz, da_n = da[t, :, : 2 * H], da[t, :, 2 * H :]
-            dh_next += dh[t]
-            np.multiply(dh_next, z, out=through)  # what goes straight on to h_prev
-            np.subtract(h_prev[t], n, out=da_rz[:, H:])
-            da_rz[:, H:] *= dh_next
-            dh_next -= through  # dh * (1 - z) = dn
-            np.multiply(n, n, out=da_n)
-            np.subtract(1, da_n, out=da_n)
-            da_n *= dh_next
-            np.multiply(da_n, q_n[t], out=da_rz[:, :H])
-            np.multiply(r_z, r_z, out=slope)
-            np.subtract(r_z, slope, out=slope)
-            da_rz *= slope
-            dq[t, :, : 2 * H] = da_rz
-            np.multiply(da_n, r, out=dq[t, :, 2 * H :])
-            np.matmul(dq[t], W_hh_T, out=dh_next)
-            dh_next += through
-            if keep is not None:
-                dh_next *= keep[t]
-        dx, dW_xh, db_h = project_backward(x, W_xh, da)
+        for block in blocks_back(T, B * 3 * H):
+            slopes(gates[block], h_prev[block], q_n[block], dq[block], slope_n[block])
+            for t in reversed(range(T)[block]):
+                np.add(dh_next, dh[t], out=total[t])
+                dq_t = dq[t].reshape(B, 3, H)
+                dq_t *= total[t, :, None]
+                np.multiply(total[t], gates[t, :, H : 2 * H], out=through)  # what goes straight on to h_prev
+                np.matmul(dq[t], W_hh_T, out=dh_next)
+                dh_next += through
+                if keep is not None:
+                    dh_next *= keep[t]
         dW_hh = h_prev.reshape(-1, H).T @ dq.reshape(-1, 3 * H)
         db_hn = dq[:, :, 2 * H :].sum(axis=(0, 1))
+        da = dq  # the inputs' part has the same gradient but in n
+        np.multiply(total, slope_n, out=da[:, :, 2 * H :])
+        dx, dW_xh, db_h = project_backward(x, W_xh, da)
         return dx, dh_next[None], {"W_xh": dW_xh, "W_hh": dW_hh, "b_h": db_h, "b_hn": db_hn}
 
     return h[1:], h[T:].copy(), backprop
+
+
+def slopes(gates: Array, h_prev: Array, q_n: Array, dq: Array, slope_n: Array) -> None:
+    """Write the slopes by which dh reaches q_r, q_z and q_n, and for a_n, of several steps.
+
+    s (1 - s) is a sigmoid's slope and 1 - n^2 a tanh's; h_prev - n is that of h over z, and q_n that of n's sum over r.
+    """
+    H = h_prev.shape[-1]
+    r, z, n = (gates[..., k * H : (k + 1) * H] for k in range(3))
+    d_r, d_z, d_n = (dq[..., k * H : (k + 1) * H] for k in range(3))
+    np.subtract(1, z, out=slope_n)
+    np.subtract(h_prev, n, out=d_z)
+    d_z *= z
+    d_z *= slope_n
+    np.multiply(n, n, out=d_n)
+    np.subtract(1, d_n, out=d_n)
+    slope_n *= d_n
+    np.multiply(slope_n, r, out=d_n)
+    np.subtract(1, r, out=d_r)
+    d_r *= d_n
+    d_r *= q_n
 
 
 CELL = Cell(n_states=1, init_params=init_params, prepare=prepare, forward=forward)
