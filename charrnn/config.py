@@ -166,7 +166,10 @@ class TrainConfig:
     clip_norm: float = setting(1.0, "Training", "Limit of the gradients' global norm; 0 for none.", low=0.0)
     clip_value: float = setting(0.0, "Training", "Limit of each element of the gradients; 0 for none.", low=0.0)
     threads: int | None = setting(
-        None, "Training", "Threads of the matrix products; if not given, as many as serve this size best.", low=1
+        None,
+        "Training",
+        "Cores that share the lanes of a step; if not given, as many as serve this size best.",
+        low=1,
     )
     seed: int | None = setting(
         None, "Training", "Seed of all that is random; drawn if not given, always shown.", low=0, high=2**63 - 1

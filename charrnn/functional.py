@@ -31,11 +31,13 @@ def log_softmax(logits: Array) -> Array:
     return result
 
 
-def cross_entropy(logits: Array, targets: Ids) -> tuple[float, Array]:
+def cross_entropy(logits: Array, targets: Ids, of: int | None = None) -> tuple[float, Array]:
     """Return the mean loss over all predictions and its gradient with respect to the logits.
 
+    of: how many predictions the mean is over, where these are a part of them; the parts' losses then add up to it
+
     loss = -mean(log_softmax(logits)[target]);  dlogits = (softmax(logits) - onehot(target)) / N
-    Shapes:  logits (..., V) · targets (...) · returns loss, dlogits (..., V), with N the number of targets
+    Shapes:  logits (..., V) · targets (...) · returns loss, dlogits (..., V), with N the number of targets, or `of`
     Units:   nats per character.
     """
     flat = logits.reshape(-1, logits.shape[-1])
@@ -44,9 +46,10 @@ def cross_entropy(logits: Array, targets: Ids) -> tuple[float, Array]:
     picked = dlogits[rows, targets.reshape(-1)]
     np.exp(dlogits, out=dlogits)
     total = dlogits.sum(axis=-1, keepdims=True)
-    loss = float(np.log(total).mean(dtype=np.float64) - picked.mean(dtype=np.float64))
-    dlogits /= total * len(flat)
-    dlogits[rows, targets.reshape(-1)] -= 1 / len(flat)
+    of = of or len(flat)
+    loss = float(np.log(total).sum(dtype=np.float64) - picked.sum(dtype=np.float64)) / of
+    dlogits /= total * of
+    dlogits[rows, targets.reshape(-1)] -= 1 / of
     return loss, dlogits.reshape(logits.shape)
 
 

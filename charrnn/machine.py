@@ -9,15 +9,15 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 
 import numpy as np
 
 from charrnn import model
-from charrnn.arrays import Scratch
 from charrnn.blas import Blas, blas, numpy_config
 from charrnn.config import ModelConfig, TrainConfig
+from charrnn.lanes import available_threads, usual_threads
 from charrnn.processor import best_kernel, cpu_facts
 from charrnn.stream import Stream
 from charrnn.train import Training, train_step
@@ -161,11 +161,13 @@ def _chars_per_second(seconds: float) -> float:
     """Return the rate of training the default model with default settings, evaluations and saves not counted."""
     rng = np.random.default_rng(0)
     model_config, config = ModelConfig(_VOCAB_SIZE), TrainConfig(steps=1, seed=0)
+    config = replace(config, threads=usual_threads(model_config.hidden_size, available_threads()))
     ids = rng.integers(_VOCAB_SIZE, size=100 * config.batch_size * config.seq_len)
     stream = Stream(ids, config.batch_size, config.seq_len, config.seed)
     training = Training(model_config, config, stream, ids[:0])
-    state, optimizer, scratch = training.begin(model.init_params(model_config, rng)), training.optimizer(), Scratch()
-    one = _median_seconds(lambda: train_step(training, optimizer, 0.0, state, stream[state.step], scratch), seconds)
+    state, optimizer = training.begin(model.init_params(model_config, rng)), training.optimizer()
+    with training.lanes() as lanes:
+        one = _median_seconds(lambda: train_step(training, optimizer, 0.0, state, stream[state.step], lanes), seconds)
     return config.batch_size * config.seq_len / one
 
 

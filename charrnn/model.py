@@ -6,6 +6,7 @@ Parameters are one flat dict: `embed.W_e` (V, E), `layer0.W_xh` … as the cell 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
@@ -104,12 +105,15 @@ def hidden(
     """
     x: Array | Ids = ids if weights.embed is None else weights.embed[ids]
     drop = weights.dropout if dropout_rng is not None else 0.0
+    bits = None
+    if drop and dropout_rng is not None:
+        bits = dropout_bits(dropout_rng, (ids.shape[1], len(weights.layers), len(ids), weights.W_hy.shape[0]))
     states, backprops, masks = [], [], []
     for layer, own in enumerate(weights.layers):
         buffers = scratch.scope(f"layer{layer}")
         h, layer_state, layer_backprop = weights.cell.forward(own, x, state[layer], reset=reset, scratch=buffers)
-        if drop and dropout_rng is not None:
-            masks.append(dropout_mask(dropout_rng, h.shape, drop, h.dtype, buffers))
+        if bits is not None:
+            masks.append(dropout_mask(bits[:, layer].swapaxes(0, 1), drop, h.dtype, buffers))
             h = np.multiply(h, masks[-1], out=buffers.empty("dropped", h.shape, h.dtype))
         x = h
         states.append(layer_state)
@@ -132,17 +136,38 @@ def hidden(
     return h, np.stack(states), backprop
 
 
-def dropout_mask(
-    rng: np.random.Generator, shape: tuple[int, ...], rate: float, dtype: npt.DTypeLike, scratch: Scratch = FRESH
-) -> Array:
+def dropout_bits(rng: np.random.Generator, shape: tuple[int, int, int, int]) -> npt.NDArray[np.uint16]:
+    """Return sixteen random bits for each element of the shape, drawn lane by lane.
+
+    A lane takes whole words of 64 bits, so that `dropout_rng` can begin at any lane.
+    Shapes:  returns (B, L, T, H)
+    """
+    lanes, *rest = shape
+    size = math.prod(rest)
+    words = rng.integers(2**64 - 1, size=(lanes, -(-size // 4)), dtype=np.uint64, endpoint=True)
+    return words.view(np.uint16)[:, :size].reshape(shape)
+
+
+def dropout_rng(
+    config: ModelConfig, seed: int | None, step: int, seq_len: int, first_lane: int = 0
+) -> np.random.Generator:
+    """Return the generator of a step's dropout, a function of seed and step, for the lanes from the first one named on.
+
+    However the lanes of a step are shared out, each gets the same masks.
+    """
+    source = np.random.PCG64([seed or 0, step])
+    source.advance(first_lane * -(-config.num_layers * seq_len * config.hidden_size // 4))
+    return np.random.Generator(source)
+
+
+def dropout_mask(bits: npt.NDArray[np.uint16], rate: float, dtype: npt.DTypeLike, scratch: Scratch = FRESH) -> Array:
     """Return a mask that is 0 with probability `rate` and 1 / (1 - rate) elsewhere, so that the mean is kept.
 
     The rate is rounded to a multiple of 2^-16: sixteen random bits an element are drawn four times faster than a float.
     Source:  Srivastava et al. 2014; on the non-recurrent connections only: Zaremba et al. 2014.
     """
     limit = round(rate * 2**16)
-    bits = rng.integers(0, 2**16, shape, dtype=np.uint16)
-    mask: Array = np.greater_equal(bits, limit, out=scratch.empty("mask", shape, dtype), casting="unsafe")
+    mask: Array = np.greater_equal(bits, limit, out=scratch.empty("mask", bits.shape, dtype), casting="unsafe")
     mask *= 2**16 / (2**16 - limit)
     return mask
 

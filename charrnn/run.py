@@ -13,27 +13,24 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from charrnn import checkpoint as ckpt
 from charrnn import model
-from charrnn.arrays import Scratch
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.corpus import Corpus, Reading, Source
 from charrnn.errors import CheckpointError, ConfigError, RunFolderError
 from charrnn.evaluate import bits
+from charrnn.lanes import available_threads, usual_threads
 from charrnn.runfolder import RUNS, RunFolder
 from charrnn.settle import (
     agreed,
-    available_threads,
     grown_params,
     progress_of,
     reread,
     same_model,
     tell_of_changes,
     training_for,
-    usual_threads,
 )
 from charrnn.train import (
     Evaluating,
@@ -146,8 +143,7 @@ class Run:
             holds.enter_context(folder.locked())
             if force:
                 folder.clear()
-            with threadpool_limits(config.threads, "blas"):
-                run._fix_length(began)
+            run._fix_length(began)
             run.save()
             run._holds = holds.pop_all()
         return run
@@ -213,21 +209,20 @@ class Run:
         """Train to the end; log and save on the way. The run is whole whenever an event is yielded."""
         began = time.monotonic() - self.seconds
         reported = self.seconds
-        with threadpool_limits(self.training.config.threads, "blas"):
-            for event in fit(self.training, self.state):
-                self.seconds = time.monotonic() - began
-                saved = []
-                if isinstance(event, Report):
-                    if event.best:
-                        saved.append(self._saved(self.folder.best, resumable=False))
-                    self.folder.append(self._log_line(event, self.seconds - reported))
-                    reported = self.seconds
-                    if self.training.evaluates_at(event.step):
-                        saved.append(self.save())  # last, so that the log has the line of every step that is saved
-                elif isinstance(event, Stepped) and self._saves_at(event.step):
-                    saved.append(self.save())
-                yield event
-                yield from saved
+        for event in fit(self.training, self.state):
+            self.seconds = time.monotonic() - began
+            saved = []
+            if isinstance(event, Report):
+                if event.best:
+                    saved.append(self._saved(self.folder.best, resumable=False))
+                self.folder.append(self._log_line(event, self.seconds - reported))
+                reported = self.seconds
+                if self.training.evaluates_at(event.step):
+                    saved.append(self.save())  # last, so that the log has the line of every step that is saved
+            elif isinstance(event, Stepped) and self._saves_at(event.step):
+                saved.append(self.save())
+            yield event
+            yield from saved
 
     def _saves_at(self, step: int) -> bool:
         every = self.training.config.save_every
@@ -313,15 +308,17 @@ class Run:
         low, high = _CALIBRATION_SECONDS
         seconds = min(high, max(low, budget * _CALIBRATION_SHARE), budget / 4)
         training, stream = self.training, self.training.stream
-        state, optimizer, scratch = copy.deepcopy(self.state), training.optimizer(), Scratch()
+        state, optimizer = copy.deepcopy(self.state), training.optimizer()
         times: list[float] = []
-        end = time.monotonic() + seconds
-        while len(times) < 3 or time.monotonic() < end:
-            begin = time.perf_counter()
-            window = stream[state.step]
-            train_step(training, optimizer, 0.0, state, window, scratch)
-            times.append((time.perf_counter() - begin) / window.targets.size)
-        per_char = float(np.median(times[1:]))
+        with training.lanes() as lanes:
+            train_step(training, optimizer, 0.0, state, stream[state.step], lanes)  # memory and processes are there now
+            end = time.monotonic() + seconds
+            while len(times) < 2 or time.monotonic() < end:
+                begin = time.perf_counter()
+                window = stream[state.step]
+                train_step(training, optimizer, 0.0, state, window, lanes)
+                times.append((time.perf_counter() - begin) / window.targets.size)
+        per_char = float(np.median(times))
         per_step = per_char * stream.lane * stream.batch_size / stream.steps_per_epoch
         trial = self.folder.path / ".trial.npz"
         begin = time.perf_counter()

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_info
 
 from charrnn import model
 from charrnn.arrays import Params
@@ -19,8 +18,6 @@ from charrnn.errors import CheckpointError, ConfigError, CorpusError
 from charrnn.stream import Stream
 from charrnn.train import Progress, Training
 from charrnn.vocab import Vocab
-
-_ONE_THREAD = 128  # units up to which handing out the work costs more than it saves
 
 
 def reread(
@@ -64,16 +61,6 @@ def training_for(
         notes.append("the validation part is too short to be scored: nothing is validated, and there is no best.npz")
     stream = Stream(ids, config.batch_size, config.seq_len, config.seed)
     return Training(model_config, config, stream, val_ids)
-
-
-def available_threads() -> int:
-    """Return how many threads NumPy's matrix products use now: its own choice, or the environment's."""
-    return max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
-
-
-def usual_threads(hidden_size: int, available: int) -> int:
-    """Return how many threads serve a layer of this size best (measured in docs/performance.md)."""
-    return 1 if hidden_size <= _ONE_THREAD else available
 
 
 def fitted(config: TrainConfig, predictions: int, notes: list[str]) -> TrainConfig:

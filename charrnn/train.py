@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from charrnn import model
-from charrnn.arrays import Array, IdSource, Params, Scratch
+from charrnn.arrays import Array, IdSource, Params
 from charrnn.config import ModelConfig, TrainConfig, build
 from charrnn.errors import DivergedError
 from charrnn.evaluate import Tally, lanes_for, tally
-from charrnn.functional import cross_entropy
+from charrnn.lanes import Lanes, plan
 from charrnn.optim import OPTIMIZERS, Optimizer, clip_by_global_norm, clip_by_value, global_norm
 from charrnn.schedules import SCHEDULES, Schedule
 from charrnn.stream import Stream, Window
@@ -113,6 +114,11 @@ class Training:
         """Return the rate as a function of the step."""
         return build(SCHEDULES[self.config.schedule], self.config)
 
+    def lanes(self) -> Lanes:
+        """Return what computes the gradients, with the threads that the settings name, or one."""
+        config = self.config
+        return Lanes(plan(self.model_config, config.seed, config.batch_size, config.seq_len, config.threads or 1))
+
     def evaluates_at(self, step: int) -> bool:
         """Return whether this step ends with an evaluation, and with a save: every so often, and at the end."""
         return step % (self.config.eval_every or self.steps) == 0 or step == self.steps
@@ -129,23 +135,17 @@ class Training:
 
 
 def train_step(
-    training: Training, optimizer: Optimizer, learning_rate: float, state: TrainState, window: Window, scratch: Scratch
+    training: Training, optimizer: Optimizer, learning_rate: float, state: TrainState, window: Window, lanes: Lanes
 ) -> tuple[float, float]:
     """Do one update in place; return the window's loss and the gradients' global norm before clipping.
 
-    Dropout's mask is a function of seed and step. Back-propagation is truncated: no gradient enters from the windows to
-    come, and the one that reaches the state before this window is dropped.
+    Back-propagation is truncated: no gradient enters from the windows to come, and the one that reaches the state
+    before this window is dropped.
     Raises:  DivergedError where loss or gradient is not finite; the parameters are then as before.
     """
     config = training.config
-    rng = np.random.Generator(np.random.SFC64([config.seed or 0, state.step]))
     with np.errstate(all="ignore"):  # what overflows is found below
-        weights = model.prepare(state.params, training.model_config)
-        logits, carried, backprop = model.forward(
-            weights, window.inputs, state.state, reset=window.reset, dropout_rng=rng, scratch=scratch
-        )
-        loss, dlogits = cross_entropy(logits, window.targets)
-        _, grads = backprop(dlogits, np.zeros_like(carried))
+        loss, carried, grads = lanes.gradients(state.params, window, state.state, state.step)
         if config.clip_value:
             grad_norm = global_norm(grads)
             clip_by_value(grads, config.clip_value)
@@ -173,14 +173,21 @@ def fit(training: Training, state: TrainState) -> Iterator[Stepped | Evaluating 
 
     The state changes in place and is whole whenever an event is yielded; whoever wants to stop calls `next` no more.
     """
-    optimizer, schedule, scratch = training.optimizer(), training.schedule(), Scratch()
+    optimizer, schedule = training.optimizer(), training.schedule()
+    with training.lanes() as lanes:
+        yield from _fit(training, state, optimizer, schedule, lanes)
+
+
+def _fit(
+    training: Training, state: TrainState, optimizer: Optimizer, schedule: Schedule, lanes: Lanes
+) -> Iterator[Stepped | Evaluating | Report]:
     while True:
         if state.progress.reported < state.step and training.reports_at(state.step):
             yield from _report(training, state, schedule)
         if state.step >= training.steps or is_stale(training.config, state.progress):
             return
         window = training.stream[state.step]
-        loss, grad_norm = train_step(training, optimizer, schedule(state.step), state, window, scratch)
+        loss, grad_norm = train_step(training, optimizer, schedule(state.step), state, window, lanes)
         progress = state.progress
         progress.steps += 1
         progress.chars += window.targets.size
@@ -231,5 +238,5 @@ def validate(training: Training, params: Params) -> Iterator[Tally]:
     """Yield the running tally of the validation text, in as many lanes as training has."""
     weights = model.prepare(params, training.model_config)
     lanes = lanes_for(len(training.val_ids) - 1, training.stream.batch_size)
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), threadpool_limits(training.config.threads or 1, "blas"):
         yield from tally(weights, training.model_config, training.val_ids, lanes)

@@ -44,6 +44,7 @@ LAYERS = {
     # 5: what is done with a model
     "checkpoint": 5,
     "evaluate": 5,
+    "lanes": 5,
     "sample": 5,
     # 6: training in memory, 7: what is settled before it begins, 8: on disk, 9: all of it for a program
     "train": 6,
@@ -145,7 +146,7 @@ def test_commands_import_helpers_and_never_each_other(file):
 @pytest.mark.parametrize("file", [file for file in FILES if not file.startswith(("cli/", "__main__"))])
 def test_below_the_command_only_numpy_and_the_standard_library_are_imported(file):
     names = {name.split(".")[0] for name in imports_of(file)}
-    threads = {"threadpoolctl"} if file in ("blas.py", "run.py", "settle.py") else set()
+    threads = {"threadpoolctl"} if file in ("blas.py", "lanes.py", "train.py") else set()
     assert names <= sys.stdlib_module_names | {"numpy", "charrnn"} | threads
 
 

@@ -11,7 +11,6 @@ from fixtures_run import TEXT, begin, copies, make_training, same
 
 from charrnn import evaluate, model
 from charrnn.api import LanguageModel
-from charrnn.arrays import Scratch
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.corpus import Source
@@ -317,11 +316,12 @@ def test_an_evaluation_in_the_midst_of_training_changes_nothing():
     ends = []
     for evaluates in (True, False):
         training = make_training(TEXT, TEXT[:700], dropout=0.2, num_layers=2)
-        optimizer, scratch, state = training.optimizer(), Scratch(), begin(training)
-        for step in range(12):
-            if evaluates:
-                list(validate(training, state.params))
-            train_step(training, optimizer, 0.01, state, training.stream[step], scratch)
+        optimizer, state = training.optimizer(), begin(training)
+        with training.lanes() as lanes:
+            for step in range(12):
+                if evaluates:
+                    list(validate(training, state.params))
+                train_step(training, optimizer, 0.01, state, training.stream[step], lanes)
         ends.append(state)
     assert same(ends[0].params, ends[1].params)
     assert same(ends[0].opt_state, ends[1].opt_state)

@@ -301,7 +301,7 @@ def test_the_same_generator_drops_the_same():
 @pytest.mark.parametrize("rate", [0.1, 0.3, 0.5, 0.95])
 def test_a_dropout_mask_keeps_the_mean_and_drops_its_share(rate, dtype):
     n = 400 * 500
-    mask = model.dropout_mask(np.random.default_rng(6), (400, 500), rate, dtype)
+    mask = model.dropout_mask(model.dropout_bits(np.random.default_rng(6), (1, 1, 400, 500))[0, 0], rate, dtype)
     assert mask.dtype == dtype
     deviation = (rate * (1 - rate) / n) ** 0.5
     assert abs((mask == 0).mean() - rate) <= 4 * deviation

@@ -8,8 +8,9 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from charrnn import checkpoint as ckpt
 from charrnn.blas import blas
+from charrnn.lanes import available_threads, usual_threads
 from charrnn.run import Run
-from charrnn.settle import available_threads, tell_of_changes, usual_threads
+from charrnn.settle import tell_of_changes
 from charrnn.train import Stepped
 
 
@@ -18,7 +19,7 @@ def blas_threads():
 
 
 @pytest.mark.parametrize(
-    ("hidden_size", "available", "threads"), [(1, 8, 1), (128, 8, 1), (129, 8, 8), (512, 2, 2), (512, 1, 1)]
+    ("hidden_size", "available", "threads"), [(1, 8, 1), (32, 8, 1), (33, 8, 8), (512, 2, 2), (512, 1, 1)]
 )
 def test_small_layers_are_served_by_one_thread(hidden_size, available, threads):
     assert usual_threads(hidden_size, available) == threads
@@ -42,7 +43,7 @@ def test_a_run_keeps_to_its_threads_and_gives_them_back(tmp_path):
 
 def test_the_number_is_kept_and_reused_and_another_one_is_told_of(tmp_path):
     with threadpool_limits(2, "blas"):
-        run = start(tmp_path / "run", write_text(tmp_path), hidden_size=130)
+        run = start(tmp_path / "run", write_text(tmp_path), hidden_size=40)
         stop_at(run, lambda event: isinstance(event, Stepped))
     assert ckpt.load(tmp_path / "run" / "last.npz").train_config.threads == 2
     again = Run.resume(tmp_path / "run")

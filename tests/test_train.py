@@ -9,7 +9,6 @@ import pytest
 from fixtures_run import TEXT, begin, copies, make_training, same
 
 from charrnn import model
-from charrnn.arrays import Scratch
 from charrnn.errors import DivergedError
 from charrnn.evaluate import tally
 from charrnn.functional import cross_entropy
@@ -25,7 +24,8 @@ def one_step(training, state, *, step=None, learning_rate=None):
     """Do one update with the window of `step`, the state's own if None; return its loss and norm."""
     step = state.step if step is None else step
     rate = training.schedule()(step) if learning_rate is None else learning_rate
-    return train_step(training, training.optimizer(), rate, state, training.stream[step], Scratch())
+    with training.lanes() as lanes:
+        return train_step(training, training.optimizer(), rate, state, training.stream[step], lanes)
 
 
 def events_of(training, kind=None, state=None):
@@ -187,7 +187,8 @@ def test_the_dropout_mask_is_a_function_of_seed_and_step():
         state = begin(training)
         state.step = step
         window = make_training().stream[0]  # the same text for all
-        return train_step(training, training.optimizer(), 0.1, state, window, Scratch())[0]
+        with training.lanes() as lanes:
+            return train_step(training, training.optimizer(), 0.1, state, window, lanes)[0]
 
     assert loss_of() == loss_of()
     assert len({loss_of(), loss_of(step=4), loss_of(seed=6), loss_of(seed=4, step=4)}) == 4

@@ -11,6 +11,7 @@ from charrnn import model
 from charrnn.arrays import Scratch
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.functional import log_softmax
+from charrnn.lanes import usual_threads
 from charrnn.sample import choose, generate
 from charrnn.stream import Stream, Window
 from charrnn.train import Training, train_step
@@ -18,8 +19,10 @@ from charrnn.vocab import Vocab
 
 
 def variants(case: Case, threads: int) -> dict[str, Work]:
-    """Return the ways to do the case: here always one, with the threads of the environment."""
-    return {"": {"train": _train, "evaluate": _evaluate, "sample": _sample, "encode": _encode}[case.kind](case)}
+    """Return the ways to do the case: always one, training with the threads that a run would choose."""
+    if case.kind == "train":
+        return {"": _train(case, usual_threads(case.units, threads))}
+    return {"": {"evaluate": _evaluate, "sample": _sample, "encode": _encode}[case.kind](case)}
 
 
 def _model(case: Case) -> tuple[ModelConfig, model.Params]:
@@ -35,7 +38,7 @@ def _windows(case: Case) -> tuple[Stream, list[Window]]:
     return stream, [stream[step] for step in range(1, WINDOWS + 1)]
 
 
-def _train(case: Case) -> Work:
+def _train(case: Case, threads: int) -> Work:
     config, params = _model(case)
     settings = TrainConfig(
         steps=1,
@@ -46,11 +49,13 @@ def _train(case: Case) -> Work:
         beta2=0.999,
         clip_norm=1.0,
         seed=1,
+        threads=threads,
     )
     stream, windows = _windows(case)
-    training, scratch, window = Training(config, settings, stream, stream.ids[:0]), Scratch(), cycle(windows)
+    training, window = Training(config, settings, stream, stream.ids[:0]), cycle(windows)
     state, optimizer = training.begin(params), training.optimizer()
-    return Work(lambda: train_step(training, optimizer, 1e-3, state, next(window), scratch))
+    lanes = training.lanes().__enter__()  # until the next case; its processes end with this one
+    return Work(lambda: train_step(training, optimizer, 1e-3, state, next(window), lanes))
 
 
 def _evaluate(case: Case) -> Work:

@@ -1,0 +1,256 @@
+"""A step's lanes, shared out to processes: each runs the whole window, forward and back, with its part of the batch.
+
+A layer's time steps follow one another, so a processor's cores have little to share within one: threads inside a matrix
+product gain less than whole windows side by side, where all other work is shared out too. Processes, because Python
+lets one thread at a time begin a NumPy call. The gradients of the parts add up to that of the step; what each part
+computes, dropout included, does not depend on how many there are.
+
+The processes read parameters and window from memory that they share with this one and write gradients there. They do
+one step at each request on their standard input, and end when that closes, whatever became of this process.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import asdict
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from charrnn import model
+from charrnn.arrays import Array, Params, Scratch
+from charrnn.config import ModelConfig, from_dict
+from charrnn.errors import CharRNNError
+from charrnn.functional import cross_entropy
+from charrnn.stream import Window
+
+_ONE_THREAD = 32  # units up to which handing out the work saves too little
+_LEAST_LANES = 8  # in a part: matrix products of fewer rows lose more than is gained by sharing
+_THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+_REQUEST = struct.Struct("<QQ?")  # step, steps in time, whether there is a reset mask
+_DONE, _FAILED = b".", b"!"
+_ALIGNMENT = 64  # bytes: a line of the processor's cache
+_START = "import sys; sys.path[:] = {path!r}; from charrnn.lanes import serve; serve()"
+
+
+def available_threads() -> int:
+    """Return how many threads NumPy's matrix products use now: its own choice, or the environment's."""
+    return max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
+
+
+def usual_threads(hidden_size: int, available: int) -> int:
+    """Return how many threads serve a layer of this size best (measured in docs/performance.md)."""
+    return 1 if hidden_size <= _ONE_THREAD else available
+
+
+class Plan(NamedTuple):
+    """What is shared out, and how.
+
+    shares   how many parts; part k has the lanes bounds[k] to bounds[k + 1]
+    threads  of the matrix products of each part
+    """
+
+    config: ModelConfig
+    seed: int | None
+    batch_size: int
+    seq_len: int
+    shares: int
+    threads: int
+
+    def lanes(self, share: int) -> slice:
+        """Return the lanes of a part; the sizes of any two differ by one at most."""
+        return slice(self.batch_size * share // self.shares, self.batch_size * (share + 1) // self.shares)
+
+
+def plan(config: ModelConfig, seed: int | None, batch_size: int, seq_len: int, threads: int) -> Plan:
+    """Return how so many threads share a step: a process each, as far as there are lanes and the system can.
+
+    Threads that are left over serve the matrix products of each process.
+    """
+    shares = max(1, min(threads, batch_size // _LEAST_LANES)) if os.name == "posix" and sys.executable else 1
+    return Plan(config, seed, batch_size, seq_len, shares, max(1, threads // shares))
+
+
+class Lanes:
+    """What computes a step's loss and gradient: this process, and others beside it where the plan has several parts.
+
+    Use it as a context: leaving ends the processes. Nothing of a step is kept for the next but memory.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._scratch = Scratch()
+        self._board: dict[str, npt.NDArray[Any]] = {}
+        self._others: list[subprocess.Popen[bytes]] = []
+        self._holds = ExitStack()
+
+    def __enter__(self) -> Lanes:
+        with ExitStack() as holds:
+            holds.enter_context(threadpool_limits(self.plan.threads, "blas"))
+            if self.plan.shares > 1:
+                file = holds.enter_context(_memory())
+                self._board = _board(self.plan, file.fileno())
+                for share in range(1, self.plan.shares):
+                    self._others.append(holds.enter_context(_process(self.plan, share, file.fileno())))
+            self._holds = holds.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for other in self._others:
+            assert other.stdin is not None
+            other.stdin.close()
+        self._others.clear()
+        self._board.clear()
+        self._holds.close()
+
+    def gradients(self, params: Params, window: Window, state: Array, step: int) -> tuple[float, Array, Params]:
+        """Return the window's mean loss, the state after it, and the loss's gradient.
+
+        Shapes:  window (T, B) · state (L, S, B, H)
+        Raises:  CharRNNError where another process could not do its part.
+        """
+        if self.plan.shares == 1:
+            return _part(self.plan, 0, params, window, state, step, self._scratch)
+        board, steps = self._board, len(window.inputs)
+        for name, array in params.items():
+            board[f"params/{name}"][...] = array
+        board["inputs"][:steps], board["targets"][:steps], board["state"][...] = window.inputs, window.targets, state
+        if window.reset is not None:
+            board["reset"][:steps] = window.reset
+        for other in self._others:
+            _ask(other, _REQUEST.pack(step, steps, window.reset is not None))
+        loss, carried, grads = _part(self.plan, 0, params, window, state, step, self._scratch)
+        for other in self._others:
+            _await(other)
+        after = board["state"].copy()
+        after[:, :, self.plan.lanes(0)] = carried
+        for share in range(1, self.plan.shares):
+            loss += float(board["losses"][share])
+            for name, grad in grads.items():
+                grad += board[f"grads{share}/{name}"]
+        return loss, after, grads
+
+
+def _part(
+    plan: Plan, share: int, params: Params, window: Window, state: Array, step: int, scratch: Scratch
+) -> tuple[float, Array, Params]:
+    """Return a part's share in the loss and in its gradient, and the state of its lanes after the window."""
+    lanes = plan.lanes(share)
+    weights = model.prepare(params, plan.config)
+    logits, carried, backprop = model.forward(
+        weights,
+        window.inputs[:, lanes],
+        state[:, :, lanes],
+        reset=None if window.reset is None else window.reset[:, lanes],
+        dropout_rng=model.dropout_rng(plan.config, plan.seed, step, len(window.inputs), lanes.start),
+        scratch=scratch,
+    )
+    loss, dlogits = cross_entropy(logits, window.targets[:, lanes], of=window.targets.size)
+    return loss, carried, backprop(dlogits, np.zeros_like(carried))[1]
+
+
+def _memory() -> IO[bytes]:
+    """Return a file without a name, in memory where the system has such files."""
+    return open(os.memfd_create("charrnn"), "w+b") if sys.platform == "linux" else tempfile.TemporaryFile()
+
+
+def _board(plan: Plan, file: int) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays that the processes share, by name, in the memory of this file."""
+    ids = np.min_scalar_type(plan.config.vocab_size - 1)
+    window = (plan.seq_len, plan.batch_size)
+    shapes: dict[str, tuple[tuple[int, ...], npt.DTypeLike]] = {
+        "inputs": (window, ids),
+        "targets": (window, ids),
+        "reset": (window, bool),
+        "state": (model.state_shape(plan.config, plan.batch_size), plan.config.dtype),
+        "losses": ((plan.shares,), np.float64),
+    }
+    for name, shape in model.param_shapes(plan.config).items():
+        for owner in ("params", *(f"grads{share}" for share in range(1, plan.shares))):
+            shapes[f"{owner}/{name}"] = (shape, plan.config.dtype)
+    places, end = {}, 0
+    for name, (shape, dtype) in shapes.items():
+        places[name] = end
+        end += -(-np.dtype(dtype).itemsize * int(np.prod(shape)) // _ALIGNMENT) * _ALIGNMENT
+    if os.fstat(file).st_size < end:
+        os.truncate(file, end)
+    memory = mmap.mmap(file, end)
+    return {name: np.ndarray(shape, dtype, memory, places[name]) for name, (shape, dtype) in shapes.items()}
+
+
+def _process(plan: Plan, share: int, file: int) -> subprocess.Popen[bytes]:
+    """Start the process of a part; in a group of its own, so that Ctrl-C reaches the one that knows what to do."""
+    environment = os.environ | dict.fromkeys(_THREAD_VARIABLES, str(plan.threads))
+    command = [sys.executable, "-c", _START.format(path=sys.path)]
+    process = subprocess.Popen(
+        command,
+        bufsize=0,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        pass_fds=(file,),
+        process_group=0,
+        env=environment,
+    )
+    settled = plan._asdict() | {"config": asdict(plan.config)}
+    _ask(process, json.dumps([settled, share, file]).encode() + b"\n")
+    return process
+
+
+def _ask(process: subprocess.Popen[bytes], request: bytes) -> None:
+    """Send a request; whether it arrived shows in the answer."""
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):
+        process.stdin.write(request)
+
+
+def _await(process: subprocess.Popen[bytes]) -> None:
+    """Wait until the process has done its part."""
+    assert process.stdout is not None
+    answer = process.stdout.read(1)
+    if answer != _DONE:
+        why = process.stdout.read().decode(errors="replace") if answer else "it was ended from outside"
+        raise CharRNNError(
+            f"a process that shares the work stopped ({why}): what was saved is intact; go on with --resume, "
+            "or with --threads 1 where memory is short"
+        )
+
+
+def serve() -> None:
+    """Do one part at each request on standard input, until there are none: the whole life of another process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    requests, answers = sys.stdin.buffer, sys.stdout.buffer
+    try:
+        for _ in _serve(requests):
+            answers.write(_DONE)
+            answers.flush()
+    except Exception as error:
+        answers.write(_FAILED + f"{type(error).__name__}: {error}".encode())
+        answers.flush()
+
+
+def _serve(requests: Any) -> Iterator[None]:
+    settled, share, file = json.loads(requests.readline())
+    plan = Plan(**settled | {"config": from_dict(ModelConfig, settled["config"])})
+    board, scratch, lanes = _board(plan, file), Scratch(), plan.lanes(share)
+    params = {name: board[f"params/{name}"] for name in model.param_shapes(plan.config)}
+    with np.errstate(all="ignore"):  # the process that asks looks at the sum
+        while len(request := requests.read(_REQUEST.size)) == _REQUEST.size:
+            step, steps, has_reset = _REQUEST.unpack(request)
+            reset = board["reset"][:steps] if has_reset else None
+            window = Window(board["inputs"][:steps], board["targets"][:steps], reset)
+            loss, carried, grads = _part(plan, share, params, window, board["state"], step, scratch)
+            board["losses"][share], board["state"][:, :, lanes] = loss, carried
+            for name, grad in grads.items():
+                board[f"grads{share}/{name}"][...] = grad
+            yield
