@@ -133,7 +133,7 @@ def hidden(
             grads["embed.W_e"] = sum_rows(ids.reshape(-1), dx.reshape(-1, dx.shape[-1]), len(weights.embed))
         return dstate0, grads
 
-    return h, np.stack(states), backprop
+    return h, np.array(states), backprop
 
 
 def dropout_bits(rng: np.random.Generator, shape: tuple[int, int, int, int]) -> npt.NDArray[np.uint16]:

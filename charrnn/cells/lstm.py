@@ -101,7 +101,7 @@ def forward(
         dW_hh = h_prev.reshape(-1, H).T @ da.reshape(-1, 4 * H)
         return dx, np.stack((dh_next, dc)), {"W_xh": dW_xh, "W_hh": dW_hh, "b_h": db_h}
 
-    return h[1:], np.stack((h[T], c[T])), backprop
+    return h[1:], np.array((h[T], c[T])), backprop
 
 
 def slopes(gates: Array, c_prev: Array, tanh_c: Array, h: Array, da: Array, through: Array) -> None:
