@@ -23,6 +23,7 @@ from charrnn.config import ModelConfig, TrainConfig, build, from_dict
 from charrnn.corpus import Source
 from charrnn.errors import CharRNNError, CheckpointError
 from charrnn.files import replacing
+from charrnn.fused import numba_version
 from charrnn.optim import OPTIMIZERS
 from charrnn.version import __version__
 from charrnn.vocab import Vocab
@@ -50,6 +51,7 @@ def current_versions() -> dict[str, str]:
         "python": platform.python_version(),
         "blas": " ".join(filter(None, (library.name, library.version))),
         "kernel": library.kernel,
+        "numba": numba_version(),
     }
     return {name: version for name, version in found.items() if version}
 

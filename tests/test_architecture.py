@@ -19,6 +19,7 @@ LAYERS = {
     # 0: words that everyone uses
     "arrays": 0,
     "errors": 0,
+    "fused": 0,
     "version": 0,
     # 1: one idea each, of arrays, of files or of the machine
     "blas": 1,
@@ -146,7 +147,8 @@ def test_commands_import_helpers_and_never_each_other(file):
 def test_below_the_command_only_numpy_and_the_standard_library_are_imported(file):
     names = {name.split(".")[0] for name in imports_of(file)}
     threads = {"threadpoolctl"} if file in ("blas.py", "run.py", "settle.py") else set()
-    assert names <= sys.stdlib_module_names | {"numpy", "charrnn"} | threads
+    compiler = {"numba"} if file == "fused.py" else set()
+    assert names <= sys.stdlib_module_names | {"numpy", "charrnn"} | threads | compiler
 
 
 def test_no_cycle_is_left():
