@@ -18,13 +18,10 @@ import numpy as np
 
 Loops = TypeVar("Loops", bound=Callable[..., None])
 
-#: tanh(x) = x P(x^2) / Q(x^2) to 4e-7 in float32, the lowest power first, and the x from which on it is 1; from Eigen.
-_P = (4.89352455891786e-3, 6.37261928875436e-4, 1.48572235717979e-5, 5.12229709037114e-8, -8.60467152213735e-11)
-_P_HIGH = (2.00018790482477e-13, -2.76076847742355e-16)
-_Q = (4.89352518554385e-3, 2.26843463243900e-3, 1.18534705686654e-4, 1.19825839466702e-6)
-_LIMIT = np.float32(7.90531110763549805)
-_P0, _P1, _P2, _P3, _P4, _P5, _P6 = (np.float32(factor) for factor in _P + _P_HIGH)
-_Q0, _Q1, _Q2, _Q3 = (np.float32(factor) for factor in _Q)
+_LIMIT = np.float32(8)  # from here on tanh is 1 to less than the error of the rational function
+_P1, _P2, _P3, _P4 = map(np.float32, (1.340216100e-1, 3.520756727e-3, 2.102733560e-5, 1.394553628e-8))
+_Q1, _Q2, _Q3, _Q4 = map(np.float32, (4.673548340e-1, 2.597254514e-2, 3.326951409e-4, 8.015776984e-7))
+_1 = np.float32(1)
 
 
 def tanh(a: Any) -> Any:
@@ -42,10 +39,15 @@ def _exact_tanh(a: Any) -> Any:
 
 
 def _rational_tanh(a: Any) -> Any:
-    x = _LIMIT if a > _LIMIT else (-_LIMIT if a < -_LIMIT else a)  # NaN stays NaN
-    s = x * x
-    p = _P0 + s * (_P1 + s * (_P2 + s * (_P3 + s * (_P4 + s * (_P5 + s * _P6)))))
-    return x * p / (_Q0 + s * (_Q1 + s * (_Q2 + s * _Q3)))
+    """Return tanh(a) in float32 to 4e-7; NaN stays NaN.
+
+    tanh(a) = a P(a^2) / Q(a^2)
+    Source:  the coefficients are those of Eigen.
+    """
+    s = a * a
+    p = _1 + s * (_P1 + s * (_P2 + s * (_P3 + s * _P4)))
+    q = _1 + s * (_Q1 + s * (_Q2 + s * (_Q3 + s * _Q4)))
+    return _1 if a > _LIMIT else (-_1 if a < -_LIMIT else a * p / q)
 
 
 def _probe(a: Any) -> None:
