@@ -16,14 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from charrnn import model
+from charrnn import fused, model
 from charrnn.arrays import Array, Params
 from charrnn.blas import blas
 from charrnn.config import ModelConfig, TrainConfig, build, from_dict
 from charrnn.corpus import Source
 from charrnn.errors import CharRNNError, CheckpointError
 from charrnn.files import replacing
-from charrnn.fused import numba_version
 from charrnn.optim import OPTIMIZERS
 from charrnn.version import __version__
 from charrnn.vocab import Vocab
@@ -51,7 +50,7 @@ def current_versions() -> dict[str, str]:
         "python": platform.python_version(),
         "blas": " ".join(filter(None, (library.name, library.version))),
         "kernel": library.kernel,
-        "numba": numba_version(),
+        "numba": fused.numba_version(),
     }
     return {name: version for name, version in found.items() if version}
 

@@ -16,7 +16,7 @@ PACKAGE = Path(charrnn.__file__).parent
 #: files need no entry each: within `cells` only `base` may be imported, and the commands in `cli` never import each
 #: other. A new module has its place to find here before this test passes.
 LAYERS = {
-    # 0: words that everyone uses
+    # 0: words that everyone uses, and the loops that are compiled where Numba is installed
     "arrays": 0,
     "errors": 0,
     "fused": 0,

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from charrnn import fused
 from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
-from charrnn.cells.base import Cell, kept
+from charrnn.cells.base import Cell, blocks_back, kept
 from charrnn.functional import project, project_backward
-from charrnn.fused import compiled, tanh
 from charrnn.init import Init
 
 
@@ -51,8 +51,7 @@ def forward(
     recurrent = scratch.empty("recurrent", (B, 3 * H), dtype)
     product = scratch.empty("product", (B, H), dtype)
     keep = kept(reset)
-    fused = min(T, B) > 1  # a single stream earns no compiler's start
-    step, step_back = (compiled(loops) if fused else None for loops in (step_loops, step_back_loops))
+    step, step_back = fused.steps(T, B, fused.gru_step, fused.gru_step_back)
     (h[0],) = state
     for t in range(T):
         h_prev = h[t] if keep is None else h[t] * keep[t]
@@ -75,90 +74,59 @@ def forward(
         np.add(n, product, out=h[t + 1])
 
     def backprop(dh: Array, dstate: Array) -> tuple[Array | None, Array, Params]:
-        da = scratch.empty("da", (T, B, 3 * H), dtype)  # the gradient of the inputs' part
-        dq = scratch.empty("dq", (T, B, 3 * H), dtype)  # of the recurrent part: differs from da in n
+        dq = scratch.empty(
+            "dq", (T, B, 3 * H), dtype
+        )  # first the slopes by which dh reaches each gate's recurrent part
+        slope_n = scratch.empty("slope_n", (T, B, H), dtype)  # and a_n, the inputs' part of n
+        total = scratch.empty("total", (T, B, H), dtype)  # the gradient of h[t + 1], from above and from later steps
         through = scratch.empty("through", (B, H), dtype)
-        slope = scratch.empty("slope", (B, 2 * H), dtype)
         h_prev = h[:-1] if keep is None else h[:-1] * keep
-        W_hh_T = np.ascontiguousarray(
-            W_hh.T
-        )  # BLAS multiplies few rows by it a quarter faster than by a transposed view
+        W_hh_T = np.ascontiguousarray(W_hh.T)  # BLAS multiplies few rows by it faster than by a transposed view
         dh_next = dstate[0].copy()
-        for t in reversed(range(T)):
-            if step_back is not None:
-                step_back(t, dh, dh_next, through, gates, q_n, h_prev, da, dq)
-            else:
-                r_z, n = gates[t, :, : 2 * H], gates[t, :, 2 * H :]
-                r, z = r_z[:, :H], r_z[:, H:]
-                da_rz, da_n = da[t, :, : 2 * H], da[t, :, 2 * H :]
-                dh_next += dh[t]
-                np.multiply(dh_next, z, out=through)  # what goes straight on to h_prev
-                np.subtract(h_prev[t], n, out=da_rz[:, H:])
-                da_rz[:, H:] *= dh_next
-                dh_next -= through  # dh * (1 - z) = dn
-                np.multiply(n, n, out=da_n)
-                np.subtract(1, da_n, out=da_n)
-                da_n *= dh_next
-                np.multiply(da_n, q_n[t], out=da_rz[:, :H])
-                np.multiply(r_z, r_z, out=slope)
-                np.subtract(r_z, slope, out=slope)
-                da_rz *= slope
-                dq[t, :, : 2 * H] = da_rz
-                np.multiply(da_n, r, out=dq[t, :, 2 * H :])
-            np.matmul(dq[t], W_hh_T, out=dh_next)
-            dh_next += through
-            if keep is not None:
-                dh_next *= keep[t]
-        dx, dW_xh, db_h = project_backward(x, W_xh, da)
+        for block in blocks_back(T, B * 3 * H):
+            if step_back is None:
+                slopes(gates[block], h_prev[block], q_n[block], dq[block], slope_n[block])
+            for t in reversed(range(T)[block]):
+                if step_back is not None:
+                    step_back(t, dh, dh_next, gates, h_prev, q_n, total, slope_n, dq, through)
+                else:
+                    np.add(dh_next, dh[t], out=total[t])
+                    dq_t = dq[t].reshape(B, 3, H)
+                    dq_t *= total[t, :, None]
+                    np.multiply(total[t], gates[t, :, H : 2 * H], out=through)  # what goes straight on to h_prev
+                np.matmul(dq[t], W_hh_T, out=dh_next)
+                dh_next += through
+                if keep is not None:
+                    dh_next *= keep[t]
         dW_hh = h_prev.reshape(-1, H).T @ dq.reshape(-1, 3 * H)
         db_hn = dq[:, :, 2 * H :].sum(axis=(0, 1))
+        da = dq  # the inputs' part has the same gradient but in n
+        np.multiply(total, slope_n, out=da[:, :, 2 * H :])
+        dx, dW_xh, db_h = project_backward(x, W_xh, da)
         return dx, dh_next[None], {"W_xh": dW_xh, "W_hh": dW_hh, "b_h": db_h, "b_hn": db_hn}
 
     return h[1:], h[T:].copy(), backprop
 
 
-def step_loops(t: int, recurrent: Array, b_hn: Array, gates: Array, q_n: Array, h_prev: Array, h: Array) -> None:
-    """Do the elementwise work of step t, as loops to be compiled."""
-    B, H = h_prev.shape
-    half = gates.dtype.type(0.5)
-    for b in range(B):
-        a, q, q_n_t = gates[t, b], recurrent[b], q_n[t, b]
-        z, n, q_of_n = a[H : 2 * H], a[2 * H :], q[2 * H :]
-        h_from, h_to = h_prev[b], h[t + 1, b]
-        for k in range(2 * H):
-            a[k] = half * tanh(a[k] + q[k]) + half
-        for k in range(H):
-            q_n_t[k] = q_of_n[k] + b_hn[k]
-        for k in range(H):
-            n[k] = tanh(n[k] + a[k] * q_n_t[k])
-        for k in range(H):
-            h_to[k] = n[k] + z[k] * (h_from[k] - n[k])
+def slopes(gates: Array, h_prev: Array, q_n: Array, dq: Array, slope_n: Array) -> None:
+    """Write the slopes by which dh reaches q_r, q_z and q_n, and for a_n, of several steps.
 
-
-def step_back_loops(
-    t: int, dh: Array, dh_next: Array, through: Array, gates: Array, q_n: Array, h_prev: Array, da: Array, dq: Array
-) -> None:
-    """Do the elementwise work of step t on the way back, as loops to be compiled."""
-    B, H = dh_next.shape
-    one = gates.dtype.type(1)
-    for b in range(B):
-        r, z, n, q_n_t, h_from = gates[t, b, :H], gates[t, b, H : 2 * H], gates[t, b, 2 * H :], q_n[t, b], h_prev[t, b]
-        da_r, da_z, da_n, dq_n = da[t, b, :H], da[t, b, H : 2 * H], da[t, b, 2 * H :], dq[t, b, 2 * H :]
-        da_rz, dq_rz, dh_t, d_h, straight = da[t, b, : 2 * H], dq[t, b, : 2 * H], dh[t, b], dh_next[b], through[b]
-        for k in range(H):
-            d_h[k] += dh_t[k]
-        for k in range(H):
-            straight[k] = d_h[k] * z[k]
-        for k in range(H):
-            da_z[k] = straight[k] * (h_from[k] - n[k]) * (one - z[k])
-        for k in range(H):
-            da_n[k] = (d_h[k] - straight[k]) * (one - n[k] * n[k])
-        for k in range(H):
-            dq_n[k] = da_n[k] * r[k]
-        for k in range(H):
-            da_r[k] = dq_n[k] * q_n_t[k] * (one - r[k])
-        for k in range(2 * H):
-            dq_rz[k] = da_rz[k]
+    s (1 - s) is a sigmoid's slope and 1 - n^2 a tanh's; h_prev - n is that of h over z, and q_n that of n's sum over r.
+    """
+    H = h_prev.shape[-1]
+    r, z, n = (gates[..., k * H : (k + 1) * H] for k in range(3))
+    d_r, d_z, d_n = (dq[..., k * H : (k + 1) * H] for k in range(3))
+    np.subtract(1, z, out=slope_n)
+    np.subtract(h_prev, n, out=d_z)
+    d_z *= z
+    d_z *= slope_n
+    np.multiply(n, n, out=d_n)
+    np.subtract(1, d_n, out=d_n)
+    slope_n *= d_n
+    np.multiply(slope_n, r, out=d_n)
+    np.subtract(1, r, out=d_r)
+    d_r *= d_n
+    d_r *= q_n
 
 
 CELL = Cell(n_states=1, init_params=init_params, prepare=prepare, forward=forward)

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from charrnn import fused
 from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
 from charrnn.cells.base import Cell, blocks_back, kept
 from charrnn.functional import project, project_backward
-from charrnn.fused import compiled, tanh
 from charrnn.init import Init
 
 
@@ -59,8 +59,7 @@ def forward(
     ig = scratch.empty("ig", (B, H), dtype)
     slope, shift = weights["slope"], weights["shift"]
     keep = kept(reset)
-    fused = min(T, B) > 1  # a single stream earns no compiler's start
-    step, step_back = (compiled(loops) if fused else None for loops in (step_loops, step_back_loops))
+    step, step_back = fused.steps(T, B, fused.lstm_step, fused.lstm_step_back)
     h[0], c[0] = state
     for t in range(T):
         h_prev = h[t]
@@ -130,54 +129,6 @@ def slopes(gates: Array, c_prev: Array, tanh_c: Array, h: Array, da: Array, thro
         slope *= factor
     np.multiply(h, tanh_c, out=through)
     np.subtract(o, through, out=through)
-
-
-def step_loops(t: int, recurrent: Array, gates: Array, c: Array, tanh_c: Array, h: Array) -> None:
-    """Do the elementwise work of step t, as loops to be compiled."""
-    B, H = recurrent.shape[0], recurrent.shape[1] // 4
-    half = gates.dtype.type(0.5)
-    for b in range(B):
-        a, q = gates[t, b], recurrent[b]
-        i, f, g, o = a[:H], a[H : 2 * H], a[2 * H : 3 * H], a[3 * H :]
-        c_prev, c_next, tanh_c_next, h_next = c[t, b], c[t + 1, b], tanh_c[t, b], h[t + 1, b]
-        for k in range(2 * H):
-            a[k] = half * tanh(a[k] + q[k]) + half
-        for k in range(2 * H, 3 * H):
-            a[k] = tanh(a[k] + q[k])
-        for k in range(3 * H, 4 * H):
-            a[k] = half * tanh(a[k] + q[k]) + half
-        for k in range(H):
-            c_next[k] = f[k] * c_prev[k] + i[k] * g[k]
-        for k in range(H):
-            tanh_c_next[k] = tanh(c_next[k])
-        for k in range(H):
-            h_next[k] = o[k] * tanh_c_next[k]
-
-
-def step_back_loops(
-    t: int, dh: Array, dh_next: Array, dc: Array, gates: Array, c: Array, tanh_c: Array, da: Array
-) -> None:
-    """Do the elementwise work of step t on the way back, as loops to be compiled."""
-    B, H = dc.shape
-    one = gates.dtype.type(1)
-    for b in range(B):
-        i, f, g, o = gates[t, b, :H], gates[t, b, H : 2 * H], gates[t, b, 2 * H : 3 * H], gates[t, b, 3 * H :]
-        da_i, da_f, da_g, da_o = da[t, b, :H], da[t, b, H : 2 * H], da[t, b, 2 * H : 3 * H], da[t, b, 3 * H :]
-        c_prev, tanh_c_next, dh_t, d_h, d_c = c[t, b], tanh_c[t, b], dh[t, b], dh_next[b], dc[b]
-        for k in range(H):
-            d_h[k] += dh_t[k]
-        for k in range(H):
-            d_c[k] += d_h[k] * o[k] * (one - tanh_c_next[k] * tanh_c_next[k])
-        for k in range(H):
-            da_i[k] = d_c[k] * g[k] * i[k] * (one - i[k])
-        for k in range(H):
-            da_f[k] = d_c[k] * c_prev[k] * f[k] * (one - f[k])
-        for k in range(H):
-            da_g[k] = d_c[k] * i[k] * (one - g[k] * g[k])
-        for k in range(H):
-            da_o[k] = d_h[k] * tanh_c_next[k] * o[k] * (one - o[k])
-        for k in range(H):
-            d_c[k] *= f[k]
 
 
 CELL = Cell(n_states=2, init_params=init_params, prepare=prepare, forward=forward)
