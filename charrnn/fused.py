@@ -37,7 +37,7 @@ def steps(T: int, B: int, forward: Loops, backward: Loops) -> tuple[Loops | None
 
 @cache
 def compiled(loops: Loops) -> Loops | None:
-    """Return the loops as machine code, which is made at the first call and kept on disk; None where there is no Numba."""
+    """Return the loops as machine code, made at the first call and kept on disk; None where there is no Numba."""
     found = _compiler()
     return found[0](loops) if found else None
 

@@ -74,9 +74,7 @@ def forward(
         np.add(n, product, out=h[t + 1])
 
     def backprop(dh: Array, dstate: Array) -> tuple[Array | None, Array, Params]:
-        dq = scratch.empty(
-            "dq", (T, B, 3 * H), dtype
-        )  # first the slopes by which dh reaches each gate's recurrent part
+        dq = scratch.empty("dq", (T, B, 3 * H), dtype)  # first the slopes by which dh reaches the gates' recurrent part
         slope_n = scratch.empty("slope_n", (T, B, H), dtype)  # and a_n, the inputs' part of n
         total = scratch.empty("total", (T, B, H), dtype)  # the gradient of h[t + 1], from above and from later steps
         through = scratch.empty("through", (B, H), dtype)
