@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from charrnn import model
+from charrnn import fused, model
 from charrnn.arrays import Array, Params
 from charrnn.blas import blas
 from charrnn.config import ModelConfig, TrainConfig, build, from_dict
@@ -50,6 +50,7 @@ def current_versions() -> dict[str, str]:
         "python": platform.python_version(),
         "blas": " ".join(filter(None, (library.name, library.version))),
         "kernel": library.kernel,
+        "numba": fused.numba_version(),
     }
     return {name: version for name, version in found.items() if version}
 

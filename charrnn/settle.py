@@ -123,9 +123,12 @@ def progress_of(path: Path, saved: Checkpoint) -> Progress:
 def tell_of_changes(then: dict[str, str], now: dict[str, str], notes: list[str]) -> None:
     """Add a note where what the bits of a product depend on is not what the checkpoint was written with."""
     shared = [name for name in ("numpy", "blas", "kernel") if name in then and name in now]
-    changed = [name for name in shared if then[name] != now[name]]
+    changed = [name for name in (*shared, "numba") if then.get(name) != now.get(name)]
     if changed:
-        before, here = (", ".join(f"{name} {versions[name]}" for name in changed) for versions in (then, now))
+        before, here = (
+            ", ".join(f"{name} {versions[name]}" if name in versions else f"no {name}" for name in changed)
+            for versions in (then, now)
+        )
         notes.append(
             f"the run was on {before}, and from here on it is on {here}: results agree to rounding but not bit for bit"
         )

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from charrnn import fused
 from charrnn.arrays import FRESH, Scratch
 from charrnn.cells import CELL_NAMES, CELLS
 from charrnn.gradcheck import check_gradients
@@ -24,6 +25,14 @@ RESETS = {
     "nowhere": np.zeros((T, B), bool),
     "within": np.array([[0, 1, 0], [0, 0, 0], [1, 0, 1], [0, 0, 1], [0, 1, 0]], bool),
 }
+
+
+@pytest.fixture(params=["numpy", "loops", *(["numba"] if fused.numba_version() else [])], autouse=True)
+def elementwise(request, monkeypatch):
+    """Run every test by NumPy's functions, by the loops in Python, and by them compiled where Numba is there."""
+    if request.param != "numba":
+        monkeypatch.setattr(fused, "compiled", lambda loops: loops if request.param == "loops" else None)
+
 
 every_cell = pytest.mark.parametrize("name", list(CELLS))
 every_reset = pytest.mark.parametrize("reset", RESETS.values(), ids=RESETS)

@@ -94,6 +94,20 @@ def test_what_is_the_same_or_not_known_is_not_told(then):
     assert notes == []
 
 
+@pytest.mark.parametrize(
+    ("then", "now", "told"),
+    [
+        ({}, {"numba": "0.68.1"}, "on no numba, and from here on it is on numba 0.68.1:"),
+        ({"numba": "0.68.1"}, {}, "on numba 0.68.1, and from here on it is on no numba:"),
+        ({"numba": "0.61.0"}, {"numba": "0.68.1"}, "on numba 0.61.0, and from here on it is on numba 0.68.1:"),
+    ],
+)
+def test_numba_is_told_of_when_it_comes_or_goes(then, now, told):
+    notes = []
+    tell_of_changes(HERE | then, HERE | now, notes)
+    assert [told in note for note in notes] == [True]
+
+
 def test_a_resume_on_another_kernel_says_so_and_records_it(tmp_path, monkeypatch):
     run = start(tmp_path / "run", write_text(tmp_path))
     stop_at(run, lambda event: isinstance(event, Stepped))

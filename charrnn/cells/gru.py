@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from charrnn import fused
 from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
 from charrnn.cells.base import Cell, blocks_back, kept
 from charrnn.functional import project, project_backward
@@ -50,10 +51,14 @@ def forward(
     recurrent = scratch.empty("recurrent", (B, 3 * H), dtype)
     product = scratch.empty("product", (B, H), dtype)
     keep = kept(reset)
+    step, step_back = fused.steps(T, B, fused.gru_step, fused.gru_step_back)
     (h[0],) = state
     for t in range(T):
         h_prev = h[t] if keep is None else h[t] * keep[t]
         np.matmul(h_prev, W_hh_half, out=recurrent)
+        if step is not None:
+            step(t, recurrent, b_hn, gates, q_n, h_prev, h)
+            continue
         r_z, n = gates[t, :, : 2 * H], gates[t, :, 2 * H :]
         r, z = r_z[:, :H], r_z[:, H:]
         r_z += recurrent[:, : 2 * H]
@@ -77,12 +82,16 @@ def forward(
         W_hh_T = np.ascontiguousarray(W_hh.T)  # BLAS multiplies few rows by it faster than by a transposed view
         dh_next = dstate[0].copy()
         for block in blocks_back(T, B * 3 * H):
-            slopes(gates[block], h_prev[block], q_n[block], dq[block], slope_n[block])
+            if step_back is None:
+                slopes(gates[block], h_prev[block], q_n[block], dq[block], slope_n[block])
             for t in reversed(range(T)[block]):
-                np.add(dh_next, dh[t], out=total[t])
-                dq_t = dq[t].reshape(B, 3, H)
-                dq_t *= total[t, :, None]
-                np.multiply(total[t], gates[t, :, H : 2 * H], out=through)  # what goes straight on to h_prev
+                if step_back is not None:
+                    step_back(t, dh, dh_next, gates, h_prev, q_n, total, slope_n, dq, through)
+                else:
+                    np.add(dh_next, dh[t], out=total[t])
+                    dq_t = dq[t].reshape(B, 3, H)
+                    dq_t *= total[t, :, None]
+                    np.multiply(total[t], gates[t, :, H : 2 * H], out=through)  # what goes straight on to h_prev
                 np.matmul(dq[t], W_hh_T, out=dh_next)
                 dh_next += through
                 if keep is not None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from charrnn import fused
 from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
 from charrnn.cells.base import Cell, blocks_back, kept
 from charrnn.functional import project, project_backward
@@ -58,6 +59,7 @@ def forward(
     ig = scratch.empty("ig", (B, H), dtype)
     slope, shift = weights["slope"], weights["shift"]
     keep = kept(reset)
+    step, step_back = fused.steps(T, B, fused.lstm_step, fused.lstm_step_back)
     h[0], c[0] = state
     for t in range(T):
         h_prev = h[t]
@@ -65,6 +67,9 @@ def forward(
             h_prev = h_prev * keep[t]
             c[t] *= keep[t]
         np.matmul(h_prev, W_hh_half, out=recurrent)
+        if step is not None:
+            step(t, recurrent, gates, c, tanh_c, h)
+            continue
         recurrent += gates[t]
         np.tanh(recurrent, out=recurrent)
         recurrent *= slope  # 1/2 and 1/2 make tanh(a / 2) the sigmoid; 1 and 0 leave g as it is
@@ -83,15 +88,19 @@ def forward(
         W_hh_T = np.ascontiguousarray(W_hh.T)  # BLAS multiplies few rows by it faster than by a transposed view
         dh_next, dc = dstate[0].copy(), dstate[1].copy()
         for block in blocks_back(T, B * 4 * H):
-            slopes(gates[block], c[block], tanh_c[block], h[1:][block], da[block], through[block])
+            if step_back is None:
+                slopes(gates[block], c[block], tanh_c[block], h[1:][block], da[block], through[block])
             for t in reversed(range(T)[block]):
-                dh_next += dh[t]
-                np.multiply(dh_next, through[t], out=d)
-                dc += d
-                da_ifg, da_o = da[t, :, : 3 * H].reshape(B, 3, H), da[t, :, 3 * H :]
-                da_ifg *= dc[:, None]
-                da_o *= dh_next
-                dc *= gates[t, :, H : 2 * H]
+                if step_back is not None:
+                    step_back(t, dh, dh_next, dc, gates, c, tanh_c, da)
+                else:
+                    dh_next += dh[t]
+                    np.multiply(dh_next, through[t], out=d)
+                    dc += d
+                    da_ifg, da_o = da[t, :, : 3 * H].reshape(B, 3, H), da[t, :, 3 * H :]
+                    da_ifg *= dc[:, None]
+                    da_o *= dh_next
+                    dc *= gates[t, :, H : 2 * H]
                 np.matmul(da[t], W_hh_T, out=dh_next)
                 if keep is not None:
                     dh_next *= keep[t]

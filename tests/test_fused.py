@@ -1,0 +1,92 @@
+"""The compiled loops: when they serve, that they agree with NumPy, and that NaN stays. All else: `test_cells`."""
+
+import sys
+
+import numpy as np
+import pytest
+from test_cells import assert_close, draw, run_all
+
+from charrnn import fused
+from charrnn.functional import sum_rows
+
+with_numba = pytest.mark.skipif(fused.numba_version() is None, reason="Numba is not installed, or is switched off")
+both_dtypes = pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 3e-6), (np.float64, 1e-12)])
+
+
+@pytest.fixture
+def by_numpy(monkeypatch):
+    """Return a function that calls what it is given with NumPy's functions alone."""
+
+    def call(work, *args, **kwargs):
+        with monkeypatch.context() as patch:
+            patch.setattr(fused, "compiled", lambda loops: None)
+            return work(*args, **kwargs)
+
+    return call
+
+
+def test_the_variable_switches_it_off(monkeypatch):
+    monkeypatch.setenv("CHARRNN_FUSED", "0")
+    assert fused._compiler.__wrapped__() is None
+
+
+@pytest.mark.parametrize("numba", [None, object()], ids=["absent", "broken"])
+def test_without_a_numba_that_works_numpy_does_the_work(monkeypatch, numba):
+    monkeypatch.delenv("CHARRNN_FUSED", raising=False)
+    monkeypatch.setitem(sys.modules, "numba", numba)
+    assert fused._compiler.__wrapped__() is None
+
+
+def test_one_step_or_one_lane_does_not_load_the_compiler(monkeypatch):
+    monkeypatch.setattr(fused, "compiled", lambda loops: loops)
+    pair = (fused.lstm_step, fused.lstm_step_back)
+    assert fused.steps(2, 2, *pair) == pair
+    for T, B in ((1, 1), (1, 9), (9, 1)):
+        assert fused.steps(T, B, *pair) == (None, None)
+
+
+@with_numba
+@both_dtypes
+@pytest.mark.parametrize("given", ["x", "ids"])
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+def test_the_results_are_those_of_numpy(by_numpy, name, given, dtype, tolerance):
+    it = draw(name, T=9, B=5, D=7, H=37, dtype=dtype)
+    x, reset = getattr(it, given), np.random.default_rng(3).random((9, 5)) < 0.2
+    actual, expected = run_all(it, x=x, reset=reset), by_numpy(run_all, it, x=x, reset=reset)
+    assert_close(actual, expected, tolerance)
+    assert not np.array_equal(actual["W_hh"], expected["W_hh"])  # or nothing was compiled
+
+
+@with_numba
+@both_dtypes
+def test_rows_are_summed_as_by_numpy(by_numpy, dtype, tolerance):
+    rng = np.random.default_rng(4)
+    ids, rows = rng.integers(65, size=2000).astype(np.uint8), rng.normal(size=(2000, 33)).astype(dtype)
+    assert_close({"sum": sum_rows(ids, rows, 65)}, {"sum": by_numpy(sum_rows, ids, rows, 65)}, tolerance)
+
+
+@with_numba
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+def test_nan_goes_on_to_all_that_follows_from_it(name):
+    it = draw(name, dtype=np.float32)
+    it.x[2, 1, 0] = np.nan
+    results = run_all(it)
+    assert np.isnan(results["h"][2:, 1]).all()
+    assert np.isfinite(results["h"][:, [0, 2]]).all()
+    for key in it.params:
+        assert np.isnan(results[key]).any(), key
+
+
+@with_numba
+def test_tanh_is_exact_to_a_few_roundings_and_one_at_its_ends():
+    wanted = np.concatenate((np.linspace(-12, 12, 100_001), [1e-30, 1e-3, 1e30, -1e30, np.inf, -np.inf, np.nan]))
+    recurrent = np.tile(wanted.astype(np.float32), 4)[None]
+    H = len(wanted)
+    gates = np.zeros((1, 1, 4 * H), np.float32)
+    c, tanh_c, h = (np.zeros((steps, 1, H), np.float32) for steps in (2, 1, 2))
+    fused.compiled(fused.lstm_step)(0, recurrent, gates, c, tanh_c, h)
+    actual, expected = gates[0, 0, 2 * H : 3 * H], np.tanh(wanted.astype(np.float32).astype(np.float64))
+    assert np.isnan(actual[-1])
+    assert np.array_equal(actual[-5:-1], [1, -1, 1, -1])
+    assert (np.abs(actual - expected) <= 4e-7 * np.abs(expected))[:-1].all()
+    assert (np.abs(actual[:-1]) <= 1).all()
