@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from itertools import cycle
 
 import numpy as np
@@ -17,12 +18,23 @@ from charrnn.stream import Stream, Window
 from charrnn.train import Training, train_step
 from charrnn.vocab import Vocab
 
+_open = ExitStack()
+
 
 def variants(case: Case, threads: int) -> dict[str, Work]:
-    """Return the ways to do the case: always one, training with the threads that a run would choose."""
+    """Return the ways to do the case: always one, training with the threads that a run would choose.
+
+    It ends the processes of the case before.
+    """
+    end()
     if case.kind == "train":
         return {"": _train(case, usual_threads(case.units, threads))}
     return {"": {"evaluate": _evaluate, "sample": _sample, "encode": _encode}[case.kind](case)}
+
+
+def end() -> None:
+    """End the processes that share the training's lanes, and give NumPy its threads back."""
+    _open.close()
 
 
 def _model(case: Case) -> tuple[ModelConfig, model.Params]:
@@ -54,7 +66,7 @@ def _train(case: Case, threads: int) -> Work:
     stream, windows = _windows(case)
     training, window = Training(config, settings, stream, stream.ids[:0]), cycle(windows)
     state, optimizer = training.begin(params), training.optimizer()
-    lanes = training.lanes().__enter__()  # until the next case; its processes end with this one
+    lanes = _open.enter_context(training.lanes())
     return Work(lambda: train_step(training, optimizer, 1e-3, state, next(window), lanes))
 
 
