@@ -10,9 +10,11 @@ from typing import IO, Any, BinaryIO
 
 from charrnn.errors import CharRNNError
 
+_REMEDY = "choose another folder with --out"
+
 
 @contextmanager
-def writing(path: Path, remedy: str = "choose another folder with --out") -> Iterator[None]:
+def writing(path: Path, remedy: str = _REMEDY) -> Iterator[None]:
     """Turn the operating system's refusals to write into one line that names the path and, beside others, a remedy."""
     try:
         yield
@@ -39,7 +41,7 @@ def lock(file: IO[Any], *, wait: bool = False) -> None:
 
 
 @contextmanager
-def replacing(path: Path, remedy: str = "choose another folder with --out") -> Iterator[BinaryIO]:
+def replacing(path: Path, remedy: str = _REMEDY) -> Iterator[BinaryIO]:
     """Yield a file that takes the place of `path` once it is complete and on the disk, and not before.
 
     Raises:  CharRNNError where the disk is full or the folder read-only; what stood at `path` is then untouched.

@@ -34,6 +34,7 @@ from charrnn.config import ModelConfig, from_dict
 from charrnn.errors import CharRNNError
 from charrnn.functional import cross_entropy
 from charrnn.stream import Window
+from charrnn.text import smallest_type
 
 _ONE_THREAD = 32  # units up to which handing out the work saves too little
 _LEAST_LANES = 8  # in a part: matrix products of fewer rows lose more than is gained by sharing
@@ -57,7 +58,7 @@ def usual_threads(hidden_size: int, available: int) -> int:
 class Plan(NamedTuple):
     """What is shared out, and how.
 
-    shares   how many parts; part k has the lanes bounds[k] to bounds[k + 1]
+    shares   how many parts
     threads  of the matrix products of each part
     """
 
@@ -167,7 +168,7 @@ def _memory() -> IO[bytes]:
 
 def _board(plan: Plan, file: int) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays that the processes share, by name, in the memory of this file."""
-    ids = np.min_scalar_type(plan.config.vocab_size - 1)
+    ids = smallest_type(plan.config.vocab_size)
     window = (plan.seq_len, plan.batch_size)
     shapes: dict[str, tuple[tuple[int, ...], npt.DTypeLike]] = {
         "inputs": (window, ids),

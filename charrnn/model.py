@@ -104,16 +104,15 @@ def hidden(
     Shapes:  ids (T, B) · state (L, S, B, H) · reset (T, B) · returns h (T, B, H), state (L, S, B, H)
     """
     x: Array | Ids = ids if weights.embed is None else weights.embed[ids]
-    drop = weights.dropout if dropout_rng is not None else 0.0
     bits = None
-    if drop and dropout_rng is not None:
+    if weights.dropout and dropout_rng is not None:
         bits = dropout_bits(dropout_rng, (ids.shape[1], len(weights.layers), len(ids), weights.W_hy.shape[0]))
     states, backprops, masks = [], [], []
     for layer, own in enumerate(weights.layers):
         buffers = scratch.scope(f"layer{layer}")
         h, layer_state, layer_backprop = weights.cell.forward(own, x, state[layer], reset=reset, scratch=buffers)
         if bits is not None:
-            masks.append(dropout_mask(bits[:, layer].swapaxes(0, 1), drop, h.dtype, buffers))
+            masks.append(dropout_mask(bits[:, layer].swapaxes(0, 1), weights.dropout, h.dtype, buffers))
             h = np.multiply(h, masks[-1], out=buffers.empty("dropped", h.shape, h.dtype))
         x = h
         states.append(layer_state)
@@ -144,8 +143,13 @@ def dropout_bits(rng: np.random.Generator, shape: tuple[int, int, int, int]) -> 
     """
     lanes, *rest = shape
     size = math.prod(rest)
-    words = rng.integers(2**64 - 1, size=(lanes, -(-size // 4)), dtype=np.uint64, endpoint=True)
+    words = rng.integers(2**64 - 1, size=(lanes, _words(size)), dtype=np.uint64, endpoint=True)
     return words.view(np.uint16)[:, :size].reshape(shape)
+
+
+def _words(size: int) -> int:
+    """Return how many words of 64 bits hold sixteen bits for each of so many elements."""
+    return -(-size // 4)
 
 
 def dropout_rng(
@@ -156,7 +160,7 @@ def dropout_rng(
     However the lanes of a step are shared out, each gets the same masks.
     """
     source = np.random.PCG64([seed or 0, step])
-    source.advance(first_lane * -(-config.num_layers * seq_len * config.hidden_size // 4))
+    source.advance(first_lane * _words(config.num_layers * seq_len * config.hidden_size))
     return np.random.Generator(source)
 
 

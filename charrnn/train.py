@@ -175,25 +175,19 @@ def fit(training: Training, state: TrainState) -> Iterator[Stepped | Evaluating 
     """
     optimizer, schedule = training.optimizer(), training.schedule()
     with training.lanes() as lanes:
-        yield from _fit(training, state, optimizer, schedule, lanes)
-
-
-def _fit(
-    training: Training, state: TrainState, optimizer: Optimizer, schedule: Schedule, lanes: Lanes
-) -> Iterator[Stepped | Evaluating | Report]:
-    while True:
-        if state.progress.reported < state.step and training.reports_at(state.step):
-            yield from _report(training, state, schedule)
-        if state.step >= training.steps or is_stale(training.config, state.progress):
-            return
-        window = training.stream[state.step]
-        loss, grad_norm = train_step(training, optimizer, schedule(state.step), state, window, lanes)
-        progress = state.progress
-        progress.steps += 1
-        progress.chars += window.targets.size
-        progress.loss_sum += loss
-        progress.norm_sum += grad_norm
-        yield Stepped(state.step, window.targets.size, loss, grad_norm)
+        while True:
+            if state.progress.reported < state.step and training.reports_at(state.step):
+                yield from _report(training, state, schedule)
+            if state.step >= training.steps or is_stale(training.config, state.progress):
+                return
+            window = training.stream[state.step]
+            loss, grad_norm = train_step(training, optimizer, schedule(state.step), state, window, lanes)
+            progress = state.progress
+            progress.steps += 1
+            progress.chars += window.targets.size
+            progress.loss_sum += loss
+            progress.norm_sum += grad_norm
+            yield Stepped(state.step, window.targets.size, loss, grad_norm)
 
 
 def is_stale(config: TrainConfig, progress: Progress) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 from rich.table import Table
 
 from benchmarks.speed.cases import Result
+from charrnn.processor import cpu_facts
 
 BEGIN, END = "<!-- speed:begin -->", "<!-- speed:end -->"
 TITLES = {
@@ -27,7 +28,7 @@ COLUMNS = ("", "charrnn", "charrnn, a second", "PyTorch", "PyTorch ÷ charrnn", 
 def machine(threads: int, workers: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Return the facts that the figures depend on."""
     return {
-        "processor": _processor(),
+        "processor": cpu_facts().get("model name") or platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "threads": threads,
         "system": f"{platform.system()} {platform.machine()}",
@@ -35,13 +36,6 @@ def machine(threads: int, workers: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "load_before": round(os.getloadavg()[0], 2),
         "libraries": workers,
     }
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def in_words(facts: dict[str, Any]) -> str:
@@ -55,7 +49,7 @@ def in_words(facts: dict[str, Any]) -> str:
     parts = [
         f"{facts['processor']}, {facts['cores']} cores, {facts['threads']} threads",
         f"{facts['system']}, Python {facts['python']}",
-        f"NumPy {numpy['numpy']} ({', '.join(blas) or 'BLAS unknown: threadpoolctl is not installed'})",
+        f"NumPy {numpy['numpy']} ({', '.join(blas) or 'BLAS unknown'})",
         f"PyTorch {torch['torch']} ({torch['vectors']})" if torch else "PyTorch is not installed",
         f"load {facts['load_before']:.1f} before and {facts['load_after']:.1f} after",
     ]

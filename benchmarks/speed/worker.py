@@ -59,6 +59,7 @@ def fastest(ways: dict[str, Work], seconds: float) -> tuple[str, int]:
 def facts(side: str) -> dict[str, Any]:
     """Return the versions and the threads of this process's libraries."""
     import numpy as np
+    from threadpoolctl import threadpool_info
 
     found: dict[str, Any] = {"numpy": np.__version__}
     if side == "PyTorch":
@@ -66,10 +67,6 @@ def facts(side: str) -> dict[str, Any]:
 
         found = {"torch": torch.__version__, "vectors": torch.backends.cpu.get_cpu_capability()}
         found["threads"] = torch.get_num_threads()
-    try:
-        from threadpoolctl import threadpool_info
-    except ImportError:
-        return found
     wanted = ("user_api", "internal_api", "version", "architecture", "threading_layer", "num_threads")
     pools = [{name: pool[name] for name in wanted if pool.get(name)} for pool in threadpool_info()]
     return found | {"pools": pools}
