@@ -27,7 +27,7 @@ from charrnn.checkpoint import Checkpoint
 from charrnn.config import PROTOCOLS, ModelConfig, TrainConfig
 from charrnn.corpus import Corpus, Reading
 from charrnn.errors import ConfigError, CorpusError
-from charrnn.evaluate import WARM_UP, Evaluation, lanes_for, tally
+from charrnn.evaluate import WARM_UP, Evaluation, lanes_for, lanes_of, tally
 from charrnn.run import Event, Run
 from charrnn.runfolder import find_model
 from charrnn.sample import generate, start_logits
@@ -165,7 +165,8 @@ class LanguageModel:
         ids = vocab.ids_of(text, unknown)
         lanes = 1 if protocol == "whole" else lanes_for(len(ids) - 1, batch_size)
         begin = time.perf_counter()
-        *_, result = tally(self.weights, config, ids, lanes)
+        with lanes_of(config, self.checkpoint.params, len(ids), lanes) as shared:
+            *_, result = tally(self.checkpoint.params, shared, ids, lanes)
         seconds = time.perf_counter() - begin
         skipped = len(text) - len(ids)
         signature = {

@@ -15,12 +15,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from charrnn import model
-from charrnn.arrays import IdSource, Scratch
+from charrnn.arrays import IdSource, Params
 from charrnn.config import ModelConfig
-from charrnn.functional import log_softmax
+from charrnn.lanes import Lanes, available_threads, plan, usual_threads
+from charrnn.stream import Window
 
 WARM_UP = 512  # unscored characters before each lane but the first
-_WINDOW = 256  # steps taken at once: bounds memory, changes no result
+_WINDOW = 128  # steps taken at once: bounds memory, changes no result
+_WORTH_SHARING = 3 * 10**10  # multiplications, about a second: to start a second process pays from there on
 
 
 def bits(nats: float) -> float:
@@ -93,8 +95,17 @@ def lanes_for(chars: int, batch_size: int) -> int:
     return max(1, min(batch_size, chars // WARM_UP))
 
 
-def tally(weights: model.Weights, config: ModelConfig, ids: IdSource, lanes: int = 1) -> Iterator[Tally]:
-    """Yield the running tally of the text, window by window; the last one is the result.
+def lanes_of(config: ModelConfig, params: Params, chars: int, count: int) -> Lanes:
+    """Return what scores so many characters in so many lanes, with the threads that serve the model best."""
+    threads = usual_threads(config.hidden_size, available_threads())
+    settled = plan(config, None, count, _WINDOW, threads)
+    if chars * sum(array.size for array in params.values()) < _WORTH_SHARING:
+        settled = settled._replace(shares=1, threads=threads)
+    return Lanes(settled)
+
+
+def tally(params: Params, lanes: Lanes, ids: IdSource, count: int = 1) -> Iterator[Tally]:
+    """Yield the running tally of the text, read in so many lanes, window by window; the last one is the result.
 
     Shapes:  ids (N,); N - 1 characters are scored. A text of less than two yields one empty tally.
     """
@@ -102,26 +113,24 @@ def tally(weights: model.Weights, config: ModelConfig, ids: IdSource, lanes: int
     if total < 1:
         yield Tally()
         return
-    lane = -(-total // lanes)
-    starts = np.arange(lanes) * lane
-    state, scratch, sums = model.zero_state(config, lanes), Scratch(), Tally()
-    warm_up = WARM_UP if lanes > 1 else 0
-    for begin in [*range(-warm_up, 0, _WINDOW), *range(0, lane, _WINDOW)]:
-        end = min(begin + _WINDOW, lane if begin >= 0 else 0)
+    lanes.take(params)
+    length, window = -(-total // count), lanes.plan.seq_len
+    starts = np.arange(count) * length
+    state, sums = model.zero_state(lanes.plan.config, count), Tally()
+    warm_up = WARM_UP if count > 1 else 0
+    for begin in [*range(-warm_up, 0, window), *range(0, length, window)]:
+        end = min(begin + window, length if begin >= 0 else 0)
         positions = starts + np.arange(begin, end)[:, None]
-        reset = positions == 0
-        inputs = ids[positions.clip(0, total - 1)]
-        h, state, _ = model.hidden(weights, inputs, state, reset=reset if reset.any() else None, scratch=scratch)
+        reset, places = positions == 0, positions.clip(0, total - 1)
+        read = Window(ids[places], ids[places + 1], reset if reset.any() else None)
         if begin < 0:
+            state = lanes.read(read, state)
             continue
-        logits, _ = model.readout(weights, h)
+        log_probs, right, state = lanes.score(read, state)
         scored = positions < total
-        targets = ids[positions.clip(0, total - 1) + 1][scored]
-        logits = logits[scored]
-        picked = log_softmax(logits)[np.arange(len(targets)), targets]
         sums = Tally(
-            sums.chars + len(targets),
-            sums.nats - float(picked.sum(dtype=np.float64)),
-            sums.correct + int((logits.argmax(axis=-1) == targets).sum()),
+            sums.chars + int(scored.sum()),
+            sums.nats - float(log_probs[scored].sum(dtype=np.float64)),
+            sums.correct + int(right[scored].sum()),
         )
         yield sums

@@ -7,7 +7,7 @@ from typing import cast
 import numpy as np
 
 from charrnn import fused
-from charrnn.arrays import Array, Ids
+from charrnn.arrays import Array, Ids, Mask
 
 #: Up to this many symbols a one-hot matrix product sums rows faster than sorting them (measured at 3,200 rows).
 _ONE_HOT_LIMIT = 512
@@ -22,14 +22,20 @@ def sigmoid(a: Array) -> Array:
     return result
 
 
-def log_softmax(logits: Array) -> Array:
-    """Return the log-probabilities, in nats, along the last axis.
+def log_prob(logits: Array, targets: Ids) -> tuple[Array, Mask]:
+    """Return the log-probability of each target, and whether it is the likeliest symbol (of equals, the first).
 
-    log_softmax(z) = z - max(z) - log(sum(exp(z - max(z))))
+    log p = z[target] - max(z) - log(sum(exp(z - max(z))))
+    Shapes:  logits (N, V), which are overwritten · targets (N,) · returns (N,), (N,)
+    Units:   nats.
     """
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    result: Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return result
+    rows = np.arange(len(targets))
+    best = logits.argmax(axis=-1)
+    logits -= logits[rows, best, None]
+    picked = logits[rows, targets]
+    np.exp(logits, out=logits)
+    log_probs: Array = picked - np.log(logits.sum(axis=-1))
+    return log_probs, best == targets
 
 
 def cross_entropy(logits: Array, targets: Ids, of: int | None = None) -> tuple[float, Array]:
@@ -37,7 +43,7 @@ def cross_entropy(logits: Array, targets: Ids, of: int | None = None) -> tuple[f
 
     of: how many predictions the mean is over, where these are a part of them; the parts' losses then add up to it
 
-    loss = -mean(log_softmax(logits)[target]);  dlogits = (softmax(logits) - onehot(target)) / N
+    loss = -mean(log(softmax(logits)[target]));  dlogits = (softmax(logits) - onehot(target)) / N
     Shapes:  logits (..., V) · targets (...) · returns loss, dlogits (..., V), with N the number of targets, or `of`
     Units:   nats per character.
     """

@@ -1,12 +1,12 @@
-"""A step's lanes, shared out to processes: each runs the whole window, forward and back, with its part of the batch.
+"""A window's lanes, shared out to processes: each learns from the whole window, or scores it, in its part of the batch.
 
 A layer's time steps follow one another, so a processor's cores have little to share within one: threads inside a matrix
 product gain less than whole windows side by side, where all other work is shared out too. Processes, because Python
 lets one thread at a time begin a NumPy call. The gradients of the parts add up to that of the step; what each part
 computes, dropout included, does not depend on how many there are.
 
-The processes read parameters and window from memory that they share with this one and write gradients there. They do
-one step at each request on their standard input, and end when that closes, whatever became of this process.
+The processes read parameters and window from memory that they share with this one and write gradients or scores there.
+They do one window at each request on their standard input, and end when that closes, whatever became of this process.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from charrnn import model
-from charrnn.arrays import Array, Params, Scratch
+from charrnn.arrays import Array, Mask, Params, Scratch
 from charrnn.config import ModelConfig, from_dict
 from charrnn.errors import CharRNNError
 from charrnn.functional import cross_entropy
@@ -39,7 +39,8 @@ from charrnn.text import smallest_type
 _ONE_THREAD = 32  # units up to which handing out the work saves too little
 _LEAST_LANES = 8  # in a part: matrix products of fewer rows lose more than is gained by sharing
 _THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-_REQUEST = struct.Struct("<QQ?")  # step, steps in time, whether there is a reset mask
+_LEARN, _SCORE, _READ = range(3)  # what a request asks for: gradients, scores, or the state alone
+_REQUEST = struct.Struct("<BQQQ??")  # one of them, step, steps in time, lanes; reset mask? new parameters?
 _DONE, _FAILED = b".", b"!"
 _ALIGNMENT = 64  # bytes: a line of the processor's cache
 _START = "import sys; sys.path[:] = {path!r}; from charrnn.lanes import serve; serve()"
@@ -69,13 +70,13 @@ class Plan(NamedTuple):
     shares: int
     threads: int
 
-    def lanes(self, share: int) -> slice:
-        """Return the lanes of a part; the sizes of any two differ by one at most."""
-        return slice(self.batch_size * share // self.shares, self.batch_size * (share + 1) // self.shares)
+    def lanes(self, share: int, of: int) -> slice:
+        """Return which of so many lanes a part has; the sizes of any two differ by one at most."""
+        return slice(of * share // self.shares, of * (share + 1) // self.shares)
 
 
 def plan(config: ModelConfig, seed: int | None, batch_size: int, seq_len: int, threads: int) -> Plan:
-    """Return how so many threads share a step: a process each, as far as there are lanes and the system can.
+    """Return how so many threads share windows of up to this size: a process each, as far as lanes and system allow.
 
     Threads that are left over serve the matrix products of each process.
     """
@@ -84,16 +85,18 @@ def plan(config: ModelConfig, seed: int | None, batch_size: int, seq_len: int, t
 
 
 class Lanes:
-    """What computes a step's loss and gradient: this process, and others beside it where the plan has several parts.
+    """What learns from windows and scores them: this process, and others beside it where the plan has several parts.
 
-    Use it as a context: leaving ends the processes. Nothing of a step is kept for the next but memory.
+    Use it as a context: leaving ends the processes. `take` the parameters first, and whenever they have changed.
+    Windows are no larger than the plan says. Every method raises CharRNNError where another process failed.
     """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._scratch = Scratch()
+        self._part = _Part(plan, 0)
         self._board: dict[str, npt.NDArray[Any]] = {}
         self._others: list[subprocess.Popen[bytes]] = []
+        self._taken = False
         self._holds = ExitStack()
 
     def __enter__(self) -> Lanes:
@@ -115,50 +118,127 @@ class Lanes:
         self._board.clear()
         self._holds.close()
 
-    def gradients(self, params: Params, window: Window, state: Array, step: int) -> tuple[float, Array, Params]:
+    def take(self, params: Params) -> None:
+        """Use these parameters from now on."""
+        self._part.take(params)
+        self._taken = True
+        if self._others:
+            for name, array in params.items():
+                self._board[f"params/{name}"][...] = array
+
+    def gradients(self, window: Window, state: Array, step: int) -> tuple[float, Array, Params]:
         """Return the window's mean loss, the state after it, and the loss's gradient.
 
         Shapes:  window (T, B) · state (L, S, B, H)
-        Raises:  CharRNNError where another process could not do its part.
         """
-        if self.plan.shares == 1:
-            return _part(self.plan, 0, params, window, state, step, self._scratch)
-        board, steps = self._board, len(window.inputs)
-        for name, array in params.items():
-            board[f"params/{name}"][...] = array
-        board["inputs"][:steps], board["targets"][:steps], board["state"][...] = window.inputs, window.targets, state
+        self._ask(_LEARN, window, state, step)
+        loss, carried, grads = self._part.gradients(window, state, step)
+        self._await()
+        for share in range(1, self.plan.shares):
+            loss += float(self._board["losses"][share])
+            for name, grad in grads.items():
+                grad += self._board[f"grads{share}/{name}"]
+        return loss, self._whole("state", carried, state.shape), grads
+
+    def score(self, window: Window, state: Array) -> tuple[Array, Mask, Array]:
+        """Return the log-probability of each target, whether it was thought the likeliest, and the state after.
+
+        Shapes:  window (T, B) · state (L, S, B, H) · returns (T, B), (T, B), (L, S, B, H)
+        Units:   nats.
+        """
+        self._ask(_SCORE, window, state)
+        log_probs, right, carried = self._part.score(window, state)
+        self._await()
+        shape = window.inputs.shape
+        return (
+            self._whole("log_probs", log_probs, shape),
+            self._whole("right", right, shape),
+            self._whole("state", carried, state.shape),
+        )
+
+    def read(self, window: Window, state: Array) -> Array:
+        """Return the state after the window; its targets are not looked at."""
+        self._ask(_READ, window, state)
+        carried = self._part.read(window, state)
+        self._await()
+        return self._whole("state", carried, state.shape)
+
+    def _ask(self, work: int, window: Window, state: Array, step: int = 0) -> None:
+        """Let the other processes begin with their parts."""
+        if not self._others:
+            return
+        board, (steps, lanes) = self._board, window.inputs.shape
+        board["inputs"][:steps, :lanes], board["targets"][:steps, :lanes] = window.inputs, window.targets
+        board["state"][:, :, :lanes] = state
         if window.reset is not None:
-            board["reset"][:steps] = window.reset
+            board["reset"][:steps, :lanes] = window.reset
+        request = _REQUEST.pack(work, step, steps, lanes, window.reset is not None, self._taken)
         for other in self._others:
-            _ask(other, _REQUEST.pack(step, steps, window.reset is not None))
-        loss, carried, grads = _part(self.plan, 0, params, window, state, step, self._scratch)
+            _ask(other, request)
+        self._taken = False
+
+    def _await(self) -> None:
+        """Wait until the other processes are done."""
         for other in self._others:
             _await(other)
-        after = board["state"].copy()
-        after[:, :, self.plan.lanes(0)] = carried
-        for share in range(1, self.plan.shares):
-            loss += float(board["losses"][share])
-            for name, grad in grads.items():
-                grad += board[f"grads{share}/{name}"]
-        return loss, after, grads
+
+    def _whole(self, name: str, own: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+        """Return what all parts have computed, given this process's own: the lanes are the axis where they differ."""
+        if not self._others:
+            return own
+        array = _corner(self._board[name], shape)
+        _corner(array, own.shape)[...] = own  # the first part has the first lanes
+        return array.copy()
 
 
-def _part(
-    plan: Plan, share: int, params: Params, window: Window, state: Array, step: int, scratch: Scratch
-) -> tuple[float, Array, Params]:
-    """Return a part's share in the loss and in its gradient, and the state of its lanes after the window."""
-    lanes = plan.lanes(share)
-    weights = model.prepare(params, plan.config)
-    logits, carried, backprop = model.forward(
-        weights,
-        window.inputs[:, lanes],
-        state[:, :, lanes],
-        reset=None if window.reset is None else window.reset[:, lanes],
-        dropout_rng=model.dropout_rng(plan.config, plan.seed, step, len(window.inputs), lanes.start),
-        scratch=scratch,
-    )
-    loss, dlogits = cross_entropy(logits, window.targets[:, lanes], of=window.targets.size)
-    return loss, carried, backprop(dlogits, np.zeros_like(carried))[1]
+class _Part:
+    """What computes a part of the lanes, in whichever process; only memory is kept from window to window."""
+
+    def __init__(self, plan: Plan, share: int) -> None:
+        self._plan, self._share, self._scratch = plan, share, Scratch()
+
+    def take(self, params: Params) -> None:
+        """Use these parameters from now on."""
+        self._weights = model.prepare(params, self._plan.config)
+
+    def lanes(self, window: Window) -> slice:
+        """Return which of a window's lanes are this part's."""
+        return self._plan.lanes(self._share, window.inputs.shape[1])
+
+    def gradients(self, window: Window, state: Array, step: int) -> tuple[float, Array, Params]:
+        """Return this part's share in the loss and in its gradient, and the state of its lanes after the window."""
+        lanes, config = self.lanes(window), self._plan.config
+        rng = model.dropout_rng(config, self._plan.seed, step, len(window.inputs), lanes.start)
+        logits, carried, backprop = model.forward(
+            self._weights,
+            window.inputs[:, lanes],
+            state[:, :, lanes],
+            reset=None if window.reset is None else window.reset[:, lanes],
+            dropout_rng=rng,
+            scratch=self._scratch,
+        )
+        loss, dlogits = cross_entropy(logits, window.targets[:, lanes], of=window.targets.size)
+        return loss, carried, backprop(dlogits, np.zeros_like(carried))[1]
+
+    def score(self, window: Window, state: Array) -> tuple[Array, Mask, Array]:
+        """Return log-probabilities, whether they were the greatest, and the state, of this part's lanes."""
+        h, carried = self._hidden(window, state)
+        return *model.score(self._weights, h, window.targets[:, self.lanes(window)]), carried
+
+    def read(self, window: Window, state: Array) -> Array:
+        """Return the state of this part's lanes after the window."""
+        return self._hidden(window, state)[1]
+
+    def _hidden(self, window: Window, state: Array) -> tuple[Array, Array]:
+        lanes = self.lanes(window)
+        reset = None if window.reset is None else window.reset[:, lanes]
+        inputs = window.inputs[:, lanes]
+        return model.hidden(self._weights, inputs, state[:, :, lanes], reset=reset, scratch=self._scratch)[:2]
+
+
+def _corner(array: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Return the first so many of an array along each axis."""
+    return array[tuple(slice(size) for size in shape)]
 
 
 def _memory() -> IO[bytes]:
@@ -176,6 +256,8 @@ def _board(plan: Plan, file: int) -> dict[str, npt.NDArray[Any]]:
         "reset": (window, bool),
         "state": (model.state_shape(plan.config, plan.batch_size), plan.config.dtype),
         "losses": ((plan.shares,), np.float64),
+        "log_probs": (window, plan.config.dtype),
+        "right": (window, bool),
     }
     for name, shape in model.param_shapes(plan.config).items():
         for owner in ("params", *(f"grads{share}" for share in range(1, plan.shares))):
@@ -228,7 +310,7 @@ def _await(process: subprocess.Popen[bytes]) -> None:
 
 
 def serve() -> None:
-    """Do one part at each request on standard input, until there are none: the whole life of another process."""
+    """Do one window at each request on standard input, until there are none: the whole life of another process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     try:
@@ -243,15 +325,23 @@ def serve() -> None:
 def _serve(requests: Any) -> Iterator[None]:
     settled, share, file = json.loads(requests.readline())
     plan = Plan(**settled | {"config": from_dict(ModelConfig, settled["config"])})
-    board, scratch, lanes = _board(plan, file), Scratch(), plan.lanes(share)
+    board, part = _board(plan, file), _Part(plan, share)
     params = {name: board[f"params/{name}"] for name in model.param_shapes(plan.config)}
     with np.errstate(all="ignore"):  # the process that asks looks at the sum
         while len(request := requests.read(_REQUEST.size)) == _REQUEST.size:
-            step, steps, has_reset = _REQUEST.unpack(request)
-            reset = board["reset"][:steps] if has_reset else None
-            window = Window(board["inputs"][:steps], board["targets"][:steps], reset)
-            loss, carried, grads = _part(plan, share, params, window, board["state"], step, scratch)
-            board["losses"][share], board["state"][:, :, lanes] = loss, carried
-            for name, grad in grads.items():
-                board[f"grads{share}/{name}"][...] = grad
+            work, step, steps, lanes, has_reset, taken = _REQUEST.unpack(request)
+            inputs, targets, reset = (_corner(board[name], (steps, lanes)) for name in ("inputs", "targets", "reset"))
+            window = Window(inputs, targets, reset if has_reset else None)
+            state, own = board["state"][:, :, :lanes], part.lanes(window)
+            if taken:
+                part.take(params)
+            if work == _LEARN:
+                board["losses"][share], carried, grads = part.gradients(window, state, step)
+                for name, grad in grads.items():
+                    board[f"grads{share}/{name}"][...] = grad
+            elif work == _SCORE:
+                board["log_probs"][:steps, own], board["right"][:steps, own], carried = part.score(window, state)
+            else:
+                carried = part.read(window, state)
+            state[:, :, own] = carried
             yield

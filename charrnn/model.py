@@ -17,7 +17,7 @@ from charrnn.arrays import FRESH, Array, Ids, Mask, Params, Scratch
 from charrnn.cells import CELLS
 from charrnn.cells.base import Cell
 from charrnn.config import ModelConfig
-from charrnn.functional import sum_rows
+from charrnn.functional import log_prob, sum_rows
 from charrnn.init import INITS, Init, zeros
 
 #: The backward pass of the hidden layers: (dh (T, B, H), dstate (L, S, B, H)) -> dstate0 (L, S, B, H), grads.
@@ -26,6 +26,8 @@ HiddenBackprop: TypeAlias = Callable[[Array, Array], tuple[Array, Params]]
 ReadoutBackprop: TypeAlias = Callable[[Array], tuple[Array, Params]]
 #: The backward pass of the whole model: (dlogits (T, B, V), dstate (L, S, B, H)) -> dstate0 (L, S, B, H), grads.
 ModelBackprop: TypeAlias = Callable[[Array, Array], tuple[Array, Params]]
+
+_BLOCK = 2**18  # logits that are scored at once: a megabyte of floats
 
 
 class Weights(NamedTuple):
@@ -192,6 +194,24 @@ def readout(weights: Weights, h: Array) -> tuple[Array, ReadoutBackprop]:
         return (flat @ W_hy.T).reshape(h.shape), {"out.W_hy": flat_h.T @ flat, "out.b_y": flat.sum(axis=0)}
 
     return logits.reshape(*h.shape[:2], len(b_y)), backprop
+
+
+def score(weights: Weights, h: Array, targets: Ids) -> tuple[Array, Mask]:
+    """Return the log-probability of each target, and whether it is the likeliest symbol.
+
+    A block of predictions at a time, so that their logits stay in the processor's cache, and in bounds where the
+    vocabulary is large.
+    Shapes:  h (T, B, H) · targets (T, B) · returns (T, B), (T, B)
+    Units:   nats.
+    """
+    flat_h, flat = h.reshape(-1, h.shape[-1]), targets.reshape(-1)
+    log_probs, right = np.empty(flat.shape, h.dtype), np.empty(flat.shape, bool)
+    size = max(1, _BLOCK // len(weights.b_y))
+    for at in range(0, len(flat), size):
+        block = slice(at, at + size)
+        logits, _ = readout(weights, flat_h[block, None])
+        log_probs[block], right[block] = log_prob(logits[:, 0], flat[block])
+    return log_probs.reshape(targets.shape), right.reshape(targets.shape)
 
 
 def forward(

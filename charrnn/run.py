@@ -318,6 +318,12 @@ class Run:
                 window = stream[state.step]
                 train_step(training, optimizer, 0.0, state, window, lanes)
                 times.append((time.perf_counter() - begin) / window.targets.size)
+            evaluating, validation = 0.0, max(1, len(training.val_ids) - 1)
+            begin = time.perf_counter()
+            for result in validate(training, state.params, lanes):
+                evaluating = (time.perf_counter() - begin) * validation / max(1, result.chars)
+                if time.perf_counter() - begin > seconds / 2:
+                    break
         per_char = float(np.median(times))
         per_step = per_char * stream.lane * stream.batch_size / stream.steps_per_epoch
         trial = self.folder.path / ".trial.npz"
@@ -325,12 +331,6 @@ class Run:
         ckpt.save(trial, self.checkpoint(resumable=True))  # also shows at once whether the disk takes it
         saving = time.perf_counter() - begin
         trial.unlink()
-        evaluating, validation = 0.0, max(1, len(training.val_ids) - 1)
-        begin = time.perf_counter()
-        for result in validate(training, state.params):
-            evaluating = (time.perf_counter() - begin) * validation / max(1, result.chars)
-            if time.perf_counter() - begin > seconds / 2:
-                break
         return Speed(per_step, evaluating + 2 * saving)
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from charrnn import model
 from charrnn.arrays import Array, IdSource, Params
@@ -115,7 +114,7 @@ class Training:
         return build(SCHEDULES[self.config.schedule], self.config)
 
     def lanes(self) -> Lanes:
-        """Return what computes the gradients, with the threads that the settings name, or one."""
+        """Return what learns and validates, with the threads that the settings name, or one."""
         config = self.config
         return Lanes(plan(self.model_config, config.seed, config.batch_size, config.seq_len, config.threads or 1))
 
@@ -145,7 +144,8 @@ def train_step(
     """
     config = training.config
     with np.errstate(all="ignore"):  # what overflows is found below
-        loss, carried, grads = lanes.gradients(state.params, window, state.state, state.step)
+        lanes.take(state.params)
+        loss, carried, grads = lanes.gradients(window, state.state, state.step)
         if config.clip_value:
             grad_norm = global_norm(grads)
             clip_by_value(grads, config.clip_value)
@@ -177,7 +177,7 @@ def fit(training: Training, state: TrainState) -> Iterator[Stepped | Evaluating 
     with training.lanes() as lanes:
         while True:
             if state.progress.reported < state.step and training.reports_at(state.step):
-                yield from _report(training, state, schedule)
+                yield from _report(training, state, schedule, lanes)
             if state.step >= training.steps or is_stale(training.config, state.progress):
                 return
             window = training.stream[state.step]
@@ -195,12 +195,12 @@ def is_stale(config: TrainConfig, progress: Progress) -> bool:
     return 0 < config.patience <= progress.stale
 
 
-def _report(training: Training, state: TrainState, schedule: Schedule) -> Iterator[Evaluating | Report]:
+def _report(training: Training, state: TrainState, schedule: Schedule, lanes: Lanes) -> Iterator[Evaluating | Report]:
     """Evaluate if it is time to, bring the progress up to date, and yield the report."""
     progress, val_loss, best = state.progress, None, False
     if training.evaluates_at(state.step):
         result = Tally()
-        for result in validate(training, state.params):
+        for result in validate(training, state.params, lanes):
             yield Evaluating(result.chars, max(0, len(training.val_ids) - 1))
         val_loss = result.nats_per_char
     if val_loss is not None:
@@ -228,9 +228,8 @@ def _report(training: Training, state: TrainState, schedule: Schedule) -> Iterat
     yield report
 
 
-def validate(training: Training, params: Params) -> Iterator[Tally]:
-    """Yield the running tally of the validation text, in as many lanes as training has."""
-    weights = model.prepare(params, training.model_config)
-    lanes = lanes_for(len(training.val_ids) - 1, training.stream.batch_size)
-    with np.errstate(all="ignore"), threadpool_limits(training.config.threads or 1, "blas"):
-        yield from tally(weights, training.model_config, training.val_ids, lanes)
+def validate(training: Training, params: Params, lanes: Lanes) -> Iterator[Tally]:
+    """Yield the running tally of the validation text, in as many lanes as training has, if it is long enough."""
+    count = lanes_for(len(training.val_ids) - 1, training.stream.batch_size)
+    with np.errstate(all="ignore"):  # the caller looks at the result
+        yield from tally(params, lanes, training.val_ids, count)

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import os
 import re
 import warnings
 
@@ -15,13 +16,15 @@ from charrnn.checkpoint import Checkpoint
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.corpus import Source
 from charrnn.errors import VocabError
-from charrnn.evaluate import WARM_UP, Evaluation, Tally, bits, lanes_for, perplexity, tally
-from charrnn.functional import log_softmax
+from charrnn.evaluate import WARM_UP, Evaluation, Tally, bits, lanes_for, lanes_of, perplexity, tally
+from charrnn.lanes import Lanes, available_threads, plan
 from charrnn.train import fit, train_step, validate
 from charrnn.version import __version__
 from charrnn.vocab import Vocab
 
 SYMBOLS = "\nabcdefghijklmno"
+
+posix = pytest.mark.skipif(os.name != "posix", reason="needs processes that share memory")
 
 
 def language_model(symbols=SYMBOLS, seed=1, **settings):
@@ -38,10 +41,16 @@ def text_of(length, symbols=SYMBOLS, seed=2):
     return "".join(np.random.default_rng(seed).choice(list(symbols), length))
 
 
-def last_of(lm, text, lanes=1):
+def tallies(lm, text, lanes=1, window=256, shares=1):
+    """Return the running tallies of a text."""
+    settled = plan(lm.checkpoint.model_config, None, lanes, window, 1)._replace(shares=shares)
+    with Lanes(settled) as opened:
+        return list(tally(lm.checkpoint.params, opened, lm.checkpoint.vocab.encode(text), lanes))
+
+
+def last_of(lm, text, lanes=1, window=256, shares=1):
     """Return the whole tally of a text."""
-    *_, result = tally(lm.weights, lm.checkpoint.model_config, lm.checkpoint.vocab.encode(text), lanes)
-    return result
+    return tallies(lm, text, lanes, window, shares)[-1]
 
 
 def scores_of(lm, text):
@@ -49,7 +58,9 @@ def scores_of(lm, text):
     ids = lm.checkpoint.vocab.encode(text)
     state = model.zero_state(lm.checkpoint.model_config, 1)
     logits, _, _ = model.forward(lm.weights, ids[:-1, None], state)
-    return log_softmax(logits[:, 0])[np.arange(len(ids) - 1), ids[1:]], logits[:, 0].argmax(axis=-1) == ids[1:]
+    p = np.exp(logits[:, 0])
+    picked = p[np.arange(len(ids) - 1), ids[1:]] / p.sum(axis=-1)
+    return np.log(picked), p.argmax(axis=-1) == ids[1:]
 
 
 # The figures
@@ -89,10 +100,7 @@ def test_whole_is_the_sum_over_one_forward_pass(settings, length):
 def test_the_size_of_a_window_changes_no_figure(monkeypatch, lanes):
     lm, text = language_model(), text_of(1300)
     monkeypatch.setattr(evaluate, "WARM_UP", 20)
-    results = []
-    for window in (1, 7, 256, 10_000):
-        monkeypatch.setattr(evaluate, "_WINDOW", window)
-        results.append(last_of(lm, text, lanes))
+    results = [last_of(lm, text, lanes, window) for window in (1, 7, 256, 10_000)]
     for result in results:
         assert (result.chars, result.correct) == (1299, results[0].correct)
         assert result.nats == pytest.approx(results[0].nats, rel=1e-12)
@@ -101,7 +109,7 @@ def test_the_size_of_a_window_changes_no_figure(monkeypatch, lanes):
 def test_the_running_tally_grows_to_the_whole():
     lm, text = language_model(), text_of(600)
     scores, _ = scores_of(lm, text)
-    told = list(tally(lm.weights, lm.checkpoint.model_config, lm.checkpoint.vocab.encode(text)))
+    told = tallies(lm, text)
     assert [result.chars for result in told] == [256, 512, 599]
     for result in told:
         assert result.nats == pytest.approx(-scores[: result.chars].sum(), rel=1e-10)
@@ -221,31 +229,32 @@ def test_a_lane_is_never_much_shorter_than_its_warm_up(chars, batch_size, lanes)
 @pytest.mark.parametrize("lanes", [1, 2, 3, 4, 7, 12])
 @pytest.mark.parametrize("window", [5, 256])
 def test_each_character_but_the_first_is_scored_exactly_once(monkeypatch, length, lanes, window):
-    # The readout gives each symbol its own power of two of a bit, so that the sum of the nats tells how often each was
-    # scored: the text has as many symbols as characters, each at one place.
+    # The text has as many symbols as characters, each at one place.
     monkeypatch.setattr(evaluate, "WARM_UP", 8)
-    monkeypatch.setattr(evaluate, "_WINDOW", window)
     config = ModelConfig(length, hidden_size=2, cell="rnn", dtype="float64")
-    weights = model.prepare(model.init_params(config, np.random.default_rng(0)), config)
     ids = np.random.default_rng(1).permutation(length)
-    counts = np.zeros(length, int)
-    monkeypatch.setattr(evaluate, "log_softmax", lambda logits: Counting(counts))
-    *_, result = tally(weights, config, ids, lanes)
+    shared = Counting(plan(config, None, lanes, window, 1))
+    *_, result = tally({}, shared, ids, lanes)
     assert result.chars == length - 1
-    wanted = np.ones(length, int)
-    wanted[ids[0]] = 0
-    assert counts.tolist() == wanted.tolist()
+    assert result.nats == -worth(ids[1:]).sum()
 
 
-class Counting:
-    """What stands for log-probabilities and counts which symbols are asked for."""
+def worth(ids):
+    """Return a whole number for each id; no two sets of them have the same sum, but by a rare chance."""
+    return np.random.default_rng(3).integers(2**40, size=2000)[ids].astype(float)
 
-    def __init__(self, counts):
-        self.counts = counts
 
-    def __getitem__(self, at):
-        np.add.at(self.counts, at[1], 1)
-        return np.zeros(len(at[1]))
+class Counting(Lanes):
+    """What stands for a model: each symbol has a log-probability of its own, so that the sum tells what was scored."""
+
+    def take(self, params):
+        pass
+
+    def read(self, window, state):
+        return state
+
+    def score(self, window, state):
+        return worth(window.targets), np.zeros(window.targets.shape, bool), state
 
 
 @pytest.mark.parametrize("settings", [{}, {"cell": "gru"}, {"num_layers": 2}])
@@ -265,6 +274,26 @@ def test_a_lane_begins_with_the_state_of_what_precedes_it(monkeypatch):
         whole, parted = last_of(lm, text), last_of(lm, text, lanes)
         assert parted.nats == pytest.approx(whole.nats, rel=1e-9)
         assert parted.correct == whole.correct
+
+
+@posix
+@pytest.mark.parametrize("settings", [{}, {"cell": "gru", "num_layers": 2}, {"embed_size": 3}])
+@pytest.mark.parametrize("lanes", [1, 3, 7])
+def test_processes_share_the_lanes_and_change_no_figure(settings, lanes):
+    lm, text = language_model(**settings), text_of(5000)
+    alone, shared = last_of(lm, text, lanes, 100), last_of(lm, text, lanes, 100, shares=3)
+    assert shared.chars == alone.chars == 4999
+    assert shared.correct == alone.correct
+    assert shared.nats == pytest.approx(alone.nats, rel=1e-12)
+
+
+def test_large_work_is_shared_out_and_small_work_is_not():
+    config = ModelConfig(9, hidden_size=64)
+    params = {"W": np.zeros(10**6)}
+    for chars, shares in ((29_000, 1), (31_000, plan(config, None, 32, 1, available_threads()).shares)):
+        settled = lanes_of(config, params, chars, 32).plan
+        assert settled.shares == shares
+        assert settled.shares * settled.threads == available_threads()
 
 
 def test_without_a_warm_up_the_lanes_would_differ(monkeypatch):
@@ -320,7 +349,7 @@ def test_an_evaluation_in_the_midst_of_training_changes_nothing():
         with training.lanes() as lanes:
             for step in range(12):
                 if evaluates:
-                    list(validate(training, state.params))
+                    list(validate(training, state.params, lanes))
                 train_step(training, optimizer, 0.01, state, training.stream[step], lanes)
         ends.append(state)
     assert same(ends[0].params, ends[1].params)
@@ -333,9 +362,11 @@ def test_training_validates_without_dropout_and_from_a_fresh_state():
     state = begin(training)
     for _ in fit(training, state):
         pass
-    first, second = list(validate(training, state.params))[-1], list(validate(training, state.params))[-1]
+    with training.lanes() as lanes:
+        first, second = (list(validate(training, state.params, lanes))[-1] for _ in range(2))
     assert first == second
     vocab = Vocab.from_text(TEXT)
     checkpoint = Checkpoint(training.model_config, training.config, vocab, state.params, 20, Source(None, "00" * 32))
-    assert LanguageModel(checkpoint).evaluate(TEXT[:300]).nats_per_char == first.nats_per_char
+    figures = LanguageModel(checkpoint).evaluate(TEXT[:300])
+    assert figures.nats_per_char == pytest.approx(first.nats_per_char, rel=1e-6)
     assert state.history[-1]["val_loss"] == first.nats_per_char

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from charrnn.functional import cross_entropy, log_softmax, project, project_backward, sigmoid, sum_rows
+from charrnn.functional import cross_entropy, log_prob, project, project_backward, sigmoid, sum_rows
 from charrnn.gradcheck import check_gradients
 
 both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -31,29 +31,31 @@ def test_sigmoid_at_its_ends_neither_overflows_nor_leaves_its_type(dtype):
 
 
 def oracle(logits):
-    """Return log_softmax of one row, in double precision and in plain Python."""
+    """Return the log-probabilities of one row of logits, in double precision and in plain Python."""
     row = [float(value) for value in logits]
     top = max(row)
     return [value - top - math.log(math.fsum(math.exp(other - top) for other in row)) for value in row]
 
 
 @both_dtypes
-def test_log_softmax_sums_to_one_and_equals_its_definition(dtype):
-    logits = np.random.default_rng(0).normal(0, 3, (4, 3, 7)).astype(dtype)
-    actual = log_softmax(logits)
-    assert actual.dtype == dtype
-    expected = np.array([oracle(row) for row in logits.reshape(-1, 7)]).reshape(4, 3, 7)
+def test_log_prob_equals_its_definition(dtype):
+    logits = np.random.default_rng(0).normal(0, 3, (7, 7)).astype(dtype)
+    expected = np.array([oracle(row) for row in logits])
     tolerance = 1e-6 if dtype == np.float32 else 1e-14
-    assert relative(actual, expected) <= tolerance
-    assert np.abs(np.exp(actual).sum(axis=-1) - 1).max() <= 10 * tolerance
+    for shift in range(7):
+        targets = (np.arange(7) + shift) % 7
+        actual, right = log_prob(logits.copy(), targets)
+        assert actual.dtype == dtype
+        assert relative(actual, expected[np.arange(7), targets]) <= tolerance
+        assert right.tolist() == (logits.argmax(axis=-1) == targets).tolist()
 
 
 @both_dtypes
-def test_log_softmax_of_extreme_logits_is_finite(dtype):
-    assert log_softmax(np.array([[1e4, -1e4], [-1e4, -1e4]], dtype)).tolist() == [
-        [0, -2e4],
-        [pytest.approx(-math.log(2)), pytest.approx(-math.log(2))],
-    ]
+def test_log_prob_of_extreme_logits_is_finite(dtype):
+    logits = np.array([[1e4, -1e4], [1e4, -1e4], [-1e4, -1e4], [-1e4, -1e4]], dtype)
+    actual, right = log_prob(logits, np.array([0, 1, 0, 1], np.uint8))
+    assert actual.tolist() == [0, -2e4, pytest.approx(-math.log(2)), pytest.approx(-math.log(2))]
+    assert right.tolist() == [True, False, True, False]  # of equals, the first is taken
 
 
 @both_dtypes
@@ -100,7 +102,7 @@ def test_rows_of_different_size_do_not_drown_each_other(dtype):
     loss, dlogits = cross_entropy(logits, np.array([0, 1, 0]))
     assert abs(loss - math.log(2)) <= 1e-6
     assert (6 * dlogits).round(6).tolist() == [[-1, 1], [1, -1], [-1, 1]]
-    assert np.abs(log_softmax(logits) + math.log(2)).max() <= 1e-6
+    assert np.abs(log_prob(logits, np.array([0, 1, 0]))[0] + math.log(2)).max() <= 1e-6
 
 
 @both_dtypes

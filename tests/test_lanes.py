@@ -34,7 +34,8 @@ def step_with(training, threads, step=3, window=None):
     with Lanes(
         plan(training.model_config, config.seed, config.batch_size, config.seq_len, threads)._replace(shares=threads)
     ) as lanes:
-        return lanes.gradients(state.params, window or training.stream[step], before, step)
+        lanes.take(state.params)
+        return lanes.gradients(window or training.stream[step], before, step)
 
 
 @posix
@@ -74,7 +75,7 @@ def test_the_masks_of_a_lane_do_not_depend_on_where_its_part_begins():
 def test_a_part_has_lanes_enough_and_threads_left_over_serve_its_products(threads, batch_size, shares, each):
     settled = plan(ModelConfig(9), 1, batch_size, 10, threads)
     assert (settled.shares, settled.threads) == (shares, each)
-    lanes = [settled.lanes(share) for share in range(shares)]
+    lanes = [settled.lanes(share, batch_size) for share in range(shares)]
     assert np.concatenate([np.arange(batch_size)[part] for part in lanes]).tolist() == list(range(batch_size))
 
 
@@ -126,7 +127,9 @@ def test_a_process_that_is_killed_ends_the_run_and_loses_nothing(tmp_path):
 
 @posix
 def test_what_stops_a_process_is_told(monkeypatch):
-    failing = "import charrnn.lanes as lanes\ndef fail(*given): raise MemoryError('no room')\nlanes._part = fail\n"
+    failing = (
+        "import charrnn.lanes as lanes\ndef fail(*given): raise MemoryError('no room')\nlanes._Part.gradients = fail\n"
+    )
     monkeypatch.setattr(lanes_module, "_START", failing + lanes_module._START)
     training = make_training(batch_size=4)
     with pytest.raises(CharRNNError, match="MemoryError: no room"):

@@ -131,7 +131,7 @@ STOPS = {
     "at the first step of the next": at_step(20),
     "before a report": at_step(6),
     "before an evaluation": at_step(7),
-    "during an evaluation": evaluating_at(256),
+    "during an evaluation": evaluating_at(250),
     "after an evaluation's characters": evaluating_at(358),
     "after a report": reported_at(6),
     "after an evaluation": reported_at(14),
@@ -148,7 +148,7 @@ def test_it_does_not_matter_where_it_stopped(compare, stop):
 
 
 def test_the_number_of_stops_does_not_matter(compare):
-    stops = (at_step(1), at_step(2), at_step(7), evaluating_at(256), reported_at(9), at_step(19), at_step(20))
+    stops = (at_step(1), at_step(2), at_step(7), evaluating_at(250), reported_at(9), at_step(19), at_step(20))
     compare(*stops, val_fraction=0.32)
 
 

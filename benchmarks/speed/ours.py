@@ -11,8 +11,7 @@ from benchmarks.speed.cases import TEMPERATURE, VOCAB_SIZE, WINDOWS, Case, Work,
 from charrnn import model
 from charrnn.arrays import Scratch
 from charrnn.config import ModelConfig, TrainConfig
-from charrnn.functional import log_softmax
-from charrnn.lanes import usual_threads
+from charrnn.lanes import Lanes, plan, usual_threads
 from charrnn.sample import choose, generate
 from charrnn.stream import Stream, Window
 from charrnn.train import Training, train_step
@@ -22,18 +21,18 @@ _open = ExitStack()
 
 
 def variants(case: Case, threads: int) -> dict[str, Work]:
-    """Return the ways to do the case: always one, training with the threads that a run would choose.
+    """Return the ways to do the case: always one, with the threads that a run would choose.
 
     It ends the processes of the case before.
     """
     end()
-    if case.kind == "train":
-        return {"": _train(case, usual_threads(case.units, threads))}
-    return {"": {"evaluate": _evaluate, "sample": _sample, "encode": _encode}[case.kind](case)}
+    if case.kind in ("train", "evaluate"):
+        return {"": {"train": _train, "evaluate": _evaluate}[case.kind](case, usual_threads(case.units, threads))}
+    return {"": {"sample": _sample, "encode": _encode}[case.kind](case)}
 
 
 def end() -> None:
-    """End the processes that share the training's lanes, and give NumPy its threads back."""
+    """End the processes that share the lanes, and give NumPy its threads back."""
     _open.close()
 
 
@@ -70,18 +69,16 @@ def _train(case: Case, threads: int) -> Work:
     return Work(lambda: train_step(training, optimizer, 1e-3, state, next(window), lanes))
 
 
-def _evaluate(case: Case) -> Work:
+def _evaluate(case: Case, threads: int) -> Work:
     config, params = _model(case)
-    weights, scratch, window = model.prepare(params, config), Scratch(), cycle(_windows(case)[1])
-    state = model.zero_state(config, case.batch)
+    window, state = cycle(_windows(case)[1]), model.zero_state(config, case.batch)
+    lanes = _open.enter_context(Lanes(plan(config, None, case.batch, case.steps, threads)))
+    lanes.take(params)
 
     def run() -> float:
         nonlocal state
-        inputs, targets, _ = next(window)
-        h, state, _ = model.hidden(weights, inputs, state, scratch=scratch)
-        logits, _ = model.readout(weights, h)
-        flat = log_softmax(logits.reshape(-1, VOCAB_SIZE))
-        return -float(flat[np.arange(targets.size), targets.reshape(-1)].sum(dtype=np.float64))
+        log_probs, _, state = lanes.score(next(window), state)
+        return -float(log_probs.sum(dtype=np.float64))
 
     return Work(run)
 
