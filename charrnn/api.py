@@ -27,7 +27,7 @@ from charrnn.checkpoint import Checkpoint
 from charrnn.config import PROTOCOLS, ModelConfig, TrainConfig
 from charrnn.corpus import Corpus, Reading
 from charrnn.errors import ConfigError, CorpusError
-from charrnn.evaluate import WARM_UP, Evaluation, lanes_for, lanes_of, tally
+from charrnn.evaluate import COLD_WINDOW, WARM_UP, Evaluation, Sums, lanes_for, lanes_of, scores
 from charrnn.run import Event, Run
 from charrnn.runfolder import find_model
 from charrnn.sample import generate, start_logits
@@ -153,9 +153,10 @@ class LanguageModel:
         """Return how well the model predicts the text.
 
         unknown     what to do with characters that the vocabulary lacks: "skip" and count them, or "error"
-        protocol    "whole": the state runs through the whole text. "lanes": several places are read at once, each after
-                    a warm-up, which is faster and equal to about 0.002 nats
-        batch_size  lanes at the most
+        protocol    "whole": the state runs through the whole text. "windows": every 256 characters it begins at zero.
+                    "lanes": several places are read at once, each after a warm-up, which is faster than "whole" and
+                    equal to about 0.002 nats
+        batch_size  lanes or windows read at once, at the most
         Raises:     VocabError for an unknown character under "error".
         """
         if protocol not in PROTOCOLS:
@@ -165,26 +166,31 @@ class LanguageModel:
         ids = vocab.ids_of(text, unknown)
         lanes = 1 if protocol == "whole" else lanes_for(len(ids) - 1, batch_size)
         begin = time.perf_counter()
+        sums = Sums(max(0, len(ids) - 1))
         with lanes_of(config, self.checkpoint.params, len(ids), lanes) as shared:
-            *_, result = tally(self.checkpoint.params, shared, ids, lanes)
+            for scored in scores(self.checkpoint.params, shared, ids, lanes, cold=protocol == "windows"):
+                sums.add(scored)
         seconds = time.perf_counter() - begin
         skipped = len(text) - len(ids)
         signature = {
             "cell": config.cell,
             "layers": config.num_layers,
             "hidden": config.hidden_size,
-            "protocol": protocol if lanes == 1 else f"{protocol}-{lanes}x{WARM_UP}",
-            "chars": result.chars,
+            "protocol": protocol
+            + {"whole": "", "lanes": f"-{lanes}x{WARM_UP}", "windows": f"-{COLD_WINDOW}"}[protocol],
+            "chars": sums.chars,
             "unknown": f"skipped-{skipped}" if skipped else 0,
             "text": f"sha256-{text.sha256[:8]}",
             "charrnn": __version__,
         }
         return Evaluation(
-            chars=result.chars,
-            nats_per_char=result.nats_per_char,
-            accuracy=result.correct / result.chars if result.chars else None,
+            chars=sums.chars,
+            nats_per_char=sums.nats_per_char,
+            interval=sums.interval(),
+            accuracy=sums.accuracy,
+            by_position=sums.by_position if protocol == "windows" else [],
             unknown=skipped,
-            chars_per_second=result.chars / seconds if result.chars else None,
+            chars_per_second=sums.chars / seconds if sums.chars else None,
             signature="|".join(f"{key}:{value}" for key, value in signature.items()),
         )
 

@@ -60,6 +60,7 @@ class Checkpoint:
     """A model with its history, and, where a run can go on from it, all that the run needs.
 
     step       updates done
+    averaged   whether the params are the running mean of those that training ended with
     source     the corpus it was trained on; val_source where validation had a file of its own
     init_from  the checkpoint whose weights the run began with, or None for random ones
     earlier_totals  the lengths that the run had, in steps, before a resume raised them
@@ -82,6 +83,7 @@ class Checkpoint:
     progress: dict[str, Any] = field(default_factory=dict)
     opt_state: Params = field(default_factory=dict)
     state: Array | None = None
+    averaged: bool = False
     versions: dict[str, str] = field(default_factory=current_versions)
 
 
@@ -104,6 +106,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         "earlier_totals": checkpoint.earlier_totals,
         "history": checkpoint.history,
         "progress": checkpoint.progress,
+        "averaged": checkpoint.averaged,
     }
     arrays: dict[str, Any] = {"meta": np.array(json.dumps(meta))}
     arrays |= {f"params/{name}": array for name, array in checkpoint.params.items()}
@@ -153,6 +156,7 @@ def load(path: Path) -> Checkpoint:
             progress=meta["progress"],
             opt_state=_take("opt/", arrays),
             state=arrays.pop("state", None),
+            averaged=bool(meta.get("averaged")),
             versions=meta["versions"],
         )
     except (KeyError, TypeError, ValueError, CharRNNError) as error:
@@ -227,7 +231,7 @@ def _check_arrays(path: Path, checkpoint: Checkpoint) -> None:
         batch_size = checkpoint.train_config.batch_size
         expected["state"] = model.state_shape(config, batch_size)
         found["state"] = checkpoint.state
-        for slot in build(OPTIMIZERS[checkpoint.train_config.optimizer], checkpoint.train_config).slots:
+        for slot in build(OPTIMIZERS[checkpoint.train_config.optimizer], checkpoint.train_config).kept:
             expected |= {f"opt/{slot}/{name}": array.shape for name, array in params.items()}
     found |= {f"opt/{name}": array for name, array in checkpoint.opt_state.items()}
     if expected.keys() != found.keys():

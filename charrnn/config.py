@@ -27,7 +27,7 @@ OPTIMIZER_DEFAULTS = {
 }
 DTYPE_NAMES = ("float32", "float64")
 UNKNOWN_POLICIES = ("error", "skip")
-PROTOCOLS = ("whole", "lanes")
+PROTOCOLS = ("whole", "windows", "lanes")
 STDIN = "-"  # the path that stands for standard input
 DEFAULT_MINUTES = 5.0
 
@@ -106,6 +106,10 @@ class ModelConfig:
     num_layers: int = setting(1, "Model", "Layers, one upon the other.", low=1)
     embed_size: int = setting(0, "Model", "Size of a learned embedding; 0 feeds one-hot rows.", low=0)
     dropout: float = setting(0.4, "Model", "Share of each layer's outputs dropped while training.", low=0.0, high=0.95)
+    input_dropout: float = setting(0.0, "Model", "Share of the embedding dropped while training.", low=0.0, high=0.95)
+    weight_drop: float = setting(
+        0.0, "Model", "Share of the recurrent weights dropped while training.", low=0.0, high=0.95
+    )
     init: str = setting("orthogonal", "Model", "How the weights begin.", choices=INIT_NAMES)
     dtype: str = setting("float32", "Model", "Precision of all arrays.", choices=DTYPE_NAMES)
 
@@ -155,6 +159,13 @@ class TrainConfig:
         f"Decay of the weight matrices (L2). If not given: {_defaults_in_words('weight_decay')}.",
         low=0.0,
         high=10.0,
+    )
+    average: float = setting(
+        0.0,
+        "Training",
+        "Memory of a running mean of the weights, which is validated beside them; 0 keeps none.",
+        low=0.0,
+        high=0.99999,
     )
     schedule: str = setting("cosine", "Training", "The course of the rate.", choices=SCHEDULE_NAMES)
     warmup_steps: int = setting(100, "Training", "Steps of the rise to the base rate: cosine.", low=0)

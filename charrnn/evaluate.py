@@ -2,7 +2,8 @@
 
 Every character but the first is scored exactly once. With one lane the state runs through the whole text (protocol
 `whole`). With more, each lane reads the characters before its part first, unscored, so that it starts with nearly the
-state it would have had: cheaper, and equal to about 0.002 nats (protocol `lanes`).
+state it would have had: cheaper, and equal to about 0.002 nats (protocol `lanes`). In windows of 256 that each begin
+with a zero state, a model is scored as those are that see no further back (protocol `windows`).
 """
 
 from __future__ import annotations
@@ -13,16 +14,20 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from charrnn import model
-from charrnn.arrays import IdSource, Params
+from charrnn.arrays import Array, IdSource, Mask, Params
 from charrnn.config import ModelConfig
 from charrnn.lanes import Lanes, available_threads, plan, usual_threads
 from charrnn.stream import Window
 
 WARM_UP = 512  # unscored characters before each lane but the first
+COLD_WINDOW = 256  # predictions from a zero state, by the protocol of that name
 _WINDOW = 128  # steps taken at once: bounds memory, changes no result
 _WORTH_SHARING = 3 * 10**10  # multiplications, about a second: to start a second process pays from there on
+_BLOCK = 512  # predictions that are drawn together by the bootstrap: longer than what makes neighbours alike
+_MOST_BLOCKS, _LEAST_BLOCKS, _RESAMPLES = 1000, 10, 2000
 
 
 def bits(nats: float) -> float:
@@ -55,13 +60,17 @@ class Tally(NamedTuple):
 class Evaluation:
     """The figures of one text under one model.
 
-    unknown    characters of the text that the vocabulary lacks and that were skipped
-    signature  what two evaluations must share for their figures to be comparable
+    interval     where the nats per character lie in 95 % of texts like this one, by block bootstrap; None for short ones
+    by_position  nats per character by the number of characters read since a zero state; only by the protocol `windows`
+    unknown      characters of the text that the vocabulary lacks and that were skipped
+    signature    what two evaluations must share for their figures to be comparable
     """
 
     chars: int
     nats_per_char: float | None
+    interval: tuple[float, float] | None
     accuracy: float | None
+    by_position: list[float]
     unknown: int
     chars_per_second: float | None
     signature: str
@@ -83,7 +92,9 @@ class Evaluation:
             "nats_per_char": self.nats_per_char,
             "bpc": self.bpc,
             "perplexity": self.perplexity,
+            "interval": self.interval,
             "accuracy": self.accuracy,
+            "by_position": self.by_position,
             "unknown": self.unknown,
             "chars_per_second": self.chars_per_second,
             "signature": self.signature,
@@ -104,33 +115,119 @@ def lanes_of(config: ModelConfig, params: Params, chars: int, count: int) -> Lan
     return Lanes(settled)
 
 
-def tally(params: Params, lanes: Lanes, ids: IdSource, count: int = 1) -> Iterator[Tally]:
-    """Yield the running tally of the text, read in so many lanes, window by window; the last one is the result.
+class Scored(NamedTuple):
+    """Some predictions of a text (N,): their places (0 predicts the second character), the log-probabilities of the
+    right characters in nats, and whether these were thought the likeliest.
+    """
 
-    Shapes:  ids (N,); N - 1 characters are scored. A text of less than two yields one empty tally.
+    places: npt.NDArray[np.intp]
+    log_probs: Array
+    right: Mask
+
+
+def scores(params: Params, lanes: Lanes, ids: IdSource, count: int = 1, *, cold: bool = False) -> Iterator[Scored]:
+    """Yield every prediction of the text once, some at a time, read in so many lanes.
+
+    cold: every window of 256 predictions begins with a zero state; otherwise the state runs through each lane
+    Shapes:  ids (N,); N - 1 predictions
     """
     total = len(ids) - 1
-    if total < 1:
-        yield Tally()
-        return
     lanes.take(params)
-    length, window = -(-total // count), lanes.plan.seq_len
-    starts = np.arange(count) * length
-    state, sums = model.zero_state(lanes.plan.config, count), Tally()
-    warm_up = WARM_UP if count > 1 else 0
+    if cold:
+        for at in range(0, total, COLD_WINDOW * count):
+            starts = np.arange(at, min(at + COLD_WINDOW * count, total), COLD_WINDOW)
+            yield from _scores(lanes, ids, starts, COLD_WINDOW)
+    elif total > 0:
+        length = -(-total // count)
+        yield from _scores(lanes, ids, np.arange(count) * length, length, WARM_UP if count > 1 else 0)
+
+
+def _scores(
+    lanes: Lanes, ids: IdSource, starts: npt.NDArray[np.intp], length: int, warm_up: int = 0
+) -> Iterator[Scored]:
+    """Yield the predictions of lanes that begin at these places, after a warm-up that is not scored."""
+    total, window = len(ids) - 1, lanes.plan.seq_len
+    state = model.zero_state(lanes.plan.config, len(starts))
     for begin in [*range(-warm_up, 0, window), *range(0, length, window)]:
         end = min(begin + window, length if begin >= 0 else 0)
-        positions = starts + np.arange(begin, end)[:, None]
-        reset, places = positions == 0, positions.clip(0, total - 1)
-        read = Window(ids[places], ids[places + 1], reset if reset.any() else None)
+        places = starts + np.arange(begin, end)[:, None]
+        reset, inside = places == 0, places.clip(0, total - 1)
+        read = Window(ids[inside], ids[inside + 1], reset if reset.any() else None)
         if begin < 0:
             state = lanes.read(read, state)
             continue
         log_probs, right, state = lanes.score(read, state)
-        scored = positions < total
+        scored = places < total
+        yield Scored(places[scored], log_probs[scored], right[scored])
+
+
+def tally(params: Params, lanes: Lanes, ids: IdSource, count: int = 1) -> Iterator[Tally]:
+    """Yield the running tally of the text, read in so many lanes; the last one is the result."""
+    sums = Tally()
+    if len(ids) < 2:
+        yield sums
+    for places, log_probs, right in scores(params, lanes, ids, count):
         sums = Tally(
-            sums.chars + int(scored.sum()),
-            sums.nats - float(log_probs[scored].sum(dtype=np.float64)),
-            sums.correct + int(right[scored].sum()),
+            sums.chars + len(places),
+            sums.nats - float(log_probs.sum(dtype=np.float64)),
+            sums.correct + int(right.sum()),
         )
         yield sums
+
+
+class Sums:
+    """What the figures of a text are made of, gathered as its predictions arrive; bounded, however long the text is.
+
+    total  how many predictions there will be
+    """
+
+    def __init__(self, total: int) -> None:
+        self._block = max(_BLOCK, -(-total // _MOST_BLOCKS))
+        self._nats = np.zeros(-(-total // self._block))
+        self._chars = np.zeros_like(self._nats)
+        self._nats_at = np.zeros(COLD_WINDOW)
+        self._chars_at = np.zeros(COLD_WINDOW)
+        self._correct = 0
+
+    def add(self, scored: Scored) -> None:
+        """Add some predictions."""
+        for sums, chars, where in (
+            (self._nats, self._chars, scored.places // self._block),
+            (self._nats_at, self._chars_at, scored.places % COLD_WINDOW),
+        ):
+            sums += np.bincount(where, -scored.log_probs.astype(np.float64), len(sums))
+            chars += np.bincount(where, minlength=len(chars))
+        self._correct += int(scored.right.sum())
+
+    @property
+    def chars(self) -> int:
+        """Return how many predictions were added."""
+        return int(self._chars.sum())
+
+    @property
+    def nats_per_char(self) -> float | None:
+        """Return their mean loss, or None where there are none."""
+        return float(self._nats.sum()) / self.chars if self.chars else None
+
+    @property
+    def accuracy(self) -> float | None:
+        """Return for which share of them the right character was thought the likeliest, or None likewise."""
+        return self._correct / self.chars if self.chars else None
+
+    @property
+    def by_position(self) -> list[float]:
+        """Return the mean loss by the place within a cold window, as far as there are any."""
+        seen = self._chars_at > 0
+        return [float(loss) for loss in self._nats_at[seen] / self._chars_at[seen]]
+
+    def interval(self) -> tuple[float, float] | None:
+        """Return where 95 % of the means of texts lie that are drawn from this one's blocks, with replacement.
+
+        Source:  Carlstein 1986, for blocks in place of single values, since neighbours are not independent.
+        """
+        n = len(self._nats)
+        if n < _LEAST_BLOCKS:
+            return None
+        drawn = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), _RESAMPLES)
+        low, high = np.quantile(drawn @ self._nats / (drawn @ self._chars), (0.025, 0.975))
+        return float(low), float(high)

@@ -196,10 +196,12 @@ class _Part:
 
     def __init__(self, plan: Plan, share: int) -> None:
         self._plan, self._share, self._scratch = plan, share, Scratch()
+        self._params: Params = {}
+        self._weights: model.Weights | None = None
 
     def take(self, params: Params) -> None:
         """Use these parameters from now on."""
-        self._weights = model.prepare(params, self._plan.config)
+        self._params, self._weights = params, None
 
     def lanes(self, window: Window) -> slice:
         """Return which of a window's lanes are this part's."""
@@ -208,13 +210,13 @@ class _Part:
     def gradients(self, window: Window, state: Array, step: int) -> tuple[float, Array, Params]:
         """Return this part's share in the loss and in its gradient, and the state of its lanes after the window."""
         lanes, config = self.lanes(window), self._plan.config
-        rng = model.dropout_rng(config, self._plan.seed, step, len(window.inputs), lanes.start)
+        noise = model.noise(self._params, config, self._plan.seed, step, lanes)
         logits, carried, backprop = model.forward(
-            self._weights,
+            model.prepare(self._params, config, noise),
             window.inputs[:, lanes],
             state[:, :, lanes],
             reset=None if window.reset is None else window.reset[:, lanes],
-            dropout_rng=rng,
+            noise=noise,
             scratch=self._scratch,
         )
         loss, dlogits = cross_entropy(logits, window.targets[:, lanes], of=window.targets.size)
@@ -222,18 +224,19 @@ class _Part:
 
     def score(self, window: Window, state: Array) -> tuple[Array, Mask, Array]:
         """Return log-probabilities, whether they were the greatest, and the state, of this part's lanes."""
-        h, carried = self._hidden(window, state)
-        return *model.score(self._weights, h, window.targets[:, self.lanes(window)]), carried
+        weights, h, carried = self._hidden(window, state)
+        return *model.score(weights, h, window.targets[:, self.lanes(window)]), carried
 
     def read(self, window: Window, state: Array) -> Array:
         """Return the state of this part's lanes after the window."""
-        return self._hidden(window, state)[1]
+        return self._hidden(window, state)[2]
 
-    def _hidden(self, window: Window, state: Array) -> tuple[Array, Array]:
+    def _hidden(self, window: Window, state: Array) -> tuple[model.Weights, Array, Array]:
+        weights = self._weights = self._weights or model.prepare(self._params, self._plan.config)
         lanes = self.lanes(window)
         reset = None if window.reset is None else window.reset[:, lanes]
         inputs = window.inputs[:, lanes]
-        return model.hidden(self._weights, inputs, state[:, :, lanes], reset=reset, scratch=self._scratch)[:2]
+        return weights, *model.hidden(weights, inputs, state[:, :, lanes], reset=reset, scratch=self._scratch)[:2]
 
 
 def _corner(array: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:

@@ -6,7 +6,6 @@ Parameters are one flat dict: `embed.W_e` (V, E), `layer0.W_xh` … as the cell 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
@@ -34,7 +33,6 @@ class Weights(NamedTuple):
     """The parameters of a model as forward passes read them: sliced by layer, with what the cells derive from them."""
 
     cell: Cell
-    dropout: float
     embed: Array | None  # (V, E)
     layers: tuple[Params, ...]
     W_hy: Array  # (H, V)
@@ -80,15 +78,74 @@ def zero_state(config: ModelConfig, batch_size: int) -> Array:
     return np.zeros(state_shape(config, batch_size), config.dtype)
 
 
-def prepare(params: Params, config: ModelConfig) -> Weights:
-    """Return the weights that forward passes read; they hold until the parameters change."""
+class Noise(NamedTuple):
+    """What one step drops, as factors: 0, or what keeps the mean; None where nothing is dropped.
+
+    inputs   (B, E), of the embedding
+    outputs  (L, B, H), of each layer
+    weights  as the parameters of these names, the recurrent matrices
+    """
+
+    inputs: Array | None = None
+    outputs: Array | None = None
+    weights: Params | None = None
+
+
+QUIET = Noise()
+
+
+def noise(params: Params, config: ModelConfig, seed: int | None, step: int, lanes: slice) -> Noise:
+    """Return what a step drops in these lanes: a function of seed, step and lane, however the lanes are shared out.
+
+    Dropout is locked: a lane lacks the same units throughout a window. By weight-drop all lanes lack the same weights.
+    Source:  Gal & Ghahramani 2016 (locked dropout); Merity et al. 2018 (weight-drop).
+    """
+    L, E, H = config.num_layers, config.embed_size, config.hidden_size
+    inputs = outputs = None
+    if config.dropout or config.input_dropout:
+        source = np.random.PCG64([seed or 0, step])
+        words = -(-(E + L * H) // 4)  # of 64 bits, four draws each: every lane begins with a new one
+        source.advance(lanes.start * words)
+        bits = _bits(source, (lanes.stop - lanes.start) * words).reshape(-1, 4 * words)
+        if config.input_dropout:
+            inputs = dropout_mask(bits[:, :E], config.input_dropout, config.dtype)
+        if config.dropout:
+            of_layers = bits[:, E : E + L * H].reshape(-1, L, H).swapaxes(0, 1)
+            outputs = dropout_mask(of_layers, config.dropout, config.dtype)
+    weights: Params = {}
+    for layer in range(L if config.weight_drop else 0):
+        W_hh = params[name := f"layer{layer}.W_hh"]
+        bits = _bits(np.random.PCG64([seed or 0, step, layer]), -(-W_hh.size // 4))
+        weights[name] = dropout_mask(bits[: W_hh.size].reshape(W_hh.shape), config.weight_drop, config.dtype)
+    return Noise(inputs, outputs, weights)
+
+
+def _bits(source: np.random.PCG64, words: int) -> npt.NDArray[np.uint16]:
+    """Return four draws of sixteen random bits for each word."""
+    return source.random_raw(words).view(np.uint16)
+
+
+def dropout_mask(bits: npt.NDArray[np.uint16], rate: float, dtype: npt.DTypeLike) -> Array:
+    """Return a mask that is 0 with probability `rate` and 1 / (1 - rate) elsewhere, so that the mean is kept.
+
+    The rate is rounded to a multiple of 2^-16: sixteen random bits an element are drawn four times faster than a float.
+    """
+    limit = round(rate * 2**16)
+    mask: Array = (bits >= limit).astype(dtype)
+    mask *= 2**16 / (2**16 - limit)
+    return mask
+
+
+def prepare(params: Params, config: ModelConfig, noise: Noise = QUIET) -> Weights:
+    """Return the weights that forward passes read, without those that the noise drops; valid until params change."""
     cell = CELLS[config.cell]
+    params = params | {name: params[name] * mask for name, mask in (noise.weights or {}).items()}
     layers = []
     for layer in range(config.num_layers):
         prefix = f"layer{layer}."
         own = {name.removeprefix(prefix): array for name, array in params.items() if name.startswith(prefix)}
         layers.append(cell.prepare(own))
-    return Weights(cell, config.dropout, params.get("embed.W_e"), tuple(layers), params["out.W_hy"], params["out.b_y"])
+    return Weights(cell, params.get("embed.W_e"), tuple(layers), params["out.W_hy"], params["out.b_y"])
 
 
 def hidden(
@@ -97,25 +154,22 @@ def hidden(
     state: Array,
     *,
     reset: Mask | None = None,
-    dropout_rng: np.random.Generator | None = None,
+    noise: Noise = QUIET,
     scratch: Scratch = FRESH,
 ) -> tuple[Array, Array, HiddenBackprop]:
     """Return the last layer's outputs, the state after the window, and the backward pass.
 
-    Dropout is applied to the outputs of every layer, if and only if a generator is given.
     Shapes:  ids (T, B) · state (L, S, B, H) · reset (T, B) · returns h (T, B, H), state (L, S, B, H)
     """
     x: Array | Ids = ids if weights.embed is None else weights.embed[ids]
-    bits = None
-    if weights.dropout and dropout_rng is not None:
-        bits = dropout_bits(dropout_rng, (ids.shape[1], len(weights.layers), len(ids), weights.W_hy.shape[0]))
-    states, backprops, masks = [], [], []
+    if noise.inputs is not None:
+        x *= noise.inputs
+    states, backprops = [], []
     for layer, own in enumerate(weights.layers):
         buffers = scratch.scope(f"layer{layer}")
         h, layer_state, layer_backprop = weights.cell.forward(own, x, state[layer], reset=reset, scratch=buffers)
-        if bits is not None:
-            masks.append(dropout_mask(bits[:, layer].swapaxes(0, 1), weights.dropout, h.dtype, buffers))
-            h = np.multiply(h, masks[-1], out=buffers.empty("dropped", h.shape, h.dtype))
+        if noise.outputs is not None:
+            h = np.multiply(h, noise.outputs[layer], out=buffers.empty("dropped", h.shape, h.dtype))
         x = h
         states.append(layer_state)
         backprops.append(layer_backprop)
@@ -126,56 +180,19 @@ def hidden(
         dx: Array | None = dh
         for layer in reversed(range(len(backprops))):
             assert dx is not None  # only ids have no gradient, and they feed the first layer
-            if masks:
-                dx = dx * masks[layer]
+            if noise.outputs is not None:
+                dx = dx * noise.outputs[layer]
             dx, dstate0[layer], own = backprops[layer](dx, dstate[layer])
             grads |= {f"layer{layer}.{name}": grad for name, grad in own.items()}
         if weights.embed is not None and dx is not None:
+            if noise.inputs is not None:
+                dx *= noise.inputs
             grads["embed.W_e"] = sum_rows(ids.reshape(-1), dx.reshape(-1, dx.shape[-1]), len(weights.embed))
+        for name, mask in (noise.weights or {}).items():
+            grads[name] *= mask
         return dstate0, grads
 
     return h, np.array(states), backprop
-
-
-def dropout_bits(rng: np.random.Generator, shape: tuple[int, int, int, int]) -> npt.NDArray[np.uint16]:
-    """Return sixteen random bits for each element of the shape, drawn lane by lane.
-
-    A lane takes whole words of 64 bits, so that `dropout_rng` can begin at any lane.
-    Shapes:  returns (B, L, T, H)
-    """
-    lanes, *rest = shape
-    size = math.prod(rest)
-    words = rng.integers(2**64 - 1, size=(lanes, _words(size)), dtype=np.uint64, endpoint=True)
-    return words.view(np.uint16)[:, :size].reshape(shape)
-
-
-def _words(size: int) -> int:
-    """Return how many words of 64 bits hold sixteen bits for each of so many elements."""
-    return -(-size // 4)
-
-
-def dropout_rng(
-    config: ModelConfig, seed: int | None, step: int, seq_len: int, first_lane: int = 0
-) -> np.random.Generator:
-    """Return the generator of a step's dropout, a function of seed and step, for the lanes from the first one named on.
-
-    However the lanes of a step are shared out, each gets the same masks.
-    """
-    source = np.random.PCG64([seed or 0, step])
-    source.advance(first_lane * _words(config.num_layers * seq_len * config.hidden_size))
-    return np.random.Generator(source)
-
-
-def dropout_mask(bits: npt.NDArray[np.uint16], rate: float, dtype: npt.DTypeLike, scratch: Scratch = FRESH) -> Array:
-    """Return a mask that is 0 with probability `rate` and 1 / (1 - rate) elsewhere, so that the mean is kept.
-
-    The rate is rounded to a multiple of 2^-16: sixteen random bits an element are drawn four times faster than a float.
-    Source:  Srivastava et al. 2014; on the non-recurrent connections only: Zaremba et al. 2014.
-    """
-    limit = round(rate * 2**16)
-    mask: Array = np.greater_equal(bits, limit, out=scratch.empty("mask", bits.shape, dtype), casting="unsafe")
-    mask *= 2**16 / (2**16 - limit)
-    return mask
 
 
 def readout(weights: Weights, h: Array) -> tuple[Array, ReadoutBackprop]:
@@ -220,11 +237,11 @@ def forward(
     state: Array,
     *,
     reset: Mask | None = None,
-    dropout_rng: np.random.Generator | None = None,
+    noise: Noise = QUIET,
     scratch: Scratch = FRESH,
 ) -> tuple[Array, Array, ModelBackprop]:
     """Return the logits (T, B, V), the state after the window, and the backward pass: `hidden`, then `readout`."""
-    h, state, hidden_backprop = hidden(weights, ids, state, reset=reset, dropout_rng=dropout_rng, scratch=scratch)
+    h, state, hidden_backprop = hidden(weights, ids, state, reset=reset, noise=noise, scratch=scratch)
     logits, readout_backprop = readout(weights, h)
 
     def backprop(dlogits: Array, dstate: Array) -> tuple[Array, Params]:

@@ -26,16 +26,23 @@ class Optimizer:
     rule     the update of one parameter
     decay    weight decay
     coupled  True: decay is added to the gradient (L2); False: it shrinks the weight directly (decoupled)
+    average  memory of the running mean of the parameters, from update to update; 0 keeps none
     """
 
     slots: tuple[str, ...]
     rule: UpdateOne
     decay: float = 0.0
     coupled: bool = True
+    average: float = 0.0
 
     def init(self, params: Params) -> Params:
         """Return the state before the first update: zeros named `slot/parameter`."""
-        return {f"{slot}/{name}": np.zeros_like(array) for slot in self.slots for name, array in params.items()}
+        return {f"{slot}/{name}": np.zeros_like(array) for slot in self.kept for name, array in params.items()}
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Return the slots, and that of the mean where one is kept."""
+        return (*self.slots, "average") if self.average else self.slots
 
     def update(self, params: Params, grads: Params, state: Params, lr: float, step: int) -> None:
         """Change the parameters and the state in place; the gradients may be overwritten."""
@@ -47,9 +54,24 @@ class Optimizer:
                 else:
                     param *= 1 - lr * self.decay
             self.rule([state[f"{slot}/{name}"] for slot in self.slots], param, grad, lr, step)
+            if self.average:
+                mean = state[f"average/{name}"]
+                mean *= self.average
+                mean += np.multiply(param, 1 - self.average, out=grad)
+
+    def averaged(self, state: Params, step: int) -> Params:
+        """Return the mean of the parameters after so many updates, where later ones weigh more.
+
+        mean = average mean + (1 - average) p, from zero; divided by 1 - average^n, the sum of these weights
+        Source:  Polyak & Juditsky 1992; the correction as in Kingma & Ba 2015.
+        """
+        weight = 1 - self.average**step
+        return {
+            name.removeprefix("average/"): mean / weight for name, mean in state.items() if name.startswith("average/")
+        }
 
 
-def sgd(momentum: float = 0.9, weight_decay: float = 0.0) -> Optimizer:
+def sgd(momentum: float = 0.9, weight_decay: float = 0.0, average: float = 0.0) -> Optimizer:
     """Return stochastic gradient descent with momentum.
 
     m = momentum m + g;  p = p - lr m
@@ -61,10 +83,10 @@ def sgd(momentum: float = 0.9, weight_decay: float = 0.0) -> Optimizer:
         m += grad
         param -= lr * m
 
-    return Optimizer(("m",), rule, weight_decay)
+    return Optimizer(("m",), rule, weight_decay, average=average)
 
 
-def adagrad(weight_decay: float = 0.0) -> Optimizer:
+def adagrad(weight_decay: float = 0.0, average: float = 0.0) -> Optimizer:
     """Return Adagrad.
 
     v = v + g^2;  p = p - lr g / (sqrt(v) + 1e-10)
@@ -76,10 +98,10 @@ def adagrad(weight_decay: float = 0.0) -> Optimizer:
         v += grad * grad
         param -= lr * grad / (np.sqrt(v) + 1e-10)
 
-    return Optimizer(("v",), rule, weight_decay)
+    return Optimizer(("v",), rule, weight_decay, average=average)
 
 
-def rmsprop(beta2: float = 0.99, weight_decay: float = 0.0) -> Optimizer:
+def rmsprop(beta2: float = 0.99, weight_decay: float = 0.0, average: float = 0.0) -> Optimizer:
     """Return RMSProp.
 
     v = beta2 v + (1 - beta2) g^2;  p = p - lr g / (sqrt(v) + 1e-8)
@@ -92,10 +114,10 @@ def rmsprop(beta2: float = 0.99, weight_decay: float = 0.0) -> Optimizer:
         v += (1 - beta2) * grad * grad
         param -= lr * grad / (np.sqrt(v) + 1e-8)
 
-    return Optimizer(("v",), rule, weight_decay)
+    return Optimizer(("v",), rule, weight_decay, average=average)
 
 
-def adam(beta1: float = 0.9, beta2: float = 0.999, weight_decay: float = 0.0) -> Optimizer:
+def adam(beta1: float = 0.9, beta2: float = 0.999, weight_decay: float = 0.0, average: float = 0.0) -> Optimizer:
     """Return Adam.
 
     m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
@@ -118,16 +140,16 @@ def adam(beta1: float = 0.9, beta2: float = 0.999, weight_decay: float = 0.0) ->
         root *= lr / (1 - beta1 ** (step + 1))
         param -= root
 
-    return Optimizer(("m", "v"), rule, weight_decay)
+    return Optimizer(("m", "v"), rule, weight_decay, average=average)
 
 
-def adamw(beta1: float = 0.9, beta2: float = 0.999, weight_decay: float = 0.01) -> Optimizer:
+def adamw(beta1: float = 0.9, beta2: float = 0.999, weight_decay: float = 0.01, average: float = 0.0) -> Optimizer:
     """Return Adam with decoupled weight decay.
 
     p = p (1 - lr decay), then Adam's update
     Source:  Loshchilov & Hutter 2019.
     """
-    return Optimizer(("m", "v"), adam(beta1, beta2).rule, weight_decay, coupled=False)
+    return Optimizer(("m", "v"), adam(beta1, beta2).rule, weight_decay, coupled=False, average=average)
 
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {

@@ -214,7 +214,7 @@ class Run:
             saved = []
             if isinstance(event, Report):
                 if event.best:
-                    saved.append(self._saved(self.folder.best, resumable=False))
+                    saved.append(self._saved_best(event.averaged))
                 self.folder.append(self._log_line(event, self.seconds - reported))
                 reported = self.seconds
                 if self.training.evaluates_at(event.step):
@@ -230,18 +230,24 @@ class Run:
 
     def save(self) -> Saved:
         """Write `last.npz`, from which the run can go on."""
-        return self._saved(self.folder.last, resumable=True)
+        return self._written(self.folder.last, self.checkpoint(resumable=True))
 
     def close(self) -> None:
         """Give the folder's lock back."""
         self._holds.close()
 
-    def _saved(self, path: Path, resumable: bool) -> Saved:
-        state = self.state
-        for name, array in (state.params | state.opt_state | {"state": state.state}).items():
+    def _saved_best(self, averaged: bool) -> Saved:
+        """Write `best.npz`: the model alone, with the running mean of the weights where that is better."""
+        checkpoint = self.checkpoint()
+        if averaged:
+            checkpoint = replace(checkpoint, params=self.training.averaged(self.state), averaged=True)
+        return self._written(self.folder.best, checkpoint)
+
+    def _written(self, path: Path, checkpoint: Checkpoint) -> Saved:
+        for name, array in (checkpoint.params | checkpoint.opt_state | {"state": self.state.state}).items():
             if array.size:  # a file that is good is never replaced by one that is not
-                check_finite(name, float(np.abs(array).max()), state.step)
-        ckpt.save(path, self.checkpoint(resumable))
+                check_finite(name, float(np.abs(array).max()), self.state.step)
+        ckpt.save(path, checkpoint)
         return Saved(path, self.state.step)
 
     def checkpoint(self, resumable: bool = False) -> Checkpoint:
@@ -331,6 +337,8 @@ class Run:
         ckpt.save(trial, self.checkpoint(resumable=True))  # also shows at once whether the disk takes it
         saving = time.perf_counter() - begin
         trial.unlink()
+        if training.config.average:
+            evaluating *= 2
         return Speed(per_step, evaluating + 2 * saving)
 
 

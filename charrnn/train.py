@@ -6,7 +6,7 @@ Nothing here touches a file, a clock or the screen: `run` keeps a training run o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -42,6 +42,7 @@ class Evaluating(NamedTuple):
 class Report(NamedTuple):
     """What a line of the log says; `val_loss` is None where nothing was evaluated.
 
+    averaged         whether the validation loss is that of the weights' running mean, because it is less than theirs
     loss, grad_norm  the means over the steps since the report before
     chars            characters trained on since then
     """
@@ -54,6 +55,7 @@ class Report(NamedTuple):
     grad_norm: float
     chars: int
     best: bool
+    averaged: bool
 
 
 @dataclass
@@ -127,6 +129,10 @@ class Training:
         every = self.config.log_every
         return self.evaluates_at(step) or (every > 0 and step % every == 0)
 
+    def averaged(self, state: TrainState) -> Params:
+        """Return the running mean of the weights; empty where none is kept."""
+        return self.optimizer().averaged(state.opt_state, state.step)
+
     def begin(self, params: Params) -> TrainState:
         """Return the state before the first step."""
         state = model.zero_state(self.model_config, self.stream.batch_size)
@@ -197,12 +203,13 @@ def is_stale(config: TrainConfig, progress: Progress) -> bool:
 
 def _report(training: Training, state: TrainState, schedule: Schedule, lanes: Lanes) -> Iterator[Evaluating | Report]:
     """Evaluate if it is time to, bring the progress up to date, and yield the report."""
-    progress, val_loss, best = state.progress, None, False
+    progress, val_loss, best, averaged = state.progress, None, False, False
     if training.evaluates_at(state.step):
-        result = Tally()
-        for result in validate(training, state.params, lanes):
-            yield Evaluating(result.chars, max(0, len(training.val_ids) - 1))
-        val_loss = result.nats_per_char
+        val_loss = yield from _loss_of(training, state.params, lanes)
+    if val_loss is not None and (mean := training.averaged(state)):
+        loss_of_mean = yield from _loss_of(training, mean, lanes)
+        if loss_of_mean is not None and loss_of_mean < val_loss:
+            val_loss, averaged = loss_of_mean, True
     if val_loss is not None:
         check_finite("validation loss", val_loss, state.step)
         best = progress.best_loss is None or val_loss < progress.best_loss
@@ -219,13 +226,23 @@ def _report(training: Training, state: TrainState, schedule: Schedule, lanes: La
         grad_norm=progress.norm_sum / progress.steps,
         chars=progress.chars,
         best=best,
+        averaged=averaged,
     )
     state.progress = Progress(
         reported=state.step, best_loss=progress.best_loss, best_step=progress.best_step, stale=progress.stale
     )
     if training.evaluates_at(state.step):
-        state.history.append({name: value for name, value in report._asdict().items() if name not in ("chars", "best")})
+        of_the_event = ("chars", "best", "averaged")
+        state.history.append({name: value for name, value in report._asdict().items() if name not in of_the_event})
     yield report
+
+
+def _loss_of(training: Training, params: Params, lanes: Lanes) -> Generator[Evaluating, None, float | None]:
+    """Return the validation loss, and yield how far its evaluation is."""
+    result = Tally()
+    for result in validate(training, params, lanes):
+        yield Evaluating(result.chars, max(0, len(training.val_ids) - 1))
+    return result.nats_per_char
 
 
 def validate(training: Training, params: Params, lanes: Lanes) -> Iterator[Tally]:

@@ -17,8 +17,8 @@ from charrnn.config import PROTOCOLS
     type=click.Choice(PROTOCOLS),
     default="whole",
     show_default=True,
-    help="whole: one pass, the state carried. lanes: several places at once, each after a warm-up; faster, and equal "
-    "to about 0.002 nats.",
+    help="whole: one pass, the state carried. windows: every 256 characters from a zero state. lanes: several places "
+    "at once, each after a warm-up; faster than whole, and equal to about 0.002 nats.",
 )
 @json_option
 def command(texts: tuple[str, ...], model_path: str | None, unknown: str, protocol: str, as_json: bool) -> None:
@@ -33,7 +33,9 @@ def command(texts: tuple[str, ...], model_path: str | None, unknown: str, protoc
       charrnn eval -m checkpoints/corpus chapter.txt
       grep -v '^#' notes.txt | charrnn eval - --json
     """
-    from charrnn.cli._console import ReadingBar, open_model, print_facts, print_json
+    from statistics import fmean
+
+    from charrnn.cli._console import ReadingBar, open_model, print_facts, print_json, print_table
     from charrnn.corpus import read_text
 
     model = open_model(model_path)
@@ -52,6 +54,9 @@ def command(texts: tuple[str, ...], model_path: str | None, unknown: str, protoc
         {
             "Characters scored": f"{result.chars:,}",
             "Nats per character": figure(result.nats_per_char, ".4f"),
+            "95 % interval": "- (too short)"
+            if result.interval is None
+            else "{:.4f} to {:.4f}".format(*result.interval),
             "Bits per character": figure(result.bpc, ".4f"),
             "Perplexity per character": figure(result.perplexity, ".3f"),
             "Predicted right": figure(result.accuracy, ".2%"),
@@ -60,3 +65,17 @@ def command(texts: tuple[str, ...], model_path: str | None, unknown: str, protoc
             "Signature": result.signature,
         }
     )
+    if length := len(result.by_position):
+        bands = [(0, 1), *((2**power, min(2 ** (power + 1), length)) for power in range((length - 1).bit_length()))]
+        click.echo()
+        print_table(
+            ("Characters read", "Nats per character"),
+            [
+                (
+                    f"{low + 1}" if high == low + 1 else f"{low + 1} to {high}",
+                    f"{fmean(result.by_position[low:high]):.4f}",
+                )
+                for low, high in bands
+            ],
+            right=(1,),
+        )
