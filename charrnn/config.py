@@ -117,6 +117,8 @@ class ModelConfig:
         if isinstance(self.vocab_size, bool) or not isinstance(self.vocab_size, int) or self.vocab_size < 1:
             raise ConfigError(f"a vocabulary of {self.vocab_size!r} symbols makes no model")
         _check(self)
+        if self.input_dropout and not self.embed_size:
+            raise ConfigError("--input-dropout drops parts of an embedding: give --embed-size too")
 
 
 @dataclass(frozen=True)

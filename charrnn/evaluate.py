@@ -60,7 +60,7 @@ class Tally(NamedTuple):
 class Evaluation:
     """The figures of one text under one model.
 
-    interval     where the nats per character lie in 95 % of texts like this one, by block bootstrap; None for short ones
+    interval     where the nats per character lie in 95 % of texts like this, by block bootstrap; None for short ones
     by_position  nats per character by the number of characters read since a zero state; only by the protocol `windows`
     unknown      characters of the text that the vocabulary lacks and that were skipped
     signature    what two evaluations must share for their figures to be comparable

@@ -13,10 +13,10 @@ from fixtures_run import TEXT, begin, copies, make_training, same
 from charrnn import evaluate, model
 from charrnn.api import LanguageModel
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import ModelConfig, TrainConfig
+from charrnn.config import PROTOCOLS, ModelConfig, TrainConfig
 from charrnn.corpus import Source
 from charrnn.errors import VocabError
-from charrnn.evaluate import WARM_UP, Evaluation, Tally, bits, lanes_for, lanes_of, perplexity, tally
+from charrnn.evaluate import WARM_UP, Evaluation, Scored, Sums, Tally, bits, lanes_for, lanes_of, perplexity, tally
 from charrnn.lanes import Lanes, available_threads, plan
 from charrnn.train import fit, train_step, validate
 from charrnn.version import __version__
@@ -134,7 +134,7 @@ def test_perplexity_is_infinite_where_it_is_beyond_all_floats(nats):
         assert perplexity(nats) == math.exp(nats)
     else:
         assert perplexity(nats) == math.inf
-    figures = Evaluation(2, nats, 0.0, 0, 1.0, "")
+    figures = Evaluation(2, nats, None, 0.0, [], 0, 1.0, "")
     assert figures.perplexity == perplexity(nats)
     assert figures.bpc == bits(nats)
 
@@ -154,7 +154,7 @@ def test_a_model_sure_of_what_is_wrong_gives_large_figures_and_no_warning():
 
 
 @pytest.mark.parametrize("text", ["", "a", "?", "a?", "???"])
-@pytest.mark.parametrize("protocol", ["whole", "lanes"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_where_nothing_is_scored_there_is_no_figure(text, protocol):
     lm = language_model()
     with warnings.catch_warnings():
@@ -163,7 +163,7 @@ def test_where_nothing_is_scored_there_is_no_figure(text, protocol):
     assert figures.chars == 0
     told = figures.to_dict()
     assert {name for name, value in told.items() if value is None} == {
-        "nats_per_char", "bpc", "perplexity", "accuracy", "chars_per_second",
+        "nats_per_char", "bpc", "perplexity", "interval", "accuracy", "chars_per_second",
     }  # fmt: skip
     assert told["unknown"] == text.count("?")
     assert "|chars:0|" in figures.signature
@@ -177,7 +177,7 @@ def test_an_empty_tally_has_no_mean():
 def test_the_figures_are_told_by_name():
     figures = language_model().evaluate(text_of(50))
     assert list(figures.to_dict()) == (
-        "chars nats_per_char bpc perplexity accuracy unknown chars_per_second signature".split()
+        "chars nats_per_char bpc perplexity interval accuracy by_position unknown chars_per_second signature".split()
     )
     for name, value in figures.to_dict().items():
         assert value == getattr(figures, name)
@@ -307,7 +307,68 @@ def test_few_characters_are_one_lane():
     lm = language_model()
     whole, lanes = lm.evaluate(text_of(900)), lm.evaluate(text_of(900), protocol="lanes")
     assert lanes.nats_per_char == whole.nats_per_char
-    assert "|protocol:lanes|" in lanes.signature
+    assert "|protocol:lanes-1x512|" in lanes.signature
+
+
+# Windows
+
+
+@pytest.mark.parametrize("length", [2, 256, 257, 258, 1300])
+@pytest.mark.parametrize("batch_size", [1, 2, 32])
+def test_every_window_begins_with_a_zero_state(length, batch_size):
+    lm, text = language_model(), text_of(length)
+    parts = [text[at : at + 257] for at in range(0, length - 1, 256)]
+    scored, right = (np.concatenate(found) for found in zip(*(scores_of(lm, part) for part in parts), strict=True))
+    figures = lm.evaluate(text, protocol="windows", batch_size=batch_size)
+    assert figures.chars == len(scored) == length - 1
+    assert figures.nats_per_char == pytest.approx(-scored.mean(), rel=1e-10)
+    assert figures.accuracy == right.mean()
+    by_position = [-scored[at::256].mean() for at in range(min(256, length - 1))]
+    assert figures.by_position == pytest.approx(by_position, rel=1e-10)
+    assert "|protocol:windows-256|" in figures.signature
+
+
+def test_the_loss_by_position_is_of_windows_alone():
+    lm, text = language_model(), text_of(600)
+    assert lm.evaluate(text).by_position == lm.evaluate(text, protocol="lanes").by_position == []
+
+
+# The interval
+
+
+def sums_of(nats, at_once=700):
+    """Return the sums of predictions with these losses, added some at a time."""
+    sums = Sums(len(nats))
+    for at in range(0, len(nats), at_once):
+        part = nats[at : at + at_once]
+        sums.add(Scored(np.arange(at, at + len(part)), -part, part < 1))
+    return sums
+
+
+def test_the_interval_is_that_of_a_mean_of_blocks():
+    rng = np.random.default_rng(5)
+    nats = np.repeat(rng.gamma(2.0, 1.0, 400), 512)  # blocks of one value each: 400 independent numbers
+    low, high = sums_of(nats).interval()
+    width = 2 * 1.96 * nats[::512].std() / 400**0.5
+    assert high - low == pytest.approx(width, rel=0.1)
+    assert (low + high) / 2 == pytest.approx(nats.mean(), abs=0.1 * width)
+    assert sums_of(nats).interval() == (low, high)
+
+
+def test_neighbours_that_are_alike_widen_the_interval():
+    nats = np.random.default_rng(6).gamma(2.0, 1.0, 100_000)
+    low, high = sums_of(nats).interval()
+    alike_low, alike_high = sums_of(np.sort(nats.reshape(-1, 500), axis=0).reshape(-1)).interval()
+    assert alike_high - alike_low > 3 * (high - low)
+
+
+def test_a_long_text_has_no_more_blocks_and_a_short_one_has_no_interval():
+    sums = Sums(10**9)
+    sums.add(Scored(np.array([0, 10**9 - 1]), np.array([-1.0, -2.0]), np.array([True, False])))
+    assert (sums.chars, sums.nats_per_char, sums.accuracy) == (2, 1.5, 0.5)
+    assert len(sums._nats) == 1000
+    assert sums_of(np.ones(9 * 512)).interval() is None
+    assert sums_of(np.ones(10 * 512)).interval() == (1, 1)
 
 
 # The signature

@@ -41,9 +41,9 @@ def relative(actual, expected):
     return np.linalg.norm(actual - expected) / np.linalg.norm(expected)
 
 
-def run(params, config, ids, targets, state, dstate, **settings):
+def run(params, config, ids, targets, state, dstate, noise=model.QUIET, **settings):
     """Return the logits, the last state and every gradient, as one dict of copies."""
-    logits, last, backprop = model.forward(model.prepare(params, config), ids, state, **settings)
+    logits, last, backprop = model.forward(model.prepare(params, config, noise), ids, state, noise=noise, **settings)
     loss, dlogits = cross_entropy(logits, targets)
     results = {"logits": logits.copy(), "state": last.copy(), "loss": np.array(loss)}
     dstate0, grads = backprop(dlogits, dstate)
@@ -63,18 +63,18 @@ def assert_close(actual, expected, tolerance=1e-12):
         assert relative(actual[name], array) <= tolerance, name
 
 
-@pytest.mark.parametrize(("dropout", "reset"), [(0.0, None), (0.4, RESET)], ids=["plain", "dropout-reset"])
+@pytest.mark.parametrize("reset", [None, RESET], ids=["plain", "noise-reset"])
 @pytest.mark.parametrize("embed_size", [0, 3])
 @pytest.mark.parametrize("num_layers", [1, 2, 3])
 @every_cell
-def test_finite_differences_confirm_every_gradient(cell, num_layers, embed_size, dropout, reset):
-    config = configure(cell=cell, num_layers=num_layers, embed_size=embed_size, dropout=dropout)
+def test_finite_differences_confirm_every_gradient(cell, num_layers, embed_size, reset):
+    config = configure(cell=cell, num_layers=num_layers, **noisy(embed_size, reset is not None))
     params = draw_params(config)
     ids, targets, state, dstate = draw_window(config)
 
     def forward():
-        rng = np.random.default_rng(3) if dropout else None
-        return model.forward(model.prepare(params, config), ids, state, reset=reset, dropout_rng=rng)
+        noise = draw_noise(params, config)
+        return model.forward(model.prepare(params, config, noise), ids, state, reset=reset, noise=noise)
 
     def loss():
         logits, last, _ = forward()
@@ -218,8 +218,9 @@ def test_the_zero_state_is_zero_and_has_its_axes(cell):
 @pytest.mark.parametrize("embed_size", [0, 3])
 @every_cell
 def test_single_precision_stays_single(cell, embed_size):
-    config = configure(cell=cell, num_layers=2, embed_size=embed_size, dropout=0.3, dtype="float32")
-    results = run(draw_params(config), config, *draw_window(config), reset=RESET, dropout_rng=np.random.default_rng(0))
+    config = configure(cell=cell, num_layers=2, dtype="float32", **noisy(embed_size))
+    params = draw_params(config)
+    results = run(params, config, *draw_window(config), reset=RESET, noise=draw_noise(params, config))
     del results["loss"]
     assert {name: array.dtype for name, array in results.items()} == dict.fromkeys(results, np.dtype(np.float32))
 
@@ -267,41 +268,66 @@ def test_the_path_of_a_large_vocabulary_equals_the_one_hot_path(monkeypatch, emb
     assert_close(by_sorting, run(params, config, *window))
 
 
-# --- dropout
+# --- noise: dropout and weight-drop
+
+NOISY = {"dropout": 0.4, "weight_drop": 0.3}
+
+
+def noisy(embed_size, wanted=True):
+    """Return settings under which all is dropped that can be."""
+    drops = NOISY | ({"input_dropout": 0.3} if embed_size else {})
+    return {"embed_size": embed_size} | (drops if wanted else {})
+
+
+def draw_noise(params, config, seed=3, step=0, lanes=None):
+    return model.noise(params, config, seed, step, lanes or slice(0, B))
 
 
 @every_cell
-def test_without_a_generator_there_is_no_dropout(cell):
-    with_rate, without = configure(cell=cell, num_layers=2, dropout=0.5), configure(cell=cell, num_layers=2)
-    params, window = draw_params(without), draw_window(without)
-    expected = run(params, without, *window)
-    assert_identical(run(params, with_rate, *window), expected)
-    dropped = run(params, with_rate, *window, dropout_rng=np.random.default_rng(0))
-    assert relative(dropped["logits"], expected["logits"]) > 0.01
+def test_without_noise_nothing_is_dropped(cell):
+    config = configure(cell=cell, num_layers=2, **noisy(3))
+    quiet = configure(cell=cell, num_layers=2, embed_size=3)
+    params, window = draw_params(quiet), draw_window(quiet)
+    expected = run(params, quiet, *window)
+    assert_identical(run(params, config, *window), expected)
+    assert draw_noise(params, quiet) == model.Noise(None, None, {})
+    assert_identical(run(params, quiet, *window, noise=draw_noise(params, quiet)), expected)
+    for name, rate in noisy(3).items() - {("embed_size", 3)}:
+        one = configure(cell=cell, num_layers=2, embed_size=3, **{name: rate})
+        dropped = run(params, one, *window, noise=draw_noise(params, one))
+        assert relative(dropped["logits"], expected["logits"]) > 0.01
 
 
-def test_without_a_rate_nothing_is_drawn():
-    config = configure(num_layers=2)
-    params, window = draw_params(config), draw_window(config)
-    rng = np.random.default_rng(0)
-    before = rng.bit_generator.state
-    assert_identical(run(params, config, *window, dropout_rng=rng), run(params, config, *window))
-    assert rng.bit_generator.state == before
+def test_noise_is_a_function_of_seed_step_and_lane():
+    config = configure(num_layers=2, hidden_size=7, **noisy(5))  # 19 draws a lane fill no whole words
+    params = draw_params(config)
+    once = draw_noise(params, config, lanes=slice(0, 6))
+    part = draw_noise(params, config, lanes=slice(4, 6))
+    assert np.array_equal(part.inputs, once.inputs[4:])
+    assert np.array_equal(part.outputs, once.outputs[:, 4:])
+    assert_identical(part.weights, once.weights)
+    for other in (draw_noise(params, config, seed=4, lanes=slice(0, 6)), draw_noise(params, config, step=1)):
+        assert not np.array_equal(other.inputs[:B], once.inputs[:B])
+        assert not np.array_equal(other.outputs[:, :B], once.outputs[:, :B])
+        assert not np.array_equal(other.weights["layer0.W_hh"], once.weights["layer0.W_hh"])
 
 
-def test_the_same_generator_drops_the_same():
-    config = configure(num_layers=2, dropout=0.5)
-    params, window = draw_params(config), draw_window(config)
-    once, again, other = (run(params, config, *window, dropout_rng=np.random.default_rng(seed)) for seed in (1, 1, 2))
-    assert_identical(once, again)
-    assert not np.array_equal(once["logits"], other["logits"])
+def test_each_layer_lane_and_matrix_has_a_mask_of_its_own():
+    config = configure(num_layers=3, hidden_size=64, **noisy(64))
+    noise = draw_noise(draw_params(config), config)
+    rows = np.concatenate((noise.inputs[None] > 0, noise.outputs > 0)).reshape(-1, 64)
+    assert len(np.unique(rows, axis=0)) == len(rows) == 4 * B
+    masks = [mask.tobytes() for mask in noise.weights.values()]
+    assert len(set(masks)) == 3
+    assert noise.weights.keys() == {f"layer{layer}.W_hh" for layer in range(3)}
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("rate", [0.1, 0.3, 0.5, 0.95])
 def test_a_dropout_mask_keeps_the_mean_and_drops_its_share(rate, dtype):
     n = 400 * 500
-    mask = model.dropout_mask(model.dropout_bits(np.random.default_rng(6), (1, 1, 400, 500))[0, 0], rate, dtype)
+    bits = np.random.default_rng(6).integers(2**16, size=(400, 500), dtype=np.uint16)
+    mask = model.dropout_mask(bits, rate, dtype)
     assert mask.dtype == dtype
     deviation = (rate * (1 - rate) / n) ** 0.5
     assert abs((mask == 0).mean() - rate) <= 4 * deviation
@@ -310,12 +336,21 @@ def test_a_dropout_mask_keeps_the_mean_and_drops_its_share(rate, dtype):
     assert abs(kept - 1 / (1 - rate)) <= 2**-16 / (1 - rate) ** 2 + 1e-6
 
 
-def test_dropout_acts_on_the_outputs_of_every_layer_and_never_on_the_state():
+def test_the_share_that_noise_drops_is_the_one_asked_for():
+    config = configure(num_layers=2, hidden_size=64, embed_size=64, dropout=0.2, input_dropout=0.5, weight_drop=0.7)
+    noise = draw_noise(draw_params(config), config, lanes=slice(0, 500))
+    for mask, rate in ((noise.inputs, 0.5), (noise.outputs, 0.2), (noise.weights["layer1.W_hh"], 0.7)):
+        assert abs((mask == 0).mean() - rate) <= 0.02
+
+
+def test_dropout_locks_the_outputs_of_every_layer_and_never_the_state():
     config = configure(cell="gru", num_layers=2, hidden_size=64, dropout=0.5)
-    weights, (ids, _, state, _) = model.prepare(draw_params(config), config), draw_window(config)
-    h, last, _ = model.hidden(weights, ids, state, dropout_rng=np.random.default_rng(7))
+    params = draw_params(config)
+    weights, (ids, _, state, _) = model.prepare(params, config), draw_window(config)
+    h, last, _ = model.hidden(weights, ids, state, noise=draw_noise(params, config))
     plain, plain_last, _ = model.hidden(weights, ids, state)
-    assert abs((h == 0).mean() - 0.5) <= 0.08
+    assert abs((h == 0).mean() - 0.5) <= 0.15
+    assert ((h == 0) == (h[0] == 0)).all()  # the same units at every step
     assert np.array_equal(last[0], plain_last[0])  # nothing is dropped on the way through time
     assert (last[1] != 0).all()
     kept = h[-1] != 0
@@ -324,23 +359,17 @@ def test_dropout_acts_on_the_outputs_of_every_layer_and_never_on_the_state():
     assert relative(h[h != 0], 2 * plain[h != 0]) > 0.01
 
 
-def test_each_layer_and_each_step_has_its_own_mask(monkeypatch):
-    masks = []
-
-    def recording(*given):
-        masks.append(original(*given).copy())
-        return masks[-1]
-
-    original = model.dropout_mask
-    monkeypatch.setattr(model, "dropout_mask", recording)
-    config = configure(num_layers=2, hidden_size=64, dropout=0.5)
-    weights, (ids, _, state, _) = model.prepare(draw_params(config), config), draw_window(config)
-    model.hidden(weights, ids, state, dropout_rng=np.random.default_rng(8))
-    first, second = masks
-    assert first.shape == second.shape == (T, B, 64)
-    assert not np.array_equal(first, second)
-    rows = np.concatenate((first, second)).reshape(-1, 64)
-    assert len(np.unique(rows, axis=0)) == 2 * T * B
+@every_cell
+def test_weight_drop_is_a_model_without_these_weights(cell):
+    config = configure(cell=cell, num_layers=2, weight_drop=0.5)
+    params, window = draw_params(config), draw_window(config)
+    noise = draw_noise(params, config)
+    without = params | {name: params[name] * mask for name, mask in noise.weights.items()}
+    expected, actual = run(without, config, *window), run(params, config, *window, noise=noise)
+    for name, mask in noise.weights.items():
+        expected[name] *= mask
+        assert (mask == 0).any()
+    assert_close(actual, expected)
 
 
 # --- buffers
@@ -349,14 +378,14 @@ def test_each_layer_and_each_step_has_its_own_mask(monkeypatch):
 @pytest.mark.parametrize("embed_size", [0, 3])
 @every_cell
 def test_lent_buffers_change_no_result(cell, embed_size):
-    config = configure(cell=cell, num_layers=3, embed_size=embed_size, dropout=0.4)
+    config = configure(cell=cell, num_layers=3, **noisy(embed_size))
     params, scratch = draw_params(config), Scratch()
     for seed, length in enumerate([5, 5, 2, 5]):
         ids, targets, state, dstate = draw_window(config, seed)
         window = (ids[:length], targets[:length], state, dstate)
         for reset in (None, RESET[:length]):
             lent, fresh = (
-                run(params, config, *window, reset=reset, dropout_rng=np.random.default_rng(seed), scratch=buffers)
+                run(params, config, *window, reset=reset, noise=draw_noise(params, config, seed), scratch=buffers)
                 for buffers in (scratch, model.FRESH)
             )
             assert_identical(lent, fresh)
@@ -376,11 +405,11 @@ def test_the_returned_state_outlives_the_next_window(cell):
 
 @every_cell
 def test_parameters_are_only_read(cell):
-    config = configure(cell=cell, num_layers=2, embed_size=3, dropout=0.4)
+    config = configure(cell=cell, num_layers=2, **noisy(3))
     params, window = draw_params(config), draw_window(config)
     for array in (*params.values(), *window):
         array.flags.writeable = False
-    run(params, config, *window, reset=RESET, dropout_rng=np.random.default_rng(9))
+    run(params, config, *window, reset=RESET, noise=draw_noise(params, config))
 
 
 def test_what_stands_for_symbols_is_drawn_loud_and_nothing_else_is():

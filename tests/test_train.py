@@ -181,7 +181,7 @@ def test_clip_value_bounds_each_element_of_the_update():
         np.testing.assert_allclose(move, np.clip(moves[0][name], -0.0025, 0.0025), atol=1e-6)
 
 
-def test_the_dropout_mask_is_a_function_of_seed_and_step():
+def test_what_is_dropped_is_a_function_of_seed_and_step():
     def loss_of(seed=5, step=3, dropout=0.5):
         training = make_training(seed=seed, dropout=dropout)
         state = begin(training)
