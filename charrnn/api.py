@@ -27,7 +27,7 @@ from charrnn.checkpoint import Checkpoint
 from charrnn.config import PROTOCOLS, ModelConfig, TrainConfig
 from charrnn.corpus import Corpus, Reading
 from charrnn.errors import ConfigError, CorpusError
-from charrnn.evaluate import COLD_WINDOW, WARM_UP, Evaluation, Sums, lanes_for, lanes_of, scores
+from charrnn.evaluate import COLD_WINDOW, WARM_UP, Evaluation, Sums, dynamic_scores, lanes_for, lanes_of, scores
 from charrnn.run import Event, Run
 from charrnn.runfolder import find_model
 from charrnn.sample import generate, start_logits
@@ -148,7 +148,13 @@ class LanguageModel:
         return str(options.get("prime", "")) + "".join(self.stream(length, **options))
 
     def evaluate(
-        self, text: str | Text, *, unknown: str = "skip", protocol: str = "whole", batch_size: int = 32
+        self,
+        text: str | Text,
+        *,
+        unknown: str = "skip",
+        protocol: str = "whole",
+        dynamic: bool = False,
+        batch_size: int = 32,
     ) -> Evaluation:
         """Return how well the model predicts the text.
 
@@ -156,6 +162,7 @@ class LanguageModel:
         protocol    "whole": the state runs through the whole text. "windows": every 256 characters it begins at zero.
                     "lanes": several places are read at once, each after a warm-up, which is faster than "whole" and
                     equal to about 0.002 nats
+        dynamic     True: the text is read a second time, by a model that learns as it reads
         batch_size  lanes or windows read at once, at the most
         Raises:     VocabError for an unknown character under "error".
         """
@@ -171,6 +178,9 @@ class LanguageModel:
             for scored in scores(self.checkpoint.params, shared, ids, lanes, cold=protocol == "windows"):
                 sums.add(scored)
         seconds = time.perf_counter() - begin
+        adapted = Sums(max(0, len(ids) - 1))
+        for scored in dynamic_scores(self.checkpoint.params, config, ids) if dynamic else ():
+            adapted.add(scored)
         skipped = len(text) - len(ids)
         signature = {
             "cell": config.cell,
@@ -188,6 +198,7 @@ class LanguageModel:
             nats_per_char=sums.nats_per_char,
             interval=sums.interval(),
             accuracy=sums.accuracy,
+            dynamic=adapted.nats_per_char,
             by_position=sums.by_position if protocol == "windows" else [],
             unknown=skipped,
             chars_per_second=sums.chars / seconds if sums.chars else None,

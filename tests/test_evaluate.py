@@ -16,7 +16,19 @@ from charrnn.checkpoint import Checkpoint
 from charrnn.config import PROTOCOLS, ModelConfig, TrainConfig
 from charrnn.corpus import Source
 from charrnn.errors import VocabError
-from charrnn.evaluate import WARM_UP, Evaluation, Scored, Sums, Tally, bits, lanes_for, lanes_of, perplexity, tally
+from charrnn.evaluate import (
+    WARM_UP,
+    Evaluation,
+    Scored,
+    Sums,
+    Tally,
+    bits,
+    dynamic_scores,
+    lanes_for,
+    lanes_of,
+    perplexity,
+    tally,
+)
 from charrnn.lanes import Lanes, available_threads, plan
 from charrnn.train import fit, train_step, validate
 from charrnn.version import __version__
@@ -134,7 +146,7 @@ def test_perplexity_is_infinite_where_it_is_beyond_all_floats(nats):
         assert perplexity(nats) == math.exp(nats)
     else:
         assert perplexity(nats) == math.inf
-    figures = Evaluation(2, nats, None, 0.0, [], 0, 1.0, "")
+    figures = Evaluation(2, nats, None, 0.0, None, [], 0, 1.0, "")
     assert figures.perplexity == perplexity(nats)
     assert figures.bpc == bits(nats)
 
@@ -163,7 +175,7 @@ def test_where_nothing_is_scored_there_is_no_figure(text, protocol):
     assert figures.chars == 0
     told = figures.to_dict()
     assert {name for name, value in told.items() if value is None} == {
-        "nats_per_char", "bpc", "perplexity", "interval", "accuracy", "chars_per_second",
+        "nats_per_char", "bpc", "perplexity", "interval", "accuracy", "dynamic", "chars_per_second",
     }  # fmt: skip
     assert told["unknown"] == text.count("?")
     assert "|chars:0|" in figures.signature
@@ -177,7 +189,7 @@ def test_an_empty_tally_has_no_mean():
 def test_the_figures_are_told_by_name():
     figures = language_model().evaluate(text_of(50))
     assert list(figures.to_dict()) == (
-        "chars nats_per_char bpc perplexity interval accuracy by_position unknown chars_per_second signature".split()
+        "chars nats_per_char bpc perplexity interval accuracy dynamic by_position unknown chars_per_second signature".split()
     )
     for name, value in figures.to_dict().items():
         assert value == getattr(figures, name)
@@ -331,6 +343,40 @@ def test_every_window_begins_with_a_zero_state(length, batch_size):
 def test_the_loss_by_position_is_of_windows_alone():
     lm, text = language_model(), text_of(600)
     assert lm.evaluate(text).by_position == lm.evaluate(text, protocol="lanes").by_position == []
+
+
+# Dynamic evaluation
+
+
+def test_a_model_that_learns_as_it_reads_begins_where_it_was_and_forgets_nothing_of_itself():
+    lm, text = language_model(), text_of(8) * 100  # what comes again and again can be learned
+    before = copies(lm.checkpoint.params)
+    figures = lm.evaluate(text, dynamic=True)
+    assert same(lm.checkpoint.params, before)
+    assert figures.nats_per_char == lm.evaluate(text).nats_per_char
+    assert figures.dynamic < figures.nats_per_char - 0.5
+    assert lm.evaluate(text).dynamic is None
+    first = text[:51]
+    assert lm.evaluate(first, dynamic=True).dynamic == pytest.approx(lm.evaluate(first).nats_per_char, rel=1e-12)
+
+
+def test_dynamic_evaluation_learns_from_nothing_that_it_has_not_scored():
+    # Another ending changes no prediction before it.
+    lm, text = language_model(), text_of(400)
+    config, params, vocab = lm.checkpoint.model_config, lm.checkpoint.params, lm.checkpoint.vocab
+    one, other = (
+        np.concatenate([scored.log_probs for scored in dynamic_scores(params, config, vocab.encode(whole))])
+        for whole in (text, text[:300] + text[100:200])
+    )
+    assert np.array_equal(one[:299], other[:299])
+    assert not np.array_equal(one[299:], other[299:])
+    assert len(one) == 399
+
+
+def test_dynamic_evaluation_drops_nothing():
+    lm, noisy = language_model(), language_model(dropout=0.5, weight_drop=0.5)
+    text = text_of(300)
+    assert noisy.evaluate(text, dynamic=True).dynamic == lm.evaluate(text, dynamic=True).dynamic
 
 
 # The interval
