@@ -131,4 +131,21 @@ def slopes(gates: Array, c_prev: Array, tanh_c: Array, h: Array, da: Array, thro
     np.subtract(o, through, out=through)
 
 
-CELL = Cell(n_states=2, init_params=init_params, prepare=prepare, forward=forward)
+def step(weights: Params, x: Array | Ids, state: Array) -> None:
+    """Take one step without a way back; see `cells.base` for the contract."""
+    h, c = state
+    B, H = h.shape
+    gates = project(x, weights["W_xh_half"], weights["b_h_half"], np.empty((B, 4 * H), h.dtype))
+    gates += h.dot(weights["W_hh_half"])
+    np.tanh(gates, out=gates)
+    gates *= weights["slope"]
+    gates += weights["shift"]
+    i, f, g, o = gates.reshape(B, 4, H).swapaxes(0, 1)
+    c *= f
+    i *= g
+    c += i
+    np.tanh(c, out=h)
+    h *= o
+
+
+CELL = Cell(n_states=2, init_params=init_params, prepare=prepare, forward=forward, step=step)
