@@ -228,5 +228,5 @@ def step(weights: Weights, ids: Ids, state: Array) -> Array:
             weights.cell.step(own, x, layer_state)
         x = layer_state[0]
     logits: Array = x.dot(weights.W_hy)
-    logits += weights.b_y
+    logits += weights.b_y[None]
     return logits

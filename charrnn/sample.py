@@ -24,17 +24,26 @@ def choose(
     passes the stream's uniform number. Temperature 0 is argmax.
     Shapes:  logits (B, V) · uniforms (B,), each in [0, 1) · returns (B,)
     """
+    ids: npt.NDArray[np.intp]
     if temperature == 0:
-        best: npt.NDArray[np.intp] = logits.argmax(axis=-1)
-        return best
+        ids = logits.argmax(axis=-1)
+        return ids
     logits = logits.astype(np.float64)  # a copy, which becomes the weights
     if 0 < top_k < logits.shape[-1]:
         least = np.partition(logits, -top_k, axis=-1)[:, -top_k, None]
         logits = np.where(logits >= least, logits, -np.inf)
+    temperature = max(temperature, _LEAST_TEMPERATURE)
+    if len(logits) == 1:  # the same, in half the time: NumPy is quicker with single numbers than with rows of one
+        row = logits[0]
+        row -= row[row.argmax()]
+        row /= temperature
+        cumulative = np.add.accumulate(np.exp(row, out=row))
+        ids = (cumulative > uniforms[0] * cumulative[-1]).argmax(keepdims=True)
+        return ids
     logits -= np.maximum.reduce(logits, axis=-1, keepdims=True)
-    logits /= max(temperature, _LEAST_TEMPERATURE)
+    logits /= temperature
     cumulative = np.add.accumulate(np.exp(logits, out=logits), axis=-1)
-    ids: npt.NDArray[np.intp] = (cumulative > uniforms[:, None] * cumulative[:, -1:]).argmax(axis=-1)
+    ids = (cumulative > (uniforms * cumulative[:, -1])[:, None]).argmax(axis=-1)
     return ids
 
 

@@ -63,8 +63,8 @@ def forward(
 
 def step(weights: Params, x: Array | Ids, state: Array) -> None:
     """Take one step without a way back; see `cells.base` for the contract."""
-    (h,) = state
-    a = project(x, weights["W_xh"], weights["b_h"], np.empty_like(h))
+    h = state[0]
+    a = project(x, weights["W_xh"], weights["b_h"][None], np.empty_like(h))
     a += h.dot(weights["W_hh"])
     np.tanh(a, out=h)
 
