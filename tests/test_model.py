@@ -1,5 +1,7 @@
 """The whole model: its gradients, parameters and dropout; ids, embeddings and one-hot rows as the same thing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -221,6 +223,8 @@ def test_single_precision_stays_single(cell, embed_size):
     config = configure(cell=cell, num_layers=2, embed_size=embed_size, dropout=0.3, dtype="float32")
     results = run(draw_params(config), config, *draw_window(config), reset=RESET, dropout_rng=np.random.default_rng(0))
     del results["loss"]
+    ids, _, state, _ = draw_window(config)
+    results["step"] = model.step(model.prepare(draw_params(config), config), ids[0], state)
     assert {name: array.dtype for name, array in results.items()} == dict.fromkeys(results, np.dtype(np.float32))
 
 
@@ -243,6 +247,20 @@ def test_the_passes_in_a_row_are_the_forward_pass(cell):
     both_dstate0, both = backprop(dlogits, dstate)
     assert np.array_equal(dstate0, both_dstate0)
     assert_identical(both, out | grads)
+
+
+@pytest.mark.parametrize("embed_size", [0, 3])
+@pytest.mark.parametrize("has_step", [True, False])
+@every_cell
+def test_steps_without_a_way_back_are_the_forward_pass(cell, has_step, embed_size):
+    config = configure(cell=cell, num_layers=3, embed_size=embed_size)
+    weights, (ids, _, state, _) = model.prepare(draw_params(config), config), draw_window(config)
+    expected, last, _ = model.forward(weights, ids, state)
+    if not has_step:
+        weights = weights._replace(cell=replace(weights.cell, step=None))
+    logits = np.array([model.step(weights, row, state) for row in ids])
+    assert relative(logits, expected) <= 1e-12
+    assert relative(state, last) <= 1e-12
 
 
 # --- one-hot rows and embeddings
