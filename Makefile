@@ -22,9 +22,10 @@ $(VENV)/dev: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	touch $@
 
+# What cannot be had here is left out of the measurement, which says so; the next `make bench` tries again.
 $(VENV)/bench: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]"
-	touch $@
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[fast]"
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]" && touch $@
 
 demo: $(VENV)/installed ## Train for a minute on data/ferry.txt, evaluate, and write a sample
 	$(BIN)/charrnn train data/ferry.txt --minutes 1 --seed 1 --out $(DEMO) --force

@@ -71,7 +71,7 @@ def project(x: Array | Ids, W: Array, b: Array, out: Array) -> Array:
         if rows is not W:
             return out
     else:
-        np.matmul(x.reshape(-1, x.shape[-1]), W, out=out.reshape(-1, W.shape[1]))
+        np.dot(x.reshape(-1, x.shape[-1]), W, out=out.reshape(-1, W.shape[1]))
     out += b
     return out
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from typing import Any, TypeAlias
 
@@ -61,11 +62,49 @@ def _compiler() -> tuple[Callable[[Loops], Loops], str] | None:
             return None
         # Of the fast-math liberties only a * b + c in one rounding: others would lose NaN, which shows divergence.
         overload(tanh, jit_options={"fastmath": {"contract"}})(_tanh_of)
-        compiler = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-        compiler(_probe)(np.zeros(1, np.float32))
-        return compiler, str(numba.__version__)
+        compiler = numba.njit(nogil=True, error_model="numpy", fastmath={"contract"})
+
+        def compile_loops(loops: Loops) -> Loops:
+            return _keep(compiler(loops))
+
+        compile_loops(_probe)(np.zeros(1, np.float32))
+        return compile_loops, str(numba.__version__)
     except Exception:  # whatever ails it: NumPy does the same work
         return None
+
+
+def _keep(loops: Any) -> Loops:
+    """Return compiled loops whose code Numba keeps on disk; where it finds no folder, each process compiles anew."""
+    with suppress(Exception):
+        loops.enable_caching()
+        loops._cache = _Kept(loops._cache)
+    kept: Loops = loops
+    return kept
+
+
+class _Kept:
+    """Numba's files of one function's code; where one fails, the code is compiled, and no more comes of it.
+
+    Numba alone would raise, from within the first call. Several processes may read and write the files at once.
+    """
+
+    def __init__(self, files: Any) -> None:
+        self._files = files
+
+    def load_overload(self, types: Any, target: Any) -> Any:
+        """Return the code for arguments of these types, or None; files that mislead are forgotten."""
+        with suppress(Exception):
+            code = self._files.load_overload(types, target)
+            if code is None or code.signature.args == types:  # two processes can have given one name to two files
+                return code
+        with suppress(Exception):
+            self._files.flush()
+        return None
+
+    def save_overload(self, types: Any, code: Any) -> None:
+        """Write the code, where that can be done."""
+        with suppress(Exception):
+            self._files.save_overload(types, code)
 
 
 def _probe(a: Array) -> None:

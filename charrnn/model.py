@@ -250,3 +250,20 @@ def forward(
         return dstate0, grads | more
 
     return logits, state, backprop
+
+
+def step(weights: Weights, ids: Ids, state: Array) -> Array:
+    """Return the logits after one more id of each lane, and write the state over: `forward` without a way back.
+
+    Shapes:  ids (B,) · state (L, S, B, H), becomes that after the step · returns logits (B, V)
+    """
+    x: Array | Ids = ids if weights.embed is None else weights.embed.take(ids, axis=0)
+    for own, layer_state in zip(weights.layers, state, strict=True):
+        if weights.cell.step is None:
+            _, layer_state[:], _ = weights.cell.forward(own, x[None], layer_state)
+        else:
+            weights.cell.step(own, x, layer_state)
+        x = layer_state[0]
+    logits: Array = x.dot(weights.W_hy)
+    logits += weights.b_y[None]
+    return logits

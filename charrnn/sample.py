@@ -12,6 +12,7 @@ from charrnn.arrays import Array, Ids, Scratch
 from charrnn.config import ModelConfig
 
 _PRIME_WINDOW = 256  # characters of the prime that are read at once: bounds the memory of a long one
+_LEAST_TEMPERATURE = 1e-200  # a colder one differs in nothing, but quotients would overflow
 
 
 def choose(
@@ -23,17 +24,26 @@ def choose(
     passes the stream's uniform number. Temperature 0 is argmax.
     Shapes:  logits (B, V) · uniforms (B,), each in [0, 1) · returns (B,)
     """
+    ids: npt.NDArray[np.intp]
     if temperature == 0:
-        best: npt.NDArray[np.intp] = logits.argmax(axis=-1)
-        return best
-    logits = logits.astype(np.float64)
+        ids = logits.argmax(axis=-1)
+        return ids
+    logits = logits.astype(np.float64)  # a copy, which becomes the weights
     if 0 < top_k < logits.shape[-1]:
         least = np.partition(logits, -top_k, axis=-1)[:, -top_k, None]
         logits = np.where(logits >= least, logits, -np.inf)
-    with np.errstate(over="ignore"):  # a tiny temperature: minus infinity is what is meant
-        weights = np.exp((logits - logits.max(axis=-1, keepdims=True)) / temperature)
-    cumulative = weights.cumsum(axis=-1)
-    ids: npt.NDArray[np.intp] = (cumulative <= uniforms[:, None] * cumulative[:, -1:]).sum(axis=-1)
+    temperature = max(temperature, _LEAST_TEMPERATURE)
+    if len(logits) == 1:  # the same, in half the time: NumPy is quicker with single numbers than with rows of one
+        row = logits[0]
+        row -= row[row.argmax()]
+        row /= temperature
+        cumulative = np.add.accumulate(np.exp(row, out=row))
+        ids = (cumulative > uniforms[0] * cumulative[-1]).argmax(keepdims=True)
+        return ids
+    logits -= np.maximum.reduce(logits, axis=-1, keepdims=True)
+    logits /= temperature
+    cumulative = np.add.accumulate(np.exp(logits, out=logits), axis=-1)
+    ids = (cumulative > (uniforms * cumulative[:, -1])[:, None]).argmax(axis=-1)
     return ids
 
 
@@ -74,5 +84,4 @@ def generate(
         ids = choose(logits, rng.random(1), temperature, top_k)
         yield int(ids[0])
         if index < length - 1:
-            h, state, _ = model.hidden(weights, ids[None], state, scratch=scratch)
-            logits = model.readout(weights, h)[0][0]
+            logits = model.step(weights, ids, state)

@@ -372,6 +372,24 @@ def test_nothing_that_is_passed_in_is_written_to(name, given, reset):
     backprop(it.dh, it.dstate)
 
 
+@pytest.mark.parametrize("given", ["x", "ids"])
+@pytest.mark.parametrize("shape", [(4, 1, 3, 5), (2, 7, 2, 1)], ids=str)
+@every_cell
+def test_steps_without_a_way_back_are_those_of_the_forward_pass(name, shape, given):
+    it = draw(name, *shape)
+    if it.cell.step is None:
+        pytest.skip("the cell is sampled by its forward")
+    weights, state = it.cell.prepare(it.params), it.state.copy()
+    for array in (*weights.values(), it.x, it.ids):
+        array.flags.writeable = False
+    for x in getattr(it, given):
+        _, expected, _ = it.cell.forward(weights, x[None], state)
+        it.cell.step(weights, x, state)
+        assert_close({"state": state}, {"state": expected})
+    h, last, _ = it.cell.forward(weights, getattr(it, given), it.state)
+    assert_close({"h": state[0], "state": state}, {"h": h[-1], "state": last})
+
+
 @every_cell
 def test_prepare_leaves_the_params_alone(name):
     it = draw(name)

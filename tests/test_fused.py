@@ -1,9 +1,13 @@
 """The compiled loops: when they serve, that they agree with NumPy, and that NaN stays. All else: `test_cells`."""
 
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from fixtures_run import write_text
 from test_cells import assert_close, draw, run_all
 
 from charrnn import fused
@@ -90,3 +94,73 @@ def test_tanh_is_exact_to_a_few_roundings_and_one_at_its_ends():
     assert np.array_equal(actual[-5:-1], [1, -1, 1, -1])
     assert (np.abs(actual - expected) <= 4e-7 * np.abs(expected))[:-1].all()
     assert (np.abs(actual[:-1]) <= 1).all()
+
+
+@pytest.fixture
+def sum_anew(tmp_path, monkeypatch):
+    """Return a function that sums rows as a new process would, and returns whether it read code that was kept."""
+    import numba
+
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+
+    def call(dtype=np.float32):
+        total = np.zeros((2, 3), dtype)
+        loops = fused._keep(numba.njit(fused.add_rows))
+        loops(np.array([1, 0, 1]), np.arange(9, dtype=dtype).reshape(3, 3), total)
+        assert total.tolist() == [[3, 4, 5], [6, 8, 10]]
+        return bool(loops._cache_hits)
+
+    return call
+
+
+def cut_code(folder):
+    for path in folder.rglob("*.nbc"):
+        os.truncate(path, 100)
+
+
+def empty_index(folder):
+    for path in folder.rglob("*.nbi"):
+        os.truncate(path, 0)
+
+
+def swap_codes(folder):
+    """Do what two processes can do that compile at once for other types: each finds the other's code in its file."""
+    one, two = folder.rglob("*.nbc")
+    code = one.read_bytes()
+    one.write_bytes(two.read_bytes())
+    two.write_bytes(code)
+
+
+@with_numba
+@pytest.mark.parametrize("damage", [cut_code, empty_index, swap_codes])
+def test_kept_code_that_is_damaged_is_made_again(sum_anew, tmp_path, damage):
+    dtypes = (np.float32, np.float64)
+    assert [sum_anew(dtype) for dtype in dtypes * 2] == [False, False, True, True]
+    damage(tmp_path)
+    assert [sum_anew(dtype) for dtype in dtypes * 2] == [False, False, True, True]
+
+
+@with_numba
+@pytest.mark.parametrize("function", ["makedirs", "replace"], ids=["read-only folder", "full disk"])
+def test_code_that_cannot_be_kept_serves_nevertheless(sum_anew, monkeypatch, function):
+    def fail(*args, **kwargs):
+        raise OSError("no")
+
+    monkeypatch.setattr(os, function, fail)
+    assert [sum_anew(), sum_anew()] == [False, False]
+
+
+@with_numba
+def test_processes_that_share_a_step_can_compile_at_once_and_later_runs_read_the_code(tmp_path):
+    cache, text = tmp_path / "cache", write_text(tmp_path)
+    command = [sys.executable, "-m", "charrnn", "train", text, "--hidden-size", "8", "--batch-size", "16"]
+    command += ["--seq-len", "10", "--threads", "2", "--steps", "5", "--seed", "1", "--quiet", "--out"]
+    runs, written = [], []
+    for name in ("one", "two"):
+        environment = os.environ | {"NUMBA_CACHE_DIR": str(cache)}
+        subprocess.run([*command, str(tmp_path / name)], cwd=Path(__file__).parents[1], env=environment, check=True)
+        runs.append((tmp_path / name / "last.npz").read_bytes())
+        written.append({path.name: path.stat().st_mtime_ns for path in cache.rglob("fused.lstm_step*.nbc")})
+    assert runs[0] == runs[1]
+    assert written[0] == written[1]
+    assert written[0]

@@ -1,5 +1,7 @@
 """The whole model: its gradients, parameters and dropout; ids, embeddings and one-hot rows as the same thing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -222,6 +224,8 @@ def test_single_precision_stays_single(cell, embed_size):
     params = draw_params(config)
     results = run(params, config, *draw_window(config), reset=RESET, noise=draw_noise(params, config))
     del results["loss"]
+    ids, _, state, _ = draw_window(config)
+    results["step"] = model.step(model.prepare(draw_params(config), config), ids[0], state)
     assert {name: array.dtype for name, array in results.items()} == dict.fromkeys(results, np.dtype(np.float32))
 
 
@@ -244,6 +248,20 @@ def test_the_passes_in_a_row_are_the_forward_pass(cell):
     both_dstate0, both = backprop(dlogits, dstate)
     assert np.array_equal(dstate0, both_dstate0)
     assert_identical(both, out | grads)
+
+
+@pytest.mark.parametrize("embed_size", [0, 3])
+@pytest.mark.parametrize("has_step", [True, False])
+@every_cell
+def test_steps_without_a_way_back_are_the_forward_pass(cell, has_step, embed_size):
+    config = configure(cell=cell, num_layers=3, embed_size=embed_size)
+    weights, (ids, _, state, _) = model.prepare(draw_params(config), config), draw_window(config)
+    expected, last, _ = model.forward(weights, ids, state)
+    if not has_step:
+        weights = weights._replace(cell=replace(weights.cell, step=None))
+    logits = np.array([model.step(weights, row, state) for row in ids])
+    assert relative(logits, expected) <= 1e-12
+    assert relative(state, last) <= 1e-12
 
 
 # --- one-hot rows and embeddings

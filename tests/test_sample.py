@@ -122,8 +122,10 @@ def test_a_very_small_temperature_is_the_likeliest_without_overflow(temperature,
     logits = (np.random.default_rng(6).normal(size=(20, 5)) * 50).astype(dtype)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        ids = choose(logits, np.random.default_rng(7).random(20), temperature)
-    assert ids.tolist() == logits.argmax(axis=-1).tolist()
+        uniforms = np.random.default_rng(7).random(20)
+        ids = choose(logits, uniforms, temperature)
+        alone = [choose(logits[[row]], uniforms[[row]], temperature)[0] for row in range(20)]
+    assert ids.tolist() == alone == logits.argmax(axis=-1).tolist()
 
 
 def test_a_very_high_temperature_takes_all_alike():

@@ -18,7 +18,7 @@ import click
 from rich.console import Console
 
 from benchmarks.speed import processes, report
-from benchmarks.speed.cases import CASES, Result
+from benchmarks.speed.cases import CASES, FAST, Result
 from charrnn.cli._kernel import set_kernel
 
 QUICK_REPEATS, QUICK_SECONDS = 3, 0.1
@@ -50,7 +50,10 @@ def main(
         except ValueError as error:
             raise click.ClickException(f"{document}: {error}") from error
     progress = Console(stderr=True, soft_wrap=True)
-    sides = ["charrnn", "PyTorch", "floor"]
+    sides = ["charrnn", FAST, "PyTorch", "floor"]
+    if not find_spec("numba"):
+        sides.remove(FAST)
+        progress.print("Numba is not installed: charrnn is measured without the extra fast")
     if not find_spec("torch"):
         sides.remove("PyTorch")
         progress.print("PyTorch is not installed: charrnn is measured against the floor alone")
@@ -88,7 +91,7 @@ def main(
         raise click.ClickException(f"nothing is called like {only!r}")
     facts["load_after"] = round(os.getloadavg()[0], 2)
     save()
-    console = Console(width=None if sys.stdout.isatty() else 190)
+    console = Console(width=None if sys.stdout.isatty() else 220)
     for table in report.tables(results):
         console.print(table)
     console.print(report.in_words(facts), highlight=False)

@@ -12,6 +12,9 @@ TEMPERATURE = 0.8
 WINDOWS = 4  # windows of text that each side has at hand and takes in turn
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 SIZES = ((1, 128, 32, 25), (2, 128, 50, 50), (1, 256, 64, 128), (1, 512, 64, 64), (2, 512, 100, 100))
+READ_SIZES = ((1, 128), (2, 128), (1, 512))  # of nets that do not learn
+FAST = "charrnn, fast"  # the side with the extra `fast`: the same code where Numba is installed
+FAST_KINDS = ("train", "evaluate")  # sampling and encoding load no Numba
 ENCODED_BYTES = 10_000_000
 ENCODED = {"ascii": "".join(map(chr, range(32, 97))), "multi-byte": "aé ßжщ語字仮あ\n😀𝄞"}
 
@@ -50,9 +53,13 @@ class Case:
 
 CASES = (
     *(Case("train", cell, *size) for cell in ("lstm", "gru", "rnn") for size in SIZES),
-    *(Case("evaluate", cell, 1, units, 100, 64) for cell in ("lstm", "gru", "rnn") for units in (128, 512)),
-    *(Case("sample", "lstm", 1, 128, streams) for streams in (1, 64)),
-    *(Case("sample", cell, 1, 512, streams) for cell in ("lstm", "gru", "rnn") for streams in (1, 64)),
+    *(Case("evaluate", cell, *size, 100, 64) for cell in ("lstm", "gru", "rnn") for size in READ_SIZES),
+    *(
+        Case("sample", cell, *size, streams)
+        for cell in ("lstm", "gru", "rnn")
+        for size in READ_SIZES
+        for streams in (1, 64)
+    ),
     *(Case("encode", text) for text in ENCODED),
 )
 MEMORY_CASE, MEMORY_STEPS = Case("train", "lstm", 1, 512, 64, 64), 20
@@ -64,7 +71,7 @@ class Result:
 
     unit      "s" or "MiB"
     amount    characters or MB at once; 0 where that makes no sense
-    sides     charrnn, PyTorch, floor -> one figure a round
+    sides     charrnn, FAST, PyTorch, floor -> one figure a round
     variants  which way of several a side takes, the fastest
     """
 
@@ -85,6 +92,7 @@ class Result:
         """Return what JSON can hold, with the ratios of the tables."""
         ratios = {
             "pytorch_by_charrnn": self.ratio("PyTorch", "charrnn"),
+            "pytorch_by_fast": self.ratio("PyTorch", FAST),
             "charrnn_by_floor": self.ratio("charrnn", "floor"),
         }
         return vars(self) | ratios

@@ -89,13 +89,12 @@ def _sample(case: Case) -> Work:
     if case.batch == 1:
         ids = generate(weights, config, random_ids(case)[:1], length=10**12, temperature=TEMPERATURE, seed=1)
         return Work(ids.__next__)
-    rng, scratch, state = np.random.default_rng(1), Scratch(), model.zero_state(config, case.batch)
+    rng, state = np.random.default_rng(1), model.zero_state(config, case.batch)
     chosen = rng.integers(0, VOCAB_SIZE, case.batch)
 
     def run() -> None:
-        nonlocal state, chosen
-        h, state, _ = model.hidden(weights, chosen[None], state, scratch=scratch)
-        chosen = choose(model.readout(weights, h)[0][0], rng.random(case.batch), TEMPERATURE)
+        nonlocal chosen
+        chosen = choose(model.step(weights, chosen, state), rng.random(case.batch), TEMPERATURE)
 
     return Work(run)
 

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.speed.cases import MEMORY_CASE, MEMORY_STEPS, Case, Result
+from benchmarks.speed.cases import FAST, FAST_KINDS, MEMORY_CASE, MEMORY_STEPS, Case, Result
 
 ROOT = Path(__file__).resolve().parents[2]
 PAUSE = 0.1  # seconds before a turn: the pools of the side before have fallen asleep by then
@@ -39,7 +39,9 @@ class Worker:
             [sys.executable, "-m", "benchmarks.speed.worker", side, str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment(threads) | ({"OMP_WAIT_POLICY": policy} if policy else {}),
+            env=environment(threads)
+            | {"CHARRNN_FUSED": str(int(side == FAST))}
+            | ({"OMP_WAIT_POLICY": policy} if policy else {}),
             text=True,
         )
 
@@ -64,6 +66,8 @@ def measure(case: Case, workers: list[Worker], repeats: int, seconds: float) -> 
     ways: dict[str, str] = {}
     chosen: dict[str, Worker] = {}
     for side in dict.fromkeys(worker.side for worker in workers):
+        if side == FAST and case.kind not in FAST_KINDS:
+            continue
         built: dict[Worker, str] = {}
         for worker in workers:
             if worker.side == side:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from rich.table import Table
 
-from benchmarks.speed.cases import Result
+from benchmarks.speed.cases import FAST, Result
 from charrnn.processor import cpu_facts
 
 BEGIN, END = "<!-- speed:begin -->", "<!-- speed:end -->"
@@ -23,6 +24,7 @@ TITLES = {
     "memory": "Peak memory, one process",
 }
 COLUMNS = ("", "charrnn", "charrnn, a second", "PyTorch", "PyTorch ÷ charrnn", "floor", "charrnn ÷ floor")
+FAST_COLUMNS = (FAST, "PyTorch ÷ fast")
 
 
 def machine(threads: int, workers: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -40,7 +42,7 @@ def machine(threads: int, workers: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 def in_words(facts: dict[str, Any]) -> str:
     """Return the facts as one line."""
-    numpy, torch = facts["libraries"]["charrnn"], facts["libraries"].get("PyTorch")
+    numpy, fast, torch = (facts["libraries"].get(side, {}) for side in ("charrnn", FAST, "PyTorch"))
     blas = [
         " ".join(str(pool[key]) for key in ("internal_api", "version", "architecture") if key in pool)
         for pool in numpy.get("pools", ())
@@ -50,6 +52,7 @@ def in_words(facts: dict[str, Any]) -> str:
         f"{facts['processor']}, {facts['cores']} cores, {facts['threads']} threads",
         f"{facts['system']}, Python {facts['python']}",
         f"NumPy {numpy['numpy']} ({', '.join(blas) or 'BLAS unknown'})",
+        f"Numba {fast['numba'] or 'does not work'}" if fast else "Numba is not installed",
         f"PyTorch {torch['torch']} ({torch['vectors']})" if torch else "PyTorch is not installed",
         f"load {facts['load_before']:.1f} before and {facts['load_after']:.1f} after",
     ]
@@ -73,6 +76,11 @@ def _figure(result: Result, side: str) -> str:
     return f"{middle} {unit} ({low}–{high})"
 
 
+def _ratio(result: Result, above: str, below: str) -> str:
+    ratio = result.ratio(above, below)
+    return "–" if ratio is None else f"{ratio:.2f}"
+
+
 def row(result: Result) -> tuple[str, ...]:
     """Return the cells of a row: medians with the least and the greatest, ratios, and the way that PyTorch took."""
     speed = "–"
@@ -81,34 +89,39 @@ def row(result: Result) -> tuple[str, ...]:
         speed = f"{_number(result.amount / median(result.sides['charrnn']))} {unit}"
     way = result.variants.get("PyTorch")
     theirs = _figure(result, "PyTorch") + (f", {way}" if way else "")
-    ratios = [
-        "–" if ratio is None else f"{ratio:.2f}"
-        for ratio in (result.ratio("PyTorch", "charrnn"), result.ratio("charrnn", "floor"))
-    ]
-    return result.name, _figure(result, "charrnn"), speed, theirs, ratios[0], _figure(result, "floor"), ratios[1]
+    by_charrnn, by_floor = _ratio(result, "PyTorch", "charrnn"), _ratio(result, "charrnn", "floor")
+    return result.name, _figure(result, "charrnn"), speed, theirs, by_charrnn, _figure(result, "floor"), by_floor
+
+
+def contents(results: list[Result]) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
+    """Yield title and rows, headings first, of each kind of work; the extra `fast` has columns where it took part."""
+    for kind, title in TITLES.items():
+        of_kind = [result for result in results if result.kind == kind]
+        rows = [COLUMNS, *map(row, of_kind)]
+        if any(FAST in result.sides for result in of_kind):
+            cells = [(_figure(result, FAST), _ratio(result, "PyTorch", FAST)) for result in of_kind]
+            rows = [before + more for before, more in zip(rows, [FAST_COLUMNS, *cells], strict=True)]
+        if of_kind:
+            yield title, rows
 
 
 def tables(results: list[Result]) -> list[Table]:
     """Return a table for each kind of work."""
     found = []
-    for kind, title in TITLES.items():
-        rows = [row(result) for result in results if result.kind == kind]
-        if rows:
-            table = Table(*COLUMNS, title=title)
-            for cells in rows:
-                table.add_row(*cells)
-            found.append(table)
+    for title, (columns, *rows) in contents(results):
+        table = Table(*columns, title=title)
+        for cells in rows:
+            table.add_row(*cells)
+        found.append(table)
     return found
 
 
 def markdown(results: list[Result], facts: dict[str, Any], command: str) -> str:
     """Return the tables as Markdown, with the command and the machine above them."""
     lines = [f"Measured by `{command}`. Machine: {in_words(facts)}."]
-    for kind, title in TITLES.items():
-        rows = [row(result) for result in results if result.kind == kind]
-        if rows:
-            lines += ["", f"### {title}", "", f"| {' | '.join(COLUMNS)} |", "|---|" + "--:|" * (len(COLUMNS) - 1)]
-            lines += [f"| {' | '.join(cells)} |" for cells in rows]
+    for title, (columns, *rows) in contents(results):
+        lines += ["", f"### {title}", "", f"| {' | '.join(columns)} |", "|---|" + "--:|" * (len(columns) - 1)]
+        lines += [f"| {' | '.join(cells)} |" for cells in rows]
     return "\n".join(lines)
 
 

@@ -119,19 +119,22 @@ def _net_step(case: Case) -> Any:
 
 
 def _cell_step(case: Case) -> Any:
-    assert case.layers == 1
     torch.manual_seed(1)
-    cell, readout = CELLS[case.cell](VOCAB_SIZE, case.units).eval(), nn.Linear(case.units, VOCAB_SIZE).eval()
-    assert cell.weight_hh.shape[0] == GATES[case.cell] * case.units
+    inputs = (VOCAB_SIZE, *[case.units] * (case.layers - 1))
+    cells = [CELLS[case.cell](size, case.units).eval() for size in inputs]
+    assert cells[0].weight_hh.shape[0] == GATES[case.cell] * case.units
+    readout = nn.Linear(case.units, VOCAB_SIZE).eval()
     rows, ids = torch.eye(VOCAB_SIZE), torch.zeros(case.batch, dtype=torch.long)
     zeros = torch.zeros(case.batch, case.units)
-    state: Any = (zeros, zeros.clone()) if case.cell == "lstm" else zeros
+    states: list[Any] = [(zeros, zeros) if case.cell == "lstm" else zeros for _ in cells]
 
     @torch.inference_mode()
     def run() -> object:
-        nonlocal state, ids
-        state = cell(rows[ids], state)
-        h = state[0] if isinstance(state, tuple) else state
+        nonlocal ids
+        h = rows[ids]
+        for layer, cell in enumerate(cells):
+            state = states[layer] = cell(h, states[layer])
+            h = state[0] if isinstance(state, tuple) else state
         ids = torch.multinomial(torch.softmax(readout(h) / TEMPERATURE, dim=-1), 1).flatten()
         return ids.item() if case.batch == 1 else ids
 

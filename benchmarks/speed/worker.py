@@ -11,9 +11,9 @@ import time
 from importlib import import_module
 from typing import Any
 
-from benchmarks.speed.cases import MEMORY_CASE, MEMORY_STEPS, Case, Work
+from benchmarks.speed.cases import FAST, MEMORY_CASE, MEMORY_STEPS, Case, Work
 
-MODULES = {"charrnn": "ours", "PyTorch": "theirs", "floor": "floor"}
+MODULES = {"charrnn": "ours", FAST: "ours", "PyTorch": "theirs", "floor": "floor"}
 
 
 def side_module(side: str, threads: int) -> Any:
@@ -67,6 +67,10 @@ def facts(side: str) -> dict[str, Any]:
 
         found = {"torch": torch.__version__, "vectors": torch.backends.cpu.get_cpu_capability()}
         found["threads"] = torch.get_num_threads()
+    if side == FAST:
+        from charrnn.fused import numba_version
+
+        found["numba"] = numba_version()
     wanted = ("user_api", "internal_api", "version", "architecture", "threading_layer", "num_threads")
     pools = [{name: pool[name] for name in wanted if pool.get(name)} for pool in threadpool_info()]
     return found | {"pools": pools}
@@ -99,7 +103,7 @@ def serve(side: str, threads: int) -> None:
             first = next(iter(module.variants(MEMORY_CASE, threads).values()))
             for _ in range(MEMORY_STEPS):
                 first.run()
-            if side == "charrnn":
+            if MODULES[side] == "ours":
                 module.end()
             answer = {"mib": peak_mib()}
         print(json.dumps(answer), file=out, flush=True)

@@ -1,7 +1,8 @@
 """The contract of a recurrent cell. A new cell is one file that fills it in and one word in `CELL_NAMES`.
 
-A cell is three functions and a number. It never knows which layer it is, keeps nothing between calls, and draws no
-random number after `init_params`; dropout, stacking and the readout are the model's work.
+A cell is three functions and a number, and a fourth function where it is to sample fast. It never knows which layer it
+is, keeps nothing between calls, and draws no random number after `init_params`; dropout, stacking and the readout are
+the model's work.
 
     init_params(D, H, rng, init) -> params
         Draw the weights in float64: the model casts them once. Gates are stacked along the last axis.
@@ -20,6 +21,11 @@ random number after `init_params`; dropout, stacking and the readout are the mod
         dx      (T, B, D), or None for ids
         dstate0 (S, B, H), the same for the state that was passed in
         grads   the keys and shapes of params
+    step(weights, x, state)
+        Take one step without a way back, as in sampling: what `forward` does where T is 1. Optional: a cell that has
+        none is sampled by its forward, up to twice as slow.
+        x       (B, D) float, or (B,) integer ids
+        state   (S, B, H), written over with the state after the step, whose first part is h
 """
 
 from __future__ import annotations
@@ -54,6 +60,7 @@ class Cell:
     init_params: Callable[[int, int, np.random.Generator, Init], Params]
     prepare: Callable[[Params], Params]
     forward: Forward
+    step: Callable[[Params, Array | Ids, Array], None] | None = None
 
 
 def kept(reset: Mask | None) -> Mask | None:

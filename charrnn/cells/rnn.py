@@ -61,4 +61,12 @@ def forward(
     return h[1:], h[T:].copy(), backprop
 
 
-CELL = Cell(n_states=1, init_params=init_params, prepare=dict, forward=forward)
+def step(weights: Params, x: Array | Ids, state: Array) -> None:
+    """Take one step without a way back; see `cells.base` for the contract."""
+    h = state[0]
+    a = project(x, weights["W_xh"], weights["b_h"][None], np.empty_like(h))
+    a += h.dot(weights["W_hh"])
+    np.tanh(a, out=h)
+
+
+CELL = Cell(n_states=1, init_params=init_params, prepare=dict, forward=forward, step=step)
