@@ -27,6 +27,7 @@ LAYERS = {
     "functional": 1,
     "gradcheck": 1,
     "init": 1,
+    "ngram": 1,
     "optim": 1,
     "processor": 1,
     "schedules": 1,
@@ -47,7 +48,9 @@ LAYERS = {
     "evaluate": 5,
     "lanes": 5,
     "sample": 5,
-    # 6: training in memory, 7: what is settled before it begins, 8: on disk, 9: all of it for a program
+    # 6: what a model is compared with; training in memory, 7: what is settled before it begins, 8: on disk,
+    # 9: all of it for a program
+    "baselines": 6,
     "train": 6,
     "settle": 7,
     "machine": 7,  # it measures training

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from charrnn.cli._options import json_option, model_option, unknown_option
 from charrnn.config import PROTOCOLS
+
+if TYPE_CHECKING:
+    from charrnn.baselines import Baselines
+    from charrnn.evaluate import Evaluation
 
 
 @click.command(short_help="Tell how well a model predicts a text.")
@@ -20,8 +26,15 @@ from charrnn.config import PROTOCOLS
     help="whole: one pass, the state carried. lanes: several places at once, each after a warm-up; faster, and equal "
     "to about 0.002 nats.",
 )
+@click.option(
+    "--baselines",
+    is_flag=True,
+    help="Show also what an n-gram model and compressors reach that learn from the same training text.",
+)
 @json_option
-def command(texts: tuple[str, ...], model_path: str | None, unknown: str, protocol: str, as_json: bool) -> None:
+def command(
+    texts: tuple[str, ...], model_path: str | None, unknown: str, protocol: str, baselines: bool, as_json: bool
+) -> None:
     """Score TEXT: how well the model predicts each of its characters but the first.
 
     TEXT is a file, or "-" for standard input; several are read as one. Without TEXT, the validation part of the corpus
@@ -30,6 +43,7 @@ def command(texts: tuple[str, ...], model_path: str | None, unknown: str, protoc
     \b
     Examples:
       charrnn eval
+      charrnn eval --baselines
       charrnn eval -m checkpoints/corpus chapter.txt
       grep -v '^#' notes.txt | charrnn eval - --json
     """
@@ -39,24 +53,49 @@ def command(texts: tuple[str, ...], model_path: str | None, unknown: str, protoc
     model = open_model(model_path)
     with ReadingBar() as reading:
         text = read_text(*texts, reading=reading) if texts else model.validation_text(reading=reading)
+        others = model.baselines(text, unknown=unknown, reading=reading) if baselines else None
     result = model.evaluate(text, unknown=unknown, protocol=protocol)
     if as_json:
-        print_json(result.to_dict())
+        print_json(result.to_dict() | ({"baselines": others.to_dict()} if others else {}))
         return
-
-    def figure(value: float | None, form: str) -> str:
-        return "- (nothing was scored)" if value is None else format(value, form)
 
     unknown_fate = f"{result.unknown:,}" + (", left out of the text" if result.unknown else "")
     print_facts(
         {
             "Characters scored": f"{result.chars:,}",
-            "Nats per character": figure(result.nats_per_char, ".4f"),
-            "Bits per character": figure(result.bpc, ".4f"),
-            "Perplexity per character": figure(result.perplexity, ".3f"),
-            "Predicted right": figure(result.accuracy, ".2%"),
+            "Nats per character": _figure(result.nats_per_char, ".4f"),
+            "Bits per character": _figure(result.bpc, ".4f"),
+            "Perplexity per character": _figure(result.perplexity, ".3f"),
+            "Predicted right": _figure(result.accuracy, ".2%"),
             "Unknown characters": unknown_fate,
-            "Characters per second": figure(result.chars_per_second, ",.0f"),
+            "Characters per second": _figure(result.chars_per_second, ",.0f"),
             "Signature": result.signature,
         }
     )
+    if others is not None:
+        _print_baselines(result, others)
+
+
+def _print_baselines(result: Evaluation, others: Baselines) -> None:
+    from charrnn.baselines import COMPRESSORS
+    from charrnn.cli._console import print_table
+    from charrnn.evaluate import bits
+
+    reached = {
+        "this model": result.nats_per_char,
+        f"{others.n}-gram, n chosen on {others.n_chosen_on}": others.nats_per_char["ngram"],
+        **{name: others.nats_per_char[name] for name in COMPRESSORS},
+    }
+    rows = [
+        (name, _figure(nats, ".4f"), _figure(None if nats is None else bits(nats), ".4f"))
+        for name, nats in reached.items()
+    ]
+    learned = f"{others.train_chars:,}"
+    if others.train_chars < others.train_total:
+        learned = f"the last {learned} of {others.train_total:,}"
+    click.echo(f"\nBaselines, which learned from {learned} training characters")
+    print_table(("", "Nats per character", "Bits per character"), rows, right=(1, 2))
+
+
+def _figure(value: float | None, form: str) -> str:
+    return "- (nothing was scored)" if value is None else format(value, form)
