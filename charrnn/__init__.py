@@ -12,6 +12,7 @@ from charrnn.version import __version__
 
 if TYPE_CHECKING:
     from charrnn.api import LanguageModel, fit, load
+    from charrnn.baselines import Baselines
     from charrnn.config import ModelConfig, TrainConfig
     from charrnn.corpus import Corpus
     from charrnn.errors import CharRNNError
@@ -24,6 +25,7 @@ _HOMES = {
     "LanguageModel": "api",
     "fit": "api",
     "load": "api",
+    "Baselines": "baselines",
     "ModelConfig": "config",
     "TrainConfig": "config",
     "Corpus": "corpus",
@@ -38,6 +40,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Baselines",
     "CharRNNError",
     "Corpus",
     "Evaluating",

@@ -23,8 +23,9 @@ from typing import Any
 
 from charrnn import checkpoint as ckpt
 from charrnn import model
+from charrnn.baselines import Baselines, measure
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import PROTOCOLS, ModelConfig, TrainConfig
+from charrnn.config import PROTOCOLS, STDIN, ModelConfig, TrainConfig
 from charrnn.corpus import Corpus, Reading
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.evaluate import COLD_WINDOW, WARM_UP, Evaluation, Sums, dynamic_scores, lanes_for, lanes_of, scores
@@ -204,6 +205,25 @@ class LanguageModel:
             chars_per_second=sums.chars / seconds if sums.chars else None,
             signature="|".join(f"{key}:{value}" for key, value in signature.items()),
         )
+
+    def baselines(self, text: str | Text, *, unknown: str = "skip", reading: Reading | None = None) -> Baselines:
+        """Return what an n-gram model and compressors reach on the characters that `evaluate` scores.
+
+        They learn from the text that the model was trained on. The order of the n-gram model is chosen on the
+        validation part, or on the text to score where that is the same or there is none.
+        unknown: as for `evaluate`
+        reading: as for `corpus.read_text`
+        Raises:  CorpusError where the corpus cannot be found or is no longer the same; VocabError as for `evaluate`.
+        """
+        saved, text = self.checkpoint, Text.of(text)
+        if saved.source.path in (None, STDIN):
+            raise CorpusError(
+                "the model's corpus was not a file, so baselines cannot learn from it: do without, or train on a file"
+            )
+        corpus = reread(saved, reading=reading)
+        val = corpus.val[:0] if corpus.val.sha256 == text.sha256 else corpus.val
+        ids_of = saved.vocab.ids_of
+        return measure(ids_of(corpus.train), ids_of(val), ids_of(text, unknown), saved.vocab)
 
     def validation_text(self, *, reading: Reading | None = None) -> Text:
         """Return the validation part of the corpus that the model was trained on, read again and checked by its hash.

@@ -27,6 +27,7 @@ LAYERS = {
     "functional": 1,
     "gradcheck": 1,
     "init": 1,
+    "ngram": 1,
     "optim": 1,
     "processor": 1,
     "schedules": 1,
@@ -46,7 +47,8 @@ LAYERS = {
     "checkpoint": 5,
     "lanes": 5,
     "sample": 5,
-    # 6: with lanes that are shared out, 7: training in memory, 8: what is settled before it begins, 9: on disk
+    # 6: a text scored, 7: training in memory, 8: what is settled before it begins, 9: on disk
+    "baselines": 6,
     "evaluate": 6,
     "train": 7,
     "settle": 8,

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from charrnn.cli._options import json_option, model_option, unknown_option
 from charrnn.config import PROTOCOLS
+
+if TYPE_CHECKING:
+    from charrnn.baselines import Baselines
+    from charrnn.evaluate import Evaluation
 
 
 @click.command(short_help="Tell how well a model predicts a text.")
@@ -23,9 +29,20 @@ from charrnn.config import PROTOCOLS
 @click.option(
     "--dynamic", is_flag=True, help="Read the text once more, with a model that learns as it reads; takes longer."
 )
+@click.option(
+    "--baselines",
+    is_flag=True,
+    help="Show also what an n-gram model and compressors reach that learn from the same training text.",
+)
 @json_option
 def command(
-    texts: tuple[str, ...], model_path: str | None, unknown: str, protocol: str, dynamic: bool, as_json: bool
+    texts: tuple[str, ...],
+    model_path: str | None,
+    unknown: str,
+    protocol: str,
+    dynamic: bool,
+    baselines: bool,
+    as_json: bool,
 ) -> None:
     """Score TEXT: how well the model predicts each of its characters but the first.
 
@@ -35,53 +52,83 @@ def command(
     \b
     Examples:
       charrnn eval
+      charrnn eval --baselines
       charrnn eval -m checkpoints/corpus chapter.txt
       grep -v '^#' notes.txt | charrnn eval - --json
     """
-    from statistics import fmean
-
-    from charrnn.cli._console import ReadingBar, open_model, print_facts, print_json, print_table
+    from charrnn.cli._console import ReadingBar, open_model, print_facts, print_json
     from charrnn.corpus import read_text
 
     model = open_model(model_path)
     with ReadingBar() as reading:
         text = read_text(*texts, reading=reading) if texts else model.validation_text(reading=reading)
+        others = model.baselines(text, unknown=unknown, reading=reading) if baselines else None
     result = model.evaluate(text, unknown=unknown, protocol=protocol, dynamic=dynamic)
     if as_json:
-        print_json(result.to_dict())
+        print_json(result.to_dict() | ({"baselines": others.to_dict()} if others else {}))
         return
-
-    def figure(value: float | None, form: str) -> str:
-        return "- (nothing was scored)" if value is None else format(value, form)
 
     unknown_fate = f"{result.unknown:,}" + (", left out of the text" if result.unknown else "")
     interval = "- (too short)" if result.interval is None else "{:.4f} to {:.4f}".format(*result.interval)
-    learning = f"{figure(result.dynamic, '.4f')} nats per character where the model learns as it reads"
+    learning = f"{_figure(result.dynamic, '.4f')} nats per character where the model learns as it reads"
     print_facts(
         {
             "Characters scored": f"{result.chars:,}",
-            "Nats per character": figure(result.nats_per_char, ".4f"),
+            "Nats per character": _figure(result.nats_per_char, ".4f"),
             "95 % interval": interval,
-            "Bits per character": figure(result.bpc, ".4f"),
-            "Perplexity per character": figure(result.perplexity, ".3f"),
-            "Predicted right": figure(result.accuracy, ".2%"),
+            "Bits per character": _figure(result.bpc, ".4f"),
+            "Perplexity per character": _figure(result.perplexity, ".3f"),
+            "Predicted right": _figure(result.accuracy, ".2%"),
             "Unknown characters": unknown_fate,
-            "Characters per second": figure(result.chars_per_second, ",.0f"),
+            "Characters per second": _figure(result.chars_per_second, ",.0f"),
             "Signature": result.signature,
         }
         | ({"Dynamic evaluation": learning} if dynamic else {})
     )
-    if length := len(result.by_position):
-        bands = [(0, 1), *((2**power, min(2 ** (power + 1), length)) for power in range((length - 1).bit_length()))]
-        click.echo()
-        print_table(
-            ("Characters read", "Nats per character"),
-            [
-                (
-                    f"{low + 1}" if high == low + 1 else f"{low + 1} to {high}",
-                    f"{fmean(result.by_position[low:high]):.4f}",
-                )
-                for low, high in bands
-            ],
-            right=(1,),
-        )
+    if result.by_position:
+        _print_positions(result.by_position)
+    if others is not None:
+        _print_baselines(result, others)
+
+
+def _print_positions(losses: list[float]) -> None:
+    from statistics import fmean
+
+    from charrnn.cli._console import print_table
+
+    ends = [1, *(min(2**power, len(losses)) for power in range(1, (len(losses) - 1).bit_length() + 1))]
+    bands = [(low + 1, high) for low, high in zip([0, *ends], ends, strict=False)]
+    click.echo("\nLoss by the characters read since a zero state")
+    print_table(
+        ("Characters", "Nats per character"),
+        [
+            (f"{low}" if low == high else f"{low} to {high}", f"{fmean(losses[low - 1 : high]):.4f}")
+            for low, high in bands
+        ],
+        right=(1,),
+    )
+
+
+def _print_baselines(result: Evaluation, others: Baselines) -> None:
+    from charrnn.baselines import COMPRESSORS
+    from charrnn.cli._console import print_table
+    from charrnn.evaluate import bits
+
+    reached = {
+        "this model": result.nats_per_char,
+        f"{others.n}-gram, n chosen on {others.n_chosen_on}": others.nats_per_char["ngram"],
+        **{name: others.nats_per_char[name] for name in COMPRESSORS},
+    }
+    rows = [
+        (name, _figure(nats, ".4f"), _figure(None if nats is None else bits(nats), ".4f"))
+        for name, nats in reached.items()
+    ]
+    learned = f"{others.train_chars:,}"
+    if others.train_chars < others.train_total:
+        learned = f"the last {learned} of {others.train_total:,}"
+    click.echo(f"\nBaselines, which learned from {learned} training characters")
+    print_table(("", "Nats per character", "Bits per character"), rows, right=(1, 2))
+
+
+def _figure(value: float | None, form: str) -> str:
+    return "- (nothing was scored)" if value is None else format(value, form)

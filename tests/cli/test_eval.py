@@ -155,3 +155,45 @@ def test_a_model_without_a_validation_part_says_so(run, corpus):
     outcome = run("eval", code=1)
     assert "validation" in error_line(outcome.stderr)
     assert outcome.bytes == b""
+
+
+def test_baselines(run, tiny):
+    outcome = run("eval", "--baselines")
+    lm = charrnn.load(tiny)
+    scored, others = lm.evaluate(VAL), lm.baselines(VAL)
+    table, shown = outcome.stdout.split("\n\n")
+    assert without_speed(f"{table}\n") == expected_table(scored)
+    named = [("this model", scored.nats_per_char)]
+    named += [(f"{others.n}-gram, n chosen on this text", others.nats_per_char["ngram"])]
+    named += [(name, others.nats_per_char[name]) for name in ("gzip", "bzip2", "xz")]
+    title, headings, *lines = shown.splitlines()
+    assert title == f"Baselines, which learned from {len(TEXT) - len(VAL):,} training characters"
+    assert re.split(" {2,}", headings)[-2:] == ["Nats per character", "Bits per character"]
+    assert [tuple(line.rsplit(maxsplit=2)) for line in lines] == [
+        (name, f"{nats:.4f}", f"{nats / math.log(2):.4f}") for name, nats in named
+    ]
+    assert outcome.stderr == f"Model: {tiny / 'best.npz'}\n"
+
+
+def test_baselines_of_another_text(run, tiny, monkeypatch):
+    monkeypatch.setattr("charrnn.baselines.READ", 1000)
+    text = "Der Ωmega-Käfer, Ω." + TEXT[:300]
+    data = run("eval", "-", "--baselines", "--json", input=text).json
+    assert list(data) == [*KEYS, "baselines"]
+    assert data["baselines"] == charrnn.load(tiny).baselines(text).to_dict()
+    assert data["baselines"]["n_chosen_on"] == "the validation part"
+    shown = run("eval", "-", "--baselines", input=text).stdout
+    assert "n chosen on the validation part  " in shown
+    assert f"learned from the last 1,000 of {len(TEXT) - len(VAL):,} training characters\n" in shown
+
+
+def test_where_nothing_is_scored_baselines_claim_nothing_either(run, tiny):
+    data = run("eval", "-", "--baselines", "--json", input="D").json["baselines"]
+    assert data["ngram"] == data["xz"] == {"nats_per_char": None, "bpc": None}
+    assert run("eval", "-", "--baselines", input="D").stdout.count("- (nothing was scored)") == 5 + 2 * 5
+
+
+def test_without_its_corpus_a_model_has_no_baselines(run, tiny):
+    Path("tiny.txt").rename("other.txt")
+    told = error_line(run("eval", "other.txt", "--baselines", code=1).stderr)
+    assert "tiny.txt does not exist" in told
