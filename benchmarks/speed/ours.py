@@ -9,7 +9,6 @@ import numpy as np
 
 from benchmarks.speed.cases import TEMPERATURE, VOCAB_SIZE, WINDOWS, Case, Work, random_ids, text_to_encode
 from charrnn import model
-from charrnn.arrays import Scratch
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.lanes import Lanes, plan, usual_threads
 from charrnn.sample import choose, generate
