@@ -101,7 +101,9 @@ class ModelConfig:
     """
 
     vocab_size: int
-    cell: str = setting("lstm", "Model", "The recurrent cell.", choices=CELL_NAMES)
+    cell: str = setting(
+        "lstm", "Model", "The recurrent cell; lnlstm is an LSTM with layer normalisation.", choices=CELL_NAMES
+    )
     hidden_size: int = setting(384, "Model", "Units in each layer.", low=1)
     num_layers: int = setting(1, "Model", "Layers, one upon the other.", low=1)
     embed_size: int = setting(0, "Model", "Size of a learned embedding; 0 feeds one-hot rows.", low=0)

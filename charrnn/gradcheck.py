@@ -34,13 +34,19 @@ def directional(loss: Callable[[], float], array: Array, direction: Array, epsil
 
 
 def check_gradients(
-    loss: Callable[[], float], arrays: Params, grads: Params, rng: np.random.Generator, tolerance: float = 1e-6
+    loss: Callable[[], float],
+    arrays: Params,
+    grads: Params,
+    rng: np.random.Generator,
+    tolerance: float = 1e-6,
+    epsilon: float = _EPSILON,
 ) -> None:
     """Compare each gradient with the slope of `loss()` along one random direction of length 1 per array.
 
     loss:      reads the arrays, which are moved in place and put back
     tolerance: relative, on |analytic - numeric| / (|analytic| + |numeric|); there is no absolute floor, so that small
                gradients are checked as strictly as large ones, and a slope of exactly zero proves nothing and fails
+    epsilon:   how far an array moves; smaller where the loss bends sharply, as under layer normalisation
     Raises:    GradientError for the first array that fails, NaN included; ValueError unless all is float64.
     """
     if arrays.keys() != grads.keys():
@@ -53,7 +59,7 @@ def check_gradients(
         direction = rng.normal(size=array.shape)
         direction /= np.linalg.norm(direction)
         analytic = float((grads[name] * direction).sum())
-        numeric = directional(loss, array, direction)
+        numeric = directional(loss, array, direction, epsilon)
         error = abs(analytic - numeric) / (abs(analytic) + abs(numeric) or np.nan)
         if not error <= tolerance:
             raise GradientError(f"{name}: analytic {analytic:.12g}, numeric {numeric:.12g}, relative error {error:.2g}")

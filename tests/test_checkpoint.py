@@ -21,6 +21,7 @@ from fixtures_run import TEXT, arrays_of, finish, meta_of, same, set_clock, star
 from charrnn import checkpoint as ckpt
 from charrnn import model
 from charrnn.api import LanguageModel
+from charrnn.cells import CELL_NAMES
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import OPTIMIZER_DEFAULTS, ModelConfig, TrainConfig
 from charrnn.corpus import Source
@@ -81,7 +82,7 @@ def refusal(path):
 # What is saved comes back
 
 
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("cell", CELL_NAMES)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_everything_comes_back(tmp_path, cell, dtype):
     config = ModelConfig(5, cell=cell, hidden_size=4, num_layers=2, embed_size=3, dropout=0.25, dtype=dtype)

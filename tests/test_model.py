@@ -84,9 +84,8 @@ def test_finite_differences_confirm_every_gradient(cell, num_layers, embed_size,
 
     logits, _, backprop = forward()
     dstate0, grads = backprop(cross_entropy(logits, targets)[1], dstate)
-    check_gradients(
-        loss, params | {"state": state}, grads | {"state": dstate0}, np.random.default_rng(4), tolerance=1e-7
-    )
+    arrays, grads = params | {"state": state}, grads | {"state": dstate0}
+    check_gradients(loss, arrays, grads, np.random.default_rng(4), tolerance=1e-7, epsilon=1e-4)
 
 
 @every_cell
@@ -192,16 +191,16 @@ def test_both_precisions_begin_at_the_same_draw(cell):
     assert {array.dtype for array in single.values()} == {np.dtype(np.float32)}
     assert_identical(single, {name: array.astype(np.float32) for name, array in double.items()})
     for name, array in double.items():
-        assert not np.array_equal(array, single[name]) or set(array.flat) <= {0.0, 1.0}, name  # drawn in double
+        assert not np.array_equal(array, single[name]) or set(array.flat) <= {0.0, 1.0, 2.0}, name  # drawn in double
 
 
 @every_cell
 def test_the_biases_begin_at_zero_but_the_forget_gates_at_one(cell):
     params = model.init_params(configure(cell=cell, num_layers=2, embed_size=3), np.random.default_rng(0))
     for name, array in params.items():
-        if array.ndim == 1:
+        if array.ndim == 1 and "gain" not in name:
             expected = np.zeros(array.shape)
-            if cell == "lstm" and name.startswith("layer"):
+            if cell in ("lstm", "lnlstm") and name.endswith("b_h"):
                 expected[H : 2 * H] = 1
             assert np.array_equal(array, expected), name
         else:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     CELLS: dict[str, Cell]
 
-CELL_NAMES = ("rnn", "lstm", "gru")
+CELL_NAMES = ("rnn", "lstm", "gru", "lnlstm")
 
 
 def __getattr__(name: str) -> Any:

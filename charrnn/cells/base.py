@@ -77,3 +77,22 @@ def blocks_back(steps: int, size: int) -> Iterator[slice]:
     length = max(1, _BLOCK // size)
     for end in range(steps, 0, -length):
         yield slice(max(0, end - length), end)
+
+
+def lstm_slopes(gates: Array, c_prev: Array, tanh_c: Array, h: Array, da: Array, through: Array) -> None:
+    """Write the slopes of several steps of an LSTM: `da` by which dc (for i, f, g) and dh (for o) reach the gates.
+
+    `through` is that by which dh reaches what tanh_c is the tanh of.
+    s (1 - s) is a sigmoid's slope and 1 - g^2 a tanh's; o (1 - tanh(c)^2) = o - h tanh(c) is that of h over c.
+    """
+    H = c_prev.shape[-1]
+    i, _, g, o = (gates[..., k * H : (k + 1) * H] for k in range(4))
+    d_i, d_f, d_g, d_o = (da[..., k * H : (k + 1) * H] for k in range(4))
+    np.multiply(gates, gates, out=da)
+    np.subtract(gates[..., : 2 * H], da[..., : 2 * H], out=da[..., : 2 * H])
+    np.subtract(1, d_g, out=d_g)
+    np.subtract(o, d_o, out=d_o)
+    for slope, factor in ((d_i, g), (d_f, c_prev), (d_g, i), (d_o, tanh_c)):
+        slope *= factor
+    np.multiply(h, tanh_c, out=through)
+    np.subtract(o, through, out=through)

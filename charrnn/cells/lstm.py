@@ -16,7 +16,7 @@ import numpy as np
 
 from charrnn import fused
 from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
-from charrnn.cells.base import Cell, blocks_back, kept
+from charrnn.cells.base import Cell, blocks_back, kept, lstm_slopes
 from charrnn.functional import project, project_backward
 from charrnn.init import Init
 
@@ -90,7 +90,7 @@ def forward(
         dh_next, dc = dstate[0].copy(), dstate[1].copy()
         for block in blocks_back(T, B * 4 * H):
             if step_back is None:
-                slopes(gates[block], c[block], tanh_c[block], h[1:][block], da[block], through[block])
+                lstm_slopes(gates[block], c[block], tanh_c[block], h[1:][block], da[block], through[block])
             for t in reversed(range(T)[block]):
                 if step_back is not None:
                     step_back(t, dh, dh_next, dc, gates, c, tanh_c, da)
@@ -112,24 +112,6 @@ def forward(
         return dx, np.stack((dh_next, dc)), {"W_xh": dW_xh, "W_hh": dW_hh, "b_h": db_h}
 
     return h[1:], np.array((h[T], c[T])), backprop
-
-
-def slopes(gates: Array, c_prev: Array, tanh_c: Array, h: Array, da: Array, through: Array) -> None:
-    """Write the slopes that dc (for i, f, g) and dh (for o, and for c itself) are multiplied by, of several steps.
-
-    s (1 - s) is a sigmoid's slope and 1 - g^2 a tanh's; o (1 - tanh(c)^2) = o - h tanh(c) is that of h over c.
-    """
-    H = c_prev.shape[-1]
-    i, _, g, o = (gates[..., k * H : (k + 1) * H] for k in range(4))
-    d_i, d_f, d_g, d_o = (da[..., k * H : (k + 1) * H] for k in range(4))
-    np.multiply(gates, gates, out=da)
-    np.subtract(gates[..., : 2 * H], da[..., : 2 * H], out=da[..., : 2 * H])
-    np.subtract(1, d_g, out=d_g)
-    np.subtract(o, d_o, out=d_o)
-    for slope, factor in ((d_i, g), (d_f, c_prev), (d_g, i), (d_o, tanh_c)):
-        slope *= factor
-    np.multiply(h, tanh_c, out=through)
-    np.subtract(o, through, out=through)
 
 
 def step(weights: Params, x: Array | Ids, state: Array) -> None:
