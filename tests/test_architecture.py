@@ -48,7 +48,7 @@ LAYERS = {
     "lanes": 5,
     "sample": 5,
     # 6: a text scored, 7: training in memory, 8: what is settled before it begins, 9: on disk
-    "baselines": 6,
+    "baselines": 7,
     "evaluate": 6,
     "train": 7,
     "settle": 8,
