@@ -19,9 +19,9 @@ import numpy as np
 from charrnn import model
 from charrnn.functional import ONE_HOT_LIMIT
 from charrnn.stream import Stream
-from charrnn.train import Training, train_step
+from charrnn.train import Training, TrainState, train_step
 
-_NUMBERS = 2**16  # about as many as the miniature's largest arrays have: 1 to 4 MB in all, and 10 to 50 ms
+_NUMBERS = 2**16  # about as many as the miniature's largest arrays have: 1 to 4 MB in all, and some 20 ms
 _PYTHON = 30 << 20  # bytes of Python, NumPy and this program, where the system does not say
 
 
@@ -44,7 +44,7 @@ class Footprint(NamedTuple):
 
 
 class _Taken(NamedTuple):
-    """Bytes of the parameters, of these with the optimizer's state, and of what a step takes beyond that at its peak."""
+    """Bytes: of the parameters, of these with the optimizer's state, and of what a step takes besides, at its peak."""
 
     params: float
     state: float
@@ -55,12 +55,12 @@ def footprint(training: Training) -> Footprint:
     """Return what a run takes, asked in its own process when its text and weights are there and no step is done.
 
     From 513 symbols on, rows are summed without one-hot matrices, so the miniature has at least 513 too: for a
-    vocabulary little larger than that it is nearly as large as a step.
+    vocabulary little larger than that it is nearly as large as the step.
     """
     plan = training.lanes().plan
     small, share = _miniature(training, -(-plan.batch_size // plan.shares))
     before = _own()
-    _measure(small, share)  # what is loaded at first use, such as compiled loops, stays and is in no step
+    _step(small, _begin(small))  # what is loaded at first use, such as compiled loops, stays and is in no step
     taken = _measure(small, share)
     now = _own()
     size = (now or _PYTHON + taken.state) + taken.step
@@ -103,17 +103,25 @@ def _measure(small: Training, share: float) -> _Taken:
     if not tracing:
         tracemalloc.start()
     try:
-        state = small.begin(model.init_params(small.model_config, np.random.default_rng(0)))
-        with small.lanes() as lanes:
-            before, _ = tracemalloc.get_traced_memory()
-            tracemalloc.reset_peak()
-            train_step(small, small.optimizer(), 0.0, state, small.stream[0], lanes)
-            _, peak = tracemalloc.get_traced_memory()
+        state = _begin(small)
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        _step(small, state)
+        _, peak = tracemalloc.get_traced_memory()
     finally:
         if not tracing:
             tracemalloc.stop()
     params, more = (sum(array.nbytes for array in arrays.values()) for arrays in (state.params, state.opt_state))
     return _Taken(*(size / share**2 for size in (params, params + more, peak - before)))
+
+
+def _begin(training: Training) -> TrainState:
+    return training.begin(model.init_params(training.model_config, np.random.default_rng(0)))
+
+
+def _step(training: Training, state: TrainState) -> None:
+    with training.lanes() as lanes:
+        train_step(training, training.optimizer(), 0.0, state, training.stream[0], lanes)
 
 
 def _own() -> int | None:

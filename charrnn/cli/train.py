@@ -73,7 +73,10 @@ def command(corpus: str | None, **options: Any) -> None:
     """
     began = time.monotonic()
     with StopSignals() as signals:
-        run = _open(corpus, options, began)
+        try:
+            run = _open(corpus, options, began)
+        except BrokenPipeError:  # nobody reads what is about to be trained: nothing has begun
+            click.get_current_context().exit(1)
         try:
             _train(run, options, signals)
         finally:
