@@ -6,7 +6,7 @@ import copy
 import math
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from charrnn.config import ModelConfig, TrainConfig
 from charrnn.corpus import Corpus, Reading, Source
 from charrnn.errors import CheckpointError, ConfigError, RunFolderError
 from charrnn.evaluate import bits
+from charrnn.footprint import Footprint, footprint
 from charrnn.lanes import available_threads, usual_threads
 from charrnn.runfolder import RUNS, RunFolder
 from charrnn.settle import (
@@ -95,6 +96,7 @@ class Run:
         init_from: Path | None = None,
         force: bool = False,
         began: float | None = None,
+        ready: Callable[[Run], object] | None = None,
     ) -> Run:
         """Begin a run: build the vocabulary, draw the weights, find its length, and save it once.
 
@@ -102,6 +104,7 @@ class Run:
         init_from   a checkpoint whose weights the run begins with; the model is then as large as that one
         force       True: an earlier run in the folder is removed
         began       time.monotonic() when the time budget began; now if None
+        ready       called with the run before anything is computed, when only its length may still be open
         Raises:     CharRNNError for a folder that is taken, a corpus that is too short, settings that contradict.
         """
         began = time.monotonic() if began is None else began
@@ -143,6 +146,8 @@ class Run:
             holds.enter_context(folder.locked())
             if force:
                 folder.clear()
+            if ready:
+                ready(run)
             run._fix_length(began)
             run.save()
             run._holds = holds.pop_all()
@@ -204,6 +209,11 @@ class Run:
         """Return whether no step is left to do."""
         complete = self.state.step >= self.training.steps or is_stale(self.training.config, self.state.progress)
         return complete and self.state.progress.reported == self.state.step
+
+    @property
+    def footprint(self) -> Footprint:
+        """Return the memory that the run takes; ask before its first step."""
+        return footprint(self.training)
 
     def events(self) -> Iterator[Event]:
         """Train to the end; log and save on the way. The run is whole whenever an event is yielded."""

@@ -43,7 +43,7 @@ def write_text(folder, text=TEXT, name="boats.txt"):
     return str(path)
 
 
-def start(out, corpus=None, *, init_from=None, force=False, **settings):
+def start(out, corpus=None, *, init_from=None, force=False, ready=None, **settings):
     """Start a tiny run on `corpus`, a path or a `Corpus`; the settings are those of `SETTINGS` where none are given."""
     settings = SETTINGS | settings
     if "epochs" in settings or "minutes" in settings:
@@ -55,7 +55,15 @@ def start(out, corpus=None, *, init_from=None, force=False, **settings):
     if not isinstance(corpus, Corpus):
         given = config.val_fraction
         corpus = Corpus.read(str(corpus), given) if corpus else Corpus.from_text(TEXT, given)
-    return Run.start(corpus, Path(out), model_settings=model_settings, config=config, init_from=init_from, force=force)
+    return Run.start(
+        corpus,
+        Path(out),
+        model_settings=model_settings,
+        config=config,
+        init_from=init_from,
+        force=force,
+        ready=ready,
+    )
 
 
 def set_clock(monkeypatch, now):

@@ -52,6 +52,7 @@ LAYERS = {
     "evaluate": 6,
     "train": 7,
     "settle": 8,
+    "footprint": 8,
     "machine": 8,  # it measures training
     "run": 9,
     # 10: all of it for a program, 11: the command, 12: `python -m`

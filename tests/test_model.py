@@ -281,7 +281,7 @@ def test_the_path_of_a_large_vocabulary_equals_the_one_hot_path(monkeypatch, emb
     config = configure(vocab_size=600, embed_size=embed_size)
     params, window = draw_params(config), draw_window(config)
     by_sorting = run(params, config, *window)
-    monkeypatch.setattr(functional, "_ONE_HOT_LIMIT", 600)
+    monkeypatch.setattr(functional, "ONE_HOT_LIMIT", 600)
     assert_close(by_sorting, run(params, config, *window))
 
 

@@ -73,7 +73,10 @@ def command(corpus: str | None, **options: Any) -> None:
     """
     began = time.monotonic()
     with StopSignals() as signals:
-        run = _open(corpus, options, began)
+        try:
+            run = _open(corpus, options, began)
+        except BrokenPipeError:  # nobody reads what is about to be trained: nothing has begun
+            click.get_current_context().exit(1)
         try:
             _train(run, options, signals)
         finally:
@@ -114,6 +117,7 @@ def _open(corpus_path: str | None, options: dict[str, Any], began: float) -> Run
         init_from=find_model(options["init_from"]) if options["init_from"] else None,
         force=options["force"],
         began=began,
+        ready=None if options["quiet"] else _introduce,
     )
 
 
@@ -125,7 +129,9 @@ def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
     quiet = options["quiet"]
     try:
         if not quiet:
-            _introduce(run)
+            if options["resume"]:  # a new run is introduced before its speed is measured
+                _introduce(run)
+            _tell_course(run)
         with TrainScreen(run, quiet=quiet, sample_every=options["sample_every"]) as screen:
             for event in run.events():
                 screen.show(event)
@@ -147,7 +153,7 @@ def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
 
 
 def _introduce(run: Run) -> None:
-    """Say what is about to be trained."""
+    """Say what is about to be trained and what memory it takes, before anything is computed."""
     from charrnn.cli._console import note
 
     training, model_config = run.training, run.training.model_config
@@ -158,9 +164,27 @@ def _introduce(run: Run) -> None:
         f"{weights:,} parameters; {len(training.stream.ids):,} characters to train on, "
         f"{len(training.val_ids):,} to validate, {run.vocab.size} symbols"
     )
+    memory = run.footprint
+    among = f" in {memory.processes} processes" if memory.processes > 1 else ""
+    note(f"about {_mib(memory.size)} of memory{among}")
+    if memory.free is not None and not memory.fits:
+        note(
+            f"Note: only {_mib(memory.free)} are free: the run may become very slow, or the system may end it; "
+            "stop other programs, or choose a smaller --batch-size, --seq-len or --hidden-size"
+        )
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.0f} MiB"
+
+
+def _tell_course(run: Run) -> None:
+    """Say what was adjusted, and how long the run is."""
+    from charrnn.cli._console import note
+
     for sentence in run.notes:
         note(f"Note: {sentence}")
-    config = training.config
+    config = run.training.config
     where = f", from step {run.state.step:,} on" if run.state.step else ""
     note(
         f"{config.steps:,} steps of {config.batch_size}x{config.seq_len} characters{where}, "

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 import shlex
 from itertools import pairwise
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import charrnn
+from charrnn.errors import CharRNNError
 
 from ._material import SMALL, TEXT, TIMEOUT, arrays, error_line, facts, meta, narrowed, posix, same_arrays
 
@@ -46,7 +48,42 @@ def test_the_opening_lines_say_what_is_trained(run, corpus):
         f"lstm 1x16, one-hot input, {weights:,} parameters; {at:,} characters to train on, "
         f"{len(TEXT) - at:,} to validate, {symbols} symbols"
     )
-    assert lines[1] == "4 steps of 4x20 characters, adamw at 0.008, seed 1; run in checkpoints/tiny"
+    assert re.fullmatch(r"about \d+ MiB of memory", lines[1])
+    assert lines[2] == "4 steps of 4x20 characters, adamw at 0.008, seed 1; run in checkpoints/tiny"
+
+
+def test_what_is_trained_is_said_before_the_speed_is_measured(run, corpus, monkeypatch):
+    from charrnn.run import Run
+
+    def stop(run, budget):
+        raise CharRNNError("stopped")
+
+    monkeypatch.setattr(Run, "_calibrate", stop)
+    first, memory, error = run(*TRAIN, "--minutes", "1", code=1).stderr.splitlines()
+    assert first.startswith("lstm 1x16")
+    assert memory.startswith("about ")
+    assert error == "Error: stopped"
+
+
+def test_too_little_memory_is_noted_and_the_run_goes_on(run, corpus, monkeypatch):
+    monkeypatch.setattr("charrnn.footprint._free", lambda: 5 << 20)
+    lines = run(*TRAIN, "--steps", "2").stderr.splitlines()
+    assert lines[2].startswith("Note: only 5 MiB are free")
+    assert all(flag in lines[2] for flag in ("--batch-size", "--seq-len", "--hidden-size"))
+    assert meta(RUN / "last.npz")["step"] == 2
+    monkeypatch.setattr("charrnn.footprint._free", lambda: None)
+    assert "are free" not in run(*TRAIN, "--resume", "--steps", "3").stderr
+
+
+@posix
+def test_nothing_begins_where_nobody_reads_the_first_line(command, corpus):
+    ours, theirs = os.pipe()
+    os.close(ours)
+    process = command(*TRAIN, "--steps", "2", stderr=theirs)
+    os.close(theirs)
+    process.stdin.close()
+    assert process.wait(TIMEOUT) == 1
+    assert not (RUN / "last.npz").exists()
 
 
 def test_closing_lines(run, corpus):
