@@ -25,7 +25,7 @@ from charrnn import checkpoint as ckpt
 from charrnn import model
 from charrnn.baselines import Baselines, measure
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import PROTOCOLS, STDIN, ModelConfig, TrainConfig
+from charrnn.config import PROTOCOLS, STDIN, sort_settings
 from charrnn.corpus import Corpus, Reading
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.evaluate import COLD_WINDOW, WARM_UP, Evaluation, Sums, dynamic_scores, lanes_for, lanes_of, scores
@@ -64,31 +64,13 @@ def fit(
     Raises:     CharRNNError where something is wrong that the caller can mend.
     """
     began = time.monotonic()
-    model_settings, train_settings = sort_settings(settings)
-    config = TrainConfig(**train_settings)
     if not isinstance(corpus, Corpus):
-        corpus = Corpus.read(str(corpus), config.val_fraction)
-    folder = None if out is None else Path(out)
-    run = Run.start(corpus, folder, model_settings=model_settings, config=config, force=force, began=began)
+        corpus = Corpus.read(str(corpus), sort_settings(settings)[1].val_fraction)
+    run = Run.start(corpus, None if out is None else Path(out), settings=settings, force=force, began=began)
     try:
         yield from run.events()
     finally:
         run.close()
-
-
-def sort_settings(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the settings of the model and those of the training.
-
-    Raises:  ConfigError where a name is neither's.
-    """
-    of_model = {item.name for item in fields(ModelConfig)} - {"vocab_size"}
-    of_training = {item.name for item in fields(TrainConfig)}
-    if unknown := settings.keys() - of_model - of_training:
-        raise ConfigError(f"unknown settings: {', '.join(sorted(unknown))}; see ModelConfig and TrainConfig")
-    return (
-        {name: value for name, value in settings.items() if name in of_model},
-        {name: value for name, value in settings.items() if name in of_training},
-    )
 
 
 @dataclass(frozen=True)

@@ -215,6 +215,21 @@ def setting_names() -> tuple[str, ...]:
     return tuple(item.name for item in fields(ModelConfig) + fields(TrainConfig) if item.metadata)
 
 
+def sort_settings(settings: dict[str, Any]) -> tuple[dict[str, Any], TrainConfig]:
+    """Return the settings that are a model's, and the config of the training that the others make.
+
+    Raises:  ConfigError where a name is neither's, or a value makes no sense.
+    """
+    of_model = {item.name for item in fields(ModelConfig)} - {"vocab_size"}
+    of_training = {item.name for item in fields(TrainConfig)}
+    if unknown := settings.keys() - of_model - of_training:
+        raise ConfigError(f"unknown settings: {', '.join(sorted(unknown))}; see ModelConfig and TrainConfig")
+    return (
+        {name: value for name, value in settings.items() if name in of_model},
+        TrainConfig(**{name: value for name, value in settings.items() if name in of_training}),
+    )
+
+
 def build(factory: Callable[..., T], config: TrainConfig, **more: Any) -> T:
     """Call a factory whose parameters bear the names of the config's fields, and of `more`."""
     values = vars(config) | more

@@ -6,6 +6,7 @@ Parameters are one flat dict: `embed.W_e` (V, E), `layer0.W_xh` … as the cell 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
@@ -66,6 +67,11 @@ def param_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Return the shape of every parameter, without drawing any."""
     blank = init_params(config, np.random.default_rng(0), Init(zeros, zeros, zeros))
     return {name: array.shape for name, array in blank.items()}
+
+
+def count_params(config: ModelConfig) -> int:
+    """Return the number of parameters."""
+    return sum(math.prod(shape) for shape in param_shapes(config).values())
 
 
 def state_shape(config: ModelConfig, batch_size: int) -> tuple[int, int, int, int]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import math
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -14,15 +12,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from charrnn import budget, model, recipe
 from charrnn import checkpoint as ckpt
-from charrnn import model
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import ModelConfig, TrainConfig
+from charrnn.config import ModelConfig, sort_settings
 from charrnn.corpus import Corpus, Reading, Source
 from charrnn.errors import CheckpointError, ConfigError, RunFolderError
 from charrnn.evaluate import bits
 from charrnn.footprint import Footprint, footprint
 from charrnn.lanes import available_threads, usual_threads
+from charrnn.recipe import Recipe
 from charrnn.runfolder import RUNS, RunFolder
 from charrnn.settle import (
     agreed,
@@ -42,15 +41,11 @@ from charrnn.train import (
     check_finite,
     fit,
     is_stale,
-    train_step,
-    validate,
 )
 from charrnn.vocab import Vocab
 
-_CALIBRATION_SHARE = 0.03  # of the budget goes into measuring the speed, within the bounds below
-_CALIBRATION_SECONDS = (1.0, 4.0)
-_EVALUATION_SHARE = 0.05  # of the time goes into evaluating, where nobody says how often
-_EVALUATIONS = 20  # at the most, where nobody says how often
+_PROBE_UNITS, _PROBE_SECONDS = 256, 1.0  # of the model on which a recipe measures the speed
+_FOR_TRAINING = 0.93  # of the time, roughly; the rest goes into measuring, evaluating and saving
 
 
 class Saved(NamedTuple):
@@ -91,8 +86,7 @@ class Run:
         corpus: Corpus,
         out: Path | None = None,
         *,
-        model_settings: dict[str, Any] | None = None,
-        config: TrainConfig | None = None,
+        settings: dict[str, Any] | None = None,
         init_from: Path | None = None,
         force: bool = False,
         began: float | None = None,
@@ -100,6 +94,7 @@ class Run:
     ) -> Run:
         """Begin a run: build the vocabulary, draw the weights, find its length, and save it once.
 
+        settings    fields of `ModelConfig` and `TrainConfig` by name; under a budget of minutes a recipe chooses others
         out         the run's folder; ./checkpoints/<corpus name> if None
         init_from   a checkpoint whose weights the run begins with; the model is then as large as that one
         force       True: an earlier run in the folder is removed
@@ -108,7 +103,8 @@ class Run:
         Raises:     CharRNNError for a folder that is taken, a corpus that is too short, settings that contradict.
         """
         began = time.monotonic() if began is None else began
-        config = config or TrainConfig()
+        settings = dict(settings or {})
+        model_settings, config = sort_settings(settings)
         folder = RunFolder(Path(out or RUNS / corpus.name))
         if folder.files() and not force:
             raise RunFolderError(
@@ -122,10 +118,14 @@ class Run:
         if init_from:
             earlier = ckpt.load(init_from)
             vocab = Vocab.from_text(vocab.symbols, earlier.vocab.symbols)
-            model_config = same_model(earlier.model_config, vocab, model_settings or {})
+            model_config = same_model(earlier.model_config, vocab, model_settings)
             params = grown_params(earlier, vocab, model_config, config, notes)
         else:
-            model_config = ModelConfig(vocab.size, **(model_settings or {}))
+            if config.minutes is not None:
+                chosen = _recipe(corpus, vocab, settings, config.minutes * 60 - (time.monotonic() - began))
+                notes += chosen.reasons
+                model_settings, config = sort_settings(settings | chosen.settings | {"seed": config.seed})
+            model_config = ModelConfig(vocab.size, **model_settings)
             params = model.init_params(model_config, np.random.default_rng(config.seed))
         if config.threads is None:
             config = replace(config, threads=usual_threads(model_config.hidden_size, available_threads()))
@@ -295,68 +295,45 @@ class Run:
 
     def _fix_length(self, began: float) -> None:
         """Turn the length that was asked for into steps, and settle how often to evaluate."""
-        config, stream = self.training.config, self.training.stream
-        evaluations = float(_EVALUATIONS)
+        training, config = self.training, self.training.config
+        stream, every = training.stream, config.eval_every
         if config.minutes is not None:
-            speed = self._calibrate(config.minutes * 60)
-            left = config.minutes * 60 - (time.monotonic() - began)
-            affordable = 1 + left * _EVALUATION_SHARE / speed.evaluation
-            evaluations = min(evaluations, affordable)
-            if config.eval_every:
-                per_step = speed.step + speed.evaluation / config.eval_every
-                steps = max(1, round((left - speed.evaluation) / per_step))
-            else:
-                steps = max(1, round((left - evaluations * speed.evaluation) / speed.step))
+            seconds = config.minutes * 60
+            pace = budget.measure(training, self.state, budget.trial_seconds(seconds))
+            step = pace.char * stream.lane * stream.batch_size / stream.steps_per_epoch
+            evaluation = pace.evaluation + 2 * self._saving_seconds()
+            steps, every = budget.steps_within(training, seconds - (time.monotonic() - began), step, evaluation)
             self.notes.append(
                 f"{config.minutes:g} minutes are {steps:,} steps here "
-                f"({speed.step * 1000:.3g} ms a step, {speed.evaluation:.2g} s an evaluation)"
+                f"({step * 1000:.3g} ms a step, {evaluation:.2g} s an evaluation)"
             )
-        elif config.epochs is not None:
-            steps = config.epochs * stream.steps_per_epoch
         else:
-            steps = self.training.steps
-        eval_every = config.eval_every or max(1, math.ceil(steps / max(1, round(evaluations))))
-        config = replace(config, steps=steps, epochs=None, minutes=None, eval_every=eval_every)
-        self.training = replace(self.training, config=config)
+            steps = config.steps or (config.epochs or 1) * stream.steps_per_epoch
+        config = replace(config, steps=steps, epochs=None, minutes=None)
+        self.training = replace(training, config=replace(config, eval_every=every or budget.evaluation_steps(steps)))
 
-    def _calibrate(self, budget: float) -> Speed:
-        """Measure the seconds of a step and of an evaluation, on a copy that is thrown away."""
-        low, high = _CALIBRATION_SECONDS
-        seconds = min(high, max(low, budget * _CALIBRATION_SHARE), budget / 4)
-        training, stream = self.training, self.training.stream
-        state, optimizer = copy.deepcopy(self.state), training.optimizer()
-        times: list[float] = []
-        with training.lanes() as lanes:
-            train_step(training, optimizer, 0.0, state, stream[state.step], lanes)  # memory and processes are there now
-            end = time.monotonic() + seconds
-            while len(times) < 2 or time.monotonic() < end:
-                begin = time.perf_counter()
-                window = stream[state.step]
-                train_step(training, optimizer, 0.0, state, window, lanes)
-                times.append((time.perf_counter() - begin) / window.targets.size)
-            evaluating, validation = 0.0, max(1, len(training.val_ids) - 1)
-            begin = time.perf_counter()
-            for result in validate(training, state.params, lanes):
-                evaluating = (time.perf_counter() - begin) * validation / max(1, result.chars)
-                if time.perf_counter() - begin > seconds / 2:
-                    break
-        per_char = float(np.median(times))
-        per_step = per_char * stream.lane * stream.batch_size / stream.steps_per_epoch
+    def _saving_seconds(self) -> float:
+        """Return what saving takes; shows at once whether the disk takes it."""
         trial = self.folder.path / ".trial.npz"
         begin = time.perf_counter()
-        ckpt.save(trial, self.checkpoint(resumable=True))  # also shows at once whether the disk takes it
+        ckpt.save(trial, self.checkpoint(resumable=True))
         saving = time.perf_counter() - begin
         trial.unlink()
-        if training.config.average:
-            evaluating *= 2
-        return Speed(per_step, evaluating + 2 * saving)
+        return saving
 
 
-class Speed(NamedTuple):
-    """Seconds of a step, and of an evaluation with its saves."""
-
-    step: float
-    evaluation: float
+def _recipe(corpus: Corpus, vocab: Vocab, settings: dict[str, Any], seconds: float) -> Recipe:
+    """Return the settings that serve this corpus best in this time, after a measurement of this machine's speed."""
+    model_settings, config = sort_settings(settings)
+    wanted = ModelConfig(vocab.size, **model_settings)
+    probe = ModelConfig(vocab.size, **{"hidden_size": _PROBE_UNITS} | model_settings)
+    threads = config.threads or usual_threads(probe.hidden_size, available_threads())
+    training = training_for(corpus, vocab, probe, replace(config, threads=threads), [])
+    state = training.begin(model.init_params(probe, np.random.default_rng(0)))
+    pace = budget.measure(training, state, min(_PROBE_SECONDS, seconds / 8))
+    speed = recipe.work(probe, model.count_params(probe)) / pace.char
+    chars = len(training.stream.ids)
+    return recipe.choose(wanted, model.count_params, chars, speed * seconds * _FOR_TRAINING, settings)
 
 
 def _complete(run: Run) -> str:

@@ -19,6 +19,8 @@ from charrnn.stream import Stream
 from charrnn.train import Progress, Training
 from charrnn.vocab import Vocab
 
+_FREE = ("dropout", "input_dropout", "weight_drop", "init")  # of a model's settings, what changes no shape of it
+
 
 def reread(
     saved: Checkpoint, path: str | None = None, val_path: str | None = None, *, reading: Reading | None = None
@@ -78,12 +80,12 @@ def fitted(config: TrainConfig, predictions: int, notes: list[str]) -> TrainConf
 def same_model(earlier: ModelConfig, vocab: Vocab, settings: dict[str, Any]) -> ModelConfig:
     """Return the earlier model's settings for this vocabulary; only those that touch no shape may be set anew."""
     for name, value in settings.items():
-        if name not in ("dropout", "init") and value != getattr(earlier, name):
+        if name not in _FREE and value != getattr(earlier, name):
             raise ConfigError(
                 f"{flag_of(name)} {value} contradicts the model of --init-from, which has {getattr(earlier, name)}: "
                 "leave the option out"
             )
-    free = {name: value for name, value in settings.items() if name in ("dropout", "init")}
+    free = {name: value for name, value in settings.items() if name in _FREE}
     return replace(earlier, vocab_size=vocab.size, **free)
 
 

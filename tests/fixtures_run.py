@@ -12,8 +12,7 @@ import numpy as np
 
 import charrnn
 from charrnn import model
-from charrnn.api import sort_settings
-from charrnn.config import ModelConfig, TrainConfig
+from charrnn.config import ModelConfig, sort_settings
 from charrnn.corpus import Corpus
 from charrnn.run import Run
 from charrnn.stream import Stream
@@ -48,18 +47,16 @@ def start(out, corpus=None, *, init_from=None, force=False, ready=None, **settin
     settings = SETTINGS | settings
     if "epochs" in settings or "minutes" in settings:
         del settings["steps"]
-    model_settings, train_settings = sort_settings({k: v for k, v in settings.items() if v is not None})
+    settings = {name: value for name, value in settings.items() if value is not None}
     if init_from:
-        model_settings.pop("hidden_size")
-    config = TrainConfig(**train_settings)
+        settings.pop("hidden_size")
     if not isinstance(corpus, Corpus):
-        given = config.val_fraction
+        given = sort_settings(settings)[1].val_fraction
         corpus = Corpus.read(str(corpus), given) if corpus else Corpus.from_text(TEXT, given)
     return Run.start(
         corpus,
         Path(out),
-        model_settings=model_settings,
-        config=config,
+        settings=settings,
         init_from=init_from,
         force=force,
         ready=ready,
@@ -69,7 +66,8 @@ def start(out, corpus=None, *, init_from=None, force=False, ready=None, **settin
 def set_clock(monkeypatch, now):
     """Let runs, and nothing else in this process, read the time from the function `now`."""
     clock = SimpleNamespace(monotonic=now, perf_counter=time.perf_counter)
-    monkeypatch.setattr("charrnn.run.time", clock)
+    for module in ("run", "budget"):
+        monkeypatch.setattr(f"charrnn.{module}.time", clock)
 
 
 def finish(run):
@@ -123,9 +121,8 @@ def assert_same_run(one, other):
 
 def make_training(text=TEXT, val_text="", *, vocab=None, **settings):
     """Return a training of a tiny model on the text, with nothing on disk."""
-    model_settings, train_settings = sort_settings(SETTINGS | settings)
+    model_settings, config = sort_settings(SETTINGS | settings)
     vocab = vocab or Vocab.from_text(text, val_text)
-    config = TrainConfig(**train_settings)
     stream = Stream(vocab.encode(text), config.batch_size, config.seq_len, config.seed)
     return Training(ModelConfig(vocab.size, **model_settings), config, stream, vocab.encode(val_text))
 

@@ -14,8 +14,8 @@ from fixtures_run import SETTINGS, TEXT, finish, output_of, start, stop_at, writ
 import charrnn
 from charrnn import api, errors
 from charrnn import checkpoint as ckpt
-from charrnn.api import LanguageModel, sort_settings
-from charrnn.config import ModelConfig, TrainConfig
+from charrnn.api import LanguageModel
+from charrnn.config import ModelConfig, TrainConfig, sort_settings
 from charrnn.corpus import Corpus
 from charrnn.errors import (
     CharRNNError,
@@ -199,7 +199,10 @@ def test_settings_that_make_no_sense_are_refused_before_anything_is_made(tmp_pat
 
 
 def test_settings_are_sorted_to_where_they_belong():
-    assert sort_settings({"cell": "gru", "steps": 3, "dropout": 0.1}) == ({"cell": "gru", "dropout": 0.1}, {"steps": 3})
+    assert sort_settings({"cell": "gru", "steps": 3, "dropout": 0.1}) == (
+        {"cell": "gru", "dropout": 0.1},
+        TrainConfig(steps=3),
+    )
 
 
 def test_a_text_that_cannot_be_read_is_a_charrnn_error(tmp_path):

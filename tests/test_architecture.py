@@ -42,6 +42,7 @@ LAYERS = {
     # 4: what they are the settings of: the text, the model, the vocabulary with its policy for unknown characters
     "corpus": 4,
     "model": 4,
+    "recipe": 4,
     "vocab": 4,
     # 5: what is done with a model
     "checkpoint": 5,
@@ -52,6 +53,7 @@ LAYERS = {
     "evaluate": 6,
     "train": 7,
     "settle": 8,
+    "budget": 8,
     "footprint": 8,
     "machine": 8,  # it measures training
     "run": 9,

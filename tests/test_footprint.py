@@ -118,17 +118,14 @@ def test_a_run_is_ready_before_anything_is_computed(tmp_path):
 RUN = """
 import json, sys
 from pathlib import Path
-from charrnn.api import sort_settings
-from charrnn.config import TrainConfig
 from charrnn.corpus import Corpus
 from charrnn.run import Run
 
 def held(name):
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name)) * 1024
 
-model_settings, train_settings = sort_settings(json.loads(sys.argv[3]))
-config = TrainConfig(steps=2, seed=1, threads=1, **train_settings)
-run = Run.start(Corpus.read(sys.argv[1]), Path(sys.argv[2]), model_settings=model_settings, config=config)
+settings = {"steps": 2, "seed": 1, "threads": 1} | json.loads(sys.argv[3])
+run = Run.start(Corpus.read(sys.argv[1]), Path(sys.argv[2]), settings=settings)
 stated = run.footprint.size
 for _ in run.events():
     pass

@@ -19,7 +19,7 @@ from fixtures_run import (
 )
 
 from charrnn import checkpoint as ckpt
-from charrnn import run
+from charrnn import budget
 from charrnn.cells import CELL_NAMES
 from charrnn.config import OPTIMIZER_DEFAULTS, SCHEDULE_NAMES
 from charrnn.corpus import Corpus
@@ -332,7 +332,7 @@ def kill(*args):
 
 @pytest.mark.parametrize("where", ["train_step", "validate"])
 def test_a_run_stopped_while_its_speed_was_measured_is_none_yet(tmp_path, monkeypatch, where):
-    monkeypatch.setattr(run, "_CALIBRATION_SECONDS", (0.01, 0.01))
+    monkeypatch.setattr(budget, "_SECONDS", (0.01, 0.01))
     path, settings = write_text(tmp_path), {"minutes": 0.002, "eval_every": None}
     with monkeypatch.context() as killing:
         killing.setattr(run, where, kill)

@@ -25,7 +25,7 @@ from fixtures_run import (
 )
 
 from charrnn import checkpoint as ckpt
-from charrnn import model, run
+from charrnn import budget, model
 from charrnn.config import TrainConfig
 from charrnn.corpus import Corpus
 from charrnn.errors import CharRNNError, ConfigError, CorpusError, DivergedError, RunFolderError
@@ -221,7 +221,7 @@ def test_a_validation_text_of_its_own_is_used(tmp_path):
 
 def test_the_default_folder_bears_the_corpus_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    begun = Run.start(Corpus.read(write_text(tmp_path)), model_settings={"hidden_size": 8}, config=TrainConfig(steps=1))
+    begun = Run.start(Corpus.read(write_text(tmp_path)), settings={"hidden_size": 8, "steps": 1})
     begun.close()
     assert (tmp_path / "checkpoints" / "boats" / "last.npz").exists()
 
@@ -375,7 +375,7 @@ def test_evaluations_are_at_most_twenty_where_nobody_says_how_often(tmp_path, st
 
 
 def test_a_time_budget_becomes_steps_that_give_the_same_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "_CALIBRATION_SECONDS", (0.05, 0.05))
+    monkeypatch.setattr(budget, "_SECONDS", (0.05, 0.05))
     path = write_text(tmp_path)
     begun = start(tmp_path / "minutes", path, minutes=0.005, eval_every=None, dropout=0.1)
     config = begun.training.config
@@ -392,21 +392,27 @@ def test_a_time_budget_becomes_steps_that_give_the_same_run(tmp_path, monkeypatc
 
 
 def test_a_time_budget_with_evaluations_at_a_given_pace(tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "_CALIBRATION_SECONDS", (0.05, 0.05))
+    monkeypatch.setattr(budget, "_SECONDS", (0.05, 0.05))
     begun = start(tmp_path / "run", minutes=0.005, eval_every=3)
     begun.close()
     assert begun.training.config.eval_every == 3
 
 
+def set_pace(monkeypatch, step, evaluation):
+    """Let a step, of 4 x 10 characters or less, seem to take so many seconds, and an evaluation with its saves."""
+    training = make_training()
+    char = step * training.stream.steps_per_epoch / (training.stream.lane * training.stream.batch_size)
+    monkeypatch.setattr(budget, "measure", lambda *given: budget.Pace(char, evaluation))
+    monkeypatch.setattr(Run, "_saving_seconds", lambda self: 0.0)
+
+
 @pytest.mark.parametrize("eval_every", [None, 4])
 def test_a_time_budget_is_spent_on_steps_and_evaluations(tmp_path, monkeypatch, eval_every):
     # With a clock that only the measuring moves: 10 ms a step, 200 ms an evaluation, out of 60 s less 2 s until here.
-    monkeypatch.setattr(Run, "_calibrate", lambda self, budget: run.Speed(0.01, 0.2))
+    set_pace(monkeypatch, 0.01, 0.2)
     set_clock(monkeypatch, lambda: 1002.0)
-    config = TrainConfig(minutes=1, batch_size=4, seq_len=10, eval_every=eval_every, seed=1)
-    begun = Run.start(
-        Corpus.from_text(TEXT), tmp_path / "run", model_settings={"hidden_size": 8}, config=config, began=1000.0
-    )
+    settings = {"hidden_size": 8, "minutes": 1, "batch_size": 4, "seq_len": 10, "eval_every": eval_every, "seed": 1}
+    begun = Run.start(Corpus.from_text(TEXT), tmp_path / "run", settings=settings, began=1000.0)
     begun.close()
     steps, every = begun.training.config.steps, begun.training.config.eval_every
     if eval_every:
@@ -421,7 +427,7 @@ def test_a_time_budget_is_spent_on_steps_and_evaluations(tmp_path, monkeypatch, 
 
 
 def test_a_time_budget_that_is_already_spent_leaves_one_step(tmp_path, monkeypatch):
-    monkeypatch.setattr(Run, "_calibrate", lambda self, budget: run.Speed(0.01, 5.0))
+    set_pace(monkeypatch, 0.01, 5.0)
     begun = start(tmp_path / "run", minutes=0.01, eval_every=None)
     begun.close()
     assert (begun.training.config.steps, begun.training.config.eval_every) == (1, 1)
@@ -545,16 +551,14 @@ def test_new_characters_get_new_rows_beside_the_old_ones(tmp_path, embed_size):
 )
 def test_a_model_of_another_shape_is_refused_by_its_flag(tmp_path, earlier, settings, flag):
     with pytest.raises(ConfigError) as caught:
-        Run.start(Corpus.from_text(TEXT), tmp_path / "run", model_settings=settings, init_from=earlier)
+        Run.start(Corpus.from_text(TEXT), tmp_path / "run", settings=settings, init_from=earlier)
     assert str(caught.value).startswith(f"{flag} contradicts the model of --init-from, which has ")
     assert not (tmp_path / "run").exists()
 
 
 def test_what_agrees_with_the_earlier_model_is_accepted_and_dropout_is_free(tmp_path, earlier):
-    settings, config = {"hidden_size": 8, "cell": "lstm", "dropout": 0.25}, TrainConfig(steps=1)
-    begun = Run.start(
-        Corpus.from_text(TEXT), tmp_path / "run", model_settings=settings, config=config, init_from=earlier
-    )
+    settings = {"hidden_size": 8, "cell": "lstm", "dropout": 0.25, "steps": 1}
+    begun = Run.start(Corpus.from_text(TEXT), tmp_path / "run", settings=settings, init_from=earlier)
     begun.close()
     assert begun.training.model_config.dropout == 0.25
     assert ckpt.load(tmp_path / "run" / "last.npz").model_config.dropout == 0.25

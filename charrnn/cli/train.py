@@ -11,7 +11,7 @@ import click
 
 from charrnn.cli._options import SectionedCommand, SectionedOption, WholeNumber, given, settings
 from charrnn.cli._signals import StopSignals
-from charrnn.config import STDIN, ModelConfig, TrainConfig, flag_of, setting_names
+from charrnn.config import STDIN, ModelConfig, TrainConfig, flag_of, setting_names, sort_settings
 
 if TYPE_CHECKING:
     from charrnn.run import Run
@@ -85,7 +85,6 @@ def command(corpus: str | None, **options: Any) -> None:
 
 def _open(corpus_path: str | None, options: dict[str, Any], began: float) -> Run:
     """Start or resume the run that the options ask for."""
-    from charrnn.api import sort_settings
     from charrnn.cli._console import ReadingBar
     from charrnn.corpus import Corpus
     from charrnn.run import Run
@@ -105,15 +104,13 @@ def _open(corpus_path: str | None, options: dict[str, Any], began: float) -> Run
         raise click.UsageError("Missing argument 'CORPUS': name a text file to train on.")
     if options["val_file"] and "val_fraction" in asked:
         raise click.UsageError("--val-file and --val-fraction contradict each other: give one")
-    model_settings, train_settings = sort_settings(asked)
-    config = TrainConfig(**train_settings)
+    _, config = sort_settings(asked)
     with ReadingBar(quiet=options["quiet"]) as reading:
         corpus = Corpus.read(corpus_path, config.val_fraction, options["val_file"], reading=reading)
     return Run.start(
         corpus,
         out,
-        model_settings=model_settings,
-        config=config,
+        settings=asked,
         init_from=find_model(options["init_from"]) if options["init_from"] else None,
         force=options["force"],
         began=began,

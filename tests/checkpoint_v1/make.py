@@ -11,7 +11,6 @@ import numpy as np
 
 from charrnn import checkpoint as ckpt
 from charrnn import model
-from charrnn.config import TrainConfig
 from charrnn.corpus import Corpus
 from charrnn.run import Run
 from charrnn.train import Report
@@ -21,10 +20,9 @@ here = Path()
 for name in ("best.npz", "last.npz", "log.jsonl", "expected.npz"):
     (here / name).unlink(missing_ok=True)
 
-config = TrainConfig(
-    steps=10, batch_size=2, seq_len=8, eval_every=5, log_every=0, warmup_steps=0, learning_rate=0.03, seed=11
-)
-run = Run.start(Corpus.read("corpus.txt"), here, model_settings={"hidden_size": 8}, config=config)
+settings = {"hidden_size": 8, "steps": 10, "batch_size": 2, "seq_len": 8, "eval_every": 5, "log_every": 0}
+settings |= {"warmup_steps": 0, "learning_rate": 0.03, "seed": 11}
+run = Run.start(Corpus.read("corpus.txt"), here, settings=settings)
 for event in run.events():
     if isinstance(event, Report):
         break

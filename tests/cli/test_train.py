@@ -53,12 +53,10 @@ def test_the_opening_lines_say_what_is_trained(run, corpus):
 
 
 def test_what_is_trained_is_said_before_the_speed_is_measured(run, corpus, monkeypatch):
-    from charrnn.run import Run
-
-    def stop(run, budget):
+    def stop(*given):
         raise CharRNNError("stopped")
 
-    monkeypatch.setattr(Run, "_calibrate", stop)
+    monkeypatch.setattr("charrnn.run.Run._fix_length", stop)
     first, memory, error = run(*TRAIN, "--minutes", "1", code=1).stderr.splitlines()
     assert first.startswith("lstm 1x16")
     assert memory.startswith("about ")

@@ -1,0 +1,73 @@
+"""A budget of minutes, turned into steps: what a step and an evaluation take here, measured on copies."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from charrnn.lanes import Lanes
+from charrnn.train import Training, TrainState, train_step, validate
+
+_SHARE = 0.03  # of the budget goes into measuring the speed, within the bounds below
+_SECONDS = (1.0, 4.0)
+_EVALUATION_SHARE = 0.05  # of the time goes into evaluating, where nobody says how often
+EVALUATIONS = 20  # at the most, where nobody says how often
+
+
+class Pace(NamedTuple):
+    """Seconds: of training on one character, and of one evaluation."""
+
+    char: float
+    evaluation: float
+
+
+def trial_seconds(budget: float) -> float:
+    """Return for how long the speed is measured, where there are so many seconds in all."""
+    low, high = _SECONDS
+    return min(high, max(low, budget * _SHARE), budget / 4)
+
+
+def measure(training: Training, state: TrainState, seconds: float) -> Pace:
+    """Return the pace of this training, measured for about so long; the state is left as it is."""
+    state, optimizer = copy.deepcopy(state), training.optimizer()
+    times: list[float] = []
+    with training.lanes() as lanes:
+        train_step(
+            training, optimizer, 0.0, state, training.stream[state.step], lanes
+        )  # memory and processes are there
+        end = time.monotonic() + seconds
+        while len(times) < 2 or time.monotonic() < end:
+            begin = time.perf_counter()
+            window = training.stream[state.step]
+            train_step(training, optimizer, 0.0, state, window, lanes)
+            times.append((time.perf_counter() - begin) / window.targets.size)
+        evaluation = _evaluation_seconds(training, state, lanes, seconds / 2)
+    return Pace(float(np.median(times)), evaluation * (2 if training.config.average else 1))
+
+
+def _evaluation_seconds(training: Training, state: TrainState, lanes: Lanes, seconds: float) -> float:
+    """Return what validating once takes, measured for no longer than this."""
+    took, of, begin = 0.0, max(1, len(training.val_ids) - 1), time.perf_counter()
+    for result in validate(training, state.params, lanes):
+        took = (time.perf_counter() - begin) * of / max(1, result.chars)
+        if time.perf_counter() - begin > seconds:
+            break
+    return took
+
+
+def steps_within(training: Training, left: float, step: float, evaluation: float) -> tuple[int, int]:
+    """Return the steps that so many seconds allow, evaluations included, and the steps between evaluations."""
+    if every := training.config.eval_every:
+        return max(1, round((left - evaluation) / (step + evaluation / every))), every
+    evaluations = min(float(EVALUATIONS), 1 + left * _EVALUATION_SHARE / evaluation)
+    steps = max(1, round((left - evaluations * evaluation) / step))
+    return steps, evaluation_steps(steps, evaluations)
+
+
+def evaluation_steps(steps: int, evaluations: float = EVALUATIONS) -> int:
+    """Return the steps between so many evaluations."""
+    return max(1, math.ceil(steps / max(1, round(evaluations))))

@@ -1,0 +1,58 @@
+"""The recipe: what it chooses for a text and a time, and that it says why."""
+
+import pytest
+
+from charrnn.config import ModelConfig
+from charrnn.model import count_params
+from charrnn.recipe import choose, work
+
+CONFIG = ModelConfig(65)
+SPEED = 2.7e10  # of two cores
+
+
+def chosen(minutes=5, chars=10**6, given=(), config=CONFIG):
+    return choose(config, count_params, chars, SPEED * minutes * 60, given)
+
+
+def test_more_time_buys_a_larger_model():
+    sizes = [chosen(minutes, 10**8).settings["hidden_size"] for minutes in (0.1, 1, 3, 10, 30, 120)]
+    assert sizes == sorted(set(sizes))
+    assert sizes[0] == 64
+    assert all(size % 32 == 0 for size in sizes)
+
+
+@pytest.mark.parametrize("minutes", [1, 3, 10, 30])
+def test_the_size_is_that_at_which_the_time_allows_to_read_enough(minutes):
+    config = ModelConfig(65, hidden_size=chosen(minutes, 10**8).settings["hidden_size"])
+    params = count_params(config)
+    assert SPEED * minutes * 60 / work(config, params) / params == pytest.approx(14, rel=0.25)
+
+
+def test_a_small_text_gets_a_small_model_and_much_dropout():
+    small, large = chosen(30, 20_000), chosen(30, 10**8)
+    assert count_params(ModelConfig(65, hidden_size=small.settings["hidden_size"])) <= 4 * 20_000
+    assert small.settings["dropout"] == 0.6
+    assert large.settings["dropout"] == 0.0
+    assert "by heart" in small.reasons[0]
+    assert "the time allows" in large.reasons[0]
+
+
+def test_dropout_rises_with_the_passes():
+    rates = [chosen(5, chars).settings["dropout"] for chars in (10**8, 10**7, 3 * 10**6, 10**6, 2 * 10**5)]
+    assert rates == sorted(rates)
+    assert rates[0] == 0
+    assert 0.3 < chosen(5, 10**6).settings["dropout"] < 0.5
+
+
+def test_what_is_given_is_not_chosen():
+    given = {"hidden_size": 128, "dropout": 0.25, "learning_rate": 0.01}
+    for name, value in given.items():
+        config = ModelConfig(65, **({name: value} if name != "learning_rate" else {}))
+        recipe = chosen(given={name}, config=config)
+        assert recipe.settings.keys() == given.keys() - {name}
+        assert len(recipe.reasons) == 2
+    assert chosen(given=given).settings == {}
+    assert chosen(given=given).reasons == []
+    # what is given counts in what is chosen: a small model reads the text more often
+    small = chosen(given={"hidden_size"}, config=ModelConfig(65, hidden_size=128))
+    assert small.settings["dropout"] > chosen().settings["dropout"]
