@@ -15,7 +15,7 @@ from charrnn.config import ModelConfig
 
 _CHARS_PER_PARAM = 14  # read in the time, for each parameter: with more a larger model learns more, with less a smaller
 _PARAMS_PER_CHAR = 4  # of the text, at the most: a larger model would learn it by heart
-_SIZES = range(64, 1025, 32)
+_SIZES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640, 704, 768, 896, 1024)
 _WORK_PER_UNIT = 375  # of a unit besides its weights: what is done element by element, measured
 _RATE, _RATE_SIZE, _RATES = 8e-3, 384, (4e-3, 1e-2)
 

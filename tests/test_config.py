@@ -42,6 +42,9 @@ WHOLE_NUMBERS = {
 }
 NUMBERS = {
     "dropout": (0, 0.95, [-0.01, 0.96]),
+    "input_dropout": (0, 0.95, [-0.01, 0.96]),
+    "weight_drop": (0, 0.95, [-0.01, 0.96]),
+    "average": (0, 0.99999, [-0.01, 1]),
     "minutes": (1e-9, None, [0, -1.0]),
     "learning_rate": (1e-9, None, [0, 0.0, -1e-3]),
     "momentum": (0, 0.9999, [-0.1, 1]),
@@ -79,7 +82,7 @@ numbers = pytest.mark.parametrize("name", [*WHOLE_NUMBERS, *NUMBERS])
 def make(name, value):
     """Return the config that has the field, with this value."""
     if name in {field.name for field in fields(ModelConfig)}:
-        return ModelConfig(**{"vocab_size": 5, name: value})
+        return ModelConfig(**{"vocab_size": 5, "embed_size": 2, name: value})
     return TrainConfig(**{name: value})
 
 

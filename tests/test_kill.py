@@ -188,11 +188,11 @@ def kill_again_and_again(tmp_path, kills, seed):
 def finish_like(tmp_path, text, step):
     """Train to the report of this step in one go; only the end is saved."""
     whole = start(tmp_path / "whole", text, steps=10**6, **BUSY)
-    kept, whole._saved = whole._saved, lambda path, resumable: None
+    kept, whole._written = whole._written, lambda path, checkpoint: None
     for event in whole.events():
         if isinstance(event, Report) and event.step == step:
             break
-    whole._saved = kept
+    whole._written = kept
     whole.save()
     whole.close()
 

@@ -15,7 +15,7 @@ def chosen(minutes=5, chars=10**6, given=(), config=CONFIG):
 
 
 def test_more_time_buys_a_larger_model():
-    sizes = [chosen(minutes, 10**8).settings["hidden_size"] for minutes in (0.1, 1, 3, 10, 30, 120)]
+    sizes = [chosen(minutes, 10**8).settings["hidden_size"] for minutes in (0.01, 1, 3, 10, 30, 120)]
     assert sizes == sorted(set(sizes))
     assert sizes[0] == 64
     assert all(size % 32 == 0 for size in sizes)

@@ -18,8 +18,8 @@ from fixtures_run import (
     write_text,
 )
 
-from charrnn import checkpoint as ckpt
 from charrnn import budget
+from charrnn import checkpoint as ckpt
 from charrnn.cells import CELL_NAMES
 from charrnn.config import OPTIMIZER_DEFAULTS, SCHEDULE_NAMES
 from charrnn.corpus import Corpus
@@ -335,7 +335,7 @@ def test_a_run_stopped_while_its_speed_was_measured_is_none_yet(tmp_path, monkey
     monkeypatch.setattr(budget, "_SECONDS", (0.01, 0.01))
     path, settings = write_text(tmp_path), {"minutes": 0.002, "eval_every": None}
     with monkeypatch.context() as killing:
-        killing.setattr(run, where, kill)
+        killing.setattr(budget, where, kill)
         with pytest.raises(KeyboardInterrupt):
             start(tmp_path / "run", path, **settings)
     with pytest.raises(RunFolderError, match=r"holds no last\.npz"):

@@ -24,9 +24,8 @@ from fixtures_run import (
     write_text,
 )
 
-from charrnn import checkpoint as ckpt
 from charrnn import budget, model
-from charrnn.config import TrainConfig
+from charrnn import checkpoint as ckpt
 from charrnn.corpus import Corpus
 from charrnn.errors import CharRNNError, ConfigError, CorpusError, DivergedError, RunFolderError
 from charrnn.run import Run, Saved
@@ -384,10 +383,11 @@ def test_a_time_budget_becomes_steps_that_give_the_same_run(tmp_path, monkeypatc
     assert config.eval_every >= 1
     assert begun.state.step == 0  # measuring left no trace
     assert ckpt.load(tmp_path / "minutes" / "last.npz").train_config == config
-    (note,) = begun.notes
+    *_, note = begun.notes
     assert re.match(rf"0\.005 minutes are {config.steps:,} steps here \(.* ms a step, .* s an evaluation\)$", note)
     finish(begun)
-    finish(start(tmp_path / "steps", path, steps=config.steps, eval_every=config.eval_every, dropout=0.1))
+    settled = {name: getattr(config, name) for name in ("steps", "eval_every", "learning_rate")}
+    finish(start(tmp_path / "steps", path, dropout=0.1, **settled))
     assert_same_run(tmp_path / "minutes", tmp_path / "steps")
 
 
@@ -399,10 +399,13 @@ def test_a_time_budget_with_evaluations_at_a_given_pace(tmp_path, monkeypatch):
 
 
 def set_pace(monkeypatch, step, evaluation):
-    """Let a step, of 4 x 10 characters or less, seem to take so many seconds, and an evaluation with its saves."""
-    training = make_training()
-    char = step * training.stream.steps_per_epoch / (training.stream.lane * training.stream.batch_size)
-    monkeypatch.setattr(budget, "measure", lambda *given: budget.Pace(char, evaluation))
+    """Let a step seem to take so many seconds, and an evaluation with its saves."""
+
+    def pace(training, *given):
+        stream = training.stream
+        return budget.Pace(step * stream.steps_per_epoch / (stream.lane * stream.batch_size), evaluation)
+
+    monkeypatch.setattr(budget, "measure", pace)
     monkeypatch.setattr(Run, "_saving_seconds", lambda self: 0.0)
 
 

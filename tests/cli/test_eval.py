@@ -12,13 +12,15 @@ import charrnn
 from ._material import SMALL, TEXT, TIMEOUT, error_line
 
 VAL = TEXT[math.floor(len(TEXT) * 9 / 10) :]
-KEYS = ["chars", "nats_per_char", "bpc", "perplexity", "accuracy", "unknown", "chars_per_second", "signature"]
+KEYS = "chars nats_per_char bpc perplexity interval accuracy dynamic by_position".split()
+KEYS += "unknown chars_per_second signature".split()
 
 
 def expected_table(scored: charrnn.Evaluation, unknown: str = "0") -> str:
     return (
         f"Characters scored         {scored.chars:,}\n"
         f"Nats per character        {scored.nats_per_char:.4f}\n"
+        f"95 % interval             - (too short)\n"
         f"Bits per character        {scored.nats_per_char / math.log(2):.4f}\n"
         f"Perplexity per character  {math.exp(scored.nats_per_char):.3f}\n"
         f"Predicted right           {scored.accuracy:.2%}\n"
@@ -128,6 +130,30 @@ def test_lanes_say_so_and_score_the_same(run, tiny):
     assert f"|protocol:lanes-{(len(TEXT) - 1) // 512}x512|" in lanes["signature"]
     assert lanes["chars"] == whole["chars"] == len(TEXT) - 1
     assert lanes["nats_per_char"] == pytest.approx(whole["nats_per_char"], abs=2e-3)
+
+
+def test_windows_say_so_and_show_the_loss_by_what_was_read(run, tiny):
+    data = run("eval", "tiny.txt", "--json", "--protocol", "windows").json
+    assert "|protocol:windows-256|" in data["signature"]
+    assert data["chars"] == len(TEXT) - 1
+    assert len(data["by_position"]) == 256
+    assert data["by_position"][0] > sum(data["by_position"]) / 256
+    told = run("eval", "tiny.txt", "--protocol", "windows").stdout.splitlines()
+    at = told.index("Loss by the characters read since a zero state")
+    bands = [line.split("  ")[0] for line in told[at + 2 :]]
+    assert bands == ["1", "2", "3 to 4", "5 to 8", "9 to 16", "17 to 32", "33 to 64", "65 to 128", "129 to 256"]
+    assert told[at + 2].endswith(f"{data['by_position'][0]:.4f}")
+    few = run("eval", "-", "--protocol", "windows", input=TEXT[:4]).stdout.splitlines()
+    assert [line.split("  ")[0] for line in few[-3:]] == ["1", "2", "3"]
+
+
+def test_dynamic_evaluation_stands_beside_the_static_one(run, tiny):
+    static, both = run("eval", "tiny.txt", "--json").json, run("eval", "tiny.txt", "--json", "--dynamic").json
+    assert static["dynamic"] is None
+    assert both["nats_per_char"] == static["nats_per_char"]
+    assert both["dynamic"] < both["nats_per_char"]
+    told = run("eval", "tiny.txt", "--dynamic").stdout
+    assert f"Dynamic evaluation        {both['dynamic']:.4f} nats per character" in told
 
 
 def test_a_corpus_that_is_gone_is_named(run, tiny):

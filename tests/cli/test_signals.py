@@ -231,12 +231,13 @@ def test_a_second_signal_while_it_saves(run, corpus, raising, place):
     assert meta(RUN / "last.npz")["step"] == 8
 
 
-@pytest.mark.parametrize("place", ["charrnn.run.train_step", "charrnn.run.validate", "charrnn.run.ckpt.save"])
+@pytest.mark.parametrize("place", ["charrnn.budget.train_step", "charrnn.budget.validate", "charrnn.run.ckpt.save"])
 def test_a_signal_while_the_speed_is_measured(run, corpus, raising, place):
     args = ("train", "tiny.txt", *SMALL, "--minutes", "0.005", "--quiet")
     raising(place)
     assert run(*args, code=130).stderr == "Stopped.\n"
-    assert_whole(RUN)
+    if RUN.exists():  # not yet, where the recipe was measuring
+        assert_whole(RUN)
     run(*args, *(["--resume"] if (RUN / "last.npz").exists() else []))
     assert meta(RUN / "last.npz")["step"] >= 1
 
