@@ -243,3 +243,24 @@ def test_clip_by_value_limits_each_element_in_place():
     assert grads["b"].tolist() == [1.0]
     assert grads["b"].dtype == np.float32
     assert grads["a"] is kept["a"]
+
+
+def test_the_running_mean_weighs_later_parameters_more():
+    rng = np.random.default_rng(8)
+    params = {"W": rng.normal(size=(3, 2)), "b": rng.normal(size=2)}
+    plain = {name: array.copy() for name, array in params.items()}
+    optimizer, other = adam(average=0.8), adam()
+    state, plain_state = optimizer.init(params), other.init(plain)
+    assert state.keys() == plain_state.keys() | {"average/W", "average/b"}
+    seen = []
+    for step in range(7):
+        grads = {name: rng.normal(size=array.shape) for name, array in params.items()}
+        other.update(plain, {name: grad.copy() for name, grad in grads.items()}, plain_state, 0.1, step)
+        optimizer.update(params, grads, state, 0.1, step)
+        seen.append({name: array.copy() for name, array in params.items()})
+        weights = 0.8 ** np.arange(step, -1, -1)
+        for name, mean in optimizer.averaged(state, step + 1).items():
+            expected = sum(w * past[name] for w, past in zip(weights, seen, strict=True)) / weights.sum()
+            np.testing.assert_allclose(mean, expected, rtol=1e-12)
+            assert np.array_equal(params[name], plain[name])  # it changes nothing of the course
+    assert other.averaged(plain_state, 7) == {}

@@ -147,6 +147,11 @@ def test_it_does_not_matter_where_it_stopped(compare, stop):
     assert len(log_of(folder)) == 13
 
 
+def test_weight_drop_and_the_mean_of_the_weights_are_resumed_too(compare):
+    settings = {"weight_drop": 0.3, "input_dropout": 0.2, "embed_size": 3, "average": 0.9}
+    compare(at_step(5), steps=30, val_fraction=0.32, **settings)
+
+
 def test_the_number_of_stops_does_not_matter(compare):
     stops = (at_step(1), at_step(2), at_step(7), evaluating_at(250), reported_at(9), at_step(19), at_step(20))
     compare(*stops, val_fraction=0.32)

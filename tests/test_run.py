@@ -29,7 +29,7 @@ from charrnn import checkpoint as ckpt
 from charrnn.corpus import Corpus
 from charrnn.errors import CharRNNError, ConfigError, CorpusError, DivergedError, RunFolderError
 from charrnn.run import Run, Saved
-from charrnn.train import Evaluating, Report, Stepped
+from charrnn.train import Evaluating, Report, Stepped, validate
 
 pytestmark = pytest.mark.usefixtures("no_sync")
 
@@ -216,6 +216,35 @@ def test_a_validation_text_of_its_own_is_used(tmp_path):
     assert len(begun.training.stream.ids) == len(TEXT)
     assert begun.vocab.decode(begun.training.val_ids) == TEXT[::-1][:90]
     assert ckpt.load(tmp_path / "run" / "last.npz").val_source.path == val_path
+
+
+# The running mean of the weights
+
+
+def test_best_holds_the_mean_of_the_weights_where_it_is_better(tmp_path):
+    # At so high a rate the weights are thrown about; their mean is not.
+    settings = {"learning_rate": 1.0, "schedule": "constant", "clip_norm": 0.0, "average": 0.9, "eval_every": 5}
+    events = finish(begun := start(tmp_path / "run", **settings))
+    training, reports = begun.training, [event for event in events if isinstance(event, Report)]
+    best = [report for report in reports if report.best][-1]
+    assert best.averaged
+    assert not any(report.averaged for report in reports if report.val_loss is None)
+    loaded, last = ckpt.load(tmp_path / "run" / "best.npz"), ckpt.load(tmp_path / "run" / "last.npz")
+    assert loaded.averaged
+    assert not last.averaged
+    assert loaded.opt_state == {}
+    with training.lanes() as lanes:
+        losses = [list(validate(training, params, lanes))[-1].nats_per_char for params in (loaded.params, last.params)]
+    assert losses[0] == pytest.approx(best.val_loss, rel=1e-6)
+    assert losses[0] < losses[1]
+    assert same(training.averaged(begun.state), loaded.params)
+
+
+def test_the_weights_stand_where_they_are_better_than_their_mean(tmp_path):
+    begun = start(tmp_path / "run", average=0.999, learning_rate=0.03, eval_every=10)
+    reports = [event for event in finish(begun) if isinstance(event, Report) and event.val_loss is not None]
+    assert not reports[-1].averaged  # the mean remembers how it began
+    assert not ckpt.load(tmp_path / "run" / "best.npz").averaged
 
 
 def test_the_default_folder_bears_the_corpus_name(tmp_path, monkeypatch):

@@ -37,6 +37,7 @@ def command(model_path: str | None, as_json: bool) -> None:
                 "parameters_total": total,
                 "vocab": saved.vocab.to_dict(),
                 "step": saved.step,
+                "averaged": saved.averaged,
                 "source": asdict(saved.source),
                 "val_source": asdict(saved.val_source) if saved.val_source else None,
                 "history": saved.history,
@@ -53,6 +54,7 @@ def command(model_path: str | None, as_json: bool) -> None:
             "Steps": f"{saved.step:,} of {saved.train_config.steps:,}"
             if saved.train_config.steps
             else f"{saved.step:,}",
+            "Weights": "the running mean of those that training had" if saved.averaged else "as training left them",
             "Can be resumed": "no: best.npz serves inference" if saved.state is None else "yes",
             "Vocabulary": f"{saved.vocab.size} {saved.vocab.kind}: {symbols[:60]!r}{'…' if len(symbols) > 60 else ''}",
             "Versions": ", ".join(f"{name} {version}" for name, version in saved.versions.items()),

@@ -17,6 +17,7 @@ KEYS = [
     "parameters_total",
     "vocab",
     "step",
+    "averaged",
     "source",
     "val_source",
     "history",
