@@ -17,7 +17,9 @@ _CHARS_PER_PARAM = 14  # read in the time, for each parameter: with more a large
 _PARAMS_PER_CHAR = 4  # of the text, at the most: a larger model would learn it by heart
 _SIZES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640, 704, 768, 896, 1024)
 _WORK_PER_UNIT = 375  # of a unit besides its weights: what is done element by element, measured
+_DROPOUT, _DROPOUT_BY_PASSES, _MOST_DROPOUT = 0.05, 0.11, 0.6  # for one pass, for each e-fold of them, at the most
 _RATE, _RATE_SIZE, _RATES = 8e-3, 384, (4e-3, 1e-2)
+_AVERAGED_SHARE = 6  # the running mean remembers a sixth of the run
 
 
 class Recipe(NamedTuple):
@@ -33,13 +35,18 @@ def work(config: ModelConfig, params: int) -> float:
 
 
 def choose(
-    config: ModelConfig, count: Callable[[ModelConfig], int], chars: int, budget: float, given: Collection[str]
+    config: ModelConfig,
+    count: Callable[[ModelConfig], int],
+    chars: int,
+    chars_per_step: int,
+    budget: float,
+    given: Collection[str],
 ) -> Recipe:
     """Return those settings that are not given.
 
     config  the model, with what is given
     count   returns the number of a model's parameters
-    chars   characters to train on
+    chars   characters to train on; chars_per_step, how many of them a step learns from
     budget  the work that the time allows, as `work` measures it
     """
 
@@ -61,10 +68,15 @@ def choose(
         reasons.append(f"{config.hidden_size} units: {why}")
     passes = readable(config) / chars
     if "dropout" not in given:
-        settings["dropout"] = round(min(0.6, max(0.0, 0.1 + 0.13 * math.log(passes))), 2)
+        dropout = _DROPOUT + _DROPOUT_BY_PASSES * math.log(passes)
+        settings["dropout"] = round(min(_MOST_DROPOUT, max(0.0, dropout)), 2)
         reasons.append(f"dropout {settings['dropout']:g}: the text is read {passes:.3g} times")
     if "learning_rate" not in given:
         rate = _RATE * math.sqrt(_RATE_SIZE / config.hidden_size)
         settings["learning_rate"] = float(f"{min(_RATES[1], max(_RATES[0], rate)):.2g}")
         reasons.append(f"rate {settings['learning_rate']:g}: by the size")
+    steps = readable(config) / chars_per_step
+    if "average" not in given:
+        settings["average"] = float(f"{max(0.0, 1 - _AVERAGED_SHARE / steps):.4g}")
+        reasons.append(f"running mean of the weights over {steps / _AVERAGED_SHARE:,.0f} steps: a sixth of the run")
     return Recipe(settings, reasons)

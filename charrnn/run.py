@@ -333,7 +333,8 @@ def _recipe(corpus: Corpus, vocab: Vocab, settings: dict[str, Any], seconds: flo
     pace = budget.measure(training, state, min(_PROBE_SECONDS, seconds / 8))
     speed = recipe.work(probe, model.count_params(probe)) / pace.char
     chars = len(training.stream.ids)
-    return recipe.choose(wanted, model.count_params, chars, speed * seconds * _FOR_TRAINING, settings)
+    per_step = training.stream.batch_size * training.stream.seq_len
+    return recipe.choose(wanted, model.count_params, chars, per_step, speed * seconds * _FOR_TRAINING, settings)
 
 
 def _complete(run: Run) -> str:
