@@ -65,7 +65,8 @@ def fit(
     """
     began = time.monotonic()
     if not isinstance(corpus, Corpus):
-        corpus = Corpus.read(str(corpus), sort_settings(settings)[1].val_fraction)
+        _, config = sort_settings(settings)
+        corpus = Corpus.read(str(corpus), config.val_fraction, test_fraction=config.test_fraction)
     run = Run.start(corpus, None if out is None else Path(out), settings=settings, force=force, began=began)
     try:
         yield from run.events()
@@ -218,4 +219,15 @@ class LanguageModel:
             raise CorpusError(
                 "the model has no validation part, it was trained on its whole corpus: give a text to score"
             )
+        return text
+
+    def test_text(self, *, reading: Reading | None = None) -> Text:
+        """Return the test part, on which nothing was chosen, as `validation_text` does the validation part.
+
+        reading: as for `corpus.read_text`
+        Raises:  CorpusError where the corpus cannot be found, is no longer the same, or had no test part.
+        """
+        text = reread(self.checkpoint, reading=reading).test
+        if not len(text):
+            raise CorpusError("the model has no test part: train with --test-fraction, or give a text to score")
         return text

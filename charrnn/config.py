@@ -190,7 +190,10 @@ class TrainConfig:
         None, "Training", "Seed of all that is random; drawn if not given, always shown.", low=0, high=2**63 - 1
     )
     val_fraction: float = setting(
-        0.1, "Files", "Share of the text, at its end, held back for validation; 0 for none.", low=0.0, high=0.9
+        0.1, "Files", "Share of the text, towards its end, held back for validation; 0 for none.", low=0.0, high=0.9
+    )
+    test_fraction: float = setting(
+        0.0, "Files", "Share of the text, behind that, for `eval --test` alone; 0 for none.", low=0.0, high=0.9
     )
     eval_every: int | None = setting(
         None, "Files", "Steps between evaluations; if not given, so that they take little of the time.", low=1
@@ -203,6 +206,8 @@ class TrainConfig:
         given = [flag_of(name) for name in ("steps", "epochs", "minutes") if getattr(self, name) is not None]
         if len(given) > 1:
             raise ConfigError(f"{' and '.join(given)} contradict each other: give one length")
+        if self.val_fraction + self.test_fraction >= 1:
+            raise ConfigError("--val-fraction and --test-fraction leave nothing to train on: lower one")
         if not given:
             object.__setattr__(self, "minutes", DEFAULT_MINUTES)
         for name, value in OPTIMIZER_DEFAULTS[self.optimizer].items():

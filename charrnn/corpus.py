@@ -1,4 +1,4 @@
-"""The corpus: text read from files or standard input, untouched, and parted into training and validation."""
+"""The corpus: text read from files or standard input, untouched, and parted into training, validation and test."""
 
 from __future__ import annotations
 
@@ -34,13 +34,16 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """A text in two parts, with the sources by which it can be found and recognised again.
+    """A text in three parts, with the sources by which it can be found and recognised again.
 
-    val_source: the file of the validation text, or None where it is the end of the corpus itself
+    val         what models are chosen on; may be empty
+    test        what nothing is chosen on; may be empty
+    val_source  the file of the validation text, or None where it is a part of the corpus itself
     """
 
     train: Text
     val: Text
+    test: Text
     source: Source
     val_source: Source | None = None
 
@@ -55,14 +58,20 @@ class Corpus:
         return "text" if path is None else "stdin" if path == STDIN else Path(path).stem
 
     @classmethod
-    def from_text(cls, text: str | Text, val_fraction: float = 0.1) -> Corpus:
+    def from_text(cls, text: str | Text, val_fraction: float = 0.1, test_fraction: float = 0.0) -> Corpus:
         """Return the corpus of a text at hand, parted as `split` does."""
         text = Text.of(text)
-        return cls(*split(text, val_fraction), Source(None, text.sha256))
+        return cls(*split(text, val_fraction, test_fraction), Source(None, text.sha256))
 
     @classmethod
     def read(
-        cls, path: str, val_fraction: float = 0.1, val_path: str | None = None, *, reading: Reading | None = None
+        cls,
+        path: str,
+        val_fraction: float = 0.1,
+        val_path: str | None = None,
+        test_fraction: float = 0.0,
+        *,
+        reading: Reading | None = None,
     ) -> Corpus:
         """Return the corpus in a file ("-": standard input), with the validation part from its end or another file.
 
@@ -76,15 +85,20 @@ class Corpus:
             raise CorpusError(f"{describe(path)} repeats the one character {text.symbols!r}: there is nothing to learn")
         source = Source(path, text.sha256)
         if val_path is None:
-            return cls(*split(text, val_fraction), source)
+            return cls(*split(text, val_fraction, test_fraction), source)
         val = read_text(val_path, reading=reading)
-        return cls(text, val, source, Source(val_path, val.sha256))
+        train, _, test = split(text, 0.0, test_fraction)
+        return cls(train, val, test, source, Source(val_path, val.sha256))
 
 
-def split(text: Text, val_fraction: float) -> tuple[Text, Text]:
-    """Return the first floor((1 - val_fraction) n) characters, and the rest."""
-    at = math.floor(len(text) * (1 - Fraction(str(val_fraction))))
-    return text[:at], text[at:]
+def split(text: Text, val_fraction: float, test_fraction: float = 0.0) -> tuple[Text, Text, Text]:
+    """Return the first floor((1 - val_fraction - test_fraction) n) characters, what is validated, and the end.
+
+    The end begins at floor((1 - test_fraction) n).
+    """
+    val, test = Fraction(str(val_fraction)), Fraction(str(test_fraction))
+    val_at, test_at = (math.floor(len(text) * (1 - held_back)) for held_back in (val + test, test))
+    return text[:val_at], text[val_at:test_at], text[test_at:]
 
 
 def describe(path: str) -> str:

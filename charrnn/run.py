@@ -290,6 +290,7 @@ class Run:
             "bpc": None if report.val_loss is None else bits(report.val_loss),
             "learning_rate": report.learning_rate,
             "grad_norm": report.grad_norm,
+            "clipped": round(report.clipped, 4),
             "chars_per_second": round(report.chars / seconds, 1) if seconds > 0 else None,
         }
 

@@ -36,7 +36,8 @@ def reread(
     if saved.val_source is not None:
         val_path = val_path or saved.val_source.path
     try:
-        corpus = Corpus.read(path, saved.train_config.val_fraction, val_path, reading=reading)
+        config = saved.train_config
+        corpus = Corpus.read(path, config.val_fraction, val_path, config.test_fraction, reading=reading)
     except CorpusError as error:
         raise CorpusError(f"the corpus that the model was trained on cannot be read: {error}") from None
     for now, then in ((corpus.source, saved.source), (corpus.val_source, saved.val_source)):

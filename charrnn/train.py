@@ -44,6 +44,7 @@ class Report(NamedTuple):
 
     averaged         whether the validation loss is that of the weights' running mean, because it is less than theirs
     loss, grad_norm  the means over the steps since the report before
+    clipped          the share of these steps whose gradients were longer than --clip-norm
     chars            characters trained on since then
     """
 
@@ -53,6 +54,7 @@ class Report(NamedTuple):
     val_loss: float | None
     learning_rate: float
     grad_norm: float
+    clipped: float
     chars: int
     best: bool
     averaged: bool
@@ -62,7 +64,7 @@ class Report(NamedTuple):
 class Progress:
     """The plain numbers that training carries from step to step, besides the step itself.
 
-    reported    the step of the newest report; the four sums run since then
+    reported    the step of the newest report; the sums run since then
     best_loss   the least validation loss, and the step it was measured at
     stale       evaluations since then
     """
@@ -72,6 +74,7 @@ class Progress:
     chars: int = 0
     loss_sum: float = 0.0
     norm_sum: float = 0.0
+    clipped: int = 0
     best_loss: float | None = None
     best_step: int = 0
     stale: int = 0
@@ -193,6 +196,7 @@ def fit(training: Training, state: TrainState) -> Iterator[Stepped | Evaluating 
             progress.chars += window.targets.size
             progress.loss_sum += loss
             progress.norm_sum += grad_norm
+            progress.clipped += 0 < training.config.clip_norm < grad_norm
             yield Stepped(state.step, window.targets.size, loss, grad_norm)
 
 
@@ -224,6 +228,7 @@ def _report(training: Training, state: TrainState, schedule: Schedule, lanes: La
         val_loss=val_loss,
         learning_rate=schedule(state.step - 1),
         grad_norm=progress.norm_sum / progress.steps,
+        clipped=progress.clipped / progress.steps,
         chars=progress.chars,
         best=best,
         averaged=averaged,
@@ -232,7 +237,7 @@ def _report(training: Training, state: TrainState, schedule: Schedule, lanes: La
         reported=state.step, best_loss=progress.best_loss, best_step=progress.best_step, stale=progress.stale
     )
     if training.evaluates_at(state.step):
-        of_the_event = ("chars", "best", "averaged")
+        of_the_event = ("clipped", "chars", "best", "averaged")
         state.history.append({name: value for name, value in report._asdict().items() if name not in of_the_event})
     yield report
 

@@ -29,6 +29,7 @@ LAYERS = {
     "init": 1,
     "ngram": 1,
     "optim": 1,
+    "advice": 1,
     "processor": 1,
     "schedules": 1,
     "stream": 1,

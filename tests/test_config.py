@@ -56,6 +56,7 @@ NUMBERS = {
     "clip_norm": (0, None, [-1]),
     "clip_value": (0, None, [-1]),
     "val_fraction": (0, 0.9, [-0.1, 0.91]),
+    "test_fraction": (0, 0.9, [-0.1, 0.91]),
 }
 CHOICES = {
     "cell": CELL_NAMES,
@@ -83,7 +84,7 @@ def make(name, value):
     """Return the config that has the field, with this value."""
     if name in {field.name for field in fields(ModelConfig)}:
         return ModelConfig(**{"vocab_size": 5, "embed_size": 2, name: value})
-    return TrainConfig(**{name: value})
+    return TrainConfig(**{"val_fraction": 0.0, name: value})
 
 
 def refuse(name, value):
@@ -270,3 +271,9 @@ def test_build_hands_a_factory_the_settings_it_names():
     config = TrainConfig(momentum=0.5, steps=3)
     assert build(factory, config, extra="x") == (0.5, 3, "x")
     assert build(factory, config, extra="x", steps=9) == (0.5, 9, "x")  # what is passed goes before the settings
+
+
+def test_parts_that_leave_nothing_to_train_on_are_refused():
+    assert TrainConfig(val_fraction=0.5, test_fraction=0.4)
+    with pytest.raises(ConfigError, match="--val-fraction and --test-fraction leave nothing"):
+        TrainConfig(val_fraction=0.5, test_fraction=0.5)

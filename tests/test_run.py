@@ -45,7 +45,7 @@ except RunFolderError as error:
     print(error)
 """
 
-LOG_KEYS = "step epoch seconds loss val_loss bpc learning_rate grad_norm chars_per_second".split()
+LOG_KEYS = "step epoch seconds loss val_loss bpc learning_rate grad_norm clipped chars_per_second".split()
 
 
 def refusal(kind, call, *args, **options):
@@ -415,7 +415,7 @@ def test_a_time_budget_becomes_steps_that_give_the_same_run(tmp_path, monkeypatc
     *_, note = begun.notes
     assert re.match(rf"0\.005 minutes are {config.steps:,} steps here \(.* ms a step, .* s an evaluation\)$", note)
     finish(begun)
-    settled = {name: getattr(config, name) for name in ("steps", "eval_every", "learning_rate")}
+    settled = {name: getattr(config, name) for name in ("steps", "eval_every", "learning_rate", "average")}
     finish(start(tmp_path / "steps", path, dropout=0.1, **settled))
     assert_same_run(tmp_path / "minutes", tmp_path / "steps")
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from charrnn.advice import advise
 from charrnn.api import LanguageModel, load
 from charrnn.evaluate import bits, perplexity
 from charrnn.run import Event, Run
@@ -140,6 +141,7 @@ class TrainScreen:
             mininterval=0.2,
             bar_format="{percentage:3.0f}% {bar} {n_fmt}/{total_fmt} steps, {remaining} left{postfix}",
         )
+        self.told: set[str] = set()
         self.chars_done = 0
         self.steps_done = 0
 
@@ -181,6 +183,10 @@ class TrainScreen:
             f"[bold]step {report.step:,}[/]  epoch {report.epoch:.2f}  loss {report.loss:.4f}{val}"
             f"  norm {report.grad_norm:.2f}{best}"
         )
+        for what, sentence in advise(self.run.state.history, report.clipped).items():
+            if what not in self.told:
+                self._print(f"Note: {sentence}")
+                self.told.add(what)
 
     def _sample(self, step: int) -> None:
         from rich.text import Text

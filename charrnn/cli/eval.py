@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     help="whole: one pass, the state carried. windows: every 256 characters from a zero state. lanes: several places "
     "at once, each after a warm-up; faster than whole, and equal to about 0.002 nats.",
 )
+@click.option("--test", is_flag=True, help="Without TEXT: score the test part, on which nothing was chosen.")
 @click.option(
     "--dynamic", is_flag=True, help="Read the text once more, with a model that learns as it reads; takes longer."
 )
@@ -40,6 +41,7 @@ def command(
     model_path: str | None,
     unknown: str,
     protocol: str,
+    test: bool,
     dynamic: bool,
     baselines: bool,
     as_json: bool,
@@ -59,9 +61,12 @@ def command(
     from charrnn.cli._console import ReadingBar, open_model, print_facts, print_json
     from charrnn.corpus import read_text
 
+    if test and texts:
+        raise click.UsageError("--test scores a part of the model's own corpus: give either it or TEXT")
     model = open_model(model_path)
+    own_text = model.test_text if test else model.validation_text
     with ReadingBar() as reading:
-        text = read_text(*texts, reading=reading) if texts else model.validation_text(reading=reading)
+        text = read_text(*texts, reading=reading) if texts else own_text(reading=reading)
         others = model.baselines(text, unknown=unknown, reading=reading) if baselines else None
     result = model.evaluate(text, unknown=unknown, protocol=protocol, dynamic=dynamic)
     if as_json:

@@ -106,7 +106,9 @@ def _open(corpus_path: str | None, options: dict[str, Any], began: float) -> Run
         raise click.UsageError("--val-file and --val-fraction contradict each other: give one")
     _, config = sort_settings(asked)
     with ReadingBar(quiet=options["quiet"]) as reading:
-        corpus = Corpus.read(corpus_path, config.val_fraction, options["val_file"], reading=reading)
+        corpus = Corpus.read(
+            corpus_path, config.val_fraction, options["val_file"], config.test_fraction, reading=reading
+        )
     return Run.start(
         corpus,
         out,

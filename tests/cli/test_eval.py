@@ -132,6 +132,18 @@ def test_lanes_say_so_and_score_the_same(run, tiny):
     assert lanes["nats_per_char"] == pytest.approx(whole["nats_per_char"], abs=2e-3)
 
 
+def test_the_test_part_is_scored_where_there_is_one(run, tiny):
+    assert "--test-fraction" in error_line(run("eval", "--test", code=1).stderr)
+    assert "--test" in run("eval", "--test", "tiny.txt", code=2).stderr
+    run("train", "tiny.txt", *SMALL, "--steps", "2", "--test-fraction", "0.2", "--out", "checkpoints/parted", "--quiet")
+    parted = charrnn.load("checkpoints/parted")
+    val_at, test_at = (math.floor(len(TEXT) * share / 10) for share in (7, 8))
+    for words, part in ((["--test"], TEXT[test_at:]), ([], TEXT[val_at:test_at])):
+        data = run("eval", "-m", "checkpoints/parted", *words, "--json").json
+        assert data["chars"] == len(part) - 1
+        assert data["nats_per_char"] == parted.evaluate(part).nats_per_char
+
+
 def test_windows_say_so_and_show_the_loss_by_what_was_read(run, tiny):
     data = run("eval", "tiny.txt", "--json", "--protocol", "windows").json
     assert "|protocol:windows-256|" in data["signature"]

@@ -408,6 +408,7 @@ def test_the_log_has_a_line_for_every_report(run, corpus):
             "bpc",
             "learning_rate",
             "grad_norm",
+            "clipped",
             "chars_per_second",
         }
         for line in lines

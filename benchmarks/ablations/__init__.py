@@ -1,0 +1,1 @@
+"""What each choice of the recipe buys and costs, on real texts."""
