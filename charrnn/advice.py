@@ -26,7 +26,7 @@ def advise(history: Sequence[dict[str, Any]], clipped: float) -> dict[str, str]:
         ):
             found["overfits"] = (
                 f"since step {best['step']:,} the model learns its text by heart: the training loss falls, the "
-                "validation loss rises; best.npz holds the best; more text, a higher --dropout or fewer steps would help"
+                "validation loss rises; best.npz holds the best; more text, more --dropout or fewer steps would help"
             )
     if len(history) > _PATIENCE and history[-1]["loss"] > (1 - _LEARNED) * history[0]["loss"]:
         found["does not learn"] = (
