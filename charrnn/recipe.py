@@ -17,7 +17,8 @@ _CHARS_PER_PARAM = 14  # read in the time, for each parameter: with more a large
 _PARAMS_PER_CHAR = 4  # of the text, at the most: a larger model would learn it by heart
 _SIZES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640, 704, 768, 896, 1024)
 _WORK_PER_UNIT = 375  # of a unit besides its weights: what is done element by element, measured
-_DROPOUT, _DROPOUT_BY_PASSES, _MOST_DROPOUT = 0.05, 0.11, 0.6  # for one pass, for each e-fold of them, at the most
+_DROPOUT, _DROPOUT_BY_PASSES, _MOST_DROPOUT = 0.05, 0.15, 0.6  # for one pass, for each e-fold of them, at the most
+_DROP_FROM, _DROP_BY_PASSES, _MOST_DROP = 7, 0.27, 0.3  # weight-drop: from so many passes on, the same
 _RATE, _RATE_SIZE, _RATES = 8e-3, 384, (4e-3, 1e-2)
 _AVERAGED_SHARE = 6  # the running mean remembers a sixth of the run
 
@@ -71,6 +72,11 @@ def choose(
         dropout = _DROPOUT + _DROPOUT_BY_PASSES * math.log(passes)
         settings["dropout"] = round(min(_MOST_DROPOUT, max(0.0, dropout)), 2)
         reasons.append(f"dropout {settings['dropout']:g}: the text is read {passes:.3g} times")
+    if "weight_drop" not in given:
+        drop = _DROP_BY_PASSES * math.log(passes / _DROP_FROM)
+        settings["weight_drop"] = round(min(_MOST_DROP, max(0.0, drop)), 2)
+        if settings["weight_drop"]:
+            reasons.append(f"weight-drop {settings['weight_drop']:g}: for the same reason")
     if "learning_rate" not in given:
         rate = _RATE * math.sqrt(_RATE_SIZE / config.hidden_size)
         settings["learning_rate"] = float(f"{min(_RATES[1], max(_RATES[0], rate)):.2g}")

@@ -41,7 +41,13 @@ def test_dropout_rises_with_the_passes():
     rates = [chosen(5, chars).settings["dropout"] for chars in (10**8, 10**7, 3 * 10**6, 10**6, 2 * 10**5)]
     assert rates == sorted(rates)
     assert rates[0] == 0
-    assert 0.2 < chosen(5, 10**6).settings["dropout"] < 0.4
+    assert 0.3 < chosen(5, 10**6).settings["dropout"] < 0.5
+
+
+def test_weights_are_dropped_only_in_runs_of_many_passes():
+    rates = [chosen(5, chars).settings["weight_drop"] for chars in (10**8, 3 * 10**6, 5 * 10**5, 2 * 10**5, 10**4)]
+    assert rates == sorted(rates)
+    assert rates[1] == 0 < rates[2] < rates[-1] == 0.3
 
 
 def test_the_mean_of_the_weights_remembers_a_sixth_of_the_run():
@@ -54,12 +60,12 @@ def test_the_mean_of_the_weights_remembers_a_sixth_of_the_run():
 
 
 def test_what_is_given_is_not_chosen():
-    given = {"hidden_size": 128, "dropout": 0.25, "learning_rate": 0.01, "average": 0.9}
+    given = {"hidden_size": 128, "dropout": 0.25, "weight_drop": 0.1, "learning_rate": 0.01, "average": 0.9}
     for name, value in given.items():
-        config = ModelConfig(65, **({name: value} if name in ("hidden_size", "dropout") else {}))
+        config = ModelConfig(65, **({name: value} if name in vars(CONFIG) else {}))
         recipe = chosen(given={name}, config=config)
         assert recipe.settings.keys() == given.keys() - {name}
-        assert len(recipe.reasons) == 3
+        assert len(recipe.reasons) == len(recipe.settings)
     assert chosen(given=given).settings == {}
     assert chosen(given=given).reasons == []
     # what is given counts in what is chosen: a small model reads the text more often
