@@ -22,7 +22,8 @@ def advise(history: Sequence[dict[str, Any]], clipped: float) -> dict[str, str]:
         best = min(history, key=lambda record: float(record["val_loss"]))
         since = history[history.index(best) + 1 :]
         if len(since) >= _PATIENCE and all(
-            record["val_loss"] > best["val_loss"] + _WORSE and record["loss"] < best["loss"] for record in since[-3:]
+            record["val_loss"] > best["val_loss"] + _WORSE and record["loss"] < best["loss"]
+            for record in since[-_PATIENCE:]
         ):
             found["overfits"] = (
                 f"since step {best['step']:,} the model learns its text by heart: the training loss falls, the "

@@ -19,11 +19,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from charrnn import checkpoint as ckpt
 from charrnn import model
-from charrnn.baselines import Baselines, measure
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import PROTOCOLS, STDIN, sort_settings
 from charrnn.corpus import Corpus, Reading
@@ -35,6 +34,9 @@ from charrnn.sample import generate, start_logits
 from charrnn.settle import reread
 from charrnn.text import Text
 from charrnn.version import __version__
+
+if TYPE_CHECKING:
+    from charrnn.baselines import Baselines
 
 
 def load(path: str | PathLike[str] | None = None) -> LanguageModel:
@@ -172,20 +174,20 @@ class LanguageModel:
             "hidden": config.hidden_size,
             "protocol": protocol
             + {"whole": "", "lanes": f"-{lanes}x{WARM_UP}", "windows": f"-{COLD_WINDOW}"}[protocol],
-            "chars": sums.chars,
+            "chars": sums.tally.chars,
             "unknown": f"skipped-{skipped}" if skipped else 0,
             "text": f"sha256-{text.sha256[:8]}",
             "charrnn": __version__,
         }
         return Evaluation(
-            chars=sums.chars,
-            nats_per_char=sums.nats_per_char,
+            chars=sums.tally.chars,
+            nats_per_char=sums.tally.nats_per_char,
             interval=sums.interval(),
-            accuracy=sums.accuracy,
-            dynamic=adapted.nats_per_char,
+            accuracy=sums.tally.accuracy,
+            dynamic=adapted.tally.nats_per_char,
             by_position=sums.by_position if protocol == "windows" else [],
             unknown=skipped,
-            chars_per_second=sums.chars / seconds if sums.chars else None,
+            chars_per_second=sums.tally.chars / seconds if sums.tally.chars else None,
             signature="|".join(f"{key}:{value}" for key, value in signature.items()),
         )
 
@@ -198,6 +200,8 @@ class LanguageModel:
         reading: as for `corpus.read_text`
         Raises:  CorpusError where the corpus cannot be found or is no longer the same; VocabError as for `evaluate`.
         """
+        from charrnn.baselines import measure  # with its compressors, which no other command waits for
+
         saved, text = self.checkpoint, Text.of(text)
         if saved.source.path in (None, STDIN):
             raise CorpusError(

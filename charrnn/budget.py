@@ -33,20 +33,26 @@ def trial_seconds(budget: float) -> float:
 
 def measure(training: Training, state: TrainState, seconds: float) -> Pace:
     """Return the pace of this training, measured for about so long; the state is left as it is."""
-    state, optimizer = copy.deepcopy(state), training.optimizer()
-    times: list[float] = []
     with training.lanes() as lanes:
-        train_step(
-            training, optimizer, 0.0, state, training.stream[state.step], lanes
-        )  # memory and processes are there
-        end = time.monotonic() + seconds
-        while len(times) < 2 or time.monotonic() < end:
-            begin = time.perf_counter()
-            window = training.stream[state.step]
-            train_step(training, optimizer, 0.0, state, window, lanes)
-            times.append((time.perf_counter() - begin) / window.targets.size)
+        char = char_seconds(training, state, lanes, seconds)
         evaluation = _evaluation_seconds(training, state, lanes, seconds / 2)
-    return Pace(float(np.median(times)), evaluation * (2 if training.config.average else 1))
+    return Pace(char, evaluation * (2 if training.config.average else 1))
+
+
+def char_seconds(training: Training, state: TrainState, lanes: Lanes, seconds: float) -> float:
+    """Return what training on one character takes, measured for about so long; the state is left as it is."""
+    state, optimizer = copy.deepcopy(state), training.optimizer()
+    train_step(
+        training, optimizer, 0.0, state, training.stream[state.step], lanes
+    )  # memory and processes are there now
+    times: list[float] = []
+    end = time.monotonic() + seconds
+    while len(times) < 2 or time.monotonic() < end:
+        begin = time.perf_counter()
+        window = training.stream[state.step]
+        train_step(training, optimizer, 0.0, state, window, lanes)
+        times.append((time.perf_counter() - begin) / window.targets.size)
+    return float(np.median(times))
 
 
 def _evaluation_seconds(training: Training, state: TrainState, lanes: Lanes, seconds: float) -> float:

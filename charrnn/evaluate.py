@@ -45,6 +45,16 @@ def perplexity(nats: float) -> float:
         return math.inf
 
 
+class Scored(NamedTuple):
+    """Some predictions of a text (N,): their places (0 predicts the second character), the log-probabilities of the
+    right characters in nats, and whether these were thought the likeliest.
+    """
+
+    places: npt.NDArray[np.intp]
+    log_probs: Array
+    right: Mask
+
+
 class Tally(NamedTuple):
     """What has been scored so far: characters, the sum of their nats, and how many were the likeliest one."""
 
@@ -56,6 +66,19 @@ class Tally(NamedTuple):
     def nats_per_char(self) -> float | None:
         """Return the loss, or None where nothing was scored."""
         return self.nats / self.chars if self.chars else None
+
+    @property
+    def accuracy(self) -> float | None:
+        """Return the share of the likeliest, or None likewise."""
+        return self.correct / self.chars if self.chars else None
+
+    def plus(self, scored: Scored) -> Tally:
+        """Return the tally with these predictions too."""
+        return Tally(
+            self.chars + len(scored.places),
+            self.nats - float(scored.log_probs.sum(dtype=np.float64)),
+            self.correct + int(scored.right.sum()),
+        )
 
 
 @dataclass(frozen=True)
@@ -118,16 +141,6 @@ def lanes_of(config: ModelConfig, params: Params, chars: int, count: int) -> Lan
     if chars * sum(array.size for array in params.values()) < _WORTH_SHARING:
         settled = settled._replace(shares=1, threads=threads)
     return Lanes(settled)
-
-
-class Scored(NamedTuple):
-    """Some predictions of a text (N,): their places (0 predicts the second character), the log-probabilities of the
-    right characters in nats, and whether these were thought the likeliest.
-    """
-
-    places: npt.NDArray[np.intp]
-    log_probs: Array
-    right: Mask
 
 
 def scores(params: Params, lanes: Lanes, ids: IdSource, count: int = 1, *, cold: bool = False) -> Iterator[Scored]:
@@ -194,12 +207,8 @@ def tally(params: Params, lanes: Lanes, ids: IdSource, count: int = 1) -> Iterat
     sums = Tally()
     if len(ids) < 2:
         yield sums
-    for places, log_probs, right in scores(params, lanes, ids, count):
-        sums = Tally(
-            sums.chars + len(places),
-            sums.nats - float(log_probs.sum(dtype=np.float64)),
-            sums.correct + int(right.sum()),
-        )
+    for scored in scores(params, lanes, ids, count):
+        sums = sums.plus(scored)
         yield sums
 
 
@@ -207,15 +216,16 @@ class Sums:
     """What the figures of a text are made of, gathered as its predictions arrive; bounded, however long the text is.
 
     total  how many predictions there will be
+    tally  of those that were added
     """
 
     def __init__(self, total: int) -> None:
+        self.tally = Tally()
         self._block = max(_BLOCK, -(-total // _MOST_BLOCKS))
         self._nats = np.zeros(-(-total // self._block))
         self._chars = np.zeros_like(self._nats)
         self._nats_at = np.zeros(COLD_WINDOW)
         self._chars_at = np.zeros(COLD_WINDOW)
-        self._correct = 0
 
     def add(self, scored: Scored) -> None:
         """Add some predictions."""
@@ -225,22 +235,7 @@ class Sums:
         ):
             sums += np.bincount(where, -scored.log_probs.astype(np.float64), len(sums))
             chars += np.bincount(where, minlength=len(chars))
-        self._correct += int(scored.right.sum())
-
-    @property
-    def chars(self) -> int:
-        """Return how many predictions were added."""
-        return int(self._chars.sum())
-
-    @property
-    def nats_per_char(self) -> float | None:
-        """Return their mean loss, or None where there are none."""
-        return float(self._nats.sum()) / self.chars if self.chars else None
-
-    @property
-    def accuracy(self) -> float | None:
-        """Return for which share of them the right character was thought the likeliest, or None likewise."""
-        return self._correct / self.chars if self.chars else None
+        self.tally = self.tally.plus(scored)
 
     @property
     def by_position(self) -> list[float]:

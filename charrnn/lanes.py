@@ -211,8 +211,9 @@ class _Part:
         """Return this part's share in the loss and in its gradient, and the state of its lanes after the window."""
         lanes, config = self.lanes(window), self._plan.config
         noise = model.noise(self._params, config, self._plan.seed, step, lanes)
+        weights = model.prepare(self._params, config, noise) if noise.weights else self._prepared()
         logits, carried, backprop = model.forward(
-            model.prepare(self._params, config, noise),
+            weights,
             window.inputs[:, lanes],
             state[:, :, lanes],
             reset=None if window.reset is None else window.reset[:, lanes],
@@ -231,9 +232,13 @@ class _Part:
         """Return the state of this part's lanes after the window."""
         return self._hidden(window, state)[2]
 
+    def _prepared(self) -> model.Weights:
+        """Return the weights of these parameters, none dropped, made once."""
+        self._weights = self._weights or model.prepare(self._params, self._plan.config)
+        return self._weights
+
     def _hidden(self, window: Window, state: Array) -> tuple[model.Weights, Array, Array]:
-        weights = self._weights = self._weights or model.prepare(self._params, self._plan.config)
-        lanes = self.lanes(window)
+        weights, lanes = self._prepared(), self.lanes(window)
         reset = None if window.reset is None else window.reset[:, lanes]
         inputs = window.inputs[:, lanes]
         return weights, *model.hidden(weights, inputs, state[:, :, lanes], reset=reset, scratch=self._scratch)[:2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 from charrnn import budget, model, recipe
 from charrnn import checkpoint as ckpt
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import ModelConfig, sort_settings
+from charrnn.config import ModelConfig, TrainConfig, sort_settings
 from charrnn.corpus import Corpus, Reading, Source
 from charrnn.errors import CheckpointError, ConfigError, RunFolderError
 from charrnn.evaluate import bits
@@ -99,11 +99,11 @@ class Run:
         init_from   a checkpoint whose weights the run begins with; the model is then as large as that one
         force       True: an earlier run in the folder is removed
         began       time.monotonic() when the time budget began; now if None
-        ready       called with the run before anything is computed, when only its length may still be open
+        ready       called with the run before its length is measured
         Raises:     CharRNNError for a folder that is taken, a corpus that is too short, settings that contradict.
         """
         began = time.monotonic() if began is None else began
-        settings = dict(settings or {})
+        settings = settings or {}
         model_settings, config = sort_settings(settings)
         folder = RunFolder(Path(out or RUNS / corpus.name))
         if folder.files() and not force:
@@ -122,7 +122,8 @@ class Run:
             params = grown_params(earlier, vocab, model_config, config, notes)
         else:
             if config.minutes is not None:
-                chosen = _recipe(corpus, vocab, settings, config.minutes * 60 - (time.monotonic() - began))
+                left = config.minutes * 60 - (time.monotonic() - began)
+                chosen = _recipe(corpus, vocab, model_settings, config, settings, left)
                 notes += chosen.reasons
                 model_settings, config = sort_settings(settings | chosen.settings | {"seed": config.seed})
             model_config = ModelConfig(vocab.size, **model_settings)
@@ -323,19 +324,26 @@ class Run:
         return saving
 
 
-def _recipe(corpus: Corpus, vocab: Vocab, settings: dict[str, Any], seconds: float) -> Recipe:
+def _recipe(
+    corpus: Corpus,
+    vocab: Vocab,
+    model_settings: dict[str, Any],
+    config: TrainConfig,
+    given: Collection[str],
+    seconds: float,
+) -> Recipe:
     """Return the settings that serve this corpus best in this time, after a measurement of this machine's speed."""
-    model_settings, config = sort_settings(settings)
     wanted = ModelConfig(vocab.size, **model_settings)
     probe = ModelConfig(vocab.size, **{"hidden_size": _PROBE_UNITS} | model_settings)
     threads = config.threads or usual_threads(probe.hidden_size, available_threads())
     training = training_for(corpus, vocab, probe, replace(config, threads=threads), [])
     state = training.begin(model.init_params(probe, np.random.default_rng(0)))
-    pace = budget.measure(training, state, min(_PROBE_SECONDS, seconds / 8))
-    speed = recipe.work(probe, model.count_params(probe)) / pace.char
+    with training.lanes() as lanes:
+        char = budget.char_seconds(training, state, lanes, min(_PROBE_SECONDS, seconds / 8))
+    speed = recipe.work(probe, model.count_params(probe)) / char
     chars = len(training.stream.ids)
     per_step = training.stream.batch_size * training.stream.seq_len
-    return recipe.choose(wanted, model.count_params, chars, per_step, speed * seconds * _FOR_TRAINING, settings)
+    return recipe.choose(wanted, model.count_params, chars, per_step, speed * seconds * _FOR_TRAINING, given)
 
 
 def _complete(run: Run) -> str:

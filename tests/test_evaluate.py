@@ -412,7 +412,7 @@ def test_neighbours_that_are_alike_widen_the_interval():
 def test_a_long_text_has_no_more_blocks_and_a_short_one_has_no_interval():
     sums = Sums(10**9)
     sums.add(Scored(np.array([0, 10**9 - 1]), np.array([-1.0, -2.0]), np.array([True, False])))
-    assert (sums.chars, sums.nats_per_char, sums.accuracy) == (2, 1.5, 0.5)
+    assert (sums.tally.chars, sums.tally.nats_per_char, sums.tally.accuracy) == (2, 1.5, 0.5)
     assert len(sums._nats) == 1000
     assert sums_of(np.ones(9 * 512)).interval() is None
     assert sums_of(np.ones(10 * 512)).interval() == (1, 1)

@@ -431,11 +431,12 @@ def test_a_time_budget_with_evaluations_at_a_given_pace(tmp_path, monkeypatch):
 def set_pace(monkeypatch, step, evaluation):
     """Let a step seem to take so many seconds, and an evaluation with its saves."""
 
-    def pace(training, *given):
+    def char(training, *given):
         stream = training.stream
-        return budget.Pace(step * stream.steps_per_epoch / (stream.lane * stream.batch_size), evaluation)
+        return step * stream.steps_per_epoch / (stream.lane * stream.batch_size)
 
-    monkeypatch.setattr(budget, "measure", pace)
+    monkeypatch.setattr(budget, "char_seconds", char)
+    monkeypatch.setattr(budget, "measure", lambda training, *given: budget.Pace(char(training), evaluation))
     monkeypatch.setattr(Run, "_saving_seconds", lambda self: 0.0)
 
 

@@ -152,7 +152,7 @@ def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
 
 
 def _introduce(run: Run) -> None:
-    """Say what is about to be trained and what memory it takes, before anything is computed."""
+    """Say what is about to be trained and what memory it takes."""
     from charrnn.cli._console import note
 
     training, model_config = run.training, run.training.model_config
