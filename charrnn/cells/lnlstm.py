@@ -139,6 +139,36 @@ def forward(
     return h[1:], np.array((h[T], c[T])), backprop
 
 
+def step(weights: Params, x: Array | Ids, state: Array) -> None:
+    """Take one step without a way back; see `cells.base` for the contract."""
+    h, c = state[0], state[1]
+    H = h.shape[-1]
+    if x.dtype.kind in "iu":
+        gates = weights["rows_half"].take(cast(Ids, x), axis=0)
+    else:
+        gates = x.dot(weights["W_xh_centred"])
+        normalise(gates)
+        gates *= weights["gain_x_half"]
+    recurrent = h.dot(weights["W_hh_centred"])
+    normalise(recurrent)
+    recurrent *= weights["gain_h_half"]
+    gates += recurrent
+    gates += weights["b_h_half"]
+    np.tanh(gates, out=gates)
+    gates *= weights["slope"]
+    gates += weights["shift"]
+    i, f, g, o = gates[:, :H], gates[:, H : 2 * H], gates[:, 2 * H : 3 * H], gates[:, 3 * H :]
+    c *= f
+    i *= g
+    c += i
+    np.subtract(c, np.vecdot(c, weights["share"])[:, None], out=h)
+    normalise(h)
+    h *= weights["gain_c"]
+    h += weights["b_c"]
+    np.tanh(h, out=h)
+    h *= o
+
+
 def inputs(
     weights: Params, x: Array | Ids, out: Array, scratch: Scratch
 ) -> Callable[[Array], tuple[Array | None, Params]]:
@@ -203,4 +233,4 @@ def column_sums(da: Array, n: Array) -> Array:
     return result
 
 
-CELL = Cell(n_states=2, init_params=init_params, prepare=prepare, forward=forward)
+CELL = Cell(n_states=2, init_params=init_params, prepare=prepare, forward=forward, step=step)
