@@ -8,7 +8,7 @@ DEMO := checkpoints/demo
 TEST := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint types format bench wheel clean
+.PHONY: help demo test test-slow lint types format bench records wheel clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -52,6 +52,11 @@ format: $(VENV)/dev ## Bring the code into style
 
 bench: $(VENV)/bench ## Measure the speed against PyTorch and put it into docs/performance.md
 	$(BIN)/python -m benchmarks.speed --write docs/performance.md
+
+records: $(VENV)/installed ## Make the runs of docs/results.md from the texts in the folder TEXTS; takes hours, goes on
+	@test -n "$(TEXTS)" || { echo "name the folder of the texts: make records TEXTS=folder" >&2; exit 2; }
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check matplotlib
+	$(BIN)/python -m benchmarks.records "$(TEXTS)" --json docs/results.json --write docs/results.md --commit
 
 wheel: $(VENV)/dev ## Build sdist and wheel into dist/
 	rm -rf dist

@@ -18,8 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 import charrnn
-from charrnn.files import replacing
-from charrnn.processor import cpu_facts
+from benchmarks import kept
 
 #: By name, what is given to the recipe, which chooses the rest.
 ABLATIONS: dict[str, dict[str, Any]] = {
@@ -69,7 +68,7 @@ def row(text: str, name: str, minutes: float, seed: int) -> dict[str, Any]:
         "passes": last["epoch"],
         "seconds": last["seconds"],
         "training_loss": last["loss"],
-        "processor": cpu_facts().get("model name"),
+        "processor": kept.processor(),
     }
 
 
@@ -81,7 +80,7 @@ def row(text: str, name: str, minutes: float, seed: int) -> dict[str, Any]:
 @click.option("--json", "path", type=click.Path(path_type=Path), required=True, help="Where the rows are kept.")
 def main(texts: tuple[str, ...], minutes: float, seeds: int, only: str, path: Path) -> None:
     """Run what is missing, and show the table."""
-    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    rows = kept.load(path)
     names = [name for name in ABLATIONS if only in name or name == "recipe"]
     progress = Console(stderr=True)
     for text in texts:
@@ -95,8 +94,7 @@ def main(texts: tuple[str, ...], minutes: float, seeds: int, only: str, path: Pa
                     continue
                 rows.append(row(text, name, minutes, seed))
                 progress.print(f"{rows[-1]['text']}, seed {seed}, {name}: {rows[-1]['loss']:.4f}", highlight=False)
-                with replacing(path) as file:
-                    file.write(json.dumps(rows, indent=1).encode())
+                kept.save(path, rows)
     for text in texts:
         Console().print(table(Path(text).name, [have for have in rows if have["minutes"] == minutes], names))
 

@@ -24,10 +24,10 @@ MEMORY_NAME = f"memory of {MEMORY_STEPS} steps, {MEMORY_CASE.name.removeprefix('
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
-def environment(threads: int) -> dict[str, str]:
-    """Return the environment of every process: so many threads, and this copy of charrnn."""
+def environment(threads: int | None = None) -> dict[str, str]:
+    """Return the environment of every process: this copy of charrnn, and so many threads; the user's if None."""
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    return os.environ | dict.fromkeys(_THREADS, str(threads)) | {"PYTHONPATH": path}
+    return os.environ | ({} if threads is None else dict.fromkeys(_THREADS, str(threads))) | {"PYTHONPATH": path}
 
 
 class Worker:

@@ -11,8 +11,8 @@ from typing import Any
 
 from rich.table import Table
 
+from benchmarks.kept import processor
 from benchmarks.speed.cases import FAST, Result
-from charrnn.processor import cpu_facts
 
 BEGIN, END = "<!-- speed:begin -->", "<!-- speed:end -->"
 TITLES = {
@@ -30,7 +30,7 @@ FAST_COLUMNS = (FAST, "PyTorch ÷ fast")
 def machine(threads: int, workers: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Return the facts that the figures depend on."""
     return {
-        "processor": cpu_facts().get("model name") or platform.processor() or platform.machine(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "threads": threads,
         "system": f"{platform.system()} {platform.machine()}",

@@ -1,0 +1,68 @@
+"""The rows: which texts for how long, the commands of each, what is to be reached, and what others reached."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PARTED = ("--val-fraction", "0.05", "--test-fraction", "0.05")
+#: What `charrnn eval` is given for each score. The test part is scored by the last, once a run.
+SCORES: dict[str, tuple[str, ...]] = {
+    "whole": ("--protocol", "whole"),
+    "windows": ("--protocol", "windows"),
+    "test": ("--protocol", "whole", "--test", "--baselines"),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A text and a time.
+
+    options  of `charrnn train`, besides time and seed
+    bars     what is to be reached: nats per character in `whole` and `windows`, bits in `test`
+    """
+
+    text: str
+    minutes: float
+    options: tuple[str, ...] = ()
+    bars: Mapping[str, float] = field(default_factory=dict, hash=False)
+
+    @property
+    def name(self) -> str:
+        """Return what the row is called, and what `--rows` looks into."""
+        return f"{Path(self.text).stem}, {self.minutes:g} minute{'s' * (self.minutes != 1)}"
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """Return what is scored: `test` only where there is a test part."""
+        return tuple(name for name in SCORES if name != "test" or "--test-fraction" in self.options)
+
+    def train(self, seed: int) -> tuple[str, ...]:
+        """Return what follows `charrnn` in the command that trains."""
+        return ("train", self.text, "--minutes", f"{self.minutes:g}", *self.options, "--seed", str(seed))
+
+    def eval(self, score: str) -> tuple[str, ...]:
+        """Return what follows `charrnn` in the command that scores the trained model."""
+        return ("eval", "-m", f"checkpoints/{Path(self.text).stem}", *SCORES[score])
+
+
+SHAKESPEARE = "tinyshakespeare.txt"
+ROWS = (
+    Row(SHAKESPEARE, 1, bars={"whole": 1.70}),
+    Row(SHAKESPEARE, 3, bars={"whole": 1.55, "windows": 1.58}),
+    Row(SHAKESPEARE, 10, bars={"whole": 1.455, "windows": 1.48}),
+    Row(SHAKESPEARE, 15, bars={"whole": 1.445, "windows": 1.4697}),
+    Row(SHAKESPEARE, 30, bars={"whole": 1.430, "windows": 1.450}),
+    Row("alice29.txt", 5, PARTED, {"test": 2.049}),
+    Row("irish_abc.txt", 5, PARTED, {"test": 2.592}),
+    Row("tang_poems_zh.txt", 5, PARTED, {"test": 7.268}),
+)
+#: What others reach on tiny Shakespeare's validation part: who, nats per character `whole` and in `windows`.
+OTHERS: tuple[tuple[str, float | None, float | None], ...] = (
+    ("nanoGPT's CPU recipe, 74 s on two cores; its windows are of 64 characters, drawn at random", None, 1.8857),
+    ("nanoGPT, ten minutes on two cores", None, 1.5350),
+    ("modified Kneser-Ney 7-gram (`charrnn eval --baselines`)", 1.5165, None),
+    ("nanoGPT's GPU recipe on an A100", None, 1.4697),
+    ("LSTM 1x512 in PyTorch, 20 minutes on two cores", 1.4386, 1.4625),
+)

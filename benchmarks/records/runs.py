@@ -1,0 +1,212 @@
+"""Runs: how one is made by the real commands, which one counts, and which are still to be made."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks.kept import processor
+from benchmarks.records.rate import gemm_rate
+from benchmarks.records.rows import Row
+from benchmarks.speed.processes import ROOT, environment
+
+SLOW = 0.8  # of the reference speed: below it a run does not count, if a better one can be had
+ATTEMPTS = 3  # of a run in one go, at the most
+_UNUSED = ("by_position", "chars_per_second")  # of what `eval --json` prints
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run, as it is kept.
+
+    command           what was typed
+    text_sha256       of the text's bytes
+    scores            what `charrnn eval --json` printed, by the names of `SCORES`
+    model, train      the settings, those that the recipe chose among them
+    best_step         the one whose model was scored, of `steps`
+    passes, chars     through the text, and characters learned from
+    seconds           of the whole command; training_seconds, from the first step on
+    pace, fast_pace   work a second (`recipe.work`): of the run, and of its faster quarter
+    curve             seconds since the first step and validation loss, at each evaluation
+    gflops            the rate of products right before the run, and right after
+    code              the newest commit of charrnn/, with a "+" where something was changed since
+    """
+
+    row: str
+    seed: int
+    command: str
+    text_sha256: str
+    scores: dict[str, dict[str, Any]]
+    model: dict[str, Any]
+    train: dict[str, Any]
+    parameters: int
+    best_step: int
+    steps: int
+    passes: float
+    chars: int
+    seconds: float
+    training_seconds: float
+    pace: float
+    fast_pace: float
+    curve: list[list[float]]
+    gflops: list[float]
+    processor: str
+    cores: int
+    system: str
+    versions: dict[str, str]
+    code: str
+
+    @property
+    def loss(self) -> float:
+        """Return what the seeds of a row are ordered by: nats per character, of the test part where there is one."""
+        score = self.scores.get("test") or self.scores["whole"]
+        return float(score["nats_per_char"])
+
+
+def make(row: Row, seed: int, texts: Path) -> Run:
+    """Train and score by the commands that the row shows, in an empty folder with the text; return what came of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(texts / row.text, folder)
+        before, began = gemm_rate(), time.monotonic()
+        _charrnn(folder, *row.train(seed))
+        seconds = time.monotonic() - began
+        after = gemm_rate()
+        scores = {score: json.loads(_charrnn(folder, *row.eval(score), "--json")) for score in row.scores}
+        path = Path(folder, "checkpoints", Path(row.text).stem)
+        info = json.loads(_charrnn(folder, "info", "-m", f"checkpoints/{path.name}", "--json"))
+        log = [json.loads(line) for line in (path / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    return Run(
+        row=row.name,
+        seed=seed,
+        command=shlex.join(("charrnn", *row.train(seed))),
+        text_sha256=info["source"]["sha256"],
+        scores={
+            score: {name: value for name, value in said.items() if name not in _UNUSED}
+            for score, said in scores.items()
+        },
+        model=info["model"],
+        train=info["train"],
+        parameters=info["parameters_total"],
+        best_step=info["step"],
+        gflops=[round(before, 1), round(after, 1)],
+        seconds=round(seconds, 1),
+        processor=processor(),
+        cores=os.cpu_count() or 1,
+        system=f"{sys.platform} {os.uname().machine}" if hasattr(os, "uname") else sys.platform,
+        versions=info["versions"],
+        code=_code(),
+        **_course(log, info, texts / row.text),
+    )
+
+
+def _charrnn(folder: str, *words: str) -> str:
+    """Run the command in the folder; return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "charrnn", *words],
+        cwd=folder,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+    )
+    if done.returncode:
+        raise click.ClickException(f"{shlex.join(('charrnn', *words))} failed: what it said stands above")
+    return done.stdout
+
+
+def _course(log: list[dict[str, Any]], info: dict[str, Any], text: Path) -> dict[str, Any]:
+    """Return what the log says of the run's length, speed and losses, by the names of `Run`'s fields."""
+    import numpy as np
+
+    from charrnn.config import ModelConfig
+    from charrnn.corpus import Corpus
+    from charrnn.recipe import work
+    from charrnn.stream import Stream
+
+    last, train = log[-1], info["train"]
+    corpus = Corpus.read(str(text), train["val_fraction"], test_fraction=train["test_fraction"])
+    ids = np.zeros(len(corpus.train), np.uint8)  # how many characters steps have depends on the length alone
+    chars = Stream(ids, train["batch_size"], train["seq_len"]).chars_before(last["step"])
+    per_char = work(ModelConfig(**info["model"]), info["parameters_total"])
+    rates = sorted(line["chars_per_second"] for line in log if line["chars_per_second"])
+    return {
+        "steps": last["step"],
+        "passes": last["epoch"],
+        "chars": chars,
+        "training_seconds": last["seconds"],
+        "pace": per_char * chars / last["seconds"],
+        "fast_pace": per_char * rates[3 * len(rates) // 4],
+        "curve": [[line["seconds"], line["val_loss"]] for line in log if line["val_loss"] is not None],
+    }
+
+
+def _code() -> str:
+    """Return the newest commit that touches the package, with a "+" where files differ from it; "" outside Git."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words, "--", "charrnn"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+
+    return git("log", "-1", "--format=%h") + ("+" if git("status", "--porcelain") else "")
+
+
+def share(run: Run, runs: Iterable[Run]) -> float:
+    """Return the run's speed as a share of the reference speed, by the least of its signs.
+
+    The reference is the highest that was seen on this processor: of products in any run, and of training in any run of
+    the same row, by its faster quarter.
+    """
+    alike = [other for other in runs if (other.processor, other.cores) == (run.processor, run.cores)]
+    products = max(rate for other in alike for rate in other.gflops)
+    training = max(other.fast_pace for other in alike if other.row == run.row)
+    return min(*(rate / products for rate in run.gflops), run.pace / training)
+
+
+def is_slow(run: Run, runs: Iterable[Run]) -> bool:
+    """Return whether the machine was below 80 % of its reference speed before, in or after the run."""
+    return share(run, runs) < SLOW
+
+
+def counting(row: Row, runs: Sequence[Run]) -> list[Run]:
+    """Return the runs of the row that count, by seed: of several with one seed that at the best speed, not score."""
+    found: dict[int, Run] = {}
+    for run in sorted((run for run in runs if run.row == row.name), key=lambda run: share(run, runs)):
+        found[run.seed] = run
+    return [found[seed] for seed in sorted(found)]
+
+
+def median_run(runs: Sequence[Run]) -> Run:
+    """Return the run of the median seed; of an even number the worse of the two in the middle."""
+    return sorted(runs, key=lambda run: run.loss)[len(runs) // 2]
+
+
+def fill(
+    rows: Sequence[Row], seeds: int, runs: list[Run], make: Callable[[Row, int], Run], keep: Callable[[Run], object]
+) -> None:
+    """Make all runs that are missing, then again those that are slow; each is added to `runs` and handed to `keep`."""
+    attempts: Counter[tuple[Row, int]] = Counter()
+
+    def done(row: Row, seed: int) -> bool:
+        return any(run.seed == seed and not is_slow(run, runs) for run in counting(row, runs))
+
+    while True:
+        left = [(row, seed) for seed in range(1, seeds + 1) for row in rows if not done(row, seed)]
+        left = [one for one in left if attempts[one] < ATTEMPTS]
+        if not left:
+            return
+        row, seed = min(left, key=attempts.__getitem__)  # what was slow is tried again last: the machine may be quiet
+        attempts[row, seed] += 1
+        runs.append(make(row, seed))
+        keep(runs[-1])
