@@ -9,35 +9,59 @@ import math
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from charrnn.config import ModelConfig
 
-_CHARS_PER_PARAM = 14  # read in the time, for each parameter: with more a larger model learns more, with less a smaller
-_PARAMS_PER_CHAR = 4  # of the text, at the most: a larger model would learn it by heart
+_CHARS_PER_PARAM = (
+    14  # read in the time, for each of the layers': with more a larger model learns more, with less a smaller
+)
+_PARAMS_PER_CHAR = 12  # of the text, at the most: a larger model would learn it by heart
+_MOST_PASSES = 120  # through the text: with more, any model that learns it well learns it by heart
 _SIZES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640, 704, 768, 896, 1024)
-_WORK_PER_UNIT = 375  # of a unit besides its weights: what is done element by element, measured
+_WORK_PER_UNIT, _WORK_PER_SYMBOL = 375, 30  # besides the products: what is done element by element, measured
+_ONE_HOT, _EMBED_SIZE = 512, 128  # symbols up to which one-hot rows serve; from there on, the size of an embedding
 _DROPOUT, _DROPOUT_BY_PASSES, _MOST_DROPOUT = 0.05, 0.15, 0.6  # for one pass, for each e-fold of them, at the most
-_DROP_FROM, _DROP_BY_PASSES, _MOST_DROP = 7, 0.27, 0.3  # weight-drop: from so many passes on, the same
+_DROP_FROM, _DROP_BY_PASSES, _MOST_DROP = 6, 0.15, 0.5  # weight-drop: from so many passes on, the same
 _RATE, _RATE_SIZE, _RATES = 8e-3, 384, (4e-3, 1e-2)
 _AVERAGED_SHARE = 6  # the running mean remembers a sixth of the run
 
 
 class Recipe(NamedTuple):
-    """Settings by name, and why, in plain words."""
+    """What serves.
+
+    settings  by name
+    reasons   why, in plain words
+    share     of the time that is of use, at most 1
+    """
 
     settings: dict[str, Any]
     reasons: list[str]
+    share: float
 
 
-def work(config: ModelConfig, params: int) -> float:
-    """Return what a character costs in training: multiplications, up to a factor that is the machine's."""
-    return params + _WORK_PER_UNIT * config.hidden_size * config.num_layers
+#: Returns the shapes of a model's parameters, by name.
+Shapes: TypeAlias = Callable[[ModelConfig], dict[str, tuple[int, ...]]]
+
+
+def embed_size(vocab_size: int) -> int:
+    """Return the size of the embedding that serves so many symbols; 0 where one-hot rows do."""
+    return _EMBED_SIZE if vocab_size > _ONE_HOT else 0
+
+
+def work(config: ModelConfig, shapes: Shapes) -> float:
+    """Return what a character costs in training: multiplications, up to a factor that is the machine's.
+
+    Of the table that symbols are looked up in, embedding or one-hot rows, only one row is touched.
+    """
+    table = "embed.W_e" if config.embed_size else "layer0.W_xh"
+    products = sum(math.prod(shape) for name, shape in shapes(config).items() if len(shape) > 1 and name != table)
+    return products + _WORK_PER_UNIT * config.hidden_size * config.num_layers + _WORK_PER_SYMBOL * config.vocab_size
 
 
 def choose(
     config: ModelConfig,
-    count: Callable[[ModelConfig], int],
+    shapes: Shapes,
     chars: int,
     chars_per_step: int,
     budget: float,
@@ -46,18 +70,23 @@ def choose(
     """Return those settings that are not given.
 
     config  the model, with what is given
-    count   returns the number of a model's parameters
     chars   characters to train on; chars_per_step, how many of them a step learns from
     budget  the work that the time allows, as `work` measures it
     """
-
-    params = cache(count)
-
-    def readable(size: ModelConfig) -> float:
-        return budget / work(size, params(size))
-
     settings: dict[str, Any] = {}
     reasons: list[str] = []
+    if "embed_size" not in given and (size := embed_size(config.vocab_size)):
+        config = replace(config, embed_size=size)
+        settings["embed_size"] = size
+        reasons.append(f"embedding of {size}: {config.vocab_size:,} symbols are too many for one-hot rows")
+
+    @cache
+    def params(size: ModelConfig) -> int:
+        return sum(math.prod(shape) for name, shape in shapes(size).items() if name.startswith("layer"))
+
+    def readable(size: ModelConfig) -> float:
+        return budget / work(size, shapes)
+
     if "hidden_size" not in given:
         sizes = [replace(config, hidden_size=units) for units in _SIZES]
         fit = [size for size in sizes if params(size) <= _PARAMS_PER_CHAR * chars] or sizes[:1]
@@ -67,7 +96,14 @@ def choose(
         if config == fit[-1] and config != sizes[-1] and readable(config) > _CHARS_PER_PARAM * params(config):
             why = f"a larger model would learn {chars:,} characters by heart"
         reasons.append(f"{config.hidden_size} units: {why}")
-    passes = readable(config) / chars
+    share = min(1.0, _MOST_PASSES * chars / readable(config))
+    read = share * readable(config)
+    passes = read / chars
+    if share < 1:
+        reasons.append(
+            f"{share:.1%} of the time: after {_MOST_PASSES} passes the model would learn the text by heart; "
+            "--epochs sets another length"
+        )
     if "dropout" not in given:
         dropout = _DROPOUT + _DROPOUT_BY_PASSES * math.log(passes)
         settings["dropout"] = round(min(_MOST_DROPOUT, max(0.0, dropout)), 2)
@@ -81,8 +117,8 @@ def choose(
         rate = _RATE * math.sqrt(_RATE_SIZE / config.hidden_size)
         settings["learning_rate"] = float(f"{min(_RATES[1], max(_RATES[0], rate)):.2g}")
         reasons.append(f"rate {settings['learning_rate']:g}: by the size")
-    steps = readable(config) / chars_per_step
+    steps = read / chars_per_step
     if "average" not in given:
         settings["average"] = float(f"{max(0.0, 1 - _AVERAGED_SHARE / steps):.4g}")
         reasons.append(f"running mean of the weights over {steps / _AVERAGED_SHARE:,.0f} steps: a sixth of the run")
-    return Recipe(settings, reasons)
+    return Recipe(settings, reasons, share)

@@ -66,6 +66,7 @@ class Run:
     earlier_totals  the lengths it had before a resume raised them
     notes           what was adjusted, in sentences for the user
     seconds         of training so far, stops not counted
+    measured        the memory that the recipe's measurement took, where there was one
     """
 
     folder: RunFolder
@@ -78,6 +79,7 @@ class Run:
     earlier_totals: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    measured: Footprint | None = None
     _holds: ExitStack = field(default_factory=ExitStack)
 
     @classmethod
@@ -114,6 +116,7 @@ class Run:
         if config.seed is None:
             config = replace(config, seed=secrets.randbelow(2**32))
         notes: list[str] = []
+        measured: Footprint | None = None
         vocab = Vocab.from_text(corpus.train.symbols, corpus.val.symbols)
         if init_from:
             earlier = ckpt.load(init_from)
@@ -123,9 +126,10 @@ class Run:
         else:
             if config.minutes is not None:
                 left = config.minutes * 60 - (time.monotonic() - began)
-                chosen = _recipe(corpus, vocab, model_settings, config, settings, left)
+                chosen, measured = _recipe(corpus, vocab, model_settings, config, settings, left)
                 notes += chosen.reasons
-                model_settings, config = sort_settings(settings | chosen.settings | {"seed": config.seed})
+                more = {"seed": config.seed, "minutes": round(chosen.share * config.minutes, 4)}
+                model_settings, config = sort_settings(settings | chosen.settings | more)
             model_config = ModelConfig(vocab.size, **model_settings)
             params = model.init_params(model_config, np.random.default_rng(config.seed))
         if config.threads is None:
@@ -141,6 +145,7 @@ class Run:
             training.begin(params),
             init_from=str(init_from) if init_from else None,
             notes=notes,
+            measured=measured,
         )
         folder.create()
         with ExitStack() as holds:
@@ -213,8 +218,9 @@ class Run:
 
     @property
     def footprint(self) -> Footprint:
-        """Return the memory that the run takes; ask before its first step."""
-        return footprint(self.training)
+        """Return the memory that the run takes at its peak; ask before its first step."""
+        own = footprint(self.training)
+        return own if self.measured is None else max(own, self.measured)
 
     def events(self) -> Iterator[Event]:
         """Train to the end; log and save on the way. The run is whole whenever an event is yielded."""
@@ -331,19 +337,22 @@ def _recipe(
     config: TrainConfig,
     given: Collection[str],
     seconds: float,
-) -> Recipe:
-    """Return the settings that serve this corpus best in this time, after a measurement of this machine's speed."""
+) -> tuple[Recipe, Footprint]:
+    """Return what serves this corpus best in this time, by this machine's speed, and the memory that measuring took."""
     wanted = ModelConfig(vocab.size, **model_settings)
-    probe = ModelConfig(vocab.size, **{"hidden_size": _PROBE_UNITS} | model_settings)
+    probe_settings = {"hidden_size": _PROBE_UNITS, "embed_size": recipe.embed_size(vocab.size)} | model_settings
+    probe = ModelConfig(vocab.size, **probe_settings)
     threads = config.threads or usual_threads(probe.hidden_size, available_threads())
     training = training_for(corpus, vocab, probe, replace(config, threads=threads), [])
     state = training.begin(model.init_params(probe, np.random.default_rng(0)))
+    memory = footprint(training)
     with training.lanes() as lanes:
         char = budget.char_seconds(training, state, lanes, min(_PROBE_SECONDS, seconds / 8))
-    speed = recipe.work(probe, model.count_params(probe)) / char
+    speed = recipe.work(probe, model.param_shapes) / char
     chars = len(training.stream.ids)
     per_step = training.stream.batch_size * training.stream.seq_len
-    return recipe.choose(wanted, model.count_params, chars, per_step, speed * seconds * _FOR_TRAINING, given)
+    work = speed * seconds * _FOR_TRAINING
+    return recipe.choose(wanted, model.param_shapes, chars, per_step, work, given), memory
 
 
 def _complete(run: Run) -> str:

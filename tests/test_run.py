@@ -446,7 +446,7 @@ def test_a_time_budget_is_spent_on_steps_and_evaluations(tmp_path, monkeypatch, 
     set_pace(monkeypatch, 0.01, 0.2)
     set_clock(monkeypatch, lambda: 1002.0)
     settings = {"hidden_size": 8, "minutes": 1, "batch_size": 4, "seq_len": 10, "eval_every": eval_every, "seed": 1}
-    begun = Run.start(Corpus.from_text(TEXT), tmp_path / "run", settings=settings, began=1000.0)
+    begun = Run.start(Corpus.from_text(50 * TEXT), tmp_path / "run", settings=settings, began=1000.0)
     begun.close()
     steps, every = begun.training.config.steps, begun.training.config.eval_every
     if eval_every:
@@ -458,6 +458,16 @@ def test_a_time_budget_is_spent_on_steps_and_evaluations(tmp_path, monkeypatch, 
         assert evaluations * 0.2 <= 58 * 0.05 + 0.4
         seconds = steps * 0.01 + (58 * 0.05 + 0.2)
     assert seconds == pytest.approx(58, abs=0.3)
+
+
+def test_a_short_text_takes_a_part_of_the_time(tmp_path, monkeypatch):
+    set_pace(monkeypatch, 0.01, 0.0)
+    set_clock(monkeypatch, lambda: 1000.0)
+    begun = start(tmp_path / "run", minutes=60, batch_size=4, seq_len=10)
+    begun.close()
+    steps, stream = begun.training.config.steps, begun.training.stream
+    assert steps == pytest.approx(120 * stream.steps_per_epoch, rel=0.1)
+    assert any("120 passes" in note for note in begun.notes)
 
 
 def test_a_time_budget_that_is_already_spent_leaves_one_step(tmp_path, monkeypatch):

@@ -133,6 +133,7 @@ def _course(log: list[dict[str, Any]], info: dict[str, Any], text: Path) -> dict
 
     from charrnn.config import ModelConfig
     from charrnn.corpus import Corpus
+    from charrnn.model import param_shapes
     from charrnn.recipe import work
     from charrnn.stream import Stream
 
@@ -140,7 +141,7 @@ def _course(log: list[dict[str, Any]], info: dict[str, Any], text: Path) -> dict
     corpus = Corpus.read(str(text), train["val_fraction"], test_fraction=train["test_fraction"])
     ids = np.zeros(len(corpus.train), np.uint8)  # how many characters steps have depends on the length alone
     chars = Stream(ids, train["batch_size"], train["seq_len"]).chars_before(last["step"])
-    per_char = work(ModelConfig(**info["model"]), info["parameters_total"])
+    per_char = work(ModelConfig(**info["model"]), param_shapes)
     rates = sorted(line["chars_per_second"] for line in log if line["chars_per_second"])
     return {
         "steps": last["step"],
