@@ -144,6 +144,9 @@ class TrainConfig:
     )
     batch_size: int = setting(32, "Training", "Lanes of the text that are learned from at once.", low=1)
     seq_len: int = setting(100, "Training", "Characters of each lane in one step.", low=1)
+    reset_rate: float = setting(
+        0.0, "Training", "Share of the lanes that begin a step from a zero state.", low=0.0, high=1.0
+    )
     optimizer: str = setting("adamw", "Training", "The optimizer.", choices=tuple(OPTIMIZER_DEFAULTS))
     learning_rate: float | None = setting(
         None,

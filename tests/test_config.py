@@ -44,6 +44,7 @@ NUMBERS = {
     "dropout": (0, 0.95, [-0.01, 0.96]),
     "input_dropout": (0, 0.95, [-0.01, 0.96]),
     "weight_drop": (0, 0.95, [-0.01, 0.96]),
+    "reset_rate": (0, 1, [-0.01, 1.01]),
     "average": (0, 0.99999, [-0.01, 1]),
     "minutes": (1e-9, None, [0, -1.0]),
     "learning_rate": (1e-9, None, [0, 0.0, -1e-3]),
