@@ -217,9 +217,10 @@ def _check_arrays(path: Path, checkpoint: Checkpoint) -> None:
     config, params = checkpoint.model_config, checkpoint.params
     if config.vocab_size != checkpoint.vocab.size:
         raise refuse(f"it has {checkpoint.vocab.size} symbols for a model of {config.vocab_size}")
-    bounds = {"out.W_hy": (config.hidden_size, config.vocab_size)}  # before sizes are trusted
-    if config.embed_size:
-        bounds["embed.W_e"] = (config.vocab_size, config.embed_size)
+    H, E, V = config.hidden_size, config.embed_size, config.vocab_size
+    bounds = {"out.W_he": (H, E)} if config.tied else {"out.W_hy": (H, V)}  # before sizes are trusted
+    if E:
+        bounds["embed.W_e"] = (V, E)
     for name, shape in bounds.items():
         if name not in params or params[name].shape != shape:
             raise refuse(f"{name} is not of shape {shape}")

@@ -64,6 +64,10 @@ def _check(config: ModelConfig | TrainConfig) -> None:
             if value not in meta["choices"]:
                 raise ConfigError(f"{flag} {value!r} is not one of {', '.join(meta['choices'])}")
             continue
+        if item.type == "bool":
+            if not isinstance(value, bool):
+                raise ConfigError(f"{flag} {value!r} is neither True nor False")
+            continue
         wanted: tuple[type[int] | type[float], ...] = (int,) if item.type.split(" ")[0] == "int" else (int, float)
         if isinstance(value, bool) or not isinstance(value, wanted):
             raise ConfigError(f"{flag} {value!r} is not {'a whole number' if wanted == (int,) else 'a number'}")
@@ -107,6 +111,7 @@ class ModelConfig:
     hidden_size: int = setting(384, "Model", "Units in each layer.", low=1)
     num_layers: int = setting(1, "Model", "Layers, one upon the other.", low=1)
     embed_size: int = setting(0, "Model", "Size of a learned embedding; 0 feeds one-hot rows.", low=0)
+    tied: bool = setting(False, "Model", "Let the embedding be the readout too: fewer weights where symbols are many.")
     dropout: float = setting(0.4, "Model", "Share of each layer's outputs dropped while training.", low=0.0, high=0.95)
     input_dropout: float = setting(0.0, "Model", "Share of the embedding dropped while training.", low=0.0, high=0.95)
     weight_drop: float = setting(
@@ -121,6 +126,8 @@ class ModelConfig:
         _check(self)
         if self.input_dropout and not self.embed_size:
             raise ConfigError("--input-dropout drops parts of an embedding: give --embed-size too")
+        if self.tied and not self.embed_size:
+            raise ConfigError("--tied makes an embedding the readout too: give --embed-size")
 
 
 @dataclass(frozen=True)
@@ -144,6 +151,9 @@ class TrainConfig:
     )
     batch_size: int = setting(32, "Training", "Lanes of the text that are learned from at once.", low=1)
     seq_len: int = setting(100, "Training", "Characters of each lane in one step.", low=1)
+    reset_rate: float = setting(
+        0.0, "Training", "Share of the lanes that begin a step from a zero state.", low=0.0, high=1.0
+    )
     optimizer: str = setting("adamw", "Training", "The optimizer.", choices=tuple(OPTIMIZER_DEFAULTS))
     learning_rate: float | None = setting(
         None,

@@ -1,7 +1,8 @@
 """How weights begin: one entry for each choice of `--init`.
 
-A choice is three functions: one for the rows that stand for symbols (an embedding, or the input weights under one-hot
-rows), one for the weights that take other inputs, one for the recurrent ones. Each draws a (fan_in, fan_out) matrix in
+A choice is four functions: one for the rows that stand for symbols (an embedding, or the input weights under one-hot
+rows), one for the weights that take other inputs, one for the recurrent ones, and one for the rows of an embedding that
+is the readout too. Each draws a (fan_in, fan_out) matrix in
 float64. A cell that stacks gates calls them once per gate, so that fans are those of one gate.
 """
 
@@ -23,6 +24,7 @@ class Init(NamedTuple):
     symbols: Draw
     inputs: Draw
     recurrent: Draw
+    tied: Draw
 
 
 def glorot(rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
@@ -55,6 +57,11 @@ def loud(rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
     return rng.normal(0, 2.0, (fan_in, fan_out))
 
 
+def unit(rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
+    """Draw from N(0, 1 / fan_out): rows of length one or so, quiet enough for a readout."""
+    return rng.normal(0, 1 / np.sqrt(fan_out), (fan_in, fan_out))
+
+
 def uniform(rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
     """Draw from U(-a, a) with a = 1 / sqrt(fan_out), which is PyTorch's start for recurrent nets."""
     limit = 1 / np.sqrt(fan_out)
@@ -77,9 +84,9 @@ def zeros(rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
 
 
 INITS: dict[str, Init] = {
-    "orthogonal": Init(loud, glorot, orthogonal),
-    "glorot": Init(glorot, glorot, glorot),
-    "uniform": Init(uniform, uniform, uniform),
-    "he": Init(he, he, he),
-    "gaussian": Init(gaussian, gaussian, gaussian),
+    "orthogonal": Init(loud, glorot, orthogonal, unit),
+    "glorot": Init(glorot, glorot, glorot, glorot),
+    "uniform": Init(uniform, uniform, uniform, uniform),
+    "he": Init(he, he, he, he),
+    "gaussian": Init(gaussian, gaussian, gaussian, gaussian),
 }

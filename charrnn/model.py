@@ -1,7 +1,8 @@
 """The model: ids -> one-hot or embedding -> stacked cells -> readout -> logits, and the way back.
 
 Parameters are one flat dict: `embed.W_e` (V, E), `layer0.W_xh` … as the cell names them, `out.W_hy` (H, V), `out.b_y`
-(V,). `prepare` turns them into `Weights`, what forward passes read; it is called anew whenever the parameters change.
+(V,). Where the embedding is tied, the readout is `out.W_he` (H, E) and then the embedding's rows again, and there is no
+`out.W_hy`. `prepare` turns them into `Weights`, what forward passes read; it is called anew whenever they change.
 """
 
 from __future__ import annotations
@@ -34,9 +35,10 @@ class Weights(NamedTuple):
     """The parameters of a model as forward passes read them: sliced by layer, with what the cells derive from them."""
 
     cell: Cell
-    embed: Array | None  # (V, E)
+    embed: Array | None  # (V, E), the rows as the first layer gets them
     layers: tuple[Params, ...]
-    W_hy: Array  # (H, V)
+    W_he: Array | None  # (H, E), where the embedding is tied
+    W_hy: Array  # (H, V); tied: (E, V), the embedding's rows as columns
     b_y: Array  # (V,)
 
 
@@ -50,7 +52,8 @@ def init_params(config: ModelConfig, rng: np.random.Generator, init: Init | None
     params: Params = {}
     input_size = config.vocab_size
     if config.embed_size:
-        params["embed.W_e"] = init.symbols(rng, config.vocab_size, config.embed_size)
+        draw = init.tied if config.tied else init.symbols
+        params["embed.W_e"] = draw(rng, config.vocab_size, config.embed_size)
         input_size = config.embed_size
     for layer in range(config.num_layers):
         takes_symbols = layer == 0 and not config.embed_size
@@ -58,14 +61,17 @@ def init_params(config: ModelConfig, rng: np.random.Generator, init: Init | None
         drawn = cell.init_params(input_size, config.hidden_size, rng, own)
         params |= {f"layer{layer}.{name}": array for name, array in drawn.items()}
         input_size = config.hidden_size
-    params["out.W_hy"] = init.inputs(rng, config.hidden_size, config.vocab_size)
+    if config.tied:
+        params["out.W_he"] = init.inputs(rng, config.hidden_size, config.embed_size)
+    else:
+        params["out.W_hy"] = init.inputs(rng, config.hidden_size, config.vocab_size)
     params["out.b_y"] = np.zeros(config.vocab_size)
     return {name: array.astype(config.dtype) for name, array in params.items()}
 
 
 def param_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Return the shape of every parameter, without drawing any."""
-    blank = init_params(config, np.random.default_rng(0), Init(zeros, zeros, zeros))
+    blank = init_params(config, np.random.default_rng(0), Init(zeros, zeros, zeros, zeros))
     return {name: array.shape for name, array in blank.items()}
 
 
@@ -151,7 +157,19 @@ def prepare(params: Params, config: ModelConfig, noise: Noise = QUIET) -> Weight
         prefix = f"layer{layer}."
         own = {name.removeprefix(prefix): array for name, array in params.items() if name.startswith(prefix)}
         layers.append(cell.prepare(own))
-    return Weights(cell, params.get("embed.W_e"), tuple(layers), params["out.W_hy"], params["out.b_y"])
+    embed, b_y = params.get("embed.W_e"), params["out.b_y"]
+    if embed is None or not config.tied:
+        return Weights(cell, embed, tuple(layers), None, params["out.W_hy"], b_y)
+    return Weights(cell, embed * _loudness(embed), tuple(layers), params["out.W_he"], embed.T, b_y)
+
+
+def _loudness(embed: Array) -> float:
+    """Return sqrt(E), by which the rows of a tied embedding are louder as inputs than in the readout.
+
+    There they begin with a length of one or so, which as inputs would be a whisper. Measured in docs/choices.md.
+    Source:  Vaswani et al. 2017.
+    """
+    return math.sqrt(embed.shape[1])
 
 
 def hidden(
@@ -193,7 +211,9 @@ def hidden(
         if weights.embed is not None and dx is not None:
             if noise.inputs is not None:
                 dx *= noise.inputs
-            grads["embed.W_e"] = sum_rows(ids.reshape(-1), dx.reshape(-1, dx.shape[-1]), len(weights.embed))
+            rows = grads["embed.W_e"] = sum_rows(ids.reshape(-1), dx.reshape(-1, dx.shape[-1]), len(weights.embed))
+            if weights.W_he is not None:
+                rows *= _loudness(rows)
         for name, mask in (noise.weights or {}).items():
             grads[name] *= mask
         return dstate0, grads
@@ -204,17 +224,23 @@ def hidden(
 def readout(weights: Weights, h: Array) -> tuple[Array, ReadoutBackprop]:
     """Return the logits of the outputs, and the backward pass.
 
-    logits = h W_hy + b_y
+    logits = h W_hy + b_y, or h W_he W_e^T + b_y where the embedding is tied
     Shapes:  h (T, B, H) · returns logits (T, B, V)
+    Source:  Press & Wolf 2017, Inan et al. 2017 (tied embeddings).
     """
-    W_hy, b_y = weights.W_hy, weights.b_y
-    flat_h = h.reshape(-1, len(W_hy))
-    logits = flat_h @ W_hy
+    W_he, W_hy, b_y = weights.W_he, weights.W_hy, weights.b_y
+    flat_h = h.reshape(-1, h.shape[-1])
+    e = flat_h if W_he is None else flat_h @ W_he
+    logits = e @ W_hy
     logits += b_y
 
     def backprop(dlogits: Array) -> tuple[Array, Params]:
         flat = dlogits.reshape(-1, len(b_y))
-        return (flat @ W_hy.T).reshape(h.shape), {"out.W_hy": flat_h.T @ flat, "out.b_y": flat.sum(axis=0)}
+        db_y, de = flat.sum(axis=0), flat @ W_hy.T
+        if W_he is None:
+            return de.reshape(h.shape), {"out.W_hy": e.T @ flat, "out.b_y": db_y}
+        grads = {"embed.W_e": flat.T @ e, "out.W_he": flat_h.T @ de, "out.b_y": db_y}
+        return (de @ W_he.T).reshape(h.shape), grads
 
     return logits.reshape(*h.shape[:2], len(b_y)), backprop
 
@@ -253,6 +279,8 @@ def forward(
     def backprop(dlogits: Array, dstate: Array) -> tuple[Array, Params]:
         dh, grads = readout_backprop(dlogits)
         dstate0, more = hidden_backprop(dh, dstate)
+        if weights.W_he is not None:
+            more["embed.W_e"] += grads["embed.W_e"]
         return dstate0, grads | more
 
     return logits, state, backprop
@@ -270,6 +298,8 @@ def step(weights: Weights, ids: Ids, state: Array) -> Array:
         else:
             weights.cell.step(own, x, layer_state)
         x = layer_state[0]
+    if weights.W_he is not None:
+        x = x.dot(weights.W_he)
     logits: Array = x.dot(weights.W_hy)
     logits += weights.b_y[None]
     return logits

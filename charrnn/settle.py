@@ -62,7 +62,7 @@ def training_for(
     config = fitted(config, len(ids) - 1, notes)
     if config.val_fraction and len(val_ids) < 2:
         notes.append("the validation part is too short to be scored: nothing is validated, and there is no best.npz")
-    stream = Stream(ids, config.batch_size, config.seq_len, config.seed)
+    stream = Stream(ids, config.batch_size, config.seq_len, config.seed, config.reset_rate)
     return Training(model_config, config, stream, val_ids)
 
 

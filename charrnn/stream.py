@@ -2,7 +2,8 @@
 
 What is predicted are the N-1 pairs of a character and its successor. They are cut into B lanes of equal length, and
 window after window runs down all lanes at once, so that the state of a lane carries over. Each epoch begins at another
-offset, which depends on the seed and the epoch alone; the pairs that fill no lane are thus others each time.
+offset, which depends on the seed and the epoch alone; the pairs that fill no lane are thus others each time. A model
+that is to do well from a zero state too, as when it begins to write, is shown some: now and then a lane forgets.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from charrnn.arrays import Ids, IdSource, Mask
+
+_OF_RESETS = 0x5E7  # tells their draws from whatever else is drawn for a seed and a step
 
 
 class Window(NamedTuple):
@@ -31,12 +34,14 @@ class Stream:
     batch_size  B, at most N-1
     seq_len     T; the last window of an epoch may be shorter
     seed        None: every epoch begins at the text's beginning
+    reset_rate  how probably a lane begins a window from a zero state; drawn for each window and lane by itself
     """
 
     ids: IdSource
     batch_size: int
     seq_len: int
     seed: int | None = None
+    reset_rate: float = 0.0
 
     @property
     def lane(self) -> int:
@@ -58,7 +63,7 @@ class Stream:
         return (epoch * self.lane + index * self.seq_len) * self.batch_size
 
     def __getitem__(self, step: int) -> Window:
-        """Return the window of this step; the state is reset where an epoch and where the text begins."""
+        """Return the window of this step; its state is reset where epoch and text begin, and by chance."""
         epoch, index = divmod(step, self.steps_per_epoch)
         at = index * self.seq_len
         rows = np.arange(at, min(at + self.seq_len, self.lane))[:, None]
@@ -66,6 +71,9 @@ class Stream:
         reset = positions == 0
         if index == 0:
             reset[0] = True
+        elif self.reset_rate:
+            rng = np.random.default_rng([self.seed or 0, step, _OF_RESETS])
+            reset[0] |= rng.random(self.batch_size) < self.reset_rate
         return Window(self.ids[positions], self.ids[positions + 1], reset if reset.any() else None)
 
     def _offset(self, epoch: int) -> int:

@@ -123,7 +123,7 @@ def make_training(text=TEXT, val_text="", *, vocab=None, **settings):
     """Return a training of a tiny model on the text, with nothing on disk."""
     model_settings, config = sort_settings(SETTINGS | settings)
     vocab = vocab or Vocab.from_text(text, val_text)
-    stream = Stream(vocab.encode(text), config.batch_size, config.seq_len, config.seed)
+    stream = Stream(vocab.encode(text), config.batch_size, config.seq_len, config.seed, config.reset_rate)
     return Training(ModelConfig(vocab.size, **model_settings), config, stream, vocab.encode(val_text))
 
 

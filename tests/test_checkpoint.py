@@ -118,6 +118,18 @@ def test_everything_comes_back(tmp_path, cell, dtype):
     assert (tmp_path / "again.npz").read_bytes() == (tmp_path / "file.npz").read_bytes()
 
 
+@pytest.mark.parametrize("embed_size", [3, 8])
+def test_a_tied_model_comes_back_and_is_refused_where_its_sizes_are_not_its_arrays(tmp_path, embed_size):
+    run = start(tmp_path / "run", embed_size=embed_size, tied=True)
+    finish(run)
+    good = tmp_path / "run" / "last.npz"
+    loaded = ckpt.load(good)
+    assert loaded.model_config.tied
+    assert same(loaded.params, run.state.params)
+    for name, value in {"model__hidden_size": 10**18, "model__embed_size": 10**18, "model__tied": False}.items():
+        assert "damaged" in refusal(rewrite(tmp_path / "file.npz", good, meta=change(**{name: value})))
+
+
 def test_a_model_alone_comes_back(tmp_path):
     ckpt.save(tmp_path / "file.npz", small())
     loaded = ckpt.load(tmp_path / "file.npz")

@@ -44,6 +44,7 @@ NUMBERS = {
     "dropout": (0, 0.95, [-0.01, 0.96]),
     "input_dropout": (0, 0.95, [-0.01, 0.96]),
     "weight_drop": (0, 0.95, [-0.01, 0.96]),
+    "reset_rate": (0, 1, [-0.01, 1.01]),
     "average": (0, 0.99999, [-0.01, 1]),
     "minutes": (1e-9, None, [0, -1.0]),
     "learning_rate": (1e-9, None, [0, 0.0, -1e-3]),
@@ -65,6 +66,7 @@ CHOICES = {
     "optimizer": tuple(OPTIMIZER_DEFAULTS),
     "schedule": SCHEDULE_NAMES,
 }
+FLAGS = {"tied"}
 OPTIONAL = {
     "steps",
     "epochs",
@@ -98,7 +100,7 @@ def refuse(name, value):
 
 def test_every_setting_is_tested_here():
     settings = {item.name for kind in (ModelConfig, TrainConfig) for item in fields(kind) if item.metadata}
-    assert settings == WHOLE_NUMBERS.keys() | NUMBERS.keys() | CHOICES.keys()
+    assert settings == WHOLE_NUMBERS.keys() | NUMBERS.keys() | CHOICES.keys() | FLAGS
 
 
 def test_every_setting_says_in_which_group_it_stands_and_what_it_is():
@@ -129,6 +131,14 @@ def test_truth_values_and_words_are_no_numbers(name):
     kind = "a whole number" if name in WHOLE_NUMBERS else "a number"
     for value in (True, False, "3", [3]):
         assert refuse(name, value) == f"{flag_of(name)} {value!r} is not {kind}"
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_flags_are_true_or_false(name):
+    for value in (True, False):
+        assert getattr(make(name, value), name) is value
+    for value in (None, 0, 1, "True"):
+        assert refuse(name, value) == f"{flag_of(name)} {value!r} is neither True nor False"
 
 
 @pytest.mark.parametrize("name", WHOLE_NUMBERS)
@@ -226,6 +236,13 @@ def test_rate_and_decay_follow_the_optimizer_unless_given(optimizer):
 def test_only_adamw_decays_by_itself():
     assert {name for name, values in OPTIMIZER_DEFAULTS.items() if values["weight_decay"]} == {"adamw"}
     assert all(values["learning_rate"] > 0 for values in OPTIMIZER_DEFAULTS.values())
+
+
+@pytest.mark.parametrize("settings", [{"input_dropout": 0.1}, {"tied": True}])
+def test_what_concerns_an_embedding_needs_one(settings):
+    with pytest.raises(ConfigError, match=r"^--(input-dropout|tied) .*: give --embed-size"):
+        ModelConfig(5, **settings)
+    assert ModelConfig(5, embed_size=2, **settings).embed_size == 2
 
 
 def test_configs_are_frozen():

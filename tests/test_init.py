@@ -19,13 +19,13 @@ def test_the_names_are_those_of_the_settings():
     assert tuple(INITS) == INIT_NAMES
 
 
-def test_each_choice_names_its_three_functions():
+def test_each_choice_names_its_four_functions():
     assert {name: tuple(choice) for name, choice in INITS.items()} == {
-        "orthogonal": (init.loud, init.glorot, init.orthogonal),
-        "glorot": (init.glorot, init.glorot, init.glorot),
-        "uniform": (init.uniform, init.uniform, init.uniform),
-        "he": (init.he, init.he, init.he),
-        "gaussian": (init.gaussian, init.gaussian, init.gaussian),
+        "orthogonal": (init.loud, init.glorot, init.orthogonal, init.unit),
+        "glorot": (init.glorot,) * 4,
+        "uniform": (init.uniform,) * 4,
+        "he": (init.he,) * 4,
+        "gaussian": (init.gaussian,) * 4,
     }
 
 
@@ -41,7 +41,8 @@ def test_a_uniform_draw_fills_its_limits(function, limit):
 
 
 @pytest.mark.parametrize(
-    ("function", "deviation"), [(init.he, (2 / FAN_IN) ** 0.5), (init.gaussian, 0.01), (init.loud, 2.0)]
+    ("function", "deviation"),
+    [(init.he, (2 / FAN_IN) ** 0.5), (init.gaussian, 0.01), (init.loud, 2.0), (init.unit, FAN_OUT**-0.5)],
 )
 def test_a_normal_draw_has_its_deviation(function, deviation):
     W = draw(function)

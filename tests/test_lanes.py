@@ -38,10 +38,10 @@ def step_with(training, threads, step=3, window=None):
 
 
 @posix
-@pytest.mark.parametrize("cell", CELL_NAMES)
-def test_the_parts_add_up_to_the_whole(cell):
+@pytest.mark.parametrize("settings", [*({"cell": cell} for cell in CELL_NAMES), {"embed_size": 3, "tied": True}])
+def test_the_parts_add_up_to_the_whole(settings):
     training = make_training(
-        cell=cell, dtype="float64", num_layers=2, dropout=0.4, weight_drop=0.3, batch_size=5, seq_len=7
+        dtype="float64", num_layers=2, dropout=0.4, weight_drop=0.3, batch_size=5, seq_len=7, **settings
     )
     last = training.stream.steps_per_epoch - 1
     windows = [training.stream[0], training.stream[3], training.stream[last]]

@@ -16,6 +16,10 @@ V, H, T, B = 7, 4, 5, 3
 RESET = np.array([[0, 1, 0], [0, 0, 0], [1, 0, 1], [0, 0, 0], [0, 1, 0]], bool)
 
 every_cell = pytest.mark.parametrize("cell", list(CELLS))
+#: The ways of a symbol into a model, and out of it again.
+every_way = pytest.mark.parametrize(
+    "way", [{}, {"embed_size": 3}, {"embed_size": 3, "tied": True}], ids=["one-hot", "embedding", "tied"]
+)
 
 
 def configure(**settings):
@@ -66,11 +70,11 @@ def assert_close(actual, expected, tolerance=1e-12):
 
 
 @pytest.mark.parametrize("reset", [None, RESET], ids=["plain", "noise-reset"])
-@pytest.mark.parametrize("embed_size", [0, 3])
+@every_way
 @pytest.mark.parametrize("num_layers", [1, 2, 3])
 @every_cell
-def test_finite_differences_confirm_every_gradient(cell, num_layers, embed_size, reset):
-    config = configure(cell=cell, num_layers=num_layers, **noisy(embed_size, reset is not None))
+def test_finite_differences_confirm_every_gradient(cell, num_layers, way, reset):
+    config = configure(cell=cell, num_layers=num_layers, **way, **(drops(way) if reset is not None else {}))
     params = draw_params(config)
     ids, targets, state, dstate = draw_window(config)
 
@@ -152,8 +156,19 @@ def test_a_reset_begins_afresh_in_every_layer(cell):
                 "out.b_y": (7,),
             },
         ),
+        (
+            {"cell": "rnn", "embed_size": 3, "tied": True},
+            {
+                "embed.W_e": (7, 3),
+                "layer0.W_xh": (3, 4),
+                "layer0.W_hh": (4, 4),
+                "layer0.b_h": (4,),
+                "out.W_he": (4, 3),
+                "out.b_y": (7,),
+            },
+        ),
     ],
-    ids=["rnn", "lstm", "gru"],
+    ids=["rnn", "lstm", "gru", "tied"],
 )
 def test_the_parameters_have_these_names_and_shapes(settings, expected):
     config = configure(**settings)
@@ -162,10 +177,10 @@ def test_the_parameters_have_these_names_and_shapes(settings, expected):
     assert list(params) == list(expected)  # the order in which they are drawn
 
 
-@pytest.mark.parametrize("embed_size", [0, 3])
+@every_way
 @every_cell
-def test_param_shapes_are_those_of_init_params(cell, embed_size):
-    config = configure(cell=cell, num_layers=2, embed_size=embed_size)
+def test_param_shapes_are_those_of_init_params(cell, way):
+    config = configure(cell=cell, num_layers=2, **way)
     params = model.init_params(config, np.random.default_rng(0))
     shapes = model.param_shapes(config)
     assert shapes == {name: array.shape for name, array in params.items()}
@@ -216,10 +231,10 @@ def test_the_zero_state_is_zero_and_has_its_axes(cell):
         assert not state.any()
 
 
-@pytest.mark.parametrize("embed_size", [0, 3])
+@every_way
 @every_cell
-def test_single_precision_stays_single(cell, embed_size):
-    config = configure(cell=cell, num_layers=2, dtype="float32", **noisy(embed_size))
+def test_single_precision_stays_single(cell, way):
+    config = configure(cell=cell, num_layers=2, dtype="float32", **way, **drops(way))
     params = draw_params(config)
     results = run(params, config, *draw_window(config), reset=RESET, noise=draw_noise(params, config))
     del results["loss"]
@@ -228,15 +243,17 @@ def test_single_precision_stays_single(cell, embed_size):
     assert {name: array.dtype for name, array in results.items()} == dict.fromkeys(results, np.dtype(np.float32))
 
 
+@every_way
 @every_cell
-def test_the_passes_in_a_row_are_the_forward_pass(cell):
-    config = configure(cell=cell, num_layers=2)
+def test_the_passes_in_a_row_are_the_forward_pass(cell, way):
+    config = configure(cell=cell, num_layers=2, **way)
     weights, (ids, _, state, dstate) = model.prepare(draw_params(config), config), draw_window(config)
     logits, last, backprop = model.forward(weights, ids, state)
     h, hidden_last, hidden_backprop = model.hidden(weights, ids, state)
     assert h.shape == (T, B, H)
     assert logits.shape == (T, B, V)
-    assert relative(logits, h @ weights.W_hy + weights.b_y) <= 1e-14
+    e = h if weights.W_he is None else h @ weights.W_he
+    assert relative(logits, e @ weights.W_hy + weights.b_y) <= 1e-14
     assert np.array_equal(last, hidden_last)
     assert np.array_equal(last[-1, 0], h[-1])
     own_logits, readout_backprop = model.readout(weights, h)
@@ -246,14 +263,16 @@ def test_the_passes_in_a_row_are_the_forward_pass(cell):
     dstate0, grads = hidden_backprop(dh, dstate)
     both_dstate0, both = backprop(dlogits, dstate)
     assert np.array_equal(dstate0, both_dstate0)
-    assert_identical(both, out | grads)
+    at_both_ends = {name: grads[name] + out[name] for name in grads.keys() & out.keys()}
+    assert at_both_ends.keys() == ({"embed.W_e"} if config.tied else set())
+    assert_identical(both, out | grads | at_both_ends)
 
 
-@pytest.mark.parametrize("embed_size", [0, 3])
+@every_way
 @pytest.mark.parametrize("has_step", [True, False])
 @every_cell
-def test_steps_without_a_way_back_are_the_forward_pass(cell, has_step, embed_size):
-    config = configure(cell=cell, num_layers=3, embed_size=embed_size)
+def test_steps_without_a_way_back_are_the_forward_pass(cell, has_step, way):
+    config = configure(cell=cell, num_layers=3, **way)
     weights, (ids, _, state, _) = model.prepare(draw_params(config), config), draw_window(config)
     expected, last, _ = model.forward(weights, ids, state)
     if not has_step:
@@ -276,24 +295,45 @@ def test_an_embedding_that_is_the_identity_equals_one_hot_rows(cell):
     assert_close(actual, expected)
 
 
-@pytest.mark.parametrize("embed_size", [0, 3])
-def test_the_path_of_a_large_vocabulary_equals_the_one_hot_path(monkeypatch, embed_size):
-    config = configure(vocab_size=600, embed_size=embed_size)
+@every_way
+def test_the_path_of_a_large_vocabulary_equals_the_one_hot_path(monkeypatch, way):
+    config = configure(vocab_size=600, **way)
     params, window = draw_params(config), draw_window(config)
     by_sorting = run(params, config, *window)
     monkeypatch.setattr(functional, "ONE_HOT_LIMIT", 600)
     assert_close(by_sorting, run(params, config, *window))
 
 
+@pytest.mark.parametrize("embed_size", [3, H])
+def test_a_tied_embedding_is_a_louder_one_and_a_readout_of_two_matrices(embed_size):
+    tied, plain = (configure(num_layers=2, embed_size=embed_size, tied=tied) for tied in (True, False))
+    params, window = draw_params(tied), draw_window(tied)
+    actual = run(params, tied, *window, reset=RESET)
+    W_e, W_he = params.pop("embed.W_e"), params.pop("out.W_he")
+    apart = params | {"embed.W_e": embed_size**0.5 * W_e, "out.W_hy": W_he @ W_e.T}
+    expected = run(apart, plain, *window, reset=RESET)
+    dW_hy = expected.pop("out.W_hy")
+    expected["out.W_he"] = dW_hy @ W_e
+    expected["embed.W_e"] = embed_size**0.5 * expected["embed.W_e"] + dW_hy.T @ W_he
+    assert_close(actual, expected)
+
+
+def test_the_rows_of_a_tied_embedding_begin_quiet():
+    config = configure(vocab_size=500, embed_size=64, tied=True)
+    params = model.init_params(config, np.random.default_rng(0))
+    assert abs((params["embed.W_e"] ** 2).sum(axis=1).mean() - 1) <= 0.05
+    assert abs(model.prepare(params, config).embed.std() - 1) <= 0.05
+
+
 # --- noise: dropout and weight-drop
 
 NOISY = {"dropout": 0.4, "weight_drop": 0.3}
+EMBEDDED = NOISY | {"embed_size": 3, "input_dropout": 0.3}
 
 
-def noisy(embed_size, wanted=True):
+def drops(way):
     """Return settings under which all is dropped that can be."""
-    drops = NOISY | ({"input_dropout": 0.3} if embed_size else {})
-    return {"embed_size": embed_size} | (drops if wanted else {})
+    return NOISY | ({"input_dropout": 0.3} if way else {})
 
 
 def draw_noise(params, config, seed=3, step=0, lanes=None):
@@ -302,21 +342,23 @@ def draw_noise(params, config, seed=3, step=0, lanes=None):
 
 @every_cell
 def test_without_noise_nothing_is_dropped(cell):
-    config = configure(cell=cell, num_layers=2, **noisy(3))
+    config = configure(cell=cell, num_layers=2, **EMBEDDED)
     quiet = configure(cell=cell, num_layers=2, embed_size=3)
     params, window = draw_params(quiet), draw_window(quiet)
     expected = run(params, quiet, *window)
     assert_identical(run(params, config, *window), expected)
     assert draw_noise(params, quiet) == model.Noise(None, None, {})
     assert_identical(run(params, quiet, *window, noise=draw_noise(params, quiet)), expected)
-    for name, rate in noisy(3).items() - {("embed_size", 3)}:
+    for name, rate in EMBEDDED.items() - {("embed_size", 3)}:
         one = configure(cell=cell, num_layers=2, embed_size=3, **{name: rate})
         dropped = run(params, one, *window, noise=draw_noise(params, one))
         assert relative(dropped["logits"], expected["logits"]) > 0.01
 
 
 def test_noise_is_a_function_of_seed_step_and_lane():
-    config = configure(num_layers=2, hidden_size=7, **noisy(5))  # 19 draws a lane fill no whole words
+    config = configure(
+        num_layers=2, hidden_size=7, **EMBEDDED | {"embed_size": 5}
+    )  # 19 draws a lane fill no whole words
     params = draw_params(config)
     once = draw_noise(params, config, lanes=slice(0, 6))
     part = draw_noise(params, config, lanes=slice(4, 6))
@@ -330,7 +372,7 @@ def test_noise_is_a_function_of_seed_step_and_lane():
 
 
 def test_each_layer_lane_and_matrix_has_a_mask_of_its_own():
-    config = configure(num_layers=3, hidden_size=64, **noisy(64))
+    config = configure(num_layers=3, hidden_size=64, **EMBEDDED | {"embed_size": 64})
     noise = draw_noise(draw_params(config), config)
     rows = np.concatenate((noise.inputs[None] > 0, noise.outputs > 0)).reshape(-1, 64)
     assert len(np.unique(rows, axis=0)) == len(rows) == 4 * B
@@ -392,10 +434,10 @@ def test_weight_drop_is_a_model_without_these_weights(cell):
 # --- buffers
 
 
-@pytest.mark.parametrize("embed_size", [0, 3])
+@every_way
 @every_cell
-def test_lent_buffers_change_no_result(cell, embed_size):
-    config = configure(cell=cell, num_layers=3, **noisy(embed_size))
+def test_lent_buffers_change_no_result(cell, way):
+    config = configure(cell=cell, num_layers=3, **way, **drops(way))
     params, scratch = draw_params(config), Scratch()
     for seed, length in enumerate([5, 5, 2, 5]):
         ids, targets, state, dstate = draw_window(config, seed)
@@ -422,7 +464,7 @@ def test_the_returned_state_outlives_the_next_window(cell):
 
 @every_cell
 def test_parameters_are_only_read(cell):
-    config = configure(cell=cell, num_layers=2, **noisy(3))
+    config = configure(cell=cell, num_layers=2, **EMBEDDED)
     params, window = draw_params(config), draw_window(config)
     for array in (*params.values(), *window):
         array.flags.writeable = False

@@ -105,6 +105,8 @@ def test_every_schedule_goes_on_where_it_stopped(compare, schedule):
     [
         {"num_layers": 2, "dropout": 0.3},
         {"embed_size": 5, "cell": "gru"},
+        {"reset_rate": 0.4},
+        {"embed_size": 5, "tied": True, "input_dropout": 0.2},
         {"dtype": "float64", "clip_value": 0.01},
         {"val_fraction": 0.5, "patience": 2, "learning_rate": 1.0, "eval_every": 2, "schedule": "constant"},
         {"clip_norm": 0.05, "weight_decay": 0.1, "optimizer": "adam"},

@@ -25,6 +25,13 @@ def test_small_layers_are_served_by_one_thread(hidden_size, available, threads):
     assert usual_threads(hidden_size, available) == threads
 
 
+def test_a_run_reads_its_text_as_the_settings_say(tmp_path):
+    run = start(tmp_path / "run", batch_size=3, seq_len=9, seed=4, reset_rate=0.25)
+    stream = run.training.stream
+    assert (stream.batch_size, stream.seq_len, stream.seed, stream.reset_rate) == (3, 9, 4, 0.25)
+    run.close()
+
+
 def test_what_is_available_is_what_numpy_would_use_now():
     for threads in (1, 2):
         with threadpool_limits(threads, "blas"):

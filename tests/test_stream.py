@@ -1,5 +1,6 @@
 """The stream of windows: what is learned in an epoch, in which order, and where the state is reset."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -11,7 +12,7 @@ from charrnn.stream import Stream
 
 
 @st.composite
-def streams(draw):
+def streams(draw, reset_rates=(0.0,)):
     """A stream over 0 .. N-1, so that every pair of neighbours tells by itself where it stands."""
     N = draw(st.integers(2, 60))
     return Stream(
@@ -19,6 +20,7 @@ def streams(draw):
         batch_size=draw(st.integers(1, N - 1)),
         seq_len=draw(st.integers(1, 25)),
         seed=draw(st.none() | st.integers(0, 2**63 - 1)),
+        reset_rate=draw(st.sampled_from(reset_rates)),
     )
 
 
@@ -100,9 +102,35 @@ def test_the_state_is_reset_where_an_epoch_and_where_the_text_begins(stream, epo
             assert np.array_equal(window.reset, expected)
 
 
-@given(streams(), st.lists(st.integers(0, 10_000), min_size=1, max_size=5))
+@given(streams((0.5,)), epochs)
+def test_chance_resets_where_a_window_begins_and_changes_nothing_else(stream, epoch):
+    for window, plain in zip(epoch_of(stream, epoch), epoch_of(replace(stream, reset_rate=0.0), epoch), strict=True):
+        assert np.array_equal(window.inputs, plain.inputs)
+        assert np.array_equal(window.targets, plain.targets)
+        reset, expected = (
+            np.zeros(each.inputs.shape, bool) if each.reset is None else each.reset for each in (window, plain)
+        )
+        assert (window.reset is None) == (not reset.any())
+        assert np.array_equal(reset[1:], expected[1:])
+        assert (reset[0] >= expected[0]).all()
+
+
+def test_chance_resets_every_lane_and_step_by_itself_and_as_often_as_asked_for():
+    drawn = np.array([resets(0, step) for step in range(200) if step % 7])  # 7 steps are an epoch
+    assert abs(drawn.mean() - 0.3) <= 4 * (0.3 * 0.7 / drawn.size) ** 0.5
+    assert len(np.unique(drawn, axis=0)) == len(drawn)
+    assert len(np.unique(drawn, axis=1).T) == 50
+    assert not np.array_equal(resets(1, 1), resets(0, 1))
+
+
+def resets(seed, step):
+    """Return which of 50 lanes are reset where this window begins, of which nearly a third are."""
+    return Stream(np.arange(351), batch_size=50, seq_len=1, seed=seed, reset_rate=0.3)[step].reset[0]
+
+
+@given(streams((0.0, 0.5)), st.lists(st.integers(0, 10_000), min_size=1, max_size=5))
 def test_a_window_is_a_function_of_its_step(stream, steps):
-    again = Stream(stream.ids.copy(), stream.batch_size, stream.seq_len, stream.seed)
+    again = replace(stream, ids=stream.ids.copy())
     before = stream.ids.copy()
     windows = [stream[step] for step in steps]
     for step, window in reversed(list(zip(steps, windows, strict=True))):

@@ -103,6 +103,22 @@ def test_the_state_is_forgotten_where_an_epoch_begins_and_not_before():
         assert loss_after(0.0, epoch * steps + steps - 1) != loss_after(0.7, epoch * steps + steps - 1)
 
 
+def test_a_lane_begins_a_window_from_a_zero_state_as_often_as_asked_for():
+    def carried_after(start, reset_rate):
+        training = make_training(reset_rate=reset_rate, batch_size=16)
+        state = begin(training)
+        state.step, state.state = 1, np.full_like(state.state, start)
+        one_step(training, state)
+        return state.state
+
+    forgot, some, none = (
+        (carried_after(0.7, rate) == carried_after(0.0, rate)).all(axis=(0, 1, 3)) for rate in (1, 0.5, 0)
+    )
+    assert forgot.all()
+    assert 0 < some.sum() < 16
+    assert not none.any()
+
+
 @pytest.mark.parametrize(
     ("spoil", "what"),
     [

@@ -67,10 +67,10 @@ def _option(item: Field[Any]) -> Callable[[F], F]:
     meta = item.metadata
     help_text = meta["help"] if item.default is None else f"{meta['help']} [default: {item.default}]"
     metavar = None if meta["choices"] else "N" if str(item.type).startswith("int") else "X"
+    kind: dict[str, Any] = {"is_flag": True} if item.type == "bool" else {"type": _type(item), "metavar": metavar}
     return click.option(
         flag_of(item.name),
-        type=_type(item),
-        metavar=metavar,
+        **kind,
         help=help_text,
         cls=SectionedOption,
         section=meta["group"],

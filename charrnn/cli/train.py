@@ -158,6 +158,7 @@ def _introduce(run: Run) -> None:
     training, model_config = run.training, run.training.model_config
     weights = sum(array.size for array in run.state.params.values())
     embedding = f"embedding {model_config.embed_size}" if model_config.embed_size else "one-hot input"
+    embedding += ", tied" if model_config.tied else ""
     note(
         f"{model_config.cell} {model_config.num_layers}x{model_config.hidden_size}, {embedding}, "
         f"{weights:,} parameters; {len(training.stream.ids):,} characters to train on, "
