@@ -44,18 +44,20 @@ class Recipe(NamedTuple):
 Shapes: TypeAlias = Callable[[ModelConfig], dict[str, tuple[int, ...]]]
 
 
-def embed_size(vocab_size: int) -> int:
-    """Return the size of the embedding that serves so many symbols; 0 where one-hot rows do."""
-    return _EMBED_SIZE if vocab_size > _ONE_HOT else 0
+def for_symbols(vocab_size: int, given: Collection[str]) -> dict[str, Any]:
+    """Return the settings that serve so many symbols: none where one-hot rows do, or where something is given."""
+    if vocab_size <= _ONE_HOT or {"embed_size", "tied"} & set(given):
+        return {}
+    return {"embed_size": _EMBED_SIZE, "tied": True}
 
 
 def work(config: ModelConfig, shapes: Shapes) -> float:
     """Return what a character costs in training: multiplications, up to a factor that is the machine's.
 
-    Of the table that symbols are looked up in, embedding or one-hot rows, only one row is touched.
+    Of a table that symbols are only looked up in, embedding or one-hot rows, one row is touched.
     """
-    table = "embed.W_e" if config.embed_size else "layer0.W_xh"
-    products = sum(math.prod(shape) for name, shape in shapes(config).items() if len(shape) > 1 and name != table)
+    lookup = ("embed.W_e" if config.embed_size else "layer0.W_xh") if not config.tied else None
+    products = sum(math.prod(shape) for name, shape in shapes(config).items() if len(shape) > 1 and name != lookup)
     return products + _WORK_PER_UNIT * config.hidden_size * config.num_layers + _WORK_PER_SYMBOL * config.vocab_size
 
 
@@ -73,12 +75,14 @@ def choose(
     chars   characters to train on; chars_per_step, how many of them a step learns from
     budget  the work that the time allows, as `work` measures it
     """
-    settings: dict[str, Any] = {}
+    settings = for_symbols(config.vocab_size, given)
+    config = replace(config, **settings)
     reasons: list[str] = []
-    if "embed_size" not in given and (size := embed_size(config.vocab_size)):
-        config = replace(config, embed_size=size)
-        settings["embed_size"] = size
-        reasons.append(f"embedding of {size}: {config.vocab_size:,} symbols are too many for one-hot rows")
+    if settings:
+        reasons.append(
+            f"embedding of {config.embed_size}, which is the readout too: {config.vocab_size:,} symbols are too many "
+            "for one-hot rows"
+        )
 
     @cache
     def params(size: ModelConfig) -> int:

@@ -75,10 +75,11 @@ def test_a_small_text_takes_no_more_time_than_is_of_use():
 
 def test_many_symbols_are_embedded():
     few, many = chosen(config=ModelConfig(512)), chosen(config=ModelConfig(5387))
-    assert "embed_size" not in few.settings
-    assert many.settings["embed_size"] == 128
-    assert many.settings["hidden_size"] < few.settings["hidden_size"]  # most of the time goes into the readout
-    assert "embed_size" not in chosen(given={"embed_size"}, config=ModelConfig(5387)).settings
+    assert not {"embed_size", "tied"} & few.settings.keys()
+    assert (many.settings["embed_size"], many.settings["tied"]) == (128, True)
+    assert many.settings["hidden_size"] < chosen().settings["hidden_size"]  # most of the time goes into the readout
+    for given in ("embed_size", "tied"):
+        assert not {"embed_size", "tied"} & chosen(given={given}, config=ModelConfig(5387)).settings.keys()
 
 
 def test_rows_that_are_looked_up_cost_nothing():
@@ -89,7 +90,9 @@ def test_rows_that_are_looked_up_cost_nothing():
     ]:
         assert work(less, param_shapes) < work(more, param_shapes)
     one_hot, embedded = ModelConfig(65), ModelConfig(65, embed_size=65)
+    tied = ModelConfig(65, embed_size=65, tied=True)
     assert work(embedded, param_shapes) - work(one_hot, param_shapes) == 65 * 4 * 384
+    assert work(tied, param_shapes) - work(embedded, param_shapes) == 65 * 65  # instead of H V: H E and E V
 
 
 def test_what_is_given_is_not_chosen():
