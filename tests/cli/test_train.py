@@ -405,10 +405,13 @@ def test_the_log_has_a_line_for_every_report(run, corpus):
             "seconds",
             "loss",
             "val_loss",
+            "gap",
             "bpc",
             "learning_rate",
             "grad_norm",
+            "grad_norms",
             "clipped",
+            "saturation",
             "chars_per_second",
         }
         for line in lines
