@@ -163,6 +163,13 @@ class Lanes:
         self._await()
         return self._whole("state", carried, state.shape)
 
+    def gates(self, window: Window, state: Array) -> list[dict[str, Array]]:
+        """Return each layer's gates in a window by name, (T, B, H) each, valid until the next window.
+
+        This process alone reads all of it, so let it have few lanes.
+        """
+        return self._part.gates(window, state)
+
     def _ask(self, work: int, window: Window, state: Array, step: int = 0) -> None:
         """Let the other processes begin with their parts."""
         if not self._others:
@@ -210,17 +217,13 @@ class _Part:
     def gradients(self, window: Window, state: Array, step: int) -> tuple[float, Array, Params]:
         """Return this part's share in the loss and in its gradient, and the state of its lanes after the window."""
         lanes, config = self.lanes(window), self._plan.config
+        own = window.lanes(lanes)
         noise = model.noise(self._params, config, self._plan.seed, step, lanes)
         weights = model.prepare(self._params, config, noise) if noise.weights else self._prepared()
         logits, carried, backprop = model.forward(
-            weights,
-            window.inputs[:, lanes],
-            state[:, :, lanes],
-            reset=None if window.reset is None else window.reset[:, lanes],
-            noise=noise,
-            scratch=self._scratch,
+            weights, own.inputs, state[:, :, lanes], reset=own.reset, noise=noise, scratch=self._scratch
         )
-        loss, dlogits = cross_entropy(logits, window.targets[:, lanes], of=window.targets.size)
+        loss, dlogits = cross_entropy(logits, own.targets, of=window.targets.size)
         return loss, carried, backprop(dlogits, np.zeros_like(carried))[1]
 
     def score(self, window: Window, state: Array) -> tuple[Array, Mask, Array]:
@@ -232,6 +235,10 @@ class _Part:
         """Return the state of this part's lanes after the window."""
         return self._hidden(window, state)[2]
 
+    def gates(self, window: Window, state: Array) -> list[dict[str, Array]]:
+        """Return each layer's gates in the whole of this window."""
+        return model.gates(self._prepared(), window.inputs, state, self._scratch, reset=window.reset)
+
     def _prepared(self) -> model.Weights:
         """Return the weights of these parameters, none dropped, made once."""
         self._weights = self._weights or model.prepare(self._params, self._plan.config)
@@ -239,9 +246,9 @@ class _Part:
 
     def _hidden(self, window: Window, state: Array) -> tuple[model.Weights, Array, Array]:
         weights, lanes = self._prepared(), self.lanes(window)
-        reset = None if window.reset is None else window.reset[:, lanes]
-        inputs = window.inputs[:, lanes]
-        return weights, *model.hidden(weights, inputs, state[:, :, lanes], reset=reset, scratch=self._scratch)[:2]
+        own = window.lanes(lanes)
+        h, carried, _ = model.hidden(weights, own.inputs, state[:, :, lanes], reset=own.reset, scratch=self._scratch)
+        return weights, h, carried
 
 
 def _corner(array: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:

@@ -221,6 +221,23 @@ def hidden(
     return h, np.array(states), backprop
 
 
+def gates(
+    weights: Weights, ids: Ids, state: Array, scratch: Scratch, *, reset: Mask | None = None
+) -> list[dict[str, Array]]:
+    """Return what the gates of each layer are in a window, by the cell's names; they lie in the scratch.
+
+    Shapes:  ids (T, B) · state (L, S, B, H) · reset (T, B) · returns (T, B, H) for each gate
+    """
+    x: Array | Ids = ids if weights.embed is None else weights.embed[ids]
+    found = []
+    for layer, own in enumerate(weights.layers):
+        buffers = scratch.scope(f"layer{layer}")
+        h, _, _ = weights.cell.forward(own, x, state[layer], reset=reset, scratch=buffers)
+        found.append(weights.cell.gates_of(h, buffers))
+        x = h
+    return found
+
+
 def readout(weights: Weights, h: Array) -> tuple[Array, ReadoutBackprop]:
     """Return the logits of the outputs, and the backward pass.
 

@@ -7,6 +7,7 @@ that they take.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -161,21 +162,31 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
 }
 
 
-def global_norm(grads: Params) -> float:
-    """Return the Euclidean norm of all gradients together, summed in float64 over the arrays."""
-    return float(np.sqrt(sum(float(np.vdot(grad, grad)) for grad in grads.values())))
+def norms_by_layer(grads: Params) -> dict[str, float]:
+    """Return the Euclidean norm of each layer's gradients, summed in float64 over its arrays: embed, layer0, …, out."""
+    squares: dict[str, float] = {}
+    for name, grad in reversed(grads.items()):  # the way back ends with the first layer
+        layer = name.partition(".")[0]
+        squares[layer] = squares.get(layer, 0.0) + float(np.vdot(grad, grad))
+    return {layer: math.sqrt(square) for layer, square in squares.items()}
 
 
-def clip_by_global_norm(grads: Params, max_norm: float) -> float:
-    """Scale the gradients in place so that their global norm is at most `max_norm`; return the norm before.
+def global_norm(norms: dict[str, float]) -> float:
+    """Return the Euclidean norm of all gradients together, given the layers' norms."""
+    return math.hypot(*norms.values())
+
+
+def clip_by_global_norm(grads: Params, max_norm: float) -> dict[str, float]:
+    """Scale the gradients in place so that their global norm is at most `max_norm`; return the layers' norms before.
 
     Source:  Pascanu et al. 2013.
     """
-    norm = global_norm(grads)
+    norms = norms_by_layer(grads)
+    norm = global_norm(norms)
     if norm > max_norm:
         for grad in grads.values():
             grad *= max_norm / norm
-    return norm
+    return norms
 
 
 def clip_by_value(grads: Params, limit: float) -> None:

@@ -294,10 +294,13 @@ class Run:
             "seconds": round(self.seconds, 3),
             "loss": report.loss,
             "val_loss": report.val_loss,
+            "gap": None if report.val_loss is None else report.val_loss - report.loss,
             "bpc": None if report.val_loss is None else bits(report.val_loss),
             "learning_rate": report.learning_rate,
             "grad_norm": report.grad_norm,
+            "grad_norms": report.grad_norms,
             "clipped": round(report.clipped, 4),
+            "saturation": report.saturation,
             "chars_per_second": round(report.chars / seconds, 1) if seconds > 0 else None,
         }
 

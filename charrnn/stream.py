@@ -25,6 +25,12 @@ class Window(NamedTuple):
     targets: Ids
     reset: Mask | None
 
+    def lanes(self, lanes: slice) -> Window:
+        """Return these lanes of the window."""
+        return Window(
+            self.inputs[:, lanes], self.targets[:, lanes], None if self.reset is None else self.reset[:, lanes]
+        )
+
 
 @dataclass(frozen=True)
 class Stream:

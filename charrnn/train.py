@@ -8,28 +8,36 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from charrnn import model
-from charrnn.arrays import Array, IdSource, Params
+from charrnn.arrays import Array, IdSource, Mask, Params
+from charrnn.cells import CELLS
 from charrnn.config import ModelConfig, TrainConfig, build
 from charrnn.errors import DivergedError
 from charrnn.evaluate import Tally, lanes_for, tally
 from charrnn.lanes import Lanes, plan
-from charrnn.optim import OPTIMIZERS, Optimizer, clip_by_global_norm, clip_by_value, global_norm
+from charrnn.optim import OPTIMIZERS, Optimizer, clip_by_global_norm, clip_by_value, global_norm, norms_by_layer
 from charrnn.schedules import SCHEDULES, Schedule
 from charrnn.stream import Stream, Window
 
+#: By layer and gate: the shares of the activations near the least and near the greatest value that the gate can have.
+Saturation: TypeAlias = dict[str, dict[str, tuple[float, float]]]
+
+_NEAR = 0.1  # by Karpathy, Johnson & Li 2016, who call these gates left- and right-saturated
+_LANES_SEEN = 8  # of a window, where gates are looked at: what each process has at least, so that no buffer grows
+
 
 class Stepped(NamedTuple):
-    """One update was done: the loss of its window, and the gradients' global norm before clipping."""
+    """One update was done: the loss of its window, and the gradients' norms before clipping, global and by layer."""
 
     step: int
     chars: int
     loss: float
     grad_norm: float
+    grad_norms: dict[str, float]
 
 
 class Evaluating(NamedTuple):
@@ -42,10 +50,11 @@ class Evaluating(NamedTuple):
 class Report(NamedTuple):
     """What a line of the log says; `val_loss` is None where nothing was evaluated.
 
-    averaged         whether the validation loss is that of the weights' running mean, because it is less than theirs
-    loss, grad_norm  the means over the steps since the report before
-    clipped          the share of these steps whose gradients were longer than --clip-norm
-    chars            characters trained on since then
+    averaged    whether the validation loss is that of the weights' running mean, because it is less than theirs
+    loss, grad_norm, grad_norms  the means over the steps since the report before
+    clipped     the share of these steps whose gradients were longer than --clip-norm
+    saturation  of the gates; None where nothing was to be evaluated
+    chars       characters trained on since the report before
     """
 
     step: int
@@ -54,7 +63,9 @@ class Report(NamedTuple):
     val_loss: float | None
     learning_rate: float
     grad_norm: float
+    grad_norms: dict[str, float]
     clipped: float
+    saturation: Saturation | None
     chars: int
     best: bool
     averaged: bool
@@ -64,7 +75,7 @@ class Report(NamedTuple):
 class Progress:
     """The plain numbers that training carries from step to step, besides the step itself.
 
-    reported    the step of the newest report; the sums run since then
+    reported    the step of the newest report; the sums run since then, norm_sums by layer
     best_loss   the least validation loss, and the step it was measured at
     stale       evaluations since then
     """
@@ -74,6 +85,7 @@ class Progress:
     chars: int = 0
     loss_sum: float = 0.0
     norm_sum: float = 0.0
+    norm_sums: dict[str, float] = field(default_factory=dict)
     clipped: int = 0
     best_loss: float | None = None
     best_step: int = 0
@@ -144,8 +156,8 @@ class Training:
 
 def train_step(
     training: Training, optimizer: Optimizer, learning_rate: float, state: TrainState, window: Window, lanes: Lanes
-) -> tuple[float, float]:
-    """Do one update in place; return the window's loss and the gradients' global norm before clipping.
+) -> Stepped:
+    """Do one update in place, and return what it came to.
 
     Back-propagation is truncated: no gradient enters from the windows to come, and the one that reaches the state
     before this window is dropped.
@@ -156,16 +168,17 @@ def train_step(
         lanes.take(state.params)
         loss, carried, grads = lanes.gradients(window, state.state, state.step)
         if config.clip_value:
-            grad_norm = global_norm(grads)
+            norms = norms_by_layer(grads)
             clip_by_value(grads, config.clip_value)
         else:
-            grad_norm = clip_by_global_norm(grads, config.clip_norm or math.inf)
+            norms = clip_by_global_norm(grads, config.clip_norm or math.inf)
+        grad_norm = global_norm(norms)
         for what, value in (("loss", loss), ("gradient", grad_norm)):
             check_finite(what, value, state.step + 1)
         optimizer.update(state.params, grads, state.opt_state, learning_rate, state.step)
     state.state = carried
     state.step += 1
-    return loss, grad_norm
+    return Stepped(state.step, window.targets.size, loss, grad_norm, norms)
 
 
 def check_finite(what: str, value: float, step: int) -> None:
@@ -189,15 +202,17 @@ def fit(training: Training, state: TrainState) -> Iterator[Stepped | Evaluating 
                 yield from _report(training, state, schedule, lanes)
             if state.step >= training.steps or is_stale(training.config, state.progress):
                 return
-            window = training.stream[state.step]
-            loss, grad_norm = train_step(training, optimizer, schedule(state.step), state, window, lanes)
+            rate, window = schedule(state.step), training.stream[state.step]
+            stepped = train_step(training, optimizer, rate, state, window, lanes)
             progress = state.progress
             progress.steps += 1
-            progress.chars += window.targets.size
-            progress.loss_sum += loss
-            progress.norm_sum += grad_norm
-            progress.clipped += 0 < training.config.clip_norm < grad_norm
-            yield Stepped(state.step, window.targets.size, loss, grad_norm)
+            progress.chars += stepped.chars
+            progress.loss_sum += stepped.loss
+            progress.norm_sum += stepped.grad_norm
+            for layer, norm in stepped.grad_norms.items():
+                progress.norm_sums[layer] = progress.norm_sums.get(layer, 0.0) + norm
+            progress.clipped += 0 < training.config.clip_norm < stepped.grad_norm
+            yield stepped
 
 
 def is_stale(config: TrainConfig, progress: Progress) -> bool:
@@ -228,7 +243,9 @@ def _report(training: Training, state: TrainState, schedule: Schedule, lanes: La
         val_loss=val_loss,
         learning_rate=schedule(state.step - 1),
         grad_norm=progress.norm_sum / progress.steps,
+        grad_norms={layer: total / progress.steps for layer, total in progress.norm_sums.items()},
         clipped=progress.clipped / progress.steps,
+        saturation=saturation(training, state, lanes) if training.evaluates_at(state.step) else None,
         chars=progress.chars,
         best=best,
         averaged=averaged,
@@ -237,9 +254,31 @@ def _report(training: Training, state: TrainState, schedule: Schedule, lanes: La
         reported=state.step, best_loss=progress.best_loss, best_step=progress.best_step, stale=progress.stale
     )
     if training.evaluates_at(state.step):
-        of_the_event = ("clipped", "chars", "best", "averaged")
+        of_the_event = ("grad_norms", "saturation", "chars", "best", "averaged")
         state.history.append({name: value for name, value in report._asdict().items() if name not in of_the_event})
     yield report
+
+
+def saturation(training: Training, state: TrainState, lanes: Lanes) -> Saturation:
+    """Return how much of each gate is near an end of its range, in a few lanes of the window to come, nothing dropped.
+
+    Source:  Karpathy, Johnson & Li 2016.
+    """
+    least, few = CELLS[training.model_config.cell].gates, slice(_LANES_SEEN)
+    with np.errstate(all="ignore"):  # what is no number is near no end
+        lanes.take(state.params)
+        found = lanes.gates(training.stream[state.step].lanes(few), state.state[:, :, few])
+        return {
+            f"layer{layer}": {
+                name: (_share(gate < least[name] + _NEAR), _share(gate > 1 - _NEAR)) for name, gate in gates.items()
+            }
+            for layer, gates in enumerate(found)
+        }
+
+
+def _share(mask: Mask) -> float:
+    """Return how much of the mask is True, to four digits."""
+    return round(float(mask.mean()), 4)
 
 
 def _loss_of(training: Training, params: Params, lanes: Lanes) -> Generator[Evaluating, None, float | None]:

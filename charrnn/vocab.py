@@ -6,6 +6,7 @@ follow them.
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -95,6 +96,17 @@ class Vocab:
     def size(self) -> int:
         """Return V, the number of ids, special symbols included."""
         return len(self.symbols) + len(self.specials)
+
+    @property
+    def entropy(self) -> float:
+        """Return the loss of a model that knows how frequent each character is, no more; ln V if nobody counted.
+
+        Units:   nats per character.
+        """
+        if not any(self.counts):
+            return math.log(self.size)
+        total = sum(self.counts)
+        return -sum(count / total * math.log(count / total) for count in self.counts if count)
 
     @cached_property
     def _alphabet(self) -> Alphabet:

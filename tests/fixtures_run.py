@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 import charrnn
 from charrnn import model
@@ -101,8 +102,9 @@ def meta_of(path):
 
 
 def log_of(folder, *, clock=True):
-    """Return the records of a run's log; without what the clock says if `clock` is False."""
-    records = [json.loads(line) for line in (Path(folder) / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    """Return the records of a run's log; without what the clock says if `clock` is False. NaN is no JSON."""
+    lines = (Path(folder) / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    records = [json.loads(line, parse_constant=pytest.fail) for line in lines]
     timed = () if clock else ("seconds", "chars_per_second")
     return [{key: value for key, value in record.items() if key not in timed} for record in records]
 

@@ -353,6 +353,28 @@ def test_one_scratch_serves_two_precisions(name):
         assert_identical(run_all(it, scratch=scratch), run_all(it))
 
 
+@pytest.mark.parametrize(("name", "gates"), [("rnn", "h"), ("lstm", "ifgo"), ("gru", "rzn"), ("lnlstm", "ifgo")])
+def test_the_gates_are_named_in_the_order_of_the_equations(name, gates):
+    assert "".join(CELLS[name].gates) == gates
+
+
+@every_cell
+def test_each_gate_is_where_its_name_says(name):
+    # With no weights a gate is a function of its bias alone, and the others are halfway through their range.
+    it, scratch = draw(name), Scratch()
+    for place, (gate, least) in enumerate(it.cell.gates.items()):
+        for bias, expected in ((50, 1), (-50, least)):
+            params = {key: np.zeros_like(array) for key, array in it.params.items()}
+            params["b_h"][place * H : (place + 1) * H] = bias
+            h, _, _ = it.cell.forward(it.cell.prepare(params), it.x, it.state, scratch=scratch)
+            found = it.cell.gates_of(h, scratch)
+            assert found.keys() == it.cell.gates.keys()
+            assert all(array.shape == (T, B, H) for array in found.values())
+            np.testing.assert_allclose(found.pop(gate), expected, rtol=0, atol=1e-12)
+            for other, array in found.items():
+                np.testing.assert_allclose(array, (1 + it.cell.gates[other]) / 2, rtol=0, atol=1e-12)
+
+
 @every_cell
 def test_the_returned_state_is_a_copy(name):
     it, scratch = draw(name), Scratch()

@@ -14,6 +14,7 @@ from charrnn.optim import (
     clip_by_global_norm,
     clip_by_value,
     global_norm,
+    norms_by_layer,
     rmsprop,
     sgd,
 )
@@ -197,14 +198,23 @@ def three_four():
     return {"a": np.array([[3.0, 0.0]]), "b": np.array([0.0, -4.0])}
 
 
+THREE_FOUR = {"a": 3.0, "b": 4.0}
+
+
 def test_the_global_norm_is_that_of_all_gradients_together():
-    assert global_norm(three_four()) == 5.0
-    assert type(global_norm({"a": np.ones(4, np.float32)})) is float
+    assert global_norm(norms_by_layer(three_four())) == 5.0
+    assert type(global_norm(norms_by_layer({"a": np.ones(4, np.float32)}))) is float
+
+
+def test_a_layers_norm_is_that_of_its_arrays_together():
+    grads = {"out.b_y": np.array([2.0]), "layer10.b": np.array([5.0]), "layer1.b": np.array([3.0])}
+    grads |= {"layer1.W": np.array([[0.0, -4.0]]), "embed.W_e": np.zeros((2, 2), np.float32)}
+    assert list(norms_by_layer(grads).items()) == [("embed", 0.0), ("layer1", 5.0), ("layer10", 5.0), ("out", 2.0)]
 
 
 def test_large_gradients_are_scaled_to_the_norm_and_the_norm_before_is_returned():
     grads = three_four()
-    assert clip_by_global_norm(grads, 2.5) == 5.0
+    assert clip_by_global_norm(grads, 2.5) == THREE_FOUR
     assert grads["a"].tolist() == [[1.5, 0.0]]
     assert grads["b"].tolist() == [0.0, -2.0]
 
@@ -214,8 +224,9 @@ def test_small_gradients_stay_as_they_are_to_the_last_bit(max_norm):
     rng = np.random.default_rng(1)
     grads = {"a": rng.normal(size=(3, 4)).astype(np.float32), "b": rng.normal(size=4).astype(np.float32)}
     before = {key: array.tobytes() for key, array in grads.items()}
-    assert global_norm(grads) < 5
-    assert clip_by_global_norm(grads, max_norm) == global_norm(grads)
+    norms = norms_by_layer(grads)
+    assert global_norm(norms) < 5
+    assert clip_by_global_norm(grads, max_norm) == norms
     assert {key: array.tobytes() for key, array in grads.items()} == before
     exact = three_four()
     clip_by_global_norm(exact, max_norm)
@@ -224,13 +235,13 @@ def test_small_gradients_stay_as_they_are_to_the_last_bit(max_norm):
 
 def test_a_norm_that_is_no_number_comes_back():
     grads = three_four() | {"c": np.array([np.nan])}
-    assert math.isnan(clip_by_global_norm(grads, 1.0))
+    assert math.isnan(global_norm(clip_by_global_norm(grads, 1.0)))
     assert grads["a"].tolist() == [[3.0, 0.0]]
 
 
 def test_clipping_keeps_single_precision():
     grads = {"a": np.full((2, 2), 10, np.float32)}
-    assert clip_by_global_norm(grads, 1.0) == 20.0
+    assert clip_by_global_norm(grads, 1.0) == {"a": 20.0}
     assert grads["a"].dtype == np.float32
     assert grads["a"].tolist() == [[0.5, 0.5], [0.5, 0.5]]
 

@@ -45,7 +45,9 @@ except RunFolderError as error:
     print(error)
 """
 
-LOG_KEYS = "step epoch seconds loss val_loss bpc learning_rate grad_norm clipped chars_per_second".split()
+LOG_KEYS = (
+    "step epoch seconds loss val_loss gap bpc learning_rate grad_norm grad_norms clipped saturation chars_per_second"
+).split()
 
 
 def refusal(kind, call, *args, **options):
@@ -142,12 +144,17 @@ def test_each_line_of_the_log_has_the_same_keys(tmp_path):
     for record, report in zip(records, reports, strict=True):
         assert record["step"] == report.step
         assert record["epoch"] == pytest.approx(report.epoch, abs=1e-6)
-        for name in ("loss", "val_loss", "learning_rate", "grad_norm"):
+        for name in ("loss", "val_loss", "learning_rate", "grad_norm", "grad_norms"):
             assert record[name] == getattr(report, name), name
+        assert record["grad_norms"].keys() == {"layer0", "out"}
         if report.step in (7, 14, 20):
             assert record["bpc"] == pytest.approx(report.val_loss / math.log(2), rel=1e-12)
+            assert record["gap"] == report.val_loss - report.loss
+            assert record["saturation"]["layer0"].keys() == set("ifgo")
+            for name, (low, high) in record["saturation"]["layer0"].items():
+                assert (low, high) == report.saturation["layer0"][name]
         else:
-            assert record["val_loss"] is record["bpc"] is None
+            assert record["val_loss"] is record["bpc"] is record["gap"] is record["saturation"] is None
     times = [record["seconds"] for record in records]
     assert times == sorted(times)
     assert times[0] >= 0

@@ -1,6 +1,7 @@
 """Training in memory: one step, and the loop over steps."""
 
 import math
+import os
 from dataclasses import replace
 from itertools import pairwise
 
@@ -9,12 +10,19 @@ import pytest
 from fixtures_run import TEXT, begin, copies, make_training, same
 
 from charrnn import model
+from charrnn.arrays import Scratch
+from charrnn.cells import CELL_NAMES
 from charrnn.errors import DivergedError
 from charrnn.evaluate import tally
 from charrnn.functional import cross_entropy
-from charrnn.optim import global_norm
-from charrnn.train import Evaluating, Report, Stepped, fit, is_stale, train_step
+from charrnn.optim import global_norm, norms_by_layer
+from charrnn.train import Evaluating, Report, Stepped, fit, is_stale, saturation, train_step
 from charrnn.vocab import Vocab
+
+posix = pytest.mark.skipif(os.name != "posix", reason="needs processes that share memory")
+
+#: Two layers and an embedding, and a batch that two processes share.
+LAYERS = {"num_layers": 2, "embed_size": 3, "batch_size": 16}
 
 #: Plain gradient descent, whose every update is the rate times the gradient.
 PLAIN = {"optimizer": "sgd", "momentum": 0.0, "learning_rate": 0.25, "schedule": "constant", "clip_norm": 0.0}
@@ -25,13 +33,19 @@ def one_step(training, state, *, step=None, learning_rate=None):
     step = state.step if step is None else step
     rate = training.schedule()(step) if learning_rate is None else learning_rate
     with training.lanes() as lanes:
-        return train_step(training, training.optimizer(), rate, state, training.stream[step], lanes)
+        stepped = train_step(training, training.optimizer(), rate, state, training.stream[step], lanes)
+    return stepped.loss, stepped.grad_norm
 
 
 def events_of(training, kind=None, state=None):
     """Return the events of the whole training, or those of one kind."""
     events = list(fit(training, state or begin(training)))
     return [event for event in events if kind is None or isinstance(event, kind)]
+
+
+def length(arrays):
+    """Return the Euclidean norm of all arrays together."""
+    return global_norm(norms_by_layer(arrays))
 
 
 def difference(after, before):
@@ -59,7 +73,7 @@ def test_the_update_is_the_rate_times_the_gradient_of_the_windows_mean_loss():
     loss, grad_norm = one_step(training, state)
     assert loss == pytest.approx(loss_at(before), rel=1e-12)
     grads = {name: array / -0.25 for name, array in difference(state.params, before).items()}
-    assert grad_norm == pytest.approx(global_norm(grads), rel=1e-9)
+    assert grad_norm == pytest.approx(length(grads), rel=1e-9)
     rng = np.random.default_rng(1)
     for name, grad in grads.items():
         direction = rng.normal(size=grad.shape)
@@ -176,9 +190,9 @@ def test_clip_norm_bounds_the_update():
         moves.append(difference(state.params, before))
     free, wide, bound = moves
     assert norms[0] == norms[1] == norms[2] > 0.06  # the norm that is told is the one before clipping
-    assert global_norm(free) == pytest.approx(0.25 * norms[0], rel=1e-4)
-    assert global_norm(wide) == pytest.approx(0.25 * norms[0], rel=1e-4)
-    assert global_norm(bound) == pytest.approx(0.25 * 0.03, rel=1e-4)
+    assert length(free) == pytest.approx(0.25 * norms[0], rel=1e-4)
+    assert length(wide) == pytest.approx(0.25 * norms[0], rel=1e-4)
+    assert length(bound) == pytest.approx(0.25 * 0.03, rel=1e-4)
     for name, move in bound.items():  # the direction stays
         np.testing.assert_allclose(move * norms[0] / 0.03, free[name], rtol=1e-2, atol=1e-5)
 
@@ -204,11 +218,36 @@ def test_what_is_dropped_is_a_function_of_seed_and_step():
         state.step = step
         window = make_training().stream[0]  # the same text for all
         with training.lanes() as lanes:
-            return train_step(training, training.optimizer(), 0.1, state, window, lanes)[0]
+            return train_step(training, training.optimizer(), 0.1, state, window, lanes).loss
 
     assert loss_of() == loss_of()
     assert len({loss_of(), loss_of(step=4), loss_of(seed=6), loss_of(seed=4, step=4)}) == 4
     assert loss_of(dropout=0.0) == loss_of(dropout=0.0, step=4, seed=6) != loss_of()
+
+
+@pytest.mark.parametrize("clipping", [{"clip_norm": 0.0}, {"clip_norm": 0.03}, {"clip_value": 0.001}])
+@pytest.mark.parametrize("threads", [1, pytest.param(2, marks=posix)])
+def test_the_norms_of_the_layers_are_those_of_their_gradients_before_clipping(threads, clipping):
+    # The gradients are found in what plain descent has moved, without clipping, in one process.
+    free = make_training(**PLAIN | LAYERS)
+    state = begin(free)
+    before = copies(state.params)
+    one_step(free, state)
+    squares = {
+        name: float((array.astype(float) ** 2).sum()) for name, array in difference(state.params, before).items()
+    }
+    expected = {
+        layer: math.sqrt(sum(square for name, square in squares.items() if name.startswith(f"{layer}."))) / 0.25
+        for layer in ("embed", "layer0", "layer1", "out")
+    }
+    training = make_training(**PLAIN | LAYERS | clipping | {"threads": threads})
+    with training.lanes() as lanes:
+        assert lanes.plan.shares == threads
+        stepped = train_step(training, training.optimizer(), 0.25, begin(training), training.stream[0], lanes)
+    assert list(stepped.grad_norms) == list(expected)
+    assert stepped.grad_norms == pytest.approx(expected, rel=1e-3)  # single precision, of small moves
+    assert min(expected.values()) > 1e-3
+    assert stepped.grad_norm == pytest.approx(math.hypot(*stepped.grad_norms.values()), rel=1e-12)
 
 
 # The loop
@@ -247,6 +286,10 @@ def test_a_report_is_the_mean_of_the_steps_since_the_one_before(cut):
             assert since[-1].step == event.step
             assert event.loss == pytest.approx(sum(step.loss for step in since) / len(since), rel=1e-12)
             assert event.grad_norm == pytest.approx(sum(step.grad_norm for step in since) / len(since), rel=1e-12)
+            assert event.grad_norms == pytest.approx(
+                {name: sum(step.grad_norms[name] for step in since) / len(since) for name in ("layer0", "out")},
+                rel=1e-12,
+            )
             assert event.chars == sum(step.chars for step in since)
             reports.append(event)
             since = []
@@ -306,7 +349,7 @@ def test_the_rate_follows_the_schedule():
     before = copies(state.params)
     for event in fit(training, state):
         if isinstance(event, Stepped):
-            moved.append(global_norm(difference(state.params, before)) / event.grad_norm)
+            moved.append(length(difference(state.params, before)) / event.grad_norm)
             before = copies(state.params)
     assert moved == pytest.approx(rates, rel=1e-3)
     assert [report.learning_rate for report in events_of(training, Report)] == rates
@@ -325,7 +368,7 @@ def test_the_state_is_whole_at_every_event():
         else:
             assert state.progress.reported == event.step == state.step
             assert (state.progress.steps, state.progress.chars) == (0, 0)
-            assert (state.progress.loss_sum, state.progress.norm_sum) == (0.0, 0.0)
+            assert (state.progress.loss_sum, state.progress.norm_sum, state.progress.norm_sums) == (0.0, 0.0, {})
             if event.val_loss is not None:
                 assert state.history[-1]["step"] == event.step
 
@@ -398,6 +441,76 @@ def test_without_a_validation_text_nothing_is_validated(val_text):
     assert state.step == 20
     assert state.progress.best_loss is None
     assert [record["step"] for record in state.history] == [7, 14, 20]
+
+
+@pytest.mark.parametrize("cell", CELL_NAMES)
+@pytest.mark.parametrize("val_text", ["", TEXT[:50]])
+def test_the_saturation_is_that_of_the_gates_of_the_next_window_without_dropout(cell, val_text):
+    # With a running mean of the weights, which is validated last, it is still that of the weights themselves.
+    settings = {"dropout": 0.5, "batch_size": 10, "learning_rate": 0.1, "average": 0.9}
+    training = make_training(TEXT, val_text, cell=cell, **settings)
+    state = begin(training)
+    shares = []
+    for event in fit(training, state):
+        if isinstance(event, Report) and event.step in (7, 14, 20):
+            shares.append(event.saturation)
+            assert event.saturation == saturation_by_hand(training, state)
+        elif isinstance(event, Report):
+            assert event.saturation is None
+    assert len({str(share) for share in shares}) == 3
+    for ends in shares[-1]["layer0"].values():
+        assert 0 < sum(ends) < 1
+
+
+def saturation_by_hand(training, state):
+    """Return the shares in eight lanes of the next window, counted one by one."""
+    weights, few = model.prepare(state.params, training.model_config), slice(0, 8)
+    window = training.stream[state.step]
+    reset = None if window.reset is None else window.reset[:, few]
+    (gates,) = model.gates(weights, window.inputs[:, few], state.state[:, :, few], Scratch(), reset=reset)
+    shares = {}
+    for name, gate in gates.items():
+        values = gate.ravel().tolist()
+        low = sum(value < (-0.9 if name in "hgn" else 0.1) for value in values)
+        high = sum(value > 0.9 for value in values)
+        shares[name] = (round(low / len(values), 4), round(high / len(values), 4))
+    return {"layer0": shares}
+
+
+def test_gates_with_large_biases_are_saturated():
+    training = make_training(TEXT, TEXT[:50])
+    state = begin(training)
+    for name in ("layer0.W_xh", "layer0.W_hh"):
+        state.params[name][...] = 0
+    state.params["layer0.b_h"][...] = np.repeat([-20, 20, -20, 0], 8)
+    with training.lanes() as lanes:
+        (shares,) = saturation(training, state, lanes).values()
+    assert shares == {"i": (1.0, 0.0), "f": (0.0, 1.0), "g": (1.0, 0.0), "o": (0.0, 0.0)}
+
+
+@posix
+def test_two_processes_see_the_same_saturation_as_one():
+    seen = []
+    for threads in (1, 2):
+        training = make_training(TEXT, TEXT[:50], threads=threads, dtype="float64", learning_rate=0.1, **LAYERS)
+        assert training.lanes().plan.shares == threads
+        seen.append([report.saturation for report in events_of(training, Report)])
+    assert seen[0] == seen[1]
+    assert seen[0][-1].keys() == {"layer0", "layer1"}
+
+
+@pytest.mark.parametrize("threads", [1, pytest.param(2, marks=posix)])
+def test_gates_are_looked_at_in_the_buffers_of_a_step(threads):
+    training = make_training(TEXT, TEXT[:50], threads=threads, **LAYERS)
+    state = begin(training)
+    with training.lanes() as lanes:
+        train_step(training, training.optimizer(), 0.1, state, training.stream[0], lanes)
+        scopes = lanes._part._scratch._scopes
+        before = {layer: scope._buffers.copy() for layer, scope in scopes.items()}
+        assert saturation(training, state, lanes).keys() == before.keys() == {"layer0", "layer1"}
+        for layer, scope in scopes.items():
+            assert scope._buffers.keys() == before[layer].keys()
+            assert all(scope._buffers[name] is buffer for name, buffer in before[layer].items())
 
 
 @pytest.mark.parametrize("settings", [{"dropout": 0.3}, {"cell": "gru"}])

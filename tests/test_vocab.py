@@ -1,6 +1,7 @@
 """The vocabulary: text to ids and back, whatever the text; what it refuses, and in which words."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -199,3 +200,12 @@ def test_bad_vocabularies_are_refused(settings, message):
 def test_no_text_makes_no_vocabulary(texts):
     with pytest.raises(VocabError, match="at least one symbol"):
         Vocab.from_text(*texts)
+
+
+def test_the_entropy_is_that_of_the_frequencies_in_the_text_that_was_counted():
+    assert Vocab("abc").counted("aabaabcc").entropy == pytest.approx(
+        -(4 * math.log(4 / 8) + 2 * math.log(2 / 8) + 2 * math.log(2 / 8)) / 8
+    )
+    assert Vocab("abc").counted("aabb").entropy == pytest.approx(math.log(2))
+    assert Vocab("abc").counted("aa").entropy == 0
+    assert Vocab("abc").entropy == pytest.approx(math.log(3))

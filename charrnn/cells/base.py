@@ -1,8 +1,8 @@
 """The contract of a recurrent cell. A new cell is one file that fills it in and one word in `CELL_NAMES`.
 
-A cell is three functions and a number, and a fourth function where it is to sample fast. It never knows which layer it
-is, keeps nothing between calls, and draws no random number after `init_params`; dropout, stacking and the readout are
-the model's work.
+A cell is three functions and a number; a fourth function where it is to sample fast, and its gates' names where they
+are to be looked at. It never knows which layer it is, keeps nothing between calls, and draws no random number after
+`init_params`; dropout, stacking and the readout are the model's work.
 
     init_params(D, H, rng, init) -> params
         Draw the weights in float64: the model casts them once. Gates are stacked along the last axis.
@@ -26,12 +26,15 @@ the model's work.
         none is sampled by its forward, up to twice as slow.
         x       (B, D) float, or (B,) integer ids
         state   (S, B, H), written over with the state after the step, whose first part is h
+    gates
+        What lies side by side in the scratch's `gates` (T, B, GH) after a forward, by name in this order, and whether
+        it is a SIGMOID or a TANH. Optional: of a cell that names none, the outputs h are looked at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -39,6 +42,8 @@ import numpy as np
 from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
 from charrnn.init import Init
 
+SIGMOID, TANH = 0, -1  # the least that each can be; the greatest is 1
+_OUTPUTS = {"h": TANH}
 _BLOCK = 2**17  # numbers in a block: half a megabyte of floats, which a core's second cache holds
 
 
@@ -61,6 +66,13 @@ class Cell:
     prepare: Callable[[Params], Params]
     forward: Forward
     step: Callable[[Params, Array | Ids, Array], None] | None = None
+    gates: Mapping[str, int] = field(default_factory=lambda: _OUTPUTS)
+
+    def gates_of(self, h: Array, scratch: Scratch) -> dict[str, Array]:
+        """Return the gates by name, (T, B, H) each, of the newest forward on this scratch, whose outputs are h."""
+        T, B, H = h.shape
+        found = h if self.gates is _OUTPUTS else scratch.empty("gates", (T, B, len(self.gates) * H), h.dtype)
+        return {name: found[..., k * H : (k + 1) * H] for k, name in enumerate(self.gates)}
 
 
 def kept(reset: Mask | None) -> Mask | None:

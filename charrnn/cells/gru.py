@@ -15,7 +15,7 @@ import numpy as np
 
 from charrnn import fused
 from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
-from charrnn.cells.base import Cell, blocks_back, kept
+from charrnn.cells.base import SIGMOID, TANH, Cell, blocks_back, kept
 from charrnn.functional import project, project_backward
 from charrnn.init import Init
 
@@ -150,4 +150,11 @@ def step(weights: Params, x: Array | Ids, state: Array) -> None:
     h += n
 
 
-CELL = Cell(n_states=1, init_params=init_params, prepare=prepare, forward=forward, step=step)
+CELL = Cell(
+    n_states=1,
+    init_params=init_params,
+    prepare=prepare,
+    forward=forward,
+    step=step,
+    gates={"r": SIGMOID, "z": SIGMOID, "n": TANH},
+)

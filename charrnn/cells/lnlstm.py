@@ -24,7 +24,7 @@ from typing import cast
 import numpy as np
 
 from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
-from charrnn.cells.base import Cell, blocks_back, kept, lstm_slopes
+from charrnn.cells.base import SIGMOID, TANH, Cell, blocks_back, kept, lstm_slopes
 from charrnn.functional import project, sum_rows
 from charrnn.init import Init
 
@@ -233,4 +233,11 @@ def column_sums(da: Array, n: Array) -> Array:
     return result
 
 
-CELL = Cell(n_states=2, init_params=init_params, prepare=prepare, forward=forward, step=step)
+CELL = Cell(
+    n_states=2,
+    init_params=init_params,
+    prepare=prepare,
+    forward=forward,
+    step=step,
+    gates={"i": SIGMOID, "f": SIGMOID, "g": TANH, "o": SIGMOID},
+)

@@ -16,7 +16,7 @@ import numpy as np
 
 from charrnn import fused
 from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
-from charrnn.cells.base import Cell, blocks_back, kept, lstm_slopes
+from charrnn.cells.base import SIGMOID, TANH, Cell, blocks_back, kept, lstm_slopes
 from charrnn.functional import project, project_backward
 from charrnn.init import Init
 
@@ -131,4 +131,11 @@ def step(weights: Params, x: Array | Ids, state: Array) -> None:
     h *= o
 
 
-CELL = Cell(n_states=2, init_params=init_params, prepare=prepare, forward=forward, step=step)
+CELL = Cell(
+    n_states=2,
+    init_params=init_params,
+    prepare=prepare,
+    forward=forward,
+    step=step,
+    gates={"i": SIGMOID, "f": SIGMOID, "g": TANH, "o": SIGMOID},
+)

@@ -183,7 +183,7 @@ class TrainScreen:
             f"[bold]step {report.step:,}[/]  epoch {report.epoch:.2f}  loss {report.loss:.4f}{val}"
             f"  norm {report.grad_norm:.2f}{best}"
         )
-        for what, sentence in advise(self.run.state.history, report.clipped).items():
+        for what, sentence in advise(self.run.state.history, self.run.vocab.entropy).items():
             if what not in self.told:
                 self._print(f"Note: {sentence}")
                 self.told.add(what)

@@ -320,6 +320,17 @@ def test_init_from_begins_with_the_weights(run, tiny, model):
     assert log(Path("second"))[0]["val_loss"] == pytest.approx(log(tiny)[-1]["val_loss"], abs=1e-4)
 
 
+def test_a_run_that_learns_nothing_is_told_once_but_not_one_that_goes_on_from_a_model(run, corpus):
+    still = ("--steps", "116", "--eval-every", "29", "--log-every", "0", "--learning-rate", "1e-30")
+    stderr = run("train", corpus, *SMALL, *still, "--out", "new").stderr
+    assert stderr.count("Note: the training loss hardly falls, and the model knows little more than how frequent") == 1
+    run("train", corpus, *SMALL, "--steps", "150", "--learning-rate", "0.02", "--out", "first", "--quiet")
+    stderr = run("train", corpus, *SMALL[2:], *still, "--init-from", "first", "--out", "second", "--seed", "2").stderr
+    assert "Note: the training loss" not in stderr
+    first, *later = [line["loss"] for line in log(Path("second"))]
+    assert min(later) > 0.98 * first  # it does hardly fall there too, by this seed
+
+
 def test_init_from_names_the_characters_that_are_new(run, tiny):
     Path("other.txt").write_text(TEXT.replace("Anna", "Zoë_%"), encoding="utf-8")
     stderr = run("train", "other.txt", *SMALL[2:], "--steps", "2", "--init-from", tiny).stderr
@@ -405,10 +416,13 @@ def test_the_log_has_a_line_for_every_report(run, corpus):
             "seconds",
             "loss",
             "val_loss",
+            "gap",
             "bpc",
             "learning_rate",
             "grad_norm",
+            "grad_norms",
             "clipped",
+            "saturation",
             "chars_per_second",
         }
         for line in lines
