@@ -24,6 +24,7 @@ _ONE_HOT, _EMBED_SIZE = 512, 128  # symbols up to which one-hot rows serve; from
 _DROPOUT, _DROPOUT_BY_PASSES, _MOST_DROPOUT = 0.05, 0.15, 0.6  # for one pass, for each e-fold of them, at the most
 _DROP_FROM, _DROP_BY_PASSES, _MOST_DROP = 6, 0.15, 0.5  # weight-drop: from so many passes on, the same
 _RATE, _RATE_SIZE, _RATES = 8e-3, 384, (4e-3, 1e-2)
+_RESET_RATE = 0.05
 _AVERAGED_SHARE = 6  # the running mean remembers a sixth of the run
 
 
@@ -32,23 +33,31 @@ class Recipe(NamedTuple):
 
     settings  by name
     reasons   why, in plain words
-    share     of the time that is of use, at most 1
+    share     of the time that is of use
     """
 
     settings: dict[str, Any]
     reasons: list[str]
-    share: float
+    share: float = 1.0
 
 
 #: Returns the shapes of a model's parameters, by name.
 Shapes: TypeAlias = Callable[[ModelConfig], dict[str, tuple[int, ...]]]
 
 
-def for_symbols(vocab_size: int, given: Collection[str]) -> dict[str, Any]:
-    """Return the settings that serve so many symbols: none where one-hot rows do, or where something is given."""
-    if vocab_size <= _ONE_HOT or {"embed_size", "tied"} & set(given):
-        return {}
-    return {"embed_size": _EMBED_SIZE, "tied": True}
+def kind(vocab_size: int, given: Collection[str]) -> Recipe:
+    """Return which kind of model serves so many symbols, whatever the time; what is given is left alone."""
+    settings: dict[str, Any] = {}
+    reasons: list[str] = []
+    if "cell" not in given:
+        settings["cell"] = "lnlstm"
+        reasons.append("lnlstm: an LSTM with layer normalisation learns most in the same time")
+    if vocab_size > _ONE_HOT and not {"embed_size", "tied"} & set(given):
+        settings |= {"embed_size": _EMBED_SIZE, "tied": True}
+        reasons.append(
+            f"embedding of {_EMBED_SIZE}, which is the readout too: {vocab_size:,} symbols are many for one-hot rows"
+        )
+    return Recipe(settings, reasons)
 
 
 def work(config: ModelConfig, shapes: Shapes) -> float:
@@ -75,14 +84,8 @@ def choose(
     chars   characters to train on; chars_per_step, how many of them a step learns from
     budget  the work that the time allows, as `work` measures it
     """
-    settings = for_symbols(config.vocab_size, given)
+    settings, reasons, _ = kind(config.vocab_size, given)
     config = replace(config, **settings)
-    reasons: list[str] = []
-    if settings:
-        reasons.append(
-            f"embedding of {config.embed_size}, which is the readout too: {config.vocab_size:,} symbols are too many "
-            "for one-hot rows"
-        )
 
     @cache
     def params(size: ModelConfig) -> int:
@@ -121,6 +124,9 @@ def choose(
         rate = _RATE * math.sqrt(_RATE_SIZE / config.hidden_size)
         settings["learning_rate"] = float(f"{min(_RATES[1], max(_RATES[0], rate)):.2g}")
         reasons.append(f"rate {settings['learning_rate']:g}: by the size")
+    if "reset_rate" not in given:
+        settings["reset_rate"] = _RESET_RATE
+        reasons.append(f"reset rate {_RESET_RATE:g}: so that it does well from a cold start too")
     steps = read / chars_per_step
     if "average" not in given:
         settings["average"] = float(f"{max(0.0, 1 - _AVERAGED_SHARE / steps):.4g}")

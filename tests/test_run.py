@@ -423,7 +423,8 @@ def test_a_time_budget_becomes_steps_that_give_the_same_run(tmp_path, monkeypatc
     assert re.match(rf"0\.005 minutes are {config.steps:,} steps here \(.* ms a step, .* s an evaluation\)$", note)
     finish(begun)
     chosen = vars(config) | vars(begun.training.model_config)
-    settled = {name: chosen[name] for name in ("steps", "eval_every", "learning_rate", "average", "weight_drop")}
+    names = ("cell", "steps", "eval_every", "learning_rate", "average", "weight_drop", "reset_rate")
+    settled = {name: chosen[name] for name in names}
     finish(start(tmp_path / "steps", path, dropout=0.1, **settled))
     assert_same_run(tmp_path / "minutes", tmp_path / "steps")
 

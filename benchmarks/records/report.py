@@ -43,7 +43,7 @@ Seconds are those of the whole command: reading, measuring, validating and savin
 a reference speed, as said above. Machines:
 """
 #: What of the settings is shown beside the size, where it is not zero.
-CHOSEN = ("embed_size", "dropout", "input_dropout", "weight_drop", "learning_rate", "average")
+CHOSEN = ("embed_size", "dropout", "input_dropout", "weight_drop", "learning_rate", "reset_rate", "average")
 
 
 def document(rows: Sequence[Row], runs: Sequence[Run], seeds: int, picture: str | None) -> str:

@@ -58,7 +58,7 @@ def test_what_is_trained_is_said_before_the_speed_is_measured(run, corpus, monke
 
     monkeypatch.setattr("charrnn.run.Run._fix_length", stop)
     first, memory, error = run(*TRAIN, "--minutes", "1", code=1).stderr.splitlines()
-    assert first.startswith("lstm 1x16")
+    assert first.startswith("lnlstm 1x16")
     assert memory.startswith("about ")
     assert error == "Error: stopped"
 
