@@ -327,14 +327,17 @@ def _await(process: subprocess.Popen[bytes]) -> None:
 def serve() -> None:
     """Do one window at each request on standard input, until there are none: the whole life of another process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    requests, answers = sys.stdin.buffer, sys.stdout.buffer
     try:
-        for _ in _serve(requests):
-            answers.write(_DONE)
-            answers.flush()
+        for _ in _serve(sys.stdin.buffer):
+            _answer(_DONE)
     except Exception as error:
-        answers.write(_FAILED + f"{type(error).__name__}: {error}".encode())
-        answers.flush()
+        _answer(_FAILED + f"{type(error).__name__}: {error}".encode())
+
+
+def _answer(answer: bytes) -> None:
+    """Answer whoever asks; where that process has ended, so will the requests."""
+    with suppress(BrokenPipeError):
+        os.write(sys.stdout.fileno(), answer)
 
 
 def _serve(requests: Any) -> Iterator[None]:

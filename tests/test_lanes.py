@@ -140,6 +140,16 @@ def test_the_processes_end_when_the_one_that_asks_is_killed(tmp_path):
     assert wait_for(lambda: not is_alive(child))
 
 
+@posix
+def test_a_process_that_nobody_listens_to_ends_quietly():
+    listening, talking = os.pipe()
+    os.close(listening)
+    command = [sys.executable, "-c", lanes_module._START.format(path=sys.path)]
+    ended = subprocess.run(command, input=b"no request\n", stdout=talking, stderr=subprocess.PIPE, check=True)
+    os.close(talking)
+    assert ended.stderr == b""
+
+
 def wait_for(what):
     """Return what becomes true within a minute."""
     for _ in range(600):
