@@ -127,7 +127,8 @@ def noise(params: Params, config: ModelConfig, seed: int | None, step: int, lane
     weights: Params = {}
     for layer in range(L if config.weight_drop else 0):
         W_hh = params[name := f"layer{layer}.W_hh"]
-        bits = _bits(np.random.PCG64([seed or 0, step, layer]), -(-W_hh.size // 4))
+        source = np.random.PCG64([seed or 0, step, 1 + layer])  # a zero at the end would change nothing
+        bits = _bits(source, -(-W_hh.size // 4))
         weights[name] = dropout_mask(bits[: W_hh.size].reshape(W_hh.shape), config.weight_drop, config.dtype)
     return Noise(inputs, outputs, weights)
 
