@@ -1,0 +1,108 @@
+"""Filters: what becomes of logits before an id is drawn.
+
+They are applied in this order, each to what the one before has left:
+
+constraint mask -> repetition penalty -> temperature -> top-k -> top-p -> min-p
+
+The mask is `constraint`'s; the others are here. All take B streams at once, and what they do to a stream does not
+depend on the streams beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from charrnn.arrays import Array, Ids
+from charrnn.errors import ConfigError
+
+_LEAST_TEMPERATURE = 1e-200  # a colder one differs in nothing, but quotients would overflow
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What is done to logits, in numbers; as they stand here, nothing but a temperature.
+
+    temperature     logits are divided by it; 0: only the likeliest is left
+    top_k           only this many of the likeliest are left, and what is as likely as the last; 0: all
+    top_p           only the fewest likeliest are left that have this share of the probability; 1: all
+    min_p           what has less than this share of the likeliest's probability is left out
+    repeat_penalty  the probability of what stands among the last `repeat_window` characters is divided by it
+    """
+
+    temperature: float = 0.8
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repeat_penalty: float = 1.0
+    repeat_window: int = 64
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < math.inf or self.top_k < 0:
+            raise ConfigError("temperature is a finite number, at least 0, and top_k at least 0")
+        if not (0 < self.top_p <= 1 and 0 <= self.min_p <= 1):
+            raise ConfigError("top_p is more than 0 and at most 1, min_p at least 0 and at most 1")
+        if not 0 < self.repeat_penalty < math.inf or self.repeat_window < 1:
+            raise ConfigError("repeat_penalty is a finite number, more than 0, and repeat_window at least 1")
+
+    @property
+    def window(self) -> int:
+        """Return how many of the last ids the filters look at."""
+        return self.repeat_window if self.repeat_penalty != 1 else 0
+
+    def __call__(self, logits: Array, recent: Ids) -> Array:
+        """Return weights to which the probabilities are proportional; the largest is 1.
+
+        Shapes:  logits (B, V), of which one at least is finite in each row · recent (B, W), the last ids that were
+                 read or written, of which the last `window` count, and -1 where there were fewer · returns (B, V)
+        """
+        logits = logits.astype(np.float64)  # a copy, which becomes the weights
+        if self.window:
+            penalise(logits, recent[:, -self.window :], self.repeat_penalty)
+        weights = logits[0] if len(logits) == 1 else logits  # NumPy is quicker with a row than with rows of one
+        if self.temperature == 0:
+            likeliest = weights.argmax(axis=-1)
+            weights.fill(0)
+            logits[np.arange(len(logits)), likeliest] = 1
+            return logits
+        weights -= np.maximum.reduce(weights, axis=-1, keepdims=True)
+        weights /= max(self.temperature, _LEAST_TEMPERATURE)
+        np.exp(weights, out=weights)
+        if 0 < self.top_k < weights.shape[-1]:
+            keep_top_k(weights, self.top_k)
+        if self.top_p < 1:
+            keep_top_p(weights, self.top_p)
+        if self.min_p:
+            weights[weights < self.min_p] = 0  # the likeliest has 1
+        return logits
+
+
+def penalise(logits: Array, recent: Ids, penalty: float) -> None:
+    """Divide the probability of every id that stands in `recent` by the penalty, however often it stands there.
+
+    Shapes:  logits (B, V), which are changed · recent (B, W), -1 for none
+    """
+    rows, places = (recent >= 0).nonzero()
+    logits[rows, recent[rows, places]] -= math.log(penalty)  # NumPy subtracts once where an index stands twice
+
+
+def keep_top_k(weights: Array, k: int) -> None:
+    """Set to 0 what is less than the k-th largest weight.
+
+    Shapes:  weights (..., V), which are changed
+    """
+    weights[weights < np.partition(weights, -k, axis=-1)[..., -k, None]] = 0
+
+
+def keep_top_p(weights: Array, share: float) -> None:
+    """Set to 0 what does not belong to the fewest of the largest weights that have this share of the sum.
+
+    Shapes:  weights (..., V), which are changed
+    """
+    ordered = np.sort(weights, axis=-1)
+    sums = np.add.accumulate(ordered, axis=-1)
+    needed = sums > (1 - share) * sums[..., -1:]
+    least = np.minimum.reduce(ordered, axis=-1, keepdims=True, where=needed, initial=np.inf)
+    weights[weights < least] = 0
