@@ -1,8 +1,8 @@
 """Constraints: which symbols a text may have next, so that all of it matches a regular expression.
 
-The package `regex` says which symbols of the vocabulary each single-symbol part of an expression takes: `\\p{Han}`, say,
-or `[^a-z]`. Of these an automaton is made whose states are sets of positions in the expression. It is known how many
-symbols each state needs at least to a match; so no path is begun that leads to none, or that the length would cut short.
+The package `regex` says which symbols of the vocabulary each single-symbol part of an expression takes: `\\p{Han}` or
+`[^a-z]`, say. Of these an automaton is made whose states are sets of positions in the expression. It is known how many
+symbols each state needs at least to a match: so no path is begun that leads to none, or that the length would cut.
 Source:  Rabin & Scott 1959 (sets of states); Glushkov 1961 (positions).
 """
 
@@ -28,11 +28,14 @@ NEVER = 2**30  # symbols needed where no match can follow; symbols left where no
 
 #: A part of an expression: the set of positions that may follow it -> the set of positions that it may begin with.
 _Part: TypeAlias = Callable[[int], int]
+_Numbers: TypeAlias = npt.NDArray[np.intp]
 
 _FLAGS = re.compile(r"\(\?[is]+\)")
 _GROUP = re.compile(r"\((?!\?)|\(\?:|\(\?P?<\w+>")
 _CLASS = re.compile(r"\[\^?\]?(?:\[:[^\]]*:\]|\\.|[^\]\\])*\]", re.DOTALL)
-_ESCAPE = re.compile(r"\\(?:[pPN]\{[^}]*\}|[pP]\w|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[dDwWsSnrtfva]|[\W_])")
+_ESCAPE = re.compile(
+    r"\\(?:[pPN]\{[^}]*\}|[pP]\w|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[dDwWsSnrtfva]|[\W_])"
+)
 _REPEAT = re.compile(r"(?:[*+?]|\{(?=\d|,\d)(\d*)(,?)(\d*)\})(\??)(\+?)")
 _PLAIN = re.compile(r"[^\\()\[|*+?{^$]", re.DOTALL)
 _BAR, _CLOSE = re.compile(r"\|"), re.compile(r"\)")
@@ -52,16 +55,16 @@ _REFUSED = {
 class Constraint:
     """A deterministic automaton over a vocabulary; state 0 is the first, the last is the one without a way on.
 
+    end    the id of the end mark, which may be written where a match is complete, or None
     kinds  (V,) the kind of each symbol: those of a kind are alike to the automaton
     table  (Q, K) the state after a symbol of each kind
     needs  (Q,) how many symbols a match still takes at least; NEVER where there is no way to one
-    end    the id of the end mark, which may be written where a match is complete, or None
     """
 
-    kinds: npt.NDArray[np.intp]
-    table: npt.NDArray[np.intp]
-    needs: npt.NDArray[np.intp]
-    end: int | None = None
+    end: int | None
+    kinds: _Numbers
+    table: _Numbers
+    needs: _Numbers
 
     @classmethod
     def of(
@@ -79,7 +82,7 @@ class Constraint:
             raise ConfigError(f"--charset {charset!r}: none of these characters is in the model's vocabulary")
         try:
             part = _Parser("(?s).*" if regex is None else regex, positions).parse()
-            constraint = cls(*positions.automaton(part, size), end)
+            constraint = cls(end, *positions.automaton(part, size))
         except RecursionError:
             raise ConfigError("--regex is nested too deeply: make it simpler") from None
         if constraint.needs[0] == NEVER:
@@ -101,7 +104,7 @@ class Constraint:
             mask[:, self.end] = self.needs[states] == 0
         return mask
 
-    def follow(self, states: Ids, ids: Ids) -> npt.NDArray[np.intp]:
+    def follow(self, states: Ids, ids: Ids) -> _Numbers:
         """Return the states after one more symbol each.
 
         Shapes:  states (B,) · ids (B,) · returns (B,)
@@ -171,7 +174,7 @@ class _Positions:
         self.follows.append(follows)
         return 1 << len(self.takes) - 1
 
-    def automaton(self, part: _Part, size: int) -> tuple[npt.NDArray[np.intp], ...]:
+    def automaton(self, part: _Part, size: int) -> tuple[_Numbers, _Numbers, _Numbers]:
         """Return kinds (V,), table (Q, K) and needs (Q,) of the automaton for an expression."""
         begin = part(1)
         sources = sorted(set(filter(None, self.takes)))
@@ -239,7 +242,7 @@ def _places(number: int) -> Iterator[int]:
         number ^= lowest
 
 
-def _distances(rows: list[list[int]], matches: list[bool]) -> npt.NDArray[np.intp]:
+def _distances(rows: list[list[int]], matches: list[bool]) -> _Numbers:
     """Return how many symbols each state needs to a match, and NEVER for the state without a way on, the last."""
     before: list[set[int]] = [set() for _ in rows]
     for state, row in enumerate(rows):
@@ -328,7 +331,10 @@ class _Parser:
         if taken := self._take(_CLASS) or self._take(_ESCAPE) or self._take(_PLAIN):
             return lambda then: self.positions.add(taken[0], then)
         self._refuse(
-            next((what for begin, what in _REFUSED.items() if re.match(begin, self.pattern[self.at :])), "an unknown part")
+            next(
+                (what for begin, what in _REFUSED.items() if re.match(begin, self.pattern[self.at :])),
+                "an unknown part",
+            )
         )
 
     def _repeated(self, part: _Part) -> _Part:
@@ -351,7 +357,9 @@ class _Parser:
                 self.positions.follows[loop.bit_length() - 1] |= part(loop)
                 then = loop
             begin = then
-            for at in range(max(least, most or 0)):  # from the last; one that may be left out comes after all that may not
+            for at in range(
+                max(least, most or 0)
+            ):  # from the last; one that may be left out comes after all that may not
                 before = part(begin) | (then if most is not None and at < most - least else 0)
                 if before == begin:  # the part takes nothing
                     break

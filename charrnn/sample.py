@@ -35,9 +35,9 @@ def draw(weights: Array, uniforms: npt.NDArray[np.float64]) -> npt.NDArray[np.in
     return ids
 
 
-def uniform_numbers(seed: int, index: int) -> Iterator[float]:
-    """Yield the random numbers of a text: they depend on the seed and on its index, not on the texts beside it."""
-    rng = np.random.default_rng([seed, index])
+def uniform_numbers(entropy: Sequence[int]) -> Iterator[float]:
+    """Yield the random numbers of a text: they depend on its seed and index, not on the texts beside it."""
+    rng = np.random.default_rng(entropy)
     while True:
         yield from rng.random(_DRAWN).tolist()
 
@@ -99,9 +99,7 @@ class Nets:
 
         Shapes:  ids (B,) · states: (L, S, B, H) of each net · returns (B, V)
         """
-        return self._mixed(
-            [model.step(net.weights, ids, state) for net, state in zip(self.nets, states, strict=True)]
-        )
+        return self._mixed([model.step(net.weights, ids, state) for net, state in zip(self.nets, states, strict=True)])
 
     def _mixed(self, logits: list[Array]) -> Array:
         if len(logits) == 1:
@@ -115,15 +113,16 @@ class Nets:
 
 
 @dataclass(frozen=True)
-class Until:
-    """What ends a text; whichever comes first.
+class Rules:
+    """What may be written, and what ends a text: whichever comes first.
 
     length      characters written; None: any number
     lines       line ends written; 0: any number
-    newline     the id of a line end
+    newline     the id of a line end, where lines are counted
     stops       ids in a row with which it ends
-    end         the id of the end mark
-    constraint  what all of it has to match
+    end         the id of the end mark, or None
+    never       an id that is never written, or None
+    constraint  what all of it has to match, or None
     """
 
     length: int | None
@@ -131,23 +130,63 @@ class Until:
     newline: int | None = None
     stops: tuple[Ids, ...] = ()
     end: int | None = None
+    never: int | None = None
     constraint: Constraint | None = None
 
-    def left(self, written: int) -> int:
-        """Return how many characters may still be written."""
-        return NEVER if self.length is None else self.length - written
+    def possible(self, logits: Array, written: int, places: Ids) -> Array:
+        """Return the logits, -inf where an id may not come next.
+
+        Shapes:  logits (B, V) · places (B,), the states of the constraint · returns (B, V)
+        """
+        if self.constraint is not None:
+            left = NEVER if self.length is None else self.length - written
+            logits = np.where(self.constraint.allowed(places, left), logits, -np.inf)
+        elif self.never is not None:
+            logits = logits.copy()
+        if self.never is not None:
+            logits[:, self.never] = -np.inf
+        return logits
+
+    def follow(self, places: npt.NDArray[np.intp], ids: Ids) -> npt.NDArray[np.intp]:
+        """Return the states of the constraint after one more id each."""
+        return places if self.constraint is None else self.constraint.follow(places, ids)
+
+    def ended(self, written: int, ids: Ids, recent: Ids, lines: Ids, places: Ids) -> list[str]:
+        """Return why each text has ended with its last id, "" where it has not.
+
+        Shapes:  ids (B,) · recent (B, W), the last ids, these too · lines (B,), how many it has · places (B,)
+        """
+        ended = [""] * len(ids)
+        for reason, rows in self._ends(written, ids, recent, lines, places):
+            for row in np.flatnonzero(rows).tolist():
+                ended[row] = reason
+        return ended
+
+    def _ends(self, written: int, ids: Ids, recent: Ids, lines: Ids, places: Ids) -> Iterator[tuple[str, Mask]]:
+        """Yield reasons and where they hold, (B,); a later one is told rather than one before."""
+        if written == self.length:
+            yield "length", np.ones(len(ids), bool)
+        if self.lines:
+            yield "length", lines == self.lines
+        if self.constraint is not None:
+            yield "constraint", self.constraint.exhausted(places)
+        for stop in self.stops:
+            if written >= len(stop):
+                yield "stop", (recent[:, -len(stop) :] == stop).all(axis=1)
+        if self.end is not None:
+            yield "document", ids == self.end
 
 
 class Step(NamedTuple):
-    """One id of each of B texts.
+    """One more id of each text that has not ended.
 
-    index      (B,) which texts these are
+    texts      (B,) which these are
     ids        (B,)
-    log_probs  (B,) of the ids, by the model alone; in nats; None if nobody asked
-    ended      (B,) "" for a text that goes on, else why it ended: length, stop, document or constraint
+    log_probs  (B,) of the ids, by the model alone, in nats; None if nobody asked
+    ended      (B,) "" for a text that goes on; else why it has ended: length, stop, document or constraint
     """
 
-    index: npt.NDArray[np.intp]
+    texts: npt.NDArray[np.intp]
     ids: npt.NDArray[np.intp]
     log_probs: Array | None
     ended: list[str]
@@ -156,36 +195,55 @@ class Step(NamedTuple):
 def generate(
     nets: Nets,
     beginnings: Sequence[Beginning],
+    entropy: Sequence[Sequence[int]],
     *,
-    until: Until,
+    rules: Rules,
     filters: Filters,
-    seed: int,
-    first_index: int = 0,
-    never: int | None = None,
     scored: bool = False,
 ) -> Iterator[Step]:
-    """Yield what is written after the beginnings, a step at a time, until all texts have ended.
+    """Yield what is written after the beginnings, step by step, until all texts have ended.
 
-    first_index  that of the first text; with the seed it decides the text's random numbers
-    never        an id that is never written
-    scored       True: log-probabilities are told
+    entropy  for each text what its random numbers come from: seed and index; zeros at its end change nothing
+    scored   True: log-probabilities are told
     """
-    index = np.arange(len(beginnings) if until.length != 0 else 0)
-    sources = [uniform_numbers(seed, first_index + at) for at in index]
+    if rules.length == 0:
+        return
+    texts = np.arange(len(beginnings))
+    sources = [uniform_numbers(own) for own in entropy]
     logits = np.concatenate([beginning.logits for beginning in beginnings])
     states = [np.concatenate(own, axis=2) for own in zip(*(b.states for b in beginnings), strict=True)]
-    recent = _recent([beginning.recent for beginning in beginnings], max(filters.window, *map(len, until.stops), 0))
-    places = np.zeros(len(index), np.intp)  # of the constraint
-    lines = np.zeros(len(index), np.intp)
-    written = 0
-    while len(index):
-        possible = logits
-        if until.constraint is not None:
-            possible = np.where(until.constraint.allowed(places, until.left(written)), logits, -np.inf)
-        if never is not None:
-            possible = possible.copy()
-            possible[:, never] = -np.inf
-        ids = draw(filters(possible, recent), np.array([next(source) for source in sources]))
+    recent = _recent([b.recent for b in beginnings], max([filters.window, *map(len, rules.stops)]))
+    lines, places, written = np.zeros(len(texts), np.intp), np.zeros(len(texts), np.intp), 0
+    while True:
+        uniforms = np.array([next(source) for source in sources])
+        ids = draw(filters(rules.possible(logits, written, places), recent), uniforms)
         log_probs = log_prob(logits.copy(), ids)[0] if scored else None
         written += 1
-        ...
+        if recent.shape[1]:
+            recent[:, :-1] = recent[:, 1:]
+            recent[:, -1] = ids
+        if rules.lines:
+            lines += ids == rules.newline
+        places = rules.follow(places, ids)
+        ended = rules.ended(written, ids, recent, lines, places)
+        yield Step(texts, ids, log_probs, ended)
+        if any(ended):
+            rows = [row for row, why in enumerate(ended) if not why]
+            if not rows:
+                return
+            texts, ids, recent, lines, places = texts[rows], ids[rows], recent[rows], lines[rows], places[rows]
+            sources = [sources[row] for row in rows]
+            states = [state[:, :, rows] for state in states]
+        logits = nets.step(ids, states)
+
+
+def _recent(read: Sequence[Ids], size: int) -> npt.NDArray[np.intp]:
+    """Return the last ids of each stream, -1 where there are fewer.
+
+    Shapes:  returns (B, size)
+    """
+    recent = np.full((len(read), size), -1, np.intp)
+    for row, ids in zip(recent, read, strict=True):
+        tail = ids[-size:] if size else ids[:0]
+        row[size - len(tail) :] = tail
+    return recent

@@ -96,6 +96,16 @@ class Vocab:
         """Return V, the number of ids, special symbols included."""
         return len(self.symbols) + len(self.specials)
 
+    @property
+    def end(self) -> int | None:
+        """Return the id of the mark with which documents end and begin, or None."""
+        return None
+
+    @property
+    def unknown(self) -> int | None:
+        """Return the id that stands for all characters without one, which is never written, or None."""
+        return None
+
     @cached_property
     def _alphabet(self) -> Alphabet:
         return Alphabet(self.symbols)
