@@ -13,7 +13,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
@@ -94,12 +94,26 @@ class Constraint:
         """Return how many characters the shortest match has."""
         return int(self.needs[0])
 
+    @cached_property
+    def _needs_after(self) -> _Numbers:
+        """Return how many symbols a match takes after one more symbol of each kind, (Q, K)."""
+        return self.needs[self.table]
+
+    @cached_property
+    def _exhausted(self) -> Mask:
+        mask: Mask = (self._needs_after == NEVER).all(axis=1)
+        return mask
+
     def allowed(self, states: Ids, left: int) -> Mask:
         """Return which symbols may come next, where so many may still be written.
 
         Shapes:  states (B,) · returns (B, V)
         """
-        mask: Mask = (self.needs[self.table[states]] < left).take(self.kinds, axis=1)
+        if len(states) > 1:  # many streams are in few states
+            different, rows = np.unique(states, return_inverse=True)
+            if len(different) < len(states):
+                return self.allowed(different, left)[rows]
+        mask: Mask = (self._needs_after.take(states, axis=0) < left).take(self.kinds, axis=1)
         if self.end is not None:
             mask[:, self.end] = self.needs[states] == 0
         return mask
@@ -116,8 +130,7 @@ class Constraint:
 
         Shapes:  states (B,) · returns (B,)
         """
-        mask: Mask = (self.needs[self.table[states]] == NEVER).all(axis=1)
-        return mask
+        return self._exhausted[states]
 
 
 def _compiled(source: str, named: str) -> Any:

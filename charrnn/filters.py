@@ -18,6 +18,7 @@ import numpy as np
 from charrnn.arrays import Array, Ids
 from charrnn.errors import ConfigError
 
+_MANY = 512  # symbols from which on it pays to sort out the smallest weights before the others are sorted
 _LEAST_TEMPERATURE = 1e-200  # a colder one differs in nothing, but quotients would overflow
 
 
@@ -75,7 +76,7 @@ class Filters:
         if self.top_p < 1:
             keep_top_p(weights, self.top_p)
         if self.min_p:
-            weights[weights < self.min_p] = 0  # the likeliest has 1
+            _cut(weights, np.float64(self.min_p))  # the likeliest has 1
         return logits
 
 
@@ -93,7 +94,12 @@ def keep_top_k(weights: Array, k: int) -> None:
 
     Shapes:  weights (..., V), which are changed
     """
-    weights[weights < np.partition(weights, -k, axis=-1)[..., -k, None]] = 0
+    V, largest = weights.shape[-1], weights
+    if V > _MANY and V >= 8 * k:
+        # The k-th largest of the blocks' maxima is not above the k-th largest of all, and few weights are above it.
+        maxima = np.maximum.reduceat(weights, np.arange(0, V, V // (4 * k)), axis=-1)
+        largest = _from(weights, np.partition(maxima, -k, axis=-1)[..., -k, None])
+    _cut(weights, np.partition(largest, -k, axis=-1)[..., -k, None])
 
 
 def keep_top_p(weights: Array, share: float) -> None:
@@ -101,8 +107,31 @@ def keep_top_p(weights: Array, share: float) -> None:
 
     Shapes:  weights (..., V), which are changed
     """
-    ordered = np.sort(weights, axis=-1)
-    sums = np.add.accumulate(ordered, axis=-1)
-    needed = sums > (1 - share) * sums[..., -1:]
-    least = np.minimum.reduce(ordered, axis=-1, keepdims=True, where=needed, initial=np.inf)
-    weights[weights < least] = 0
+    V, largest = weights.shape[-1], weights
+    total = np.add.reduce(weights, axis=-1, keepdims=True)
+    if V > _MANY:  # what is below this has, all together, no more than half of what is to be left out
+        largest = _from(weights, (1 - share) * total / (2 * V))
+    largest = np.sort(largest, axis=-1)
+    sums = np.add.accumulate(largest, axis=-1)
+    needed = sums > sums[..., -1:] - share * total
+    _cut(weights, np.minimum.reduce(largest, axis=-1, keepdims=True, where=needed, initial=np.inf))
+
+
+def _from(weights: Array, least: Array) -> Array:
+    """Return the weights that are not below `least`, and zeros to fill the rows: sorting few is quicker than all.
+
+    Shapes:  weights (..., V) · least (..., 1) · returns (..., N), N at the most V
+    """
+    if weights.ndim == 1:
+        return weights[weights >= least]
+    at = np.flatnonzero(weights >= least)
+    rows = at // weights.shape[-1]
+    counts = np.bincount(rows, minlength=len(weights))
+    found = np.zeros((len(weights), counts.max()))
+    found[rows, np.arange(len(at)) - (np.cumsum(counts) - counts)[rows]] = weights.reshape(-1)[at]
+    return found
+
+
+def _cut(weights: Array, least: Array | np.float64) -> None:
+    """Set to 0 what is below `least`."""
+    np.multiply(weights, weights >= least, out=weights)

@@ -158,8 +158,9 @@ class Rules:
         """
         ended = [""] * len(ids)
         for reason, rows in self._ends(written, ids, recent, lines, places):
-            for row in np.flatnonzero(rows).tolist():
-                ended[row] = reason
+            if rows.any():
+                for row in np.flatnonzero(rows).tolist():
+                    ended[row] = reason
         return ended
 
     def _ends(self, written: int, ids: Ids, recent: Ids, lines: Ids, places: Ids) -> Iterator[tuple[str, Mask]]:
@@ -171,7 +172,7 @@ class Rules:
         if self.constraint is not None:
             yield "constraint", self.constraint.exhausted(places)
         for stop in self.stops:
-            if written >= len(stop):
+            if written >= len(stop) and (ids == stop[-1]).any():
                 yield "stop", (recent[:, -len(stop) :] == stop).all(axis=1)
         if self.end is not None:
             yield "document", ids == self.end
