@@ -42,8 +42,8 @@ def matches(pattern, longest=5):
     "pattern",
     """
     a|ab (a|b)*c a{2,4} a{,2}b a{2,} [^a]+ (ab?){1,3}? () (){5}a (a*)*b (a|)+c (?i)a. (?s).{2} \\n|[ab]c a.c
-    ((a?){3}b){2} (a*b*)* ^ab$ (?:a|b){0,3}c* \\w{3} (?P<x>a)b (?<y>b|) [[:upper:]]a* \\p{Lu}\\P{Lu} [\\p{Ll}--b]a a\\x61 \\u0061+
-    []a]b [^]a] (?is)A.C a??b* |a a| (|a)(b|) a{0} (a{0}b){2} \\S\\s\\D (?i)[B-C]+
+    ((a?){3}b){2} (a*b*)* ^ab$ (?:a|b){0,3}c* \\w{3} (?P<x>a)b (?<y>b|) [[:upper:]]a* \\p{Lu}\\P{Lu} [\\p{Ll}--b]a
+    a\\x61 \\u0061+ []a]b [^]a] (?is)A.C a??b* |a a| (|a)(b|) a{0} (a{0}b){2} \\S\\s\\D (?i)[B-C]+
     """.split(),
 )
 def test_the_automaton_takes_what_the_package_matches_in_full(pattern):

@@ -242,14 +242,14 @@ def _writer(names: tuple[str, ...]) -> Writer:
 
     if len(names) < 2:
         return open_model(names[0] if names else None).writer
-    models = []
+    shares = []
     for name in names:
         path, _, share = name.rpartition(":")
         try:
-            models.append((open_model(path), float(share)))
+            shares.append((path, float(share)))
         except ValueError:
             raise ConfigError(f"-m {name}: of several models each needs its share, as in -m A:0.7 -m B:0.3") from None
-    return mixed(models)
+    return mixed([(open_model(path), share) for path, share in shares])
 
 
 def _joined(samples: Iterable[Sample], *, echo: bool, separator: str | None) -> Iterator[str]:
