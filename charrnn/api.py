@@ -91,7 +91,7 @@ def mixed(models: Sequence[tuple[LanguageModel, float]]) -> Writer:
         if not 0 < share < float("inf"):
             raise ConfigError(f"{other.path}: its share is {share}: give a number more than 0, like 0.7")
     nets = tuple(Net(each.weights, each.checkpoint.model_config, share / total) for each, share in models)
-    return Writer(Nets(nets), vocab)
+    return Writer(Nets(nets), vocab, lambda: [reread(each.checkpoint).train for each, _ in models])
 
 
 @dataclass(frozen=True)

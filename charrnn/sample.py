@@ -213,7 +213,7 @@ def generate(
     sources = [uniform_numbers(own) for own in entropy]
     logits = np.concatenate([beginning.logits for beginning in beginnings])
     states = [np.concatenate(own, axis=2) for own in zip(*(b.states for b in beginnings), strict=True)]
-    recent = _recent([b.recent for b in beginnings], max([filters.window, *map(len, rules.stops)]))
+    recent = last_ids([b.recent for b in beginnings], max([filters.window, *map(len, rules.stops)]))
     lines, places, written = np.zeros(len(texts), np.intp), np.zeros(len(texts), np.intp), 0
     while True:
         uniforms = np.array([next(source) for source in sources])
@@ -238,7 +238,7 @@ def generate(
         logits = nets.step(ids, states)
 
 
-def _recent(read: Sequence[Ids], size: int) -> npt.NDArray[np.intp]:
+def last_ids(read: Sequence[Ids], size: int) -> npt.NDArray[np.intp]:
     """Return the last ids of each stream, -1 where there are fewer.
 
     Shapes:  returns (B, size)

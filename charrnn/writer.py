@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -13,11 +13,15 @@ import numpy as np
 
 from charrnn.arrays import Ids
 from charrnn.constraint import Constraint
-from charrnn.errors import ConfigError, VocabError
+from charrnn.errors import CharRNNError, ConfigError, VocabError
 from charrnn.filters import Filters
+from charrnn.novel import copied
 from charrnn.sample import Beginning, Nets, Rules, generate, start_logits
+from charrnn.search import beam
+from charrnn.text import Text
 from charrnn.vocab import Vocab
 
+MOST_DRAWS = 20  # of a text that has to be novel
 _TOGETHER = 256  # texts that are written side by side: more bring no more speed, and would take more memory
 
 
@@ -61,6 +65,7 @@ class Sample:
     index    its place among the texts of this seed
     ended    why it ended: length, stop, document or constraint
     prime    what it goes on from
+    draws    how often it was drawn until it was novel
     """
 
     text: str
@@ -70,14 +75,19 @@ class Sample:
     index: int
     ended: str
     prime: str
+    draws: int = 1
 
 
 @dataclass(frozen=True)
 class Writer:
-    """Models that write together, and their vocabulary. It keeps no state: every call begins anew."""
+    """Models that write together, and their vocabulary. It keeps no state: every call begins anew.
+
+    corpora  what gives the texts that they learned from, where novel texts are wanted
+    """
 
     nets: Nets
     vocab: Vocab
+    corpora: Callable[[], Sequence[Text]] = tuple
 
     def stream(self, *, prime: str = "", seed: int | None = None, **wishes: Any) -> Iterator[str]:
         """Return an iterator of the characters that continue the prime, as they are drawn.
@@ -93,44 +103,114 @@ class Writer:
         return _held_back((self.vocab.decode(step.ids) for step in steps), wanted.stop)
 
     def samples(
-        self, count: int = 1, *, primes: Iterable[str] = ("",), seed: int | None = None, best_of: int = 1, **wishes: Any
+        self,
+        count: int = 1,
+        *,
+        primes: Iterable[str] = ("",),
+        seed: int | None = None,
+        best_of: int = 1,
+        novel: int = 0,
+        **wishes: Any,
     ) -> Iterator[Sample]:
         """Return an iterator of `count` texts for each prime, written side by side.
 
         seed     random if None; seed and index decide a text
         best_of  so many are drawn for each, and the one with the fewest bits per character is taken
+        novel    a text that has so many characters in a row with a corpus is drawn again; 0: none is
         wishes   fields of `Wishes`
-        Raises:  ConfigError or VocabError for a wish that cannot be met, at once but for what a prime has.
+        Raises:  ConfigError or VocabError for a wish that cannot be met, at once but for what a prime has; CharRNNError
+                 for a text that is not novel after `MOST_DRAWS` draws.
         """
         wanted = Wishes(**wishes)
         rules = self._rules(wanted)
-        if count < 1 or best_of < 1:
-            raise ConfigError("count and best_of are at least 1")
+        if count < 1 or best_of < 1 or novel < 0:
+            raise ConfigError("count and best_of are at least 1, and novel at least 0")
         if wanted.length is None and not (wanted.lines or wanted.stop or wanted.regex or self.vocab.end is not None):
             raise ConfigError("a text without an end can only be shown as it is written: give -n, --lines or --stop")
-        drawn = self._drawn(primes, count * best_of, _seed(seed), wanted, rules)
-        if best_of == 1:
-            return drawn
-        return _best(drawn, best_of)
-
-    def _drawn(self, primes: Iterable[str], count: int, seed: int, wanted: Wishes, rules: Rules) -> Iterator[Sample]:
-        """Yield `count` texts for each prime."""
+        corpora = self.corpora() if novel else ()
         tasks = (
-            (prime, begin) for prime in primes for begin in [self._begin(prime, wanted, rules)] for _ in range(count)
+            (prime, begin)
+            for prime in primes
+            for begin in [self._begin(prime, wanted, rules)]
+            for _ in range(count * best_of)
         )
+        drawn = self._drawn(tasks, wanted, rules, _seed(seed), novel, corpora)
+        return drawn if best_of == 1 else _best(drawn, best_of)
+
+    def likeliest(
+        self, width: int, *, primes: Iterable[str] = ("",), length_norm: float = 1.0, **wishes: Any
+    ) -> Iterator[Sample]:
+        """Return an iterator of a likely text for each prime, found by beam search: nothing is drawn.
+
+        width        beginnings that are kept at each step
+        length_norm  what is highest is the log-probability divided by the length to this power
+        wishes       fields of `Wishes`; its filters have no say
+        Raises:      as for `samples`.
+        """
+        wanted = Wishes(**wishes)
+        rules = self._rules(wanted)
+        if width < 1 or not 0 <= length_norm < math.inf:
+            raise ConfigError("a beam is at least 1 wide, and its length norm a number, at least 0")
+        if wanted.length is None:
+            raise ConfigError("--beam compares texts up to a length: give -n")
+        found = (
+            (prime, beam(self.nets, self._begin(prime, wanted, rules), rules, width=width, length_norm=length_norm))
+            for prime in primes
+        )
+        return (
+            _Written(own.ids.tolist(), own.log_probs.tolist(), own.ended).sample(
+                self.vocab, wanted.stop, seed=0, index=index, prime=prime
+            )
+            for index, (prime, own) in enumerate(found)
+        )
+
+    def _drawn(
+        self,
+        tasks: Iterator[tuple[str, Beginning]],
+        wanted: Wishes,
+        rules: Rules,
+        seed: int,
+        novel: int,
+        corpora: Sequence[Text],
+    ) -> Iterator[Sample]:
+        """Yield a text for each task: a prime, and what it leads to."""
         first = 0
         while together := list(islice(tasks, _TOGETHER)):
-            entropy = [[seed, index] for index in range(first, first + len(together))]
-            written = [_Written() for _ in together]
-            begins = [begin for _, begin in together]
-            for step in generate(self.nets, begins, entropy, rules=rules, filters=wanted, scored=True):
-                assert step.log_probs is not None
-                rows = zip(step.texts.tolist(), step.ids.tolist(), step.log_probs.tolist(), step.ended, strict=True)
-                for row, id_, log_prob, ended in rows:
-                    written[row].add(id_, log_prob, ended)
-            for index, ((prime, _), own) in enumerate(zip(together, written, strict=True), first):
-                yield own.sample(self.vocab, wanted.stop, seed=seed, index=index, prime=prime)
+            samples: dict[int, Sample] = {}
+            rows, draw = list(range(len(together))), 0
+            while rows:
+                begins = [together[row][1] for row in rows]
+                entropy = [[seed, first + row, draw] for row in rows]
+                for row, own in zip(rows, self._written(begins, entropy, wanted, rules), strict=True):
+                    samples[row] = own.sample(
+                        self.vocab, wanted.stop, seed=seed, index=first + row, prime=together[row][0], draws=draw + 1
+                    )
+                texts, draw = [samples[row].text for row in rows], draw + 1
+                copies = [copied(texts, corpus, novel) for corpus in corpora]
+                rows = [row for row, *copy in zip(rows, *copies, strict=True) if any(copy)]
+                if rows and draw == MOST_DRAWS:
+                    raise CharRNNError(
+                        f"text {first + rows[0]} had {novel} characters in a row with the corpus in all {draw} draws: "
+                        "give a larger --novel or a higher --temp"
+                    )
+            yield from (samples[row] for row in range(len(together)))
             first += len(together)
+
+    def _written(
+        self, begins: list[Beginning], entropy: list[list[int]], wanted: Wishes, rules: Rules
+    ) -> list[_Written]:
+        """Return what is written after each beginning."""
+        written = [_Written([], [], "length") for _ in begins]
+        for step in generate(self.nets, begins, entropy, rules=rules, filters=wanted, scored=True):
+            assert step.log_probs is not None
+            for row, id_, log_prob, ended in zip(
+                step.texts.tolist(), step.ids.tolist(), step.log_probs.tolist(), step.ended, strict=True
+            ):
+                own = written[row]
+                own.ids.append(id_)
+                own.log_probs.append(log_prob)
+                own.ended = ended
+        return written
 
     def _begin(self, prime: str, wanted: Wishes, rules: Rules) -> Beginning:
         """Return what a text goes on from: its prime; without one, the beginning of a document or a line."""
@@ -179,19 +259,13 @@ class Writer:
         return self.vocab.encode(stop)
 
 
+@dataclass
 class _Written:
     """A text in the making."""
 
-    def __init__(self) -> None:
-        self.ids: list[int] = []
-        self.log_probs: list[float] = []
-        self.ended = "length"
-
-    def add(self, id_: int, log_prob: float, ended: str) -> None:
-        """Take one more id."""
-        self.ids.append(id_)
-        self.log_probs.append(log_prob)
-        self.ended = ended
+    ids: list[int]
+    log_probs: list[float]
+    ended: str
 
     def sample(self, vocab: Vocab, stops: tuple[str, ...], **more: Any) -> Sample:
         """Return what was written, without the stop string that ended it."""

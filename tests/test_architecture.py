@@ -39,6 +39,7 @@ LAYERS = {
     # 2: a cell; where runs and encoded texts go
     "cache": 2,
     "cells": 2,
+    "novel": 2,
     "runfolder": 2,
     # 3: all settings
     "config": 3,
@@ -51,10 +52,11 @@ LAYERS = {
     "checkpoint": 5,
     "lanes": 5,
     "sample": 5,
-    # 6: a text scored, texts written, 7: training in memory, 8: what is settled before it begins, 9: on disk
+    # 6: a text scored, one searched for, 7: texts written, training in memory, 8: what is settled before, 9: on disk
     "baselines": 7,
     "evaluate": 6,
-    "writer": 6,
+    "search": 6,
+    "writer": 7,
     "train": 7,
     "settle": 8,
     "budget": 8,

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from charrnn.cli._options import Number, SectionedCommand, SectionedOption, WholeNumber, unknown_option
 from charrnn.config import STDIN
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from charrnn.writer import Sample, Writer
 
 _ESCAPES = re.compile(r"\\(?:u([0-9a-fA-F]{4})|([ntr\\]))")
+_DRAWING = ("seed", "count", "documents", "best_of", "novel")  # and all options of how it is drawn
 _SIGNS = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
 
 
@@ -174,6 +176,24 @@ _must, _several = _section("What all of it must be"), _section("Several texts")
     show_default=True,
     help="Draw N for each text; keep the one of the fewest bits per character.",
 )
+@_several(
+    "--beam",
+    type=WholeNumber(1),
+    metavar="K",
+    help="Draw nothing: find a likely text by keeping the K likeliest beginnings at each step.",
+)
+@_several(
+    "--length-norm",
+    type=Number(0),
+    metavar="X",
+    help="For --beam: compare log-probabilities divided by the length to this power. [default: 1]",
+)
+@_must(
+    "--novel",
+    type=WholeNumber(1),
+    metavar="N",
+    help="Draw again what has N characters in a row with the text that the model learned from.",
+)
 @unknown_option("error")
 def command(
     models: tuple[str, ...],
@@ -187,6 +207,9 @@ def command(
     separator: str | None,
     as_json: bool,
     best_of: int,
+    beam: int | None,
+    length_norm: float | None,
+    novel: int | None,
     seed: int | None,
     **wishes: Any,
 ) -> None:
@@ -206,22 +229,52 @@ def command(
         raise ConfigError("--documents and --count both say how many texts: give one of them")
     if as_json and separator is not None:
         raise ConfigError("--json gives each text a line of its own: leave out --separator")
+    if beam is not None:
+        _refuse_with_beam()
+    elif length_norm is not None:
+        raise ConfigError("--length-norm is for --beam: give both or neither")
     if sum(given is not None for given in (prime, prime_file, prime_lines)) > 1:
         raise ConfigError("--prime, --prime-file and --prime-lines exclude each other: give one of them")
+    from charrnn.cli._console import note
+
     primes = _primes(prime, prime_file, prime_lines)
     writer = _writer(models)
     if documents is not None and writer.vocab.end is None:
         raise ConfigError("--documents: the model did not learn where documents end: give -n or --lines")
     if length is None:
         length = -1 if documents or wishes["lines"] else 500
-    wishes |= {"length": None if length == -1 else length, "lines": wishes["lines"] or 0, "seed": seed}
+    wishes |= {"length": None if length == -1 else length, "lines": wishes["lines"] or 0}
     count = documents or count
-    if len(primes) == count == best_of == 1 and not as_json:
-        pieces = writer.stream(prime=primes[0], **wishes)
+    if len(primes) == count == best_of == 1 and not (beam or novel or as_json):
+        pieces = writer.stream(prime=primes[0], seed=seed, **wishes)
         _show([] if no_echo else primes, pieces)
+        return
+    if beam:
+        samples = writer.likeliest(beam, primes=primes, length_norm=1 if length_norm is None else length_norm, **wishes)
     else:
-        samples = writer.samples(count, primes=primes, best_of=best_of, **wishes)
-        _show([], (_lines if as_json else partial(_joined, separator=separator))(samples, echo=not no_echo))
+        samples = writer.samples(count, primes=primes, seed=seed, best_of=best_of, novel=novel or 0, **wishes)
+    draws: list[int] = []
+    samples = _counted(samples, draws)
+    _show([], (_lines if as_json else partial(_joined, separator=separator))(samples, echo=not no_echo))
+    if novel:
+        again = sum(draws) - len(draws)
+        note(f"Drawn again: {again} of {sum(draws)} ({again / sum(draws):.1%}), with {novel} characters of the corpus")
+
+
+def _refuse_with_beam() -> None:
+    """Refuse options that have no say in a beam search."""
+    context = click.get_current_context()
+    for option in context.command.params:
+        given = context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE
+        if given and (getattr(option, "section", "") == "How it is drawn" or option.name in _DRAWING):
+            raise ConfigError(f"--beam draws nothing: leave out {option.opts[-1]}")
+
+
+def _counted(samples: Iterable[Sample], draws: list[int]) -> Iterator[Sample]:
+    """Yield the samples, and note how often each was drawn."""
+    for sample in samples:
+        draws.append(sample.draws)
+        yield sample
 
 
 def _primes(prime: str | None, file: str | None, lines: str | None) -> list[str]:

@@ -264,7 +264,7 @@ def test_lines_of_json(run, tiny):
     outcome = run("sample", "--count", "3", "--json", "--prime", "Der Kä", "-n", "20", "--seed", "4", "--stop", "\n")
     found = [json.loads(line) for line in outcome.stdout.splitlines()]
     for index, one in enumerate(found):
-        assert one.keys() == {"text", "logprob", "bpc", "seed", "index", "ended", "prime"}
+        assert one.keys() == {"text", "logprob", "bpc", "seed", "index", "ended", "prime", "draws"}
         assert (one["seed"], one["index"], one["prime"]) == (4, index, "Der Kä")
         assert one["ended"] in ("length", "stop")
         assert one["logprob"] < 0
@@ -317,6 +317,57 @@ def test_charset_and_regex(run, tiny):
 def test_constraints_that_cannot_be_met(run, tiny, args, code, says):
     pytest.importorskip("regex")
     assert says in error_line(run("sample", *args, code=code).stderr)
+
+
+# Search
+
+
+def test_a_beam_is_likelier_than_the_likeliest_each_time(run, tiny):
+    args = ("sample", "--json", "-n", "20", "--prime", "Der")
+    found = [run(*args, "--beam", width, "--length-norm", "0").json for width in ("1", "8")]
+    assert found[0]["text"] == run(*args, "--temp", "0").json["text"]
+    assert found[1]["logprob"] >= found[0]["logprob"]
+    assert run("sample", "-n", "20", "--prime", "Der", "--beam", "8").stdout.startswith("Der")
+
+
+@pytest.mark.parametrize(
+    "option", [("--temp", "0.8"), ("--top-p", "0.9"), ("--seed", "1"), ("--count", "1"), ("--best-of", "2")], ids=str
+)
+def test_a_beam_takes_no_options_of_drawing(run, tiny, option):
+    assert f"leave out {option[0]}" in error_line(run("sample", "--beam", "2", *option, code=2).stderr).replace(
+        "--temperature", "--temp"
+    )
+
+
+def test_options_of_a_beam_alone(run, tiny):
+    assert "--beam" in error_line(run("sample", "--length-norm", "1", code=2).stderr)
+    assert "give -n" in error_line(run("sample", "--beam", "2", "-n", "-1", code=2).stderr)
+
+
+def test_novel_texts_share_no_run_with_what_was_learned_from(run, tiny):
+    args = ("sample", "--count", "30", "-n", "12", "--json", "--seed", "1")
+    learned = TEXT[: len(TEXT) * 9 // 10]
+
+    def copies(text, size=4):
+        return any(text[at : at + size] in learned for at in range(len(text) - size + 1))
+
+    drawn = [json.loads(line) for line in run(*args).stdout.splitlines()]
+    outcome = run(*args, "--novel", "4")
+    novel = [json.loads(line) for line in outcome.stdout.splitlines()]
+    assert any(copies(one["text"]) for one in drawn)
+    assert not any(copies(one["text"]) for one in novel)
+    for one, other in zip(drawn, novel, strict=True):
+        assert (one == other) != copies(one["text"])
+    again = sum(one["draws"] - 1 for one in novel)
+    assert f"Drawn again: {again} of {30 + again} (" in outcome.stderr
+    assert outcome == run(*args, "--novel", "4")
+
+
+def test_what_cannot_be_novel_is_told(run, tiny):
+    told = error_line(run("sample", "--novel", "1", "-n", "5", code=1).stderr)
+    assert "in all 20 draws" in told
+    Path("tiny.txt").unlink()
+    assert "tiny.txt" in error_line(run("sample", "--novel", "9", code=1).stderr)
 
 
 # Models that write together
