@@ -35,9 +35,11 @@ def nets_of(seed, cell="gru", **settings):
 def all_texts(nets, prime, rules, norm):
     """Return score, ids and end of every text that the rules allow, each scored by one forward pass over all of it."""
     net, texts = nets.nets[0], {}
-    for ids in itertools.product(range(V), repeat=rules.length):
-        logits, _, _ = model.forward(net.weights, np.array([*prime, *ids])[:, None], model.zero_state(net.config, 1))
-        logits = logits[len(prime) - 1 :, 0]
+    whole = np.array(list(itertools.product(range(V), repeat=rules.length))).T  # (T, B): all at once
+    read = np.concatenate((np.repeat(np.array(prime)[:, None], whole.shape[1], axis=1), whole))
+    all_logits, _, _ = model.forward(net.weights, read, model.zero_state(net.config, read.shape[1]))
+    for column, ids in enumerate(map(tuple, whole.T.tolist())):
+        logits = all_logits[len(prime) - 1 :, column]
         log_probs = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
         lines, places, recent, total = np.zeros(1, int), np.zeros(1, int), np.full((1, 2), -1), 0.0
         for at, id_ in enumerate(ids):
@@ -59,7 +61,7 @@ def all_texts(nets, prime, rules, norm):
 
 @pytest.mark.parametrize("rules", RULES)
 @pytest.mark.parametrize("norm", [0.0, 0.7, 1.0])
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", range(3, 6))
 def test_a_beam_as_wide_as_all_beginnings_finds_the_best_of_all_texts(rules, norm, seed):
     nets = nets_of(seed)
     texts = all_texts(nets, [1, 2], RULES[rules], norm)

@@ -128,6 +128,16 @@ def test_the_first_of_several_stops_counts(plain):
     assert "".join(plain.stream(prime="a", seed=1, length=100, stop=stops)) == wanted
 
 
+def test_of_stops_that_end_together_the_longest_is_left_out(plain):
+    whole = "".join(plain.stream(prime="a", seed=1, length=100))
+    at = next(at for at in range(5, 100) if whole.index(whole[at]) == at)  # a character that was not there before
+    stops, wanted = (whole[at], whole[at - 2 : at + 1]), whole[: at - 2]
+    for wishes in ({"stop": stops}, {"stop": stops[::-1]}):
+        assert "".join(plain.stream(prime="a", seed=1, length=100, **wishes)) == wanted
+        (sample,) = plain.samples(1, primes=["a"], seed=1, length=100, **wishes)
+        assert sample.text == wanted
+
+
 def test_what_only_began_like_a_stop_is_shown_all_the_same():
     held = writer._held_back(iter("aabaabcab"), ("aabc", "abx"))
     assert next(held) == "a"  # as soon as "aaba" cannot become a stop

@@ -348,11 +348,11 @@ def test_novel_texts_share_no_run_with_what_was_learned_from(run, tiny):
     args = ("sample", "--count", "30", "-n", "12", "--json", "--seed", "1")
     learned = TEXT[: len(TEXT) * 9 // 10]
 
-    def copies(text, size=4):
+    def copies(text, size=3):
         return any(text[at : at + size] in learned for at in range(len(text) - size + 1))
 
     drawn = [json.loads(line) for line in run(*args).stdout.splitlines()]
-    outcome = run(*args, "--novel", "4")
+    outcome = run(*args, "--novel", "3")
     novel = [json.loads(line) for line in outcome.stdout.splitlines()]
     assert any(copies(one["text"]) for one in drawn)
     assert not any(copies(one["text"]) for one in novel)
@@ -360,7 +360,7 @@ def test_novel_texts_share_no_run_with_what_was_learned_from(run, tiny):
         assert (one == other) != copies(one["text"])
     again = sum(one["draws"] - 1 for one in novel)
     assert f"Drawn again: {again} of {30 + again} (" in outcome.stderr
-    assert outcome == run(*args, "--novel", "4")
+    assert outcome == run(*args, "--novel", "3")
 
 
 def test_what_cannot_be_novel_is_told(run, tiny):
