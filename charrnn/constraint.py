@@ -23,7 +23,7 @@ from charrnn.arrays import Ids, Mask
 from charrnn.errors import ConfigError
 
 MOST_STATES = 10_000  # and positions: more are refused, where real patterns have dozens
-_MOST_WORK = 10_000_000  # positions looked at to find the states: a few seconds
+_MOST_WORK = 10_000_000  # kinds of symbols and positions looked at to find the states: a few seconds
 NEVER = 2**30  # symbols needed where no match can follow; symbols left where nothing limits a text
 
 #: A part of an expression: the set of positions that may follow it -> the set of positions that it may begin with.
@@ -196,10 +196,9 @@ class _Positions:
         kinds = np.full(size, alike.shape[1])  # ids that stand for no text are of one more kind
         kinds[: len(self.symbols)] = of_symbols.reshape(-1)
         row_of = {source: row for row, source in enumerate(sources, 1)}
-        taking = [
-            sum(1 << place for place, takes in enumerate(self.takes) if takes is not None and kind[row_of[takes]])
-            for kind in alike.T
-        ]
+        rows_of = [row_of[takes] if takes is not None else -1 for takes in self.takes]
+        by_place = np.vstack((alike, np.zeros(alike.shape[1], bool)))[rows_of]
+        taking = [int.from_bytes(np.packbits(places, bitorder="little").tobytes(), "little") for places in by_place.T]
         states, rows = self._states(begin, taking)
         table = np.full((len(states) + 1, len(taking) + 1), len(states))
         table[:-1, :-1] = rows
@@ -217,7 +216,7 @@ class _Positions:
         for state in (states := [*found]):  # which grows
             rows.append([])
             for takes in taking:
-                after = 0
+                after, work = 0, work + 1
                 for place in _places(state & takes):
                     after |= followers(place)
                     work += 1

@@ -65,7 +65,7 @@ class Sample:
     index    its place among the texts of this seed
     ended    why it ended: length, stop, document or constraint
     prime    what it goes on from
-    draws    how often it was drawn until it was novel
+    draws    how many were drawn until it was novel, or the best
     """
 
     text: str
@@ -287,7 +287,7 @@ def _best(samples: Iterator[Sample], of: int) -> Iterator[Sample]:
     index = 0
     while group := list(islice(samples, of)):
         best = min(group, key=lambda sample: math.inf if sample.bpc is None else sample.bpc)
-        yield replace(best, index=index)
+        yield replace(best, index=index, draws=sum(sample.draws for sample in group))
         index += 1
 
 

@@ -170,6 +170,15 @@ def test_a_long_expression_below_the_bounds_is_taken():
     assert automaton.shortest == 9000
 
 
+def test_every_symbol_may_be_of_a_kind_of_its_own():
+    symbols = "".join(map(chr, range(0x4E00, 0x4E00 + 300)))
+    automaton = Constraint.of(symbols, 300, regex=f"({'|'.join(symbols)}){{3}}{symbols[7]}")
+    assert automaton.shortest == 4
+    first = Constraint.of(symbols, 300, regex="|".join(char + symbols[at - 1] for at, char in enumerate(symbols)))
+    after = first.follow(np.zeros(2, np.intp), np.array([5, 6]))
+    assert [np.flatnonzero(mask).tolist() for mask in first.allowed(after, NEVER)] == [[4], [5]]
+
+
 def test_the_bound_of_states_is_kept(monkeypatch):
     monkeypatch.setattr(constraint, "MOST_STATES", 6)
     Constraint.of(SYMBOLS, 5, regex="a{5}")

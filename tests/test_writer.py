@@ -7,8 +7,9 @@ import pytest
 
 from charrnn import model, writer
 from charrnn.config import ModelConfig
-from charrnn.errors import ConfigError, VocabError
+from charrnn.errors import CharRNNError, ConfigError, VocabError
 from charrnn.sample import Net, Nets
+from charrnn.text import Text
 from charrnn.vocab import Vocab
 from charrnn.writer import Writer
 
@@ -106,7 +107,7 @@ def test_the_best_is_the_one_with_the_fewest_bits(plain):
     for index, sample in enumerate(best):
         group = drawn[4 * index : 4 * index + 4]
         wanted = min((one for one in group if one.text), key=lambda one: one.bpc)
-        assert (sample.text, sample.bpc, sample.index) == (wanted.text, wanted.bpc, index)
+        assert (sample.text, sample.bpc, sample.index, sample.draws) == (wanted.text, wanted.bpc, index, 4)
 
 
 # Ends
@@ -215,6 +216,36 @@ def test_where_no_line_begins_as_it_must_the_model_decides(plain):
     pytest.importorskip("regex")
     assert {sample.text[0] for sample in plain.samples(20, seed=1, length=3, charset="xyz")} <= set("xyz")
     assert {sample.text[0] for sample in plain.samples(20, seed=1, length=3, charset="bxyz")} == {"b"}
+
+
+# Novel texts, and the likeliest
+
+
+def test_a_text_is_drawn_again_until_it_is_novel(plain):
+    corpora = [Text.of("".join(plain.stream(prime="a", seed=seed, length=40))) for seed in (3, 4)]
+    drawing = Writer(plain.nets, plain.vocab, lambda: corpora)
+    options = {"primes": ["a"], "seed": 3, "length": 30}
+    first, others = list(drawing.samples(6, **options)), list(drawing.samples(6, **options, novel=6))
+    for before, after in zip(first, others, strict=True):
+        runs = [after.text[at : at + 6] for at in range(25)]
+        assert not any(run in str(corpus) for run in runs for corpus in corpora)
+        assert (after.draws == 1) == (before.text == after.text)
+    assert others[0].draws > 1
+    assert [other.text for other in drawing.samples(2, **options, novel=6)] == [one.text for one in others[:2]]
+    with pytest.raises(CharRNNError, match="in all 20 draws"):
+        list(drawing.samples(1, **options, novel=1))
+
+
+def test_the_likeliest_is_likelier_than_what_is_drawn(plain, marked):
+    for one in (plain, marked):
+        (found,) = one.likeliest(16, primes=["ab"], length=12, length_norm=0.0)
+        drawn = list(one.samples(40, primes=["ab"], length=12, seed=1, temperature=0.7))
+        assert found.logprob >= max(sample.logprob for sample in drawn)
+        assert (found.index, found.prime, found.draws) == (0, "ab", 1)
+        assert found.ended in ("length", "document")
+    for wrong in ({"width": 0}, {"width": 2, "length_norm": -1.0}, {"width": 2, "length": None}):
+        with pytest.raises(ConfigError):
+            plain.likeliest(**wrong)
 
 
 # Wishes that cannot be met

@@ -225,6 +225,8 @@ def command(
       charrnn sample --count 20 --regex "[A-Z][a-z]{2,9}"
       head -c 200 story.txt | charrnn sample --prime - -n 1000
     """
+    from charrnn.cli._console import note
+
     if documents is not None and count > 1:
         raise ConfigError("--documents and --count both say how many texts: give one of them")
     if as_json and separator is not None:
@@ -235,8 +237,6 @@ def command(
         raise ConfigError("--length-norm is for --beam: give both or neither")
     if sum(given is not None for given in (prime, prime_file, prime_lines)) > 1:
         raise ConfigError("--prime, --prime-file and --prime-lines exclude each other: give one of them")
-    from charrnn.cli._console import note
-
     primes = _primes(prime, prime_file, prime_lines)
     writer = _writer(models)
     if documents is not None and writer.vocab.end is None:
@@ -257,7 +257,7 @@ def command(
     samples = _counted(samples, draws)
     _show([], (_lines if as_json else partial(_joined, separator=separator))(samples, echo=not no_echo))
     if novel:
-        again = sum(draws) - len(draws)
+        again = sum(draws) - len(draws) * best_of
         note(f"Drawn again: {again} of {sum(draws)} ({again / sum(draws):.1%}), with {novel} characters of the corpus")
 
 
