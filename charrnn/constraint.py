@@ -107,13 +107,14 @@ class Constraint:
     def allowed(self, states: Ids, left: int) -> Mask:
         """Return which symbols may come next, where so many may still be written.
 
-        Shapes:  states (B,) · returns (B, V)
+        Shapes:  states (B,) · returns (B, V), or (1, V) where all are in one state
         """
         if len(states) > 1:  # many streams are in few states
             different, rows = np.unique(states, return_inverse=True)
             if len(different) < len(states):
-                return self.allowed(different, left)[rows]
-        mask: Mask = (self._needs_after.take(states, axis=0) < left).take(self.kinds, axis=1)
+                mask = self.allowed(different, left)
+                return mask if len(different) == 1 else mask[rows]
+        mask = (self._needs_after.take(states, axis=0) < left).take(self.kinds, axis=1)
         if self.end is not None:
             mask[:, self.end] = self.needs[states] == 0
         return mask

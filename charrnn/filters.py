@@ -19,6 +19,7 @@ from charrnn.arrays import Array, Ids
 from charrnn.errors import ConfigError
 
 _MANY = 512  # symbols from which on it pays to sort out the smallest weights before the others are sorted
+_ENOUGH = (2.0**-6, 2.0**-10)  # of the likeliest's weight: what is above has most of the probability in most texts
 _LEAST_TEMPERATURE = 1e-200  # a colder one differs in nothing, but quotients would overflow
 
 
@@ -68,7 +69,8 @@ class Filters:
             weights.fill(0)
             logits[np.arange(len(logits)), likeliest] = 1
             return logits
-        weights -= np.maximum.reduce(weights, axis=-1, keepdims=True)
+        one = weights.ndim == 1
+        weights -= weights[weights.argmax()] if one else np.maximum.reduce(weights, axis=-1, keepdims=True)
         weights /= max(self.temperature, _LEAST_TEMPERATURE)
         np.exp(weights, out=weights)
         if 0 < self.top_k < weights.shape[-1]:
@@ -76,7 +78,7 @@ class Filters:
         if self.top_p < 1:
             keep_top_p(weights, self.top_p)
         if self.min_p:
-            _cut(weights, np.float64(self.min_p))  # the likeliest has 1
+            _cut(weights, self.min_p)  # the likeliest has 1
         return logits
 
 
@@ -109,15 +111,18 @@ def keep_top_p(weights: Array, share: float) -> None:
     """
     V, largest = weights.shape[-1], weights
     total = np.add.reduce(weights, axis=-1, keepdims=True)
-    if V > _MANY:  # what is below this has, all together, no more than half of what is to be left out
-        largest = _from(weights, (1 - share) * total / (2 * V))
+    # Few are enough as a rule. What is below the last bound has, all together, half of what may be left out at the most.
+    for least in (*_ENOUGH, (1 - share) * total / (2 * V)) if V > _MANY else ():
+        largest = _from(weights, least)
+        if (np.add.reduce(largest, axis=-1, keepdims=True) >= share * total).all():
+            break
     largest = np.sort(largest, axis=-1)
     sums = np.add.accumulate(largest, axis=-1)
     needed = sums > sums[..., -1:] - share * total
     _cut(weights, np.minimum.reduce(largest, axis=-1, keepdims=True, where=needed, initial=np.inf))
 
 
-def _from(weights: Array, least: Array) -> Array:
+def _from(weights: Array, least: Array | float) -> Array:
     """Return the weights that are not below `least`, and zeros to fill the rows: sorting few is quicker than all.
 
     Shapes:  weights (..., V) · least (..., 1) · returns (..., N), N at the most V
@@ -132,6 +137,6 @@ def _from(weights: Array, least: Array) -> Array:
     return found
 
 
-def _cut(weights: Array, least: Array | np.float64) -> None:
+def _cut(weights: Array, least: Array | float) -> None:
     """Set to 0 what is below `least`."""
     np.multiply(weights, weights >= least, out=weights)

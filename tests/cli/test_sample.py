@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from charrnn.vocab import Vocab
+
 from ._material import SMALL, TEXT, TIMEOUT, error_line, posix
 
 FAR_EAST = "いろはにほへと ちりぬるを\nわかよたれそ つねならむ\n" * 8
@@ -201,6 +203,19 @@ def test_lines_are_written_whole(run, tiny):
 def test_minus_one_is_without_an_end(tiny, command):
     process = command("sample", "-n", "-1")
     assert len(process.stdout.read(3000)) == 3000
+
+
+def test_documents_are_written_to_their_end_mark(run, tiny, monkeypatch):
+    # A stand-in: the model's line end is taken for the mark.
+    monkeypatch.setattr(Vocab, "end", property(lambda vocab: vocab.symbols.index("\n")))
+    found = [
+        json.loads(line) for line in run("sample", "--documents", "3", "--seed", "1", "--json").stdout.splitlines()
+    ]
+    assert [(one["index"], one["ended"], one["text"].count("\n")) for one in found] == [
+        (index, "document", 1) for index in range(3)
+    ]
+    assert run("sample", "--documents", "1", "--seed", "1").stdout == found[0]["text"]
+    assert len(run("sample", "--documents", "1", "--seed", "1", "-n", "2").stdout) == 2
 
 
 # Beginnings
