@@ -111,7 +111,7 @@ def keep_top_p(weights: Array, share: float) -> None:
     """
     V, largest = weights.shape[-1], weights
     total = np.add.reduce(weights, axis=-1, keepdims=True)
-    # Few are enough as a rule. What is below the last bound has, all together, half of what may be left out at the most.
+    # Few are enough as a rule. What is below the last bound has, all together, no more than may be left out.
     for least in (*_ENOUGH, (1 - share) * total / (2 * V)) if V > _MANY else ():
         largest = _from(weights, least)
         if (np.add.reduce(largest, axis=-1, keepdims=True) >= share * total).all():

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.arrays import Ids
-from charrnn.constraint import Constraint
+from charrnn.constraint import NEVER, Constraint
 from charrnn.errors import CharRNNError, ConfigError, VocabError
 from charrnn.filters import Filters
 from charrnn.novel import copied
@@ -125,7 +125,7 @@ class Writer:
         rules = self._rules(wanted)
         if count < 1 or best_of < 1 or novel < 0:
             raise ConfigError("count and best_of are at least 1, and novel at least 0")
-        if wanted.length is None and not (wanted.lines or wanted.stop or wanted.regex or self.vocab.end is not None):
+        if wanted.length is None and not (wanted.lines or wanted.stop or self.vocab.end is not None):
             raise ConfigError("a text without an end can only be shown as it is written: give -n, --lines or --stop")
         corpora = self.corpora() if novel else ()
         tasks = (
@@ -239,6 +239,8 @@ class Writer:
                     f"--regex {wanted.regex!r} is matched by no text of {wanted.length} characters: "
                     f"give -n {constraint.shortest} or more"
                 )
+            if wanted.lines and not constraint.allowed(np.zeros(1, np.intp), NEVER)[0, vocab.symbols.index("\n")]:
+                raise ConfigError(rf"--charset {wanted.charset!r} leaves no line ends for --lines: add \n to it")
         return Rules(
             length=wanted.length,
             lines=wanted.lines,

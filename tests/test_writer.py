@@ -277,8 +277,17 @@ def test_wishes_that_this_model_cannot_meet_are_refused_at_once(plain):
     for count, best_of in ((0, 1), (1, 0)):
         with pytest.raises(ConfigError, match="at least 1"):
             plain.samples(count, best_of=best_of)
-    with pytest.raises(ConfigError, match="text without an end"):
-        plain.samples(2, length=None)
+    pytest.importorskip("regex")
+    for endless in ({}, {"regex": "a+"}):
+        with pytest.raises(ConfigError, match="text without an end"):
+            plain.samples(2, length=None, **endless)
+
+
+def test_lines_need_line_ends_in_the_charset(plain):
+    pytest.importorskip("regex")
+    with pytest.raises(ConfigError, match=r"leaves no line ends for --lines: add \\n"):
+        plain.stream(lines=2, charset="a-d")
+    assert "".join(plain.stream(length=None, lines=2, seed=1, charset=r"a-d\n")).count("\n") == 2
 
 
 def test_an_expression_longer_than_the_text_is_refused(plain):
