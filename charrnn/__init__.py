@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from charrnn.run import Run, Saved
     from charrnn.train import Evaluating, Report, Stepped
     from charrnn.vocab import Vocab
+    from charrnn.writer import Sample
 
 _HOMES = {
     "LanguageModel": "api",
@@ -37,6 +38,7 @@ _HOMES = {
     "Report": "train",
     "Stepped": "train",
     "Vocab": "vocab",
+    "Sample": "writer",
 }
 
 __all__ = [
@@ -49,6 +51,7 @@ __all__ = [
     "ModelConfig",
     "Report",
     "Run",
+    "Sample",
     "Saved",
     "Stepped",
     "TrainConfig",

@@ -12,9 +12,8 @@ print(model.evaluate("a text to score").bpc)
 
 from __future__ import annotations
 
-import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
@@ -30,10 +29,11 @@ from charrnn.errors import ConfigError, CorpusError
 from charrnn.evaluate import COLD_WINDOW, WARM_UP, Evaluation, Sums, dynamic_scores, lanes_for, lanes_of, scores
 from charrnn.run import Event, Run
 from charrnn.runfolder import find_model
-from charrnn.sample import generate, start_logits
+from charrnn.sample import Net, Nets
 from charrnn.settle import reread
 from charrnn.text import Text
 from charrnn.version import __version__
+from charrnn.writer import Sample, Writer
 
 if TYPE_CHECKING:
     from charrnn.baselines import Baselines
@@ -76,6 +76,24 @@ def fit(
         run.close()
 
 
+def mixed(models: Sequence[tuple[LanguageModel, float]]) -> Writer:
+    """Return what writes with models of one vocabulary, by the mean of their probabilities.
+
+    models: each with its share of the mean; the shares are divided by their sum
+    Raises:  ConfigError where vocabularies differ or a share is not a positive number.
+    """
+    vocab, total = models[0][0].checkpoint.vocab, sum(share for _, share in models)
+    for other, share in models:
+        theirs = other.checkpoint.vocab
+        if (theirs.symbols, theirs.specials, theirs.kind) != (vocab.symbols, vocab.specials, vocab.kind):
+            names = f"{models[0][0].path} and {other.path}"
+            raise ConfigError(f"{names} have different vocabularies: mix models that were trained on the same text")
+        if not 0 < share < float("inf"):
+            raise ConfigError(f"{other.path}: its share is {share}: give a number more than 0, like 0.7")
+    nets = tuple(Net(each.weights, each.checkpoint.model_config, share / total) for each, share in models)
+    return Writer(Nets(nets), vocab, lambda: [reread(each.checkpoint).train for each, _ in models])
+
+
 @dataclass(frozen=True)
 class LanguageModel:
     """A trained model. It keeps no state: every call begins anew.
@@ -92,46 +110,33 @@ class LanguageModel:
         """Return the weights as forward passes read them."""
         return model.prepare(self.checkpoint.params, self.checkpoint.model_config)
 
+    @cached_property
+    def writer(self) -> Writer:
+        """Return what writes with this model alone; `mixed` writes with several."""
+        return mixed([(self, 1.0)])
+
     def stream(
-        self,
-        length: int = 500,
-        *,
-        temperature: float = 0.8,
-        prime: str = "",
-        top_k: int = 0,
-        seed: int | None = None,
-        unknown: str = "error",
+        self, length: int | None = 500, *, prime: str = "", seed: int | None = None, **wishes: Any
     ) -> Iterator[str]:
         """Return an iterator of `length` characters that continue the prime, which is not repeated.
 
-        temperature  0 always takes the likeliest; higher is bolder
-        prime        what was written before; without it the first character is one that begins lines
-        top_k        draw from this many of the likeliest characters; 0: from all
-        seed         random if None
-        unknown      what to do with characters of the prime that the vocabulary lacks: "error" or "skip"
-        Raises:      VocabError for such a character; ConfigError for numbers out of range.
+        length   None: without an end
+        prime    what was written before; without it the first character is one that begins lines
+        seed     random if None
+        wishes   fields of `Wishes` by name: temperature=0.8, top_k, top_p, min_p, repeat_penalty, repeat_window, lines,
+                 stop, regex, charset, unknown
+        Raises:  VocabError for a character that the vocabulary lacks; ConfigError for numbers out of range and for
+                 wishes that cannot be met.
         """
-        if length < 0 or not 0 <= temperature < float("inf") or top_k < 0:
-            raise ConfigError("length and top_k are at least 0, temperature is a finite number, at least 0")
-        vocab = self.checkpoint.vocab
-        before, first = vocab.encode(prime, unknown), None
-        if not len(before):  # a line begins: after a line's end, unless the text has none
-            before, first = vocab.encode("\n", "skip"), start_logits(vocab.starts, vocab.size)
-        ids = generate(
-            self.weights,
-            self.checkpoint.model_config,
-            before,
-            first=first,
-            length=length,
-            temperature=temperature,
-            top_k=top_k,
-            seed=secrets.randbelow(2**32) if seed is None else seed,
-        )
-        return (vocab.decode([id_]) for id_ in ids)
+        return self.writer.stream(prime=prime, seed=seed, length=length, **wishes)
 
-    def sample(self, length: int = 500, **options: Any) -> str:
+    def sample(self, length: int | None = 500, **options: Any) -> str:
         """Return the prime with `length` characters that continue it; options as for `stream`."""
         return str(options.get("prime", "")) + "".join(self.stream(length, **options))
+
+    def samples(self, count: int, length: int | None = 500, **options: Any) -> Iterator[Sample]:
+        """Return an iterator of `count` texts that are written side by side; options as for `Writer.samples`."""
+        return self.writer.samples(count, length=length, **options)
 
     def evaluate(
         self,

@@ -1,50 +1,45 @@
-"""Sampling: from logits to the next id, and the loop that writes a text."""
+"""Sampling: the loop that writes B texts side by side, an id each at a step."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from charrnn import model
-from charrnn.arrays import Array, Ids, Scratch
+from charrnn.arrays import Array, Ids, Mask, Scratch
 from charrnn.config import ModelConfig
+from charrnn.constraint import NEVER, Constraint
+from charrnn.filters import Filters
+from charrnn.functional import log_prob
 
 _PRIME_WINDOW = 256  # characters of the prime that are read at once: bounds the memory of a long one
-_LEAST_TEMPERATURE = 1e-200  # a colder one differs in nothing, but quotients would overflow
+_DRAWN = 256  # uniform numbers that a stream draws at once
 
 
-def choose(
-    logits: npt.NDArray[np.floating], uniforms: npt.NDArray[np.float64], temperature: float, top_k: int = 0
-) -> npt.NDArray[np.intp]:
-    """Return one id for each of B independent streams.
+def draw(weights: Array, uniforms: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+    """Return one id for each of B streams: where the running sum of its weights passes its share of their sum.
 
-    p = softmax(logits / temperature) over the top_k largest logits (all, if 0); the id is where the running sum of p
-    passes the stream's uniform number. Temperature 0 is argmax.
-    Shapes:  logits (B, V) · uniforms (B,), each in [0, 1) · returns (B,)
+    Shapes:  weights (B, V) · uniforms (B,), each in [0, 1) · returns (B,)
     """
     ids: npt.NDArray[np.intp]
-    if temperature == 0:
-        ids = logits.argmax(axis=-1)
+    if len(weights) == 1:  # the same, in half the time: NumPy is quicker with single numbers than with rows of one
+        sums = np.add.accumulate(weights[0])
+        ids = (sums > uniforms[0] * sums[-1]).argmax(keepdims=True)
         return ids
-    logits = logits.astype(np.float64)  # a copy, which becomes the weights
-    if 0 < top_k < logits.shape[-1]:
-        least = np.partition(logits, -top_k, axis=-1)[:, -top_k, None]
-        logits = np.where(logits >= least, logits, -np.inf)
-    temperature = max(temperature, _LEAST_TEMPERATURE)
-    if len(logits) == 1:  # the same, in half the time: NumPy is quicker with single numbers than with rows of one
-        row = logits[0]
-        row -= row[row.argmax()]
-        row /= temperature
-        cumulative = np.add.accumulate(np.exp(row, out=row))
-        ids = (cumulative > uniforms[0] * cumulative[-1]).argmax(keepdims=True)
-        return ids
-    logits -= np.maximum.reduce(logits, axis=-1, keepdims=True)
-    logits /= temperature
-    cumulative = np.add.accumulate(np.exp(logits, out=logits), axis=-1)
-    ids = (cumulative > (uniforms * cumulative[:, -1])[:, None]).argmax(axis=-1)
+    sums = np.add.accumulate(weights, axis=-1)
+    ids = (sums > (uniforms * sums[:, -1])[:, None]).argmax(axis=-1)
     return ids
+
+
+def uniform_numbers(entropy: Sequence[int]) -> Iterator[float]:
+    """Yield the random numbers of a text: they depend on its seed and index, not on the texts beside it."""
+    rng = np.random.default_rng(entropy)
+    while True:
+        yield from rng.random(_DRAWN).tolist()
 
 
 def start_logits(starts: tuple[int, ...], size: int) -> Array:
@@ -57,31 +52,199 @@ def start_logits(starts: tuple[int, ...], size: int) -> Array:
         return np.log(counts)[None]
 
 
-def generate(
-    weights: model.Weights,
-    config: ModelConfig,
-    prime: Ids,
-    *,
-    first: Array | None = None,
-    length: int,
-    temperature: float,
-    top_k: int = 0,
-    seed: int,
-) -> Iterator[int]:
-    """Yield `length` ids that continue the prime, one by one.
+class Net(NamedTuple):
+    """A model as the loop uses it, and its share among those that write together."""
 
-    Shapes:  prime (N,), which may be empty if there is a `first` · first (1, V), the logits of the first id; if None,
-             those that the prime leads to
+    weights: model.Weights
+    config: ModelConfig
+    share: float = 1.0
+
+
+class Beginning(NamedTuple):
+    """What a text goes on from.
+
+    logits  (1, V) of the next id
+    states  (L, S, 1, H) of each net
+    recent  (N,) the last ids that were read
     """
-    rng = np.random.default_rng(seed)
-    state, scratch = model.zero_state(config, 1), Scratch()
-    logits: Array = np.zeros((1, config.vocab_size))
-    for at in range(0, len(prime), _PRIME_WINDOW):
-        h, state, _ = model.hidden(weights, prime[at : at + _PRIME_WINDOW, None], state, scratch=scratch)
-        logits = model.readout(weights, h[-1:])[0][0]
-    logits = logits if first is None else first
-    for index in range(length):
-        ids = choose(logits, rng.random(1), temperature, top_k)
-        yield int(ids[0])
-        if index < length - 1:
-            logits = model.step(weights, ids, state)
+
+    logits: Array
+    states: tuple[Array, ...]
+    recent: Ids
+
+
+@dataclass(frozen=True)
+class Nets:
+    """Models of one vocabulary that write together: by the mean of their probabilities, weighted by their shares."""
+
+    nets: tuple[Net, ...]
+
+    def read(self, ids: Ids) -> Beginning:
+        """Return what follows a prime.
+
+        Shapes:  ids (N,)
+        """
+        logits, states = list[Array](), list[Array]()
+        for net in self.nets:
+            state, scratch = model.zero_state(net.config, 1), Scratch()
+            logits.append(np.zeros((1, net.config.vocab_size)))
+            for at in range(0, len(ids), _PRIME_WINDOW):
+                h, state, _ = model.hidden(net.weights, ids[at : at + _PRIME_WINDOW, None], state, scratch=scratch)
+                logits[-1] = model.readout(net.weights, h[-1:])[0][0]
+            states.append(state)
+        return Beginning(self._mixed(logits), tuple(states), ids)
+
+    def step(self, ids: Ids, states: Sequence[Array]) -> Array:
+        """Return the logits after one more id of each stream, and write the states over.
+
+        Shapes:  ids (B,) · states: (L, S, B, H) of each net · returns (B, V)
+        """
+        return self._mixed([model.step(net.weights, ids, state) for net, state in zip(self.nets, states, strict=True)])
+
+    def _mixed(self, logits: list[Array]) -> Array:
+        if len(logits) == 1:
+            return logits[0]
+        mixed: Array = np.zeros(logits[0].shape)
+        for net, own in zip(self.nets, logits, strict=True):
+            weights = np.exp(own - own.max(axis=-1, keepdims=True), dtype=np.float64)
+            mixed += net.share * weights / weights.sum(axis=-1, keepdims=True)
+        with np.errstate(divide="ignore"):
+            return np.log(mixed)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What may be written, and what ends a text: whichever comes first.
+
+    length      characters written; None: any number
+    lines       line ends written; 0: any number
+    newline     the id of a line end, where lines are counted
+    stops       ids in a row with which it ends
+    end         the id of the end mark, or None
+    never       an id that is never written, or None
+    constraint  what all of it has to match, or None
+    """
+
+    length: int | None
+    lines: int = 0
+    newline: int | None = None
+    stops: tuple[Ids, ...] = ()
+    end: int | None = None
+    never: int | None = None
+    constraint: Constraint | None = None
+
+    def possible(self, logits: Array, written: int, places: Ids) -> Array:
+        """Return the logits, -inf where an id may not come next.
+
+        Shapes:  logits (B, V) · places (B,), the states of the constraint · returns (B, V)
+        """
+        if self.constraint is not None:
+            left = NEVER if self.length is None else self.length - written
+            logits = np.where(self.constraint.allowed(places, left), logits, -np.inf)
+        elif self.never is not None:
+            logits = logits.copy()
+        if self.never is not None:
+            logits[:, self.never] = -np.inf
+        return logits
+
+    def follow(self, places: npt.NDArray[np.intp], ids: Ids) -> npt.NDArray[np.intp]:
+        """Return the states of the constraint after one more id each."""
+        return places if self.constraint is None else self.constraint.follow(places, ids)
+
+    def ended(self, written: int, ids: Ids, recent: Ids, lines: Ids, places: Ids) -> list[str]:
+        """Return why each text has ended with its last id, "" where it has not.
+
+        Shapes:  ids (B,) · recent (B, W), the last ids, these too · lines (B,), how many it has · places (B,)
+        """
+        ended = [""] * len(ids)
+        for reason, rows in self._ends(written, ids, recent, lines, places):
+            if rows.any():
+                for row in np.flatnonzero(rows).tolist():
+                    ended[row] = reason
+        return ended
+
+    def _ends(self, written: int, ids: Ids, recent: Ids, lines: Ids, places: Ids) -> Iterator[tuple[str, Mask]]:
+        """Yield reasons and where they hold, (B,); a later one is told rather than one before."""
+        if written == self.length:
+            yield "length", np.ones(len(ids), bool)
+        if self.lines:
+            yield "length", lines == self.lines
+        if self.constraint is not None:
+            yield "constraint", self.constraint.exhausted(places)
+        for stop in self.stops:
+            if written >= len(stop) and (ids == stop[-1]).any():
+                yield "stop", (recent[:, -len(stop) :] == stop).all(axis=1)
+        if self.end is not None:
+            yield "document", ids == self.end
+
+
+class Step(NamedTuple):
+    """One more id of each text that has not ended.
+
+    texts      (B,) which these are
+    ids        (B,)
+    log_probs  (B,) of the ids, by the model alone, in nats; None if nobody asked
+    ended      (B,) "" for a text that goes on; else why it has ended: length, stop, document or constraint
+    """
+
+    texts: npt.NDArray[np.intp]
+    ids: npt.NDArray[np.intp]
+    log_probs: Array | None
+    ended: list[str]
+
+
+def generate(
+    nets: Nets,
+    beginnings: Sequence[Beginning],
+    entropy: Sequence[Sequence[int]],
+    *,
+    rules: Rules,
+    filters: Filters,
+    scored: bool = False,
+) -> Iterator[Step]:
+    """Yield what is written after the beginnings, step by step, until all texts have ended.
+
+    entropy  for each text what its random numbers come from: seed and index; zeros at its end change nothing
+    scored   True: log-probabilities are told
+    """
+    if rules.length == 0:
+        return
+    texts = np.arange(len(beginnings))
+    sources = [uniform_numbers(own) for own in entropy]
+    logits = np.concatenate([beginning.logits for beginning in beginnings])
+    states = [np.concatenate(own, axis=2) for own in zip(*(b.states for b in beginnings), strict=True)]
+    recent = last_ids([b.recent for b in beginnings], max([filters.window, *map(len, rules.stops)]))
+    lines, places, written = np.zeros(len(texts), np.intp), np.zeros(len(texts), np.intp), 0
+    while True:
+        uniforms = np.array([next(source) for source in sources])
+        ids = draw(filters(rules.possible(logits, written, places), recent), uniforms)
+        log_probs = log_prob(logits.copy(), ids)[0] if scored else None
+        written += 1
+        if recent.shape[1]:
+            recent[:, :-1] = recent[:, 1:]
+            recent[:, -1] = ids
+        if rules.lines:
+            lines += ids == rules.newline
+        places = rules.follow(places, ids)
+        ended = rules.ended(written, ids, recent, lines, places)
+        yield Step(texts, ids, log_probs, ended)
+        if any(ended):
+            rows = [row for row, why in enumerate(ended) if not why]
+            if not rows:
+                return
+            texts, ids, recent, lines, places = texts[rows], ids[rows], recent[rows], lines[rows], places[rows]
+            sources = [sources[row] for row in rows]
+            states = [state[:, :, rows] for state in states]
+        logits = nets.step(ids, states)
+
+
+def last_ids(read: Sequence[Ids], size: int) -> npt.NDArray[np.intp]:
+    """Return the last ids of each stream, -1 where there are fewer.
+
+    Shapes:  returns (B, size)
+    """
+    recent = np.full((len(read), size), -1, np.intp)
+    for row, ids in zip(recent, read, strict=True):
+        tail = ids[-size:] if size else ids[:0]
+        row[size - len(tail) :] = tail
+    return recent

@@ -108,6 +108,16 @@ class Vocab:
         total = sum(self.counts)
         return -sum(count / total * math.log(count / total) for count in self.counts if count)
 
+    @property
+    def end(self) -> int | None:
+        """Return the id of the mark with which documents end and begin, or None."""
+        return None
+
+    @property
+    def unknown(self) -> int | None:
+        """Return the id that stands for all characters without one, which is never written, or None."""
+        return None
+
     @cached_property
     def _alphabet(self) -> Alphabet:
         return Alphabet(self.symbols)

@@ -1,4 +1,4 @@
-"""Sampling: one choice among logits, and the loop that writes a text."""
+"""Sampling: one choice among logits, and the loop that writes texts."""
 
 import math
 import warnings
@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from charrnn import model, sample
 from charrnn.config import ModelConfig
-from charrnn.sample import choose, generate, start_logits
+from charrnn.constraint import Constraint
+from charrnn.filters import Filters
+from charrnn.sample import Net, Nets, Rules, draw, generate, start_logits
 
 LOGITS = np.array([0.0, 2.0, -1.0, 1.0, 0.5])
 NEARLY_ONE = 1 - 2**-53
@@ -30,11 +32,41 @@ def tiny(cell="lstm", **settings):
     return config, model.prepare(params, config)
 
 
-def written(config, weights, prime=(), *, first=None, **options):
+def choose(logits, uniforms, temperature, top_k=0):
+    """Return the ids that are drawn from the logits."""
+    none = np.empty((len(logits), 0), np.intp)
+    return draw(Filters(temperature, top_k)(logits, none), uniforms)
+
+
+def begun(config, weights, prime=(), first=None):
+    """Return what a text goes on from."""
+    begin = Nets((Net(weights, config),)).read(np.array(prime, np.uint8))
+    return begin if first is None else begin._replace(logits=first)
+
+
+def steps(config, weights, begins, *, rules, entropy=None, scored=False, **filters):
+    """Return an iterator of what is written after the beginnings."""
+    entropy = entropy or [[7, index] for index in range(len(begins))]
+    filters = Filters(**({"temperature": 1.0} | filters))
+    return generate(Nets((Net(weights, config),)), begins, entropy, rules=rules, filters=filters, scored=scored)
+
+
+def written(config, weights, prime=(), *, first=None, length=30, seed=7, **filters):
     """Return the ids that continue the prime."""
-    first = np.zeros((1, config.vocab_size)) if first is None and not len(prime) else first
-    options = {"length": 30, "temperature": 1.0, "seed": 7} | options
-    return list(generate(weights, config, np.array(prime, np.uint8), first=first, **options))
+    begin = begun(config, weights, prime, first)
+    found = steps(config, weights, [begin], rules=Rules(length), entropy=[[seed]], **filters)
+    return [int(step.ids[0]) for step in found]
+
+
+def side_by_side(config, weights, begins, **options):
+    """Return the ids of each text, and why it ended."""
+    ids, ended = [[] for _ in begins], [""] * len(begins)
+    for step in steps(config, weights, begins, **options):
+        for text, id_, why in zip(step.texts, step.ids.tolist(), step.ended, strict=True):
+            assert not ended[text]
+            ids[text].append(id_)
+            ended[text] = why
+    return ids, ended
 
 
 def final_logits(config, weights, ids):
@@ -227,7 +259,7 @@ def test_as_many_ids_as_asked_for_are_written(length, prime):
     config, weights = tiny()
     ids = written(config, weights, prime, length=length)
     assert len(ids) == length
-    assert all(type(id_) is int and 0 <= id_ < 9 for id_ in ids)
+    assert all(0 <= id_ < 9 for id_ in ids)
 
 
 def test_a_longer_text_begins_like_a_shorter_one():
@@ -244,5 +276,132 @@ def test_the_seed_decides():
 
 def test_ids_come_one_by_one():
     config, weights = tiny()
-    ids = generate(weights, config, np.array([1]), length=10**9, temperature=1.0, seed=7)
-    assert [next(ids) for _ in range(10)] == written(config, weights, [1], length=10)
+    endless = steps(config, weights, [begun(config, weights, [1])], rules=Rules(None), entropy=[[7]])
+    assert [int(next(endless).ids[0]) for _ in range(10)] == written(config, weights, [1], length=10)
+
+
+# Texts side by side
+
+
+MANY = {
+    "plain": {},
+    "filters": {"temperature": 0.9, "top_k": 6, "top_p": 0.9, "min_p": 0.02, "repeat_penalty": 1.5, "repeat_window": 4},
+    "likeliest": {"temperature": 0.0, "repeat_penalty": 3.0},
+}
+ENDS = {
+    "length": Rules(40),
+    "lines": Rules(60, lines=2, newline=3),
+    "stops": Rules(60, stops=(np.array([1]), np.array([2, 5]), np.array([4, 4, 6]))),
+    "end mark": Rules(60, end=5, never=7),
+    "constraint": Rules(
+        25,
+        constraint=Constraint(
+            None,
+            *map(
+                np.array,
+                (
+                    [0, 1, 1, 2, 2, 2, 0, 0, 1],
+                    [[1, 2, 4], [0, 2, 3], [3, 1, 4], [4, 4, 4], [4, 4, 4]],
+                    [2, 2, 1, 0, 2**30],
+                ),
+            ),
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "lnlstm"])
+@pytest.mark.parametrize("rules", ENDS)
+@pytest.mark.parametrize("filters", MANY)
+def test_a_text_is_the_same_alone_and_beside_others(cell, rules, filters):
+    config, weights = tiny(cell)
+    begins = [begun(config, weights, prime) for prime in ([1], [2, 3, 4], [8] * 9, [5], [1], [6, 1])]
+    options = {"rules": ENDS[rules], **MANY[filters]}
+    together, ended = side_by_side(config, weights, begins, **options)
+    assert "" not in ended
+    for row, begin in enumerate(begins):
+        alone = side_by_side(config, weights, [begin], entropy=[[7, row]], **options)
+        assert alone == ([together[row]], [ended[row]])
+
+
+def test_texts_of_one_seed_differ_and_the_first_is_that_of_the_seed_alone():
+    config, weights = tiny()
+    begin = begun(config, weights, [1])
+    texts, _ = side_by_side(config, weights, [begin] * 20, rules=Rules(30))
+    assert len(set(map(tuple, texts))) == 20
+    assert texts[0] == written(config, weights, [1])
+    backwards, _ = side_by_side(
+        config, weights, [begin] * 20, rules=Rules(30), entropy=[[7, index] for index in reversed(range(20))]
+    )
+    assert backwards == texts[::-1]
+
+
+def test_each_end_is_told_and_comes_where_it_should():
+    config, weights = tiny()
+    begins = [begun(config, weights, [at % 9]) for at in range(30)]
+    ids, ended = side_by_side(config, weights, begins, rules=ENDS["stops"])
+    for text, why in zip(ids, ended, strict=True):
+        shown = "".join(map(str, text))
+        found = min((at + len(stop) for stop in ("1", "25", "446") if (at := shown.find(stop)) >= 0), default=None)
+        assert (why, len(text)) == (("length", 60) if found is None else ("stop", found))
+    assert set(ended) == {"stop"} or set(ended) == {"stop", "length"}
+    ids, ended = side_by_side(config, weights, begins, rules=ENDS["lines"])
+    for text, why in zip(ids, ended, strict=True):
+        assert why == "length"
+        assert len(text) == 60 or (text.count(3) == 2 and text[-1] == 3)
+    assert any(len(text) < 60 for text in ids)
+    ids, ended = side_by_side(config, weights, begins, rules=ENDS["end mark"])
+    for text, why in zip(ids, ended, strict=True):
+        assert 7 not in text
+        assert text.index(5) == len(text) - 1 if why == "document" else 5 not in text and len(text) == 60
+    assert "document" in ended
+
+
+def test_a_stop_that_the_prime_began_is_no_stop():
+    config, weights = tiny()
+    begin = begun(config, weights, [2])
+    always = np.full((1, 9), -np.inf)
+    always[0, 5] = 0
+    ids, ended = side_by_side(
+        config, weights, [begin._replace(logits=always)], rules=Rules(1, stops=(np.array([2, 5]),))
+    )
+    assert (ids, ended) == ([[5]], ["length"])
+
+
+def test_log_probabilities_are_the_model_s_own_whatever_is_filtered():
+    config, weights = tiny()
+    begins = [begun(config, weights, [at]) for at in range(4)]
+    found = steps(config, weights, begins, rules=ENDS["constraint"], scored=True, **MANY["filters"])
+    told = [
+        (int(text), int(id_), log_prob)
+        for step in found
+        for text, id_, log_prob in zip(step.texts, step.ids, step.log_probs, strict=True)
+    ]
+    for text in range(4):
+        own = [(id_, log_prob) for at, id_, log_prob in told if at == text]
+        for at, (id_, log_prob) in enumerate(own):
+            logits = final_logits(config, weights, [text, *[earlier for earlier, _ in own[:at]]])
+            assert log_prob == pytest.approx(np.log(softmax(logits)[id_]), abs=1e-9)
+
+
+# Models that write together
+
+
+def test_a_mixture_is_the_mean_of_the_probabilities():
+    config, weights = tiny()
+    other_config, other = tiny("gru", num_layers=2)
+    nets = Nets((Net(weights, config, 0.7), Net(other, other_config, 0.3)))
+    begin = nets.read(np.array([1, 2]))
+    states = [state.copy() for state in begin.states]
+    for logits, ids in [(begin.logits, [1, 2]), (nets.step(np.array([4]), states), [1, 2, 4])]:
+        expected = 0.7 * softmax(final_logits(config, weights, ids)) + 0.3 * softmax(
+            final_logits(other_config, other, ids)
+        )
+        np.testing.assert_allclose(np.exp(logits[0]), expected, rtol=1e-9)
+
+
+def test_a_model_mixed_with_itself_writes_as_it_does_alone():
+    config, weights = tiny()
+    twice = Nets((Net(weights, config, 0.2), Net(weights, config, 0.8)))
+    found = generate(twice, [twice.read(np.array([1]))], [[7]], rules=Rules(30), filters=Filters(1.0))
+    assert [int(step.ids[0]) for step in found] == written(config, weights, [1])

@@ -10,8 +10,9 @@ import numpy as np
 from benchmarks.speed.cases import TEMPERATURE, VOCAB_SIZE, WINDOWS, Case, Work, random_ids, text_to_encode
 from charrnn import model
 from charrnn.config import ModelConfig, TrainConfig
+from charrnn.filters import Filters
 from charrnn.lanes import Lanes, plan, usual_threads
-from charrnn.sample import choose, generate
+from charrnn.sample import Net, Nets, Rules, generate
 from charrnn.stream import Stream, Window
 from charrnn.train import Training, train_step
 from charrnn.vocab import Vocab
@@ -85,17 +86,15 @@ def _evaluate(case: Case, threads: int) -> Work:
 def _sample(case: Case) -> Work:
     config, params = _model(case)
     weights = model.prepare(params, config)
-    if case.batch == 1:
-        ids = generate(weights, config, random_ids(case)[:1], length=10**12, temperature=TEMPERATURE, seed=1)
-        return Work(ids.__next__)
-    rng, state = np.random.default_rng(1), model.zero_state(config, case.batch)
-    chosen = rng.integers(0, VOCAB_SIZE, case.batch)
-
-    def run() -> None:
-        nonlocal chosen
-        chosen = choose(model.step(weights, chosen, state), rng.random(case.batch), TEMPERATURE)
-
-    return Work(run)
+    nets = Nets((Net(weights, config),))
+    steps = generate(
+        nets,
+        [nets.read(random_ids(case)[:1])] * case.batch,
+        [[1, index] for index in range(case.batch)],
+        rules=Rules(length=None),
+        filters=Filters(TEMPERATURE),
+    )
+    return Work(steps.__next__)
 
 
 def _encode(case: Case) -> Work:

@@ -2,49 +2,216 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from charrnn.cli._options import Number, WholeNumber, model_option, unknown_option
+from charrnn.cli._options import Number, SectionedCommand, SectionedOption, WholeNumber, unknown_option
 from charrnn.config import STDIN
+from charrnn.errors import ConfigError
+
+if TYPE_CHECKING:
+    from charrnn.writer import Sample, Writer
+
+_ESCAPES = re.compile(r"\\(?:u([0-9a-fA-F]{4})|([ntr\\]))")
+_DRAWING = ("seed", "count", "documents", "best_of", "novel")  # and all options of how it is drawn
+_SIGNS = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
 
 
-@click.command(short_help="Let a model write.")
-@model_option
+def text(value: str) -> str:
+    r"""Return the text with \n, \t, \r, \\ and \uXXXX as what they stand for; any other backslash is one."""
+    return _ESCAPES.sub(lambda found: chr(int(found[1], 16)) if found[1] else _SIGNS[found[2]], value)
+
+
+class ModelName(click.types.StringParamType):
+    """The name of a model, of which there may be several; the variable of the environment has one, spaces and all."""
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        """Return the names in the variable."""
+        return [rv] if rv else []
+
+
+def _section(name: str) -> Callable[..., Callable[[Any], Any]]:
+    """Return what adds an option to this section of the help."""
+    return partial(click.option, cls=SectionedOption, section=name)
+
+
+_begin, _end, _draw = _section("What it begins with"), _section("Where it ends"), _section("How it is drawn")
+_must, _several = _section("What all of it must be"), _section("Several texts")
+
+
+@click.command(short_help="Let a model write.", cls=SectionedCommand)
 @click.option(
+    "-m",
+    "--model",
+    "models",
+    multiple=True,
+    type=ModelName(),
+    metavar="MODEL",
+    envvar="CHARRNN_MODEL",
+    show_envvar=True,
+    help="A checkpoint, or a run's folder. If not given, the newest run under ./checkpoints. Several, each with its "
+    "share (-m A:0.7 -m B:0.3), write together by the mean of their probabilities.",
+)
+@click.option("--seed", type=WholeNumber(0), metavar="N", help="Seed of the draws; the same seed writes the same text.")
+@_end(
+    "-n",
+    "--length",
+    type=WholeNumber(-1),
+    metavar="N",
+    help="Characters to write, without the prime; -1: without an end. [default: 500; for lines and documents -1]",
+)
+@_end("--lines", type=WholeNumber(1), metavar="N", help="Write N lines.")
+@_end(
+    "--documents",
+    type=WholeNumber(1),
+    metavar="N",
+    help="Write N texts, each up to the end mark that the model learned.",
+)
+@_end("--stop", type=text, multiple=True, metavar="STRING", help="End before this string; may be given several times.")
+@_begin(
+    "--prime",
+    type=text,
+    metavar="TEXT",
+    help='What the text begins with; "-" reads it from standard input. In TEXT and STRING, \\n is a line end, \\t a '
+    "tab, and \\uXXXX a character by its number.",
+)
+@_begin("--prime-file", metavar="F", help="Read the prime from a file.")
+@_begin(
+    "--prime-lines", metavar="F", help='One text for each line of a file, which it begins with; "-": of standard input.'
+)
+@_begin("--no-echo", is_flag=True, help="Leave the prime out of what is shown.")
+@_draw(
     "--temp",
     "--temperature",
+    "temperature",
     type=Number(0),
     metavar="X",
     default=0.8,
     show_default=True,
     help="0 is the likeliest text.",
 )
-@click.option(
-    "-n",
-    "--length",
-    type=WholeNumber(0),
-    metavar="N",
-    default=500,
-    show_default=True,
-    help="Characters to write, without the prime.",
-)
-@click.option(
-    "--prime", default="", metavar="TEXT", help='What the text begins with; "-" reads it from standard input.'
-)
-@click.option("--seed", type=WholeNumber(0), metavar="N", help="Seed of the draws; the same seed writes the same text.")
-@click.option(
+@_draw(
     "--top-k",
     type=WholeNumber(0),
     metavar="N",
     default=0,
     show_default=True,
-    help="Draw from the K likeliest characters; 0: from all.",
+    help="Draw from the N likeliest characters; 0: from all.",
+)
+@_draw(
+    "--top-p",
+    type=Number(0, 1, min_open=True),
+    metavar="X",
+    default=1.0,
+    show_default=True,
+    help="Draw from the fewest likeliest characters that have this share of the probability.",
+)
+@_draw(
+    "--min-p",
+    type=Number(0, 1),
+    metavar="X",
+    default=0.0,
+    show_default=True,
+    help="Leave out what has less than this share of the likeliest character's probability.",
+)
+@_draw(
+    "--repeat-penalty",
+    type=Number(0, min_open=True),
+    metavar="X",
+    default=1.0,
+    show_default=True,
+    help="Divide by this the probability of characters that stand in the window.",
+)
+@_draw(
+    "--repeat-window",
+    type=WholeNumber(1),
+    metavar="N",
+    default=64,
+    show_default=True,
+    help="Characters in that window, the prime's too.",
+)
+@_must(
+    "--charset",
+    metavar="CHARS",
+    help="The only characters that may be written, as between [ and ] in a regular expression: 'a-z .'",
+)
+@_must(
+    "--regex",
+    metavar="PATTERN",
+    help="What the whole text matches, after the prime; it goes on while it can match, up to -n characters.",
+)
+@_several(
+    "--count",
+    type=WholeNumber(1),
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Write N texts, or N for each prime, side by side.",
+)
+@_several(
+    "--separator",
+    type=text,
+    metavar="STRING",
+    help="What stands between texts. [default: a line end, where the text before has none]",
+)
+@_several(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="A line of JSON for each text: text (without the prime), logprob (nats), bpc, seed, index, ended, prime.",
+)
+@_several(
+    "--best-of",
+    type=WholeNumber(1),
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Draw N for each text; keep the one of the fewest bits per character.",
+)
+@_several(
+    "--beam",
+    type=WholeNumber(1),
+    metavar="K",
+    help="Draw nothing: find a likely text by keeping the K likeliest beginnings at each step.",
+)
+@_several(
+    "--length-norm",
+    type=Number(0),
+    metavar="X",
+    help="For --beam: compare log-probabilities divided by the length to this power. [default: 1]",
+)
+@_must(
+    "--novel",
+    type=WholeNumber(1),
+    metavar="N",
+    help="Draw again what has N characters in a row with the text that the model learned from.",
 )
 @unknown_option("error")
 def command(
-    model_path: str | None, temp: float, length: int, prime: str, seed: int | None, top_k: int, unknown: str
+    models: tuple[str, ...],
+    length: int | None,
+    documents: int | None,
+    prime: str | None,
+    prime_file: str | None,
+    prime_lines: str | None,
+    no_echo: bool,
+    count: int,
+    separator: str | None,
+    as_json: bool,
+    best_of: int,
+    beam: int | None,
+    length_norm: float | None,
+    novel: int | None,
+    seed: int | None,
+    **wishes: Any,
 ) -> None:
     """Write text with a trained model, to standard output, as it is made.
 
@@ -55,19 +222,116 @@ def command(
       charrnn sample
       charrnn sample -m checkpoints/names -n 100 --temp 0.7
       charrnn sample --prime "Once upon a time" --seed 7
+      charrnn sample --count 20 --regex "[A-Z][a-z]{2,9}"
       head -c 200 story.txt | charrnn sample --prime - -n 1000
     """
-    from charrnn.cli._console import open_model
+    from charrnn.cli._console import note
+
+    if documents is not None and count > 1:
+        raise ConfigError("--documents and --count both say how many texts: give one of them")
+    if as_json and separator is not None:
+        raise ConfigError("--json gives each text a line of its own: leave out --separator")
+    if beam is not None:
+        _refuse_with_beam()
+    elif length_norm is not None:
+        raise ConfigError("--length-norm is for --beam: give both or neither")
+    if sum(given is not None for given in (prime, prime_file, prime_lines)) > 1:
+        raise ConfigError("--prime, --prime-file and --prime-lines exclude each other: give one of them")
+    primes = _primes(prime, prime_file, prime_lines)
+    writer = _writer(models)
+    if documents is not None and writer.vocab.end is None:
+        raise ConfigError("--documents: the model did not learn where documents end: give -n or --lines")
+    if length is None:
+        length = -1 if documents or wishes["lines"] else 500
+    wishes |= {"length": None if length == -1 else length, "lines": wishes["lines"] or 0}
+    count = documents or count
+    if len(primes) == count == best_of == 1 and not (beam or novel or as_json):
+        pieces = writer.stream(prime=primes[0], seed=seed, **wishes)
+        _show([] if no_echo else primes, pieces)
+        return
+    if beam:
+        samples = writer.likeliest(beam, primes=primes, length_norm=1 if length_norm is None else length_norm, **wishes)
+    else:
+        samples = writer.samples(count, primes=primes, seed=seed, best_of=best_of, novel=novel or 0, **wishes)
+    draws: list[int] = []
+    samples = _counted(samples, draws)
+    _show([], (_lines if as_json else partial(_joined, separator=separator))(samples, echo=not no_echo))
+    if novel:
+        again = sum(draws) - len(draws) * best_of
+        note(f"Drawn again: {again} of {sum(draws)} ({again / sum(draws):.1%}), with {novel} characters of the corpus")
+
+
+def _refuse_with_beam() -> None:
+    """Refuse options that have no say in a beam search."""
+    context = click.get_current_context()
+    for option in context.command.params:
+        given = context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE
+        if given and (getattr(option, "section", "") == "How it is drawn" or option.name in _DRAWING):
+            raise ConfigError(f"--beam draws nothing: leave out {option.opts[-1]}")
+
+
+def _counted(samples: Iterable[Sample], draws: list[int]) -> Iterator[Sample]:
+    """Yield the samples, and note how often each was drawn."""
+    for sample in samples:
+        draws.append(sample.draws)
+        yield sample
+
+
+def _primes(prime: str | None, file: str | None, lines: str | None) -> list[str]:
+    """Return the primes; one that is empty if none was given."""
     from charrnn.corpus import read_text
 
-    if prime == STDIN:
-        prime = str(read_text(STDIN))
-    model = open_model(model_path)
-    pieces = model.stream(length, temperature=temp, prime=prime, top_k=top_k, seed=seed, unknown=unknown)
-    out = sys.stdout.buffer  # bytes, so that line ends and encoding are the same on every system
-    out.write(prime.encode("utf-8", "surrogateescape"))
-    out.flush()
-    last = prime
+    if lines is not None:
+        return str(read_text(lines)).removesuffix("\n").split("\n")
+    if file is not None or prime == STDIN:
+        return [str(read_text(file or STDIN))]
+    return [prime or ""]
+
+
+def _writer(names: tuple[str, ...]) -> Writer:
+    """Return what writes with these models."""
+    from charrnn.api import mixed
+    from charrnn.cli._console import open_model
+
+    if len(names) < 2:
+        return open_model(names[0] if names else None).writer
+    shares = []
+    for name in names:
+        path, _, share = name.rpartition(":")
+        try:
+            shares.append((path, float(share)))
+        except ValueError:
+            raise ConfigError(f"-m {name}: of several models each needs its share, as in -m A:0.7 -m B:0.3") from None
+    return mixed([(open_model(path), share) for path, share in shares])
+
+
+def _joined(samples: Iterable[Sample], *, echo: bool, separator: str | None) -> Iterator[str]:
+    """Yield the texts and what stands between them."""
+    before = None
+    for sample in samples:
+        if before is not None:
+            yield ("" if before.endswith("\n") else "\n") if separator is None else separator
+        before = sample.prime + sample.text if echo else sample.text
+        yield before
+
+
+def _lines(samples: Iterable[Sample], *, echo: bool) -> Iterator[str]:
+    """Yield a line of JSON for each text."""
+    for sample in samples:
+        data = asdict(sample)
+        if not echo:
+            del data["prime"]
+        line = json.dumps(data, ensure_ascii=False) + "\n"
+        yield line.encode("utf-8", "backslashreplace").decode()  # half a pair becomes an escape of JSON
+
+
+def _show(primes: Iterable[str], pieces: Iterable[str]) -> None:
+    """Write to standard output as it comes: bytes, so that line ends and encoding are the same on every system."""
+    out, last = sys.stdout.buffer, ""
+    for prime in primes:
+        out.write(prime.encode("utf-8", "surrogateescape"))
+        out.flush()
+        last = prime
     for last in pieces:
         out.write(last.encode("utf-8", "surrogatepass"))
         out.flush()

@@ -1,10 +1,14 @@
 """`charrnn sample`: nothing but text on standard output, from the model that was meant."""
 
+import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from charrnn.vocab import Vocab
 
 from ._material import SMALL, TEXT, TIMEOUT, error_line, posix
 
@@ -175,6 +179,232 @@ def test_a_reader_that_has_enough_ends_it_quietly(tiny, command):
 def test_text_is_written_as_it_is_made(tiny, command):
     process = command("sample", "-n", "100000000")  # nobody waits for the end of this
     assert len(process.stdout.read(10)) == 10
+
+
+# Ends
+
+
+def test_stop_strings_end_a_text_and_are_not_shown(run, tiny):
+    whole = run("sample", "--seed", "1", "-n", "200").stdout
+    stops = whole[40:43], whole[90:93]
+    wanted = whole[: min(whole.index(stop) for stop in stops)]
+    assert run("sample", "--seed", "1", "-n", "200", "--stop", stops[0], "--stop", stops[1]).stdout == wanted
+    assert run("sample", "--seed", "1", "-n", "200", "--stop", r"\n").stdout == whole.partition("\n")[0]
+
+
+def test_lines_are_written_whole(run, tiny):
+    text = run("sample", "--lines", "12", "--seed", "1").stdout
+    assert text.count("\n") == 12
+    assert text.endswith("\n")
+    assert len(run("sample", "--lines", "12", "--seed", "1", "-n", "5").stdout) == 5
+
+
+@posix
+def test_minus_one_is_without_an_end(tiny, command):
+    process = command("sample", "-n", "-1")
+    assert len(process.stdout.read(3000)) == 3000
+
+
+def test_documents_are_written_to_their_end_mark(run, tiny, monkeypatch):
+    # A stand-in: the model's line end is taken for the mark.
+    monkeypatch.setattr(Vocab, "end", property(lambda vocab: vocab.symbols.index("\n")))
+    found = [
+        json.loads(line) for line in run("sample", "--documents", "3", "--seed", "1", "--json").stdout.splitlines()
+    ]
+    assert [(one["index"], one["ended"], one["text"].count("\n")) for one in found] == [
+        (index, "document", 1) for index in range(3)
+    ]
+    assert run("sample", "--documents", "1", "--seed", "1").stdout == found[0]["text"]
+    assert len(run("sample", "--documents", "1", "--seed", "1", "-n", "2").stdout) == 2
+
+
+# Beginnings
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (r"D\n", "D\n"),
+        (r"D\t", "D\t"),
+        (r"D\u00e4", "Dä"),
+        (r"D\\n", "D\\n"),
+        (r"D\x", "D\\x"),
+        (r"\u00", "\\u00"),
+    ],
+)
+def test_escapes_in_a_prime(run, tiny, given, meant):
+    assert run("sample", "--prime", given, "-n", "0", "--unknown", "skip").stdout == meant
+
+
+def test_a_file_is_taken_as_it_is(run, tiny):
+    Path("prime.txt").write_text("Der\\n\n", encoding="utf-8")
+    outcome = run("sample", "--prime-file", "prime.txt", "-n", "4", "--seed", "1", "--unknown", "skip")
+    assert outcome.stdout.startswith("Der\\n\n")
+    assert len(outcome.stdout) == 10
+
+
+def test_without_echo_the_prime_is_not_shown(run, tiny):
+    whole = run("sample", "--prime", "Der", "-n", "30", "--seed", "1").stdout
+    assert run("sample", "--prime", "Der", "-n", "30", "--seed", "1", "--no-echo").stdout == whole[3:]
+    both = ("sample", "--prime", "Der", "-n", "30", "--seed", "1", "--count", "2", "--separator", "|")
+    with_echo, without = run(*both).stdout.split("|"), run(*both, "--no-echo").stdout.split("|")
+    assert with_echo == ["Der" + text for text in without]
+
+
+@pytest.mark.parametrize("name", ["lines.txt", "-"])
+def test_each_line_begins_texts(run, tiny, name):
+    Path("lines.txt").write_text("Der\n\nKäfer\n", encoding="utf-8")
+    given = {"input": "Der\n\nKäfer\n"} if name == "-" else {}
+    args = ("sample", "--prime-lines", name, "--count", "2", "-n", "6", "--seed", "1", "--json")
+    found = [json.loads(line) for line in run(*args, **given).stdout.splitlines()]
+    assert [one["prime"] for one in found] == ["Der", "Der", "", "", "Käfer", "Käfer"]
+    assert [one["index"] for one in found] == list(range(6))
+    assert {len(one["text"]) for one in found} == {6}
+
+
+# Several texts
+
+
+def test_texts_are_separated(run, tiny):
+    args = ("sample", "--count", "3", "-n", "20", "--seed", "1")
+    texts = run(*args, "--separator", r"\n--\n").stdout.split("\n--\n")
+    assert [len(text) for text in texts] == [20, 20, 20]
+    assert texts[0] == run("sample", "-n", "20", "--seed", "1").stdout
+    assert run(*args).stdout == "".join(
+        text + ("" if text.endswith("\n") or at == 2 else "\n") for at, text in enumerate(texts)
+    )
+
+
+def test_lines_of_json(run, tiny):
+    outcome = run("sample", "--count", "3", "--json", "--prime", "Der Kä", "-n", "20", "--seed", "4", "--stop", "\n")
+    found = [json.loads(line) for line in outcome.stdout.splitlines()]
+    for index, one in enumerate(found):
+        assert one.keys() == {"text", "logprob", "bpc", "seed", "index", "ended", "prime", "draws"}
+        assert (one["seed"], one["index"], one["prime"]) == (4, index, "Der Kä")
+        assert one["ended"] in ("length", "stop")
+        assert one["logprob"] < 0
+    assert "prime" not in run("sample", "--json", "--no-echo", "-n", "3").json
+
+
+def test_json_is_utf_8_even_of_what_is_not(run, tiny):
+    assert "Kä" in run("sample", "--json", "--prime", "Kä", "-n", "1").stdout
+    outcome = run("sample", "--json", "--prime", "D\udcff", "-n", "1", "--unknown", "skip")
+    assert outcome.json["prime"] == "D\udcff"
+
+
+def test_the_best_of_several_is_likelier(run, tiny):
+    args = ("sample", "--json", "--seed", "1", "-n", "30", "--count")
+    drawn = [json.loads(line)["bpc"] for line in run(*args, "4").stdout.splitlines()]
+    assert run(*args, "1", "--best-of", "4").json["bpc"] == min(drawn)
+
+
+# Filters and constraints
+
+
+def test_filters_reach_the_draw(run, tiny):
+    greedy = run("sample", "--temp", "0", "-n", "60").stdout
+    for filter_ in (("--top-p", "0.0001"), ("--min-p", "1"), ("--top-k", "1")):
+        assert run("sample", "--temp", "1.5", "-n", "60", *filter_).stdout == greedy
+    assert run("sample", "--temp", "0", "-n", "60", "--repeat-penalty", "9", "--repeat-window", "3").stdout != greedy
+
+
+def test_charset_and_regex(run, tiny):
+    regex = pytest.importorskip("regex")
+    text = run("sample", "--charset", "a-eä", "-n", "60").stdout
+    assert set(text) <= set("abcdeä")
+    pattern = r"D\p{Ll}{2} .+[.!]"
+    for line in run("sample", "--regex", pattern, "--count", "9", "-n", "12").stdout.splitlines():
+        assert regex.fullmatch(pattern, line)
+        assert len(line) <= 12
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "says"),
+    [
+        (("--regex", r"(D)\1"), 2, "a reference to a group at position 3"),
+        (("--regex", "D(?=e)"), 2, "look-around at position 1"),
+        (("--regex", "(a|b)*a(a|b){30}"), 2, "make its repeats shorter"),
+        (("--regex", "Ω"), 2, "no text of characters that may be written"),
+        (("--regex", "D{9}", "-n", "8"), 2, "give -n 9 or more"),
+        (("--charset", "Ω"), 2, "none of these characters is in the model's vocabulary"),
+    ],
+)
+def test_constraints_that_cannot_be_met(run, tiny, args, code, says):
+    pytest.importorskip("regex")
+    assert says in error_line(run("sample", *args, code=code).stderr)
+
+
+# Search
+
+
+def test_a_beam_is_likelier_than_the_likeliest_each_time(run, tiny):
+    args = ("sample", "--json", "-n", "20", "--prime", "Der")
+    found = [run(*args, "--beam", width, "--length-norm", "0").json for width in ("1", "8")]
+    assert found[0]["text"] == run(*args, "--temp", "0").json["text"]
+    assert found[1]["logprob"] >= found[0]["logprob"]
+    assert run("sample", "-n", "20", "--prime", "Der", "--beam", "8").stdout.startswith("Der")
+
+
+@pytest.mark.parametrize(
+    "option", [("--temp", "0.8"), ("--top-p", "0.9"), ("--seed", "1"), ("--count", "1"), ("--best-of", "2")], ids=str
+)
+def test_a_beam_takes_no_options_of_drawing(run, tiny, option):
+    assert f"leave out {option[0]}" in error_line(run("sample", "--beam", "2", *option, code=2).stderr).replace(
+        "--temperature", "--temp"
+    )
+
+
+def test_options_of_a_beam_alone(run, tiny):
+    assert "--beam" in error_line(run("sample", "--length-norm", "1", code=2).stderr)
+    assert "give -n" in error_line(run("sample", "--beam", "2", "-n", "-1", code=2).stderr)
+
+
+def test_novel_texts_share_no_run_with_what_was_learned_from(run, tiny):
+    args = ("sample", "--count", "30", "-n", "12", "--json", "--seed", "1")
+    learned = TEXT[: len(TEXT) * 9 // 10]
+
+    def copies(text, size=3):
+        return any(text[at : at + size] in learned for at in range(len(text) - size + 1))
+
+    drawn = [json.loads(line) for line in run(*args).stdout.splitlines()]
+    outcome = run(*args, "--novel", "3")
+    novel = [json.loads(line) for line in outcome.stdout.splitlines()]
+    assert any(copies(one["text"]) for one in drawn)
+    assert not any(copies(one["text"]) for one in novel)
+    for one, other in zip(drawn, novel, strict=True):
+        assert (one == other) != copies(one["text"])
+    again = sum(one["draws"] - 1 for one in novel)
+    assert f"Drawn again: {again} of {30 + again} (" in outcome.stderr
+    assert outcome == run(*args, "--novel", "3")
+
+
+def test_what_cannot_be_novel_is_told(run, tiny):
+    told = error_line(run("sample", "--novel", "1", "-n", "5", code=1).stderr)
+    assert "in all 20 draws" in told
+    Path("tiny.txt").unlink()
+    assert "tiny.txt" in error_line(run("sample", "--novel", "9", code=1).stderr)
+
+
+# Models that write together
+
+
+def test_models_write_together(run, tiny):
+    shutil.copy(tiny / "best.npz", "a b.npz")
+    args = ("-n", "30", "--seed", "1")
+    alone = run("sample", "-m", "a b.npz", *args).stdout
+    mixed = run("sample", "-m", "a b.npz:0.7", "-m", f"{tiny / 'last.npz'}:3", *args)
+    assert len(mixed.stdout) == 30
+    assert run("sample", "-m", "a b.npz:0.7", "-m", "a b.npz:0.3", *args).stdout == alone
+    assert run("sample", *args, env={"CHARRNN_MODEL": "a b.npz"}).stdout == alone
+
+
+def test_models_of_different_vocabularies_do_not(run, tiny):
+    Path("other.txt").write_text("one two\n" * 60)
+    run("train", "other.txt", *SMALL, "--steps", "2", "--quiet")
+    told = error_line(run("sample", "-m", f"{tiny}:1", "-m", "checkpoints/other:1", code=2).stderr)
+    assert "different vocabularies" in told
+    told = error_line(run("sample", "-m", f"{tiny}:1", "-m", f"{tiny}:0", code=2).stderr)
+    assert "more than 0" in told
 
 
 @posix

@@ -1,0 +1,142 @@
+"""Filters: what becomes of logits before an id is drawn.
+
+They are applied in this order, each to what the one before has left:
+
+constraint mask -> repetition penalty -> temperature -> top-k -> top-p -> min-p
+
+The mask is `constraint`'s; the others are here. All take B streams at once, and what they do to a stream does not
+depend on the streams beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from charrnn.arrays import Array, Ids
+from charrnn.errors import ConfigError
+
+_MANY = 512  # symbols from which on it pays to sort out the smallest weights before the others are sorted
+_ENOUGH = (2.0**-6, 2.0**-10)  # of the likeliest's weight: what is above has most of the probability in most texts
+_LEAST_TEMPERATURE = 1e-200  # a colder one differs in nothing, but quotients would overflow
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What is done to logits, in numbers; as they stand here, nothing but a temperature.
+
+    temperature     logits are divided by it; 0: only the likeliest is left
+    top_k           only this many of the likeliest are left, and what is as likely as the last; 0: all
+    top_p           only the fewest likeliest are left that have this share of the probability; 1: all
+    min_p           what has less than this share of the likeliest's probability is left out
+    repeat_penalty  the probability of what stands among the last `repeat_window` characters is divided by it
+    """
+
+    temperature: float = 0.8
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repeat_penalty: float = 1.0
+    repeat_window: int = 64
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < math.inf or self.top_k < 0:
+            raise ConfigError("temperature is a finite number, at least 0, and top_k at least 0")
+        if not (0 < self.top_p <= 1 and 0 <= self.min_p <= 1):
+            raise ConfigError("top_p is more than 0 and at most 1, min_p at least 0 and at most 1")
+        if not 0 < self.repeat_penalty < math.inf or self.repeat_window < 1:
+            raise ConfigError("repeat_penalty is a finite number, more than 0, and repeat_window at least 1")
+
+    @property
+    def window(self) -> int:
+        """Return how many of the last ids the filters look at."""
+        return self.repeat_window if self.repeat_penalty != 1 else 0
+
+    def __call__(self, logits: Array, recent: Ids) -> Array:
+        """Return weights to which the probabilities are proportional; the largest is 1.
+
+        Shapes:  logits (B, V), of which one at least is finite in each row · recent (B, W), the last ids that were
+                 read or written, of which the last `window` count, and -1 where there were fewer · returns (B, V)
+        """
+        logits = logits.astype(np.float64)  # a copy, which becomes the weights
+        if self.window:
+            penalise(logits, recent[:, -self.window :], self.repeat_penalty)
+        weights = logits[0] if len(logits) == 1 else logits  # NumPy is quicker with a row than with rows of one
+        if self.temperature == 0:
+            likeliest = weights.argmax(axis=-1)
+            weights.fill(0)
+            logits[np.arange(len(logits)), likeliest] = 1
+            return logits
+        one = weights.ndim == 1
+        weights -= weights[weights.argmax()] if one else np.maximum.reduce(weights, axis=-1, keepdims=True)
+        weights /= max(self.temperature, _LEAST_TEMPERATURE)
+        np.exp(weights, out=weights)
+        if 0 < self.top_k < weights.shape[-1]:
+            keep_top_k(weights, self.top_k)
+        if self.top_p < 1:
+            keep_top_p(weights, self.top_p)
+        if self.min_p:
+            _cut(weights, self.min_p)  # the likeliest has 1
+        return logits
+
+
+def penalise(logits: Array, recent: Ids, penalty: float) -> None:
+    """Divide the probability of every id that stands in `recent` by the penalty, however often it stands there.
+
+    Shapes:  logits (B, V), which are changed · recent (B, W), -1 for none
+    """
+    rows, places = (recent >= 0).nonzero()
+    logits[rows, recent[rows, places]] -= math.log(penalty)  # NumPy subtracts once where an index stands twice
+
+
+def keep_top_k(weights: Array, k: int) -> None:
+    """Set to 0 what is less than the k-th largest weight.
+
+    Shapes:  weights (..., V), which are changed
+    """
+    V, largest = weights.shape[-1], weights
+    if V > _MANY and V >= 8 * k:
+        # The k-th largest of the blocks' maxima is not above the k-th largest of all, and few weights are above it.
+        maxima = np.maximum.reduceat(weights, np.arange(0, V, V // (4 * k)), axis=-1)
+        largest = _from(weights, np.partition(maxima, -k, axis=-1)[..., -k, None])
+    _cut(weights, np.partition(largest, -k, axis=-1)[..., -k, None])
+
+
+def keep_top_p(weights: Array, share: float) -> None:
+    """Set to 0 what does not belong to the fewest of the largest weights that have this share of the sum.
+
+    Shapes:  weights (..., V), which are changed
+    """
+    V, largest = weights.shape[-1], weights
+    total = np.add.reduce(weights, axis=-1, keepdims=True)
+    # Few are enough as a rule. What is below the last bound has, all together, no more than may be left out.
+    for least in (*_ENOUGH, (1 - share) * total / (2 * V)) if V > _MANY else ():
+        largest = _from(weights, least)
+        if (np.add.reduce(largest, axis=-1, keepdims=True) >= share * total).all():
+            break
+    largest = np.sort(largest, axis=-1)
+    sums = np.add.accumulate(largest, axis=-1)
+    needed = sums > sums[..., -1:] - share * total
+    _cut(weights, np.minimum.reduce(largest, axis=-1, keepdims=True, where=needed, initial=np.inf))
+
+
+def _from(weights: Array, least: Array | float) -> Array:
+    """Return the weights that are not below `least`, and zeros to fill the rows: sorting few is quicker than all.
+
+    Shapes:  weights (..., V) · least (..., 1) · returns (..., N), N at the most V
+    """
+    if weights.ndim == 1:
+        return weights[weights >= least]
+    at = np.flatnonzero(weights >= least)
+    rows = at // weights.shape[-1]
+    counts = np.bincount(rows, minlength=len(weights))
+    found = np.zeros((len(weights), counts.max()))
+    found[rows, np.arange(len(at)) - (np.cumsum(counts) - counts)[rows]] = weights.reshape(-1)[at]
+    return found
+
+
+def _cut(weights: Array, least: Array | float) -> None:
+    """Set to 0 what is below `least`."""
+    np.multiply(weights, weights >= least, out=weights)

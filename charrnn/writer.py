@@ -1,0 +1,310 @@
+"""The writer: what a model writes, as text, and when it is done."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from charrnn.arrays import Ids
+from charrnn.constraint import NEVER, Constraint
+from charrnn.errors import CharRNNError, ConfigError, VocabError
+from charrnn.filters import Filters
+from charrnn.novel import copied
+from charrnn.sample import Beginning, Nets, Rules, generate, start_logits
+from charrnn.search import beam
+from charrnn.text import Text
+from charrnn.vocab import Vocab
+
+MOST_DRAWS = 20  # of a text that has to be novel
+_TOGETHER = 256  # texts that are written side by side: more bring no more speed, and would take more memory
+
+
+@dataclass(frozen=True)
+class Wishes(Filters):
+    """What is to be written: the filters, what ends a text, and what all of it has to be.
+
+    length   characters to write; None: as many as it takes
+    lines    line ends to write; 0: any number
+    stop     strings that end a text, which then has all that stood before
+    regex    a regular expression that every text matches in full
+    charset  the characters that may be written, as they stand between [ and ] in a regular expression
+    unknown  what to do with characters of a prime that the vocabulary lacks: "error" or "skip"
+    """
+
+    length: int | None = 500
+    lines: int = 0
+    stop: tuple[str, ...] = ()
+    regex: str | None = None
+    charset: str | None = None
+    unknown: str = "error"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.length or 0) < 0 or self.lines < 0:
+            raise ConfigError("length and lines are at least 0")
+        if isinstance(self.stop, str) or not all(self.stop):
+            raise ConfigError("a stop string has one character at least, and several stand in a tuple")
+        if self.regex is not None and (self.stop or self.lines):
+            raise ConfigError("--regex takes no --stop and no --lines, which would cut a match short: give one of them")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A text that was written.
+
+    text     what was written, without the prime
+    logprob  the model's log-probability of it after the prime, in nats; of the end mark too, where it ended with one
+    bpc      bits for each of its characters; None if there are none
+    seed     that of the random numbers
+    index    its place among the texts of this seed
+    ended    why it ended: length, stop, document or constraint
+    prime    what it goes on from
+    draws    how many were drawn until it was novel, or the best
+    """
+
+    text: str
+    logprob: float
+    bpc: float | None
+    seed: int
+    index: int
+    ended: str
+    prime: str
+    draws: int = 1
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Models that write together, and their vocabulary. It keeps no state: every call begins anew.
+
+    corpora  what gives the texts that they learned from, where novel texts are wanted
+    """
+
+    nets: Nets
+    vocab: Vocab
+    corpora: Callable[[], Sequence[Text]] = tuple
+
+    def stream(self, *, prime: str = "", seed: int | None = None, **wishes: Any) -> Iterator[str]:
+        """Return an iterator of the characters that continue the prime, as they are drawn.
+
+        seed    random if None
+        wishes  fields of `Wishes`
+        Raises:  ConfigError or VocabError, at once, for a wish that cannot be met.
+        """
+        wanted = Wishes(**wishes)
+        rules = self._rules(wanted)
+        begin = self._begin(prime, wanted, rules)
+        steps = generate(self.nets, [begin], [[_seed(seed)]], rules=rules, filters=wanted)
+        return _held_back((self.vocab.decode(step.ids) for step in steps), wanted.stop)
+
+    def samples(
+        self,
+        count: int = 1,
+        *,
+        primes: Iterable[str] = ("",),
+        seed: int | None = None,
+        best_of: int = 1,
+        novel: int = 0,
+        **wishes: Any,
+    ) -> Iterator[Sample]:
+        """Return an iterator of `count` texts for each prime, written side by side.
+
+        seed     random if None; seed and index decide a text
+        best_of  so many are drawn for each, and the one with the fewest bits per character is taken
+        novel    a text that has so many characters in a row with a corpus is drawn again; 0: none is
+        wishes   fields of `Wishes`
+        Raises:  ConfigError or VocabError for a wish that cannot be met, at once but for what a prime has; CharRNNError
+                 for a text that is not novel after `MOST_DRAWS` draws.
+        """
+        wanted = Wishes(**wishes)
+        rules = self._rules(wanted)
+        if count < 1 or best_of < 1 or novel < 0:
+            raise ConfigError("count and best_of are at least 1, and novel at least 0")
+        if wanted.length is None and not (wanted.lines or wanted.stop or self.vocab.end is not None):
+            raise ConfigError("a text without an end can only be shown as it is written: give -n, --lines or --stop")
+        corpora = self.corpora() if novel else ()
+        tasks = (
+            (prime, begin)
+            for prime in primes
+            for begin in [self._begin(prime, wanted, rules)]
+            for _ in range(count * best_of)
+        )
+        drawn = self._drawn(tasks, wanted, rules, _seed(seed), novel, corpora)
+        return drawn if best_of == 1 else _best(drawn, best_of)
+
+    def likeliest(
+        self, width: int, *, primes: Iterable[str] = ("",), length_norm: float = 1.0, **wishes: Any
+    ) -> Iterator[Sample]:
+        """Return an iterator of a likely text for each prime, found by beam search: nothing is drawn.
+
+        width        beginnings that are kept at each step
+        length_norm  what is highest is the log-probability divided by the length to this power
+        wishes       fields of `Wishes`; its filters have no say
+        Raises:      as for `samples`.
+        """
+        wanted = Wishes(**wishes)
+        rules = self._rules(wanted)
+        if width < 1 or not 0 <= length_norm < math.inf:
+            raise ConfigError("a beam is at least 1 wide, and its length norm a number, at least 0")
+        if wanted.length is None:
+            raise ConfigError("--beam compares texts up to a length: give -n")
+        found = (
+            (prime, beam(self.nets, self._begin(prime, wanted, rules), rules, width=width, length_norm=length_norm))
+            for prime in primes
+        )
+        return (
+            _Written(own.ids.tolist(), own.log_probs.tolist(), own.ended).sample(
+                self.vocab, wanted.stop, seed=0, index=index, prime=prime
+            )
+            for index, (prime, own) in enumerate(found)
+        )
+
+    def _drawn(
+        self,
+        tasks: Iterator[tuple[str, Beginning]],
+        wanted: Wishes,
+        rules: Rules,
+        seed: int,
+        novel: int,
+        corpora: Sequence[Text],
+    ) -> Iterator[Sample]:
+        """Yield a text for each task: a prime, and what it leads to."""
+        first = 0
+        while together := list(islice(tasks, _TOGETHER)):
+            samples: dict[int, Sample] = {}
+            rows, draw = list(range(len(together))), 0
+            while rows:
+                begins = [together[row][1] for row in rows]
+                entropy = [[seed, first + row, draw] for row in rows]
+                for row, own in zip(rows, self._written(begins, entropy, wanted, rules), strict=True):
+                    samples[row] = own.sample(
+                        self.vocab, wanted.stop, seed=seed, index=first + row, prime=together[row][0], draws=draw + 1
+                    )
+                texts, draw = [samples[row].text for row in rows], draw + 1
+                copies = [copied(texts, corpus, novel) for corpus in corpora]
+                rows = [row for row, *copy in zip(rows, *copies, strict=True) if any(copy)]
+                if rows and draw == MOST_DRAWS:
+                    raise CharRNNError(
+                        f"text {first + rows[0]} had {novel} characters in a row with the corpus in all {draw} draws: "
+                        "give a larger --novel or a higher --temp"
+                    )
+            yield from (samples[row] for row in range(len(together)))
+            first += len(together)
+
+    def _written(
+        self, begins: list[Beginning], entropy: list[list[int]], wanted: Wishes, rules: Rules
+    ) -> list[_Written]:
+        """Return what is written after each beginning."""
+        written = [_Written([], [], "length") for _ in begins]
+        for step in generate(self.nets, begins, entropy, rules=rules, filters=wanted, scored=True):
+            assert step.log_probs is not None
+            for row, id_, log_prob, ended in zip(
+                step.texts.tolist(), step.ids.tolist(), step.log_probs.tolist(), step.ended, strict=True
+            ):
+                own = written[row]
+                own.ids.append(id_)
+                own.log_probs.append(log_prob)
+                own.ended = ended
+        return written
+
+    def _begin(self, prime: str, wanted: Wishes, rules: Rules) -> Beginning:
+        """Return what a text goes on from: its prime; without one, the beginning of a document or a line."""
+        vocab, ids = self.vocab, self.vocab.encode(prime, wanted.unknown)
+        if vocab.end is not None:
+            return self.nets.read(np.append(vocab.end, ids))._replace(recent=ids)
+        if len(ids):
+            return self.nets.read(ids)
+        begin = self.nets.read(vocab.encode("\n", "skip"))._replace(recent=ids)
+        first = start_logits(vocab.starts, vocab.size)
+        fits = np.isfinite(rules.possible(first, 0, np.zeros(1, np.intp))).any()
+        return begin._replace(logits=first) if fits else begin
+
+    def _rules(self, wanted: Wishes) -> Rules:
+        """Return the wishes in terms of the vocabulary's ids."""
+        vocab = self.vocab
+        if wanted.lines and "\n" not in vocab.symbols:
+            raise ConfigError("--lines: the model knows no line ends: give -n")
+        constraint = None
+        if wanted.regex is not None or wanted.charset is not None:
+            constraint = Constraint.of(
+                vocab.symbols, vocab.size, regex=wanted.regex, charset=wanted.charset, end=vocab.end
+            )
+            if wanted.length is not None and constraint.shortest > wanted.length:
+                raise ConfigError(
+                    f"--regex {wanted.regex!r} is matched by no text of {wanted.length} characters: "
+                    f"give -n {constraint.shortest} or more"
+                )
+            if wanted.lines and not constraint.allowed(np.zeros(1, np.intp), NEVER)[0, vocab.symbols.index("\n")]:
+                raise ConfigError(rf"--charset {wanted.charset!r} leaves no line ends for --lines: add \n to it")
+        return Rules(
+            length=wanted.length,
+            lines=wanted.lines,
+            newline=vocab.symbols.find("\n"),
+            stops=tuple(self._stop(stop) for stop in wanted.stop),
+            end=vocab.end,
+            never=vocab.unknown,
+            constraint=constraint,
+        )
+
+    def _stop(self, stop: str) -> Ids:
+        absent = [char for char in stop if char not in self.vocab.symbols]
+        if absent:
+            raise VocabError(
+                f"--stop {stop!r} can never be written: {absent[0]!r} (U+{ord(absent[0]):04X}) is not in the model's "
+                "vocabulary"
+            )
+        return self.vocab.encode(stop)
+
+
+@dataclass
+class _Written:
+    """A text in the making."""
+
+    ids: list[int]
+    log_probs: list[float]
+    ended: str
+
+    def sample(self, vocab: Vocab, stops: tuple[str, ...], **more: Any) -> Sample:
+        """Return what was written, without the stop string that ended it."""
+        text, log_probs = vocab.decode(self.ids), self.log_probs
+        if self.ended == "stop":
+            cut = max(len(stop) for stop in stops if text.endswith(stop))
+            text, log_probs = text[:-cut], log_probs[:-cut]
+        logprob = math.fsum(log_probs)
+        bpc = -logprob / math.log(2) / len(text) if text else None
+        return Sample(text=text, logprob=logprob, bpc=bpc, ended=self.ended, **more)
+
+
+def _seed(seed: int | None) -> int:
+    return secrets.randbelow(2**32) if seed is None else seed
+
+
+def _best(samples: Iterator[Sample], of: int) -> Iterator[Sample]:
+    """Yield the likeliest of each so many samples, by bits per character; an empty text is the last resort."""
+    index = 0
+    while group := list(islice(samples, of)):
+        best = min(group, key=lambda sample: math.inf if sample.bpc is None else sample.bpc)
+        yield replace(best, index=index, draws=sum(sample.draws for sample in group))
+        index += 1
+
+
+def _held_back(characters: Iterator[str], stops: tuple[str, ...]) -> Iterator[str]:
+    """Yield the characters up to the first stop string, each as soon as it cannot be the beginning of one."""
+    if not stops:
+        yield from (character for character in characters if character)
+        return
+    held = ""
+    for character in characters:
+        held += character
+        if cut := max((len(stop) for stop in stops if held.endswith(stop)), default=0):
+            yield from held[:-cut]
+            return
+        keep = max(size for stop in stops for size in range(len(stop)) if held.endswith(stop[:size]))
+        yield from held[: len(held) - keep]
+        held = held[len(held) - keep :]
+    yield from held

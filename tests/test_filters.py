@@ -1,0 +1,162 @@
+"""Filters: what they leave, in which order, for one stream as for many."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charrnn import filters
+from charrnn.errors import ConfigError
+from charrnn.filters import Filters, keep_top_k, keep_top_p, penalise
+
+NONE = np.empty((1, 0), np.intp)
+
+
+def left(weights):
+    """Return which ids have a weight."""
+    return np.flatnonzero(weights[0]).tolist()
+
+
+def of(*probabilities):
+    """Return logits (1, V) of these probabilities."""
+    with np.errstate(divide="ignore"):
+        return np.log(np.array([probabilities]))
+
+
+def expected(logits, recent, wishes):
+    """Return the probabilities of one stream: the filters in their order, written as one would say them."""
+    logits = logits.astype(np.float64)
+    for id_ in set(recent[recent >= 0].tolist()):
+        logits[id_] -= math.log(wishes.repeat_penalty)
+    logits = (logits - logits.max()) / wishes.temperature
+    p = np.exp(logits) / np.exp(logits).sum()
+    if wishes.top_k:
+        p[p < sorted(p)[-min(wishes.top_k, len(p))]] = 0
+        p /= p.sum()
+    if wishes.top_p < 1:
+        order, total, kept = np.argsort(-p, kind="stable"), 0.0, np.zeros(len(p), bool)
+        for id_ in order:
+            kept[id_] = True
+            total += p[id_]
+            if total >= wishes.top_p - 1e-12:
+                break
+        p = np.where(p >= p[kept].min(), p, 0)
+        p /= p.sum()
+    p[p < wishes.min_p * p.max()] = 0
+    return p / p.sum()
+
+
+ALL = [
+    Filters(1.0),
+    Filters(0.7, top_k=4),
+    Filters(1.3, top_p=0.83),
+    Filters(0.9, min_p=0.07),
+    Filters(0.9, repeat_penalty=2.5, repeat_window=3),
+    Filters(1.1, top_k=9, top_p=0.71, min_p=0.11, repeat_penalty=1.7, repeat_window=5),
+    Filters(0.8, top_k=30, top_p=0.95, min_p=0.01, repeat_penalty=0.5),
+]
+
+
+@pytest.mark.parametrize("wishes", ALL)
+@pytest.mark.parametrize("V", [12, 700])
+@pytest.mark.parametrize("spread", [0.5, 4.0])
+def test_probabilities_are_those_of_the_filters_in_their_order(wishes, V, spread):
+    rng = np.random.default_rng(3)
+    logits = (rng.normal(size=(20, V)) * spread).astype(np.float32)
+    recent = rng.integers(-1, V, (20, 6))
+    together = wishes(logits, recent)
+    assert together.max(axis=1).tolist() == [1.0] * 20
+    for row in range(20):
+        p = expected(logits[row], recent[row, -wishes.repeat_window :], wishes)
+        np.testing.assert_allclose(together[row] / together[row].sum(), p, rtol=1e-9, atol=0)
+        alone = wishes(logits[[row]], recent[[row]])
+        assert np.array_equal(alone[0], together[row])
+
+
+def test_the_order_is_penalty_temperature_top_k_top_p_min_p():
+    # Hand-made. Each pair of filters would leave something else the other way round.
+    logits = of(0.4, 0.3, 0.2, 0.1)
+    # Penalty before top-k: id 0 falls to 0.08 and behind all others.
+    assert left(Filters(1.0, top_k=2, repeat_penalty=5.0)(logits, np.array([[0]]))) == [1, 2]
+    # Temperature before top-p: squared, 16/30 and 9/30 reach 0.8; as they were, it takes three.
+    assert left(Filters(0.5, top_p=0.8)(logits, NONE)) == [0, 1]
+    assert left(Filters(1.0, top_p=0.8)(logits, NONE)) == [0, 1, 2]
+    # Temperature before min-p: 0.1 / 0.4 is 1/4, and squared 1/16.
+    assert left(Filters(1.0, min_p=0.2)(logits, NONE)) == [0, 1, 2, 3]
+    assert left(Filters(0.5, min_p=0.2)(logits, NONE)) == [0, 1, 2]
+    # Top-k before top-p: of the two that are left, the first has 4/7.
+    assert left(Filters(1.0, top_k=2, top_p=0.55)(logits, NONE)) == [0]
+    assert left(Filters(1.0, top_p=0.55)(logits, NONE)) == [0, 1]
+    # Top-p before min-p: with 0.1 left out before, the first two would have 7/9 and suffice.
+    assert left(Filters(1.0, top_p=0.75, min_p=0.3)(logits, NONE)) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("streams", [1, 3])
+def test_temperature_zero_leaves_the_likeliest_after_the_penalty(streams):
+    logits = np.repeat(of(0.4, 0.35, 0.25), streams, axis=0)
+    assert Filters(0.0)(logits, NONE).tolist() == [[1, 0, 0]] * streams
+    recent = np.array([[-1, 0]] * streams)
+    assert Filters(0.0, repeat_penalty=1.3, top_p=0.1)(logits, recent).tolist() == [[0, 1, 0]] * streams
+
+
+def test_the_penalty_divides_a_probability_once_and_only_in_the_window():
+    logits = np.repeat(of(0.25, 0.25, 0.5), 2, axis=0)
+    penalise(logits, np.array([[2, 2, 2], [-1, -1, 0]]), 4.0)
+    np.testing.assert_allclose(np.exp(logits), [[0.25, 0.25, 0.125], [0.0625, 0.25, 0.5]])
+    window = Filters(1.0, repeat_penalty=1e9, repeat_window=2)
+    assert np.allclose(window(of(0.5, 0.25, 0.25), np.array([[0, 1, 2]])), [[1, 0, 0]])
+
+
+@given(
+    st.lists(st.sampled_from([0.0, 1e-9, 0.01, 0.2, 0.5, 1.0]), min_size=2, max_size=12).filter(lambda w: max(w) > 0),
+    st.sampled_from([0.05, 0.5, 0.9, 0.999999]),
+    st.integers(1, 12),
+)
+def test_the_likeliest_is_always_left_and_what_is_left_is_as_it_was(weights, share, k):
+    for keep, limit in ((keep_top_p, share), (keep_top_k, min(k, len(weights)))):
+        one = np.array(weights)
+        keep(one, limit)
+        assert one.max() == max(weights)
+        assert all(now in (0, before) for now, before in zip(one, weights, strict=True))
+        if keep is keep_top_p:
+            assert one.sum() >= share * sum(weights) - 1e-12
+            smallest = one[one > 0].min()
+            assert one[one > smallest].sum() < share * sum(weights) + 1e-12
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.3, 3.0, 30.0])
+@pytest.mark.parametrize("streams", [1, 5])
+def test_sorting_few_of_many_leaves_the_same(monkeypatch, spread, streams):
+    weights = np.exp(np.random.default_rng(1).normal(size=(streams, 1000)) * spread)
+    weights = weights[0] if streams == 1 else weights
+    for keep, limits in ((keep_top_p, (0.01, 0.5, 0.9, 0.999)), (keep_top_k, (1, 7, 100, 125, 126, 999))):
+        for limit in limits:
+            found = []
+            for many in (10, 10**9):
+                monkeypatch.setattr(filters, "_MANY", many)
+                found.append(weights.copy())
+                keep(found[-1], limit)
+            assert np.array_equal(*found), (keep, limit)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"temperature": -0.1},
+        {"temperature": math.inf},
+        {"temperature": math.nan},
+        {"top_k": -1},
+        {"top_p": 0.0},
+        {"top_p": 1.1},
+        {"min_p": -0.1},
+        {"min_p": 1.5},
+        {"repeat_penalty": 0.0},
+        {"repeat_penalty": math.inf},
+        {"repeat_window": 0},
+    ],
+)
+def test_numbers_out_of_range_are_refused(wrong):
+    with pytest.raises(ConfigError):
+        Filters(**wrong)

@@ -1,0 +1,297 @@
+"""The writer: from wishes to texts, and what it tells of them."""
+
+import math
+
+import numpy as np
+import pytest
+
+from charrnn import model, writer
+from charrnn.config import ModelConfig
+from charrnn.errors import CharRNNError, ConfigError, VocabError
+from charrnn.sample import Net, Nets
+from charrnn.text import Text
+from charrnn.vocab import Vocab
+from charrnn.writer import Writer
+
+SYMBOLS = "\n abcdexyz"
+
+
+class Marked(Vocab):
+    """A vocabulary with an end mark and a symbol for unknown characters."""
+
+    @property
+    def end(self):
+        return len(self.symbols)
+
+    @property
+    def unknown(self):
+        return len(self.symbols) + 1
+
+
+def writer_of(vocab, seed=4):
+    """Return a random model's writer, with guesses that depend on what was read."""
+    config = ModelConfig(vocab.size, cell="gru", hidden_size=8, dtype="float64")
+    params = model.init_params(config, np.random.default_rng(seed))
+    params["out.W_hy"] *= 6
+    return Writer(Nets((Net(model.prepare(params, config), config),)), vocab)
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return writer_of(Vocab(SYMBOLS, starts=(0, 0, 5, 3, 0, 0, 0, 0, 0, 0)))
+
+
+@pytest.fixture(scope="module")
+def marked():
+    return writer_of(Marked(SYMBOLS, specials=("end", "unknown")))
+
+
+def log_prob(writer, prime, text):
+    """Return the log-probability of each character of the text after the prime, from one forward pass."""
+    net, ids = writer.nets.nets[0], writer.vocab.encode(prime + text)
+    logits, _, _ = model.forward(net.weights, ids[:, None], model.zero_state(net.config, 1))
+    logits = logits[:, 0] - logits[:, 0].max(axis=-1, keepdims=True)
+    log_probs = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    return [log_probs[at - 1, ids[at]] for at in range(len(prime), len(ids))]
+
+
+# Several texts
+
+
+def test_samples_are_what_streams_of_seed_and_index_are(plain):
+    samples = list(plain.samples(8, seed=5, length=30, primes=["ab"]))
+    assert [sample.index for sample in samples] == list(range(8))
+    assert {(sample.seed, sample.ended, sample.prime, len(sample.text)) for sample in samples} == {
+        (5, "length", "ab", 30)
+    }
+    assert len({sample.text for sample in samples}) == 8
+    assert samples[0].text == "".join(plain.stream(prime="ab", seed=5, length=30))
+
+
+def test_the_number_of_texts_beside_it_changes_no_text(plain, monkeypatch):
+    texts = [sample.text for sample in plain.samples(9, seed=5, length=20)]
+    assert [sample.text for sample in plain.samples(4, seed=5, length=20)] == texts[:4]
+    monkeypatch.setattr(writer, "_TOGETHER", 2)
+    assert [sample.text for sample in plain.samples(9, seed=5, length=20)] == texts
+
+
+def test_each_prime_has_its_texts(plain):
+    samples = list(plain.samples(2, primes=iter(["a", "bcd", ""]), seed=1, length=6))
+    assert [(sample.index, sample.prime) for sample in samples] == list(enumerate(["a", "a", "bcd", "bcd", "", ""]))
+
+
+def test_primes_are_read_as_they_are_needed(plain, monkeypatch):
+    monkeypatch.setattr(writer, "_TOGETHER", 2)
+    primes = iter(["a"] * 9)
+    first = next(iter(plain.samples(1, primes=primes, seed=1, length=3)))
+    assert first.index == 0
+    assert len(list(primes)) == 7
+
+
+def test_log_probability_and_bits_are_those_of_the_text(plain):
+    for sample in plain.samples(5, primes=["ab"], seed=2, length=25, temperature=1.5, top_k=4, stop=("xy", "c")):
+        expected = sum(log_prob(plain, "ab", sample.text))
+        assert sample.logprob == pytest.approx(expected, abs=1e-9)
+        if sample.text:
+            assert sample.bpc == pytest.approx(-expected / math.log(2) / len(sample.text))
+
+
+def test_a_text_of_nothing_has_no_bits(plain):
+    (sample,) = plain.samples(1, seed=1, length=0)
+    assert (sample.text, sample.logprob, sample.bpc, sample.ended) == ("", 0, None, "length")
+
+
+def test_the_best_is_the_one_with_the_fewest_bits(plain):
+    drawn = list(plain.samples(12, seed=3, length=20, stop=("z",)))
+    best = list(plain.samples(3, seed=3, length=20, stop=("z",), best_of=4))
+    for index, sample in enumerate(best):
+        group = drawn[4 * index : 4 * index + 4]
+        wanted = min((one for one in group if one.text), key=lambda one: one.bpc)
+        assert (sample.text, sample.bpc, sample.index, sample.draws) == (wanted.text, wanted.bpc, index, 4)
+
+
+# Ends
+
+
+def test_a_stop_string_and_what_follows_are_left_out(plain):
+    whole = "".join(plain.stream(prime="a", seed=1, length=200))
+    for stop in (whole[7:9], whole[20:25], whole[0], whole[50]):
+        wanted = whole[: whole.index(stop)]
+        assert "".join(plain.stream(prime="a", seed=1, length=200, stop=(stop,))) == wanted
+        (sample,) = plain.samples(1, primes=["a"], seed=1, length=200, stop=(stop,))
+        assert (sample.text, sample.ended) == (wanted, "stop")
+
+
+def test_the_first_of_several_stops_counts(plain):
+    whole = "".join(plain.stream(prime="a", seed=1, length=100))
+    stops = (whole[60:64], whole[30:33], whole[80:82])
+    wanted = whole[: min(whole.index(stop) for stop in stops)]
+    assert "".join(plain.stream(prime="a", seed=1, length=100, stop=stops)) == wanted
+
+
+def test_of_stops_that_end_together_the_longest_is_left_out(plain):
+    whole = "".join(plain.stream(prime="a", seed=1, length=100))
+    at = next(at for at in range(5, 100) if whole.index(whole[at]) == at)  # a character that was not there before
+    stops, wanted = (whole[at], whole[at - 2 : at + 1]), whole[: at - 2]
+    for wishes in ({"stop": stops}, {"stop": stops[::-1]}):
+        assert "".join(plain.stream(prime="a", seed=1, length=100, **wishes)) == wanted
+        (sample,) = plain.samples(1, primes=["a"], seed=1, length=100, **wishes)
+        assert sample.text == wanted
+
+
+def test_what_only_began_like_a_stop_is_shown_all_the_same():
+    held = writer._held_back(iter("aabaabcab"), ("aabc", "abx"))
+    assert next(held) == "a"  # as soon as "aaba" cannot become a stop
+    assert "".join(held) == "ab"
+    assert list(writer._held_back(iter("xabab"), ("abc",))) == ["x", "a", "b", "a", "b"]
+    assert list(writer._held_back(iter("abcab"), ("c", "bc"))) == ["a"]
+
+
+def test_lines_are_counted(plain):
+    for sample in plain.samples(6, seed=1, length=None, lines=3):
+        assert sample.text.count("\n") == 3
+        assert sample.text.endswith("\n")
+        assert sample.ended == "length"
+
+
+def test_an_end_mark_ends_a_text_and_is_no_part_of_it(marked):
+    samples = list(marked.samples(40, seed=1, length=9))
+    assert {sample.ended for sample in samples} == {"length", "document"}
+    for sample in samples:
+        assert set(sample.text) <= set(SYMBOLS)
+        assert len(sample.text) == 9 if sample.ended == "length" else len(sample.text) < 9
+    streamed = list(marked.stream(seed=1, length=9))
+    assert "".join(streamed) == samples[0].text
+    assert "" not in streamed
+
+
+def test_the_mark_of_unknown_characters_is_never_written(marked):
+    net = marked.nets.nets[0]
+    certain = net.weights._replace(b_y=net.weights.b_y + 1000 * (np.arange(12) == 11))
+    sure = Writer(Nets((net._replace(weights=certain),)), marked.vocab)
+    for wishes in ({}, {"temperature": 0.0}):
+        (sample,) = sure.samples(1, seed=1, length=50, **wishes)
+        assert len(sample.text) == 50 or sample.ended == "document"
+
+
+def test_a_document_begins_after_the_mark_with_which_one_ends(marked):
+    begin = marked._begin("ab", writer.Wishes(), marked._rules(writer.Wishes()))
+    read = marked.nets.read(np.array([10, 2, 3]))
+    assert np.array_equal(begin.logits, read.logits)
+    assert begin.recent.tolist() == [2, 3]
+
+
+# Constraints
+
+
+def test_every_text_of_an_expression_matches_it(plain):
+    regex = pytest.importorskip("regex")
+    for pattern, length in (("[ab]{2,7}(x|yz)", 8), ("(a|ab)(c|bcd)", 4), (r"(\w+ )*\w+", 30)):
+        for length_ in (length, length + 5):
+            for sample in plain.samples(20, seed=1, length=length_, regex=pattern, temperature=1.3, top_p=0.9):
+                assert regex.fullmatch(pattern, sample.text), sample
+                assert len(sample.text) <= length_
+                assert sample.ended in ("constraint", "length")
+    ends = {
+        regex_: {one.ended for one in plain.samples(9, seed=1, length=8, regex=regex_)} for regex_ in ("a{3}", "a+")
+    }
+    assert ends == {"a{3}": {"constraint"}, "a+": {"length"}}
+
+
+def test_with_an_end_mark_a_match_may_end_before_it_must(marked):
+    regex = pytest.importorskip("regex")
+    samples = list(marked.samples(60, seed=1, length=40, regex="[abc]+( [abc]+)*", temperature=1.5))
+    assert {"document"} <= {sample.ended for sample in samples}
+    assert all(regex.fullmatch("[abc]+( [abc]+)*", sample.text) for sample in samples)
+
+
+def test_a_charset_holds_for_all_and_stops_do_too(plain):
+    pytest.importorskip("regex")
+    for sample in plain.samples(10, seed=1, length=50, charset="a-d", stop=("ad",)):
+        assert set(sample.text) <= set("abcd")
+        assert "ad" not in sample.text
+
+
+def test_where_no_line_begins_as_it_must_the_model_decides(plain):
+    pytest.importorskip("regex")
+    assert {sample.text[0] for sample in plain.samples(20, seed=1, length=3, charset="xyz")} <= set("xyz")
+    assert {sample.text[0] for sample in plain.samples(20, seed=1, length=3, charset="bxyz")} == {"b"}
+
+
+# Novel texts, and the likeliest
+
+
+def test_a_text_is_drawn_again_until_it_is_novel(plain):
+    corpora = [Text.of("".join(plain.stream(prime="a", seed=seed, length=40))) for seed in (3, 4)]
+    drawing = Writer(plain.nets, plain.vocab, lambda: corpora)
+    options = {"primes": ["a"], "seed": 3, "length": 30}
+    first, others = list(drawing.samples(6, **options)), list(drawing.samples(6, **options, novel=6))
+    for before, after in zip(first, others, strict=True):
+        runs = [after.text[at : at + 6] for at in range(25)]
+        assert not any(run in str(corpus) for run in runs for corpus in corpora)
+        assert (after.draws == 1) == (before.text == after.text)
+    assert others[0].draws > 1
+    assert [other.text for other in drawing.samples(2, **options, novel=6)] == [one.text for one in others[:2]]
+    with pytest.raises(CharRNNError, match="in all 20 draws"):
+        list(drawing.samples(1, **options, novel=1))
+
+
+def test_the_likeliest_is_likelier_than_what_is_drawn(plain, marked):
+    for one in (plain, marked):
+        (found,) = one.likeliest(16, primes=["ab"], length=12, length_norm=0.0)
+        drawn = list(one.samples(40, primes=["ab"], length=12, seed=1, temperature=0.7))
+        assert found.logprob >= max(sample.logprob for sample in drawn)
+        assert (found.index, found.prime, found.draws) == (0, "ab", 1)
+        assert found.ended in ("length", "document")
+    for wrong in ({"width": 0}, {"width": 2, "length_norm": -1.0}, {"width": 2, "length": None}):
+        with pytest.raises(ConfigError):
+            plain.likeliest(**wrong)
+
+
+# Wishes that cannot be met
+
+
+@pytest.mark.parametrize(
+    ("wishes", "says"),
+    [
+        ({"length": -1}, "at least 0"),
+        ({"lines": -1}, "at least 0"),
+        ({"top_p": 0.0}, "top_p"),
+        ({"stop": ("",)}, "stop"),
+        ({"stop": "ab"}, "tuple"),
+        ({"regex": "a", "stop": ("b",)}, "--regex takes no --stop"),
+        ({"regex": "a", "lines": 2}, "--regex takes no"),
+    ],
+)
+def test_wishes_that_make_no_sense_are_refused_at_once(plain, wishes, says):
+    for call in (plain.stream, plain.samples):
+        with pytest.raises(ConfigError, match=says):
+            call(**wishes)
+
+
+def test_wishes_that_this_model_cannot_meet_are_refused_at_once(plain):
+    with pytest.raises(VocabError, match=r"--stop 'aΩ' can never be written: 'Ω' \(U\+03A9\)"):
+        plain.stream(stop=("aΩ",))
+    with pytest.raises(ConfigError, match="no line ends"):
+        writer_of(Vocab("abc")).stream(lines=1)
+    for count, best_of in ((0, 1), (1, 0)):
+        with pytest.raises(ConfigError, match="at least 1"):
+            plain.samples(count, best_of=best_of)
+    pytest.importorskip("regex")
+    for endless in ({}, {"regex": "a+"}):
+        with pytest.raises(ConfigError, match="text without an end"):
+            plain.samples(2, length=None, **endless)
+
+
+def test_lines_need_line_ends_in_the_charset(plain):
+    pytest.importorskip("regex")
+    with pytest.raises(ConfigError, match=r"leaves no line ends for --lines: add \\n"):
+        plain.stream(lines=2, charset="a-d")
+    assert "".join(plain.stream(length=None, lines=2, seed=1, charset=r"a-d\n")).count("\n") == 2
+
+
+def test_an_expression_longer_than_the_text_is_refused(plain):
+    pytest.importorskip("regex")
+    with pytest.raises(ConfigError, match="give -n 9 or more"):
+        plain.stream(length=8, regex="a{9,}")
+    assert "".join(plain.stream(length=9, regex="a{9,}")) == "a" * 9
