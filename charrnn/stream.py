@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from charrnn.arrays import Ids, IdSource, Mask
 
@@ -23,6 +24,18 @@ class Window(NamedTuple):
     reset: Mask | None
 
 
+def window_at(ids: IdSource, places: npt.NDArray[np.intp], end: int | None = None) -> Window:
+    """Return the window of the pairs at these places, with the state reset where the text or a document begins.
+
+    end:    as for `Stream`
+    Shapes: places (T, B), each from 0 to N-2
+    """
+    inputs, reset = ids[places], places == 0
+    if end is not None:
+        reset |= inputs == end
+    return Window(inputs, ids[places + 1], reset if reset.any() else None)
+
+
 @dataclass(frozen=True)
 class Stream:
     """The windows of a text, addressed by the global step: `stream[step]`.
@@ -31,12 +44,14 @@ class Stream:
     batch_size  B, at most N-1
     seq_len     T; the last window of an epoch may be shorter
     seed        None: every epoch begins at the text's beginning
+    end         the id of the mark between documents, where the state is reset; None where there are none
     """
 
     ids: IdSource
     batch_size: int
     seq_len: int
     seed: int | None = None
+    end: int | None = None
 
     @property
     def lane(self) -> int:
@@ -58,15 +73,17 @@ class Stream:
         return (epoch * self.lane + index * self.seq_len) * self.batch_size
 
     def __getitem__(self, step: int) -> Window:
-        """Return the window of this step; the state is reset where an epoch and where the text begins."""
+        """Return the window of this step; the state is reset where an epoch, a text and a document begin."""
         epoch, index = divmod(step, self.steps_per_epoch)
         at = index * self.seq_len
         rows = np.arange(at, min(at + self.seq_len, self.lane))[:, None]
         positions = (self._offset(epoch) + rows + np.arange(self.batch_size) * self.lane) % (len(self.ids) - 1)
-        reset = positions == 0
-        if index == 0:
-            reset[0] = True
-        return Window(self.ids[positions], self.ids[positions + 1], reset if reset.any() else None)
+        window = window_at(self.ids, positions, self.end)
+        if index > 0:
+            return window
+        reset = np.zeros(positions.shape, bool) if window.reset is None else window.reset
+        reset[0] = True
+        return window._replace(reset=reset)
 
     def _offset(self, epoch: int) -> int:
         if self.seed is None:

@@ -63,10 +63,22 @@ def settings(function: F) -> F:
     return function
 
 
+_METAVARS = {"int": "N", "float": "X", "str": "TEXT"}
+
+
 def _option(item: Field[Any]) -> Callable[[F], F]:
     meta = item.metadata
+    if item.type == "bool":
+        return click.option(
+            flag_of(item.name),
+            is_flag=True,
+            default=None,
+            help=meta["help"],
+            cls=SectionedOption,
+            section=meta["group"],
+        )
     help_text = meta["help"] if item.default is None else f"{meta['help']} [default: {item.default}]"
-    metavar = None if meta["choices"] else "N" if str(item.type).startswith("int") else "X"
+    metavar = None if meta["choices"] else _METAVARS[str(item.type).split(" ")[0]]
     return click.option(
         flag_of(item.name),
         type=_type(item),
@@ -82,6 +94,8 @@ def _type(item: Field[Any]) -> click.ParamType[Any]:
     meta = item.metadata
     if meta["choices"]:
         return click.Choice(meta["choices"])
+    if str(item.type).startswith("str"):
+        return click.STRING
     kind = WholeNumber if str(item.type).startswith("int") else Number
     return kind(meta["low"], meta["high"], min_open=meta["open_ends"], max_open=meta["open_ends"])
 

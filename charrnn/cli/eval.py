@@ -64,9 +64,10 @@ def command(
     if test and texts:
         raise click.UsageError("--test scores a part of the model's own corpus: give either it or TEXT")
     model = open_model(model_path)
+    config = model.checkpoint.train_config
     own_text = model.test_text if test else model.validation_text
     with ReadingBar() as reading:
-        text = read_text(*texts, reading=reading) if texts else own_text(reading=reading)
+        text = read_text(*texts, config=config, reading=reading) if texts else own_text(reading=reading)
         others = model.baselines(text, unknown=unknown, reading=reading) if baselines else None
     result = model.evaluate(text, unknown=unknown, protocol=protocol, dynamic=dynamic)
     if as_json:

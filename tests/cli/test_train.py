@@ -322,10 +322,14 @@ def test_init_from_begins_with_the_weights(run, tiny, model):
 
 def test_init_from_names_the_characters_that_are_new(run, tiny):
     Path("other.txt").write_text(TEXT.replace("Anna", "Zoë_%"), encoding="utf-8")
-    stderr = run("train", "other.txt", *SMALL[2:], "--steps", "2", "--init-from", tiny).stderr
     fresh = sorted(set("Zoë_%") - set(TEXT))
-    note = f"Note: {len(fresh)} characters are new to the model and start from random weights: {''.join(fresh)!r}\n"
-    assert note in stderr
+    options = ("train", "other.txt", *SMALL[2:], "--steps", "2", "--init-from", tiny)
+    refused = error_line(run(*options, code=2))
+    assert f"{len(fresh)} characters of the text are new to the model of --init-from: {''.join(fresh)!r}" in refused
+    assert "--extend-vocab" in refused
+    assert not Path("checkpoints/other").exists()
+    note = f"Note: {len(fresh)} symbols are new to the model and begin at the mean of the others: {''.join(fresh)!r}\n"
+    assert note in run(*options, "--extend-vocab").stderr
     known = meta(Path("checkpoints/other/last.npz"))["vocab"]["symbols"]
     assert set(known) == set(TEXT) | set("Zoë_%")
     assert run("sample", "-m", "checkpoints/other", "--prime", "Zoë_%", "-n", "3").stdout.startswith("Zoë_%")
