@@ -127,10 +127,12 @@ def parts(text: Text, config: TrainConfig) -> tuple[Text, Text, Text]:
         return split(text, config.val_fraction, config.test_fraction)
     documents = len(marks) - 1
     val, test = Fraction(str(config.val_fraction)), Fraction(str(config.test_fraction))
-    held = documents - math.floor(documents * (1 - test)) if config.test_documents is None else config.test_documents
-    test_at = documents - held
+    if config.test_documents is None:
+        test_at = max(1, math.floor(documents * (1 - test)))
+    else:
+        test_at = documents - config.test_documents
     if config.val_documents is None:
-        val_at = min(test_at, math.floor(documents * (1 - val - test)))
+        val_at = min(test_at, max(1, math.floor(documents * (1 - val - test))))
     else:
         val_at = test_at - config.val_documents
     if val_at < 1:
@@ -199,9 +201,21 @@ def text_of(text: str | Text, config: TrainConfig) -> Text:
     if config.bytes:
         text = text.encode("utf-8", "surrogateescape").decode("latin-1")
     pieces = pieces_of(text)
-    if config.split_documents or config.field:
-        pieces = prepare.parted(pieces, config.split_documents or "files")
-    return Text.gather(prepare.marked(prepare.formed(pieces, config.normalize, config.lowercase)))
+    if config.has_documents:
+        pieces = prepare.parted(pieces, _way(config))
+    return Text.gather(_formed(pieces, config))
+
+
+def _way(config: TrainConfig) -> str:
+    """Return how `parted` parts a text: the fields of records are documents as they are."""
+    way = prepare.unescaped(config.split_documents or "files")
+    return way.encode("utf-8", "surrogatepass").decode("latin-1") if config.bytes else way
+
+
+def _formed(pieces: Iterator[str], config: TrainConfig) -> Iterator[str]:
+    if config.normalize != "none" or config.lowercase:
+        pieces = prepare.formed(pieces, config.normalize, config.lowercase)
+    return prepare.marked(pieces) if config.has_documents else pieces
 
 
 def named(paths: Sequence[str]) -> str:
@@ -211,8 +225,7 @@ def named(paths: Sequence[str]) -> str:
 
 def _pieces(files: Sequence[str], config: TrainConfig, progress: Callable[[int], object]) -> Iterator[str]:
     """Yield the texts of the files one after the other; tell how many bytes have been read."""
-    pieces = prepare.gathered(_texts(files, config, progress))
-    return prepare.marked(prepare.formed(pieces, config.normalize, config.lowercase))
+    return _formed(prepare.gathered(_texts(files, config, progress)), config)
 
 
 def _texts(files: Sequence[str], config: TrainConfig, progress: Callable[[int], object]) -> Iterator[str]:
@@ -224,7 +237,7 @@ def _texts(files: Sequence[str], config: TrainConfig, progress: Callable[[int], 
             if config.field is not None:
                 pieces = prepare.records(name, suffix, pieces, config.field)
             elif config.split_documents is not None:
-                pieces = prepare.parted(pieces, config.split_documents)
+                pieces = prepare.parted(pieces, _way(config))
             yield from pieces
         before += size(path)
 

@@ -18,7 +18,7 @@ from charrnn.errors import CorpusError
 
 STDIN = "-"  # the path that stands for standard input
 PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
-_CHUNK = 1 << 20  # bytes read at once
+CHUNK = 1 << 20  # bytes read at once
 _UNPACKED, _RATIO = 64 << 20, 200  # bytes that a file may always unpack to, and how many times its size beyond that
 _SLIP = 1 << 10  # bytes of .zst handed over at once: one may become 32,000
 
@@ -132,7 +132,7 @@ def _chunks(path: str, file: Any) -> Iterator[bytes]:
     """Yield the bytes of a file."""
     while True:
         with _refusing(path):
-            data = file.read(_CHUNK)
+            data = file.read(CHUNK)
         if not data:
             return
         yield data

@@ -38,10 +38,10 @@ def decoded(name: str, data: Iterable[bytes], encoding: str) -> Iterator[str]:
         try:
             text = decoder.decode(piece, final)
         except UnicodeDecodeError as error:
-            at = begin + error.start
+            kind, byte = codecs.lookup(encoding).name.upper(), error.object[error.start : error.start + 1].hex()
             raise CorpusError(
-                f"{name} is not {_in_words(encoding)}: byte {error.object[error.start]:#04x} at offset {at:,}; name "
-                "its encoding by --encoding, convert it, for example with `iconv -f latin1 -t utf-8`, or take --bytes"
+                f"{name} is not {kind}: byte 0x{byte} at offset {begin + error.start:,}; name its encoding by "
+                "--encoding, convert it, for example with `iconv -f latin1 -t utf-8`, or take --bytes"
             ) from None
         for wrong, what in (("\0", "a NUL byte"), (END, "a lone surrogate")):
             if (at := text.find(wrong)) >= 0:
@@ -59,10 +59,6 @@ def _with_end(data: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
     for piece in data:
         yield piece, False
     yield b"", True
-
-
-def _in_words(encoding: str) -> str:
-    return codecs.lookup(encoding).name.upper()
 
 
 def as_bytes(data: Iterable[bytes]) -> Iterator[str]:
@@ -126,7 +122,7 @@ def unescaped(text: str) -> str:
 def parted(pieces: Iterable[str], way: str) -> Iterator[str]:
     """Yield one file's text with marks before and behind it, and in the place of what parts it; some twice.
 
-    way: lines, blank-lines, files, or a separator, in which `unescaped` finds escapes
+    way: lines, blank-lines, files, or a separator
     """
     yield END
     if way == "lines":
@@ -136,7 +132,7 @@ def parted(pieces: Iterable[str], way: str) -> Iterator[str]:
     elif way == "files":
         yield from pieces
     else:
-        yield from _at_separators(pieces, unescaped(way))
+        yield from _at_separators(pieces, way)
     yield END
 
 

@@ -32,13 +32,12 @@ def reread(
     reading: as for `read_text`
     Raises:  CorpusError where it cannot be found, or is another text.
     """
-    paths = (paths,) if isinstance(paths, str) else paths or saved.source.paths
-    if paths == saved.source.paths and (not paths or STDIN in paths):
+    if not paths and (not saved.source.paths or STDIN in saved.source.paths):
         raise CorpusError("the model's corpus was not a file, so it cannot be read again: give the text")
     if saved.val_source is not None:
         val_path = val_path or saved.val_source.path
     try:
-        corpus = Corpus.read(paths, saved.train_config, val_path, reading=reading)
+        corpus = Corpus.read(paths or saved.source.paths, saved.train_config, val_path, reading=reading)
     except CorpusError as error:
         raise CorpusError(f"the corpus that the model was trained on cannot be read: {error}") from None
     for now, then in ((corpus.source, saved.source), (corpus.val_source, saved.val_source)):

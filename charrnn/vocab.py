@@ -193,11 +193,20 @@ class Vocab:
 
         Raises:  VocabError where an id is not of this vocabulary.
         """
+        return self.to_bytes(ids).decode("utf-8", "surrogatepass" if self.kind == "chars" else "replace")
+
+    def to_bytes(self, ids: Ids | Sequence[int] | Iterable[int], end: str = "") -> bytes:
+        """Return the UTF-8 bytes of the text of the ids, or, of bytes, these themselves.
+
+        end: the character that stands for an end of a document; none if empty
+        Raises:  VocabError where an id is not of this vocabulary.
+        """
         array = np.asarray(ids if isinstance(ids, (np.ndarray, Sequence)) else list(ids), dtype=np.int64).reshape(-1)
         if array.size and not (0 <= array.min() and array.max() < self.size):
             raise VocabError(f"ids run from 0 to {self.size - 1} here, not {array.min()} to {array.max()}")
-        text = from_code_points(code_points(self.symbols)[array[array < len(self.symbols)]])
-        return text if self.kind == "chars" else text.encode("latin-1").decode("utf-8", "replace")
+        shown = code_points(self.symbols + end * ("end" in self.specials))
+        text = from_code_points(shown[array[array < len(shown)]])
+        return text.encode("latin-1") if self.kind == "bytes" else text.encode("utf-8", "surrogatepass")
 
     def one_hot(self, ids: Ids, dtype: npt.DTypeLike = np.float32) -> Array:
         """Return one row for each id, 1 at the id and 0 elsewhere.

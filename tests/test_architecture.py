@@ -51,6 +51,7 @@ LAYERS = {
     "checkpoint": 5,
     "lanes": 5,
     "sample": 5,
+    "survey": 5,
     # 6: a text scored, 7: training in memory, 8: what is settled before it begins, 9: on disk
     "baselines": 7,
     "evaluate": 6,

@@ -23,6 +23,7 @@ def command(model_path: str | None, as_json: bool) -> None:
       charrnn info -m checkpoints/corpus/last.npz --json
     """
     from charrnn.cli._console import open_model, print_facts, print_json, print_table
+    from charrnn.corpus import named
 
     model = open_model(model_path)
     saved = model.checkpoint
@@ -47,10 +48,11 @@ def command(model_path: str | None, as_json: bool) -> None:
         )
         return
     symbols = saved.vocab.symbols
+    source = named(saved.source.paths) if saved.source.paths else "a text in memory"
     print_facts(
         {
             "File": str(model.path),
-            "Trained on": f"{saved.source.path or 'a text in memory'} (sha256 {saved.source.sha256[:8]})",
+            "Trained on": f"{source} (sha256 {saved.source.sha256[:8]})",
             "Steps": f"{saved.step:,} of {saved.train_config.steps:,}"
             if saved.train_config.steps
             else f"{saved.step:,}",

@@ -15,6 +15,7 @@ from charrnn.config import STDIN, ModelConfig, TrainConfig, flag_of, seeded, set
 
 if TYPE_CHECKING:
     from charrnn.run import Run
+    from charrnn.survey import Survey
 
 
 @click.command(cls=SectionedCommand, short_help="Train a model on a text.")
@@ -60,8 +61,8 @@ if TYPE_CHECKING:
 def command(corpus: tuple[str, ...], **options: Any) -> None:
     """Train a model on CORPUS: text files, folders, quoted patterns such as '**/*.py', or "-" for standard input.
 
-    Several are learned one after the other, in this order; a folder by the names of its files, then of its folders.
-    What ends in .gz, .bz2, .xz, .zst or .zip is unpacked.
+    Several are learned one after the other, in this order: of a folder its files by name, then its folders by name.
+    What ends in .gz, .bz2, .xz, .zst or .zip is unpacked. Line ends are learned as they are.
 
     The run's folder gets best.npz (the least validation loss), last.npz (to resume from) and log.jsonl. Ctrl-C finishes
     the step, saves, and says how to go on.
@@ -95,6 +96,7 @@ def _open(paths: tuple[str, ...], options: dict[str, Any], began: float) -> Run:
     from charrnn.run import Run
     from charrnn.runfolder import RUNS, find_model
     from charrnn.settle import as_learned
+    from charrnn.survey import survey
 
     asked = given(options)
     out = Path(options["out"]) if options["out"] else None
@@ -127,7 +129,7 @@ def _open(paths: tuple[str, ...], options: dict[str, Any], began: float) -> Run:
         init_from=init_from,
         force=options["force"],
         began=began,
-        ready=None if options["quiet"] else _introduce,
+        ready=None if options["quiet"] else lambda run: _introduce(run, survey(corpus, run.vocab)),
     )
 
 
@@ -162,10 +164,12 @@ def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
         print_facts(closing_figures(run) | {"Repeat": _repeat(run), "Sample": sample}, err=True)
 
 
-def _introduce(run: Run) -> None:
-    """Say what is about to be trained and what memory it takes."""
+def _introduce(run: Run, found: Survey | None = None) -> None:
+    """Say what was found in the corpus, what is about to be trained, and what memory it takes."""
     from charrnn.cli._console import note
 
+    if found is not None:
+        _tell_found(found)
     training, model_config = run.training, run.training.model_config
     weights = sum(array.size for array in run.state.params.values())
     embedding = f"embedding {model_config.embed_size}" if model_config.embed_size else "one-hot input"
@@ -184,16 +188,31 @@ def _introduce(run: Run) -> None:
         )
 
 
+def _tell_found(found: Survey) -> None:
+    from charrnn.cli._console import note
+
+    files = "1 file" if found.files == 1 else f"{found.files:,} files"
+    documents = "" if found.documents is None else f" in {found.documents:,} documents"
+    note(f"{files}, {found.bytes:,} bytes; {found.chars:,} characters{documents}, {found.symbols:,} distinct")
+    note("rarest to train on: " + ", ".join(f"{symbol!r} {count:,}" for symbol, count in found.rarest))
+    if found.repeated is not None:
+        lines = "lines" if found.documents is None else "documents"
+        note(f"{found.repeated:.1%} of the validation part stands in {lines} that the training part has too")
+
+
 def _mib(size: int) -> str:
     return f"{size / 2**20:,.0f} MiB"
 
 
 def _tell_course(run: Run) -> None:
     """Say what was adjusted, and how long the run is."""
+    from charrnn.budget import expected_seconds
     from charrnn.cli._console import note
 
     for sentence in run.notes:
         note(f"Note: {sentence}")
+    if (seconds := expected_seconds(run.training, run.state)) is not None:
+        note(f"about {seconds / 60:.1f} minutes, evaluations aside")
     config = run.training.config
     where = f", from step {run.state.step:,} on" if run.state.step else ""
     note(
