@@ -43,7 +43,7 @@ def survey(corpus: Corpus, vocab: Vocab) -> Survey:
     texts = [text for text in (corpus.train, corpus.val, corpus.test) if len(text)]
     marks = [len(text.marks()) for text in texts]
     documents = sum(marks) - len(texts) if all(marks) else None
-    seen = set[str]().union(*map(_symbols, texts)) - {END}
+    seen = set[str]().union(*(text.symbols for text in texts)) - {END}
     counted = sorted((count, symbol) for symbol, count in zip(vocab.symbols, vocab.counts, strict=True) if count)
     found = corpus.found or Found(0, 0)
     return Survey(
@@ -55,11 +55,6 @@ def survey(corpus: Corpus, vocab: Vocab) -> Survey:
         rarest=[(symbol, count) for count, symbol in counted[:RAREST]],
         repeated=repeated(corpus.train[-COMPARED_TRAIN:], corpus.val[:COMPARED_VAL]),
     )
-
-
-def _symbols(text: Text) -> Iterator[str]:
-    """Yield the symbols that stand in the text itself."""
-    return (symbol for symbol, count in zip(text.symbols, text.counts().tolist(), strict=True) if count)
 
 
 def repeated(train: Text, val: Text) -> float | None:

@@ -24,7 +24,7 @@ def test_running_text(tmp_path):
     found = surveyed(tmp_path, val_fraction=0.1)  # the last 8 characters: "ne é", "new"
     assert (found.files, found.bytes, found.chars, found.symbols) == (2, 85, 74, 8)
     assert found.documents is None
-    assert found.rarest == [("t", 1), ("w", 1), (" ", 10), ("e", 10), ("é", 10), ("n", 10), ("\n", 11), ("o", 12)]
+    assert found.rarest == [("t", 1), ("w", 1), (" ", 10), ("e", 10), ("é", 10), ("\n", 11), ("n", 11), ("o", 12)]
     assert found.repeated == 0
 
 
