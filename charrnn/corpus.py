@@ -185,7 +185,7 @@ def read_text(
             return Text.gather(pieces())
         return cache.text_of(files, pieces, json.dumps(settings) if settings else "")
 
-    text = held(lambda: _pieces(files, config, told), settings)
+    text = held(lambda: _pieces(paths, files, config, told), settings)
     if len(text) < (2 if config.has_documents else 1):
         raise CorpusError(f"{named(paths)} is empty: give a text to read")
     if not shuffled:
@@ -223,23 +223,38 @@ def named(paths: Sequence[str]) -> str:
     return describe(paths[0]) + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
 
 
-def _pieces(files: Sequence[str], config: TrainConfig, progress: Callable[[int], object]) -> Iterator[str]:
+def _pieces(
+    paths: Sequence[str], files: Sequence[str], config: TrainConfig, progress: Callable[[int], object]
+) -> Iterator[str]:
     """Yield the texts of the files one after the other; tell how many bytes have been read."""
-    return _formed(prepare.gathered(_texts(files, config, progress)), config)
+    return _formed(prepare.gathered(_texts(paths, files, config, progress)), config)
 
 
-def _texts(files: Sequence[str], config: TrainConfig, progress: Callable[[int], object]) -> Iterator[str]:
+def _texts(
+    paths: Sequence[str], files: Sequence[str], config: TrainConfig, progress: Callable[[int], object]
+) -> Iterator[str]:
     """Yield what is in the files, with marks between documents where it is parted into some."""
     before = 0
     for path in files:
         for name, suffix, data in inputs_of(path, _further(progress, before)):
             pieces = prepare.as_bytes(data) if config.bytes else prepare.decoded(name, data, config.encoding)
+            if name in map(describe, paths):  # what is found in folders may be empty
+                pieces = _not_empty(name, pieces)
             if config.field is not None:
                 pieces = prepare.records(name, suffix, pieces, config.field)
             elif config.split_documents is not None:
                 pieces = prepare.parted(pieces, _way(config))
             yield from pieces
         before += size(path)
+
+
+def _not_empty(name: str, pieces: Iterator[str]) -> Iterator[str]:
+    chars = 0
+    for piece in pieces:
+        chars += len(piece)
+        yield piece
+    if not chars:
+        raise CorpusError(f"{name} is empty: give a text to read")
 
 
 def _further(progress: Callable[[int], object], before: int) -> Callable[[int], object]:

@@ -57,8 +57,6 @@ def files_of(paths: Sequence[str]) -> list[str]:
 def _files(path: str) -> list[str]:
     if path == STDIN:
         return [path]
-    if "\0" in path:
-        raise CorpusError(f"cannot read {path!r}: no path has a NUL character")
     if os.path.isdir(path):
         if not (found := list(_walk(path, set()))):
             raise CorpusError(f"{path} is a folder without any file to read: name another, or a file")

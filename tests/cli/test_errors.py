@@ -35,7 +35,7 @@ def texts() -> dict[str, Bad]:
     """Return the bad texts: each one with the commands that read texts."""
     bad = {
         "missing": ("missing.txt", ("missing.txt does not exist", "check the path")),
-        "folder": ("folder", ("folder is a folder", "name a text file")),
+        "folder": ("folder", ("folder is a folder without any file", "name another")),
         "empty": ("empty.txt", ("empty.txt is empty", "give a text")),
         "not UTF-8": ("latin1.txt", ("latin1.txt is not UTF-8", "0xe4", "offset 5", "iconv")),
         "UTF-16": ("utf16.txt", ("utf16.txt is not UTF-8", "0xff", "offset 0", "iconv")),
@@ -97,7 +97,8 @@ OPTIONS = {
         ("--val-file and --val-fraction", "give one"),
     ),
     "no corpus": Bad(("train", *NEW), 2, ("CORPUS", "name a text file")),
-    "two corpora": Bad(("train", "tiny.txt", "tiny.txt"), 2, ("unexpected extra argument",)),
+    "standard input twice": Bad(("train", "-", "-", *NEW), 1, ("standard input can be read once",)),
+    "a pattern": Bad(("train", "*.nothing", *NEW), 1, ("*.nothing matches no file",)),
     "sample-every": Bad(("train", "tiny.txt", "--sample-every", "-1"), 2, ("--sample-every", "-1", "x>=0")),
     "unknown option": Bad(("train", "tiny.txt", "--hidden", "3"), 2, ("--hidden", "--hidden-size")),
     "temperature": Bad(("sample", "--temp", "-0.1"), 2, ("--temp", "-0.1", "x>=0")),
@@ -280,7 +281,15 @@ def test_a_choice_that_there_is_not(run, corpus, flag):
     assert all(f"'{choice}'" in told for choice in SETTINGS[flag].metadata["choices"])
 
 
-@pytest.mark.parametrize("flag", [flag for flag, item in SETTINGS.items() if not item.metadata["choices"]])
+RANGES = [flag for flag, item in SETTINGS.items() if (item.metadata["low"], item.metadata["high"]) != (None, None)]
+
+
+def test_all_but_choices_facts_and_texts_have_a_range():
+    rest = {item.type for flag, item in SETTINGS.items() if flag not in RANGES and not item.metadata["choices"]}
+    assert rest == {"bool", "str", "str | None"}
+
+
+@pytest.mark.parametrize("flag", RANGES)
 def test_a_value_out_of_range(run, corpus, cwd, flag):
     limits = SETTINGS[flag].metadata
     low, high = limits["low"], limits["high"]
