@@ -59,8 +59,10 @@ def training_for(
         raise CorpusError(
             f"{corpus.name} is too short: less than two characters to train on; give a longer text, or --val-fraction 0"
         )
+    if config.min_count > 1 and not vocab.count_unknown(corpus.train):
+        notes.append(f"no character stands less than {config.min_count} times: the unknown symbol is not learned")
     config = fitted(config, len(ids) - 1, notes)
-    if config.val_fraction and len(val_ids) < 2:
+    if config.val_fraction and config.val_documents != 0 and len(val_ids) < 2:
         notes.append("the validation part is too short to be scored: nothing is validated, and there is no best.npz")
     stream = Stream(ids, config.batch_size, config.seq_len, config.seed, vocab.end)
     return Training(model_config, config, stream, val_ids)

@@ -159,6 +159,10 @@ def test_a_run_learns_the_unknown_symbol_and_eval_scores_by_it(tmp_path):
     vocab = model.checkpoint.vocab
     assert vocab.unknown == vocab.size - 1
     assert "水" not in vocab.symbols
+    assert not any("unknown symbol" in note for note in run.notes)
+    rare = start(tmp_path / "other", Corpus.from_text(TEXT, 0), min_count=2, val_fraction=0.0)
+    rare.close()
+    assert [note for note in rare.notes if "the unknown symbol is not learned" in note] != []
     result = model.evaluate("a水火木b")
     assert (result.chars, result.unknown) == (4, 3)
     assert "unknown:learned-3" in result.signature

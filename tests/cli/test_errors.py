@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import gzip
+import io
 import json
 import os
 import shutil
 import subprocess
+import zipfile
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -21,6 +24,16 @@ from ._material import SMALL, TEXT, TIMEOUT, error_line, meta, posix
 
 TINY = "checkpoints/tiny"
 NEW = ("--out", "new")
+
+
+def locked_archive() -> bytes:
+    """Return a zip archive whose file is marked as encrypted."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("text.txt", TEXT)
+    data = bytearray(file.getvalue())
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    return bytes(data)
 
 
 class Bad(NamedTuple):
@@ -40,6 +53,9 @@ def texts() -> dict[str, Bad]:
         "not UTF-8": ("latin1.txt", ("latin1.txt is not UTF-8", "0xe4", "offset 5", "iconv")),
         "UTF-16": ("utf16.txt", ("utf16.txt is not UTF-8", "0xff", "offset 0", "iconv")),
         "null byte in the name": ("nul\0l", ("cannot read nul",)),
+        "null byte in the text": ("nul.txt", ("nul.txt has a NUL byte at offset 4", "--bytes")),
+        "cut short": ("cut.txt.gz", ("cut.txt.gz is cut short or damaged", "another copy")),
+        "password": ("locked.zip", ("locked.zip is protected by a password", "unpack it first")),
     }
     if os.name == "posix":
         bad["unreadable"] = ("loop", ("cannot read loop", os.strerror(errno.ELOOP)))
@@ -78,6 +94,14 @@ def models() -> dict[str, Bad]:
         cases[f"init-from: {name}"] = Bad(("train", "tiny.txt", *NEW, "--init-from", path), 1, says)
     return cases
 
+
+RECORDS = {
+    "no column": Bad(
+        ("train", "table.csv", "--field", "text", *NEW), 1, ("table.csv has no column 'text'", "'id', 'words'")
+    ),
+    "no field": Bad(("train", "lines.jsonl", "--field", "txt", *NEW), 1, ("lines.jsonl, line 1", "'txt'", "'text'")),
+    "broken": Bad(("train", "lines.jsonl", "--field", "text", *NEW), 1, ("lines.jsonl, line 3 is no JSON", "mend it")),
+}
 
 OPTIONS = {
     "steps and epochs": Bad(
@@ -189,6 +213,7 @@ CASES = (
     | models()
     | {f"option: {name}": case for name, case in OPTIONS.items()}
     | {f"corpus: {name}": case for name, case in CORPORA.items()}
+    | {f"records: {name}": case for name, case in RECORDS.items()}
     | {f"folder: {name}": case for name, case in FOLDERS.items()}
 )
 
@@ -211,6 +236,11 @@ def made(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "latin1.txt": "Der Käfer".encode("latin-1"),
         "utf16.txt": b"\xff\xfeD\0e\0r\0",
         "greek.txt": "Der Ω".encode(),
+        "nul.txt": b"null\0 and more",
+        "cut.txt.gz": gzip.compress(TEXT.encode())[:-9],
+        "locked.zip": locked_archive(),
+        "table.csv": b"id,words\n1,one\n",
+        "lines.jsonl": b'{"text": "a"}\n\n{"text": "b"\n',
         "one-off.txt": TEXT.encode() + b"!",
         "inference/best.npz": best,
         "renamed/last.npz": best,
