@@ -227,7 +227,7 @@ def _pieces(
     paths: Sequence[str], files: Sequence[str], config: TrainConfig, progress: Callable[[int], object]
 ) -> Iterator[str]:
     """Yield the texts of the files one after the other; tell how many bytes have been read."""
-    return _formed(prepare.gathered(_texts(paths, files, config, progress)), config)
+    return _formed(_texts(paths, files, config, progress), config)
 
 
 def _texts(
@@ -241,7 +241,7 @@ def _texts(
             if name in map(describe, paths):  # what is found in folders may be empty
                 pieces = _not_empty(name, pieces)
             if config.field is not None:
-                pieces = prepare.records(name, suffix, pieces, config.field)
+                pieces = prepare.gathered(prepare.records(name, suffix, pieces, config.field))
             elif config.split_documents is not None:
                 pieces = prepare.parted(pieces, _way(config))
             yield from pieces

@@ -20,7 +20,6 @@ from functools import lru_cache
 from charrnn.errors import CorpusError
 from charrnn.text import CHUNK, END
 
-_LINE_ENDS = re.compile("[\r\n]+")
 _BLANK_LINES = re.compile("(?>\r\n|\r|\n)(?:[ \t]*(?>\r\n|\r|\n))+")
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\"}
 _SHOWN = 8  # columns or fields that an error names
@@ -126,7 +125,7 @@ def parted(pieces: Iterable[str], way: str) -> Iterator[str]:
     """
     yield END
     if way == "lines":
-        yield from (_LINE_ENDS.sub(END, piece) for piece in pieces)
+        yield from (piece.replace("\r\n", "\n").replace("\r", "\n").replace("\n", END) for piece in pieces)
     elif way == "blank-lines":
         yield from _at_blank_lines(pieces)
     elif way == "files":

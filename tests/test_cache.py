@@ -13,11 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charrnn import cache, corpus, inputs, prepare, text
+from charrnn.config import TrainConfig
 from charrnn.corpus import Corpus, read_text
 from charrnn.errors import CharRNNError, CorpusError
 from charrnn.files import lock
 from charrnn.run import Run
-from charrnn.text import Text
+from charrnn.text import END, Text
 from charrnn.train import Stepped
 from charrnn.vocab import Vocab
 
@@ -534,3 +535,33 @@ def test_the_object_beside_the_ids_says_what_they_are(tmp_path, folder):
         "ids": [4, ids.stat().st_mtime_ns],
     }
     assert list(ids.read_bytes()) == [2, 1, 3, 0]
+
+
+def test_each_way_to_read_a_text_has_an_entry_of_its_own(tmp_path, folder, reads):
+    path = put(tmp_path / "text.txt", "Eins\nÉs\nzwei\n".encode())
+    lines = {"split_documents": "lines"}
+    ways = [{}, {"lowercase": True}, {"bytes": True}, {"encoding": "latin-1"}, lines]
+    texts = [read_text(path, config=TrainConfig(**way)) for way in ways]
+    for seed in (1, 2):
+        texts.append(read_text(path, config=TrainConfig(seed=seed, **lines), shuffled=True))
+    assert all(in_cache(found, folder) for found in texts)
+    assert len({str(found) for found in texts[:5]}) == 4  # bytes are latin-1
+    assert sorted(str(texts[5]).split(END)) == sorted(str(texts[4]).split(END))
+    assert len(cache.entries()) == 7
+    assert len(reads) == 5
+    again = [read_text(path, config=TrainConfig(**way)) for way in ways]
+    again += [read_text(path, config=TrainConfig(seed=seed, **lines), shuffled=True) for seed in (1, 2)]
+    assert list(map(str, again)) == list(map(str, texts))
+    assert len(reads) == 5
+    assert str(read_text(path, config=TrainConfig(min_count=3, seed=9))) == str(texts[0])
+    assert len(cache.entries()) == 7
+
+
+def test_files_of_a_folder_are_one_entry_until_another_comes(tmp_path, folder, reads):
+    (tmp_path / "texts").mkdir()
+    put(tmp_path / "texts" / "a.txt", b"one")
+    put(tmp_path / "texts" / "b.txt", b"two")
+    assert [str(read_text(str(tmp_path / "texts"))) for _ in range(2)] == ["onetwo"] * 2
+    assert len(reads) == 2
+    put(tmp_path / "texts" / "c.txt", b"three")
+    assert str(read_text(str(tmp_path / "texts"))) == "onetwothree"

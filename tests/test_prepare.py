@@ -94,6 +94,8 @@ joining = st.text(
 
 
 @given(joining | some_text, sizes, st.sampled_from(["none", "NFC", "NFKC"]), st.booleans())
+@example("\u1100\u1161\u11a8", [1], "NFC", False)  # letters of which three make one, though none is a combining one
+@example("\u09c7\u09be", [1], "NFKC", True)
 def test_pieces_are_brought_into_the_form_of_the_whole(text, sizes, normalize, lowercase):
     whole = in_form(text, normalize, lowercase)
     assert "".join(formed(pieces(text, sizes), normalize, lowercase)) == whole

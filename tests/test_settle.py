@@ -153,7 +153,7 @@ def test_bytes_have_all_their_symbols_and_documents_an_end():
 
 
 def test_a_run_learns_the_unknown_symbol_and_eval_scores_by_it(tmp_path):
-    run = start(tmp_path / "run", Corpus.from_text(TEXT + "水火"), min_count=3, steps=2, val_fraction=0.0)
+    run = start(tmp_path / "run", Corpus.from_text(TEXT + "水火", 0), min_count=3, steps=2, val_fraction=0.0)
     finish(run)
     model = charrnn.load(tmp_path / "run")
     vocab = model.checkpoint.vocab
@@ -192,6 +192,8 @@ def test_documents_are_scored_from_their_start_mark_to_their_end(tmp_path):
     own = model.evaluate(model.validation_text())
     assert own.chars == 30
     assert model.checkpoint.history[-1]["val_loss"] == pytest.approx(own.nats_per_char, rel=1e-5)
+    adapted = [model.evaluate(text, dynamic=True).dynamic for text in ("anna", "anna\nanna")]
+    assert adapted[1] == pytest.approx(adapted[0], rel=0.01)  # the second begins from a zero state too
     for protocol in ("windows", "lanes"):
         found = model.evaluate("bert\nanna\ncleo\n", protocol=protocol)
         assert found.nats_per_char == pytest.approx(together.nats_per_char, rel=1e-5)

@@ -48,7 +48,8 @@ def command(
 ) -> None:
     """Score TEXT: how well the model predicts each of its characters but the first.
 
-    TEXT is a file, or "-" for standard input; several are read as one. Without TEXT, the validation part of the corpus
+    TEXT is a file, folder or pattern, or "-" for standard input; several are read as one, in the way that the model's
+    corpus was. Without TEXT, the validation part of the corpus
     that the model was trained on is scored.
 
     \b
