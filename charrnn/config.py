@@ -70,10 +70,13 @@ def _check(config: ModelConfig | TrainConfig) -> None:
             if value not in meta["choices"]:
                 raise ConfigError(f"{flag} {value!r} is not one of {', '.join(meta['choices'])}")
             continue
-        kind = item.type.split(" ")[0]
-        if kind in ("bool", "str"):
-            if type(value).__name__ != kind or value == "":
-                raise ConfigError(f"{flag} {value!r} is no {'text' if kind == 'str' else 'truth value'}")
+        if item.type == "bool":
+            if not isinstance(value, bool):
+                raise ConfigError(f"{flag} {value!r} is neither True nor False")
+            continue
+        if item.type.startswith("str"):
+            if not isinstance(value, str) or not value:
+                raise ConfigError(f"{flag} {value!r} is no text")
             continue
         wanted: tuple[type[int] | type[float], ...] = (int,) if item.type.split(" ")[0] == "int" else (int, float)
         if isinstance(value, bool) or not isinstance(value, wanted):

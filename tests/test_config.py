@@ -293,7 +293,7 @@ def test_parts_that_leave_nothing_to_train_on_are_refused():
 @pytest.mark.parametrize("name", sorted(FACTS))
 @pytest.mark.parametrize("value", [1, 0, None, "yes"])
 def test_what_is_true_or_not_is_nothing_else(name, value):
-    assert refuse(name, value).endswith("is no truth value")
+    assert refuse(name, value).endswith("is neither True nor False")
 
 
 @pytest.mark.parametrize("name", sorted(WORDS))

@@ -68,21 +68,12 @@ _METAVARS = {"int": "N", "float": "X", "str": "TEXT"}
 
 def _option(item: Field[Any]) -> Callable[[F], F]:
     meta = item.metadata
-    if item.type == "bool":
-        return click.option(
-            flag_of(item.name),
-            is_flag=True,
-            default=None,
-            help=meta["help"],
-            cls=SectionedOption,
-            section=meta["group"],
-        )
     help_text = meta["help"] if item.default is None else f"{meta['help']} [default: {item.default}]"
-    metavar = None if meta["choices"] else _METAVARS[str(item.type).split(" ")[0]]
+    metavar = None if meta["choices"] else _METAVARS.get(str(item.type).split(" ")[0])
+    kind: dict[str, Any] = {"is_flag": True} if item.type == "bool" else {"type": _type(item), "metavar": metavar}
     return click.option(
         flag_of(item.name),
-        type=_type(item),
-        metavar=metavar,
+        **kind,
         help=help_text,
         cls=SectionedOption,
         section=meta["group"],

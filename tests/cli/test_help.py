@@ -105,7 +105,7 @@ def test_flags_bear_the_names_of_the_settings_they_set():
 def test_the_help_names_the_defaults_of_the_settings():
     helps = {param.name: param.help for param in get("train").params if isinstance(param, click.Option)}
     for item in fields(ModelConfig) + fields(TrainConfig):
-        if item.name != "vocab_size" and item.default is not None and item.type != "bool":
+        if item.name != "vocab_size" and item.default is not None:
             assert f"[default: {item.default}]" in helps[item.name]
 
 
