@@ -111,10 +111,12 @@ def vocab_for(corpus: Corpus, config: TrainConfig) -> Vocab:
     """Return the vocabulary of the training and the validation part.
 
     With --min-count it is that of what stands so often in the training part, and an unknown symbol for the rest.
-    Raises:  ConfigError where nothing stands so often.
+    Raises:  ConfigError where nothing stands so often, or a text at hand was not parted as the settings say.
     """
     train = corpus.train
     vocab = Vocab.from_text(train.symbols, corpus.val.symbols)
+    if config.has_documents and vocab.end is None:
+        raise ConfigError("the text at hand has no marks between documents: read it by Corpus.read, or corpus.text_of")
     if config.bytes:
         return replace(vocab, symbols="".join(map(chr, range(256))), kind="bytes")
     if config.min_count > 1:

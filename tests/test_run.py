@@ -625,3 +625,15 @@ def test_a_checkpoint_that_is_none_is_refused(tmp_path):
     message = refusal(CharRNNError, start, tmp_path / "run", init_from=tmp_path / "absent.npz")
     assert "absent.npz does not exist" in message
     assert not Path(tmp_path / "run").exists()
+
+
+def test_the_time_that_a_long_run_takes_is_foretold(tmp_path, monkeypatch):
+    begun = start(tmp_path / "run")
+    begun.close()
+    assert budget.expected_seconds(begun.training, begun.state) is None
+    monkeypatch.setattr(budget, "_WORTH_MEASURING", 0)
+    monkeypatch.setattr(budget, "char_seconds", lambda *given: 0.5)
+    chars = begun.training.stream.chars_before(20)
+    assert budget.expected_seconds(begun.training, begun.state) == chars / 2
+    begun.state.step = 15
+    assert budget.expected_seconds(begun.training, begun.state) == (chars - begun.training.stream.chars_before(15)) / 2

@@ -75,7 +75,8 @@ def command(
         print_json(result.to_dict() | ({"baselines": others.to_dict()} if others else {}))
         return
 
-    unknown_fate = f"{result.unknown:,}" + (", left out of the text" if result.unknown else "")
+    fate = ", left out of the text" if model.checkpoint.vocab.unknown is None else ", scored as the unknown symbol"
+    unknown_fate = f"{result.unknown:,}" + (fate if result.unknown else "")
     interval = "- (too short)" if result.interval is None else "{:.4f} to {:.4f}".format(*result.interval)
     learning = f"{_figure(result.dynamic, '.4f')} nats per character where the model learns as it reads"
     print_facts(

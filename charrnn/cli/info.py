@@ -48,6 +48,7 @@ def command(model_path: str | None, as_json: bool) -> None:
         )
         return
     symbols = saved.vocab.symbols
+    kinds = [f"{len(symbols)} {saved.vocab.kind}", *(f"the {name} symbol" for name in saved.vocab.specials)]
     source = named(saved.source.paths) if saved.source.paths else "a text in memory"
     print_facts(
         {
@@ -58,7 +59,7 @@ def command(model_path: str | None, as_json: bool) -> None:
             else f"{saved.step:,}",
             "Weights": "the running mean of those that training had" if saved.averaged else "as training left them",
             "Can be resumed": "no: best.npz serves inference" if saved.state is None else "yes",
-            "Vocabulary": f"{saved.vocab.size} {saved.vocab.kind}: {symbols[:60]!r}{'…' if len(symbols) > 60 else ''}",
+            "Vocabulary": f"{' and '.join(kinds)}: {symbols[:60]!r}{'…' if len(symbols) > 60 else ''}",
             "Versions": ", ".join(f"{name} {version}" for name, version in saved.versions.items()),
             "Model": _in_words(asdict(saved.model_config)),
             "Training": _in_words(asdict(saved.train_config)),

@@ -495,6 +495,13 @@ def test_documents_are_trained_on_and_scored(run):
     assert same_arrays(Path("again/last.npz"), Path("checkpoints/names/last.npz"))
 
 
+def test_the_unknown_symbol_is_told_of(run):
+    Path("text.txt").write_text(TEXT + "水火", encoding="utf-8")
+    run("train", "text.txt", *SMALL, "--min-count", "3", "--val-fraction", "0", "--steps", "2")
+    assert facts(run("eval", "text.txt").stdout)["Unknown characters"] == "2, scored as the unknown symbol"
+    assert facts(run("info").stdout)["Vocabulary"].startswith(f"{len(set(TEXT))} chars and the unknown symbol: ")
+
+
 def test_bytes_are_trained_on_and_scored(run):
     Path("x.bin").write_bytes(bytes(range(256)) * 10)
     run("train", "x.bin", *SMALL, "--bytes", "--steps", "2")
@@ -529,3 +536,8 @@ def test_options_of_the_text_that_make_no_sense_are_usage_errors(run, corpus, op
     stderr = run("train", corpus, *SMALL, "--steps", "2", *options, code=2).stderr
     assert words in stderr.splitlines()[-1]
     assert not Path("checkpoints").exists()
+
+
+def test_the_time_that_a_long_run_takes_is_told(run, corpus, monkeypatch):
+    monkeypatch.setattr("charrnn.budget.expected_seconds", lambda training, state: 90.0)
+    assert "\nabout 1.5 minutes, evaluations aside\n" in run(*TRAIN, "--steps", "2").stderr
