@@ -169,7 +169,7 @@ def _introduce(run: Run, found: Survey | None = None) -> None:
     from charrnn.cli._console import note
 
     if found is not None:
-        _tell_found(found)
+        _tell_found(found, run.vocab.kind)
     training, model_config = run.training, run.training.model_config
     weights = sum(array.size for array in run.state.params.values())
     embedding = f"embedding {model_config.embed_size}" if model_config.embed_size else "one-hot input"
@@ -188,13 +188,15 @@ def _introduce(run: Run, found: Survey | None = None) -> None:
         )
 
 
-def _tell_found(found: Survey) -> None:
+def _tell_found(found: Survey, kind: str) -> None:
     from charrnn.cli._console import note
 
     files = "1 file" if found.files == 1 else f"{found.files:,} files"
+    size = f", {found.bytes:,} bytes" if found.bytes else ""  # of standard input nobody knows them
     documents = "" if found.documents is None else f" in {found.documents:,} documents"
-    note(f"{files}, {found.bytes:,} bytes; {found.chars:,} characters{documents}, {found.symbols:,} distinct")
-    note("rarest to train on: " + ", ".join(f"{symbol!r} {count:,}" for symbol, count in found.rarest))
+    note(f"{files}{size}; {found.chars:,} characters{documents}, {found.symbols:,} distinct")
+    rarest = [(f"0x{ord(char):02x}" if kind == "bytes" else repr(char), count) for char, count in found.rarest]
+    note("rarest to train on: " + ", ".join(f"{shown} {count:,}" for shown, count in rarest))
     if found.repeated is not None:
         lines = "lines" if found.documents is None else "documents"
         note(f"{found.repeated:.1%} of the validation part stands in {lines} that the training part has too")

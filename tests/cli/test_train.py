@@ -504,9 +504,14 @@ def test_the_unknown_symbol_is_told_of(run):
 
 def test_bytes_are_trained_on_and_scored(run):
     Path("x.bin").write_bytes(bytes(range(256)) * 10)
-    run("train", "x.bin", *SMALL, "--bytes", "--steps", "2")
+    stderr = run("train", "x.bin", *SMALL, "--bytes", "--steps", "2").stderr
+    assert stderr.startswith("1 file, 2,560 bytes; 2,560 characters, 256 distinct\nrarest to train on: 0x00 9, 0x01 9,")
     assert meta(Path("checkpoints/x/last.npz"))["vocab"]["kind"] == "bytes"
     assert run("eval", "x.bin", "--json").json["chars"] == 2559
+
+
+def test_standard_input_is_told_of(run):
+    assert run("train", "-", *SMALL, "--steps", "2", input=TEXT).stderr.startswith(f"1 file; {len(TEXT):,} characters,")
 
 
 def test_a_model_s_form_of_the_text_is_taken_over_by_its_successor(run):
