@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -75,8 +78,9 @@ class Corpus:
         """Return the name of a corpus at this path: for a pattern, of the folder that it begins in."""
         if path is None or path == STDIN:
             return "text" if path is None else "stdin"
-        parts = [part for part in Path(path).absolute().parts if not set(part) & set("*?[")]
-        return stem(path) if len(parts) == len(Path(path).absolute().parts) else parts[-1].strip("/\\") or "text"
+        whole = Path(os.path.abspath(path))
+        plain = Path(*takewhile(lambda part: not glob.has_magic(part), whole.parts)) if not whole.exists() else whole
+        return (plain.name if plain.is_dir() else stem(str(plain))) or "text"
 
     @classmethod
     def from_text(cls, text: str | Text, val_fraction: float = 0.1, test_fraction: float = 0.0) -> Corpus:

@@ -49,6 +49,8 @@ def files_of(paths: Sequence[str]) -> list[str]:
 
     Raises:  CorpusError where one names nothing, or standard input is named twice.
     """
+    if not paths:
+        raise CorpusError("no file to read: name one")
     if paths.count(STDIN) > 1:
         raise CorpusError("standard input can be read once: name `-` once")
     return [file for path in paths for file in _files(path)]

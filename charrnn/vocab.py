@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from charrnn import prepare
 from charrnn.arrays import Array, Ids, IdSource
-from charrnn.config import UNKNOWN_POLICIES
+from charrnn.config import NORMAL_FORMS, UNKNOWN_POLICIES
 from charrnn.errors import VocabError
 from charrnn.text import END, Alphabet, Text, code_points, from_code_points, pieces_of, smallest_type
 
@@ -72,6 +72,10 @@ class Vocab:
             raise VocabError(f"a vocabulary of kind {self.kind!r} is not known here: use one of {', '.join(KINDS)}")
         if not self.symbols or list(self.symbols) != sorted(set(self.symbols)):
             raise VocabError("a vocabulary needs at least one symbol, each once and in the order of code points")
+        if self.kind == "bytes" and len(self.symbols) != 256:
+            raise VocabError(f"a vocabulary of bytes has 256 symbols, not {len(self.symbols)}")
+        if self.normalize not in NORMAL_FORMS:
+            raise VocabError(f"a vocabulary in the form {self.normalize!r} is not known here")
         if list(self.specials) != [name for name in SPECIALS if name in self.specials]:
             raise VocabError(f"special symbols {', '.join(self.specials)} are none of {', '.join(SPECIALS)}, in order")
         for name in ("counts", "starts"):

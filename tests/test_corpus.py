@@ -215,8 +215,15 @@ def test_several_files_are_one_text_in_their_order(names):
     assert corpus.source.paths == (str(second), str(first))
     assert (corpus.name, corpus.found.files, corpus.found.bytes) == ("b", 2, 51)
     assert Corpus.read(str(names)).source.sha256 != corpus.source.sha256
-    assert Corpus.name_of(str(names / "*.txt")) == names.name
-    assert Corpus.name_of(str(names)) == names.name
+    assert "no file to read" in refusal(Corpus.read, [])
+
+
+def test_a_corpus_is_named_by_its_file_or_folder(names, monkeypatch):
+    (names / "v1.2").mkdir()
+    monkeypatch.chdir(names / "v1.2")
+    paths = ["../a.txt", "../*.txt", "**/*.txt", ".", "..", str(names / "v1.2"), "../a.txt.gz", "gone.txt", "/", "-"]
+    expected = ["a", names.name, "v1.2", "v1.2", names.name, "v1.2", "a", "gone", "text", "stdin"]
+    assert [Corpus.name_of(path) for path in paths] == expected
 
 
 def test_packed_texts_are_those_that_were_packed(names):

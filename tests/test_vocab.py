@@ -231,6 +231,8 @@ def test_ids_of_no_symbol_are_refused(ids, low, high):
         ({"symbols": "ab", "counts": (1,)}, "a vocabulary of 2 symbols has 1 counts"),
         ({"symbols": "ab", "starts": (1, 2, 3)}, "a vocabulary of 2 symbols has 3 starts"),
         ({"symbols": "ab", "kind": "words"}, "a vocabulary of kind 'words' is not known here: use one of chars, bytes"),
+        ({"symbols": "ab", "kind": "bytes"}, "a vocabulary of bytes has 256 symbols, not 2"),
+        ({"symbols": "ab", "normalize": "NFX"}, "a vocabulary in the form 'NFX' is not known here"),
         (
             {"symbols": "ab", "specials": ("unknown", "end")},
             "special symbols unknown, end are none of end, unknown, in order",
