@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 from charrnn import checkpoint as ckpt
 from charrnn import model
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import PROTOCOLS, STDIN, sort_settings
-from charrnn.corpus import Corpus, Reading
+from charrnn.config import PROTOCOLS, STDIN, seeded, sort_settings
+from charrnn.corpus import Corpus, Reading, text_of
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.evaluate import COLD_WINDOW, WARM_UP, Evaluation, Sums, dynamic_scores, lanes_for, lanes_of, scores
 from charrnn.run import Event, Run
@@ -51,7 +51,7 @@ def load(path: str | PathLike[str] | None = None) -> LanguageModel:
 
 
 def fit(
-    corpus: str | PathLike[str] | Corpus,
+    corpus: str | PathLike[str] | Sequence[str | PathLike[str]] | Corpus,
     out: str | PathLike[str] | None = None,
     *,
     force: bool = False,
@@ -59,7 +59,7 @@ def fit(
 ) -> Iterator[Event]:
     """Train a model on a text and yield what happens: `Stepped`, `Evaluating`, `Report`, `Saved`.
 
-    corpus      the path of a text, or a `Corpus`
+    corpus      the path of a text, or several, or a `Corpus`
     out         the run's folder; ./checkpoints/<corpus name> if None
     force       True: an earlier run in the folder is removed
     settings    fields of `ModelConfig` and `TrainConfig` by name
@@ -67,8 +67,9 @@ def fit(
     """
     began = time.monotonic()
     if not isinstance(corpus, Corpus):
-        _, config = sort_settings(settings)
-        corpus = Corpus.read(str(corpus), config.val_fraction, test_fraction=config.test_fraction)
+        settings = seeded(settings)
+        paths = [corpus] if isinstance(corpus, (str, PathLike)) else corpus
+        corpus = Corpus.read([str(path) for path in paths], sort_settings(settings)[1])
     run = Run.start(corpus, None if out is None else Path(out), settings=settings, force=force, began=began)
     try:
         yield from run.events()
@@ -160,19 +161,20 @@ class LanguageModel:
         if protocol not in PROTOCOLS:
             raise ConfigError(f"protocol {protocol!r} is not one of {', '.join(PROTOCOLS)}")
         config, vocab = self.checkpoint.model_config, self.checkpoint.vocab
-        text = Text.of(text)
+        text = text_of(text, self.checkpoint.train_config)
         ids = vocab.ids_of(text, unknown)
         lanes = 1 if protocol == "whole" else lanes_for(len(ids) - 1, batch_size)
         begin = time.perf_counter()
         sums = Sums(max(0, len(ids) - 1))
         with lanes_of(config, self.checkpoint.params, len(ids), lanes) as shared:
-            for scored in scores(self.checkpoint.params, shared, ids, lanes, cold=protocol == "windows"):
+            for scored in scores(self.checkpoint.params, shared, ids, lanes, cold=protocol == "windows", end=vocab.end):
                 sums.add(scored)
         seconds = time.perf_counter() - begin
         adapted = Sums(max(0, len(ids) - 1))
-        for scored in dynamic_scores(self.checkpoint.params, config, ids) if dynamic else ():
+        for scored in dynamic_scores(self.checkpoint.params, config, ids, vocab.end) if dynamic else ():
             adapted.add(scored)
         skipped = len(text) - len(ids)
+        learned = vocab.count_unknown(text) if vocab.unknown is not None else 0
         signature = {
             "cell": config.cell,
             "layers": config.num_layers,
@@ -180,7 +182,7 @@ class LanguageModel:
             "protocol": protocol
             + {"whole": "", "lanes": f"-{lanes}x{WARM_UP}", "windows": f"-{COLD_WINDOW}"}[protocol],
             "chars": sums.tally.chars,
-            "unknown": f"skipped-{skipped}" if skipped else 0,
+            "unknown": f"skipped-{skipped}" if skipped else f"learned-{learned}" if learned else 0,
             "text": f"sha256-{text.sha256[:8]}",
             "charrnn": __version__,
         }
@@ -191,7 +193,7 @@ class LanguageModel:
             accuracy=sums.tally.accuracy,
             dynamic=adapted.tally.nats_per_char,
             by_position=sums.by_position if protocol == "windows" else [],
-            unknown=skipped,
+            unknown=skipped + learned,
             chars_per_second=sums.tally.chars / seconds if sums.tally.chars else None,
             signature="|".join(f"{key}:{value}" for key, value in signature.items()),
         )
@@ -207,8 +209,9 @@ class LanguageModel:
         """
         from charrnn.baselines import measure  # with its compressors, which no other command waits for
 
-        saved, text = self.checkpoint, Text.of(text)
-        if saved.source.path in (None, STDIN):
+        saved = self.checkpoint
+        text = text_of(text, saved.train_config)
+        if not saved.source.paths or STDIN in saved.source.paths:
             raise CorpusError(
                 "the model's corpus was not a file, so baselines cannot learn from it: do without, or train on a file"
             )

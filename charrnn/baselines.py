@@ -111,9 +111,9 @@ def _part(ids: IdSource, begin: int, end: int) -> Ids:
 
 
 def _utf8(ids: IdSource, vocab: Vocab) -> Iterator[bytes]:
-    """Yield the text of the ids as bytes, in pieces."""
+    """Yield the text of the ids as bytes, in pieces, with a line end behind each document."""
     for begin in range(0, len(ids), CHUNK):
-        yield vocab.decode(_part(ids, begin, begin + CHUNK)).encode("utf-8", "surrogatepass")
+        yield vocab.to_bytes(_part(ids, begin, begin + CHUNK), end="\n")
 
 
 def _compressed(compressor: Compressor, *texts: Iterable[bytes]) -> int:

@@ -15,6 +15,7 @@ from charrnn.train import Training, TrainState, train_step, validate
 _SHARE = 0.03  # of the budget goes into measuring the speed, within the bounds below
 _SECONDS = (1.0, 4.0)
 _EVALUATION_SHARE = 0.05  # of the time goes into evaluating, where nobody says how often
+_WORTH_MEASURING = 10**12  # weights times characters, about half a minute: less is not worth a forecast
 EVALUATIONS = 20  # at the most, where nobody says how often
 
 
@@ -77,3 +78,13 @@ def steps_within(training: Training, left: float, step: float, evaluation: float
 def evaluation_steps(steps: int, evaluations: float = EVALUATIONS) -> int:
     """Return the steps between so many evaluations."""
     return max(1, math.ceil(steps / max(1, round(evaluations))))
+
+
+def expected_seconds(training: Training, state: TrainState) -> float | None:
+    """Return what the steps that are left take, evaluations aside; None where they are told in no time."""
+    stream = training.stream
+    chars = stream.chars_before(training.steps) - stream.chars_before(state.step)
+    if chars * sum(array.size for array in state.params.values()) < _WORTH_MEASURING:
+        return None
+    with training.lanes() as lanes:
+        return chars * char_seconds(training, state, lanes, _SECONDS[0])

@@ -24,7 +24,7 @@ from charrnn.errors import CharRNNError, CorpusError
 from charrnn.files import lock, replacing, writing
 from charrnn.text import CHUNK, Encoder, Text, smallest_type
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 VARIABLE = "CHARRNN_CACHE"
 _REMEDY = f"name another folder for the cache by the environment variable {VARIABLE}"
 
@@ -107,13 +107,15 @@ def remove(chosen: Iterable[Entry] | None = None) -> None:
         _sweep()
 
 
-def text_of(paths: Sequence[str], pieces: Callable[[], Iterable[str]]) -> Text:
+def text_of(paths: Sequence[str], pieces: Callable[[], Iterable[str]], settings: str = "") -> Text:
     """Return the text of files that can be read, one after the other, from the cache; put it there if it is not.
 
-    pieces: reads them
+    pieces:   reads them
+    settings: what else the text depends on; each has an entry of its own
     Raises:  CharRNNError where the cache cannot be written; whatever `pieces` raises.
     """
-    key = hashlib.sha256("\0".join(map(os.path.realpath, paths)).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    names = [*map(os.path.realpath, paths), *filter(None, [settings])]
+    key = hashlib.sha256("\0".join(names).encode("utf-8", "surrogateescape")).hexdigest()[:32]
     path = folder() / f"{key}.json"
     if (entry := _open(path)) and entry.valid:
         return entry.text
@@ -128,6 +130,7 @@ def text_of(paths: Sequence[str], pieces: Callable[[], Iterable[str]]) -> Text:
         what = {
             "format_version": FORMAT_VERSION,
             "files": files,
+            "settings": settings,
             "sha256": encoder.sha256,
             "symbols": encoder.alphabet.symbols,
             "chars": encoder.chars,

@@ -148,8 +148,8 @@ def load(path: Path) -> Checkpoint:
             vocab=Vocab.from_dict(meta["vocab"]),
             params=_take("params/", arrays),
             step=meta["step"],
-            source=Source(**meta["source"]),
-            val_source=Source(**meta["val_source"]) if meta["val_source"] else None,
+            source=_source(meta["source"]),
+            val_source=_source(meta["val_source"]) if meta["val_source"] else None,
             init_from=meta["init_from"],
             earlier_totals=meta["earlier_totals"],
             history=meta["history"],
@@ -167,6 +167,10 @@ def load(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path} is damaged: what is this: {', '.join(sorted(arrays))}; use another copy")
     _check_arrays(path, checkpoint)
     return checkpoint
+
+
+def _source(data: dict[str, Any]) -> Source:
+    return Source(data["path"], data["sha256"], tuple(data.get("also", ())))
 
 
 def _read_arrays(path: Path) -> dict[str, Any]:

@@ -6,14 +6,17 @@ from these fields, so a flag and its field always agree. This module imports no 
 
 from __future__ import annotations
 
+import codecs
 import inspect
 import math
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 from charrnn.cells import CELL_NAMES
 from charrnn.errors import ConfigError
+from charrnn.inputs import STDIN as STDIN
 
 INIT_NAMES = ("orthogonal", "glorot", "uniform", "he", "gaussian")
 SCHEDULE_NAMES = ("constant", "exponential", "step", "cosine")
@@ -28,8 +31,11 @@ OPTIMIZER_DEFAULTS = {
 DTYPE_NAMES = ("float32", "float64")
 UNKNOWN_POLICIES = ("error", "skip")
 PROTOCOLS = ("whole", "windows", "lanes")
-STDIN = "-"  # the path that stands for standard input
+NORMAL_FORMS = ("none", "NFC", "NFKC")
 DEFAULT_MINUTES = 5.0
+#: Settings that make no sense for bytes, and none without documents.
+_OF_CHARACTERS = ("encoding", "normalize", "lowercase", "min_count", "field")
+_OF_DOCUMENTS = ("shuffle_documents", "val_documents", "test_documents")
 
 T = TypeVar("T")
 
@@ -67,6 +73,10 @@ def _check(config: ModelConfig | TrainConfig) -> None:
         if item.type == "bool":
             if not isinstance(value, bool):
                 raise ConfigError(f"{flag} {value!r} is neither True nor False")
+            continue
+        if item.type.startswith("str"):
+            if not isinstance(value, str) or not value:
+                raise ConfigError(f"{flag} {value!r} is no text")
             continue
         wanted: tuple[type[int] | type[float], ...] = (int,) if item.type.split(" ")[0] == "int" else (int, float)
         if isinstance(value, bool) or not isinstance(value, wanted):
@@ -199,6 +209,34 @@ class TrainConfig:
     seed: int | None = setting(
         None, "Training", "Seed of all that is random; drawn if not given, always shown.", low=0, high=2**63 - 1
     )
+    bytes: bool = setting(False, "Text", "Learn the bytes of any files, 256 symbols, instead of characters.")
+    encoding: str = setting(
+        "utf-8", "Text", "Encoding of the text; a byte order mark at a file's beginning is dropped."
+    )
+    normalize: str = setting(
+        "none", "Text", "Normal form of Unicode that the text is brought into.", choices=NORMAL_FORMS
+    )
+    lowercase: bool = setting(False, "Text", "Bring the text into lower case.")
+    min_count: int = setting(
+        1, "Text", "Learn one symbol, never written, for all that stands less often than this to train on.", low=1
+    )
+    split_documents: str | None = setting(
+        None,
+        "Text",
+        "Part the text into documents with an end that is learned: lines, blank-lines, files, or at a separator such "
+        "as '<|end|>' or '\\n---\\n'. Empty documents, and what parts them, are left out.",
+    )
+    field: str | None = setting(
+        None, "Text", "Take this column of .csv or .tsv, or this field of lines of JSON: each record is a document."
+    )
+    shuffle_documents: bool = setting(False, "Text", "Shuffle the documents by the seed before they are held back.")
+    val_documents: int | None = setting(
+        None, "Text", "Documents towards the end held back for validation, in place of --val-fraction.", low=0
+    )
+    test_documents: int | None = setting(
+        None, "Text", "Documents behind those for `eval --test`, in place of --test-fraction.", low=0
+    )
+    extend_vocab: bool = setting(False, "Text", "With --init-from: add the characters that are new to that model.")
     val_fraction: float = setting(
         0.1, "Files", "Share of the text, towards its end, held back for validation; 0 for none.", low=0.0, high=0.9
     )
@@ -218,16 +256,50 @@ class TrainConfig:
             raise ConfigError(f"{' and '.join(given)} contradict each other: give one length")
         if self.val_fraction + self.test_fraction >= 1:
             raise ConfigError("--val-fraction and --test-fraction leave nothing to train on: lower one")
+        self._check_text()
         if not given:
             object.__setattr__(self, "minutes", DEFAULT_MINUTES)
         for name, value in OPTIMIZER_DEFAULTS[self.optimizer].items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
 
+    @property
+    def has_documents(self) -> bool:
+        """Return whether the text is parted into documents."""
+        return self.split_documents is not None or self.field is not None
+
+    def _check_text(self) -> None:
+        """Refuse what contradicts itself in how a text is read."""
+        own = [name for name, value in vars(self).items() if value != usual(name)]
+        if self.bytes and (wrong := [name for name in own if name in _OF_CHARACTERS]):
+            raise ConfigError(f"--bytes learns files as they are: leave {flag_of(wrong[0])} out")
+        if self.field is not None and self.split_documents is not None:
+            raise ConfigError("--field makes each record a document: leave --split-documents out")
+        if not self.has_documents and (wrong := [name for name in own if name in _OF_DOCUMENTS]):
+            raise ConfigError(f"{flag_of(wrong[0])} needs documents: give --split-documents or --field too")
+        try:
+            known = codecs.lookup(self.encoding)._is_text_encoding and codecs.getincrementaldecoder(self.encoding)
+        except (LookupError, ValueError):
+            known = None
+        if not known:
+            raise ConfigError(
+                f"--encoding {self.encoding!r} is not known: name one such as utf-8, utf-16, latin-1, cp1252 or gb18030"
+            )
+
 
 def setting_names() -> tuple[str, ...]:
     """Return the names of all that a user may set, of the model first."""
     return tuple(item.name for item in fields(ModelConfig) + fields(TrainConfig) if item.metadata)
+
+
+def usual(name: str) -> Any:
+    """Return the default of a setting of training."""
+    return TrainConfig.__dataclass_fields__[name].default
+
+
+def seeded(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings with a seed, drawn where none is given."""
+    return settings if settings.get("seed") is not None else settings | {"seed": secrets.randbelow(2**32)}
 
 
 def sort_settings(settings: dict[str, Any]) -> tuple[dict[str, Any], TrainConfig]:

@@ -1,24 +1,30 @@
-"""The corpus: text read from files or standard input, untouched, and parted into training, validation and test."""
+"""The corpus: text read from files or standard input, and parted into training, validation and test."""
 
 from __future__ import annotations
 
-import codecs
+import glob
+import json
 import math
 import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import takewhile
 from pathlib import Path
 
-from charrnn import cache
-from charrnn.config import STDIN
+import numpy as np
+
+from charrnn import cache, prepare
+from charrnn.config import STDIN, TrainConfig, usual
 from charrnn.errors import CorpusError
-from charrnn.text import CHUNK, Text
+from charrnn.inputs import describe, files_of, inputs_of, is_packed, size, stem
+from charrnn.text import CHUNK, END, Text, code_points, from_code_points, pieces_of
 
 #: Bytes from which on texts go through the cache: below, reading takes a fifth of a second and memory has room.
 CACHED_FROM = 32 << 20
+_USUAL_RATIO = 10  # of a text to what it is compressed to, at the most
+#: The settings that fix what the characters of a file are.
+_OF_READING = ("bytes", "encoding", "normalize", "lowercase", "split_documents", "field")
 
 #: What is called while a text is put into the cache, with the bytes that have been read and those there are.
 Reading = Callable[[int, int], object]
@@ -26,10 +32,24 @@ Reading = Callable[[int, int], object]
 
 @dataclass(frozen=True)
 class Source:
-    """Where a text came from, and the SHA-256 of its bytes; `path` is None for a text that was passed in."""
+    """Where a text came from, and its SHA-256; `path` is None for a text that was passed in, `also` those after it."""
 
     path: str | None
     sha256: str
+    also: tuple[str, ...] = ()
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Return all paths, in their order."""
+        return () if self.path is None else (self.path, *self.also)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a corpus was read from: how many files, and their bytes as they are stored."""
+
+    files: int
+    bytes: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,49 +66,88 @@ class Corpus:
     test: Text
     source: Source
     val_source: Source | None = None
+    found: Found | None = None
 
     @property
     def name(self) -> str:
-        """Return the name of the corpus: its file's, without folder and suffix."""
+        """Return the name of the corpus: that of its first file, without folder and suffix."""
         return self.name_of(self.source.path)
 
     @staticmethod
     def name_of(path: str | None) -> str:
-        """Return the name of a corpus at this path."""
-        return "text" if path is None else "stdin" if path == STDIN else Path(path).stem
+        """Return the name of a corpus at this path: for a pattern, of the folder that it begins in."""
+        if path is None or path == STDIN:
+            return "text" if path is None else "stdin"
+        whole = Path(os.path.abspath(path))
+        plain = Path(*takewhile(lambda part: not glob.has_magic(part), whole.parts)) if not whole.exists() else whole
+        return (plain.name if plain.is_dir() else stem(str(plain))) or "text"
 
     @classmethod
     def from_text(cls, text: str | Text, val_fraction: float = 0.1, test_fraction: float = 0.0) -> Corpus:
-        """Return the corpus of a text at hand, parted as `split` does."""
+        """Return the corpus of a text at hand, which is taken as it is and parted as `split` does."""
         text = Text.of(text)
         return cls(*split(text, val_fraction, test_fraction), Source(None, text.sha256))
 
     @classmethod
     def read(
         cls,
-        path: str,
-        val_fraction: float = 0.1,
+        paths: str | Sequence[str],
+        config: TrainConfig | None = None,
         val_path: str | None = None,
-        test_fraction: float = 0.0,
         *,
         reading: Reading | None = None,
     ) -> Corpus:
-        """Return the corpus in a file ("-": standard input), with the validation part from its end or another file.
+        """Return the corpus in files ("-": standard input), with the validation part from its end or another file.
 
+        config:  how it is read, shuffled and parted
         reading: as for `read_text`
         Raises:  CorpusError where a text cannot be read or has less than two characters, or all are the same.
         """
-        text = read_text(path, reading=reading)
+        config = config or TrainConfig()
+        paths = (paths,) if isinstance(paths, str) else tuple(paths)
+        text = read_text(*paths, config=config, shuffled=config.shuffle_documents, reading=reading)
+        name = named(paths)
         if len(text) < 2:
-            raise CorpusError(f"{describe(path)} has one character: there is nothing to predict; give a longer text")
+            raise CorpusError(f"{name} has one character: there is nothing to predict; give a longer text")
         if len(text.symbols) < 2:
-            raise CorpusError(f"{describe(path)} repeats the one character {text.symbols!r}: there is nothing to learn")
-        source = Source(path, text.sha256)
+            raise CorpusError(f"{name} repeats the one character {text.symbols!r}: there is nothing to learn")
+        source = Source(paths[0], text.sha256, paths[1:])
+        files = files_of(paths)
+        found = Found(len(files), sum(map(size, files)))
         if val_path is None:
-            return cls(*split(text, val_fraction, test_fraction), source)
-        val = read_text(val_path, reading=reading)
-        train, _, test = split(text, 0.0, test_fraction)
-        return cls(train, val, test, source, Source(val_path, val.sha256))
+            return cls(*parts(text, config), source, found=found)
+        val = read_text(val_path, config=config, reading=reading)
+        train, _, test = parts(text, replace(config, val_fraction=0.0, val_documents=None))
+        return cls(train, val, test, source, Source(val_path, val.sha256), found)
+
+
+def parts(text: Text, config: TrainConfig) -> tuple[Text, Text, Text]:
+    """Return the text in its three parts: between documents where it has any, with the marks around each.
+
+    Raises:  CorpusError where no document is left to train on.
+    """
+    marks = text.marks()
+    if not len(marks):
+        return split(text, config.val_fraction, config.test_fraction)
+    documents = len(marks) - 1
+    val, test = Fraction(str(config.val_fraction)), Fraction(str(config.test_fraction))
+    if config.test_documents is None:
+        test_at = max(1, math.floor(documents * (1 - test)))
+    else:
+        test_at = documents - config.test_documents
+    if config.val_documents is None:
+        val_at = min(test_at, max(1, math.floor(documents * (1 - val - test))))
+    else:
+        val_at = test_at - config.val_documents
+    if val_at < 1:
+        raise CorpusError(
+            f"of {documents:,} documents none are left to train on: lower --val-documents or --test-documents"
+        )
+
+    def part(begin: int, end: int) -> Text:
+        return text[marks[begin] : marks[end] + 1] if begin < end else text[:0]
+
+    return part(0, val_at), part(val_at, test_at), part(test_at, documents)
 
 
 def split(text: Text, val_fraction: float, test_fraction: float = 0.0) -> tuple[Text, Text, Text]:
@@ -101,64 +160,123 @@ def split(text: Text, val_fraction: float, test_fraction: float = 0.0) -> tuple[
     return text[:val_at], text[val_at:test_at], text[test_at:]
 
 
-def describe(path: str) -> str:
-    """Return how errors name the source of a text."""
-    return "standard input" if path == STDIN else path
+def read_text(
+    *paths: str, config: TrainConfig | None = None, shuffled: bool = False, reading: Reading | None = None
+) -> Text:
+    """Return the text of files, folders, globs, or of standard input for "-", read as one in this order.
 
-
-def read_text(*paths: str, reading: Reading | None = None) -> Text:
-    """Return the text of files, or of standard input for "-", read as one; line ends stay as they are.
-
-    Large files are held in the cache on disk, not in memory.
-    reading: called with the bytes read and those there are, while a large text is encoded for the cache
-    Raises:  CorpusError where one is missing, a folder, unreadable, empty, or not UTF-8 (the byte offset is named);
-             CharRNNError where the cache cannot be written.
+    Line ends stay as they are. Large files are held in the cache on disk, not in memory.
+    config:   how it is decoded, brought into form and parted into documents; if None, it is UTF-8 as it stands
+    shuffled: True: its documents are in an order that depends on the config's seed
+    reading:  called with the bytes read and those there are, while a large text is encoded for the cache
+    Raises:   CorpusError where one is missing, unreadable, empty, or not what the config says it is (file and byte or
+              line are named); CharRNNError where the cache cannot be written.
     """
-    total = sum(map(_size, paths))
-    if STDIN in paths or total < CACHED_FROM:
-        return Text.gather(_pieces(paths, lambda read: None))
-    return cache.text_of(paths, lambda: _pieces(paths, lambda read: reading and reading(read, total)))
+    config = config or TrainConfig()
+    files = files_of(paths)
+    total = sum(map(size, files))
+    unpacked = sum(size(file) * (_USUAL_RATIO if is_packed(file) else 1) for file in files)
+    settings = {name: value for name, value in vars(config).items() if name in _OF_READING and value != usual(name)}
+
+    cached = STDIN not in files and unpacked >= CACHED_FROM
+
+    def told(read: int) -> None:
+        if reading and cached:
+            reading(read, total)
+
+    def held(pieces: Callable[[], Iterator[str]], settings: dict[str, object]) -> Text:
+        if not cached:
+            return Text.gather(pieces())
+        return cache.text_of(files, pieces, json.dumps(settings) if settings else "")
+
+    text = held(lambda: _pieces(paths, files, config, told), settings)
+    if len(text) < (2 if config.has_documents else 1):
+        raise CorpusError(f"{named(paths)} is empty: give a text to read")
+    if not shuffled:
+        return text
+    seed = config.seed or 0
+    return held(lambda: _shuffled(text, seed), settings | {"shuffled": seed})
 
 
-def _size(path: str) -> int:
-    """Return the bytes of a file; 0 for what is none."""
-    return os.path.getsize(path) if path != STDIN and os.path.isfile(path) else 0
+def text_of(text: str | Text, config: TrainConfig) -> Text:
+    """Return a text that was read, or a string as `read_text` would return it if a file held it."""
+    if isinstance(text, Text):
+        return text
+    if config.bytes:
+        text = text.encode("utf-8", "surrogateescape").decode("latin-1")
+    pieces = pieces_of(text)
+    if config.has_documents:
+        pieces = prepare.parted(pieces, _way(config))
+    return Text.gather(_formed(pieces, config))
 
 
-def _pieces(paths: tuple[str, ...], progress: Callable[[int], object]) -> Iterator[str]:
+def _way(config: TrainConfig) -> str:
+    """Return how `parted` parts a text: the fields of records are documents as they are."""
+    way = prepare.unescaped(config.split_documents or "files")
+    return way.encode("utf-8", "surrogatepass").decode("latin-1") if config.bytes else way
+
+
+def _formed(pieces: Iterator[str], config: TrainConfig) -> Iterator[str]:
+    if config.normalize != "none" or config.lowercase:
+        pieces = prepare.formed(pieces, config.normalize, config.lowercase)
+    return prepare.marked(pieces) if config.has_documents else pieces
+
+
+def named(paths: Sequence[str]) -> str:
+    """Return how errors name the source of a corpus."""
+    return describe(paths[0]) + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
+
+
+def _pieces(
+    paths: Sequence[str], files: Sequence[str], config: TrainConfig, progress: Callable[[int], object]
+) -> Iterator[str]:
     """Yield the texts of the files one after the other; tell how many bytes have been read."""
-    read = 0
-    for path in paths:
-        offset, pending = 0, b""  # of the bytes that are still to be decoded, and those
-        for data in _read(path):
-            pending += data
-            try:
-                piece, length = codecs.utf_8_decode(pending, "strict", not data)
-            except UnicodeDecodeError as error:
-                raise CorpusError(
-                    f"{describe(path)} is not UTF-8: byte {pending[error.start]:#04x} at offset "
-                    f"{offset + error.start:,}; convert it first, for example with `iconv -f latin1 -t utf-8`"
-                ) from None
-            offset, pending = offset + length, pending[length:]
-            read += len(data)
-            progress(read)
-            yield piece
-        if not offset:
-            raise CorpusError(f"{describe(path)} is empty: give a text to read")
+    return _formed(_texts(paths, files, config, progress), config)
 
 
-def _read(path: str) -> Iterator[bytes]:
-    """Yield the bytes of a file, and at its end none."""
-    if path == STDIN and sys.stdin is None:
-        raise CorpusError("standard input is closed: name a file, or pipe a text in")
-    try:
-        with nullcontext(sys.stdin.buffer) if path == STDIN else open(path, "rb") as file:
-            while data := file.read(CHUNK):
-                yield data
-        yield b""
-    except FileNotFoundError:
-        raise CorpusError(f"{path} does not exist: check the path") from None
-    except IsADirectoryError:
-        raise CorpusError(f"{path} is a folder: name a text file in it") from None
-    except (OSError, ValueError) as error:
-        raise CorpusError(f"cannot read {describe(path)}: {getattr(error, 'strerror', None) or error}") from error
+def _texts(
+    paths: Sequence[str], files: Sequence[str], config: TrainConfig, progress: Callable[[int], object]
+) -> Iterator[str]:
+    """Yield what is in the files, with marks between documents where it is parted into some."""
+    before = 0
+    for path in files:
+        for name, suffix, data in inputs_of(path, _further(progress, before)):
+            pieces = prepare.as_bytes(data) if config.bytes else prepare.decoded(name, data, config.encoding)
+            if name in map(describe, paths):  # what is found in folders may be empty
+                pieces = _not_empty(name, pieces)
+            if config.field is not None:
+                pieces = prepare.gathered(prepare.records(name, suffix, pieces, config.field))
+            elif config.split_documents is not None:
+                pieces = prepare.parted(pieces, _way(config))
+            yield from pieces
+        before += size(path)
+
+
+def _not_empty(name: str, pieces: Iterator[str]) -> Iterator[str]:
+    chars = 0
+    for piece in pieces:
+        chars += len(piece)
+        yield piece
+    if not chars:
+        raise CorpusError(f"{name} is empty: give a text to read")
+
+
+def _further(progress: Callable[[int], object], before: int) -> Callable[[int], object]:
+    return lambda read: progress(before + read)
+
+
+def _shuffled(text: Text, seed: int) -> Iterator[str]:
+    """Yield the text with its documents in another order."""
+    marks, points = text.marks(), code_points(text.symbols)
+    order = np.random.default_rng(seed).permutation(len(marks) - 1)
+    lengths = np.diff(marks)
+    ends = lengths[order].cumsum()
+    begin = 0
+    while begin < len(order):
+        end = max(begin + 1, int(np.searchsorted(ends, (ends[begin - 1] if begin else 0) + CHUNK, side="right")))
+        chosen = order[begin:end]
+        sizes = lengths[chosen]
+        within = np.arange(sizes.sum()) - np.repeat(sizes.cumsum() - sizes, sizes)
+        yield from_code_points(points[text.ids[np.repeat(marks[chosen], sizes) + within]])
+        begin = end
+    yield END

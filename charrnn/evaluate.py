@@ -21,7 +21,7 @@ from charrnn.arrays import Array, IdSource, Mask, Params
 from charrnn.config import ModelConfig
 from charrnn.lanes import Lanes, available_threads, plan, usual_threads
 from charrnn.optim import clip_by_global_norm
-from charrnn.stream import Window
+from charrnn.stream import window_at
 
 WARM_UP = 512  # unscored characters before each lane but the first
 COLD_WINDOW = 256  # predictions from a zero state, by the protocol of that name
@@ -143,9 +143,12 @@ def lanes_of(config: ModelConfig, params: Params, chars: int, count: int) -> Lan
     return Lanes(settled)
 
 
-def scores(params: Params, lanes: Lanes, ids: IdSource, count: int = 1, *, cold: bool = False) -> Iterator[Scored]:
+def scores(
+    params: Params, lanes: Lanes, ids: IdSource, count: int = 1, *, cold: bool = False, end: int | None = None
+) -> Iterator[Scored]:
     """Yield every prediction of the text once, some at a time, read in so many lanes.
 
+    end:  as for `Stream`: documents are predicted from a zero state each, and so is their end
     cold: every window of 256 predictions begins with a zero state; otherwise the state runs through each lane
     Shapes:  ids (N,); N - 1 predictions
     """
@@ -154,14 +157,14 @@ def scores(params: Params, lanes: Lanes, ids: IdSource, count: int = 1, *, cold:
     if cold:
         for at in range(0, total, COLD_WINDOW * count):
             starts = np.arange(at, min(at + COLD_WINDOW * count, total), COLD_WINDOW)
-            yield from _scores(lanes, ids, starts, COLD_WINDOW)
+            yield from _scores(lanes, ids, starts, COLD_WINDOW, end)
     elif total > 0:
         length = -(-total // count)
-        yield from _scores(lanes, ids, np.arange(count) * length, length, WARM_UP if count > 1 else 0)
+        yield from _scores(lanes, ids, np.arange(count) * length, length, end, WARM_UP if count > 1 else 0)
 
 
 def _scores(
-    lanes: Lanes, ids: IdSource, starts: npt.NDArray[np.intp], length: int, warm_up: int = 0
+    lanes: Lanes, ids: IdSource, starts: npt.NDArray[np.intp], length: int, end_mark: int | None, warm_up: int = 0
 ) -> Iterator[Scored]:
     """Yield the predictions of lanes that begin at these places, after a warm-up that is not scored."""
     total, window = len(ids) - 1, lanes.plan.seq_len
@@ -169,8 +172,7 @@ def _scores(
     for begin in [*range(-warm_up, 0, window), *range(0, length, window)]:
         end = min(begin + window, length if begin >= 0 else 0)
         places = starts + np.arange(begin, end)[:, None]
-        reset, inside = places == 0, places.clip(0, total - 1)
-        read = Window(ids[inside], ids[inside + 1], reset if reset.any() else None)
+        read = window_at(ids, places.clip(0, total - 1), end_mark)
         if begin < 0:
             state = lanes.read(read, state)
             continue
@@ -179,7 +181,7 @@ def _scores(
         yield Scored(places[scored], log_probs[scored], right[scored])
 
 
-def dynamic_scores(params: Params, config: ModelConfig, ids: IdSource) -> Iterator[Scored]:
+def dynamic_scores(params: Params, config: ModelConfig, ids: IdSource, end: int | None = None) -> Iterator[Scored]:
     """Yield the predictions of the text, from its beginning to its end, by a model that learns as it reads.
 
     What was scored is learned from at once, by a step down its gradient, so a prediction knows the text before it
@@ -192,7 +194,7 @@ def dynamic_scores(params: Params, config: ModelConfig, ids: IdSource) -> Iterat
     with Lanes(plan(config, None, 1, _DYNAMIC_WINDOW, available_threads())) as lanes:
         for begin in range(0, total, _DYNAMIC_WINDOW):
             places = np.arange(begin, min(begin + _DYNAMIC_WINDOW, total))
-            window = Window(ids[places][:, None], ids[places + 1][:, None], None)
+            window = window_at(ids, places[:, None], end)
             lanes.take(moved)
             log_probs, right, _ = lanes.score(window, state)
             yield Scored(places, log_probs[:, 0], right[:, 0])
@@ -202,12 +204,12 @@ def dynamic_scores(params: Params, config: ModelConfig, ids: IdSource) -> Iterat
                 array -= _DYNAMIC_RATE * grads[name] + _DYNAMIC_DECAY * (array - params[name])
 
 
-def tally(params: Params, lanes: Lanes, ids: IdSource, count: int = 1) -> Iterator[Tally]:
+def tally(params: Params, lanes: Lanes, ids: IdSource, count: int = 1, *, end: int | None = None) -> Iterator[Tally]:
     """Yield the running tally of the text, read in so many lanes; the last one is the result."""
     sums = Tally()
     if len(ids) < 2:
         yield sums
-    for scored in scores(params, lanes, ids, count):
+    for scored in scores(params, lanes, ids, count, end=end):
         sums = sums.plus(scored)
         yield sums
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from charrnn import budget, model, recipe
 from charrnn import checkpoint as ckpt
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import ModelConfig, TrainConfig, sort_settings
+from charrnn.config import ModelConfig, TrainConfig, seeded, sort_settings
 from charrnn.corpus import Corpus, Reading, Source
 from charrnn.errors import CheckpointError, ConfigError, RunFolderError
 from charrnn.evaluate import bits
@@ -25,12 +24,15 @@ from charrnn.recipe import Recipe
 from charrnn.runfolder import RUNS, RunFolder
 from charrnn.settle import (
     agreed,
+    as_learned,
+    extended,
     grown_params,
     progress_of,
     reread,
     same_model,
     tell_of_changes,
     training_for,
+    vocab_for,
 )
 from charrnn.train import (
     Evaluating,
@@ -105,7 +107,7 @@ class Run:
         Raises:     CharRNNError for a folder that is taken, a corpus that is too short, settings that contradict.
         """
         began = time.monotonic() if began is None else began
-        settings = settings or {}
+        settings = seeded(settings or {})
         model_settings, config = sort_settings(settings)
         folder = RunFolder(Path(out or RUNS / corpus.name))
         if folder.files() and not force:
@@ -113,16 +115,15 @@ class Run:
                 f"{folder.path} holds a run already: go on with it by --resume, replace it by --force, "
                 "or choose another folder with --out"
             )
-        if config.seed is None:
-            config = replace(config, seed=secrets.randbelow(2**32))
         notes: list[str] = []
         measured: Footprint | None = None
-        vocab = Vocab.from_text(corpus.train.symbols, corpus.val.symbols)
+        vocab = vocab_for(corpus, config)
         if init_from:
             earlier = ckpt.load(init_from)
-            vocab = Vocab.from_text(vocab.symbols, earlier.vocab.symbols)
+            as_learned(settings, earlier.vocab)
+            vocab = extended(earlier.vocab, vocab, config.extend_vocab)
             model_config = same_model(earlier.model_config, vocab, model_settings)
-            params = grown_params(earlier, vocab, model_config, config, notes)
+            params = grown_params(earlier, vocab, model_config, notes)
         else:
             if config.minutes is not None:
                 left = config.minutes * 60 - (time.monotonic() - began)
@@ -163,7 +164,7 @@ class Run:
     def resume(
         cls,
         out: Path,
-        corpus_path: str | None = None,
+        corpus_paths: str | Sequence[str] = (),
         val_path: str | None = None,
         *,
         settings: dict[str, Any] | None = None,
@@ -171,7 +172,7 @@ class Run:
     ) -> Run:
         """Go on with the run in a folder exactly where its `last.npz` left it.
 
-        corpus_path where the text is; if None, where the checkpoint says
+        corpus_paths where the text is; if none, where the checkpoint says
         val_path    likewise for a validation text of its own
         settings    what the user asks for: `steps` or `epochs` set the total anew, anything else must agree
         reading     as for `corpus.read_text`
@@ -185,7 +186,7 @@ class Run:
             saved = ckpt.load(folder.last)
             if saved.state is None or saved.train_config.steps is None:
                 raise CheckpointError(f"{folder.last} holds a model but no run: start a new one with --init-from")
-            corpus = reread(saved, corpus_path, val_path, reading=reading)
+            corpus = reread(saved, corpus_paths, val_path, reading=reading)
             notes: list[str] = []
             config = agreed(saved, corpus, settings or {}, notes)
             tell_of_changes(saved.versions, ckpt.current_versions(), notes)

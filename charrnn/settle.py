@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -12,37 +13,36 @@ import numpy as np
 from charrnn import model
 from charrnn.arrays import Params
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import STDIN, ModelConfig, TrainConfig, flag_of
-from charrnn.corpus import Corpus, Reading, describe
+from charrnn.config import STDIN, ModelConfig, TrainConfig, flag_of, usual
+from charrnn.corpus import Corpus, Reading, named
 from charrnn.errors import CheckpointError, ConfigError, CorpusError
 from charrnn.stream import Stream
+from charrnn.text import END
 from charrnn.train import Progress, Training
-from charrnn.vocab import Vocab
+from charrnn.vocab import SPECIALS, Vocab
 
 _FREE = ("dropout", "input_dropout", "weight_drop", "init")  # of a model's settings, what changes no shape of it
 
 
 def reread(
-    saved: Checkpoint, path: str | None = None, val_path: str | None = None, *, reading: Reading | None = None
+    saved: Checkpoint, paths: str | Sequence[str] = (), val_path: str | None = None, *, reading: Reading | None = None
 ) -> Corpus:
     """Return the corpus of a checkpoint, read again from where it says, or from the paths given.
 
     reading: as for `read_text`
     Raises:  CorpusError where it cannot be found, or is another text.
     """
-    if path is None and saved.source.path in (None, STDIN):
+    if not paths and (not saved.source.paths or STDIN in saved.source.paths):
         raise CorpusError("the model's corpus was not a file, so it cannot be read again: give the text")
-    path = path or str(saved.source.path)
     if saved.val_source is not None:
         val_path = val_path or saved.val_source.path
     try:
-        config = saved.train_config
-        corpus = Corpus.read(path, config.val_fraction, val_path, config.test_fraction, reading=reading)
+        corpus = Corpus.read(paths or saved.source.paths, saved.train_config, val_path, reading=reading)
     except CorpusError as error:
         raise CorpusError(f"the corpus that the model was trained on cannot be read: {error}") from None
     for now, then in ((corpus.source, saved.source), (corpus.val_source, saved.val_source)):
         if (now and now.sha256) != (then and then.sha256):
-            name = describe(str(now.path)) if now else "the validation text"
+            name = named(now.paths) if now else "the validation text"
             raise CorpusError(
                 f"{name} is not the text that the model was trained on (its SHA-256 differs): restore it; another "
                 "text is scored by `charrnn eval TEXT`, and trained on with --init-from"
@@ -59,10 +59,12 @@ def training_for(
         raise CorpusError(
             f"{corpus.name} is too short: less than two characters to train on; give a longer text, or --val-fraction 0"
         )
+    if config.min_count > 1 and not vocab.count_unknown(corpus.train):
+        notes.append(f"no character stands less than {config.min_count} times: the unknown symbol is not learned")
     config = fitted(config, len(ids) - 1, notes)
-    if config.val_fraction and len(val_ids) < 2:
+    if config.val_fraction and config.val_documents != 0 and len(val_ids) < 2:
         notes.append("the validation part is too short to be scored: nothing is validated, and there is no best.npz")
-    stream = Stream(ids, config.batch_size, config.seq_len, config.seed, config.reset_rate)
+    stream = Stream(ids, config.batch_size, config.seq_len, config.seed, config.reset_rate, vocab.end)
     return Training(model_config, config, stream, val_ids)
 
 
@@ -90,23 +92,91 @@ def same_model(earlier: ModelConfig, vocab: Vocab, settings: dict[str, Any]) -> 
     return replace(earlier, vocab_size=vocab.size, **free)
 
 
-def grown_params(
-    earlier: Checkpoint, vocab: Vocab, model_config: ModelConfig, config: TrainConfig, notes: list[str]
-) -> Params:
-    """Return the earlier weights, with freshly drawn ones for the characters that are new in this vocabulary."""
-    if vocab.symbols == earlier.vocab.symbols:
+def as_learned(settings: dict[str, Any], earlier: Vocab) -> dict[str, Any]:
+    """Return the settings with the earlier model's form of the text; refuse those that name another.
+
+    Raises:  ConfigError, naming the setting.
+    """
+    form = {"bytes": earlier.kind == "bytes", "normalize": earlier.normalize, "lowercase": earlier.lowercase}
+    for name, value in form.items():
+        if settings.get(name, value) != value:
+            raise ConfigError(
+                f"{flag_of(name)} contradicts the model of --init-from, which learned its text otherwise "
+                f"({name} {value}): leave the option out"
+            )
+    return settings | {name: value for name, value in form.items() if value != usual(name)}
+
+
+def vocab_for(corpus: Corpus, config: TrainConfig) -> Vocab:
+    """Return the vocabulary of the training and the validation part.
+
+    With --min-count it is that of what stands so often in the training part, and an unknown symbol for the rest.
+    Raises:  ConfigError where nothing stands so often, or a text at hand was not parted as the settings say.
+    """
+    train = corpus.train
+    vocab = Vocab.from_text(train.symbols, corpus.val.symbols)
+    if config.has_documents and vocab.end is None:
+        raise ConfigError("the text at hand has no marks between documents: read it by Corpus.read, or corpus.text_of")
+    if config.bytes:
+        return replace(vocab, symbols="".join(map(chr, range(256))), kind="bytes")
+    if config.min_count > 1:
+        often = "".join(
+            symbol
+            for symbol, count in zip(train.symbols, train.counts().tolist(), strict=True)
+            if count >= config.min_count and symbol != END
+        )
+        if not often:
+            raise ConfigError(f"--min-count {config.min_count} leaves no character to learn: lower it")
+        vocab = replace(vocab, symbols="".join(sorted(often)), specials=(*vocab.specials, "unknown"))
+    return replace(vocab, normalize=config.normalize, lowercase=config.lowercase)
+
+
+def extended(earlier: Vocab, wanted: Vocab, extend: bool) -> Vocab:
+    """Return the earlier vocabulary with the symbols that a text wants, if it is to be extended.
+
+    Raises:  ConfigError, naming the symbols that are new, where it is not.
+    """
+    fresh = sorted(set(wanted.symbols) - set(earlier.symbols))
+    specials = tuple(name for name in SPECIALS if name in earlier.specials + wanted.specials)
+    if extend:
+        return replace(
+            earlier, symbols="".join(sorted(fresh + list(earlier.symbols))), specials=specials, counts=(), starts=()
+        )
+    if fresh and earlier.unknown is None:
+        raise ConfigError(
+            f"{len(fresh):,} characters of the text are new to the model of --init-from: {''.join(fresh)[:40]!r}; "
+            "add them by --extend-vocab"
+        )
+    if specials != earlier.specials:
+        new = ", ".join(name for name in specials if name not in earlier.specials)
+        raise ConfigError(f"the model of --init-from has no symbol for {new}: add it by --extend-vocab")
+    return replace(earlier, counts=(), starts=())
+
+
+def grown_params(earlier: Checkpoint, vocab: Vocab, model_config: ModelConfig, notes: list[str]) -> Params:
+    """Return the earlier weights, with those of symbols that are new in this vocabulary at the mean of the old ones.
+
+    So k new symbols, of n in all, take the share k / n of the probability from the old ones, about, whatever their
+    logits are: a random row may take nearly all of it.
+    Source:  Hewitt 2021, Initializing New Word Embeddings for Pretrained Language Models.
+    """
+    before = earlier.vocab
+    if (vocab.symbols, vocab.specials) == (before.symbols, before.specials):
         return earlier.params
-    fresh = sorted(set(vocab.symbols) - set(earlier.vocab.symbols))
-    notes.append(f"{len(fresh)} characters are new to the model and start from random weights: {''.join(fresh)[:40]!r}")
-    params = model.init_params(model_config, np.random.default_rng(config.seed))
-    at = [vocab.symbols.index(symbol) for symbol in earlier.vocab.symbols]
-    for name, old in earlier.params.items():
-        new = params[name]
-        if old.shape == new.shape:
-            new[...] = old
-        else:  # one axis is the vocabulary's
-            axis = next(axis for axis in range(old.ndim) if old.shape[axis] != new.shape[axis])
-            new[(slice(None),) * axis + (at,)] = old
+    fresh = sorted(set(vocab.symbols) - set(before.symbols))
+    notes.append(
+        f"{vocab.size - before.size} symbols are new to the model and begin at the mean of the others: "
+        f"{''.join(fresh)[:40]!r}"
+    )
+    places = {symbol: place for place, symbol in enumerate([*vocab.symbols, *vocab.specials])}
+    at = [places[symbol] for symbol in [*before.symbols, *before.specials]]
+    params: Params = {}
+    for name, shape in model.param_shapes(model_config).items():
+        old = params[name] = earlier.params[name]
+        if old.shape != shape:  # one axis is the vocabulary's
+            axis = next(axis for axis in range(old.ndim) if old.shape[axis] != shape[axis])
+            params[name] = np.broadcast_to(old.mean(axis, keepdims=True), shape).copy()
+            params[name][(slice(None),) * axis + (at,)] = old
     return params
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from charrnn.arrays import Ids, IdSource, Mask
 
@@ -32,6 +33,18 @@ class Window(NamedTuple):
         )
 
 
+def window_at(ids: IdSource, places: npt.NDArray[np.intp], end: int | None = None) -> Window:
+    """Return the window of the pairs at these places, with the state reset where the text or a document begins.
+
+    end:    as for `Stream`
+    Shapes: places (T, B), each from 0 to N-2
+    """
+    inputs, reset = ids[places], places == 0
+    if end is not None:
+        reset |= inputs == end
+    return Window(inputs, ids[places + 1], reset if reset.any() else None)
+
+
 @dataclass(frozen=True)
 class Stream:
     """The windows of a text, addressed by the global step: `stream[step]`.
@@ -41,6 +54,7 @@ class Stream:
     seq_len     T; the last window of an epoch may be shorter
     seed        None: every epoch begins at the text's beginning
     reset_rate  how probably a lane begins a window from a zero state; drawn for each window and lane by itself
+    end         the id of the mark between documents, where the state is reset; None where there are none
     """
 
     ids: IdSource
@@ -48,6 +62,7 @@ class Stream:
     seq_len: int
     seed: int | None = None
     reset_rate: float = 0.0
+    end: int | None = None
 
     @property
     def lane(self) -> int:
@@ -69,18 +84,21 @@ class Stream:
         return (epoch * self.lane + index * self.seq_len) * self.batch_size
 
     def __getitem__(self, step: int) -> Window:
-        """Return the window of this step; its state is reset where epoch and text begin, and by chance."""
+        """Return the window of this step; its state is reset where epoch, text and document begin, and by chance."""
         epoch, index = divmod(step, self.steps_per_epoch)
         at = index * self.seq_len
         rows = np.arange(at, min(at + self.seq_len, self.lane))[:, None]
         positions = (self._offset(epoch) + rows + np.arange(self.batch_size) * self.lane) % (len(self.ids) - 1)
-        reset = positions == 0
+        window = window_at(self.ids, positions, self.end)
+        if index > 0 and not self.reset_rate:
+            return window
+        reset = np.zeros(positions.shape, bool) if window.reset is None else window.reset
         if index == 0:
             reset[0] = True
-        elif self.reset_rate:
+        else:
             rng = np.random.default_rng([self.seed or 0, step, _OF_RESETS])
             reset[0] |= rng.random(self.batch_size) < self.reset_rate
-        return Window(self.ids[positions], self.ids[positions + 1], reset if reset.any() else None)
+        return window._replace(reset=reset if reset.any() else None)
 
     def _offset(self, epoch: int) -> int:
         if self.seed is None:

@@ -18,6 +18,8 @@ import numpy.typing as npt
 from charrnn.arrays import Ids, IdSource
 
 CHUNK = 1 << 20  # characters taken at once: bounds memory, and is quickest between 2^16 and 2^20
+#: What stands in a text before, between and behind its documents: a lone surrogate, which no text that is read has.
+END = "\ud800"
 _BLOCK = 1 << 12  # characters between two marks in a text that is read with gaps; divides CHUNK
 
 
@@ -175,6 +177,12 @@ class Text:
         for ids in self.chunks(overlap=1):
             starts += np.bincount(ids[1:][np.flatnonzero(ids[:-1] == newline)], minlength=len(starts))
         return starts
+
+    def marks(self) -> npt.NDArray[np.intp]:
+        """Return where the marks between documents stand: one more than there are documents, or none at all."""
+        mark = self.symbols.find(END)
+        places = [np.flatnonzero(ids == mark) + at * CHUNK for at, ids in enumerate(self.chunks() if mark >= 0 else ())]
+        return np.concatenate([np.empty(0, np.intp), *places])
 
     def under(self, table: Ids, absent: int) -> IdSource:
         """Return the ids that the table makes of these; what it makes `absent` is left out.

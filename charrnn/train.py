@@ -293,4 +293,4 @@ def validate(training: Training, params: Params, lanes: Lanes) -> Iterator[Tally
     """Yield the running tally of the validation text, in as many lanes as training has, if it is long enough."""
     count = lanes_for(len(training.val_ids) - 1, training.stream.batch_size)
     with np.errstate(all="ignore"):  # the caller looks at the result
-        yield from tally(params, lanes, training.val_ids, count)
+        yield from tally(params, lanes, training.val_ids, count, end=training.stream.end)

@@ -1,7 +1,8 @@
 """The vocabulary: which symbols a model knows, and the way from text to ids to one-hot rows and back.
 
 Ids 0 .. n-1 are the symbols of the text in the order of their code points; special symbols, which stand for no text,
-follow them.
+follow them: first `end`, which stands where documents begin and end, then `unknown`, which stands for every character
+that the vocabulary lacks.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from charrnn import prepare
 from charrnn.arrays import Array, Ids, IdSource
-from charrnn.config import UNKNOWN_POLICIES
+from charrnn.config import NORMAL_FORMS, UNKNOWN_POLICIES
 from charrnn.errors import VocabError
-from charrnn.text import Alphabet, Text, code_points, from_code_points, pieces_of, smallest_type
+from charrnn.text import END, Alphabet, Text, code_points, from_code_points, pieces_of, smallest_type
 
-KINDS = ("chars",)
+KINDS = ("chars", "bytes")
+SPECIALS = ("end", "unknown")  # in the order of their ids
 _SHOWN = 5  # unknown characters named in an error
 
 
@@ -52,8 +55,9 @@ class Vocab:
     symbols   the characters, sorted by code point
     counts    how often each stands in the training part of the corpus; empty if nobody counted
     starts    how often each begins a line there; empty if nobody counted
-    specials  names of symbols that stand for no text; their ids follow the characters'
-    kind      what a symbol is: "chars"
+    specials  names of symbols that stand for no text, of SPECIALS; their ids follow the characters'
+    kind      what a symbol is: "chars", or "bytes", which are held as the characters of the same numbers
+    normalize, lowercase  the form that a text is brought into before it is encoded
     """
 
     symbols: str
@@ -61,20 +65,29 @@ class Vocab:
     starts: tuple[int, ...] = ()
     specials: tuple[str, ...] = ()
     kind: str = "chars"
+    normalize: str = "none"
+    lowercase: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise VocabError(f"a vocabulary of kind {self.kind!r} is not known here: use one of {', '.join(KINDS)}")
         if not self.symbols or list(self.symbols) != sorted(set(self.symbols)):
             raise VocabError("a vocabulary needs at least one symbol, each once and in the order of code points")
+        if self.kind == "bytes" and len(self.symbols) != 256:
+            raise VocabError(f"a vocabulary of bytes has 256 symbols, not {len(self.symbols)}")
+        if self.normalize not in NORMAL_FORMS:
+            raise VocabError(f"a vocabulary in the form {self.normalize!r} is not known here")
+        if list(self.specials) != [name for name in SPECIALS if name in self.specials]:
+            raise VocabError(f"special symbols {', '.join(self.specials)} are none of {', '.join(SPECIALS)}, in order")
         for name in ("counts", "starts"):
             if len(getattr(self, name)) not in (0, len(self.symbols)):
                 raise VocabError(f"a vocabulary of {len(self.symbols)} symbols has {len(getattr(self, name))} {name}")
 
     @classmethod
     def from_text(cls, *texts: str) -> Vocab:
-        """Return the vocabulary of all the texts together."""
-        return cls("".join(sorted(set().union(*texts))))
+        """Return the vocabulary of all the texts together, with an end where one has marks between documents."""
+        symbols = set().union(*texts)
+        return cls("".join(sorted(symbols - {END})), specials=("end",) if END in symbols else ())
 
     def counted(self, text: str | Text) -> Vocab:
         """Return the same vocabulary with the counts of this text, which is the training part.
@@ -83,7 +96,7 @@ class Vocab:
         """
         text = Text.of(text)
         table = self._table(text, "error")
-        known = table != self._alphabet.absent
+        known = table < len(self.symbols)
 
         def by_id(numbers: npt.NDArray[np.intp]) -> tuple[int, ...]:
             mine = np.zeros(len(self.symbols), np.intp)
@@ -110,32 +123,47 @@ class Vocab:
 
     @property
     def end(self) -> int | None:
-        """Return the id of the mark with which documents end and begin, or None."""
-        return None
+        """Return the id that stands where documents begin and end, or None."""
+        return len(self.symbols) if "end" in self.specials else None
 
     @property
     def unknown(self) -> int | None:
-        """Return the id that stands for all characters without one, which is never written, or None."""
-        return None
+        """Return the id that stands for all characters that the vocabulary lacks, or None."""
+        return self.size - 1 if "unknown" in self.specials else None
 
     @cached_property
     def _alphabet(self) -> Alphabet:
-        return Alphabet(self.symbols)
+        """Return symbols and end; what is absent has the next id, which is that of the unknown symbol."""
+        return Alphabet(self.symbols + END * ("end" in self.specials))
+
+    def in_form(self, text: str) -> str:
+        """Return the text in the form that the model was trained on, bytes as the characters of the same numbers.
+
+        Raises:  VocabError where a bytes model is given what is no text.
+        """
+        if self.kind == "chars":
+            return prepare.in_form(text, self.normalize, self.lowercase)
+        try:
+            return text.encode("utf-8", "surrogateescape").decode("latin-1")
+        except UnicodeEncodeError as error:
+            raise VocabError(f"half a surrogate pair at position {error.start} has no bytes: leave it out") from None
 
     def encode(self, text: str, unknown: str = "error") -> Ids:
-        """Return the ids of the text, in the smallest unsigned type that holds them.
+        """Return the ids of the text, brought into form, in the smallest unsigned type that holds them.
 
-        unknown: "error" refuses characters that the vocabulary lacks, "skip" leaves them out.
+        unknown: "error" refuses characters that the vocabulary lacks, "skip" leaves them out; where there is an
+                 unknown symbol, it stands for them, and this does not matter.
         Shapes:  returns (N,), with N the characters of the text less those skipped
         Raises:  VocabError, naming the unknown characters and where they stand.
         """
         _check_policy(unknown)
+        text = self.in_form(text)
         ids, at = np.empty(len(text), self._alphabet.dtype), 0
         for piece in pieces_of(text):
             ids[at : at + len(piece)] = self._alphabet.encode(piece)
             at += len(piece)
         absent = ids == self._alphabet.absent
-        if absent.any():
+        if self.unknown is None and absent.any():
             if unknown == "error":
                 raise VocabError(self._describe_unknown(Text.of(text)))
             ids = ids[~absent]
@@ -143,15 +171,21 @@ class Vocab:
 
     def ids_of(self, text: Text, unknown: str = "error") -> IdSource:
         """Return the ids of the text as `encode` does, but looked up when they are read, so that nothing is copied."""
-        return text.under(self._table(text, unknown), self._alphabet.absent)
+        return text.under(self._table(text, unknown), self._alphabet.absent if self.unknown is None else self.size)
 
     def _table(self, text: Text, unknown: str) -> Ids:
         """Return the ids here of the text's symbols; see that the text itself has none that are absent, if it must."""
         _check_policy(unknown)
         table = self._alphabet.encode(text.symbols)
+        if self.unknown is not None:
+            return table
         if unknown == "error" and (absent := table == self._alphabet.absent).any() and text.counts()[absent].any():
             raise VocabError(self._describe_unknown(text))
         return table
+
+    def count_unknown(self, text: Text) -> int:
+        """Return how many characters of the text the vocabulary lacks."""
+        return int(text.counts()[self._alphabet.encode(text.symbols) == self._alphabet.absent].sum())
 
     def _describe_unknown(self, text: Text) -> str:
         first, unknown, at = dict[str, int](), 0, 0
@@ -171,14 +205,24 @@ class Vocab:
         )
 
     def decode(self, ids: Ids | Sequence[int] | Iterable[int]) -> str:
-        """Return the text of the ids; special symbols have none.
+        """Return the text of the ids; special symbols have none, and bytes that are no UTF-8 become U+FFFD.
 
+        Raises:  VocabError where an id is not of this vocabulary.
+        """
+        return self.to_bytes(ids).decode("utf-8", "surrogatepass" if self.kind == "chars" else "replace")
+
+    def to_bytes(self, ids: Ids | Sequence[int] | Iterable[int], end: str = "") -> bytes:
+        """Return the UTF-8 bytes of the text of the ids, or, of bytes, these themselves.
+
+        end: the character that stands for an end of a document; none if empty
         Raises:  VocabError where an id is not of this vocabulary.
         """
         array = np.asarray(ids if isinstance(ids, (np.ndarray, Sequence)) else list(ids), dtype=np.int64).reshape(-1)
         if array.size and not (0 <= array.min() and array.max() < self.size):
             raise VocabError(f"ids run from 0 to {self.size - 1} here, not {array.min()} to {array.max()}")
-        return from_code_points(code_points(self.symbols)[array[array < len(self.symbols)]])
+        shown = code_points(self.symbols + end * ("end" in self.specials))
+        text = from_code_points(shown[array[array < len(shown)]])
+        return text.encode("latin-1") if self.kind == "bytes" else text.encode("utf-8", "surrogatepass")
 
     def one_hot(self, ids: Ids, dtype: npt.DTypeLike = np.float32) -> Array:
         """Return one row for each id, 1 at the id and 0 elsewhere.
@@ -196,9 +240,19 @@ class Vocab:
             "specials": list(self.specials),
             "counts": list(self.counts),
             "starts": list(self.starts),
+            "normalize": self.normalize,
+            "lowercase": self.lowercase,
         }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Vocab:
         """Return the vocabulary that `to_dict` wrote."""
-        return cls(data["symbols"], tuple(data["counts"]), tuple(data["starts"]), tuple(data["specials"]), data["kind"])
+        return cls(
+            data["symbols"],
+            tuple(data["counts"]),
+            tuple(data["starts"]),
+            tuple(data["specials"]),
+            data["kind"],
+            data.get("normalize", "none"),
+            bool(data.get("lowercase")),
+        )

@@ -52,8 +52,8 @@ def start(out, corpus=None, *, init_from=None, force=False, ready=None, **settin
     if init_from:
         settings.pop("hidden_size")
     if not isinstance(corpus, Corpus):
-        given = sort_settings(settings)[1].val_fraction
-        corpus = Corpus.read(str(corpus), given) if corpus else Corpus.from_text(TEXT, given)
+        config = sort_settings(settings)[1]
+        corpus = Corpus.read(str(corpus), config) if corpus else Corpus.from_text(TEXT, config.val_fraction)
     return Run.start(
         corpus,
         Path(out),

@@ -20,6 +20,7 @@ from charrnn.corpus import Corpus
 from charrnn.errors import CorpusError, VocabError
 from charrnn.evaluate import bits
 from charrnn.ngram import NGrams
+from charrnn.text import END
 from charrnn.vocab import Vocab
 
 pytestmark = pytest.mark.usefixtures("no_sync")
@@ -180,3 +181,11 @@ def test_a_corpus_that_was_no_file_is_told_of(lm, path):
     source = replace(lm.checkpoint.source, path=path)
     with pytest.raises(CorpusError, match="baselines cannot learn from it"):
         LanguageModel(replace(lm.checkpoint, source=source)).baselines(TEXT)
+
+
+def test_compressors_are_given_a_line_end_for_each_end_of_a_document():
+    vocab = Vocab("aé", specials=("end", "unknown"))
+    ids = vocab.encode(f"{END}aé{END}x{END}")
+    assert b"".join(baselines._utf8(ids, vocab)) == "\naé\n\n".encode()
+    data = Vocab("".join(map(chr, range(256))), specials=("end",), kind="bytes")
+    assert b"".join(baselines._utf8(np.array([256, 255, 0, 256]), data)) == b"\n\xff\0\n"

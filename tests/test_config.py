@@ -11,6 +11,7 @@ from charrnn.cells import CELL_NAMES
 from charrnn.config import (
     DEFAULT_MINUTES,
     INIT_NAMES,
+    NORMAL_FORMS,
     OPTIMIZER_DEFAULTS,
     SCHEDULE_NAMES,
     ModelConfig,
@@ -39,6 +40,9 @@ WHOLE_NUMBERS = {
     "eval_every": (1, None, [0]),
     "log_every": (0, None, [-1]),
     "save_every": (0, None, [-1]),
+    "min_count": (1, None, [0]),
+    "val_documents": (0, None, [-1]),
+    "test_documents": (0, None, [-1]),
 }
 NUMBERS = {
     "dropout": (0, 0.95, [-0.01, 0.96]),
@@ -65,9 +69,14 @@ CHOICES = {
     "dtype": ("float32", "float64"),
     "optimizer": tuple(OPTIMIZER_DEFAULTS),
     "schedule": SCHEDULE_NAMES,
+    "normalize": NORMAL_FORMS,
 }
-FLAGS = {"tied"}
+#: What is true or not, and what is text.
+FACTS = {"bytes", "lowercase", "shuffle_documents", "extend_vocab", "tied"}
+WORDS = {"encoding", "split_documents", "field"}
 OPTIONAL = {
+    "val_documents",
+    "test_documents",
     "steps",
     "epochs",
     "minutes",
@@ -86,7 +95,8 @@ def make(name, value):
     """Return the config that has the field, with this value."""
     if name in {field.name for field in fields(ModelConfig)}:
         return ModelConfig(**{"vocab_size": 5, "embed_size": 2, name: value})
-    return TrainConfig(**{"val_fraction": 0.0, name: value})
+    documents = {"split_documents": "lines"} if name.endswith("_documents") else {}
+    return TrainConfig(**documents | {"val_fraction": 0.0, name: value})
 
 
 def refuse(name, value):
@@ -100,14 +110,14 @@ def refuse(name, value):
 
 def test_every_setting_is_tested_here():
     settings = {item.name for kind in (ModelConfig, TrainConfig) for item in fields(kind) if item.metadata}
-    assert settings == WHOLE_NUMBERS.keys() | NUMBERS.keys() | CHOICES.keys() | FLAGS
+    assert settings == WHOLE_NUMBERS.keys() | NUMBERS.keys() | CHOICES.keys() | FACTS | WORDS
 
 
 def test_every_setting_says_in_which_group_it_stands_and_what_it_is():
     for kind in (ModelConfig, TrainConfig):
         for item in fields(kind):
             if item.name != "vocab_size":
-                assert item.metadata["group"] in ("Model", "Training", "Length", "Files")
+                assert item.metadata["group"] in ("Model", "Training", "Length", "Text", "Files")
                 assert item.metadata["help"].endswith(".")
 
 
@@ -131,14 +141,6 @@ def test_truth_values_and_words_are_no_numbers(name):
     kind = "a whole number" if name in WHOLE_NUMBERS else "a number"
     for value in (True, False, "3", [3]):
         assert refuse(name, value) == f"{flag_of(name)} {value!r} is not {kind}"
-
-
-@pytest.mark.parametrize("name", FLAGS)
-def test_flags_are_true_or_false(name):
-    for value in (True, False):
-        assert getattr(make(name, value), name) is value
-    for value in (None, 0, 1, "True"):
-        assert refuse(name, value) == f"{flag_of(name)} {value!r} is neither True nor False"
 
 
 @pytest.mark.parametrize("name", WHOLE_NUMBERS)
@@ -294,3 +296,47 @@ def test_parts_that_leave_nothing_to_train_on_are_refused():
     assert TrainConfig(val_fraction=0.5, test_fraction=0.4)
     with pytest.raises(ConfigError, match="--val-fraction and --test-fraction leave nothing"):
         TrainConfig(val_fraction=0.5, test_fraction=0.5)
+
+
+@pytest.mark.parametrize("name", sorted(FACTS))
+@pytest.mark.parametrize("value", [1, 0, None, "yes"])
+def test_what_is_true_or_not_is_nothing_else(name, value):
+    assert refuse(name, value).endswith("is neither True nor False")
+
+
+@pytest.mark.parametrize("name", sorted(WORDS))
+@pytest.mark.parametrize("value", ["", 3, b"utf-8"])
+def test_what_is_text_is_nothing_else(name, value):
+    assert refuse(name, value).endswith("is no text")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"bytes": True, "lowercase": True}, "--bytes learns files as they are: leave --lowercase out"),
+        ({"bytes": True, "normalize": "NFC"}, "--bytes learns files as they are: leave --normalize out"),
+        ({"bytes": True, "encoding": "latin-1"}, "--bytes learns files as they are: leave --encoding out"),
+        ({"bytes": True, "min_count": 2}, "--bytes learns files as they are: leave --min-count out"),
+        (
+            {"field": "a", "split_documents": "lines"},
+            "--field makes each record a document: leave --split-documents out",
+        ),
+        ({"val_documents": 3}, "--val-documents needs documents: give --split-documents or --field too"),
+        ({"test_documents": 3}, "--test-documents needs documents: give --split-documents or --field too"),
+        ({"shuffle_documents": True}, "--shuffle-documents needs documents: give --split-documents or --field too"),
+    ],
+)
+def test_settings_of_the_text_that_contradict_are_refused(settings, message):
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig(**settings)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("encoding", ["utf-9", "hex", "rot13", "zlib", "a\0b"])
+def test_what_is_no_encoding_of_texts_is_refused(encoding):
+    assert "is not known" in refuse("encoding", encoding)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "UTF-16", "latin-1", "cp1252", "gb18030", "shift_jis"])
+def test_encodings_are_known_by_python_s_names(encoding):
+    assert TrainConfig(encoding=encoding).encoding == encoding

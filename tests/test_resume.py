@@ -248,8 +248,8 @@ def test_a_text_that_was_no_file_must_be_given(tmp_path):
 
 def test_a_validation_text_of_its_own_is_found_again(tmp_path):
     path, val_path = write_text(tmp_path), write_text(tmp_path, TEXT[::-1], "val.txt")
-    finish(start(tmp_path / "whole", Corpus.read(path, 0.1, val_path)))
-    stop_at(start(tmp_path / "parts", Corpus.read(path, 0.1, val_path)), at_step(11))
+    finish(start(tmp_path / "whole", Corpus.read(path, None, val_path)))
+    stop_at(start(tmp_path / "parts", Corpus.read(path, None, val_path)), at_step(11))
     other = write_text(tmp_path, TEXT[::-1] + "1", "other.txt")
     assert f"{other} is not the text" in refusal(CorpusError, tmp_path / "parts", None, other)
     finish(Run.resume(tmp_path / "parts"))

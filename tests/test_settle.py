@@ -1,17 +1,26 @@
-"""What is settled before a run: how many threads serve it, kept and reused."""
+"""What is settled before a run: how many threads serve it, which symbols it learns, and what it begins with."""
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
-from fixtures_run import finish, start, stop_at, write_text
+from fixtures_run import TEXT, finish, start, stop_at, write_text
 from threadpoolctl import threadpool_info, threadpool_limits
 
+import charrnn
 from charrnn import checkpoint as ckpt
+from charrnn import evaluate
+from charrnn.api import LanguageModel
 from charrnn.blas import blas
+from charrnn.config import TrainConfig
+from charrnn.corpus import Corpus
+from charrnn.errors import ConfigError
 from charrnn.lanes import available_threads, usual_threads
 from charrnn.run import Run
-from charrnn.settle import tell_of_changes
+from charrnn.settle import as_learned, extended, grown_params, tell_of_changes, vocab_for
+from charrnn.text import END
 from charrnn.train import Stepped
+from charrnn.vocab import Vocab
 
 
 def blas_threads():
@@ -126,3 +135,124 @@ def test_a_resume_on_another_kernel_says_so_and_records_it(tmp_path, monkeypatch
     assert len(again.notes) == (blas().kernel is not None)
     finish(again)
     assert ckpt.load(tmp_path / "run" / "last.npz").versions["kernel"] == "Another"
+
+
+# The vocabulary
+
+
+def test_rare_characters_become_the_unknown_symbol():
+    corpus = Corpus.from_text("ab" * 9 + "c" * 2 + "xa" + "z", 0.05)
+    assert str(corpus.val) == "az"
+    assert vocab_for(corpus, TrainConfig()).symbols == "abcxz"
+    vocab = vocab_for(corpus, TrainConfig(min_count=2))
+    assert (vocab.symbols, vocab.specials) == ("abc", ("unknown",))
+    assert vocab.counted(corpus.train).counts == (9, 9, 2)
+    with pytest.raises(ConfigError, match="has no marks between documents"):
+        vocab_for(corpus, TrainConfig(split_documents="lines"))
+    with pytest.raises(ConfigError, match="--min-count 10 leaves no character"):
+        vocab_for(corpus, TrainConfig(min_count=10))
+
+
+def test_bytes_have_all_their_symbols_and_documents_an_end():
+    plain, parted = Corpus.from_text("abc"), Corpus.from_text(f"{END}a{END}bb{END}", 0)
+    assert vocab_for(plain, TrainConfig(bytes=True)).symbols == "".join(map(chr, range(256)))
+    vocab = vocab_for(parted, TrainConfig(bytes=True))
+    assert (vocab.kind, vocab.size, vocab.end, vocab.unknown) == ("bytes", 257, 256, None)
+    assert vocab_for(parted, TrainConfig(min_count=2)).specials == ("end", "unknown")
+    assert vocab_for(plain, TrainConfig(lowercase=True, normalize="NFC")).normalize == "NFC"
+
+
+def test_a_run_learns_the_unknown_symbol_and_eval_scores_by_it(tmp_path):
+    run = start(tmp_path / "run", Corpus.from_text(TEXT + "水火", 0), min_count=3, steps=2, val_fraction=0.0)
+    finish(run)
+    model = charrnn.load(tmp_path / "run")
+    vocab = model.checkpoint.vocab
+    assert vocab.unknown == vocab.size - 1
+    assert "水" not in vocab.symbols
+    assert not any("unknown symbol" in note for note in run.notes)
+    rare = start(tmp_path / "other", Corpus.from_text(TEXT, 0), min_count=2, val_fraction=0.0)
+    rare.close()
+    assert [note for note in rare.notes if "the unknown symbol is not learned" in note] != []
+    result = model.evaluate("a水火木b")
+    assert (result.chars, result.unknown) == (4, 3)
+    assert "unknown:learned-3" in result.signature
+
+
+def test_a_text_is_brought_into_the_form_of_the_model(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT.upper())
+    finish(start(tmp_path / "run", path, lowercase=True, steps=2))
+    model = charrnn.load(tmp_path / "run")
+    assert not any(symbol.isupper() for symbol in model.checkpoint.vocab.symbols)
+    assert model.evaluate(TEXT.upper()).nats_per_char == model.evaluate(TEXT.lower()).nats_per_char
+    assert model.evaluate(TEXT.upper()).unknown == 0
+
+
+def test_documents_are_scored_from_their_start_mark_to_their_end(tmp_path, monkeypatch):
+    path = tmp_path / "names.txt"
+    path.write_text("anna\nbert\ncleo\n" * 20)
+    settings = {"split_documents": "lines", "val_documents": 6, "shuffle_documents": True}
+    finish(start(tmp_path / "run", path, steps=4, **settings))
+    model = charrnn.load(tmp_path / "run")
+    alone = [model.evaluate(name) for name in ("anna", "bert", "cleo")]
+    assert [result.chars for result in alone] == [5, 5, 5]  # four characters and the end
+    together = model.evaluate("bert\nanna\ncleo\n")
+    assert together.chars == 15
+    assert together.nats_per_char == pytest.approx(sum(result.nats_per_char for result in alone) / 3, rel=1e-6)
+    own = model.evaluate(model.validation_text())
+    assert own.chars == 30
+    assert model.checkpoint.history[-1]["val_loss"] == pytest.approx(own.nats_per_char, rel=1e-5)
+    monkeypatch.setattr(evaluate, "_DYNAMIC_RATE", 0.0)  # what learns nothing scores as what stands still
+    monkeypatch.setattr(evaluate, "_DYNAMIC_DECAY", 0.0)
+    assert model.evaluate("bert\nanna\ncleo\n", dynamic=True).dynamic == pytest.approx(together.nats_per_char, rel=1e-6)
+    for protocol in ("windows", "lanes"):
+        found = model.evaluate("bert\nanna\ncleo\n", protocol=protocol)
+        assert found.nats_per_char == pytest.approx(together.nats_per_char, rel=1e-5)
+
+
+def test_documents_go_on_after_a_stop_as_if_there_had_been_none(tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_text("anna\nbert\ncleo\n" * 20)
+    settings = {"split_documents": "lines", "shuffle_documents": True, "steps": 12, "batch_size": 3, "seq_len": 7}
+    finish(start(tmp_path / "whole", path, **settings))
+    stop_at(start(tmp_path / "parts", path, **settings), lambda event: isinstance(event, Stepped) and event.step == 5)
+    finish(Run.resume(tmp_path / "parts"))
+    whole, parts = (ckpt.load(tmp_path / name / "last.npz") for name in ("whole", "parts"))
+    assert all(np.array_equal(whole.params[name], parts.params[name]) for name in whole.params)
+
+
+# Beginning with another model
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [({"lowercase": True}, "--lowercase"), ({"normalize": "NFC"}, "--normalize"), ({"bytes": True}, "--bytes")],
+)
+def test_another_form_than_that_of_the_model_is_refused(settings, words):
+    with pytest.raises(ConfigError, match=f"^{words} contradicts the model of --init-from"):
+        as_learned(settings, Vocab("ab"))
+    assert as_learned({"steps": 1}, Vocab("ab")) == {"steps": 1}
+    assert as_learned({}, Vocab("ab", normalize="NFC", lowercase=True)) == {"normalize": "NFC", "lowercase": True}
+
+
+def test_a_vocabulary_is_extended_only_if_that_is_asked_for():
+    earlier = Vocab("bd", (1, 1), (1, 1), ("unknown",))
+    wanted = Vocab("abc", specials=("end",))
+    assert extended(earlier, wanted, True) == Vocab("abcd", specials=("end", "unknown"))
+    with pytest.raises(ConfigError, match=r"has no symbol for end: add it by --extend-vocab"):
+        extended(earlier, wanted, False)
+    assert extended(earlier, Vocab("abc"), False) == Vocab("bd", specials=("unknown",))
+    with pytest.raises(ConfigError, match=r"^2 characters of the text are new .*'ac'; add them by --extend-vocab"):
+        extended(Vocab("bd"), Vocab("abc"), False)
+
+
+@pytest.mark.parametrize("embed_size", [0, 6])
+def test_new_symbols_take_little_from_the_old_ones(tmp_path, embed_size):
+    finish(start(tmp_path / "run", steps=40, embed_size=embed_size))
+    saved = ckpt.load(tmp_path / "run" / "last.npz")
+    vocab = extended(saved.vocab, Vocab("水火", specials=("end",)), True)
+    config = replace(saved.model_config, vocab_size=vocab.size)
+    grown = grown_params(saved, vocab, config, [])
+    before = LanguageModel(saved).evaluate(TEXT).nats_per_char
+    after = LanguageModel(replace(saved, params=grown, vocab=vocab, model_config=config)).evaluate(TEXT).nats_per_char
+    assert before < after < before + np.log(vocab.size / saved.vocab.size)

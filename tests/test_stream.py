@@ -189,3 +189,12 @@ def test_a_whole_epoch_by_hand():
     assert second.inputs.tolist() == [[8, 1]]
     assert second.targets.tolist() == [[2, 8]]
     assert second.reset is None
+
+
+@given(streams(), epochs, st.integers(0, 9))
+def test_the_state_is_reset_where_documents_begin(stream, epoch, end):
+    marked = replace(stream, ids=stream.ids % 10, end=end)
+    for plain, window in zip(epoch_of(stream, epoch), epoch_of(marked, epoch), strict=True):
+        reset = np.zeros(plain.inputs.shape, bool) if plain.reset is None else plain.reset
+        found = np.zeros(plain.inputs.shape, bool) if window.reset is None else window.reset
+        assert np.array_equal(found, reset | (plain.inputs % 10 == end))

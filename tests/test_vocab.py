@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.errors import VocabError
-from charrnn.vocab import Vocab
+from charrnn.text import END, Text
+from charrnn.vocab import SPECIALS, Vocab
 
 #: Any text that a file can hold, rich in what breaks: NUL, line ends, characters beyond the basic plane.
 texts = st.text(
@@ -73,7 +74,7 @@ def test_awkward_texts_come_back(text):
 )
 def test_ids_have_the_smallest_type_that_holds_them_all(symbols, specials, dtype):
     chars = [chr(point) for point in range(70_000) if not 0xD800 <= point < 0xE000][:symbols]
-    vocab = Vocab("".join(chars), specials=tuple(f"s{at}" for at in range(specials)))
+    vocab = Vocab("".join(chars), specials=SPECIALS[:specials])
     assert vocab.size == symbols + specials
     ids = vocab.encode(chars[-1])
     assert ids.dtype == dtype
@@ -160,6 +161,8 @@ def test_to_dict_holds_these_fields():
         "specials": ["end"],
         "counts": [2, 1, 2],
         "starts": [1, 1, 1],
+        "normalize": "none",
+        "lowercase": False,
     }
 
 
@@ -168,8 +171,49 @@ def test_special_symbols_follow_the_characters_and_decode_to_nothing():
     assert vocab.size == 5
     assert vocab.decode([0, 3, 1, 4, 4, 2]) == "abc"
     assert vocab.decode([3, 4]) == ""
-    with pytest.raises(VocabError, match="'e'"):
-        vocab.encode("end"[:1])
+    assert (vocab.end, vocab.unknown) == (3, 4)
+    assert (Vocab("abc").end, Vocab("abc").unknown) == (None, None)
+    assert (Vocab("abc", specials=("unknown",)).unknown, Vocab("abc", specials=("end",)).end) == (3, 3)
+
+
+def test_the_unknown_symbol_stands_for_what_the_vocabulary_lacks():
+    for specials in (("unknown",), ("end", "unknown")):
+        vocab = Vocab("abc", specials=specials)
+        for policy in ("error", "skip"):
+            assert vocab.encode("aéc水", policy).tolist() == [0, vocab.unknown, 2, vocab.unknown]
+            ids = vocab.ids_of(Text.of("aéc水"), policy)
+            assert [int(ids[np.array([at])][0]) for at in range(len(ids))] == [0, vocab.unknown, 2, vocab.unknown]
+        assert vocab.count_unknown(Text.of("aéc水é")) == 3
+        assert vocab.counted("aéca").counts == (2, 0, 1)
+
+
+def test_marks_between_documents_have_the_id_of_the_end():
+    vocab = Vocab.from_text(f"{END}ba{END}", "c")
+    assert (vocab.symbols, vocab.specials) == ("abc", ("end",))
+    assert vocab.encode(f"{END}ab{END}").tolist() == [3, 0, 1, 3]
+    assert vocab.counted(f"{END}ab{END}").counts == (1, 1, 0)
+
+
+def test_a_vocabulary_brings_what_it_encodes_into_form():
+    vocab = Vocab("efé", normalize="NFKC", lowercase=True)
+    assert vocab.decode(vocab.encode("E\u0301F\ufb00")) == "éfff"
+    assert Vocab.from_dict(json.loads(json.dumps(vocab.to_dict()))) == vocab
+
+
+@given(st.text())
+def test_bytes_are_those_of_utf_8(text):
+    vocab = Vocab("".join(map(chr, range(256))), kind="bytes")
+    assert vocab.encode(text).tolist() == list(text.encode())
+    assert vocab.encode(text).dtype == np.uint8
+    assert vocab.decode(vocab.encode(text)) == text
+
+
+def test_bytes_that_are_no_text():
+    vocab = Vocab("".join(map(chr, range(256))), kind="bytes", specials=("end",))
+    assert vocab.encode("\udcff").tolist() == [255]  # as Python takes such a byte of a command line
+    assert vocab.decode([65, 255, 256, 66]) == "A\ufffdB"
+    with pytest.raises(VocabError, match="position 1"):
+        vocab.encode("a\ud812")
 
 
 @pytest.mark.parametrize(("ids", "low", "high"), [([0, 3], 0, 3), ([-1], -1, -1), ([1, 2, -4, 99], -4, 99)])
@@ -187,7 +231,13 @@ def test_ids_of_no_symbol_are_refused(ids, low, high):
         ({"symbols": "aab"}, "a vocabulary needs at least one symbol, each once and in the order of code points"),
         ({"symbols": "ab", "counts": (1,)}, "a vocabulary of 2 symbols has 1 counts"),
         ({"symbols": "ab", "starts": (1, 2, 3)}, "a vocabulary of 2 symbols has 3 starts"),
-        ({"symbols": "ab", "kind": "words"}, "a vocabulary of kind 'words' is not known here: use one of chars"),
+        ({"symbols": "ab", "kind": "words"}, "a vocabulary of kind 'words' is not known here: use one of chars, bytes"),
+        ({"symbols": "ab", "kind": "bytes"}, "a vocabulary of bytes has 256 symbols, not 2"),
+        ({"symbols": "ab", "normalize": "NFX"}, "a vocabulary in the form 'NFX' is not known here"),
+        (
+            {"symbols": "ab", "specials": ("unknown", "end")},
+            "special symbols unknown, end are none of end, unknown, in order",
+        ),
     ],
 )
 def test_bad_vocabularies_are_refused(settings, message):

@@ -131,14 +131,14 @@ def _course(log: list[dict[str, Any]], info: dict[str, Any], text: Path) -> dict
     """Return what the log says of the run's length, speed and losses, by the names of `Run`'s fields."""
     import numpy as np
 
-    from charrnn.config import ModelConfig
+    from charrnn.config import ModelConfig, TrainConfig
     from charrnn.corpus import Corpus
     from charrnn.model import param_shapes
     from charrnn.recipe import work
     from charrnn.stream import Stream
 
     last, train = log[-1], info["train"]
-    corpus = Corpus.read(str(text), train["val_fraction"], test_fraction=train["test_fraction"])
+    corpus = Corpus.read(str(text), TrainConfig(**train))
     ids = np.zeros(len(corpus.train), np.uint8)  # how many characters steps have depends on the length alone
     chars = Stream(ids, train["batch_size"], train["seq_len"]).chars_before(last["step"])
     per_char = work(ModelConfig(**info["model"]), param_shapes)

@@ -63,10 +63,13 @@ def settings(function: F) -> F:
     return function
 
 
+_METAVARS = {"int": "N", "float": "X", "str": "TEXT"}
+
+
 def _option(item: Field[Any]) -> Callable[[F], F]:
     meta = item.metadata
     help_text = meta["help"] if item.default is None else f"{meta['help']} [default: {item.default}]"
-    metavar = None if meta["choices"] else "N" if str(item.type).startswith("int") else "X"
+    metavar = None if meta["choices"] else _METAVARS.get(str(item.type).split(" ")[0])
     kind: dict[str, Any] = {"is_flag": True} if item.type == "bool" else {"type": _type(item), "metavar": metavar}
     return click.option(
         flag_of(item.name),
@@ -82,6 +85,8 @@ def _type(item: Field[Any]) -> click.ParamType[Any]:
     meta = item.metadata
     if meta["choices"]:
         return click.Choice(meta["choices"])
+    if str(item.type).startswith("str"):
+        return click.STRING
     kind = WholeNumber if str(item.type).startswith("int") else Number
     return kind(meta["low"], meta["high"], min_open=meta["open_ends"], max_open=meta["open_ends"])
 

@@ -31,9 +31,11 @@ def command(corpora: tuple[str, ...], remove: bool, as_json: bool) -> None:
 
     from charrnn import cache
     from charrnn.cli._console import print_json, print_table
+    from charrnn.corpus import named
     from charrnn.errors import CorpusError
+    from charrnn.inputs import files_of
 
-    wanted = {os.path.realpath(corpus): corpus for corpus in corpora}
+    wanted = {os.path.realpath(file): corpus for corpus in corpora for file in files_of([corpus])}
     entries = [entry for entry in cache.entries() if not wanted or wanted.keys() & entry.paths]
     for path in wanted.keys() - set().union(*(entry.paths for entry in entries)):
         raise CorpusError(f"{wanted[path]} is not in the cache: `charrnn cache` lists what is")
@@ -60,7 +62,7 @@ def command(corpora: tuple[str, ...], remove: bool, as_json: bool) -> None:
             ("Corpus", "Characters", "Symbols", "MB", "Built", "State"),
             [
                 (
-                    ", ".join(row["corpus"]),
+                    named(row["corpus"]),
                     f"{row['chars']:,}",
                     f"{row['symbols']:,}",
                     f"{row['bytes'] / 1e6:,.1f}",

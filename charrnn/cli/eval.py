@@ -48,7 +48,8 @@ def command(
 ) -> None:
     """Score TEXT: how well the model predicts each of its characters but the first.
 
-    TEXT is a file, or "-" for standard input; several are read as one. Without TEXT, the validation part of the corpus
+    TEXT is a file, folder or pattern, or "-" for standard input; several are read as one, in the way that the model's
+    corpus was. Without TEXT, the validation part of the corpus
     that the model was trained on is scored.
 
     \b
@@ -64,16 +65,18 @@ def command(
     if test and texts:
         raise click.UsageError("--test scores a part of the model's own corpus: give either it or TEXT")
     model = open_model(model_path)
+    config = model.checkpoint.train_config
     own_text = model.test_text if test else model.validation_text
     with ReadingBar() as reading:
-        text = read_text(*texts, reading=reading) if texts else own_text(reading=reading)
+        text = read_text(*texts, config=config, reading=reading) if texts else own_text(reading=reading)
         others = model.baselines(text, unknown=unknown, reading=reading) if baselines else None
     result = model.evaluate(text, unknown=unknown, protocol=protocol, dynamic=dynamic)
     if as_json:
         print_json(result.to_dict() | ({"baselines": others.to_dict()} if others else {}))
         return
 
-    unknown_fate = f"{result.unknown:,}" + (", left out of the text" if result.unknown else "")
+    fate = ", left out of the text" if model.checkpoint.vocab.unknown is None else ", scored as the unknown symbol"
+    unknown_fate = f"{result.unknown:,}" + (fate if result.unknown else "")
     interval = "- (too short)" if result.interval is None else "{:.4f} to {:.4f}".format(*result.interval)
     learning = f"{_figure(result.dynamic, '.4f')} nats per character where the model learns as it reads"
     print_facts(

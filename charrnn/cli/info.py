@@ -23,6 +23,7 @@ def command(model_path: str | None, as_json: bool) -> None:
       charrnn info -m checkpoints/corpus/last.npz --json
     """
     from charrnn.cli._console import open_model, print_facts, print_json, print_table
+    from charrnn.corpus import named
 
     model = open_model(model_path)
     saved = model.checkpoint
@@ -47,16 +48,18 @@ def command(model_path: str | None, as_json: bool) -> None:
         )
         return
     symbols = saved.vocab.symbols
+    kinds = [f"{len(symbols)} {saved.vocab.kind}", *(f"the {name} symbol" for name in saved.vocab.specials)]
+    source = named(saved.source.paths) if saved.source.paths else "a text in memory"
     print_facts(
         {
             "File": str(model.path),
-            "Trained on": f"{saved.source.path or 'a text in memory'} (sha256 {saved.source.sha256[:8]})",
+            "Trained on": f"{source} (sha256 {saved.source.sha256[:8]})",
             "Steps": f"{saved.step:,} of {saved.train_config.steps:,}"
             if saved.train_config.steps
             else f"{saved.step:,}",
             "Weights": "the running mean of those that training had" if saved.averaged else "as training left them",
             "Can be resumed": "no: best.npz serves inference" if saved.state is None else "yes",
-            "Vocabulary": f"{saved.vocab.size} {saved.vocab.kind}: {symbols[:60]!r}{'…' if len(symbols) > 60 else ''}",
+            "Vocabulary": f"{' and '.join(kinds)}: {symbols[:60]!r}{'…' if len(symbols) > 60 else ''}",
             "Versions": ", ".join(f"{name} {version}" for name, version in saved.versions.items()),
             "Model": _in_words(asdict(saved.model_config)),
             "Training": _in_words(asdict(saved.train_config)),

@@ -11,14 +11,15 @@ import click
 
 from charrnn.cli._options import SectionedCommand, SectionedOption, WholeNumber, given, settings
 from charrnn.cli._signals import StopSignals
-from charrnn.config import STDIN, ModelConfig, TrainConfig, flag_of, setting_names, sort_settings
+from charrnn.config import STDIN, ModelConfig, TrainConfig, flag_of, seeded, setting_names, sort_settings
 
 if TYPE_CHECKING:
     from charrnn.run import Run
+    from charrnn.survey import Survey
 
 
 @click.command(cls=SectionedCommand, short_help="Train a model on a text.")
-@click.argument("corpus", required=False)
+@click.argument("corpus", metavar="[CORPUS]...", nargs=-1)
 @settings
 @click.option(
     "--out",
@@ -57,8 +58,11 @@ if TYPE_CHECKING:
     help="Show what the model writes every so many steps; 0 for never.",
 )
 @click.option("--quiet", is_flag=True, cls=SectionedOption, section="Screen", help="Show nothing but errors.")
-def command(corpus: str | None, **options: Any) -> None:
-    """Train a model on CORPUS, a text file ("-" reads standard input).
+def command(corpus: tuple[str, ...], **options: Any) -> None:
+    """Train a model on CORPUS: text files, folders, quoted patterns such as '**/*.py', or "-" for standard input.
+
+    Several are learned one after the other, in this order: of a folder its files by name, then its folders by name.
+    What ends in .gz, .bz2, .xz, .zst or .zip is unpacked. Line ends are learned as they are.
 
     The run's folder gets best.npz (the least validation loss), last.npz (to resume from) and log.jsonl. Ctrl-C finishes
     the step, saves, and says how to go on.
@@ -67,6 +71,7 @@ def command(corpus: str | None, **options: Any) -> None:
     Examples:
       charrnn train corpus.txt
       charrnn train corpus.txt --minutes 20 --hidden-size 512 --dropout 0.5
+      charrnn train names.txt --split-documents lines --shuffle-documents --val-documents 1000
       charrnn train corpus.txt --resume
       charrnn train corpus.txt --resume --epochs 40
       charrnn train letters.txt --init-from checkpoints/corpus --epochs 3
@@ -83,40 +88,48 @@ def command(corpus: str | None, **options: Any) -> None:
             run.close()
 
 
-def _open(corpus_path: str | None, options: dict[str, Any], began: float) -> Run:
+def _open(paths: tuple[str, ...], options: dict[str, Any], began: float) -> Run:
     """Start or resume the run that the options ask for."""
+    from charrnn.checkpoint import load
     from charrnn.cli._console import ReadingBar
     from charrnn.corpus import Corpus
     from charrnn.run import Run
     from charrnn.runfolder import RUNS, find_model
+    from charrnn.settle import as_learned
+    from charrnn.survey import survey
 
     asked = given(options)
     out = Path(options["out"]) if options["out"] else None
     if options["resume"]:
         if options["force"] or options["init_from"]:
             raise click.UsageError("--resume goes on with a run: it takes neither --force nor --init-from")
-        if not out and not corpus_path:
+        if not out and not paths:
             raise click.UsageError("--resume needs the CORPUS or the run's folder with --out")
-        out = out or RUNS / Corpus.name_of(corpus_path)
+        out = out or RUNS / Corpus.name_of(paths[0])
         with ReadingBar(quiet=options["quiet"]) as reading:
-            return Run.resume(out, corpus_path, options["val_file"], settings=asked, reading=reading)
-    if corpus_path is None:
+            return Run.resume(out, paths, options["val_file"], settings=asked, reading=reading)
+    if not paths:
         raise click.UsageError("Missing argument 'CORPUS': name a text file to train on.")
-    if options["val_file"] and "val_fraction" in asked:
-        raise click.UsageError("--val-file and --val-fraction contradict each other: give one")
+    held_back = [name for name in ("val_file", "val_fraction", "val_documents") if options[name] is not None]
+    if len(held_back) > 1:
+        raise click.UsageError(f"{' and '.join(map(flag_of, held_back))} contradict each other: give one")
+    if options["test_documents"] is not None and "test_fraction" in asked:
+        raise click.UsageError("--test-fraction and --test-documents contradict each other: give one")
+    if options["extend_vocab"] and not options["init_from"]:
+        raise click.UsageError("--extend-vocab is about the model that --init-from names: give that too")
+    init_from = find_model(options["init_from"]) if options["init_from"] else None
+    asked = seeded(as_learned(asked, load(init_from).vocab) if init_from else asked)
     _, config = sort_settings(asked)
     with ReadingBar(quiet=options["quiet"]) as reading:
-        corpus = Corpus.read(
-            corpus_path, config.val_fraction, options["val_file"], config.test_fraction, reading=reading
-        )
+        corpus = Corpus.read(paths, config, options["val_file"], reading=reading)
     return Run.start(
         corpus,
         out,
         settings=asked,
-        init_from=find_model(options["init_from"]) if options["init_from"] else None,
+        init_from=init_from,
         force=options["force"],
         began=began,
-        ready=None if options["quiet"] else _introduce,
+        ready=None if options["quiet"] else lambda run: _introduce(run, survey(corpus, run.vocab)),
     )
 
 
@@ -151,10 +164,12 @@ def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
         print_facts(closing_figures(run) | {"Repeat": _repeat(run), "Sample": sample}, err=True)
 
 
-def _introduce(run: Run) -> None:
-    """Say what is about to be trained and what memory it takes."""
+def _introduce(run: Run, found: Survey | None = None) -> None:
+    """Say what was found in the corpus, what is about to be trained, and what memory it takes."""
     from charrnn.cli._console import note
 
+    if found is not None:
+        _tell_found(found, run.vocab.kind)
     training, model_config = run.training, run.training.model_config
     weights = sum(array.size for array in run.state.params.values())
     embedding = f"embedding {model_config.embed_size}" if model_config.embed_size else "one-hot input"
@@ -174,16 +189,33 @@ def _introduce(run: Run) -> None:
         )
 
 
+def _tell_found(found: Survey, kind: str) -> None:
+    from charrnn.cli._console import note
+
+    files = "1 file" if found.files == 1 else f"{found.files:,} files"
+    size = f", {found.bytes:,} bytes" if found.bytes else ""  # of standard input nobody knows them
+    documents = "" if found.documents is None else f" in {found.documents:,} documents"
+    note(f"{files}{size}; {found.chars:,} characters{documents}, {found.symbols:,} distinct")
+    rarest = [(f"0x{ord(char):02x}" if kind == "bytes" else repr(char), count) for char, count in found.rarest]
+    note("rarest to train on: " + ", ".join(f"{shown} {count:,}" for shown, count in rarest))
+    if found.repeated is not None:
+        lines = "lines" if found.documents is None else "documents"
+        note(f"{found.repeated:.1%} of the validation part stands in {lines} that the training part has too")
+
+
 def _mib(size: int) -> str:
     return f"{size / 2**20:,.0f} MiB"
 
 
 def _tell_course(run: Run) -> None:
     """Say what was adjusted, and how long the run is."""
+    from charrnn.budget import expected_seconds
     from charrnn.cli._console import note
 
     for sentence in run.notes:
         note(f"Note: {sentence}")
+    if (seconds := expected_seconds(run.training, run.state)) is not None:
+        note(f"about {seconds / 60:.1f} minutes, evaluations aside")
     config = run.training.config
     where = f", from step {run.state.step:,} on" if run.state.step else ""
     note(
@@ -198,8 +230,7 @@ def _command(run: Run, **options: object) -> str:
     for name, value in options.items():
         flag = flag_of(name)
         words += [flag] if value is True else [f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)]
-    if path := run.source.path:
-        words.insert(2, f"./{path}" if path.startswith("-") and path != STDIN else path)
+    words[2:2] = [f"./{path}" if path.startswith("-") and path != STDIN else path for path in run.source.paths]
     return shlex.join(words)
 
 

@@ -11,7 +11,7 @@ from charrnn.cli._options import json_option
 @click.argument("corpus", nargs=-1, required=True)
 @json_option
 def command(corpus: tuple[str, ...], as_json: bool) -> None:
-    """List the characters of CORPUS (files, or "-" for standard input) with code point, name, count and share.
+    """List the characters of CORPUS (files, folders, or "-" for standard input) with code point, name, count and share.
 
     \b
     Examples:

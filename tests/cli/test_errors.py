@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import gzip
+import io
 import json
 import os
 import shutil
 import subprocess
+import zipfile
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -23,6 +26,16 @@ TINY = "checkpoints/tiny"
 NEW = ("--out", "new")
 
 
+def locked_archive() -> bytes:
+    """Return a zip archive whose file is marked as encrypted."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("text.txt", TEXT)
+    data = bytearray(file.getvalue())
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    return bytes(data)
+
+
 class Bad(NamedTuple):
     """A command line that must be refused, and what the refusal has to say."""
 
@@ -35,11 +48,14 @@ def texts() -> dict[str, Bad]:
     """Return the bad texts: each one with the commands that read texts."""
     bad = {
         "missing": ("missing.txt", ("missing.txt does not exist", "check the path")),
-        "folder": ("folder", ("folder is a folder", "name a text file")),
+        "folder": ("folder", ("folder is a folder without any file", "name another")),
         "empty": ("empty.txt", ("empty.txt is empty", "give a text")),
         "not UTF-8": ("latin1.txt", ("latin1.txt is not UTF-8", "0xe4", "offset 5", "iconv")),
         "UTF-16": ("utf16.txt", ("utf16.txt is not UTF-8", "0xff", "offset 0", "iconv")),
         "null byte in the name": ("nul\0l", ("cannot read nul",)),
+        "null byte in the text": ("nul.txt", ("nul.txt has a NUL byte at offset 4", "--bytes")),
+        "cut short": ("cut.txt.gz", ("cut.txt.gz is cut short or damaged", "another copy")),
+        "password": ("locked.zip", ("locked.zip is protected by a password", "unpack it first")),
     }
     if os.name == "posix":
         bad["unreadable"] = ("loop", ("cannot read loop", os.strerror(errno.ELOOP)))
@@ -79,6 +95,14 @@ def models() -> dict[str, Bad]:
     return cases
 
 
+RECORDS = {
+    "no column": Bad(
+        ("train", "table.csv", "--field", "text", *NEW), 1, ("table.csv has no column 'text'", "'id', 'words'")
+    ),
+    "no field": Bad(("train", "lines.jsonl", "--field", "txt", *NEW), 1, ("lines.jsonl, line 1", "'txt'", "'text'")),
+    "broken": Bad(("train", "lines.jsonl", "--field", "text", *NEW), 1, ("lines.jsonl, line 3 is no JSON", "mend it")),
+}
+
 OPTIONS = {
     "steps and epochs": Bad(
         ("train", "tiny.txt", *NEW, "--steps", "3", "--epochs", "2"), 2, ("--steps and --epochs", "give one length")
@@ -97,7 +121,8 @@ OPTIONS = {
         ("--val-file and --val-fraction", "give one"),
     ),
     "no corpus": Bad(("train", *NEW), 2, ("CORPUS", "name a text file")),
-    "two corpora": Bad(("train", "tiny.txt", "tiny.txt"), 2, ("unexpected extra argument",)),
+    "standard input twice": Bad(("train", "-", "-", *NEW), 1, ("standard input can be read once",)),
+    "a pattern": Bad(("train", "*.nothing", *NEW), 1, ("*.nothing matches no file",)),
     "sample-every": Bad(("train", "tiny.txt", "--sample-every", "-1"), 2, ("--sample-every", "-1", "x>=0")),
     "unknown option": Bad(("train", "tiny.txt", "--hidden", "3"), 2, ("--hidden", "--hidden-size")),
     "temperature": Bad(("sample", "--temp", "-0.1"), 2, ("--temp", "-0.1", "x>=0")),
@@ -206,6 +231,7 @@ CASES = (
     | models()
     | {f"option: {name}": case for name, case in OPTIONS.items()}
     | {f"corpus: {name}": case for name, case in CORPORA.items()}
+    | {f"records: {name}": case for name, case in RECORDS.items()}
     | {f"folder: {name}": case for name, case in FOLDERS.items()}
 )
 
@@ -228,6 +254,11 @@ def made(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "latin1.txt": "Der Käfer".encode("latin-1"),
         "utf16.txt": b"\xff\xfeD\0e\0r\0",
         "greek.txt": "Der Ω".encode(),
+        "nul.txt": b"null\0 and more",
+        "cut.txt.gz": gzip.compress(TEXT.encode())[:-9],
+        "locked.zip": locked_archive(),
+        "table.csv": b"id,words\n1,one\n",
+        "lines.jsonl": b'{"text": "a"}\n\n{"text": "b"\n',
         "one-off.txt": TEXT.encode() + b"!",
         "inference/best.npz": best,
         "renamed/last.npz": best,

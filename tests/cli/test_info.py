@@ -107,9 +107,9 @@ def test_without_validation_the_table_has_a_dash(run, corpus):
 
 
 def test_a_vocabulary_of_odd_characters_is_shown_escaped(run):
-    Path("odd.txt").write_bytes("[bold]\0\t\r\n\x1b[31m \u202e abc".encode() * 9)
+    Path("odd.txt").write_bytes("[bold]\x01\t\r\n\x1b[31m \u202e abc".encode() * 9)
     run("train", "odd.txt", *SMALL, "--steps", "2", "--quiet")
     outcome = run("info")
-    assert "\\x00\\t\\n\\r\\x1b " in outcome.stdout
-    assert not {"\0", "\x1b", "\u202e"} & set(outcome.stdout)
-    assert run("info", "--json").json["vocab"]["symbols"][0] == "\0"
+    assert "\\x01\\t\\n\\r\\x1b " in outcome.stdout
+    assert not {"\x01", "\x1b", "\u202e"} & set(outcome.stdout)
+    assert run("info", "--json").json["vocab"]["symbols"][0] == "\x01"

@@ -44,12 +44,18 @@ def test_the_opening_lines_say_what_is_trained(run, corpus):
     lines = run(*TRAIN, "--steps", "4").stderr.splitlines()
     symbols = len(set(TEXT))
     weights = sum(array.size for name, array in arrays(RUN / "last.npz").items() if name.startswith("params/"))
-    assert lines[0] == (
+    counts = sorted((TEXT[:at].count(char), char) for char in set(TEXT[:at]))
+    assert lines[:3] == [
+        f"1 file, {len(TEXT.encode()):,} bytes; {len(TEXT):,} characters, {symbols} distinct",
+        "rarest to train on: " + ", ".join(f"{char!r} {count}" for count, char in counts[:10]),
+        "0.0% of the validation part stands in lines that the training part has too",
+    ]
+    assert lines[3] == (
         f"lstm 1x16, one-hot input, {weights:,} parameters; {at:,} characters to train on, "
         f"{len(TEXT) - at:,} to validate, {symbols} symbols"
     )
-    assert re.fullmatch(r"about \d+ MiB of memory", lines[1])
-    assert lines[2] == "4 steps of 4x20 characters, adamw at 0.008, seed 1; run in checkpoints/tiny"
+    assert re.fullmatch(r"about \d+ MiB of memory", lines[4])
+    assert lines[5] == "4 steps of 4x20 characters, adamw at 0.008, seed 1; run in checkpoints/tiny"
 
 
 def test_what_is_trained_is_said_before_the_speed_is_measured(run, corpus, monkeypatch):
@@ -57,7 +63,7 @@ def test_what_is_trained_is_said_before_the_speed_is_measured(run, corpus, monke
         raise CharRNNError("stopped")
 
     monkeypatch.setattr("charrnn.run.Run._fix_length", stop)
-    first, memory, error = run(*TRAIN, "--minutes", "1", code=1).stderr.splitlines()
+    *_, first, memory, error = run(*TRAIN, "--minutes", "1", code=1).stderr.splitlines()
     assert first.startswith("lnlstm 1x16")
     assert memory.startswith("about ")
     assert error == "Error: stopped"
@@ -66,8 +72,8 @@ def test_what_is_trained_is_said_before_the_speed_is_measured(run, corpus, monke
 def test_too_little_memory_is_noted_and_the_run_goes_on(run, corpus, monkeypatch):
     monkeypatch.setattr("charrnn.footprint._free", lambda: 5 << 20)
     lines = run(*TRAIN, "--steps", "2").stderr.splitlines()
-    assert lines[2].startswith("Note: only 5 MiB are free")
-    assert all(flag in lines[2] for flag in ("--batch-size", "--seq-len", "--hidden-size"))
+    assert lines[5].startswith("Note: only 5 MiB are free")
+    assert all(flag in lines[5] for flag in ("--batch-size", "--seq-len", "--hidden-size"))
     assert meta(RUN / "last.npz")["step"] == 2
     monkeypatch.setattr("charrnn.footprint._free", lambda: None)
     assert "are free" not in run(*TRAIN, "--resume", "--steps", "3").stderr
@@ -333,10 +339,14 @@ def test_a_run_that_learns_nothing_is_told_once_but_not_one_that_goes_on_from_a_
 
 def test_init_from_names_the_characters_that_are_new(run, tiny):
     Path("other.txt").write_text(TEXT.replace("Anna", "Zoë_%"), encoding="utf-8")
-    stderr = run("train", "other.txt", *SMALL[2:], "--steps", "2", "--init-from", tiny).stderr
     fresh = sorted(set("Zoë_%") - set(TEXT))
-    note = f"Note: {len(fresh)} characters are new to the model and start from random weights: {''.join(fresh)!r}\n"
-    assert note in stderr
+    options = ("train", "other.txt", *SMALL[2:], "--steps", "2", "--init-from", tiny)
+    refused = error_line(run(*options, code=2).stderr)
+    assert f"{len(fresh)} characters of the text are new to the model of --init-from: {''.join(fresh)!r}" in refused
+    assert "--extend-vocab" in refused
+    assert not Path("checkpoints/other").exists()
+    note = f"Note: {len(fresh)} symbols are new to the model and begin at the mean of the others: {''.join(fresh)!r}\n"
+    assert note in run(*options, "--extend-vocab").stderr
     known = meta(Path("checkpoints/other/last.npz"))["vocab"]["symbols"]
     assert set(known) == set(TEXT) | set("Zoë_%")
     assert run("sample", "-m", "checkpoints/other", "--prime", "Zoë_%", "-n", "3").stdout.startswith("Zoë_%")
@@ -459,3 +469,94 @@ def test_a_reader_that_leaves_loses_no_work(command, corpus):
     process.wait(TIMEOUT)
     saved = meta(RUN / "last.npz")["step"]
     assert saved == 60 or (saved >= 10 and process.returncode != 0)
+
+
+def test_several_files_are_trained_on_and_named_by_repeat(run, tmp_path):
+    Path("more").mkdir()
+    for at, name in enumerate(("one.txt", "more/two.txt", "more/three.txt")):
+        Path(name).write_text(TEXT[at * 900 : (at + 1) * 900], encoding="utf-8")
+    stderr = run("train", "one.txt", "more", *SMALL, "--steps", "2").stderr
+    assert stderr.startswith("3 files, ")
+    assert "charrnn train one.txt more --" in facts(stderr)["Repeat"]
+    assert meta(Path("checkpoints/one/last.npz"))["source"]["also"] == ["more"]
+    run("train", "one.txt", "more", *SMALL, "--steps", "2", "--resume", code=2)
+    run("train", "one.txt", "more", "--steps", "3", "--resume")
+    run("train", "--out", "checkpoints/one", "--steps", "4", "--resume")
+    assert "one.txt and 1 more" in run("info", "-m", "checkpoints/one").stdout
+    Path("more/four.txt").write_text("x")
+    told = error_line(run("train", "--out", "checkpoints/one", "--steps", "5", "--resume", code=1).stderr)
+    assert "one.txt and 1 more is not the text that the model was trained on" in told
+    run("train", "more/*.txt", *SMALL, "--steps", "2")
+    assert Path("checkpoints/more/last.npz").exists()
+
+
+def test_documents_are_trained_on_and_scored(run):
+    Path("names.txt").write_text("anna\nbert\ncleo\ndora\nemil\n" * 20)
+    options = ("--split-documents", "lines", "--shuffle-documents", "--val-documents", "20", "--test-documents", "10")
+    stderr = run("train", "names.txt", *SMALL, *options, "--steps", "4").stderr
+    assert stderr.startswith("1 file, 500 bytes; 400 characters in 100 documents, 12 distinct\n")
+    assert "100.0% of the validation part stands in documents that the training part has too" in stderr
+    saved = meta(Path("checkpoints/names/last.npz"))
+    assert saved["vocab"]["specials"] == ["end"]
+    found = run("eval", "--json").json
+    assert found["chars"] == 100  # twenty names of four characters, each with its end
+    assert found["nats_per_char"] == pytest.approx(saved["history"][-1]["val_loss"], rel=1e-5)
+    assert run("eval", "--test", "--json").json["chars"] == 50
+    Path("one.txt").write_text("anna")
+    assert run("eval", "one.txt", "--json").json["chars"] == 5
+    repeat = shlex.split(facts(stderr)["Repeat"])[1:]
+    run(*repeat, "--out", "again")
+    assert same_arrays(Path("again/last.npz"), Path("checkpoints/names/last.npz"))
+
+
+def test_the_unknown_symbol_is_told_of(run):
+    Path("text.txt").write_text(TEXT + "水火", encoding="utf-8")
+    run("train", "text.txt", *SMALL, "--min-count", "3", "--val-fraction", "0", "--steps", "2")
+    assert facts(run("eval", "text.txt").stdout)["Unknown characters"] == "2, scored as the unknown symbol"
+    assert facts(run("info").stdout)["Vocabulary"].startswith(f"{len(set(TEXT))} chars and the unknown symbol: ")
+
+
+def test_bytes_are_trained_on_and_scored(run):
+    Path("x.bin").write_bytes(bytes(range(256)) * 10)
+    stderr = run("train", "x.bin", *SMALL, "--bytes", "--steps", "2").stderr
+    assert stderr.startswith("1 file, 2,560 bytes; 2,560 characters, 256 distinct\nrarest to train on: 0x00 9, 0x01 9,")
+    assert meta(Path("checkpoints/x/last.npz"))["vocab"]["kind"] == "bytes"
+    assert run("eval", "x.bin", "--json").json["chars"] == 2559
+
+
+def test_standard_input_is_told_of(run):
+    assert run("train", "-", *SMALL, "--steps", "2", input=TEXT).stderr.startswith(f"1 file; {len(TEXT):,} characters,")
+
+
+def test_a_model_s_form_of_the_text_is_taken_over_by_its_successor(run):
+    Path("text.txt").write_text(TEXT.upper(), encoding="utf-8")
+    run("train", "text.txt", *SMALL, "--lowercase", "--steps", "2", "--out", "first")
+    run("train", "text.txt", *SMALL[2:], "--steps", "2", "--init-from", "first", "--out", "second")
+    assert meta(Path("second/last.npz"))["vocab"]["lowercase"] is True
+    assert run("eval", "-m", "second", "text.txt", "--json").json["unknown"] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--val-documents", "3"), "--val-documents needs documents"),
+        (("--split-documents", "lines", "--val-documents", "3", "--val-fraction", "0.2"), "contradict each other"),
+        (("--split-documents", "lines", "--test-documents", "3", "--test-fraction", "0.2"), "contradict each other"),
+        (("--split-documents", "lines", "--val-documents", "3", "--val-file", "x"), "contradict each other"),
+        (("--extend-vocab",), "--extend-vocab is about the model that --init-from names"),
+        (("--bytes", "--lowercase"), "leave --lowercase out"),
+        (("--encoding", "nonsense"), "is not known"),
+        (("--split-documents", ""), "is no text"),
+        (("--normalize", "NFD"), "'NFD'"),
+        (("--min-count", "0"), "0"),
+    ],
+)
+def test_options_of_the_text_that_make_no_sense_are_usage_errors(run, corpus, options, words):
+    stderr = run("train", corpus, *SMALL, "--steps", "2", *options, code=2).stderr
+    assert words in stderr.splitlines()[-1]
+    assert not Path("checkpoints").exists()
+
+
+def test_the_time_that_a_long_run_takes_is_told(run, corpus, monkeypatch):
+    monkeypatch.setattr("charrnn.budget.expected_seconds", lambda training, state: 90.0)
+    assert "\nabout 1.5 minutes, evaluations aside\n" in run(*TRAIN, "--steps", "2").stderr

@@ -8,10 +8,10 @@ import pytest
 from ._material import TEXT, TIMEOUT, error_line
 
 #: A combining accent stands alone in the table; "[" must not be taken for the markup of a table's cell.
-ODD = "\0\t\n\r  [b]/\\é😀e\u0301\n"
+ODD = "\x01\t\n\r  [b]/\\é😀e\u0301\n"
 TABLE = """\
 Char  Code point  Name                             Count    Share
-\\x00  U+0000      (Cc)                                 1   6.250%
+\\x01  U+0001      (Cc)                                 1   6.250%
 \\t    U+0009      CHARACTER TABULATION                 1   6.250%
 \\n    U+000A      LINE FEED                            2  12.500%
 \\r    U+000D      CARRIAGE RETURN                      1   6.250%
@@ -52,9 +52,9 @@ def test_json(run, odd):
     assert (data["chars"], data["size"]) == (16, 14)
     assert [row["char"] for row in data["symbols"]] == sorted(set(ODD))
     assert data["symbols"][0] == {
-        "char": "\0",
-        "shown": "\\x00",
-        "code_point": "U+0000",
+        "char": "\x01",
+        "shown": "\\x01",
+        "code_point": "U+0001",
         "name": "(Cc)",
         "count": 1,
         "share": 1 / 16,

@@ -1,0 +1,271 @@
+"""What a text is read from: files, folders, globs and standard input, in a stated order, as bytes that are unpacked.
+
+A folder stands for the files in it, by name, then those of its folders, by name. What is hidden there or no regular
+file is left out, and no folder is read twice, so links may lead round in circles. Everything streams.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Any, NamedTuple, NoReturn
+
+from charrnn.errors import CorpusError
+
+STDIN = "-"  # the path that stands for standard input
+PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
+CHUNK = 1 << 20  # bytes read at once
+_UNPACKED, _RATIO = 64 << 20, 200  # bytes that a file may always unpack to, and how many times its size beyond that
+_SLIP = 1 << 10  # bytes of .zst handed over at once: one may become 32,000
+
+
+def describe(path: str) -> str:
+    """Return how errors name the source of a text."""
+    return "standard input" if path == STDIN else path
+
+
+def is_packed(path: str) -> bool:
+    """Return whether a file is compressed, by its name."""
+    return path.lower().endswith(PACKED)
+
+
+def stem(path: str) -> str:
+    """Return the name of what is in a file: without folder, suffix, and that of its compression."""
+    name = Path(path)
+    return Path(name.stem).stem if is_packed(path) else name.stem
+
+
+def size(path: str) -> int:
+    """Return the bytes of a file; 0 for what is none."""
+    return os.path.getsize(path) if path != STDIN and os.path.isfile(path) else 0
+
+
+def files_of(paths: Sequence[str]) -> list[str]:
+    """Return the files that the paths name, folders and globs resolved, in the order of the paths.
+
+    Raises:  CorpusError where one names nothing, or standard input is named twice.
+    """
+    if not paths:
+        raise CorpusError("no file to read: name one")
+    if paths.count(STDIN) > 1:
+        raise CorpusError("standard input can be read once: name `-` once")
+    return [file for path in paths for file in _files(path)]
+
+
+def _files(path: str) -> list[str]:
+    if path == STDIN:
+        return [path]
+    if os.path.isdir(path):
+        if not (found := list(_walk(path, set()))):
+            raise CorpusError(f"{path} is a folder without any file to read: name another, or a file")
+        return found
+    if os.path.lexists(path) or not glob.has_magic(path):
+        return [path]
+    matches, seen = sorted(glob.glob(path, recursive=True)), set[tuple[int, int]]()
+    found = [file for match in matches for file in (_walk(match, seen) if os.path.isdir(match) else [match])]
+    if not found:
+        raise CorpusError(f"{path} matches no file: check the pattern")
+    return list(dict.fromkeys(found))  # a folder that matches may hold others that do
+
+
+def _walk(folder: str, seen: set[tuple[int, int]]) -> Iterator[str]:
+    """Yield the files in a folder and below; remember which folders were read."""
+
+    def refuse(error: OSError) -> NoReturn:
+        raise CorpusError(f"cannot read the folder {error.filename}: {error.strerror}") from error
+
+    for here, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        found = os.stat(here)
+        if (found.st_dev, found.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((found.st_dev, found.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            path = os.path.join(here, name)
+            if not name.startswith(".") and os.path.isfile(path):
+                yield path
+
+
+class Input(NamedTuple):
+    """One text: how errors name it, the name of its format's suffix, and its bytes, piece by piece."""
+
+    name: str
+    suffix: str
+    data: Iterator[bytes]
+
+
+def inputs_of(path: str, progress: Callable[[int], object]) -> Iterator[Input]:
+    """Yield the text in a file, or each of those in a zip archive, by their names; unpacked by the file's suffix.
+
+    Take the bytes of one before the next.
+    progress: called with the bytes that were read from the file
+    Raises:   CorpusError where the file is missing, unreadable, cut short, damaged, or needs a password, and where it
+              unpacks to more than 64 MiB and 200 times its size.
+    """
+    with ExitStack() as holds:
+        with _refusing(path):
+            if path == STDIN and sys.stdin is None:
+                raise CorpusError("standard input is closed: name a file, or pipe a text in")
+            raw = sys.stdin.buffer if path == STDIN else holds.enter_context(open(path, "rb"))
+        if not is_packed(path):
+            yield Input(describe(path), Path(path).suffix.lower(), _told(_chunks(path, raw), progress))
+            return
+        room = _Room(path)
+        for item in _members(path, raw, holds):
+            yield item._replace(data=_unpacked(item.data, raw, room, progress))
+
+
+def _told(chunks: Iterator[bytes], progress: Callable[[int], object]) -> Iterator[bytes]:
+    read = 0
+    for data in chunks:
+        read += len(data)
+        progress(read)
+        yield data
+
+
+def _chunks(path: str, file: Any) -> Iterator[bytes]:
+    """Yield the bytes of a file."""
+    while True:
+        with _refusing(path):
+            data = file.read(CHUNK)
+        if not data:
+            return
+        yield data
+
+
+@contextmanager
+def _refusing(path: str) -> Iterator[None]:
+    """Turn what goes wrong with a file into one line."""
+    try:
+        yield
+    except CorpusError:
+        raise
+    except FileNotFoundError:
+        raise CorpusError(f"{path} does not exist: check the path") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged data can make the modules that unpack raise almost anything
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        if is_packed(path) and not getattr(error, "errno", None):
+            raise CorpusError(f"{path} is cut short or damaged ({reason}): use another copy") from error
+        raise CorpusError(f"cannot read {describe(path)}: {reason}") from error
+
+
+class _Room:
+    """What a packed file may still unpack to."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.left = max(_UNPACKED, _RATIO * size(path))
+
+    def take(self, amount: int) -> None:
+        """Refuse what is too much."""
+        self.left -= amount
+        if self.left < 0:
+            raise CorpusError(
+                f"{self.path} unpacks to more than {_RATIO} times its size, as no text does: unpack it first if it does"
+            )
+
+
+def _unpacked(
+    chunks: Iterator[bytes], raw: IO[bytes], room: _Room, progress: Callable[[int], object]
+) -> Iterator[bytes]:
+    for data in chunks:
+        room.take(len(data))
+        progress(raw.tell())
+        yield data
+
+
+def _members(path: str, raw: IO[bytes], holds: ExitStack) -> Iterator[Input]:
+    """Yield the texts in a packed file."""
+    packing, inner = Path(path).suffix.lower(), Path(Path(path).stem).suffix.lower()
+    if packing == ".zip":
+        yield from _zipped(path, raw, holds)
+    else:
+        yield Input(path, inner, _UNPACKERS[packing](path, raw))
+
+
+def _zipped(path: str, raw: IO[bytes], holds: ExitStack) -> Iterator[Input]:
+    import zipfile
+
+    def member(item: zipfile.ZipInfo) -> Iterator[bytes]:
+        with _refusing(path):
+            file = archive.open(item)
+        yield from _chunks(path, file)
+
+    with _refusing(path):
+        archive = holds.enter_context(zipfile.ZipFile(raw))
+    members = sorted((item for item in archive.infolist() if not item.is_dir()), key=lambda item: item.filename)
+    if not members:
+        raise CorpusError(f"{path} is an archive without any file: name another")
+    for item in members:
+        if item.flag_bits & 1:
+            raise CorpusError(f"{path} is protected by a password ({item.filename}): unpack it first")
+        yield Input(f"{path}/{item.filename}", Path(item.filename).suffix.lower(), member(item))
+
+
+def _gz(path: str, raw: IO[bytes]) -> Iterator[bytes]:
+    import gzip
+
+    return _chunks(path, gzip.GzipFile(fileobj=raw))
+
+
+def _bz2(path: str, raw: IO[bytes]) -> Iterator[bytes]:
+    import bz2
+
+    return _chunks(path, bz2.BZ2File(raw))
+
+
+def _xz(path: str, raw: IO[bytes]) -> Iterator[bytes]:
+    import lzma
+
+    return _chunks(path, lzma.LZMAFile(raw))
+
+
+def _zst(path: str, raw: IO[bytes]) -> Iterator[bytes]:
+    """Yield what the frames hold; see that the last one is whole."""
+    try:
+        new = _zst_frame()
+    except ImportError:
+        raise CorpusError(
+            f"{path} needs the package zstandard: pip install 'charrnn-numpy[zst]', or unpack it with `zstd -d`"
+        ) from None
+    frame: Any = None
+    while packed := raw.read(_SLIP):
+        while packed:
+            frame = frame or new()
+            with _refusing(path):
+                data = frame.decompress(packed)
+            packed = b""
+            if frame.eof:
+                packed, frame = frame.unused_data, None
+            yield data
+    if frame is not None:
+        raise CorpusError(f"{path} is cut short or damaged (its last frame has no end): use another copy")
+
+
+def _zst_frame() -> Callable[[], Any]:
+    """Return what makes a decompressor of one frame: Python's from 3.14 on, or that of the extra `zst`."""
+    new: Callable[[], Any]
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+
+        new = zstd.ZstdDecompressor
+    else:
+        from zstandard import ZstdDecompressor
+
+        new = ZstdDecompressor().decompressobj
+    return new
+
+
+_UNPACKERS: dict[str, Callable[[str, IO[bytes]], Iterator[bytes]]] = {
+    ".gz": _gz,
+    ".bz2": _bz2,
+    ".xz": _xz,
+    ".zst": _zst,
+}
