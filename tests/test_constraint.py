@@ -5,6 +5,8 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from charrnn import constraint
 from charrnn.constraint import NEVER, Constraint
@@ -18,7 +20,9 @@ HAN = "".join(map(chr, range(0x4E00, 0x4E00 + 200))) + "，。\nabc"
 
 def language(automaton, symbols=SYMBOLS, longest=5):
     """Return all texts up to a length that can be written to their end, never beginning one that cannot."""
-    texts = set()
+    texts = set[str]()
+    if automaton.shortest > longest:
+        return texts
 
     def write(state, text):
         if automaton.needs[state] == 0:
@@ -48,6 +52,25 @@ def matches(pattern, longest=5):
 )
 def test_the_automaton_takes_what_the_package_matches_in_full(pattern):
     assert language(Constraint.of(SYMBOLS, len(SYMBOLS), regex=pattern)) == matches(pattern)
+
+
+ATOMS = st.sampled_from(["a", "b", "c", ".", "[ab]", "[^a]", r"\w", r"\n", "()", ""])
+PATTERNS = st.recursive(
+    ATOMS,
+    lambda inner: st.one_of(
+        st.tuples(inner, inner).map("".join),
+        st.tuples(inner, inner).map("({0[0]}|{0[1]})".format),
+        st.tuples(inner, st.sampled_from(["*", "+", "?", "*?", "{2}", "{1,2}", "{,2}", "{2,}"])).map(
+            "(?:{0[0]}){0[1]}".format
+        ),
+    ),
+    max_leaves=8,
+)
+
+
+@given(PATTERNS)
+def test_whatever_is_put_together_is_taken_as_the_package_takes_it(pattern):
+    assert language(Constraint.of(SYMBOLS, 5, regex=pattern), longest=3) == matches(pattern, longest=3)
 
 
 def test_an_empty_expression_takes_the_empty_text_alone():
