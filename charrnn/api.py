@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -83,16 +83,16 @@ def mixed(models: Sequence[tuple[LanguageModel, float]]) -> Writer:
     models: each with its share of the mean; the shares are divided by their sum
     Raises:  ConfigError where vocabularies differ or a share is not a positive number.
     """
-    vocab, total = models[0][0].checkpoint.vocab, sum(share for _, share in models)
+    first, total = models[0][0].checkpoint.vocab, sum(share for _, share in models)
+    vocab = replace(first, counts=(), starts=())
     for other, share in models:
-        theirs = other.checkpoint.vocab
-        if (theirs.symbols, theirs.specials, theirs.kind) != (vocab.symbols, vocab.specials, vocab.kind):
+        if replace(other.checkpoint.vocab, counts=(), starts=()) != vocab:
             names = f"{models[0][0].path} and {other.path}"
             raise ConfigError(f"{names} have different vocabularies: mix models that were trained on the same text")
         if not 0 < share < float("inf"):
             raise ConfigError(f"{other.path}: its share is {share}: give a number more than 0, like 0.7")
     nets = tuple(Net(each.weights, each.checkpoint.model_config, share / total) for each, share in models)
-    return Writer(Nets(nets), vocab, lambda: [reread(each.checkpoint).train for each, _ in models])
+    return Writer(Nets(nets), first, lambda: [reread(each.checkpoint).train for each, _ in models])
 
 
 @dataclass(frozen=True)

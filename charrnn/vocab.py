@@ -7,9 +7,10 @@ that the vocabulary lacks.
 
 from __future__ import annotations
 
+import codecs
 import math
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -210,6 +211,13 @@ class Vocab:
         Raises:  VocabError where an id is not of this vocabulary.
         """
         return self.to_bytes(ids).decode("utf-8", "surrogatepass" if self.kind == "chars" else "replace")
+
+    def decoder(self) -> Callable[[Ids], str]:
+        """Return what turns ids into text piece by piece: of bytes, a character comes with its last one."""
+        if self.kind == "chars":
+            return self.decode
+        decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        return lambda ids: decode(self.to_bytes(ids))
 
     def to_bytes(self, ids: Ids | Sequence[int] | Iterable[int], end: str = "") -> bytes:
         """Return the UTF-8 bytes of the text of the ids, or, of bytes, these themselves.

@@ -100,7 +100,8 @@ class Writer:
         rules = self._rules(wanted)
         begin = self._begin(prime, wanted, rules)
         steps = generate(self.nets, [begin], [[_seed(seed)]], rules=rules, filters=wanted)
-        return _held_back((self.vocab.decode(step.ids) for step in steps), wanted.stop)
+        decode = self.vocab.decoder()
+        return _held_back((decode(step.ids) for step in steps), wanted.stop)
 
     def samples(
         self,
@@ -219,7 +220,7 @@ class Writer:
             return self.nets.read(np.append(vocab.end, ids))._replace(recent=ids)
         if len(ids):
             return self.nets.read(ids)
-        begin = self.nets.read(vocab.encode("\n", "skip"))._replace(recent=ids)
+        begin = self.nets.read(vocab.encode("\n" * ("\n" in vocab.symbols)))._replace(recent=ids)
         first = start_logits(vocab.starts, vocab.size)
         fits = np.isfinite(rules.possible(first, 0, np.zeros(1, np.intp))).any()
         return begin._replace(logits=first) if fits else begin
@@ -230,6 +231,8 @@ class Writer:
         if wanted.lines and "\n" not in vocab.symbols:
             raise ConfigError("--lines: the model knows no line ends: give -n")
         constraint = None
+        if vocab.kind == "bytes" and (wanted.regex is not None or wanted.charset is not None):
+            raise ConfigError("--regex and --charset are for models of characters: this one writes bytes")
         if wanted.regex is not None or wanted.charset is not None:
             constraint = Constraint.of(
                 vocab.symbols, vocab.size, regex=wanted.regex, charset=wanted.charset, end=vocab.end
@@ -253,7 +256,7 @@ class Writer:
 
     def _stop(self, stop: str) -> Ids:
         absent = [char for char in stop if char not in self.vocab.symbols]
-        if absent:
+        if absent and self.vocab.kind == "chars":
             raise VocabError(
                 f"--stop {stop!r} can never be written: {absent[0]!r} (U+{ord(absent[0]):04X}) is not in the model's "
                 "vocabulary"

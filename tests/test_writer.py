@@ -283,6 +283,18 @@ def test_wishes_that_this_model_cannot_meet_are_refused_at_once(plain):
             plain.samples(2, length=None, **endless)
 
 
+def test_bytes_are_shown_as_whole_characters_and_may_be_stops():
+    pytest.importorskip("regex")
+    bytes_writer = writer_of(Vocab("".join(map(chr, range(256))), kind="bytes"))
+    pieces = list(bytes_writer.stream(seed=1, length=80, stop=("水",)))
+    (sample,) = bytes_writer.samples(seed=1, length=80, stop=("水",))
+    assert sample.text.startswith("".join(pieces))
+    assert len(sample.text) - len("".join(pieces)) <= 1  # the stream leaves out a character that is cut short
+    for wish in ({"regex": "a+"}, {"charset": "a-z"}):
+        with pytest.raises(ConfigError, match="this one writes bytes"):
+            bytes_writer.stream(**wish)
+
+
 def test_lines_need_line_ends_in_the_charset(plain):
     pytest.importorskip("regex")
     with pytest.raises(ConfigError, match=r"leaves no line ends for --lines: add \\n"):

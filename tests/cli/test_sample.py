@@ -403,6 +403,9 @@ def test_models_of_different_vocabularies_do_not(run, tiny):
     run("train", "other.txt", *SMALL, "--steps", "2", "--quiet")
     told = error_line(run("sample", "-m", f"{tiny}:1", "-m", "checkpoints/other:1", code=2).stderr)
     assert "different vocabularies" in told
+    run("train", "other.txt", *SMALL, "--steps", "2", "--lowercase", "--out", "lower", "--quiet")  # the same symbols
+    told = error_line(run("sample", "-m", "lower:1", "-m", "checkpoints/other:1", code=2).stderr)
+    assert "different vocabularies" in told
     told = error_line(run("sample", "-m", f"{tiny}:1", "-m", f"{tiny}:0", code=2).stderr)
     assert "more than 0" in told
 
