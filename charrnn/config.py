@@ -243,6 +243,9 @@ class TrainConfig:
     test_fraction: float = setting(
         0.0, "Files", "Share of the text, behind that, for `eval --test` alone; 0 for none.", low=0.0, high=0.9
     )
+    val_chars: int = setting(
+        0, "Files", "Characters of the validation part that an evaluation scores, from its beginning; 0: all.", low=0
+    )
     eval_every: int | None = setting(
         None, "Files", "Steps between evaluations; if not given, so that they take little of the time.", low=1
     )

@@ -25,6 +25,7 @@ _DROPOUT, _DROPOUT_BY_PASSES, _MOST_DROPOUT = 0.05, 0.15, 0.6  # for one pass, f
 _DROP_FROM, _DROP_BY_PASSES, _MOST_DROP = 6, 0.15, 0.5  # weight-drop: from so many passes on, the same
 _RATE, _RATE_SIZE, _RATES = 8e-3, 384, (4e-3, 1e-2)
 _RESET_RATE = 0.05
+_VALIDATED = 0.045  # of what is read, at the most, at an evaluation: which takes a hundredth of the time
 _AVERAGED_SHARE = 6  # the running mean remembers a sixth of the run
 
 
@@ -74,6 +75,7 @@ def choose(
     config: ModelConfig,
     shapes: Shapes,
     chars: int,
+    val_chars: int,
     chars_per_step: int,
     budget: float,
     given: Collection[str],
@@ -81,7 +83,7 @@ def choose(
     """Return those settings that are not given.
 
     config  the model, with what is given
-    chars   characters to train on; chars_per_step, how many of them a step learns from
+    chars   characters to train on; val_chars, to validate; chars_per_step, how many of the first a step learns from
     budget  the work that the time allows, as `work` measures it
     """
     settings, reasons, _ = kind(config.vocab_size, given)
@@ -127,6 +129,9 @@ def choose(
     if "reset_rate" not in given:
         settings["reset_rate"] = _RESET_RATE
         reasons.append(f"reset rate {_RESET_RATE:g}: so that it does well from a cold start too")
+    if "val_chars" not in given and val_chars > (most := math.ceil(_VALIDATED * read)):
+        settings["val_chars"] = most
+        reasons.append(f"{most:,} characters validated at an evaluation: all {val_chars:,} would take too long")
     steps = read / chars_per_step
     if "average" not in given:
         settings["average"] = float(f"{max(0.0, 1 - _AVERAGED_SHARE / steps):.4g}")

@@ -356,7 +356,7 @@ def _recipe(
     chars = len(training.stream.ids)
     per_step = training.stream.batch_size * training.stream.seq_len
     work = speed * seconds * _FOR_TRAINING
-    return recipe.choose(wanted, model.param_shapes, chars, per_step, work, given), memory
+    return recipe.choose(wanted, model.param_shapes, chars, len(corpus.val), per_step, work, given), memory
 
 
 def _complete(run: Run) -> str:

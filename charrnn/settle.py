@@ -54,7 +54,8 @@ def training_for(
     corpus: Corpus, vocab: Vocab, model_config: ModelConfig, config: TrainConfig, notes: list[str]
 ) -> Training:
     """Return the training of this corpus, with batch and window made smaller where the text is short."""
-    ids, val_ids = vocab.ids_of(corpus.train), vocab.ids_of(corpus.val)
+    val = corpus.val[: config.val_chars + 1] if config.val_chars else corpus.val
+    ids, val_ids = vocab.ids_of(corpus.train), vocab.ids_of(val)
     if len(ids) < 2:
         raise CorpusError(
             f"{corpus.name} is too short: less than two characters to train on; give a longer text, or --val-fraction 0"

@@ -40,6 +40,7 @@ WHOLE_NUMBERS = {
     "eval_every": (1, None, [0]),
     "log_every": (0, None, [-1]),
     "save_every": (0, None, [-1]),
+    "val_chars": (0, None, [-1]),
     "min_count": (1, None, [0]),
     "val_documents": (0, None, [-1]),
     "test_documents": (0, None, [-1]),

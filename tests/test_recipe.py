@@ -16,8 +16,8 @@ def layer_params(config):
     return sum(math.prod(shape) for name, shape in param_shapes(config).items() if name.startswith("layer"))
 
 
-def chosen(minutes=5, chars=10**6, given=(), config=CONFIG):
-    return choose(config, param_shapes, chars, 3200, SPEED * minutes * 60, given)
+def chosen(minutes=5, chars=10**6, given=(), config=CONFIG, val_chars=1000):
+    return choose(config, param_shapes, chars, val_chars, 3200, SPEED * minutes * 60, given)
 
 
 def test_more_time_buys_a_larger_model():
@@ -73,6 +73,13 @@ def test_a_small_text_takes_no_more_time_than_is_of_use():
     assert twice.share == pytest.approx(small.share / 2)
     assert any("120 passes" in reason for reason in small.reasons)
     assert small.settings == twice.settings  # which follow what is read, not what could be
+
+
+def test_of_a_large_validation_part_a_part_is_scored():
+    assert "val_chars" not in chosen(5, val_chars=10**5).settings
+    short, long = (chosen(minutes, 10**8, val_chars=10**7).settings["val_chars"] for minutes in (1, 5))
+    assert 50_000 < short < long < 10**6
+    assert "val_chars" not in chosen(5, 10**8, val_chars=10**7, given={"val_chars"}).settings
 
 
 def test_many_symbols_are_embedded():

@@ -478,6 +478,15 @@ def test_a_short_text_takes_a_part_of_the_time(tmp_path, monkeypatch):
     assert any("120 passes" in note for note in begun.notes)
 
 
+def test_an_evaluation_may_score_a_part_of_what_is_held_back(tmp_path):
+    text = 50 * TEXT
+    begun = start(tmp_path / "run", Corpus.from_text(text), val_chars=40)
+    begun.close()
+    assert len(begun.training.val_ids) == 41  # as many predictions as there are characters
+    whole = Corpus.from_text(text).val
+    assert begun.vocab.decode(begun.training.val_ids[np.arange(41)]) == str(whole[:41])
+
+
 def test_a_time_budget_that_is_already_spent_leaves_one_step(tmp_path, monkeypatch):
     set_pace(monkeypatch, 0.01, 5.0)
     begun = start(tmp_path / "run", minutes=0.01, eval_every=None)
