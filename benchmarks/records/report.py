@@ -15,8 +15,8 @@ texts in the folder; it takes hours, may be stopped at any time, and goes on wit
 
 - **What was chosen on what.** A run's model is that with the least validation loss. As with nanoGPT, the best
   checkpoint and the recipe were chosen on tiny Shakespeare's validation part, so its figures flatter a little. Beside
-  it stand texts with a test part on which nothing was chosen; of alice29's alone the first comparisons of small texts had seen
-  something ([ablations.md](ablations.md)).
+  it stand texts with a test part on which nothing was chosen; of alice29's alone the first comparisons of
+  small texts had seen something ([ablations.md](ablations.md)).
 - **Which seed.** A row is the run of the median seed, not of the best (of two seeds, the worse), beside the least and
   the greatest of all. Seeds are ordered by the loss of the test part, or of the whole validation part where there is
   none.
