@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
@@ -20,14 +19,14 @@ from charrnn.errors import ConfigError
 if TYPE_CHECKING:
     from charrnn.writer import Sample, Writer
 
-_ESCAPES = re.compile(r"\\(?:u([0-9a-fA-F]{4})|([ntr\\]))")
 _DRAWING = ("seed", "count", "documents", "best_of", "novel")  # and all options of how it is drawn
-_SIGNS = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
 
 
 def text(value: str) -> str:
-    r"""Return the text with \n, \t, \r, \\ and \uXXXX as what they stand for; any other backslash is one."""
-    return _ESCAPES.sub(lambda found: chr(int(found[1], 16)) if found[1] else _SIGNS[found[2]], value)
+    """Return the text with its escapes as what they stand for."""
+    from charrnn.prepare import unescaped
+
+    return unescaped(value)
 
 
 class ModelName(click.types.StringParamType):
