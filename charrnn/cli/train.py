@@ -143,7 +143,8 @@ def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
         if not quiet:
             if options["resume"]:  # a new run is introduced before its speed is measured
                 _introduce(run)
-            _tell_course(run)
+            by_time = not options["resume"] and options["steps"] is options["epochs"] is None
+            _tell_course(run, forecast=not by_time)  # the time is known, and the speed has been measured for it
         with TrainScreen(run, quiet=quiet, sample_every=options["sample_every"]) as screen:
             for event in run.events():
                 screen.show(event)
@@ -207,14 +208,14 @@ def _mib(size: int) -> str:
     return f"{size / 2**20:,.0f} MiB"
 
 
-def _tell_course(run: Run) -> None:
-    """Say what was adjusted, and how long the run is."""
+def _tell_course(run: Run, *, forecast: bool) -> None:
+    """Say what was adjusted, how long the run is, and, with a forecast, how much time that takes."""
     from charrnn.budget import expected_seconds
     from charrnn.cli._console import note
 
     for sentence in run.notes:
         note(f"Note: {sentence}")
-    if (seconds := expected_seconds(run.training, run.state)) is not None:
+    if forecast and (seconds := expected_seconds(run.training, run.state)) is not None:
         note(f"about {seconds / 60:.1f} minutes, evaluations aside")
     config = run.training.config
     where = f", from step {run.state.step:,} on" if run.state.step else ""

@@ -559,4 +559,13 @@ def test_options_of_the_text_that_make_no_sense_are_usage_errors(run, corpus, op
 
 def test_the_time_that_a_long_run_takes_is_told(run, corpus, monkeypatch):
     monkeypatch.setattr("charrnn.budget.expected_seconds", lambda training, state: 90.0)
-    assert "\nabout 1.5 minutes, evaluations aside\n" in run(*TRAIN, "--steps", "2").stderr
+    told = "\nabout 1.5 minutes, evaluations aside\n"
+    assert told in run(*TRAIN, "--steps", "2").stderr
+    assert told in run("train", "tiny.txt", "--resume", "--steps", "4").stderr
+    assert told in run(*TRAIN, "--epochs", "1", "--force").stderr
+
+
+def test_under_a_budget_the_speed_is_not_measured_once_more(run, corpus, monkeypatch):
+    monkeypatch.setattr("charrnn.budget._SECONDS", (0.01, 0.01))
+    monkeypatch.setattr("charrnn.budget.expected_seconds", lambda training, state: 90.0)
+    assert "evaluations aside" not in run(*TRAIN, "--minutes", "0.002").stderr
