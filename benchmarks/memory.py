@@ -22,6 +22,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.markdown import markdown_table
 from benchmarks.speed.processes import environment
 
 CHARS = 400_000
@@ -122,8 +123,7 @@ def main(only: str, markdown: bool) -> None:
             )
             click.echo(" | ".join(rows[-1]), err=True)
     if markdown:
-        lines = [COLUMNS, ("---", *("--:",) * (len(COLUMNS) - 1)), *rows]
-        click.echo("\n".join(f"| {' | '.join(cells)} |" for cells in lines))
+        click.echo("\n".join(markdown_table(COLUMNS, rows)))
         return
     table = Table(*COLUMNS)
     for row in rows:

@@ -13,9 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from charrnn.config import ModelConfig
 
-_CHARS_PER_PARAM = (
-    14  # read in the time, for each of the layers': with more a larger model learns more, with less a smaller
-)
+_CHARS_PER_PARAM = 14  # of the layers, read in the time: with more a larger model learns more, with less a smaller
 _PARAMS_PER_CHAR = 12  # of the text, at the most: a larger model would learn it by heart
 _MOST_PASSES = 120  # through the text: with more, any model that learns it well learns it by heart
 _SIZES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640, 704, 768, 896, 1024)

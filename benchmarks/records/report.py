@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from benchmarks.markdown import markdown_table
 from benchmarks.records.rows import OTHERS, SHAKESPEARE, Row
 from benchmarks.records.runs import ATTEMPTS, SLOW, Run, counting, is_slow, median_run, share
 
@@ -54,15 +55,17 @@ def document(rows: Sequence[Row], runs: Sequence[Run], seeds: int, picture: str 
     curves = [f"![Learning curves: validation loss over the time of training]({picture})", ""] if picture else []
     lines = [
         INTRODUCTION,
-        *_table(("time", *_heads("whole"), *_heads("windows"), "seeds"), _yardstick(yardstick, runs, seeds)),
+        *markdown_table(("time", *_heads("whole"), *_heads("windows"), "seeds"), _yardstick(yardstick, runs, seeds)),
         "",
         "What others reach on the same part:",
         "",
-        *_table(("", "whole", "windows"), [(who, _nats(whole), _nats(windows)) for who, whole, windows in OTHERS]),
+        *markdown_table(
+            ("", "whole", "windows"), [(who, _nats(whole), _nats(windows)) for who, whole, windows in OTHERS]
+        ),
         "",
         *curves,
         TESTED,
-        *_table(
+        *markdown_table(
             ("text", *_heads("test"), "n-gram", "validation, whole", "validation, windows", "seeds"),
             _tested(tested, runs, seeds),
         ),
@@ -76,11 +79,6 @@ def document(rows: Sequence[Row], runs: Sequence[Run], seeds: int, picture: str 
 
 def _heads(score: str) -> tuple[str, ...]:
     return f"{score}, median seed", "least to greatest", "bar"
-
-
-def _table(heads: Sequence[str], rows: Iterator[tuple[str, ...]] | Sequence[tuple[str, ...]]) -> list[str]:
-    rule = "|---|" + "--:|" * (len(heads) - 1)
-    return [f"| {' | '.join(heads)} |", rule, *(f"| {' | '.join(cells)} |" for cells in rows)]
 
 
 def _nats(value: float | None) -> str:
@@ -150,7 +148,7 @@ def _every_run(rows: Sequence[Row], runs: Sequence[Run]) -> list[str]:
         "speed": lambda run: f"{100 * share(run, runs):.0f} %" + (" (slow)" if is_slow(run, runs) else ""),
         "machine": lambda run: str(machines.index(_machine(run)) + 1),
     }
-    lines = _table(tuple(columns), [tuple(cell(run) for cell in columns.values()) for run in found])
+    lines = markdown_table(tuple(columns), [tuple(cell(run) for cell in columns.values()) for run in found])
     lines += [MACHINES, *(f"{number}. {machine}" for number, machine in enumerate(machines, 1))]
     texts = dict.fromkeys(f"{row.text} {run.text_sha256[:8]}" for row in rows for run in counting(row, runs))
     lines += ["", f"Texts, with the SHA-256 of their bytes: {', '.join(texts)}."]

@@ -12,6 +12,7 @@ from typing import Any
 from rich.table import Table
 
 from benchmarks.kept import processor
+from benchmarks.markdown import markdown_table
 from benchmarks.speed.cases import FAST, Result
 
 BEGIN, END = "<!-- speed:begin -->", "<!-- speed:end -->"
@@ -120,8 +121,7 @@ def markdown(results: list[Result], facts: dict[str, Any], command: str) -> str:
     """Return the tables as Markdown, with the command and the machine above them."""
     lines = [f"Measured by `{command}`. Machine: {in_words(facts)}."]
     for title, (columns, *rows) in contents(results):
-        lines += ["", f"### {title}", "", f"| {' | '.join(columns)} |", "|---|" + "--:|" * (len(columns) - 1)]
-        lines += [f"| {' | '.join(cells)} |" for cells in rows]
+        lines += ["", f"### {title}", "", *markdown_table(columns, rows)]
     return "\n".join(lines)
 
 

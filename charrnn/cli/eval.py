@@ -49,8 +49,7 @@ def command(
     """Score TEXT: how well the model predicts each of its characters but the first.
 
     TEXT is a file, folder or pattern, or "-" for standard input; several are read as one, in the way that the model's
-    corpus was. Without TEXT, the validation part of the corpus
-    that the model was trained on is scored.
+    corpus was. Without TEXT, the validation part of the corpus that the model was trained on is scored.
 
     \b
     Examples:
