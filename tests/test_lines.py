@@ -1,4 +1,4 @@
-"""Lines of bytes: whole whatever the pieces, from files, from standard input as they arrive, and from one that grows."""
+"""Lines of bytes: whole whatever the pieces, from files, from standard input as it arrives, and from one that grows."""
 
 import gzip
 import io

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 )
 @click.option("--per-char", is_flag=True, help="Add the bits of each character, and of the line's end, as `bits`.")
 @click.option("--context", is_flag=True, help="Score only what follows the first tab, after what stands before it.")
-@click.option("--above", type=Number(), metavar="X", help="Let lines through, as they are, of more than X bpc.")
-@click.option("--below", type=Number(), metavar="X", help="Let lines through, as they are, of less than X bpc.")
+@click.option("--above", type=Number(0), metavar="X", help="Let lines through, as they are, of more than X bpc.")
+@click.option("--below", type=Number(0), metavar="X", help="Let lines through, as they are, of less than X bpc.")
 @click.option("--follow", is_flag=True, help="Go on as lines are added to FILE, which may be cut short or replaced.")
 @click.option("--line-buffered", is_flag=True, help="Score at once what has arrived; lines from a terminal always are.")
 def command(
