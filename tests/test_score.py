@@ -133,6 +133,11 @@ def test_a_line_is_that_of_a_text_with_a_line_end_before_it():
     assert found.bpc == pytest.approx(whole.bpc)
 
 
+def test_sums_are_in_double_precision():
+    (found,) = language_model(dtype="float32").score(["abcde" * 999], per_char=True)
+    assert found.logprob == pytest.approx(-math.fsum(found.bits) * math.log(2), rel=1e-12)
+
+
 def test_what_follows_a_context_adds_up():
     lm = language_model()
     whole, first, second = lm.score([("ab", "cde"), ("ab", "c"), ("abc", "de")])
@@ -208,6 +213,11 @@ def test_lanes_are_filled_evenly(sizes):
     loads = np.bincount(lane, sizes[order])
     assert len(loads) == min(len(sizes), score.LANES)
     assert max(loads, default=0) <= max([*sizes, 0]) + sizes.sum() / score.LANES
+
+
+def test_the_lane_of_the_longest_line_is_given_the_shortest_of_the_others():
+    order, lane = score._dealt(sizes := np.array([1000, *[10] * 127, 9, *[5] * 127, 4, *[1] * 127]))
+    assert np.bincount(lane, sizes[order]).max() == 1006
 
 
 def test_half_a_surrogate_pair_has_no_bytes():

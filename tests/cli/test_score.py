@@ -6,6 +6,7 @@ import math
 import os
 import signal
 from pathlib import Path
+from select import select
 
 import pytest
 
@@ -13,6 +14,7 @@ import charrnn
 
 from ._material import SMALL, TEXT, TIMEOUT, error_line, posix
 
+BUFFERED = {"PYTHONUNBUFFERED": ""}  # as Python is unless told otherwise: only what is flushed is seen
 KEYS = ["bpc", "logprob", "chars", "unknown", "text"]
 LINES = TEXT.splitlines()
 ODD = [
@@ -160,7 +162,8 @@ def test_a_file_that_is_missing_is_named_and_the_lines_before_it_are_told(run, t
 
 
 def told(process) -> str:
-    """Return the text of the next line that the process tells."""
+    """Return the text of the line that the process tells next, with none behind it."""
+    assert select([process.stdout], [], [], TIMEOUT)[0], "nothing is told"
     return process.stdout.readline().decode().rstrip("\n").split("\t")[4]
 
 
@@ -174,7 +177,7 @@ def interrupted(process) -> bytes:
 
 @posix
 def test_line_buffered_waits_for_no_second_line(command, tiny):
-    process = command("score", "--line-buffered", "-m", str(tiny))
+    process = command("score", "--line-buffered", "-m", str(tiny), env=BUFFERED)
     for line in (b"Der", b"", b"K\xc3\xa4fer"):
         process.stdin.write(line + b"\n")
         process.stdin.flush()
@@ -186,7 +189,7 @@ def test_line_buffered_waits_for_no_second_line(command, tiny):
 def test_a_file_is_followed_and_ctrl_c_ends_it(command, tiny):
     log = Path("log")
     log.write_bytes(b"Der\nK")
-    process = command("score", "--follow", "log", "-m", str(tiny))
+    process = command("score", "--follow", "log", "-m", str(tiny), env=BUFFERED)
     assert told(process) == "Der"
     with open(log, "ab") as file:
         file.write("äfer\n".encode())
@@ -198,7 +201,7 @@ def test_a_file_is_followed_and_ctrl_c_ends_it(command, tiny):
 def test_lines_from_a_terminal_are_told_at_once(command, tiny):
     pty = pytest.importorskip("pty")
     master, slave = pty.openpty()
-    process = command("score", "-m", str(tiny), stdin=slave)
+    process = command("score", "-m", str(tiny), stdin=slave, env=BUFFERED)
     os.close(slave)
     os.write(master, b"Der\n")
     assert told(process) == "Der"
@@ -211,7 +214,7 @@ def test_lines_from_a_terminal_are_told_at_once(command, tiny):
 @posix
 def test_a_reader_that_has_enough_ends_an_endless_input(command, tiny):
     ours, theirs = os.pipe()
-    process = command("score", "--line-buffered", "-m", str(tiny), stdin=ours)
+    process = command("score", "--line-buffered", "-m", str(tiny), stdin=ours, env=BUFFERED)
     os.close(ours)
     with open(theirs, "wb", buffering=0) as endless:
         endless.write(b"Der\n")
