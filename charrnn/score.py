@@ -22,6 +22,7 @@ import numpy.typing as npt
 from charrnn import model
 from charrnn.arrays import Array, Ids, Mask, Params
 from charrnn.config import ModelConfig
+from charrnn.errors import CharRNNError
 from charrnn.evaluate import bits, lanes_of
 from charrnn.lanes import Lanes
 from charrnn.stream import Window
@@ -61,14 +62,21 @@ class Scored(NamedTuple):
 
 
 def in_blocks(lines: Iterable[_Sized]) -> Iterator[list[_Sized]]:
-    """Yield the lines in lists that have, with an end each, BLOCK characters or more, the last one aside."""
+    """Yield the lines in lists that have, with an end each, BLOCK characters or more, the last one aside.
+
+    Where there is an error in reading on, the lines before it come first.
+    """
     block, size = list[_Sized](), 0
-    for line in lines:
-        block.append(line)
-        size += 1 + (sum(map(len, line)) if isinstance(line, tuple) else len(line))
-        if size >= BLOCK:
-            yield block
-            block, size = [], 0
+    try:
+        for line in lines:
+            block.append(line)
+            size += 1 + (sum(map(len, line)) if isinstance(line, tuple) else len(line))
+            if size >= BLOCK:
+                yield block
+                block, size = [], 0
+    except CharRNNError:
+        yield block
+        raise
     if block:
         yield block
 

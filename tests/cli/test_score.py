@@ -154,9 +154,10 @@ def test_what_contradicts_itself_is_refused(run, tiny, words, says):
     assert says in error_line(run("score", *words, code=2).stderr)
 
 
-def test_a_file_that_is_missing_is_named_and_the_lines_before_it_are_told(run, tiny):
+@pytest.mark.parametrize("words", [[], ["--line-buffered"]])
+def test_a_file_that_is_missing_is_named_and_the_lines_before_it_are_told(run, tiny, words):
     Path("a.txt").write_text("Der\n")
-    outcome = run("score", "--line-buffered", "a.txt", "missing.txt", code=1)
+    outcome = run("score", *words, "a.txt", "missing.txt", code=1)
     assert "missing.txt does not exist" in error_line(outcome.stderr)
     assert outcome.stdout.endswith("\tDer\n")
 
