@@ -101,11 +101,17 @@ def test_neither_the_lines_beside_it_nor_the_lanes_matter(lines, name, lanes):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(score, "LANES", lanes)
         patch.setattr(score, "BLOCK", 50)
+        patch.setattr(score, "_WINDOW", 9)
         together = list(lm.score(lines))
     alone = [found for line in lines for found in lm.score([line])]
     assert together == [
         own._replace(logprob=None if own.logprob is None else pytest.approx(own.logprob, rel=1e-9)) for own in alone
     ]
+
+
+def test_lanes_end_one_after_the_other(monkeypatch):
+    monkeypatch.setattr(score, "_WINDOW", 60)
+    assert_scored(language_model(), ["abc" * size for size in range(20)])
 
 
 def test_in_single_precision_the_batch_changes_less_than_the_fifth_place():
