@@ -9,6 +9,8 @@ import subprocess
 import pytest
 from test_docs import ROOT, TIMEOUT, blocks, commands, shell  # noqa: F401  `shell` is a fixture
 
+from benchmarks.cookbook import renewed
+
 pytestmark = pytest.mark.skipif(os.name != "posix" or not shutil.which("bash"), reason="the recipes are for bash")
 
 SECTIONS = dict(re.findall(r"^## (.*)\n((?:(?!## ).*\n)*)", (ROOT / "docs" / "cookbook.md").read_text("utf-8"), re.M))
@@ -51,6 +53,14 @@ def test_a_recipe_does_what_it_says(tmp_path, shell, recipe):  # noqa: F811
                     _, told = process.communicate(timeout=TIMEOUT)
                     assert process.returncode == 0, f"{command}\n{told}"
                     assert not re.search("^(Error|Traceback|bash|usage)", told, re.M | re.I), f"{command}\n{told}"
+
+
+def test_what_is_shown_is_renewed():
+    text = "a\n```console\n$ one\nold\n$ two | --follow\n$ three\n```\n```python\n$ no\n```\n"
+    asked = []
+    shown = renewed(text, lambda command: asked.append(command) or f"of {command}\n")
+    assert asked == ["one", "three"]
+    assert shown == text.replace("old\n", "of one\n").replace("$ three\n", "$ three\nof three\n")
 
 
 def test_there_are_recipes():
