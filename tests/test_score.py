@@ -15,7 +15,7 @@ from charrnn.cells import CELL_NAMES
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.corpus import Source
-from charrnn.errors import VocabError
+from charrnn.errors import ConfigError, VocabError
 from charrnn.lanes import Lanes
 from charrnn.score import Scored, in_blocks
 from charrnn.text import END
@@ -224,6 +224,11 @@ def test_lanes_are_filled_evenly(sizes):
 def test_the_lane_of_the_longest_line_is_given_the_shortest_of_the_others():
     order, lane = score._dealt(sizes := np.array([1000, *[10] * 127, 9, *[5] * 127, 4, *[1] * 127]))
     assert np.bincount(lane, sizes[order]).max() == 1006
+
+
+def test_a_string_is_no_list_of_lines():
+    with pytest.raises(ConfigError, match="in a list"):
+        language_model().score("abc")
 
 
 def test_half_a_surrogate_pair_has_no_bytes():
