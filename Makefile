@@ -8,7 +8,7 @@ DEMO := checkpoints/demo
 TEST := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint types format bench records samples wheel clean
+.PHONY: help demo test test-slow lint types format bench records samples cookbook wheel clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -62,6 +62,9 @@ samples: $(VENV)/installed ## Make docs/samples.md: models of the texts in the f
 	@test -n "$(TEXTS)" || { echo "name the folder of the texts: make samples TEXTS=folder" >&2; exit 2; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[regex]"
 	$(BIN)/python -m benchmarks.samples "$(TEXTS)" --folder checkpoints/samples --write docs/samples.md
+
+cookbook: $(VENV)/installed ## Run the recipes of docs/cookbook.md in full and show there what they print; takes minutes
+	$(BIN)/python -m benchmarks.cookbook --write docs/cookbook.md
 
 wheel: $(VENV)/dev ## Build sdist and wheel into dist/
 	rm -rf dist

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from charrnn.errors import CharRNNError
     from charrnn.evaluate import Evaluation
     from charrnn.run import Run, Saved
+    from charrnn.score import Scored
     from charrnn.train import Evaluating, Report, Stepped
     from charrnn.vocab import Vocab
     from charrnn.writer import Sample
@@ -34,6 +35,7 @@ _HOMES = {
     "Evaluation": "evaluate",
     "Run": "run",
     "Saved": "run",
+    "Scored": "score",
     "Evaluating": "train",
     "Report": "train",
     "Stepped": "train",
@@ -53,6 +55,7 @@ __all__ = [
     "Run",
     "Sample",
     "Saved",
+    "Scored",
     "Stepped",
     "TrainConfig",
     "Vocab",
