@@ -4,6 +4,7 @@ import json
 import os
 import re
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -217,7 +218,7 @@ def typing(command):
     """`typing(*args)`: the command with input and errors on a terminal, which the keys are written to."""
     pytest.importorskip("prompt_toolkit")
     pty = pytest.importorskip("pty", reason="needs a pseudo-terminal")
-    masters = []
+    masters, watches = [], []
 
     def start(*args: str) -> Terminal:
         master, slave = pty.openpty()
@@ -225,9 +226,13 @@ def typing(command):
         env = {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1", "LINES": "40"}
         process = command("complete", "--interactive", *args, env=env, stdin=slave, stderr=slave)
         os.close(slave)
+        watches.append(threading.Timer(TIMEOUT, process.kill))  # what waits for keys would wait for ever
+        watches[-1].start()
         return Terminal(process, master)
 
     yield start
+    for watch in watches:
+        watch.cancel()
     for master in masters:
         os.close(master)
 
@@ -242,8 +247,10 @@ def test_suggestions_are_shown_while_one_types_and_lines_are_printed(typing, tin
     screen.read_until(best)
     os.write(screen.master, b"\r")
     assert screen.process.stdout.readline().decode() == f"Der kleine K{best}\n"
+    screen.read_until(">")  # where keys are read again
     os.write(screen.master, "Q 語\r".encode())  # unknown characters have no suggestions
     assert screen.process.stdout.readline().decode() == "Q 語\n"
+    screen.read_until(">")
     os.write(screen.master, b"\x04")
     assert screen.process.wait(TIMEOUT) == 0
     assert screen.process.stdout.read() == b""
@@ -251,7 +258,7 @@ def test_suggestions_are_shown_while_one_types_and_lines_are_printed(typing, tin
 
 def test_ctrl_c_stops(typing, tiny):
     screen = typing()
-    screen.read_until("> ")
+    screen.read_until(">")
     os.write(screen.master, b"\x03")
     screen.read_until("Stopped.")
     assert screen.process.wait(TIMEOUT) == 130
