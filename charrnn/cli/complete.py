@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from charrnn.api import LanguageModel
     from charrnn.complete import Completions
 
-_PIECE = 1 << 16  # bytes of a line that are read at once
+_LONGEST = 1 << 20  # bytes of a line that are held, its last ones
+_CONTINUING = bytes(range(0x80, 0xC0))  # no character of UTF-8 begins with these
 
 
 @click.command(short_help="Complete words and lines.")
@@ -125,14 +126,12 @@ def _as_json(number: int, done: Completions) -> str:
 
 
 def _lines(kind: str) -> Iterator[str]:
-    """Yield the lines of standard input as they arrive, without their ends; of a long one, what a model reads of it.
+    """Yield the lines of standard input as they arrive, without their ends.
 
     kind  of the model's vocabulary: one of bytes takes any
     """
-    from charrnn.complete import CONTEXT
-
-    for number, line in enumerate(_ends_of_lines(4 * CONTEXT + 5), 1):  # the end of a line, and of a character before
-        text = line.decode("utf-8", "surrogateescape")[-CONTEXT:]
+    for number, line in enumerate(_bounded_lines(), 1):
+        text = line.decode("utf-8", "surrogateescape")
         if kind == "chars" and (wrong := re.search("[\udc80-\udcff]", text)):
             raise CorpusError(
                 f"line {number:,} of standard input is not UTF-8: it has the byte 0x{ord(wrong[0]) - 0xDC00:02x}; "
@@ -141,18 +140,18 @@ def _lines(kind: str) -> Iterator[str]:
         yield text.removeprefix("\ufeff") if number == 1 else text
 
 
-def _ends_of_lines(size: int) -> Iterator[bytes]:
-    """Yield each line of standard input, or so many of its last bytes at the least where it is longer."""
-    kept = b""
+def _bounded_lines() -> Iterator[bytes]:
+    """Yield the bytes of each line of standard input; of a long one its end, from a character's first byte on."""
+    held = b""
     while piece := _piece():
-        kept += piece
+        held += piece
+        if len(held) > _LONGEST:
+            held = held[-_LONGEST:].lstrip(_CONTINUING)
         if piece.endswith(b"\n"):
-            yield kept.removesuffix(b"\n").removesuffix(b"\r")
-            kept = b""
-        else:
-            kept = kept[-size:]
-    if kept:
-        yield kept
+            yield held.removesuffix(b"\n").removesuffix(b"\r")
+            held = b""
+    if held:
+        yield held
 
 
 def _piece() -> bytes:
@@ -160,7 +159,7 @@ def _piece() -> bytes:
     if sys.stdin is None:
         raise CorpusError("standard input is closed: give a text, or pipe lines in")
     try:
-        return sys.stdin.buffer.readline(_PIECE)
+        return sys.stdin.buffer.readline(_LONGEST)
     except OSError as error:
         raise CorpusError(f"cannot read standard input: {error.strerror}; give a text, or pipe lines in") from None
 

@@ -11,7 +11,6 @@ import pytest
 
 import charrnn
 from charrnn.cli._interactive import _session
-from charrnn.complete import CONTEXT
 from charrnn.errors import ConfigError
 from charrnn.prepare import escaped, unescaped
 
@@ -144,11 +143,16 @@ def test_a_model_of_bytes_takes_any_and_shows_them(run, corpus):
 
 @pytest.mark.parametrize("char", ["K", "ä", "😀"])
 @pytest.mark.parametrize("more", [0, 1, 2, 3])
-def test_of_a_long_line_the_end_is_read(run, tiny, char, more):
-    line = "ruft " * 40_000 + char * CONTEXT + "r" * more
-    long, short = records(run("complete", "--json", "-k", "1", input=f"{line}\r\nDer").stdout)
-    assert long["text"] == line[-CONTEXT:]
-    assert (short["line"], short["text"]) == (2, "Der")
+def test_of_a_long_line_the_end_is_held(run, tiny, monkeypatch, char, more):
+    monkeypatch.setattr("charrnn.cli.complete._LONGEST", 64)
+    line = "ruft " * 40 + char * 40 + "r" * more
+    lines = [line, line[-10:], "Der"]
+    found = records(run("complete", "--json", "-k", "1", input="\r\n".join(lines)).stdout)
+    assert [each["line"] for each in found] == [1, 2, 3]
+    assert [each["text"] for each in found[1:]] == lines[1:]
+    held = found[0]["text"]
+    assert line.endswith(held)
+    assert 64 - 3 - 2 <= len(held.encode()) <= 64
 
 
 @posix
