@@ -75,9 +75,13 @@ def _exit_codes() -> str:
 @click.group(
     cls=Commands,
     epilog=_exit_codes(),
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "auto_envvar_prefix": "CHARRNN",
+    },
 )
-@click.version_option(__version__, message="charrnn %(version)s")
+@click.version_option(__version__, message="charrnn %(version)s", allow_from_autoenv=False)
 def main() -> None:
     """Character-level language models: train a small recurrent net on your text, evaluate it, and let it write.
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from charrnn.cli._options import json_option
+from charrnn.cli._options import SectionedCommand, complete_files, json_option
 
 
-@click.command(short_help="List the characters of a text.")
-@click.argument("corpus", nargs=-1, required=True)
+@click.command(cls=SectionedCommand, short_help="List the characters of a text.")
+@click.argument("corpus", nargs=-1, required=True, shell_complete=complete_files)
 @json_option
 def command(corpus: tuple[str, ...], as_json: bool) -> None:
     """List the characters of CORPUS (files, folders, or "-" for standard input) with code point, name, count and share.
@@ -17,6 +17,7 @@ def command(corpus: tuple[str, ...], as_json: bool) -> None:
     Examples:
       charrnn vocab corpus.txt
       charrnn vocab corpus.txt --json | jq '.symbols[-1]'
+      cat chapters/*.txt | charrnn vocab - | tail -n 1
     """
     from charrnn.cli._console import ReadingBar, print_json, print_table
     from charrnn.corpus import read_text
