@@ -108,7 +108,7 @@ class SettingsFile:
     def _unknown(self, shown: str, key: str, known: Any, what: str = "is no setting") -> ConfigError:
         from difflib import get_close_matches
 
-        near = [name.removeprefix("--") for name in get_close_matches(_flag(key), map(_flag, known))]
+        near = [name.removeprefix("--") for name in get_close_matches(_flag(key), map(_flag, known), cutoff=0.7)]
         remedy = f"did you mean {' or '.join(near)}?" if near else "leave it out; `charrnn --help` tells what there is"
         return ConfigError(f"{self.path}: {shown} {what}: {remedy}")
 
