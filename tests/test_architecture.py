@@ -55,9 +55,10 @@ LAYERS = {
     "lanes": 5,
     "sample": 5,
     "survey": 5,
-    # 6: a text scored, one searched for, 7: texts written, training in memory, 8: what is settled before, 9: on disk
+    # 6: runs at a glance, texts scored, one searched for, 7: written, training, 8: what is settled before, 9: on disk
     "baselines": 7,
     "evaluate": 6,
+    "runs": 6,
     "search": 6,
     "writer": 7,
     "train": 7,

@@ -19,7 +19,7 @@ def command(set_kernel: str | None, as_json: bool) -> None:
     Examples:
       charrnn doctor
       charrnn doctor --json | jq '.speed.chars_per_second'
-      OPENBLAS_CORETYPE=Haswell charrnn doctor
+      charrnn doctor --json | jq -r '.advice[]'
     """
     from dataclasses import asdict
 

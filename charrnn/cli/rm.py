@@ -28,7 +28,7 @@ def command(names: tuple[str, ...], yes: bool) -> None:
     Examples:
       charrnn rm names
       charrnn rm first second --yes
-      charrnn list --json | jq -r '.runs[] | select(.best_loss > 2) | .name' | xargs charrnn rm --yes
+      charrnn rm /data/runs/third
     """
     from charrnn.errors import RunFolderError
     from charrnn.runfolder import find_run

@@ -55,7 +55,10 @@ def test_the_nearest_file_counts(run, tiny, settings, monkeypatch):
 
 
 def test_keys_are_flags_and_values_what_they_take(run, tiny, settings):
-    settings('model = "tiny"\n[sample]\nlength = 30\ntemp = 0\nstop = [" ", "e", "r"]\nno-echo = true\nprime = "D"\njson = true\n')
+    settings(
+        'model = "tiny"\n[sample]\nlength = 30\ntemp = 0\nstop = [" ", "e", "r"]\n'
+        'no-echo = true\nprime = "D"\njson = true\n'
+    )
     one = run("sample").json
     assert one["ended"] == "stop"
     assert "prime" not in one
