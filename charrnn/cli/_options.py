@@ -42,9 +42,8 @@ class SectionedCommand(click.Command):
         self.rivals = rivals
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Return the command's own parameters, those of all commands, and `--help`."""
-        *own, help_option = super().get_params(ctx)
-        return [*own, COLOR, CONFIG, help_option]
+        """Return the command's own parameters and `--help`, which comes before any file is read, then those of all."""
+        return [*super().get_params(ctx), COLOR, CONFIG]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the command line; let rivals from elsewhere give way."""

@@ -166,7 +166,7 @@ def test_options_stand_in_sections_of_which_the_last_is_that_of_all_commands(run
     _, *sections = re.split(r"^(?=\w.*:$)", run(name, "--help").stdout, flags=re.MULTILINE)
     assert len(sections) >= 2
     flags = re.findall(r"^  (-.*?)(?:  |$)", sections[-1], re.MULTILINE)
-    assert flags == ["--color [auto|always|never]", "--config FILE", "-h, --help"]
+    assert flags == ["-h, --help", "--color [auto|always|never]", "--config FILE"]
 
 
 def test_metavars_are_words_for_people(run):
