@@ -33,13 +33,16 @@ class SectionedOption(click.Option):
 class SectionedCommand(click.Command):
     """A command whose help shows its options by section, and that takes settings from variables and files too.
 
-    rivals: groups of parameters that exclude each other; what is set at a weaker place gives way to what is set at a
-            stronger one: the command line, then the environment, then a file
+    section: of the command in the list of all
+    rivals:  groups of parameters that exclude each other; what is set at a weaker place gives way to what is set at a
+             stronger one: the command line, then the environment, then a file
     """
 
-    def __init__(self, *args: Any, rivals: tuple[tuple[str, ...], ...] = (), **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, section: str = "Models", rivals: tuple[tuple[str, ...], ...] = (), **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
-        self.rivals = rivals
+        self.section, self.rivals = section, rivals
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the command's own parameters and `--help`, which comes before any file is read, then those of all."""

@@ -9,7 +9,9 @@ import click
 from charrnn.cli._options import SectionedCommand, SectionedOption, complete_files, json_option
 
 
-@click.command(cls=SectionedCommand, short_help="List or remove large texts that are kept encoded.")
+@click.command(
+    cls=SectionedCommand, section="Runs and texts", short_help="List or remove large texts that are kept encoded."
+)
 @click.argument("corpora", metavar="[CORPUS]...", nargs=-1, shell_complete=complete_files)
 @click.option(
     "--remove",

@@ -9,7 +9,9 @@ from charrnn.cli._options import SectionedCommand, json_option
 _CHOICES = {"library": "its own choice", "user": "chosen by OPENBLAS_CORETYPE", "charrnn": "chosen by charrnn"}
 
 
-@click.command(cls=SectionedCommand, short_help="Tell how fast this machine is, and what would help.")
+@click.command(
+    cls=SectionedCommand, section="This machine", short_help="Tell how fast this machine is, and what would help."
+)
 @json_option
 @click.pass_obj
 def command(set_kernel: str | None, as_json: bool) -> None:

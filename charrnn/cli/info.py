@@ -11,7 +11,7 @@ from charrnn.cli._options import SectionedCommand, json_option, model_option
 _SHOWN = 12  # evaluations in the table, the newest
 
 
-@click.command(cls=SectionedCommand, short_help="Show what is in a checkpoint.")
+@click.command(cls=SectionedCommand, section="Runs and texts", short_help="Show what is in a checkpoint.")
 @model_option
 @json_option
 def command(model_path: str | None, as_json: bool) -> None:

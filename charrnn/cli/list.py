@@ -7,7 +7,7 @@ import click
 from charrnn.cli._options import SectionedCommand, json_option
 
 
-@click.command(cls=SectionedCommand, short_help="List runs.")
+@click.command(cls=SectionedCommand, section="Runs and texts", short_help="List runs.")
 @json_option
 def command(as_json: bool) -> None:
     """List the runs under ./checkpoints, the newest first: what they were trained on, how far, and how good they are.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from charrnn.runfolder import RunFolder
 
 
-@click.command(cls=SectionedCommand, short_help="Remove runs.")
+@click.command(cls=SectionedCommand, section="Runs and texts", short_help="Remove runs.")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_runs)
 @click.option(
     "--yes", is_flag=True, allow_from_autoenv=False, cls=SectionedOption, section="Removing", help="Do not ask."

@@ -7,7 +7,7 @@ import click
 from charrnn.cli._options import SectionedCommand, complete_files, json_option
 
 
-@click.command(cls=SectionedCommand, short_help="List the characters of a text.")
+@click.command(cls=SectionedCommand, section="Runs and texts", short_help="List the characters of a text.")
 @click.argument("corpus", nargs=-1, required=True, shell_complete=complete_files)
 @json_option
 def command(corpus: tuple[str, ...], as_json: bool) -> None:

@@ -169,6 +169,12 @@ def test_options_stand_in_sections_of_which_the_last_is_that_of_all_commands(run
     assert flags == ["-h, --help", "--color [auto|always|never]", "--config FILE"]
 
 
+def test_commands_stand_in_sections(run):
+    listed = run("--help").stdout
+    for section, name in (("Models", "eval"), ("Runs and texts", "cache"), ("This machine", "doctor")):
+        assert f"\n{section}:\n  {name}" in listed
+
+
 def test_metavars_are_words_for_people(run):
     for name in COMMANDS:
         assert "RANGE" not in run(name, "--help").stdout
