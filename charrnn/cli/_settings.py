@@ -69,32 +69,32 @@ class SettingsFile:
 
         Raises:  ConfigError where a key is no setting, or its value not of the kind that the setting takes.
         """
-        own = self.table.get(ctx.info_name or "", {})
-        self._check_tables(ctx)
-        options, found = _options(ctx.command, ctx), {}
-        for key, value in self.table.items():
-            if not isinstance(value, dict) and (option := options.get(_flag(key))):
-                found[option.name or ""] = _checked(value, option, self._place(key))
-        for key, value in own.items():
-            if (option := options.get(_flag(key))) is None:
-                raise self._unknown(f"[{self._table(ctx.info_name)}] {key}", key, options)
-            found[option.name or ""] = _checked(value, option, self._place(key, ctx.info_name))
+        self._check_names(ctx)
+        options, own = _options(ctx.command, ctx), self.table.get(ctx.info_name or "", {})
+        outside = {key: value for key, value in self.table.items() if not isinstance(value, dict)}
+        shared = {key: value for key, value in outside.items() if _flag(key) in options}
+        if unknown := [key for key in own if _flag(key) not in options]:
+            raise self._unknown(f"[{self._table(ctx.info_name)}] {unknown[0]}", unknown[0], options)
+        found = {}
+        for table, command in ((shared, None), (own, ctx.info_name)):
+            for key, value in table.items():
+                option = options[_flag(key)]
+                found[option.name or ""] = _checked(value, option, self._place(key, command))
         return found
 
-    def _check_tables(self, ctx: click.Context) -> None:
+    def _check_names(self, ctx: click.Context) -> None:
         """Refuse tables that are no command's, and keys outside of tables that no command has."""
         group = ctx.parent.command if ctx.parent else None
-        if not isinstance(group, click.Group) or ctx.parent is None:
+        if not isinstance(group, click.Group):
             return
-        names = group.list_commands(ctx.parent)
+        names = group.list_commands(ctx)
         for key, value in self.table.items():
-            if key in names and isinstance(value, dict):
-                continue
-            if isinstance(value, dict):
+            if isinstance(value, dict) and key not in names:
                 raise self._unknown(f"[{self._table(key)}]", key, names, "is no command")
-            if _flag(key) in _options(ctx.command, ctx):
+            if isinstance(value, dict) or _flag(key) in _options(ctx.command, ctx):
                 continue
-            flags = {flag for name in names if (other := group.get_command(ctx, name)) for flag in _options(other, ctx)}
+            commands = filter(None, (group.get_command(ctx, name) for name in names))
+            flags = {flag for command in commands for flag in _options(command, ctx)}
             if _flag(key) not in flags:
                 raise self._unknown(key, key, flags)
 
@@ -120,7 +120,7 @@ def _flag(key: str) -> str:
 
 def _options(command: click.Command, ctx: click.Context) -> dict[str, click.Option]:
     """Return the options of a command that are settings, by their long flags; not those that must be said each time."""
-    options = [param for param in command.get_params(ctx) if isinstance(param, click.Option)]
+    options = [param for param in command.get_params(ctx) if isinstance(param, click.Option) and not param.is_eager]
     return {flag: option for option in options if option.allow_from_autoenv for flag in option.opts if flag[:2] == "--"}
 
 
@@ -162,7 +162,7 @@ def variables(option: click.Option, ctx: click.Context) -> list[str]:
     shared = [option.envvar] if isinstance(option.envvar, str) else []
     if not option.allow_from_autoenv or ctx.auto_envvar_prefix is None:
         return shared
-    return [f"{ctx.auto_envvar_prefix}_{max(option.opts, key=len)[2:].replace('-', '_').upper()}", *shared]
+    return [f"{ctx.auto_envvar_prefix}_{_long(option)[2:].replace('-', '_').upper()}", *shared]
 
 
 @contextmanager
@@ -185,17 +185,19 @@ def _origins(ctx: click.Context, message: str) -> str:
     for option in ctx.command.get_params(ctx):
         if not isinstance(option, click.Option) or option.name is None:
             continue
-        source, value, flag = (
-            ctx.get_parameter_source(option.name),
-            ctx.params.get(option.name),
-            max(option.opts, key=len),
-        )
-        values = value if isinstance(value, tuple) else (value,)
-        names = [*option.opts, *(each for each in values if isinstance(each, str) and each)]
-        if not any(re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", message) for name in names):
+        value = ctx.params.get(option.name)
+        texts = [each for each in (value if isinstance(value, tuple) else (value,)) if isinstance(each, str) and each]
+        if not any(re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", message) for name in [*option.opts, *texts]):
             continue
+        source = ctx.get_parameter_source(option.name)
         if source is ParameterSource.ENVIRONMENT:
-            told.append(f"{flag} is set by {next(name for name in variables(option, ctx) if os.environ.get(name))}")
+            variable = next(name for name in variables(option, ctx) if os.environ.get(name))
+            told.append(f"{_long(option)} is set by {variable}")
         elif source is ParameterSource.DEFAULT_MAP:
-            told.append(f"{flag} is set in {ctx.meta[_FILE]}")
+            told.append(f"{_long(option)} is set in {ctx.meta[_FILE]}")
     return f" ({', '.join(told)})" if told else ""
+
+
+def _long(option: click.Option) -> str:
+    """Return the flag of an option that people know it by."""
+    return max(option.opts, key=len)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("corpus", metavar="[CORPUS]...", nargs=-1, shell_complete=complete_files)
-@settings
+@settings(*setting_names())
 @click.option(
     "--out",
     metavar="FOLDER",
