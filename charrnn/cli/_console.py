@@ -68,9 +68,14 @@ def print_table(headings: Iterable[str], rows: Iterable[Iterable[str]], *, right
     for index, heading in enumerate(headings):
         table.add_column(heading, justify="right" if index in numbers else "left", overflow="fold")
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(_printable(cell)) for cell in row))
     width = shutil.get_terminal_size((_ENDLESS, 24)).columns
     _print(_console(width=width), table)
+
+
+def _printable(text: str) -> str:
+    """Return the text with what moves a terminal's cursor, or cannot be seen, escaped."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def _console(**options: Any) -> Console:

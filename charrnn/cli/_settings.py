@@ -146,8 +146,6 @@ def _kinds(option: click.Option) -> tuple[tuple[type, ...], str]:
 
 def read_settings(ctx: click.Context, _: click.Parameter, name: str | None) -> None:
     """Let the context's command have the settings of this file, or of the nearest one, as defaults."""
-    if ctx.resilient_parsing:
-        return
     if name is None:
         file = SettingsFile.nearest()
     elif (file := SettingsFile.read(Path(name))) is None:

@@ -49,4 +49,4 @@ def _shown(run: RunFolder) -> str:
 def _agreed(what: str) -> bool:
     """Ask on stderr; return whether the answer is yes. No answer is none."""
     click.echo(f"Remove {what}? [y/N]", err=True)
-    return sys.stdin is not None and sys.stdin.readline().strip().lower() in ("y", "yes")
+    return sys.stdin is not None and sys.stdin.buffer.readline().strip().lower() in (b"y", b"yes")

@@ -72,7 +72,16 @@ def test_a_run_is_removed_after_a_yes(run, three):
     assert os.listdir(three) == []
 
 
-@pytest.mark.parametrize("answer", ["", "\n", "n\n", "what?\n"])
+@posix
+def test_a_name_that_would_move_the_cursor_is_shown_escaped(run, tiny):
+    tiny.rename(RUNS / "a\x1b[2J\nb")
+    assert run("list").stdout.splitlines()[1].startswith("a\\x1b[2J\\nb  tiny.txt")
+    assert run("list", "--json").json["runs"][0]["name"] == "a\x1b[2J\nb"
+    run("rm", "a\x1b[2J\nb", "--yes")
+    assert os.listdir(RUNS) == []
+
+
+@pytest.mark.parametrize("answer", ["", "\n", "n\n", "what?\n", b"\xff\0\n"])
 def test_without_a_yes_nothing_is_removed(run, three, answer):
     assert "nothing was removed" in error_line(run("rm", "tiny", input=answer, code=1).stderr)
     assert len(os.listdir(three)) == 3
