@@ -286,10 +286,12 @@ def _repeat(run: Run) -> str:
         vars(ModelConfig(1)) | vars(TrainConfig(optimizer=config.optimizer)) | {"optimizer": TrainConfig().optimizer}
     )
     actual: dict[str, Any] = vars(run.training.model_config) | vars(config)
-    chosen = {name: actual[name] for name in setting_names() if actual[name] not in (None, usual[name])}
-    chosen |= {
-        name: actual[name] for name in setting_names() if name in elsewhere and actual[name] not in (None, False)
-    }
+
+    def is_named(name: str) -> bool:
+        value = actual[name]
+        return value is not None and (value != usual[name] or (name in elsewhere and value is not False))
+
+    chosen = {name: actual[name] for name in setting_names() if is_named(name)}
     chosen |= {"val_file": run.val_source.path} if run.val_source else {}
     chosen |= {"init_from": run.init_from} if run.init_from else {}
     return _command(run, **chosen)

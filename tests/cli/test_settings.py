@@ -1,5 +1,6 @@
 """Settings by variables and files: their precedence, what is refused, and what `train` makes of them."""
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -162,7 +163,14 @@ def test_a_run_goes_on_with_its_own_settings_not_with_those_of_files(run, corpus
 
 
 def test_the_closing_command_repeats_the_run_where_a_file_says_otherwise(run, corpus, settings):
-    settings("[train]\nhidden-size = 9\nbatch-size = 2\n")
-    outcome = run("train", corpus, *ONE, "--seed", "1", "--hidden-size", "384", "--out", "one")
-    repeat = facts(outcome.stderr)["Repeat"].split()
-    assert ("384", "2") == (repeat[repeat.index("--hidden-size") + 1], repeat[repeat.index("--batch-size") + 1])
+    settings("[train]\nhidden-size = 9\nbatch-size = 2\npatience = 3\ntied = false\n")
+    outcome = run("train", corpus, *ONE, "--seed", "1", "--hidden-size", "384", "--patience", "0", "--out", "one")
+    again = shlex.split(facts(outcome.stderr)["Repeat"])[1:]
+    assert [again[again.index(f"--{name}") + 1] for name in ("hidden-size", "batch-size", "patience")] == [
+        "384",
+        "2",
+        "0",
+    ]
+    assert "--tied" not in again
+    run(*again, "--out", "two", "--quiet")
+    assert meta(Path("one/last.npz")) == meta(Path("two/last.npz"))
