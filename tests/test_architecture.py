@@ -55,10 +55,9 @@ LAYERS = {
     "lanes": 5,
     "sample": 5,
     "survey": 5,
-    # 6: runs at a glance, texts scored, one searched for, 7: written, training, 8: what is settled before, 9: on disk
+    # 6: a text scored, one searched for, 7: texts written, training in memory, 8: what is settled before, 9: on disk
     "baselines": 7,
     "evaluate": 6,
-    "runs": 6,
     "search": 6,
     "writer": 7,
     "train": 7,
@@ -66,6 +65,7 @@ LAYERS = {
     "budget": 8,
     "footprint": 8,
     "machine": 8,  # it measures training
+    "runs": 8,
     "run": 9,
     # 10: all of it for a program, 11: the command, 12: `python -m`
     "api": 10,

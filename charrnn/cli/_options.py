@@ -203,6 +203,14 @@ def given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: options[name] for name in setting_names() if options[name] is not None}
 
 
+class ModelName(click.types.StringParamType):
+    """The name of a model, of which there may be several; the variable of the environment has one, spaces and all."""
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        """Return the names in the variable."""
+        return [rv] if rv else []
+
+
 MODEL_HELP = "A checkpoint, a run's folder, or a run's name under ./checkpoints. If not given, the newest run there."
 
 

@@ -14,6 +14,7 @@ from click.core import ParameterSource
 
 from charrnn.cli._options import (
     MODEL_HELP,
+    ModelName,
     Number,
     SectionedCommand,
     SectionedOption,
@@ -36,14 +37,6 @@ def text(value: str) -> str:
     from charrnn.prepare import unescaped
 
     return unescaped(value)
-
-
-class ModelName(click.types.StringParamType):
-    """The name of a model, of which there may be several; the variable of the environment has one, spaces and all."""
-
-    def split_envvar_value(self, rv: str) -> list[str]:
-        """Return the names in the variable."""
-        return [rv] if rv else []
 
 
 def _section(name: str) -> Callable[..., Callable[[Any], Any]]:
