@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 def load(path: str | PathLike[str] | None = None) -> LanguageModel:
     """Return the model of a checkpoint.
 
-    path: a `.npz` file, a run's folder (its best.npz, or last.npz where there is none), or None for the newest run
-          under ./checkpoints
+    path: a `.npz` file, a run's folder (its best.npz, or last.npz where there is none), either by its name under
+          ./checkpoints, or None for the newest run there
     Raises:  CheckpointError where there is none, or it is damaged.
     """
     found = find_model(None if path is None else Path(path))

@@ -68,6 +68,7 @@ LAYERS = {
     "budget": 8,
     "footprint": 8,
     "machine": 8,  # it measures training
+    "runs": 8,
     "run": 9,
     # 10: all of it for a program, 11: the command, 12: `python -m`
     "api": 10,

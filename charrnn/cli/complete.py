@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from charrnn.cli._options import WholeNumber, model_option, unknown_option
+from charrnn.cli._options import SectionedCommand, WholeNumber, model_option, unknown_option
 from charrnn.config import GOALS, STDIN
 from charrnn.errors import ConfigError, CorpusError, VocabError
 
@@ -23,7 +23,7 @@ _LONGEST = 1 << 20  # bytes of a line that are held, its last ones
 _CONTINUING = bytes(range(0x80, 0xC0))  # no character of UTF-8 begins with these
 
 
-@click.command(short_help="Complete words and lines.")
+@click.command(cls=SectionedCommand, short_help="Complete words and lines.")
 @click.argument("text", required=False)
 @model_option
 @click.option(
