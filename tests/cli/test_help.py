@@ -183,7 +183,7 @@ def test_options_stand_in_sections_of_which_the_last_is_that_of_all_commands(run
 
 def test_commands_stand_in_sections(run):
     listed = run("--help").stdout
-    for section, name in (("Models", "eval"), ("Runs and texts", "cache"), ("This machine", "doctor")):
+    for section, name in (("Models", "complete"), ("Runs and texts", "cache"), ("This machine", "doctor")):
         assert f"\n{section}:\n  {name}" in listed
 
 

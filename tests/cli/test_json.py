@@ -19,13 +19,16 @@ TYPES = {dict: "object", list: "list", str: "string", bool: "boolean", int: "int
 #: What is run for each command: all keys that are documented have to appear somewhere.
 RUNS = {
     "cache": [()],
+    "complete": [("D",), ("D", "--to", "line", "-k", "2", "--max-length", "3")],
     "doctor": [()],
     "eval": [(), ("--baselines",), ("--protocol", "windows", "--dynamic"), ("one.txt",)],
     "info": [(), ("-m", "checkpoints/tiny/last.npz")],
     "list": [()],
     "sample": [("--count", "2", "-n", "9", "--prime", "D"), ("--no-echo", "-n", "1")],
+    "score": [("tiny.txt",), ("one.txt", "--per-char")],
     "vocab": [("tiny.txt",)],
 }
+BY_LINE = ("complete", "sample", "score")  # which print an object a line
 
 
 def documented(name: str) -> dict[str, set[str]]:
@@ -78,7 +81,7 @@ def test_what_is_printed_is_what_is_documented(run, tiny, quick_machine, monkeyp
     table, seen = documented(name), set()
     for args in RUNS[name]:
         outcome = run(name, *args, "--json")
-        for text in outcome.stdout.splitlines() if name == "sample" else [outcome.stdout]:
+        for text in outcome.stdout.splitlines() if name in BY_LINE else [outcome.stdout]:
             check(json.loads(text), "", table, seen)
     never = {key for key in table if key not in seen and "[]" not in key and not key.startswith("val_source.")}
     assert never == set()
