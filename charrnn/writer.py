@@ -97,8 +97,8 @@ class Writer:
         Raises:  ConfigError or VocabError, at once, for a wish that cannot be met.
         """
         wanted = Wishes(**wishes)
-        rules = self._rules(wanted)
-        begin = self._begin(prime, wanted, rules)
+        rules = self.rules(wanted)
+        begin = self.begin(prime, wanted, rules)
         steps = generate(self.nets, [begin], [[_seed(seed)]], rules=rules, filters=wanted)
         decode = self.vocab.decoder()
         return _held_back((decode(step.ids) for step in steps), wanted.stop)
@@ -123,7 +123,7 @@ class Writer:
                  for a text that is not novel after `MOST_DRAWS` draws.
         """
         wanted = Wishes(**wishes)
-        rules = self._rules(wanted)
+        rules = self.rules(wanted)
         if count < 1 or best_of < 1 or novel < 0:
             raise ConfigError("count and best_of are at least 1, and novel at least 0")
         if wanted.length is None and not (wanted.lines or wanted.stop or self.vocab.end is not None):
@@ -132,7 +132,7 @@ class Writer:
         tasks = (
             (prime, begin)
             for prime in primes
-            for begin in [self._begin(prime, wanted, rules)]
+            for begin in [self.begin(prime, wanted, rules)]
             for _ in range(count * best_of)
         )
         drawn = self._drawn(tasks, wanted, rules, _seed(seed), novel, corpora)
@@ -149,17 +149,17 @@ class Writer:
         Raises:      as for `samples`.
         """
         wanted = Wishes(**wishes)
-        rules = self._rules(wanted)
+        rules = self.rules(wanted)
         if width < 1 or not 0 <= length_norm < math.inf:
             raise ConfigError("a beam is at least 1 wide, and its length norm a number, at least 0")
         if wanted.length is None:
             raise ConfigError("--beam compares texts up to a length: give -n")
         found = (
-            (prime, beam(self.nets, self._begin(prime, wanted, rules), rules, width=width, length_norm=length_norm))
+            (prime, beam(self.nets, self.begin(prime, wanted, rules), rules, width=width, length_norm=length_norm))
             for prime in primes
         )
         return (
-            _Written(own.ids.tolist(), own.log_probs.tolist(), own.ended).sample(
+            Written(own.ids.tolist(), own.log_probs.tolist(), own.ended).sample(
                 self.vocab, wanted.stop, seed=0, index=index, prime=prime
             )
             for index, (prime, own) in enumerate(found)
@@ -199,9 +199,9 @@ class Writer:
 
     def _written(
         self, begins: list[Beginning], entropy: list[list[int]], wanted: Wishes, rules: Rules
-    ) -> list[_Written]:
+    ) -> list[Written]:
         """Return what is written after each beginning."""
-        written = [_Written([], [], "length") for _ in begins]
+        written = [Written([], [], "length") for _ in begins]
         for step in generate(self.nets, begins, entropy, rules=rules, filters=wanted, scored=True):
             assert step.log_probs is not None
             for row, id_, log_prob, ended in zip(
@@ -213,8 +213,11 @@ class Writer:
                 own.ended = ended
         return written
 
-    def _begin(self, prime: str, wanted: Wishes, rules: Rules) -> Beginning:
-        """Return what a text goes on from: its prime; without one, the beginning of a document or a line."""
+    def begin(self, prime: str, wanted: Wishes, rules: Rules) -> Beginning:
+        """Return what a text goes on from: its prime; without one, the beginning of a document or a line.
+
+        Raises:  VocabError for a character of the prime that the vocabulary lacks, unless it is to be left out.
+        """
         vocab, ids = self.vocab, self.vocab.encode(prime, wanted.unknown)
         if vocab.end is not None:
             return self.nets.read(np.append(vocab.end, ids))._replace(recent=ids)
@@ -225,8 +228,11 @@ class Writer:
         fits = np.isfinite(rules.possible(first, 0, np.zeros(1, np.intp))).any()
         return begin._replace(logits=first) if fits else begin
 
-    def _rules(self, wanted: Wishes) -> Rules:
-        """Return the wishes in terms of the vocabulary's ids."""
+    def rules(self, wanted: Wishes) -> Rules:
+        """Return the wishes in terms of the vocabulary's ids.
+
+        Raises:  ConfigError or VocabError for a wish that cannot be met.
+        """
         vocab = self.vocab
         if wanted.lines and "\n" not in vocab.symbols:
             raise ConfigError("--lines: the model knows no line ends: give -n")
@@ -265,7 +271,7 @@ class Writer:
 
 
 @dataclass
-class _Written:
+class Written:
     """A text in the making."""
 
     ids: list[int]
@@ -307,7 +313,12 @@ def _held_back(characters: Iterator[str], stops: tuple[str, ...]) -> Iterator[st
         if cut := max((len(stop) for stop in stops if held.endswith(stop)), default=0):
             yield from held[:-cut]
             return
-        keep = max(size for stop in stops for size in range(len(stop)) if held.endswith(stop[:size]))
-        yield from held[: len(held) - keep]
-        held = held[len(held) - keep :]
+        sure = len(held) - unsure(held, stops)
+        yield from held[:sure]
+        held = held[sure:]
     yield from held
+
+
+def unsure(text: str, stops: tuple[str, ...]) -> int:
+    """Return how many characters at the text's end may be the beginning of a stop string."""
+    return max((size for stop in stops for size in range(len(stop)) if text.endswith(stop[:size])), default=0)

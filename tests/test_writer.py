@@ -175,7 +175,7 @@ def test_the_mark_of_unknown_characters_is_never_written(marked):
 
 
 def test_a_document_begins_after_the_mark_with_which_one_ends(marked):
-    begin = marked._begin("ab", writer.Wishes(), marked._rules(writer.Wishes()))
+    begin = marked.begin("ab", writer.Wishes(), marked.rules(writer.Wishes()))
     read = marked.nets.read(np.array([10, 2, 3]))
     assert np.array_equal(begin.logits, read.logits)
     assert begin.recent.tolist() == [2, 3]
