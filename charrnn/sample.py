@@ -276,11 +276,11 @@ class Streams:
 
     def join(self, other: Streams) -> None:
         """Take in texts of the same rules and filters."""
+        self.written = np.concatenate([np.full(len(own), own.written) for own in (self, other)])
         for name in ("texts", "ids", "recent", "lines", "places", "logits"):
             setattr(self, name, np.concatenate([getattr(self, name), getattr(other, name)]))
         self.sources = self.sources + other.sources
         self.states = [np.concatenate(own, axis=2) for own in zip(self.states, other.states, strict=True)]
-        self.written = np.concatenate([np.full(len(own), own.written) for own in (self, other)])
 
 
 def advance(nets: Nets, groups: Sequence[Streams]) -> None:

@@ -1,0 +1,153 @@
+"""`charrnn serve`: keep models loaded and answer requests."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from charrnn.cli._options import Number, WholeNumber
+from charrnn.errors import ConfigError
+
+if TYPE_CHECKING:
+    import socket
+
+    from charrnn.api import LanguageModel
+    from charrnn.serve.service import Service
+
+
+@click.command(short_help="Keep models loaded and answer requests.")
+@click.option(
+    "-m",
+    "--model",
+    "models",
+    multiple=True,
+    metavar="MODEL",
+    help="A checkpoint, or a run's folder; several may be given, each served under its name. If not given, the newest "
+    "run under ./checkpoints.",
+)
+@click.option("--stdio", is_flag=True, help="Lines of JSON on standard input and output in place of HTTP.")
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="HOST", help="The address to listen on.")
+@click.option(
+    "--port",
+    type=WholeNumber(0, 65535),
+    default=8765,
+    show_default=True,
+    metavar="N",
+    help="The port; 0: any that is free.",
+)
+@click.option(
+    "--token",
+    envvar="CHARRNN_TOKEN",
+    show_envvar=True,
+    metavar="TOKEN",
+    help="What every request has to bring along, as `Authorization: Bearer TOKEN`. Without it, only this machine is "
+    "served. Others can see what a command line says, so the variable is the better place.",
+)
+@click.option(
+    "--max-chars",
+    type=WholeNumber(1),
+    default=10_000,
+    show_default=True,
+    metavar="N",
+    help="The most characters of a request's prime, and of the text that it asks for.",
+)
+@click.option(
+    "--max-seconds",
+    type=Number(0, min_open=True),
+    default=60.0,
+    show_default=True,
+    metavar="X",
+    help="How long a request may take; a text then ends where it is.",
+)
+@click.option(
+    "--max-requests",
+    type=WholeNumber(1),
+    default=256,
+    show_default=True,
+    metavar="N",
+    help="The most requests at once, those that wait among them; others are told to come again.",
+)
+def command(
+    models: tuple[str, ...],
+    stdio: bool,
+    host: str,
+    port: int,
+    token: str | None,
+    max_chars: int,
+    max_seconds: float,
+    max_requests: int,
+) -> None:
+    """Keep models loaded, and answer requests until Ctrl-C or SIGTERM; requests at the same time share a batch.
+
+    By HTTP on this machine: GET /health and /models; POST /generate, /score and /complete with a JSON object. With
+    "stream": true, /generate sends a line of JSON for each piece of the text. docs/serve.md tells of all fields.
+
+    \b
+    Examples:
+      charrnn serve
+      charrnn serve -m checkpoints/names -m checkpoints/verse --port 9000
+      echo '{"do": "generate", "prime": "Once"}' | charrnn serve --stdio
+      CHARRNN_TOKEN=$(cat token) charrnn serve --host 0.0.0.0
+    """
+    from charrnn.cli._signals import StopSignals
+    from charrnn.serve.asks import Limits
+    from charrnn.serve.service import Service
+
+    own = None if stdio else _listening(host, port, token)
+    service = Service(_loaded(models), Limits(max_chars, max_seconds, max_requests))
+    with StopSignals():
+        asyncio.run(_serve(service, own, token))
+
+
+def _listening(host: str, port: int, token: str | None) -> socket.socket:
+    """Return the socket to listen on; refuse what would let everybody in."""
+    from charrnn.cli._console import note
+    from charrnn.serve.web import is_loopback
+
+    try:
+        from charrnn.serve.server import listening
+    except ModuleNotFoundError:
+        raise ConfigError("HTTP needs the package uvicorn: install charrnn-numpy[serve], or use --stdio") from None
+    if token is None and not is_loopback(host):
+        raise ConfigError(f"--host {host} lets other machines in: give a token too, by CHARRNN_TOKEN or --token")
+    if token is not None and not (token.isascii() and token.isprintable() and token.strip() == token != ""):
+        raise ConfigError("--token is no word of ASCII characters, as a header can carry it: choose another")
+    own = listening(host, port)
+    name, number = own.getsockname()[:2]
+    note(f"Serving on http://{f'[{name}]' if ':' in name else name}:{number}")
+    return own
+
+
+def _loaded(paths: tuple[str, ...]) -> dict[str, LanguageModel]:
+    """Return the models by the names of their runs, or of their files."""
+    from charrnn.cli._console import open_model
+
+    models: dict[str, LanguageModel] = {}
+    for model in map(open_model, paths or (None,)):
+        assert model.path is not None
+        path = model.path.resolve()
+        name = path.parent.name if path.name in ("best.npz", "last.npz") else path.stem
+        if name in models:
+            raise ConfigError(f"two models have the name {name!r}: rename the folder of one")
+        models[name] = model
+    return models
+
+
+async def _serve(service: Service, own: socket.socket | None, token: str | None) -> None:
+    async with service:
+        if own is not None:
+            from charrnn.serve.server import serve
+
+            await serve(service, own, token)
+        else:
+            from charrnn.serve.lines import Lines
+
+            await Lines(service, _write).converse(open(sys.stdin.fileno(), "rb", closefd=False))
+
+
+def _write(line: bytes) -> None:
+    sys.stdout.buffer.write(line)
+    sys.stdout.buffer.flush()
