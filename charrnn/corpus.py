@@ -199,11 +199,17 @@ def read_text(
 
 
 def text_of(text: str | Text, config: TrainConfig) -> Text:
-    """Return a text that was read, or a string as `read_text` would return it if a file held it."""
+    """Return a text that was read, or a string as `read_text` would return it if a file held it.
+
+    Raises:  CorpusError for half a surrogate pair where bytes are learned, since it has none.
+    """
     if isinstance(text, Text):
         return text
     if config.bytes:
-        text = text.encode("utf-8", "surrogateescape").decode("latin-1")
+        try:
+            text = text.encode("utf-8", "surrogateescape").decode("latin-1")
+        except UnicodeEncodeError as error:
+            raise CorpusError(f"half a surrogate pair at position {error.start} has no bytes: leave it out") from None
     pieces = pieces_of(text)
     if config.has_documents:
         pieces = prepare.parted(pieces, _way(config))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,9 @@ from charrnn.text import Text
 from charrnn.vocab import Vocab
 
 MOST_DRAWS = 20  # of a text that has to be novel
+MOST_CHARS = (
+    100_000  # of a text that ends by itself or not at all: what is written side by side is shown when it is whole
+)
 _TOGETHER = 256  # texts that are written side by side: more bring no more speed, and would take more memory
 
 
@@ -119,15 +123,20 @@ class Writer:
         best_of  so many are drawn for each, and the one with the fewest bits per character is taken
         novel    a text that has so many characters in a row with a corpus is drawn again; 0: none is
         wishes   fields of `Wishes`
+        A text of no given length that does not end by itself ends after `MOST_CHARS` characters.
         Raises:  ConfigError or VocabError for a wish that cannot be met, at once but for what a prime has; CharRNNError
-                 for a text that is not novel after `MOST_DRAWS` draws.
+                 after the last text where some are missing, since they were not novel in `MOST_DRAWS` draws.
         """
         wanted = Wishes(**wishes)
-        rules = self.rules(wanted)
         if count < 1 or best_of < 1 or novel < 0:
             raise ConfigError("count and best_of are at least 1, and novel at least 0")
-        if wanted.length is None and not (wanted.lines or wanted.stop or self.vocab.end is not None):
-            raise ConfigError("a text without an end can only be shown as it is written: give -n, --lines or --stop")
+        if wanted.length is None:
+            if not (wanted.lines or wanted.stop or self.vocab.end is not None):
+                raise ConfigError(
+                    "a text without an end can only be shown as it is written: give -n, --lines or --stop"
+                )
+            wanted = replace(wanted, length=MOST_CHARS)
+        rules = self.rules(wanted)
         corpora = self.corpora() if novel else ()
         tasks = (
             (prime, begin)
@@ -135,8 +144,9 @@ class Writer:
             for begin in [self.begin(prime, wanted, rules)]
             for _ in range(count * best_of)
         )
-        drawn = self._drawn(tasks, wanted, rules, _seed(seed), novel, corpora)
-        return drawn if best_of == 1 else _best(drawn, best_of)
+        left_out: list[int] = []
+        drawn = self._drawn(tasks, wanted, rules, _seed(seed), novel, corpora, left_out)
+        return _told(_best(drawn, best_of), left_out, best_of, novel)
 
     def likeliest(
         self, width: int, *, primes: Iterable[str] = ("",), length_norm: float = 1.0, **wishes: Any
@@ -173,28 +183,26 @@ class Writer:
         seed: int,
         novel: int,
         corpora: Sequence[Text],
+        left_out: list[int],
     ) -> Iterator[Sample]:
-        """Yield a text for each task: a prime, and what it leads to."""
+        """Yield a text for each task: a prime, and what it leads to; what is not novel is noted in `left_out`."""
         first = 0
         while together := list(islice(tasks, _TOGETHER)):
             samples: dict[int, Sample] = {}
             rows, draw = list(range(len(together))), 0
-            while rows:
+            while rows and draw < MOST_DRAWS:
                 begins = [together[row][1] for row in rows]
                 entropy = [[seed, first + row, draw] for row in rows]
+                draw += 1
                 for row, own in zip(rows, self._written(begins, entropy, wanted, rules), strict=True):
                     samples[row] = own.sample(
-                        self.vocab, wanted.stop, seed=seed, index=first + row, prime=together[row][0], draws=draw + 1
+                        self.vocab, wanted.stop, seed=seed, index=first + row, prime=together[row][0], draws=draw
                     )
-                texts, draw = [samples[row].text for row in rows], draw + 1
+                texts = [samples[row].text for row in rows]
                 copies = [copied(texts, corpus, novel) for corpus in corpora]
                 rows = [row for row, *copy in zip(rows, *copies, strict=True) if any(copy)]
-                if rows and draw == MOST_DRAWS:
-                    raise CharRNNError(
-                        f"text {first + rows[0]} had {novel} characters in a row with the corpus in all {draw} draws: "
-                        "give a larger --novel or a higher --temp"
-                    )
-            yield from (samples[row] for row in range(len(together)))
+            yield from (samples[row] for row in range(len(together)) if row not in rows)
+            left_out += [first + row for row in rows]
             first += len(together)
 
     def _written(
@@ -295,11 +303,21 @@ def _seed(seed: int | None) -> int:
 
 def _best(samples: Iterator[Sample], of: int) -> Iterator[Sample]:
     """Yield the likeliest of each so many samples, by bits per character; an empty text is the last resort."""
-    index = 0
-    while group := list(islice(samples, of)):
+    for index, drawn in groupby(samples, lambda sample: sample.index // of):
+        group = list(drawn)
         best = min(group, key=lambda sample: math.inf if sample.bpc is None else sample.bpc)
         yield replace(best, index=index, draws=sum(sample.draws for sample in group))
-        index += 1
+
+
+def _told(samples: Iterator[Sample], left_out: list[int], of: int, novel: int) -> Iterator[Sample]:
+    """Yield the samples; then, where all draws of one were left out, raise a CharRNNError that tells of it."""
+    yield from samples
+    missing = [index for index, count in Counter(draw // of for draw in left_out).items() if count == of]
+    if missing:
+        raise CharRNNError(
+            f"texts left out: {len(missing)}, the first is number {missing[0]}; they had {novel} characters in a row "
+            f"with the corpus in all {MOST_DRAWS} draws: give a larger --novel or a higher --temp"
+        )
 
 
 def _held_back(characters: Iterator[str], stops: tuple[str, ...]) -> Iterator[str]:

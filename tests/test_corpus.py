@@ -318,6 +318,11 @@ def test_a_text_at_hand_is_read_as_a_file_would_be(tmp_path_factory, text):
         assert str(text_of(text + "x", config)) == str(read_text(str(path), config=config))
 
 
+def test_half_a_surrogate_pair_has_no_bytes():
+    with pytest.raises(CorpusError, match="position 2"):
+        text_of("ab\ud83d", TrainConfig(bytes=True))
+
+
 @pytest.mark.parametrize("data", [b"a\0b", b"\x89PNG\r\n\x1a\n\0"])
 def test_what_is_no_text_is_refused_but_can_be_learned_as_bytes(tmp_path, data):
     path = tmp_path / "x.bin"

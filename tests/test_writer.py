@@ -1,6 +1,7 @@
 """The writer: from wishes to texts, and what it tells of them."""
 
 import math
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -232,8 +233,28 @@ def test_a_text_is_drawn_again_until_it_is_novel(plain):
         assert (after.draws == 1) == (before.text == after.text)
     assert others[0].draws > 1
     assert [other.text for other in drawing.samples(2, **options, novel=6)] == [one.text for one in others[:2]]
-    with pytest.raises(CharRNNError, match="in all 20 draws"):
-        list(drawing.samples(1, **options, novel=1))
+
+
+@pytest.mark.parametrize("best_of", [1, 3])
+def test_what_cannot_be_novel_is_left_out_and_told_behind_the_others(plain, best_of):
+    options = {"seed": 3, "length": 30, "temperature": 0.0}  # always the same text for a prime
+    (copy,) = plain.samples(primes=["b"], **options)
+    drawing = Writer(plain.nets, plain.vocab, lambda: [Text.of(copy.text)])
+    texts = drawing.samples(2, primes=["a", "b", "c"], best_of=best_of, novel=30, **options)
+    assert [(one.prime, one.index, one.draws) for one in islice(texts, 4)] == [
+        (prime, index, best_of) for prime, index in [("a", 0), ("a", 1), ("c", 4), ("c", 5)]
+    ]
+    with pytest.raises(CharRNNError, match=r"^texts left out: 2, the first is number 2; .* 20 draws"):
+        next(texts)
+
+
+def test_a_text_that_does_not_end_by_itself_is_ended(plain, monkeypatch):
+    monkeypatch.setattr(writer, "MOST_CHARS", 50)
+    stop = (plain.vocab.symbols[0] * 9,)
+    assert [(len(one.text), one.ended) for one in plain.samples(2, length=None, stop=stop, seed=1)] == [
+        (50, "length"),
+        (50, "length"),
+    ]
 
 
 def test_the_likeliest_is_likelier_than_what_is_drawn(plain, marked):

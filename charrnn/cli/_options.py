@@ -55,12 +55,16 @@ class Number(click.FloatRange):
         return number
 
 
-def settings(function: F) -> F:
-    """Add an option for every setting of model and training; one that is not given is None."""
-    for item in reversed(fields(ModelConfig) + fields(TrainConfig)):
-        if item.metadata:
-            function = _option(item)(function)
-    return function
+def settings(*names: str) -> Callable[[F], F]:
+    """Add an option for each of these settings of model and training; one that is not given is None."""
+
+    def add(function: F) -> F:
+        for item in reversed(fields(ModelConfig) + fields(TrainConfig)):
+            if item.name in names:
+                function = _option(item)(function)
+        return function
+
+    return add
 
 
 _METAVARS = {"int": "N", "float": "X", "str": "TEXT"}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=SectionedCommand, short_help="Train a model on a text.")
 @click.argument("corpus", metavar="[CORPUS]...", nargs=-1)
-@settings
+@settings(*setting_names())
 @click.option(
     "--out",
     metavar="FOLDER",

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from charrnn.cli._options import json_option
+from charrnn.cli._options import SectionedCommand, json_option, settings
 
 
-@click.command(short_help="List the characters of a text.")
+@click.command(short_help="List the characters of a text.", cls=SectionedCommand)
 @click.argument("corpus", nargs=-1, required=True)
+@settings("encoding", "normalize", "lowercase")
 @json_option
-def command(corpus: tuple[str, ...], as_json: bool) -> None:
+def command(corpus: tuple[str, ...], as_json: bool, **reading_settings: Any) -> None:
     """List the characters of CORPUS (files, folders, or "-" for standard input) with code point, name, count and share.
 
     \b
     Examples:
       charrnn vocab corpus.txt
+      charrnn vocab letters/ --encoding latin1 --lowercase
       charrnn vocab corpus.txt --json | jq '.symbols[-1]'
     """
     from charrnn.cli._console import ReadingBar, print_json, print_table
+    from charrnn.config import TrainConfig
     from charrnn.corpus import read_text
     from charrnn.vocab import Vocab, describe_symbol
 
+    chosen = {name: value for name, value in reading_settings.items() if value is not None}
     with ReadingBar() as reading:
-        text = read_text(*corpus, reading=reading)
+        text = read_text(*corpus, config=TrainConfig(**chosen), reading=reading)
     vocab = Vocab.from_text(text.symbols).counted(text)
     rows = [
         {**describe_symbol(symbol), "count": count, "share": count / len(text)}

@@ -74,6 +74,13 @@ def test_several_texts_are_counted_together(run, odd):
     assert {row["char"]: row["count"] for row in data["symbols"]}["z"] == 3
 
 
+def test_a_text_is_read_as_train_reads_it(run):
+    options = ("--encoding", "latin1", "--normalize", "NFKC", "--lowercase")
+    data = run("vocab", "-", *options, "--json", input="Éé²".encode("latin1")).json
+    assert {row["char"]: row["count"] for row in data["symbols"]} == {"2": 1, "é": 2}
+    assert "offset 0" in error_line(run("vocab", "-", input="Éé".encode("latin1"), code=1).stderr)
+
+
 def test_a_name_too_long_for_the_line_is_folded(run):
     text = "ﷺ\N{ARABIC LIGATURE UIGHUR KIRGHIZ YEH WITH HAMZA ABOVE WITH ALEF MAKSURA ISOLATED FORM}"
     table = run("vocab", "-", input=text.encode()).stdout
