@@ -13,6 +13,7 @@ from charrnn.version import __version__
 if TYPE_CHECKING:
     from charrnn.api import LanguageModel, fit, load
     from charrnn.baselines import Baselines
+    from charrnn.complete import Completion, Completions
     from charrnn.config import ModelConfig, TrainConfig
     from charrnn.corpus import Corpus
     from charrnn.errors import CharRNNError
@@ -27,6 +28,8 @@ _HOMES = {
     "fit": "api",
     "load": "api",
     "Baselines": "baselines",
+    "Completion": "complete",
+    "Completions": "complete",
     "ModelConfig": "config",
     "TrainConfig": "config",
     "Corpus": "corpus",
@@ -44,6 +47,8 @@ _HOMES = {
 __all__ = [
     "Baselines",
     "CharRNNError",
+    "Completion",
+    "Completions",
     "Corpus",
     "Evaluating",
     "Evaluation",

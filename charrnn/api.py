@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from charrnn import checkpoint as ckpt
 from charrnn import model
 from charrnn.checkpoint import Checkpoint
+from charrnn.complete import Completions, complete
 from charrnn.config import PROTOCOLS, STDIN, seeded, sort_settings
 from charrnn.corpus import Corpus, Reading, text_of
 from charrnn.errors import ConfigError, CorpusError
@@ -138,6 +139,25 @@ class LanguageModel:
     def samples(self, count: int, length: int | None = 500, **options: Any) -> Iterator[Sample]:
         """Return an iterator of `count` texts that are written side by side; options as for `Writer.samples`."""
         return self.writer.samples(count, length=length, **options)
+
+    def complete(
+        self,
+        text: str,
+        *,
+        to: str = "word",
+        count: int = 5,
+        max_length: int | None = None,
+        unknown: str = "error",
+    ) -> Completions:
+        """Return the likeliest completions of the text, with their probabilities; of a long text its end is read.
+
+        to          "char": the next character. "word" or "line": to its end, without what ends it
+        count       how many, at the most
+        max_length  characters at which a completion is cut; if None, 32 of a word and 200 of a line
+        unknown     what to do with characters that the vocabulary lacks: "error" or "skip"
+        Raises:     VocabError for an unknown character under "error"; ConfigError for wishes that make no sense.
+        """
+        return complete(self.writer, text, to=to, count=count, max_length=max_length, unknown=unknown)
 
     def evaluate(
         self,

@@ -31,6 +31,8 @@ OPTIMIZER_DEFAULTS = {
 DTYPE_NAMES = ("float32", "float64")
 UNKNOWN_POLICIES = ("error", "skip")
 PROTOCOLS = ("whole", "windows", "lanes")
+#: What a text is completed to, and the characters at which a completion is cut.
+GOALS = {"char": 1, "word": 32, "line": 200}
 NORMAL_FORMS = ("none", "NFC", "NFKC")
 DEFAULT_MINUTES = 5.0
 #: Settings that make no sense for bytes, and none without documents.

@@ -133,6 +133,16 @@ class Constraint:
         """
         return self.table[states, self.kinds[ids]]
 
+    def closing(self, states: Ids) -> Mask:
+        """Return the symbols after which none can follow, the end mark among them.
+
+        Shapes:  states (B,) · returns (B, V)
+        """
+        mask: Mask = self._exhausted[self.table[states]].take(self.kinds, axis=1)
+        if self.end is not None:
+            mask[:, self.end] = True
+        return mask
+
     def exhausted(self, states: Ids) -> Mask:
         """Return where no symbol can follow: what was written is a match, and no longer one begins with it.
 

@@ -1,4 +1,4 @@
-"""Beam search: a likely text, found by keeping at each step the beginnings that are the likeliest so far."""
+"""Beam search: likely texts, found by keeping at each step the beginnings that are the likeliest so far."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.arrays import Array
+from charrnn.arrays import Array, Mask
 from charrnn.sample import Beginning, Nets, Rules, last_ids
 
 
@@ -19,25 +19,38 @@ class Found(NamedTuple):
     ended: str
 
 
-def beam(nets: Nets, begin: Beginning, rules: Rules, *, width: int, length_norm: float) -> Found:
-    """Return the text of the highest score that is found.
+def beam(
+    nets: Nets,
+    begin: Beginning,
+    rules: Rules,
+    *,
+    width: int,
+    length_norm: float,
+    count: int = 1,
+    ends_alike: bool = False,
+) -> list[Found]:
+    """Return the texts of the highest scores that are found, the best first; fewer than `count` if there are no more.
 
     score = sum of the log-probabilities / length ** length_norm;  the length has the end mark, if there is one
     width        beginnings that are kept; 1: each id is the likeliest
     length_norm  0: the likeliest text; 1: the one with the fewest bits per character
+    ends_alike   True: all ids with which the constraint ends are one end, with the id of the likeliest and the sum of
+                 their probabilities
     """
     assert rules.length is not None  # or there may be no end
-    best, best_score = Found(np.empty(0, np.intp), np.empty(0), "length"), -np.inf
-    written, logits, states = 0, begin.logits, [state.copy() for state in begin.states]
+    if rules.length == 0:
+        return [Found(np.empty(0, np.intp), np.empty(0), "length")]
+    best, least, written = list[tuple[float, Found]](), -np.inf, 0
+    logits, states = begin.logits, [state.copy() for state in begin.states]
     ids, log_probs = np.empty((1, 0), np.intp), np.empty((1, 0))
     recent = last_ids([begin.recent], max(map(len, rules.stops), default=0))
     lines, places = np.zeros(1, np.intp), np.zeros(1, np.intp)
     while written < rules.length and len(ids):
         own = _log_softmax(logits)
         own[np.isneginf(rules.possible(logits, written, places))] = -np.inf
-        totals = (log_probs.sum(axis=1, keepdims=True) + own).reshape(-1)
-        order = np.argsort(-totals, kind="stable")[:width]
-        rows, next_ids = np.divmod(order[totals[order] > -np.inf], own.shape[1])
+        if ends_alike and rules.constraint is not None:
+            _join(own, rules.constraint.closing(places))
+        rows, next_ids = np.divmod(_largest(log_probs.sum(axis=1, keepdims=True) + own, width), own.shape[1])
         written += 1
         ids = np.column_stack((ids[rows], next_ids))
         log_probs = np.column_stack((log_probs[rows], own[rows, next_ids]))
@@ -46,18 +59,43 @@ def beam(nets: Nets, begin: Beginning, rules: Rules, *, width: int, length_norm:
         places = rules.follow(places[rows], next_ids)
         ended = rules.ended(written, next_ids, recent, lines, places)
         scores = log_probs.sum(axis=1) / written**length_norm
-        for row in (row for row, why in enumerate(ended) if why):
-            if scores[row] > best_score:
-                best, best_score = Found(ids[row], log_probs[row], ended[row]), scores[row]
+        best += [(scores[row], Found(ids[row], log_probs[row], why)) for row, why in enumerate(ended) if why]
+        best = sorted(best, key=lambda found: -found[0])[:count]
+        least = best[-1][0] if len(best) == count else -np.inf
         # What goes on has no better score than if the rest, up to the length, were certain.
-        hopeful = log_probs.sum(axis=1) / rules.length**length_norm > best_score
+        hopeful = log_probs.sum(axis=1) / rules.length**length_norm > least
         goes_on = np.flatnonzero(hopeful & (np.array(ended) == ""))
         ids, log_probs, recent = ids[goes_on], log_probs[goes_on], recent[goes_on]
         lines, places = lines[goes_on], places[goes_on]
         if len(goes_on):
             states = [state[:, :, rows[goes_on]] for state in states]
             logits = nets.step(ids[:, -1], states)
-    return best
+    return [found for _, found in best]
+
+
+def _largest(totals: Array, count: int) -> npt.NDArray[np.intp]:
+    """Return where the largest are, the largest first; -inf is none. Places count through all rows."""
+    flat = totals.reshape(-1)
+    places: npt.NDArray[np.intp] = np.arange(len(flat))
+    if len(flat) > count:
+        places = np.sort(np.argpartition(-flat, count)[:count])
+    places = places[np.argsort(-flat[places], kind="stable")]
+    return places[flat[places] > -np.inf]
+
+
+def _join(log_probs: Array, closing: Mask) -> None:
+    """Give the likeliest closing id of each row the probability of all of them, and the others none.
+
+    Shapes:  log_probs (B, V), which are changed · closing (B, V)
+    """
+    columns = np.flatnonzero(closing.any(axis=0))
+    if not len(columns):
+        return
+    ends = np.where(closing[:, columns], log_probs[:, columns], -np.inf)
+    totals = np.logaddexp.reduce(ends, axis=1)
+    log_probs[closing] = -np.inf
+    rows = np.flatnonzero(totals > -np.inf)
+    log_probs[rows, columns[ends[rows].argmax(axis=1)]] = totals[rows]
 
 
 def _log_softmax(logits: Array) -> Array:

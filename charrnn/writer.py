@@ -102,7 +102,7 @@ class Writer:
         """
         wanted = Wishes(**wishes)
         rules = self.rules(wanted)
-        begin = self.begin(prime, wanted, rules)
+        begin = self.begin(self.vocab.encode(prime, wanted.unknown), rules)
         steps = generate(self.nets, [begin], [[_seed(seed)]], rules=rules, filters=wanted)
         decode = self.vocab.decoder()
         return _held_back((decode(step.ids) for step in steps), wanted.stop)
@@ -141,7 +141,7 @@ class Writer:
         tasks = (
             (prime, begin)
             for prime in primes
-            for begin in [self.begin(prime, wanted, rules)]
+            for begin in [self.begin(self.vocab.encode(prime, wanted.unknown), rules)]
             for _ in range(count * best_of)
         )
         left_out: list[int] = []
@@ -165,8 +165,9 @@ class Writer:
         if wanted.length is None:
             raise ConfigError("--beam compares texts up to a length: give -n")
         found = (
-            (prime, beam(self.nets, self.begin(prime, wanted, rules), rules, width=width, length_norm=length_norm))
+            (prime, beam(self.nets, begin, rules, width=width, length_norm=length_norm)[0])
             for prime in primes
+            for begin in [self.begin(self.vocab.encode(prime, wanted.unknown), rules)]
         )
         return (
             Written(own.ids.tolist(), own.log_probs.tolist(), own.ended).sample(
@@ -221,12 +222,12 @@ class Writer:
                 own.ended = ended
         return written
 
-    def begin(self, prime: str, wanted: Wishes, rules: Rules) -> Beginning:
+    def begin(self, ids: Ids, rules: Rules) -> Beginning:
         """Return what a text goes on from: its prime; without one, the beginning of a document or a line.
 
-        Raises:  VocabError for a character of the prime that the vocabulary lacks, unless it is to be left out.
+        Shapes:  ids (N,), of the prime
         """
-        vocab, ids = self.vocab, self.vocab.encode(prime, wanted.unknown)
+        vocab = self.vocab
         if vocab.end is not None:
             return self.nets.read(np.append(vocab.end, ids))._replace(recent=ids)
         if len(ids):

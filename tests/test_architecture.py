@@ -61,6 +61,7 @@ LAYERS = {
     "search": 6,
     "writer": 7,
     "train": 7,
+    "complete": 8,
     "settle": 8,
     "budget": 8,
     "footprint": 8,

@@ -66,7 +66,7 @@ def test_a_beam_as_wide_as_all_beginnings_finds_the_best_of_all_texts(rules, nor
     nets = nets_of(seed)
     texts = all_texts(nets, [1, 2], RULES[rules], norm)
     best = max(texts, key=texts.get)
-    found = beam(nets, nets.read(np.array([1, 2])), RULES[rules], width=V**LENGTH, length_norm=norm)
+    (found,) = beam(nets, nets.read(np.array([1, 2])), RULES[rules], width=V**LENGTH, length_norm=norm)
     assert (tuple(found.ids.tolist()), found.ended) == (best, texts[best][1])
     assert found.log_probs.sum() / len(found.ids) ** norm == pytest.approx(texts[best][0], abs=1e-9)
 
@@ -77,7 +77,7 @@ def test_a_narrow_beam_scores_its_text_rightly_and_a_wider_one_no_worse(settings
     begin, scores = nets.read(np.array([1, 2])), []
     texts = all_texts(nets, [1, 2], RULES["end mark"], 0.0)
     for width in (1, 2, 4, 4**5):
-        found = beam(nets, begin, RULES["end mark"], width=width, length_norm=0.0)
+        (found,) = beam(nets, begin, RULES["end mark"], width=width, length_norm=0.0)
         assert texts[tuple(found.ids.tolist())][0] == pytest.approx(found.log_probs.sum(), abs=1e-9)
         scores.append(found.log_probs.sum())
     assert max(scores) == scores[-1]
@@ -90,10 +90,33 @@ def test_a_beam_of_one_takes_the_likeliest_each_time():
     for _ in range(20):
         ids.append(int(logits.argmax()))
         logits = nets.step(np.array(ids[-1:]), states)
-    assert beam(nets, begin, Rules(20), width=1, length_norm=1.0).ids.tolist() == ids
+    assert beam(nets, begin, Rules(20), width=1, length_norm=1.0)[0].ids.tolist() == ids
 
 
 def test_nothing_is_found_in_no_length():
     nets = nets_of(1)
-    found = beam(nets, nets.read(np.array([1])), Rules(0), width=3, length_norm=1.0)
+    (found,) = beam(nets, nets.read(np.array([1])), Rules(0), width=3, length_norm=1.0)
     assert (found.ids.tolist(), found.ended) == ([], "length")
+
+
+def test_the_best_texts_come_in_their_order():
+    nets = nets_of(4)
+    texts = all_texts(nets, [1, 2], RULES["stop"], 1.0)
+    best = sorted(texts, key=texts.get, reverse=True)
+    begin = nets.read(np.array([1, 2]))
+    for count in (3, len(texts) + 9):
+        found = beam(nets, begin, RULES["stop"], width=V**LENGTH, length_norm=1.0, count=count)
+        assert [tuple(one.ids.tolist()) for one in found] == best[:count]
+
+
+def test_ends_of_a_constraint_may_be_one():
+    nets, rules = nets_of(4), Rules(LENGTH, constraint=AUTOMATON)
+    begin, wide = nets.read(np.array([1, 2])), {"width": V**LENGTH, "length_norm": 0.0, "count": V**LENGTH}
+    expected = {}
+    for one in beam(nets, begin, rules, **wide):
+        key = (*one.ids[:-1].tolist(), one.ended)
+        expected[key] = expected.get(key, 0.0) + np.exp(one.log_probs.sum())
+    found = beam(nets, begin, rules, ends_alike=True, **wide)
+    joined = {(*one.ids[:-1].tolist(), one.ended): np.exp(one.log_probs.sum()) for one in found}
+    assert len(joined) < len(beam(nets, begin, rules, **wide))
+    assert joined == pytest.approx(expected)

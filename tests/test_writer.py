@@ -9,7 +9,7 @@ import pytest
 from charrnn import model, writer
 from charrnn.config import ModelConfig
 from charrnn.errors import CharRNNError, ConfigError, VocabError
-from charrnn.sample import Net, Nets
+from charrnn.sample import Net, Nets, Rules
 from charrnn.text import Text
 from charrnn.vocab import Vocab
 from charrnn.writer import Writer
@@ -176,7 +176,7 @@ def test_the_mark_of_unknown_characters_is_never_written(marked):
 
 
 def test_a_document_begins_after_the_mark_with_which_one_ends(marked):
-    begin = marked.begin("ab", writer.Wishes(), marked.rules(writer.Wishes()))
+    begin = marked.begin(np.array([2, 3]), Rules(None))
     read = marked.nets.read(np.array([10, 2, 3]))
     assert np.array_equal(begin.logits, read.logits)
     assert begin.recent.tolist() == [2, 3]

@@ -51,7 +51,7 @@ class Served:
         Raises:  ConfigError or VocabError for a wish that cannot be met.
         """
         rules = self._rules(wanted)
-        begin = self.writer.begin(prime, wanted, rules)
+        begin = self.writer.begin(self.writer.vocab.encode(prime, wanted.unknown), rules)
         return Job(wanted, rules, begin, secrets.randbelow(2**32) if seed is None else seed, pieces)
 
     def about(self) -> dict[str, Any]:
