@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from charrnn.errors import CharRNNError
     from charrnn.evaluate import Evaluation
     from charrnn.run import Run, Saved
+    from charrnn.score import Scored
     from charrnn.train import Evaluating, Report, Stepped
     from charrnn.vocab import Vocab
     from charrnn.writer import Sample
@@ -37,6 +38,7 @@ _HOMES = {
     "Evaluation": "evaluate",
     "Run": "run",
     "Saved": "run",
+    "Scored": "score",
     "Evaluating": "train",
     "Report": "train",
     "Stepped": "train",
@@ -58,6 +60,7 @@ __all__ = [
     "Run",
     "Sample",
     "Saved",
+    "Scored",
     "Stepped",
     "TrainConfig",
     "Vocab",

@@ -13,9 +13,10 @@ print(model.evaluate("a text to score").bpc)
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ from charrnn.evaluate import COLD_WINDOW, WARM_UP, Evaluation, Sums, dynamic_sco
 from charrnn.run import Event, Run
 from charrnn.runfolder import find_model
 from charrnn.sample import Net, Nets
+from charrnn.score import Line, Scored, in_blocks, score_blocks
 from charrnn.settle import reread
 from charrnn.text import Text
 from charrnn.version import __version__
@@ -217,6 +219,24 @@ class LanguageModel:
             chars_per_second=sums.tally.chars / seconds if sums.tally.chars else None,
             signature="|".join(f"{key}:{value}" for key, value in signature.items()),
         )
+
+    def score(self, lines: Iterable[Line], *, per_char: bool = False) -> Iterator[Scored]:
+        """Return an iterator of how likely each line is, in their order; `score_blocks` does not wait for more lines.
+
+        lines     texts, each scored by itself: where the model learned documents, as one of them, else between line
+                  ends; or pairs of a context and the text that continues it, which is scored without an end
+        per_char  True: the bits of each character are told too
+        Raises:   VocabError where a model of bytes is given half a surrogate pair.
+        """
+        return chain.from_iterable(self.score_blocks(in_blocks(lines), per_char=per_char))
+
+    def score_blocks(self, blocks: Iterable[Sequence[Line]], *, per_char: bool = False) -> Iterator[list[Scored]]:
+        """Return an iterator of how likely the lines of each block are, told before the next block is asked for.
+
+        The lines of a block are read side by side; else as for `score`.
+        """
+        saved = self.checkpoint
+        return score_blocks(saved.model_config, saved.params, saved.vocab, blocks, per_char=per_char)
 
     def baselines(self, text: str | Text, *, unknown: str = "skip", reading: Reading | None = None) -> Baselines:
         """Return what an n-gram model and compressors reach on the characters that `evaluate` scores.

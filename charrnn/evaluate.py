@@ -134,10 +134,10 @@ def lanes_for(chars: int, batch_size: int) -> int:
     return max(1, min(batch_size, chars // WARM_UP))
 
 
-def lanes_of(config: ModelConfig, params: Params, chars: int, count: int) -> Lanes:
+def lanes_of(config: ModelConfig, params: Params, chars: int, count: int, window: int = _WINDOW) -> Lanes:
     """Return what scores so many characters in so many lanes, with the threads that serve the model best."""
     threads = usual_threads(config.hidden_size, available_threads())
-    settled = plan(config, None, count, _WINDOW, threads)
+    settled = plan(config, None, count, window, threads)
     if chars * sum(array.size for array in params.values()) < _WORTH_SHARING:
         settled = settled._replace(shares=1, threads=threads)
     return Lanes(settled)

@@ -108,12 +108,12 @@ def inputs_of(path: str, progress: Callable[[int], object]) -> Iterator[Input]:
               unpacks to more than 64 MiB and 200 times its size.
     """
     with ExitStack() as holds:
-        with _refusing(path):
+        with refusing(path):
             if path == STDIN and sys.stdin is None:
                 raise CorpusError("standard input is closed: name a file, or pipe a text in")
-            raw = sys.stdin.buffer if path == STDIN else holds.enter_context(open(path, "rb"))
+            raw: Any = sys.stdin.buffer if path == STDIN else holds.enter_context(open(path, "rb"))
         if not is_packed(path):
-            yield Input(describe(path), Path(path).suffix.lower(), _told(_chunks(path, raw), progress))
+            yield Input(describe(path), Path(path).suffix.lower(), _told(_chunks(path, raw.read1), progress))
             return
         room = _Room(path)
         for item in _members(path, raw, holds):
@@ -128,18 +128,18 @@ def _told(chunks: Iterator[bytes], progress: Callable[[int], object]) -> Iterato
         yield data
 
 
-def _chunks(path: str, file: Any) -> Iterator[bytes]:
-    """Yield the bytes of a file."""
+def _chunks(path: str, read: Callable[[int], bytes]) -> Iterator[bytes]:
+    """Yield the bytes that a file's method reads."""
     while True:
-        with _refusing(path):
-            data = file.read(CHUNK)
+        with refusing(path):
+            data = read(CHUNK)
         if not data:
             return
         yield data
 
 
 @contextmanager
-def _refusing(path: str) -> Iterator[None]:
+def refusing(path: str) -> Iterator[None]:
     """Turn what goes wrong with a file into one line."""
     try:
         yield
@@ -194,11 +194,11 @@ def _zipped(path: str, raw: IO[bytes], holds: ExitStack) -> Iterator[Input]:
     import zipfile
 
     def member(item: zipfile.ZipInfo) -> Iterator[bytes]:
-        with _refusing(path):
+        with refusing(path):
             file = archive.open(item)
-        yield from _chunks(path, file)
+        yield from _chunks(path, file.read)
 
-    with _refusing(path):
+    with refusing(path):
         archive = holds.enter_context(zipfile.ZipFile(raw))
     members = sorted((item for item in archive.infolist() if not item.is_dir()), key=lambda item: item.filename)
     if not members:
@@ -212,19 +212,19 @@ def _zipped(path: str, raw: IO[bytes], holds: ExitStack) -> Iterator[Input]:
 def _gz(path: str, raw: IO[bytes]) -> Iterator[bytes]:
     import gzip
 
-    return _chunks(path, gzip.GzipFile(fileobj=raw))
+    return _chunks(path, gzip.GzipFile(fileobj=raw).read)
 
 
 def _bz2(path: str, raw: IO[bytes]) -> Iterator[bytes]:
     import bz2
 
-    return _chunks(path, bz2.BZ2File(raw))
+    return _chunks(path, bz2.BZ2File(raw).read)
 
 
 def _xz(path: str, raw: IO[bytes]) -> Iterator[bytes]:
     import lzma
 
-    return _chunks(path, lzma.LZMAFile(raw))
+    return _chunks(path, lzma.LZMAFile(raw).read)
 
 
 def _zst(path: str, raw: IO[bytes]) -> Iterator[bytes]:
@@ -239,7 +239,7 @@ def _zst(path: str, raw: IO[bytes]) -> Iterator[bytes]:
     while packed := raw.read(_SLIP):
         while packed:
             frame = frame or new()
-            with _refusing(path):
+            with refusing(path):
                 data = frame.decompress(packed)
             packed = b""
             if frame.eof:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn import prepare
-from charrnn.arrays import Array, Ids, IdSource
+from charrnn.arrays import Array, Ids, IdSource, Mask
 from charrnn.config import NORMAL_FORMS, UNKNOWN_POLICIES
 from charrnn.errors import VocabError
 from charrnn.text import END, Alphabet, Text, code_points, from_code_points, pieces_of, smallest_type
@@ -159,16 +159,24 @@ class Vocab:
         """
         _check_policy(unknown)
         text = self.in_form(text)
-        ids, at = np.empty(len(text), self._alphabet.dtype), 0
-        for piece in pieces_of(text):
-            ids[at : at + len(piece)] = self._alphabet.encode(piece)
-            at += len(piece)
-        absent = ids == self._alphabet.absent
+        ids, absent = self.look_up(text)
         if self.unknown is None and absent.any():
             if unknown == "error":
                 raise VocabError(self._describe_unknown(Text.of(text)))
             ids = ids[~absent]
         return ids.astype(smallest_type(self.size), copy=False)
+
+    def look_up(self, text: str) -> tuple[Ids, Mask]:
+        """Return an id for each character of a text in form, and which of them the vocabulary lacks.
+
+        Those have the id of the unknown symbol, or one that no symbol has.
+        Shapes:  returns (N,), (N,)
+        """
+        ids, at = np.empty(len(text), self._alphabet.dtype), 0
+        for piece in pieces_of(text):
+            ids[at : at + len(piece)] = self._alphabet.encode(piece)
+            at += len(piece)
+        return ids, ids == self._alphabet.absent
 
     def ids_of(self, text: Text, unknown: str = "error") -> IdSource:
         """Return the ids of the text as `encode` does, but looked up when they are read, so that nothing is copied."""

@@ -40,6 +40,7 @@ LAYERS = {
     # 2: a cell; where runs and encoded texts go
     "cache": 2,
     "cells": 2,
+    "lines": 2,
     "novel": 2,
     "prepare": 2,
     "runfolder": 2,
@@ -58,6 +59,7 @@ LAYERS = {
     # 6: a text scored, one searched for, 7: texts written, training in memory, 8: what is settled before, 9: on disk
     "baselines": 7,
     "evaluate": 6,
+    "score": 7,
     "search": 6,
     "writer": 7,
     "train": 7,

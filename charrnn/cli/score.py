@@ -1,0 +1,133 @@
+"""`charrnn score`: how likely each line is."""
+
+from __future__ import annotations
+
+import json
+import sys
+from codecs import lookup
+from collections.abc import Callable
+from itertools import chain, tee
+from typing import TYPE_CHECKING
+
+import click
+
+from charrnn.cli._options import Number, model_option
+from charrnn.config import STDIN
+from charrnn.errors import ConfigError
+
+if TYPE_CHECKING:
+    from charrnn.score import Line, Scored
+
+
+@click.command(short_help="Tell how likely each line is.")
+@click.argument("texts", metavar="[FILE]...", nargs=-1)
+@model_option
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="A line of JSON for each line: bpc, logprob (nats), chars, unknown, text; null where nothing was scored.",
+)
+@click.option("--per-char", is_flag=True, help="Add the bits of each character, and of the line's end, as `bits`.")
+@click.option("--context", is_flag=True, help="Score only what follows the first tab, after what stands before it.")
+@click.option("--above", type=Number(), metavar="X", help="Let lines through, as they are, of more than X bpc.")
+@click.option("--below", type=Number(), metavar="X", help="Let lines through, as they are, of less than X bpc.")
+@click.option("--follow", is_flag=True, help="Go on as lines are added to FILE, which may be cut short or replaced.")
+@click.option("--line-buffered", is_flag=True, help="Score at once what has arrived; lines from a terminal always are.")
+def command(
+    texts: tuple[str, ...],
+    model_path: str | None,
+    as_json: bool,
+    per_char: bool,
+    context: bool,
+    above: float | None,
+    below: float | None,
+    follow: bool,
+    line_buffered: bool,
+) -> None:
+    """Score each line of FILE, or of standard input: how likely the model thinks it, by itself.
+
+    A line out for each line in, in the same order: bits per character (bpc), log-probability in nats, characters that
+    were scored, unknown characters, and the line, with tabs in between. Bpc and log-probability are empty where
+    nothing was scored.
+
+    \b
+    Examples:
+      charrnn score names.txt | sort -n | tail -n 20
+      charrnn score --below 3 < words.txt > likely.txt
+      charrnn score --follow --above 4 /var/log/syslog
+      printf 'the cat\\t sat\\nthe cat\\t zat\\n' | charrnn score --context --json
+    """
+    from charrnn.cli._console import open_model
+    from charrnn.lines import follow_lines, read_lines
+    from charrnn.score import in_blocks
+
+    if follow and (len(texts) != 1 or texts == (STDIN,)):
+        raise ConfigError("--follow watches one file: name it")
+    if above is not None and below is not None and above >= below:
+        raise ConfigError(f"no line has more than {above:g} and less than {below:g} bits per character: change one")
+    if per_char and (above is not None or below is not None) and not as_json:
+        raise ConfigError("--above and --below let lines through as they are: --per-char goes with --json")
+    model = open_model(model_path)
+    decode = _decoder(model.checkpoint.train_config.encoding, context)
+    pieces = follow_lines(texts[0]) if follow else read_lines(texts or (STDIN,))
+    at_once = line_buffered or follow or _is_typed(texts)
+    blocks, again = tee(pieces if at_once else in_blocks(chain.from_iterable(pieces)))
+    scored = model.score_blocks(([*map(decode, block)] for block in blocks), per_char=per_char)
+    selects = above is not None or below is not None
+    shown = _json if as_json else _itself if selects else _figures
+    for lines, found in zip(again, scored, strict=True):
+        chosen = (pair for pair in zip(found, lines, strict=True) if not selects or _lies(pair[0].bpc, above, below))
+        sys.stdout.buffer.write(b"".join(shown(*pair) + b"\n" for pair in chosen))
+        if at_once:
+            sys.stdout.buffer.flush()
+
+
+def _is_typed(texts: tuple[str, ...]) -> bool:
+    """Return whether somebody at a terminal writes the lines."""
+    return (not texts or STDIN in texts) and sys.stdin is not None and sys.stdin.isatty()
+
+
+def _lies(bpc: float | None, above: float | None, below: float | None) -> bool:
+    """Return whether there is a number, and it is more and less than these."""
+    return bpc is not None and (above is None or bpc > above) and (below is None or bpc < below)
+
+
+def _decoder(encoding: str, context: bool) -> Callable[[bytes], Line]:
+    """Return what makes of a line's bytes the text to score, in the encoding of the model's corpus.
+
+    Where that encoding has other line ends, it is UTF-8. What is no text becomes characters that no vocabulary has.
+    """
+    known = encoding if "\n".encode(encoding) == b"\n" else "utf-8"
+    errors = "surrogateescape" if lookup(known).name == "utf-8" else "replace"
+
+    def decode(line: bytes) -> Line:
+        text = line.decode(known, errors)
+        if not context:
+            return text
+        before, _, after = text.partition("\t")
+        return before, after
+
+    return decode
+
+
+def _itself(scored: Scored, line: bytes) -> bytes:
+    """Return the line as it came."""
+    return line
+
+
+def _figures(scored: Scored, line: bytes) -> bytes:
+    """Return the figures and the line, with tabs in between."""
+    figures = ["", ""] if scored.logprob is None else [f"{scored.bpc:.6f}", f"{scored.logprob:.6f}"]
+    figures += [str(scored.chars), str(scored.unknown)]
+    if scored.bits is not None:
+        figures.append(",".join("" if bit is None else f"{bit:.6f}" for bit in scored.bits))
+    return "\t".join(figures).encode() + b"\t" + line
+
+
+def _json(scored: Scored, line: bytes) -> bytes:
+    """Return the figures and the text as JSON; of bytes that are no text, half a surrogate pair becomes an escape."""
+    data = {name: getattr(scored, name) for name in ("bpc", "logprob", "chars", "unknown", "text")}
+    if scored.bits is not None:
+        data["bits"] = scored.bits
+    return json.dumps(data, ensure_ascii=False).encode("utf-8", "backslashreplace")
