@@ -143,7 +143,7 @@ async def _serve(service: Service, own: socket.socket | None, token: str | None)
 
             await serve(service, own, token)
         else:
-            from charrnn.serve.lines import Lines
+            from charrnn.serve.stdio import Lines
 
             await Lines(service, _write).converse(open(sys.stdin.fileno(), "rb", closefd=False))
 

@@ -6,5 +6,5 @@ asks     a request as JSON gives it -> its fields, checked against types and lim
 service  requests -> answers
 web      the service by HTTP, as an ASGI application
 server   that application on a socket, by uvicorn
-lines    the service by lines of JSON
+stdio    the service by lines of JSON
 """

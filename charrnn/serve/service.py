@@ -7,7 +7,7 @@ import secrets
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import fields
 from functools import lru_cache, partial
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ import numpy as np
 
 from charrnn.api import LanguageModel
 from charrnn.sample import Rules
+from charrnn.score import Scored
 from charrnn.serve.asks import Limits, RequestError, checked
 from charrnn.serve.batch import Job
 from charrnn.serve.worker import Worker
@@ -28,6 +29,17 @@ GRACE = 3.0  # seconds that running requests have when the service stops
 _EVERY = 0.02  # seconds between two pieces of a text: quicker than eyes, and rarely enough to cost little
 _ASIDE = 2  # threads for what is no step of a batch: primes that are read, scores, completions
 _RULES = 256  # wishes whose rules are kept, since an automaton takes time to make
+_BLOCK = 50_000  # characters that are scored before somebody looks whether the client is gone
+_MOST = {"count": 100, "max_length": 1000}  # of completions: no more than a second or two
+_SCORE = {"model": "str", "lines": "tuple[str, ...]", "per_char": "bool"}
+_COMPLETE = {
+    "model": "str",
+    "text": "str",
+    "to": "str",
+    "count": "int",
+    "max_length": "int | None",
+    "unknown": "str",
+}
 _GENERATE = {item.name: str(item.type) for item in fields(Wishes)} | {
     "model": "str",
     "prime": "str",
@@ -82,6 +94,7 @@ class Service:
 
     async def __aenter__(self) -> Service:
         self._loop = asyncio.get_running_loop()
+        self._scoring = asyncio.Lock()
         self._pool = ThreadPoolExecutor(_ASIDE, "charrnn aside")
         self._served = {name: Served(model, self._news) for name, model in self._models.items()}
         return self
@@ -123,9 +136,12 @@ class Service:
             raise RequestError(503, f"{self._asked} requests are being served: ask again in a moment")
         self._asked += 1
         try:
-            async with aclosing(self._generate(ask)) as answers:
-                async for answer in answers:
-                    yield answer
+            if what == "generate":
+                async with aclosing(self._generate(ask)) as answers:
+                    async for answer in answers:
+                        yield answer
+            else:
+                yield await (self._score if what == "score" else self._complete)(ask)
         finally:
             self._asked -= 1
 
@@ -168,6 +184,30 @@ class Service:
                 sure = size
                 yield text[:sure]
 
+    async def _score(self, ask: Mapping[str, Any]) -> dict[str, Any]:
+        given = checked(ask, _SCORE)
+        model = self._chosen(given.pop("model", None)).model
+        lines, found = given.pop("lines", ()), list[Scored]()
+        for line in lines:
+            self._limit("a line", line)
+        async with self._scoring, self._or_refused():  # one at a time: each may take all cores
+            scored = model.score_blocks(_blocks(lines), **given)
+            while block := await self._aside(partial(next, scored, None)):
+                found += block
+        names = ("bpc", "logprob", "chars", "unknown", "text", *(["bits"] if given.get("per_char") else []))
+        return {"scores": [{name: getattr(one, name) for name in names} for one in found]}
+
+    async def _complete(self, ask: Mapping[str, Any]) -> dict[str, Any]:
+        given = checked(ask, _COMPLETE)
+        model, text = self._chosen(given.pop("model", None)).model, given.pop("text", "")
+        self._limit("text", text)
+        for name, most in _MOST.items():
+            if (given.get(name) or 1) > most:
+                raise RequestError(422, f"{name} is at most {most:,} here, not {given[name]:,}")
+        async with self._or_refused():
+            completions = await self._aside(partial(model.complete, text, **given))
+        return completions.to_dict()
+
     def _end_all(self) -> None:
         for end in list(self._ends):
             end("shutdown")
@@ -206,6 +246,18 @@ class Service:
             timer.cancel()
             self._ends.discard(end)
 
+    @asynccontextmanager
+    async def _or_refused(self) -> AsyncGenerator[None, None]:
+        """Leave off, and refuse, where the time is over: what has no part that could be told."""
+        try:
+            async with asyncio.timeout(None) as timeout:
+                with self._in_time(lambda why: timeout.reschedule(0)):
+                    yield
+        except TimeoutError:
+            if self._stopping:
+                raise RequestError(503, "the service is stopping: ask another one") from None
+            raise RequestError(504, f"it took longer than {self.limits.seconds:g} seconds: ask for less") from None
+
     def _news(self, jobs: Iterable[Job]) -> None:
         """Note, in a worker's thread, which texts have grown; it is handed on for all of them at once."""
         with self._lock:
@@ -221,3 +273,16 @@ class Service:
         for job in grown:
             if job in self._events:
                 self._events[job].set()
+
+
+def _blocks(lines: Iterable[str]) -> Iterator[list[str]]:
+    """Yield the lines in lists of about so many characters."""
+    block, size = list[str](), 0
+    for line in lines:
+        block.append(line)
+        size += len(line) + 1
+        if size >= _BLOCK:
+            yield block
+            block, size = [], 0
+    if block:
+        yield block
