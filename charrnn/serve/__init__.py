@@ -2,6 +2,7 @@
 
 batch    texts of several requests, of which every step writes a character each
 worker   the thread that takes these steps
+served   a model with that thread
 asks     a request as JSON gives it -> its fields, checked against types and limits
 service  requests -> answers
 web      the service by HTTP, as an ASGI application

@@ -82,6 +82,7 @@ async def serve(service: Service, own: socket.socket, token: str | None) -> None
         ws="none",
         lifespan="off",
         log_config=None,
+        log_level="critical",  # clients are told what is wrong
         access_log=False,
         server_header=False,
         proxy_headers=False,

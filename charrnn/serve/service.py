@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import fields
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 
 from charrnn.api import LanguageModel
-from charrnn.sample import Rules
 from charrnn.score import Scored
 from charrnn.serve.asks import Limits, RequestError, checked
 from charrnn.serve.batch import Job
-from charrnn.serve.worker import Worker
+from charrnn.serve.served import Served
 from charrnn.version import __version__
 from charrnn.writer import Wishes, Writer, unsure
 
@@ -28,7 +26,6 @@ T = TypeVar("T")
 GRACE = 3.0  # seconds that running requests have when the service stops
 _EVERY = 0.02  # seconds between two pieces of a text: quicker than eyes, and rarely enough to cost little
 _ASIDE = 2  # threads for what is no step of a batch: primes that are read, scores, completions
-_RULES = 256  # wishes whose rules are kept, since an automaton takes time to make
 _BLOCK = 50_000  # characters that are scored before somebody looks whether the client is gone
 _MOST = {"count": 100, "max_length": 1000}  # of completions: no more than a second or two
 _SCORE = {"model": "str", "lines": "tuple[str, ...]", "per_char": "bool"}
@@ -46,37 +43,6 @@ _GENERATE = {item.name: str(item.type) for item in fields(Wishes)} | {
     "seed": "int | None",
     "stream": "bool",
 }
-
-
-class Served:
-    """A model with the thread that writes by it."""
-
-    def __init__(self, model: LanguageModel, news: Callable[[Iterable[Job]], None]) -> None:
-        self.model = model
-        self.writer: Writer = model.writer
-        self.worker = Worker(self.writer.nets, news)
-        self._rules: Callable[[Wishes], Rules] = lru_cache(_RULES)(self.writer.rules)
-
-    def job(self, prime: str, seed: int | None, wanted: Wishes, pieces: bool) -> Job:
-        """Return a text to write, its prime read.
-
-        Raises:  ConfigError or VocabError for a wish that cannot be met.
-        """
-        rules = self._rules(wanted)
-        begin = self.writer.begin(self.writer.vocab.encode(prime, wanted.unknown), rules)
-        return Job(wanted, rules, begin, secrets.randbelow(2**32) if seed is None else seed, pieces)
-
-    def about(self) -> dict[str, Any]:
-        """Return what the model is."""
-        saved = self.model.checkpoint
-        config = saved.model_config
-        return {
-            "cell": config.cell,
-            "layers": config.num_layers,
-            "hidden": config.hidden_size,
-            "symbols": saved.vocab.size,
-            "step": saved.step,
-        }
 
 
 class Service:
@@ -165,7 +131,7 @@ class Service:
             del self._events[job]
             end("gone")
         if job.written.ended.startswith("error"):
-            raise RequestError(500, f"the text could not be written: {job.written.ended}")
+            raise RequestError(500, f"the text could not be written, {job.written.ended}")
         sample = job.written.sample(served.writer.vocab, wanted.stop, seed=job.seed, index=0, prime=prime)
         if pieces and sample.text[shown:]:
             yield {"piece": sample.text[shown:]}

@@ -62,7 +62,7 @@ class Worker:
                 self._news([*self._changes(), *self._batch.step()])
             except Exception as error:  # such as too little memory: told to all, and the next ones are served
                 jobs, self._batch = self._batch.jobs, Batch(self._nets)
-                self._news(_ended(jobs, f"error: {error or type(error).__name__}"))
+                self._news(_ended(jobs, f"error: {type(error).__name__} {error}"))
 
     def _wait(self) -> bool:
         """Wait until there is something to do; return False where all is over."""
