@@ -100,6 +100,14 @@ def given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: options[name] for name in setting_names() if options[name] is not None}
 
 
+class ModelName(click.types.StringParamType):
+    """The name of a model, of which there may be several; the variable of the environment has one, spaces and all."""
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        """Return the names in the variable."""
+        return [rv] if rv else []
+
+
 def model_option(function: F) -> F:
     """Add `-m`: which model a command uses."""
     return click.option(

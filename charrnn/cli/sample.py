@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from charrnn.cli._options import Number, SectionedCommand, SectionedOption, WholeNumber, unknown_option
+from charrnn.cli._options import ModelName, Number, SectionedCommand, SectionedOption, WholeNumber, unknown_option
 from charrnn.config import STDIN
 from charrnn.errors import ConfigError
 
@@ -27,14 +27,6 @@ def text(value: str) -> str:
     from charrnn.prepare import unescaped
 
     return unescaped(value)
-
-
-class ModelName(click.types.StringParamType):
-    """The name of a model, of which there may be several; the variable of the environment has one, spaces and all."""
-
-    def split_envvar_value(self, rv: str) -> list[str]:
-        """Return the names in the variable."""
-        return [rv] if rv else []
 
 
 def _section(name: str) -> Callable[..., Callable[[Any], Any]]:

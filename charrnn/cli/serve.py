@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from charrnn.cli._options import Number, WholeNumber
-from charrnn.errors import ConfigError
+from charrnn.cli._options import ModelName, Number, WholeNumber
+from charrnn.errors import CharRNNError, ConfigError
 
 if TYPE_CHECKING:
     import socket
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     "--model",
     "models",
     multiple=True,
+    type=ModelName(),
     metavar="MODEL",
+    envvar="CHARRNN_MODEL",
+    show_envvar=True,
     help="A checkpoint, or a run's folder; several may be given, each served under its name. If not given, the newest "
     "run under ./checkpoints.",
 )
@@ -96,6 +99,8 @@ def command(
     from charrnn.serve.asks import Limits
     from charrnn.serve.service import Service
 
+    if stdio and sys.stdin is None:
+        raise CharRNNError("standard input is closed: direct requests to it, or leave out --stdio")
     own = None if stdio else _listening(host, port, token)
     service = Service(_loaded(models), Limits(max_chars, max_seconds, max_requests))
     with StopSignals():
@@ -137,6 +142,8 @@ def _loaded(paths: tuple[str, ...]) -> dict[str, LanguageModel]:
 
 
 async def _serve(service: Service, own: socket.socket | None, token: str | None) -> None:
+    """Serve until a signal raises `Interrupted`, or there are no more lines."""
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)  # of tasks that the signal cut short
     async with service:
         if own is not None:
             from charrnn.serve.server import serve

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from contextlib import ExitStack
 from typing import Any
 
 import uvicorn
@@ -62,16 +63,19 @@ def listening(host: str, port: int) -> socket.socket:
 
     Raises:  CharRNNError where the address cannot be had.
     """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        own = socket.socket(family, kind, protocol)
-        if os.name == "posix":  # elsewhere two could then have the same port
-            own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        own.bind(address)
-        own.listen()
+    with ExitStack() as holds:
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            own = holds.enter_context(socket.socket(family, kind, protocol))
+            if os.name == "posix":  # elsewhere two could then have the same port
+                own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            own.bind(address)
+            own.listen()
+        except (OSError, UnicodeError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise CharRNNError(f"cannot listen on {host}:{port}: {why}: give another --port or --host") from None
+        holds.pop_all()
         return own
-    except OSError as error:
-        raise CharRNNError(f"cannot listen on {host}:{port}: {error.strerror}: choose another with --port") from None
 
 
 async def serve(service: Service, own: socket.socket, token: str | None) -> None:

@@ -23,7 +23,7 @@ from charrnn.writer import Wishes, Writer, unsure
 
 T = TypeVar("T")
 
-GRACE = 3.0  # seconds that running requests have when the service stops
+GRACE = 2.0  # seconds that running requests have when the service stops
 _EVERY = 0.02  # seconds between two pieces of a text: quicker than eyes, and rarely enough to cost little
 _ASIDE = 2  # threads for what is no step of a batch: primes that are read, scores, completions
 _BLOCK = 50_000  # characters that are scored before somebody looks whether the client is gone
