@@ -93,7 +93,6 @@ def command(
       charrnn serve
       charrnn serve -m checkpoints/names -m checkpoints/verse --port 9000
       echo '{"do": "generate", "prime": "Once"}' | charrnn serve --stdio
-      CHARRNN_TOKEN=$(cat token) charrnn serve --host 0.0.0.0
     """
     from charrnn.cli._signals import StopSignals
     from charrnn.serve.asks import Limits
