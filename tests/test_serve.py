@@ -559,8 +559,9 @@ def test_every_line_has_one_answer():
     )
     by_id = {str(answer.pop("id")): answer for answer in found}
     assert len(found) == len(by_id) == 10
+    assert "more than 1,000,000 bytes" in by_id["8"]["error"]
     assert by_id["a"]["text"] == sample({"seed": 1, "length": 20}).text
-    assert [name for name, answer in by_id.items() if "error" in answer] == ["2", "3", "4", "[1]", "7", "6"]
+    assert [name for name, answer in by_id.items() if "error" in answer] == ["2", "4", "5", "[1]", "8", "7"]
     assert by_id["77"]["models"][0]["name"] == "one"
 
 

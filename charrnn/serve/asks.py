@@ -42,6 +42,15 @@ class Limits:
     requests: int = 256
 
 
+def check_size(size: int) -> None:
+    """Refuse a request that has more bytes than `MOST_BYTES`.
+
+    Raises:  RequestError with 413.
+    """
+    if size > MOST_BYTES:
+        raise RequestError(413, f"the request has more than {MOST_BYTES:,} bytes: send several")
+
+
 def parsed(body: bytes) -> dict[str, Any]:
     """Return the JSON object.
 

@@ -13,7 +13,7 @@ from charrnn.serve.batch import Job
 from charrnn.serve.worker import Worker
 from charrnn.writer import Wishes
 
-_RULES = 256  # wishes whose rules are kept, since an automaton takes time to make
+_RULES = 16  # wishes whose rules are kept: an automaton takes time to make, and memory to keep
 
 
 class Served:

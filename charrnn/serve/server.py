@@ -8,6 +8,7 @@ import socket
 from contextlib import ExitStack
 from typing import Any
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -50,7 +51,7 @@ class _Protocol(H11Protocol):  # type: ignore[misc]
         self._be_patient()
 
     def _be_patient(self) -> None:
-        waits = not self.transport.is_closing() and self.conn.their_state.__name__ == "IDLE"
+        waits = not self.transport.is_closing() and self.conn.their_state is h11.IDLE
         if waits and self._patience is None:
             self._patience = self.loop.call_later(_HEAD_SECONDS, self.timeout_keep_alive_handler)
         elif not waits and self._patience is not None:

@@ -117,7 +117,8 @@ class Service:
         prime, seed, pieces = given.pop("prime", ""), given.pop("seed", None), given.pop("stream", False)
         wanted = self._wishes(given)
         self._limit("prime", prime)
-        job = await self._aside(served.job, prime, seed, wanted, pieces)
+        async with self._or_refused():
+            job = await self._aside(served.job, prime, seed, wanted, pieces)
         self._events[job] = asyncio.Event()
         end = partial(served.worker.end, job)
         served.worker.add(job)
@@ -156,7 +157,7 @@ class Service:
         lines, found = given.pop("lines", ()), list[Scored]()
         for line in lines:
             self._limit("a line", line)
-        async with self._scoring, self._or_refused():  # one at a time: each may take all cores
+        async with self._or_refused(), self._scoring:  # one at a time: each may take all cores
             scored = model.score_blocks(_blocks(lines), **given)
             while block := await self._aside(partial(next, scored, None)):
                 found += block

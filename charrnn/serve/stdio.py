@@ -15,7 +15,7 @@ from contextlib import aclosing, suppress
 from typing import Any, BinaryIO
 
 from charrnn.errors import CharRNNError
-from charrnn.serve.asks import MOST_BYTES, RequestError, parsed
+from charrnn.serve.asks import MOST_BYTES, RequestError, check_size, parsed
 from charrnn.serve.service import Service
 from charrnn.serve.web import json_line
 
@@ -39,6 +39,9 @@ class Lines:
             async with asyncio.TaskGroup() as tasks:
                 while line := await lines.get():
                     number += 1
+                    if line.isspace():
+                        room.release()
+                        continue
                     task = tasks.create_task(self._serve(number, line))
                     task.add_done_callback(lambda _: room.release())
         except ExceptionGroup as errors:  # the reader of the answers is gone, as a rule
@@ -48,7 +51,8 @@ class Lines:
         """Answer a line; what has no id is answered by its number."""
         id_: Any = number
         try:
-            ask = parsed(line.strip())
+            check_size(len(line.strip()))
+            ask = parsed(line)
             id_ = ask.pop("id", number)
             await self._answer(id_, ask.pop("do", None), ask)
         except CharRNNError as error:
@@ -106,7 +110,6 @@ def _read(
             rest = line
             while rest and not rest.endswith(b"\n"):
                 rest = file.readline(MOST_BYTES)
-            if line.strip():
-                room.acquire()
-                loop.call_soon_threadsafe(lines.put_nowait, line)
+            room.acquire()
+            loop.call_soon_threadsafe(lines.put_nowait, line)
         loop.call_soon_threadsafe(lines.put_nowait, b"")

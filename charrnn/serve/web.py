@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from charrnn.errors import CharRNNError
-from charrnn.serve.asks import MOST_BYTES, RequestError, parsed
+from charrnn.serve.asks import RequestError, check_size, parsed
 from charrnn.serve.service import GRACE, Service
 
 Message: TypeAlias = MutableMapping[str, Any]
@@ -57,7 +57,7 @@ class Web:
             await reply.error(500, f"{type(error).__name__}: {error}")
 
     async def _answer(self, what: str, ask: dict[str, Any], reply: _Reply) -> None:
-        async with asyncio.timeout(self._service.limits.seconds + GRACE):  # somebody may ask and never read
+        async with asyncio.timeout(2 * self._service.limits.seconds + GRACE):  # for who asks and never reads
             async with aclosing(self._service.answer(what, ask)) as answers:
                 async for answer in answers:
                     await (reply.piece if "piece" in answer else reply.last)(answer)
@@ -143,9 +143,7 @@ async def _body(receive: Receive, headers: dict[bytes, bytes]) -> bytes:
 
     Raises:  RequestError where it is too large or does not arrive.
     """
-    too_large = RequestError(413, f"the request has more than {MOST_BYTES:,} bytes: send several")
-    if int(headers.get(b"content-length", b"0")) > MOST_BYTES:
-        raise too_large
+    check_size(int(headers.get(b"content-length", b"0")))
     body, more = b"", True
     try:
         async with asyncio.timeout(_BODY_SECONDS):
@@ -154,8 +152,7 @@ async def _body(receive: Receive, headers: dict[bytes, bytes]) -> bytes:
                 if message["type"] == "http.disconnect":
                     raise RequestError(400, "the request was cut short")
                 body, more = body + message.get("body", b""), message.get("more_body", False)
-                if len(body) > MOST_BYTES:
-                    raise too_large
+                check_size(len(body))
     except TimeoutError:
         raise RequestError(408, f"the request did not arrive within {_BODY_SECONDS:.0f} seconds") from None
     return body
