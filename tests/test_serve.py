@@ -19,6 +19,7 @@ from charrnn.sample import Nets
 from charrnn.serve import service as services
 from charrnn.serve.asks import MOST_BYTES, Limits, RequestError, checked, parsed
 from charrnn.serve.batch import Batch, Job
+from charrnn.serve.served import Served
 from charrnn.serve.service import Service
 from charrnn.serve.stdio import Lines
 from charrnn.serve.web import Web
@@ -220,9 +221,16 @@ def test_no_more_requests_than_the_limit(gate):
     assert len(found[0]["text"]) == 3
 
 
-def test_a_text_ends_where_its_time_is_over(gate):
-    @serving(Limits(seconds=0.001))
+def test_a_text_ends_where_its_time_is_over(gate, monkeypatch):
+    read = Served.job
+
+    @serving()
     async def found(service):
+        def job(*args):
+            service.limits = Limits(seconds=0.0)  # from here on: the prime is read
+            return read(*args)
+
+        monkeypatch.setattr(Served, "job", job)
         task = asyncio.create_task(answers(service, {"length": 5000, "stream": True}))
         await until(lambda: service.health()["writing"] == 1)
         gate.set()
@@ -372,6 +380,17 @@ def test_a_score_that_takes_too_long_is_refused(monkeypatch):
         with pytest.raises(RequestError, match="longer than") as raised:
             await answers(service, {"lines": ["a"]}, "score")
         assert raised.value.status == 504
+        going.set()
+
+
+def test_a_prime_that_takes_too_long_to_read_is_refused(monkeypatch):
+    going = threading.Event()
+    monkeypatch.setattr(Served, "job", lambda *args: going.wait(60))
+
+    @serving(Limits(seconds=0.001))
+    async def _(service):
+        with pytest.raises(RequestError, match="longer than"):
+            await answers(service, {})
         going.set()
 
 
