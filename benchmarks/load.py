@@ -3,8 +3,8 @@
     charrnn serve -m checkpoints/demo
     locust -f benchmarks/load.py --headless --host http://localhost:8765 -u 100 -r 100 -t 60s
 
-Of ten requests, six are for a text at once and two for one that streams; of these eight, one in four has wishes of its own,
-so that texts of different wishes share the batch. One asks for scores and one for completions.
+Of ten requests, six are for a text at once, two of them with other wishes, so that texts of different wishes share the
+batch; two are for a text that streams, one is for scores and one for completions.
 """
 
 import json

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import queue
 import threading
 from contextlib import aclosing
 from io import BytesIO
@@ -23,6 +24,7 @@ from charrnn.serve.served import Served
 from charrnn.serve.service import Service
 from charrnn.serve.stdio import Lines
 from charrnn.serve.web import Web
+from charrnn.serve.worker import Worker
 from charrnn.vocab import Vocab
 
 VOCAB = Vocab("\n abcdexyz", starts=(0, 0, 5, 3, 0, 0, 0, 0, 0, 0))
@@ -190,6 +192,43 @@ def test_pieces_make_up_the_text(stop):
         assert not any(string in last["text"] for string in stop)
 
 
+def test_no_piece_has_what_is_or_may_become_a_stop_string():
+    @serving()
+    async def found(service):
+        job, seen = job_of({"seed": 1, "stop": ("abc", "xy")}), []
+        event = service._events[job] = asyncio.Event()
+
+        async def watch():
+            async for text in service._growing(job, LM.writer):
+                seen.append(text)
+
+        watching = asyncio.create_task(watch())
+        for id_ in VOCAB.encode("dabxaxy").tolist():
+            job.written.ids.append(id_)
+            event.set()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        job.written.ended = "stop"
+        event.set()
+        await watching
+        return seen
+
+    assert found == ["d", "dab", "dabx", "dabxa"]
+
+
+def test_a_text_that_has_ended_keeps_its_reason():
+    told = queue.Queue()
+    worker, job = Worker(LM.writer.nets, told.put), job_of({"seed": 1, "length": 2})
+    worker.add(job)
+    while not job.written.ended:
+        told.get(timeout=60)
+    worker.end(job, "gone")
+    while job not in told.get(timeout=60):
+        pass
+    worker.close()
+    assert (job.written.ended, len(job.written.ids)) == ("length", 2)
+
+
 def test_requests_at_the_same_time_share_a_batch(gate):
     wishes = [{"seed": 1, "length": 30}, {"seed": 2, "length": 30}, {"seed": 3, "length": 30, "top_p": 0.9}]
 
@@ -256,9 +295,9 @@ def test_what_runs_is_told_when_the_service_stops(gate, monkeypatch):
 
 
 def test_a_text_that_nobody_waits_for_is_given_up(gate):
-    @serving()
+    @serving(Limits(chars=10**9))
     async def _(service):
-        task = asyncio.create_task(answers(service, {"length": 10_000}))
+        task = asyncio.create_task(answers(service, {"length": 10**9}))
         await until(lambda: service.health()["writing"] == 1)
         task.cancel()
         gate.set()
@@ -498,9 +537,9 @@ def test_whoever_has_the_token_comes_in_from_anywhere():
 
 
 def test_a_client_that_leaves_is_not_written_for(gate):
-    @serving()
+    @serving(Limits(chars=10**9))
     async def _(service):
-        assert await http(service, "/generate", b'{"length": 10000}', stays=False) == (None, {}, [])
+        assert await http(service, "/generate", b'{"length": 1000000000}', stays=False) == (None, {}, [])
         gate.set()
         await until(lambda: not service.health()["writing"] + service.health()["waiting"])
         assert service.health()["requests"] == 0
@@ -615,8 +654,8 @@ def test_a_request_can_be_cancelled(gate):
 
 
 def test_more_lines_than_the_service_takes_at_once_wait():
-    found = conversation(*[b'{"do": "generate", "length": 3}\n'] * 9, limits=Limits(requests=2))
-    assert sorted(answer["id"] for answer in found) == list(range(1, 10))
+    found = conversation(*[b"\n"] * 3, *[b'{"do": "generate", "length": 3}\n'] * 9, limits=Limits(requests=2))
+    assert sorted(answer["id"] for answer in found) == list(range(4, 13))
     assert all(len(answer["text"]) == 3 for answer in found)
 
 
