@@ -8,7 +8,7 @@ DEMO := checkpoints/demo
 TEST := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint types format bench records wheel clean
+.PHONY: help demo test test-slow lint types format bench records samples cookbook wheel clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -57,6 +57,14 @@ records: $(VENV)/installed ## Make the runs of docs/results.md from the texts in
 	@test -n "$(TEXTS)" || { echo "name the folder of the texts: make records TEXTS=folder" >&2; exit 2; }
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check matplotlib
 	$(BIN)/python -m benchmarks.records "$(TEXTS)" --json docs/results.json --write docs/results.md --commit
+
+samples: $(VENV)/installed ## Make docs/samples.md: models of the texts in the folder TEXTS, and what they write; half an hour
+	@test -n "$(TEXTS)" || { echo "name the folder of the texts: make samples TEXTS=folder" >&2; exit 2; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[regex]"
+	$(BIN)/python -m benchmarks.samples "$(TEXTS)" --folder checkpoints/samples --write docs/samples.md
+
+cookbook: $(VENV)/installed ## Run the recipes of docs/cookbook.md in full and show there what they print; takes minutes
+	$(BIN)/python -m benchmarks.cookbook --write docs/cookbook.md
 
 wheel: $(VENV)/dev ## Build sdist and wheel into dist/
 	rm -rf dist

@@ -226,8 +226,10 @@ class LanguageModel:
         lines     texts, each scored by itself: where the model learned documents, as one of them, else between line
                   ends; or pairs of a context and the text that continues it, which is scored without an end
         per_char  True: the bits of each character are told too
-        Raises:   VocabError where a model of bytes is given half a surrogate pair.
+        Raises:   ConfigError where lines is a string; VocabError where a model of bytes gets half a surrogate pair.
         """
+        if isinstance(lines, str):
+            raise ConfigError("a line alone stands in a list: score([line])")
         return chain.from_iterable(self.score_blocks(in_blocks(lines), per_char=per_char))
 
     def score_blocks(self, blocks: Iterable[Sequence[Line]], *, per_char: bool = False) -> Iterator[list[Scored]]:

@@ -22,6 +22,7 @@ from charrnn.text import CHUNK, END
 
 _BLANK_LINES = re.compile("(?>\r\n|\r|\n)(?:[ \t]*(?>\r\n|\r|\n))+")
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\"}
+_UNSHOWN = re.compile("[\x00-\x1f\\\\\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # controls, line ends, halves of a pair
 _SHOWN = 8  # columns or fields that an error names
 
 
@@ -116,6 +117,12 @@ def unescaped(text: str) -> str:
         return chr(int(name[1:], 16)) if name[0] == "u" else _ESCAPES[name]
 
     return re.sub(r"\\([nrt\\]|u[0-9a-fA-F]{4})", char, text)
+
+
+def escaped(text: str) -> str:
+    r"""Return the text in one line: what ends lines, controls a terminal or is no character as `unescaped` reads it."""
+    names = {char: name for name, char in _ESCAPES.items()}
+    return _UNSHOWN.sub(lambda match: "\\" + names.get(match[0], f"u{ord(match[0]):04x}"), text)
 
 
 def parted(pieces: Iterable[str], way: str) -> Iterator[str]:

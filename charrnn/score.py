@@ -22,6 +22,7 @@ import numpy.typing as npt
 from charrnn import model
 from charrnn.arrays import Array, Ids, Mask, Params
 from charrnn.config import ModelConfig
+from charrnn.errors import CharRNNError
 from charrnn.evaluate import bits, lanes_of
 from charrnn.lanes import Lanes
 from charrnn.stream import Window
@@ -30,7 +31,7 @@ from charrnn.vocab import Vocab
 
 LANES = 128  # that are read side by side
 BLOCK = 1 << 20  # characters of lines that wait for one another: fills all lanes, bounds memory
-_WINDOW = 32  # steps taken at once: in so many lanes, that takes the memory of an evaluation
+_WINDOW = 1 << 12  # predictions taken at once: takes the memory of an evaluation, and few lanes go far with it
 
 #: A line; or a context and the text that continues it, which is scored without an end.
 Line: TypeAlias = str | tuple[str, str]
@@ -61,14 +62,21 @@ class Scored(NamedTuple):
 
 
 def in_blocks(lines: Iterable[_Sized]) -> Iterator[list[_Sized]]:
-    """Yield the lines in lists that have, with an end each, BLOCK characters or more, the last one aside."""
+    """Yield the lines in lists that have, with an end each, BLOCK characters or more, the last one aside.
+
+    Where there is an error in reading on, the lines before it come first.
+    """
     block, size = list[_Sized](), 0
-    for line in lines:
-        block.append(line)
-        size += 1 + (sum(map(len, line)) if isinstance(line, tuple) else len(line))
-        if size >= BLOCK:
-            yield block
-            block, size = [], 0
+    try:
+        for line in lines:
+            block.append(line)
+            size += 1 + (sum(map(len, line)) if isinstance(line, tuple) else len(line))
+            if size >= BLOCK:
+                yield block
+                block, size = [], 0
+    except CharRNNError:
+        yield block
+        raise
     if block:
         yield block
 
@@ -104,14 +112,16 @@ def _log_probs(lanes: Lanes, tape: _Tape) -> Array:
     starts, lengths = (lengths.cumsum() - lengths)[longest], lengths[longest]
     state = model.zero_state(lanes.plan.config, len(lengths))
     found = np.empty(len(tape.targets), state.dtype)
-    for begin in range(0, lengths.max(initial=0), _WINDOW):
+    begin, end = 0, int(lengths.max(initial=0))
+    while begin < end:
         going = int((lengths > begin).sum())  # lanes that have not ended: the first ones
-        steps = np.arange(begin, min(begin + _WINDOW, lengths[0]))[:, None]
+        steps = np.arange(begin, min(begin + _WINDOW // going, end))[:, None]
         own = steps < lengths[:going]
         places = starts[:going] + np.where(own, steps, begin)
         window = Window(tape.inputs[places], tape.targets[places], tape.reset[places])
         log_probs, _, state = lanes.score(window, state[:, :, :going])
         found[places[own]] = log_probs[own]
+        begin += len(steps)
     return found
 
 

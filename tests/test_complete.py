@@ -164,10 +164,11 @@ def test_bytes_make_characters_and_what_is_none_can_go_back():
 
 
 def test_of_a_long_text_the_end_is_read(plain):
-    begin, end = "ab" * 5_000_000, "b a' \n" * (CONTEXT // 6) + "b'ab"
-    done = complete(plain, begin + end)
-    assert end == done.text
-    assert done == complete(plain, end)
+    begin, end = "ab" * 5_000_000, "b a' " * (CONTEXT // 5) + "b'ab"
+    assert len(end) == CONTEXT
+    assert complete(plain, begin + end).completions == complete(plain, end).completions
+    with pytest.raises(VocabError, match=r"1 of 10001025 characters .* at position 0"):
+        complete(plain, "x" + begin + end)
 
 
 def test_unknown_characters_are_refused_or_left_out(plain):

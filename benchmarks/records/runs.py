@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
-
+from benchmarks.commands import charrnn
 from benchmarks.kept import processor
 from benchmarks.records.rate import gemm_rate
 from benchmarks.records.rows import Row
-from benchmarks.speed.processes import ROOT, environment
+from benchmarks.speed.processes import ROOT
 
 SLOW = 0.8  # of the reference speed: below it a run does not count, if a better one can be had
 ATTEMPTS = 3  # of a run in one go, at the most
@@ -81,12 +80,12 @@ def make(row: Row, seed: int, texts: Path) -> Run:
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(texts / row.text, folder)
         before, began = gemm_rate(), time.monotonic()
-        _charrnn(folder, *row.train(seed))
+        charrnn(folder, *row.train(seed))
         seconds = time.monotonic() - began
         after = gemm_rate()
-        scores = {score: json.loads(_charrnn(folder, *row.eval(score), "--json")) for score in row.scores}
+        scores = {score: json.loads(charrnn(folder, *row.eval(score), "--json")) for score in row.scores}
         path = Path(folder, "checkpoints", Path(row.text).stem)
-        info = json.loads(_charrnn(folder, "info", "-m", f"checkpoints/{path.name}", "--json"))
+        info = json.loads(charrnn(folder, "info", "-m", f"checkpoints/{path.name}", "--json"))
         log = [json.loads(line) for line in (path / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     return Run(
         row=row.name,
@@ -110,21 +109,6 @@ def make(row: Row, seed: int, texts: Path) -> Run:
         code=_code(),
         **_course(log, info, texts / row.text),
     )
-
-
-def _charrnn(folder: str, *words: str) -> str:
-    """Run the command in the folder; return what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "charrnn", *words],
-        cwd=folder,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        encoding="utf-8",
-    )
-    if done.returncode:
-        raise click.ClickException(f"{shlex.join(('charrnn', *words))} failed: what it said stands above")
-    return done.stdout
 
 
 def _course(log: list[dict[str, Any]], info: dict[str, Any], text: Path) -> dict[str, Any]:

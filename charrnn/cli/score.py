@@ -6,12 +6,13 @@ import json
 import sys
 from codecs import lookup
 from collections.abc import Callable
+from functools import partial
 from itertools import chain, tee
 from typing import TYPE_CHECKING
 
 import click
 
-from charrnn.cli._options import Number, model_option
+from charrnn.cli._options import Number, SectionedCommand, SectionedOption, model_option
 from charrnn.config import STDIN
 from charrnn.errors import ConfigError
 
@@ -19,21 +20,32 @@ if TYPE_CHECKING:
     from charrnn.score import Line, Scored
 
 
-@click.command(short_help="Tell how likely each line is.")
+_output = partial(click.option, cls=SectionedOption, section="Output")
+_passing = partial(click.option, cls=SectionedOption, section="Lines instead of figures")
+_waiting = partial(click.option, cls=SectionedOption, section="Lines that are still to come")
+
+
+@click.command(cls=SectionedCommand, short_help="Tell how likely each line is.")
 @click.argument("texts", metavar="[FILE]...", nargs=-1)
 @model_option
 @click.option(
+    "--context",
+    is_flag=True,
+    cls=SectionedOption,
+    section="How it is scored",
+    help="Score only what follows the first tab, after what stands before it.",
+)
+@_output(
     "--json",
     "as_json",
     is_flag=True,
     help="A line of JSON for each line: bpc, logprob (nats), chars, unknown, text; null where nothing was scored.",
 )
-@click.option("--per-char", is_flag=True, help="Add the bits of each character, and of the line's end, as `bits`.")
-@click.option("--context", is_flag=True, help="Score only what follows the first tab, after what stands before it.")
-@click.option("--above", type=Number(), metavar="X", help="Let lines through, as they are, of more than X bpc.")
-@click.option("--below", type=Number(), metavar="X", help="Let lines through, as they are, of less than X bpc.")
-@click.option("--follow", is_flag=True, help="Go on as lines are added to FILE, which may be cut short or replaced.")
-@click.option("--line-buffered", is_flag=True, help="Score at once what has arrived; lines from a terminal always are.")
+@_output("--per-char", is_flag=True, help="Add the bits of each character, and of the line's end, as `bits`.")
+@_passing("--above", type=Number(0), metavar="X", help="Let lines of more than X bpc through, as they are.")
+@_passing("--below", type=Number(0), metavar="X", help="Let lines of less than X bpc through, as they are.")
+@_waiting("--follow", is_flag=True, help="Go on as lines are added to FILE, which may be cut short or replaced.")
+@_waiting("--line-buffered", is_flag=True, help="Score at once what has arrived; lines from a terminal always are.")
 def command(
     texts: tuple[str, ...],
     model_path: str | None,

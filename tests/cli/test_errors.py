@@ -91,6 +91,7 @@ def models() -> dict[str, Bad]:
         cases[f"info: {name}"] = Bad(("info", "-m", path), 1, says)
         cases[f"sample: {name}"] = Bad(("sample", "-m", path), 1, says)
         cases[f"eval: {name}"] = Bad(("eval", "-m", path, "tiny.txt"), 1, says)
+        cases[f"score: {name}"] = Bad(("score", "-m", path, "tiny.txt"), 1, says)
         cases[f"init-from: {name}"] = Bad(("train", "tiny.txt", *NEW, "--init-from", path), 1, says)
     return cases
 

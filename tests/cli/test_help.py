@@ -58,7 +58,7 @@ def test_short_and_long_help_are_the_same(run):
 def test_commands_are_the_files_of_the_package():
     names = [name for _, name, _ in pkgutil.iter_modules(charrnn.cli.__path__)]
     assert [name for name in names if not name.startswith("_")] == COMMANDS
-    assert COMMANDS == ["cache", "doctor", "eval", "info", "sample", "score", "serve", "train", "vocab"]
+    assert COMMANDS == ["cache", "complete", "doctor", "eval", "info", "sample", "score", "serve", "train", "vocab"]
 
 
 @pytest.fixture

@@ -1,0 +1,27 @@
+"""The real commands, as a user types them."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+from benchmarks.speed.processes import environment
+
+
+def charrnn(folder: str | Path, *words: str) -> str:
+    """Run the command in the folder; return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "charrnn", *words],
+        cwd=folder,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+    )
+    if done.returncode:
+        raise click.ClickException(f"{shlex.join(('charrnn', *words))} failed: what it said stands above")
+    return done.stdout

@@ -1,0 +1,66 @@
+"""Run the recipes of docs/cookbook.md as they stand, and put below each command what it prints.
+
+    python -m benchmarks.cookbook --write docs/cookbook.md
+
+They run in a new folder that has the project's `data/` in it. What goes on for ever (`--follow`) is left out.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from benchmarks.speed.processes import ROOT, environment
+
+_BLOCK = re.compile(r"^```console\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
+
+
+def renewed(text: str, run: Callable[[str], str]) -> str:
+    """Return the document with what `run` makes of each command below it, unless that goes on for ever."""
+
+    def block(match: re.Match[str]) -> str:
+        shown = [line for line in match[1].splitlines() if line.startswith("$ ")]
+        told = "".join(f"{line}\n{'' if '--follow' in line else run(line[2:])}" for line in shown)
+        return f"```console\n{told}```\n"
+
+    return _BLOCK.sub(block, text)
+
+
+def run_in(folder: Path) -> Callable[[str], str]:
+    """Return what runs a command in the folder and returns what it prints; the command `charrnn` is this one."""
+    shim = folder / "bin" / "charrnn"
+    shim.parent.mkdir()
+    shim.write_text(f'#!/bin/sh\nexec {sys.executable} -m charrnn "$@"\n', encoding="utf-8")
+    shim.chmod(0o755)
+    env = environment() | {"PATH": f"{shim.parent}{os.pathsep}{os.environ['PATH']}"}
+
+    def run(command: str) -> str:
+        click.echo(f"$ {command}", err=True)
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=folder, env=env, stdout=subprocess.PIPE, text=True, check=True
+        )
+        return done.stdout
+
+    return run
+
+
+@click.command()
+@click.option("--write", type=click.Path(path_type=Path, exists=True), required=True, help="The document to renew.")
+def main(write: Path) -> None:
+    """Run the recipes of a document."""
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(ROOT / "data", Path(folder) / "data")
+        text = renewed(write.read_text(encoding="utf-8"), run_in(Path(folder)))
+    write.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

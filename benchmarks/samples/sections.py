@@ -1,0 +1,192 @@
+"""The sections of the page: a text each, what a model of it writes, and what of that is as it should be."""
+
+from __future__ import annotations
+
+import ast
+import json
+import shlex
+import sysconfig
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.commands import charrnn
+from benchmarks.markdown import markdown_table
+from benchmarks.samples.abc import check
+
+TEXTS = ("names.txt", "irish_abc.txt", "tang_poems_zh.txt", "alice29.txt")
+STDLIB = "$(python -c 'import sysconfig; print(sysconfig.get_path(\"stdlib\"))')"  # as it is typed into a shell
+SEED = ("--seed", "1")
+TEMPERATURES = ("0.2", "0.4", "0.6", "0.8", "1.0")
+COUPLET = r"[\p{Han}]{5}，[\p{Han}]{5}。"
+_LINES = ((5, r"\n"), (7, r"\n"), (5, r"\."))  # of a haiku: groups of vowels, which are as good as syllables; its end
+HAIKU = "(?i)" + "".join(
+    rf"[^aeiouy\n]*[aeiouy]+([^aeiouy\n]+[aeiouy]+){{{n - 1}}}[^aeiouy\n]*{end}" for n, end in _LINES
+)
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """The folder in which commands are run."""
+
+    folder: Path
+
+    def train(self, name: str, *words: str) -> Iterator[str]:
+        """Train a model unless it is there; yield the command, and what came of it on the validation part."""
+        out = ("--out", f"checkpoints/{name}")
+        if not (self.folder / out[1] / "best.npz").exists():
+            charrnn(self.folder, "train", *(_expanded(word) for word in words), *SEED, *out)
+        model = ("-m", out[1])
+        info = json.loads(charrnn(self.folder, "info", *model, "--json"))
+        figures = json.loads(charrnn(self.folder, "eval", *model, "--json"))
+        size = info["model"]
+        yield from _commands(("train", *words, *SEED, *out), ("eval", *model))
+        yield (
+            f"{size['cell']} {size['num_layers']}x{size['hidden_size']}, {info['parameters_total']:,} parameters. "
+            f"Validation part, {figures['chars']:,} symbols: **{figures['nats_per_char']:.4f} nats** or "
+            f"{figures['bpc']:.3f} bits each."
+        )
+        yield ""
+
+    def sample(self, name: str, *words: str) -> tuple[list[dict[str, Any]], float]:
+        """Return the texts that a model writes, and the seconds of the whole command."""
+        began = time.monotonic()
+        said = charrnn(self.folder, "sample", "-m", f"checkpoints/{name}", *words, *SEED, "--json")
+        return [json.loads(line) for line in said.splitlines()], time.monotonic() - began
+
+
+def names(workshop: Workshop) -> Iterator[str]:
+    """Yield the section on names."""
+    yield "## Names\n"
+    options = ("--split-documents", "lines", "--shuffle-documents", "--val-documents", "1000")
+    yield from workshop.train("names", "names.txt", *options, "--minutes", "5")
+    yield "makemore reports about 1.92 nats for a transformer of 200,000 parameters, on a shuffle of its own.\n"
+    known = set((workshop.folder / "names.txt").read_text(encoding="utf-8").split("\n"))
+    words = ("--count", "1000", "--temp", "1")
+    samples, seconds = workshop.sample("names", *words)
+    written = [sample["text"] for sample in samples]
+    yield from _commands(("sample", "-m", "checkpoints/names", *words, *SEED, "--json"))
+    new = sum(name not in known for name in written)
+    yield (
+        f"{len(written):,} names in one batch, in {seconds:.1f} s with the start of the command: "
+        f"{_share(samples, 'document')} end with an end mark, {new / len(written):.1%} stand in no line of names.txt, "
+        f"and {len(set(written)):,} are different. The first of them:\n"
+    )
+    yield from _block(", ".join(written[:12]), ", ".join(written[12:24]))
+
+
+def tunes(workshop: Workshop) -> Iterator[str]:
+    """Yield the section on tunes."""
+    yield "## Tunes\n"
+    yield from workshop.train("irish", "irish_abc.txt", "--split-documents", "blank-lines", "--minutes", "5")
+    real = [check(tune) for tune in (workshop.folder / "irish_abc.txt").read_text(encoding="utf-8").split("\n\n")]
+    yield (
+        "Tunes are documents. The checker `benchmarks/samples/abc.py` reads header, notes, tuplets and bar lines. Of "
+        "the bars that stand between two plain bar lines it counts those that last as long as the meter says.\n"
+    )
+    rows, shown = [_tune_row("the tunes of irish_abc.txt", real)], ""
+    for temperature in TEMPERATURES:
+        samples, _ = workshop.sample("irish", "--count", "100", "-n", "2000", "--temp", temperature)
+        checked = [check(sample["text"]) for sample in samples]
+        rows.append(_tune_row(f"`--temp {temperature}`, 100 tunes", checked))
+        if temperature == "0.6":
+            shown = next((one["text"] for one, own in zip(samples, checked, strict=True) if own.problem is None), "")
+    yield from _commands(
+        ("sample", "-m", "checkpoints/irish", "--count", "100", "-n", "2000", "--temp", "0.6", *SEED, "--json")
+    )
+    yield from markdown_table(("", "accepted", "bars", "of these full"), rows)
+    yield "\nThe first that is accepted at 0.6:\n"
+    yield from _block(shown)
+
+
+def _tune_row(name: str, checked: Sequence[Any]) -> tuple[str, ...]:
+    bars = sum(found.bars for found in checked)
+    accepted = sum(found.problem is None for found in checked) / len(checked)
+    return name, f"{accepted:.1%}", f"{bars:,}", f"{sum(found.full for found in checked) / max(1, bars):.1%}"
+
+
+def couplets(workshop: Workshop) -> Iterator[str]:
+    """Yield the section on Tang poems."""
+    yield "## Tang poems\n"
+    yield from workshop.train("tang", "tang_poems_zh.txt", "--minutes", "5")
+    words = ("--regex", COUPLET, "--count", "8")
+    samples, seconds = workshop.sample("tang", *words)
+    yield from _commands(("sample", "-m", "checkpoints/tang", *words, *SEED))
+    yield f"All match, as they must ({seconds:.1f} s with the start of the command and the automaton):\n"
+    yield from _block(*(sample["text"] for sample in samples))
+
+
+def haiku(workshop: Workshop) -> Iterator[str]:
+    """Yield the section on haiku."""
+    yield "## Haiku, after Alice\n"
+    yield from workshop.train("alice", "alice29.txt", "--minutes", "5")
+    words = ("--regex", HAIKU, "-n", "120", "--count", "4", "--best-of", "20", "--novel", "25")
+    samples, _ = workshop.sample("alice", *words)
+    yield from _commands(("sample", "-m", "checkpoints/alice", *words, *SEED))
+    yield (
+        "Three lines of five, seven and five groups of vowels, which stand for syllables here, as regular expressions "
+        "know no better; the likeliest of twenty each:\n"
+    )
+    yield from _block("\n\n".join(sample["text"] for sample in samples))
+
+
+def python(workshop: Workshop) -> Iterator[str]:
+    """Yield the section on Python."""
+    yield "## Python\n"
+    yield from workshop.train("python", f"{STDLIB}/*.py", "--split-documents", "files", "--minutes", "10")
+    words = ("--prime", r"\n\n\ndef ", "--stop", r"\n\n\n", "-n", "1000", "--count", "200")
+    rows, shown = [], ""
+    for temperature in TEMPERATURES:
+        samples, _ = workshop.sample("python", *words, "--temp", temperature)
+        parsed = [_parses(sample["prime"] + sample["text"]) for sample in samples]
+        accepted = sum(parsed) / len(samples)
+        rows.append((f"`--temp {temperature}`", f"{accepted:.1%}", _share(samples, "stop")))
+        if temperature == "0.6":
+            shown = next((one["prime"] + one["text"] for one, own in zip(samples, parsed, strict=True) if own), "")
+    yield from _commands(("sample", "-m", "checkpoints/python", *words, "--temp", "0.6", *SEED, "--json"))
+    yield (
+        "Functions, from `def` to two empty lines, 200 at each temperature. Those that are not done after 1,000 "
+        "characters are cut, and few of these parse.\n"
+    )
+    yield from markdown_table(("", "`ast.parse` accepts", "ended by themselves"), rows)
+    yield "\nThe first that is accepted at 0.6:\n"
+    yield from _block(shown.strip("\n"), language="python")
+
+
+def _parses(source: str) -> bool:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd escapes, which are Python all the same
+            ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
+
+
+def _expanded(word: str) -> str:
+    """Return what the shell makes of a word."""
+    return word.replace(STDLIB, sysconfig.get_path("stdlib"))
+
+
+def _share(samples: Sequence[dict[str, Any]], ended: str) -> str:
+    return f"{sum(sample['ended'] == ended for sample in samples) / len(samples):.1%}"
+
+
+def _commands(*commands: Sequence[str]) -> Iterator[str]:
+    """Yield a block of commands as they are typed."""
+    yield "```sh"
+    for words in commands:
+        yield "charrnn " + " ".join(f'"{word}"' if STDLIB in word else shlex.quote(word) for word in words)
+    yield "```"
+
+
+def _block(*lines: str, language: str = "text") -> Iterator[str]:
+    yield f"```{language}"
+    yield from lines
+    yield "```\n"
+
+
+SECTIONS = (names, tunes, couplets, haiku, python)

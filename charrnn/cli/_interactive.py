@@ -1,0 +1,59 @@
+"""Suggestions while one types, by the package prompt_toolkit: a menu on standard error, and lines as they are ended."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from charrnn.errors import ConfigError, VocabError
+
+if TYPE_CHECKING:
+    from charrnn.complete import Completions
+
+
+def typed_lines(complete: Callable[[str], Completions], begun: str) -> Iterator[str]:
+    """Yield the lines that the user ends by Enter, up to Ctrl-D; completions are suggested as they are written.
+
+    begun  what the first line begins with
+    Raises:  ConfigError where prompt_toolkit is not installed, or there is no terminal.
+    """
+    if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
+        raise ConfigError("--interactive needs a terminal to type in: leave it out, and pipe lines in")
+    session = _session(complete)
+    while True:
+        try:
+            yield session.prompt("> ", default=begun)
+        except EOFError:
+            return
+        begun = ""
+
+
+def _session(complete: Callable[[str], Completions]) -> Any:
+    """Return what reads a line from the terminal, and leaves nothing on it."""
+    try:
+        from prompt_toolkit import PromptSession
+        from prompt_toolkit.completion import Completer, Completion
+        from prompt_toolkit.output import create_output
+    except ModuleNotFoundError:
+        raise ConfigError("--interactive needs prompt_toolkit: install charrnn-numpy[interactive]") from None
+
+    from charrnn.prepare import escaped
+
+    class Suggestions(Completer):  # type: ignore[misc]
+        def get_completions(self, document: Any, event: object) -> Iterator[Completion]:
+            try:
+                done = complete(document.text_before_cursor)
+            except VocabError:  # a character that the model does not know
+                return
+            for one in done.completions:
+                if one.text and "\n" not in one.text:
+                    shown = escaped(one.text) + "…" * (one.ended == "length")
+                    yield Completion(one.text, display=shown, display_meta=f"{one.probability:.1%}")
+
+    return PromptSession(
+        completer=Suggestions(),
+        complete_in_thread=True,  # so that nobody waits for a suggestion
+        erase_when_done=True,
+        output=create_output(sys.stderr),
+    )

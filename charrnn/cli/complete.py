@@ -1,0 +1,175 @@
+"""`charrnn complete`: the likeliest ways on from a text."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+import click
+
+from charrnn.cli._options import WholeNumber, model_option, unknown_option
+from charrnn.config import GOALS, STDIN
+from charrnn.errors import ConfigError, CorpusError, VocabError
+
+if TYPE_CHECKING:
+    from charrnn.api import LanguageModel
+    from charrnn.complete import Completions
+
+_LONGEST = 1 << 20  # bytes of a line that are held, its last ones
+_CONTINUING = bytes(range(0x80, 0xC0))  # no character of UTF-8 begins with these
+
+
+@click.command(short_help="Complete words and lines.")
+@click.argument("text", required=False)
+@model_option
+@click.option(
+    "--to",
+    type=click.Choice(list(GOALS)),
+    default="word",
+    show_default=True,
+    help="What is completed: the next character, or the text to the end of its word or line.",
+)
+@click.option(
+    "-k",
+    "--count",
+    type=WholeNumber(1, 1000),
+    metavar="K",
+    default=5,
+    show_default=True,
+    help="Show the K likeliest completions.",
+)
+@click.option(
+    "--max-length",
+    type=WholeNumber(1),
+    metavar="N",
+    help="Characters at which a completion is cut. [default: 32 of a word, 200 of a line]",
+)
+@unknown_option("error")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="A line of JSON for each text: line, text, and completions (text, probability, logprob in nats, ended).",
+)
+@click.option(
+    "--interactive",
+    is_flag=True,
+    help="Suggest completions while you type, after TEXT; the lines that you end go to standard output.",
+)
+def command(
+    text: str | None,
+    model_path: str | None,
+    to: str,
+    count: int,
+    max_length: int | None,
+    unknown: str,
+    as_json: bool,
+    interactive: bool,
+) -> None:
+    """Show the likeliest ways on from TEXT, to the end of its word, with their probabilities.
+
+    Without TEXT, or for "-", each line of standard input is completed. In TEXT, \\n is a line end, \\t a tab, and
+    \\uXXXX a character by its number.
+
+    Columns, parted by tabs: the number of the line, the probability, what is complete (word, line, char; document: the
+    end mark; length: it was cut), and what is added to the text.
+
+    \b
+    Examples:
+      charrnn complete "To be, or not to b"
+      charrnn complete --to char -k 10 "To b"
+      head -n 3 story.txt | charrnn complete --to line --json | jq -r '.text + .completions[0].text'
+    """
+    from charrnn.cli._console import note, open_model
+    from charrnn.prepare import unescaped
+
+    if interactive and as_json:
+        raise ConfigError("--interactive shows completions while you type: leave out --json")
+    model = open_model(model_path)
+    complete = partial(model.complete, to=to, count=count, max_length=max_length, unknown=unknown)
+    if interactive:
+        _suggest(model, complete, unescaped(text or ""))
+        return
+    if text is None or text == STDIN:
+        found = _of_lines(complete, model.checkpoint.vocab.kind)
+    else:
+        found = iter([complete(unescaped(text))])
+    number = 0
+    for number, done in enumerate(found, 1):
+        click.echo((_as_json if as_json else _as_columns)(number, done))
+    if not number:
+        note("Standard input is empty: nothing was completed")
+
+
+def _of_lines(complete: Callable[[str], Completions], kind: str) -> Iterator[Completions]:
+    """Yield the completions of each line of standard input."""
+    for number, line in enumerate(_lines(kind), 1):
+        try:
+            done = complete(line)
+        except VocabError as error:
+            raise VocabError(f"line {number:,} of standard input: {error}") from None
+        yield done
+
+
+def _as_columns(number: int, done: Completions) -> str:
+    from charrnn.prepare import escaped
+
+    return "\n".join(f"{number}\t{one.probability:.4g}\t{one.ended}\t{escaped(one.text)}" for one in done.completions)
+
+
+def _as_json(number: int, done: Completions) -> str:
+    return json.dumps({"line": number, **done.to_dict()}, ensure_ascii=False)
+
+
+def _lines(kind: str) -> Iterator[str]:
+    """Yield the lines of standard input as they arrive, without their ends.
+
+    kind  of the model's vocabulary: one of bytes takes any
+    """
+    for number, line in enumerate(_bounded_lines(), 1):
+        text = line.decode("utf-8", "surrogateescape")
+        if kind == "chars" and (wrong := re.search("[\udc80-\udcff]", text)):
+            raise CorpusError(
+                f"line {number:,} of standard input is not UTF-8: it has the byte 0x{ord(wrong[0]) - 0xDC00:02x}; "
+                "convert it, for example with `iconv -f latin1 -t utf-8`"
+            )
+        yield text.removeprefix("\ufeff") if number == 1 else text
+
+
+def _bounded_lines() -> Iterator[bytes]:
+    """Yield the bytes of each line of standard input; of a long one its end, from a character's first byte on."""
+    held = b""
+    while piece := _piece():
+        held += piece
+        if len(held) > _LONGEST:
+            held = held[-_LONGEST:].lstrip(_CONTINUING)
+        if piece.endswith(b"\n"):
+            yield held.removesuffix(b"\n").removesuffix(b"\r")
+            held = b""
+    if held:
+        yield held
+
+
+def _piece() -> bytes:
+    """Return what comes next on standard input: a line, or a part of a long one."""
+    if sys.stdin is None:
+        raise CorpusError("standard input is closed: give a text, or pipe lines in")
+    try:
+        return sys.stdin.buffer.readline(_LONGEST)
+    except OSError as error:
+        raise CorpusError(f"cannot read standard input: {error.strerror}; give a text, or pipe lines in") from None
+
+
+def _suggest(model: LanguageModel, complete: Callable[[str], Completions], begun: str) -> None:
+    """Print the lines that a user writes by the suggestions; those before are read too, where the model knows lines."""
+    from charrnn.cli._interactive import typed_lines
+
+    knows_lines, before = "\n" in model.checkpoint.vocab.symbols, list[str]()
+    for line in typed_lines(lambda typed: complete("".join([*before, typed])), begun):
+        click.echo(line)
+        if knows_lines:
+            before.append(f"{line}\n")

@@ -1,0 +1,274 @@
+"""`charrnn complete`: a text or a line at a time, as columns or JSON, and suggestions while one types."""
+
+import json
+import os
+import re
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+import charrnn
+from charrnn.cli._interactive import _session
+from charrnn.errors import ConfigError
+from charrnn.prepare import escaped, unescaped
+
+from ._material import SMALL, TEXT, TIMEOUT, Terminal, error_line, posix
+
+
+def rows(stdout: str) -> list[tuple[int, float, str, str]]:
+    """Return the columns of each line, by their types."""
+    parted = [line.split("\t") for line in stdout.splitlines()]
+    return [(int(line), float(probability), ended, text) for line, probability, ended, text in parted]
+
+
+def records(stdout: str) -> list[dict[str, object]]:
+    """Return the objects of lines of JSON, read strictly."""
+    return [json.loads(line, parse_constant=pytest.fail) for line in stdout.splitlines()]
+
+
+def test_the_completions_of_a_text_are_those_of_the_library(run, tiny):
+    outcome = run("complete", "Der klei")
+    done = charrnn.load(tiny).complete("Der klei").completions
+    assert [(line, ended, text) for line, _, ended, text in rows(outcome.stdout)] == [
+        (1, one.ended, one.text) for one in done
+    ]
+    assert [probability for _, probability, _, _ in rows(outcome.stdout)] == pytest.approx(
+        [one.probability for one in done], rel=1e-3
+    )
+    assert len(done) == 5
+    assert outcome.stderr == f"Model: {tiny / 'best.npz'}\n"
+
+
+def test_options_are_those_of_the_library(run, tiny):
+    model = charrnn.load(tiny)
+    for options, wishes in (
+        (("--to", "line", "-k", "3", "--max-length", "30"), {"to": "line", "count": 3, "max_length": 30}),
+        (("--to", "char", "--count", "1000"), {"to": "char", "count": 1000}),
+        (("--unknown", "skip", "--max-length", "2"), {"unknown": "skip", "max_length": 2}),
+    ):
+        shown = run("complete", "Der Q", *options, "--unknown", "skip").stdout
+        done = model.complete("Der Q", **wishes | {"unknown": "skip"}).completions
+        assert [(ended, unescaped(text)) for _, _, ended, text in rows(shown)] == [
+            (one.ended, one.text) for one in done
+        ]
+
+
+def test_more_characters_than_there_are_are_all_of_them(run, tiny):
+    found = rows(run("complete", "Der", "--to", "char", "-k", "1000").stdout)
+    assert {unescaped(text) for _, _, _, text in found} == set(TEXT)
+    assert sum(probability for _, probability, _, _ in found) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_each_line_of_standard_input_is_completed(run, tiny, end):
+    lines = ["Der klei", "", "ruft Jö"]
+    outcome = run("complete", "-k", "2", input=(end or "\n").join(lines) + end)
+    assert [line for line, *_ in rows(outcome.stdout)] == [1, 1, 2, 2, 3, 3]
+    alone = [rows(run("complete", "-k", "2", line).stdout) for line in lines]
+    assert [row[1:] for row in rows(outcome.stdout)] == [row[1:] for found in alone for row in found]
+    assert outcome == run("complete", "-k", "2", "-", input="\n".join(lines))
+
+
+def test_json_has_an_object_for_each_text(run, tiny):
+    first, second = records(run("complete", "--json", "-k", "3", input="Der klei\nruft").stdout)
+    assert list(first) == ["line", "text", "completions"]
+    assert [(each["line"], each["text"]) for each in (first, second)] == [(1, "Der klei"), (2, "ruft")]
+    assert {"line": 1, **charrnn.load(tiny).complete("Der klei", count=3).to_dict()} == first
+    assert list(first["completions"][0]) == ["text", "probability", "logprob", "ended"]
+    assert len(first["completions"]) == 3
+
+
+def test_escapes_stand_for_characters_in_a_text_and_in_the_columns(run, tiny):
+    (first,) = records(run("complete", r"Jörg. \u0044er\n", "--json").stdout)
+    assert first["text"] == "Jörg. Der\n"
+    assert r"\n" in {text for *_, text in rows(run("complete", "😀", "--to", "char", "-k", "9").stdout)}
+
+
+@pytest.mark.parametrize("text", ["", "Käfer 語", "a\tb\\n\r\n", "\x00\x1b[31m\x7f\x85", "\u2028\udcc3\\u0041"])
+def test_what_is_escaped_is_one_line_and_can_be_read_again(text):
+    assert len(escaped(text).splitlines()) <= 1
+    assert unescaped(escaped(text)) == text
+    assert escaped(text).isprintable()
+
+
+def test_the_form_of_the_corpus_is_that_of_the_text(run, corpus):
+    run("train", corpus, *SMALL, "--steps", "2", "--lowercase", "--out", "lower", "--quiet")
+    one, two = (run("complete", "-m", "lower", text).stdout for text in ("DER KÄFER", "der käfer"))
+    assert one == two
+
+
+def test_an_end_of_documents_is_told(run, cwd):
+    Path("names.txt").write_text("Ann\nBob\nJörg\n" * 40, encoding="utf-8")
+    run("train", "names.txt", *SMALL, "--steps", "2", "--split-documents", "lines", "--out", "names", "--quiet")
+    found = rows(run("complete", "-m", "names", "Ann", "--to", "char", "-k", "99").stdout)
+    assert [text for _, _, ended, text in found if ended == "document"] == [""]
+    assert len(run("complete", "-m", "names", "Ann", "--to", "line").stdout.splitlines()) == 5
+
+
+def test_no_lines_are_no_completions(run, tiny):
+    outcome = run("complete", input="")
+    assert outcome.stdout == ""
+    assert outcome.stderr.splitlines()[-1] == "Standard input is empty: nothing was completed"
+    assert len(run("complete", "").stdout.splitlines()) == 5  # how a line begins
+
+
+def test_unknown_characters_are_told_with_their_line_and_what_came_before_is_shown(run, tiny):
+    outcome = run("complete", "-k", "1", input="Der\n\0Q\nDer", code=1)
+    assert [line for line, *_ in rows(outcome.stdout)] == [1]
+    assert error_line(outcome.stderr).startswith("line 2 of standard input: 2 of 2 characters are not in")
+    assert error_line(run("complete", "Q", code=1).stderr).startswith("1 of 1 characters")
+    skipped = rows(run("complete", "-k", "1", "--unknown", "skip", input="Der\n\0QDQeQrQ\nDer").stdout)
+    assert [row[1:] for row in skipped] == [skipped[0][1:]] * 3
+
+
+def test_what_is_no_utf_8_is_told_with_its_line(run, tiny):
+    for wrong in (b"\xff", b"D\xc3", b"\xed\xa0\x80"):
+        outcome = run("complete", "-k", "1", input=b"Der\n" + wrong, code=1)
+        assert [line for line, *_ in rows(outcome.stdout)] == [1]
+        assert re.match(r"line 2 of standard input is not UTF-8: it has the byte 0x..;", error_line(outcome.stderr))
+    assert run("complete", input=b"\xef\xbb\xbfDer").stdout == run("complete", "Der").stdout
+
+
+def test_a_model_of_bytes_takes_any_and_shows_them(run, corpus):
+    run("train", corpus, *SMALL, "--steps", "2", "--bytes", "--out", "bytes", "--quiet")
+    outcome = run("complete", "-m", "bytes", "--to", "char", "-k", "256", "--json", input=b"\xff\0K\xc3")
+    (found,) = records(outcome.stdout)
+    assert found["text"] == "\udcff\0K\udcc3"
+    assert len({one["text"] for one in found["completions"]}) == 256
+    shown = run("complete", "-m", "bytes", "--to", "char", "-k", "256", input=b"K\xc3").stdout
+    assert {unescaped(text) for *_, text in rows(shown)} == {one["text"] for one in found["completions"]}
+
+
+@pytest.mark.parametrize("char", ["K", "ä", "😀"])
+@pytest.mark.parametrize("more", [0, 1, 2, 3])
+def test_of_a_long_line_the_end_is_held(run, tiny, monkeypatch, char, more):
+    monkeypatch.setattr("charrnn.cli.complete._LONGEST", 64)
+    line = "ruft " * 40 + char * 40 + "r" * more
+    lines = [line, line[-10:], "Der"]
+    found = records(run("complete", "--json", "-k", "1", input="\r\n".join(lines)).stdout)
+    assert [each["line"] for each in found] == [1, 2, 3]
+    assert [each["text"] for each in found[1:]] == lines[1:]
+    held = found[0]["text"]
+    assert line.endswith(held)
+    assert 64 - 3 - 2 <= len(held.encode()) <= 64
+
+
+@posix
+def test_a_line_without_an_end_takes_bounded_memory(command, tiny):
+    import resource
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_DATA, (300 << 20, 300 << 20))
+
+    process = command("complete", "-k", "1", preexec_fn=limit)
+    piece = b"ruft Anna. " * 100_000
+    for _ in range(300):
+        process.stdin.write(piece)
+    process.stdin.close()
+    assert rows(process.stdout.read().decode())[0][0] == 1
+    assert process.wait(TIMEOUT) == 0
+
+
+def test_lines_are_answered_as_they_arrive(command, tiny):
+    process = command("complete", "-k", "1")
+    for number in (1, 2):
+        process.stdin.write(b"Der\n")
+        process.stdin.flush()
+        assert process.stdout.readline().startswith(b"%d\t" % number)
+    process.stdin.close()
+    assert process.wait(TIMEOUT) == 0
+
+
+def test_a_reader_that_leaves_is_no_error(command, tiny):
+    process = command("complete", "-k", "1000", "--max-length", "2")
+    process.stdout.close()
+    process.stdin.write(b"Der\n")
+    process.stdin.close()
+    assert process.wait(TIMEOUT) == 0
+    assert b"Error" not in process.stderr.read()
+
+
+@posix
+def test_a_closed_standard_input(command, tiny):
+    process = command("complete", stdin=None, preexec_fn=lambda: os.close(0))
+    _, stderr = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 1
+    assert "standard input is closed" in error_line(stderr.decode())
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (("a", "-k", "0"), "0"),
+        (("a", "-k", "1001"), "1001"),
+        (("a", "--to", "page"), "page"),
+        (("a", "--max-length", "0"), "0"),
+        (("a", "--to", "char", "--max-length", "3"), "--max-length"),
+        (("a", "--json", "--interactive"), "leave out --json"),
+        (("a", "--interactive"), "needs a terminal"),
+    ],
+)
+def test_wishes_that_cannot_be_met(run, tiny, args, told):
+    assert told in run("complete", *args, code=2).stderr.splitlines()[-1]
+
+
+# Interactive
+
+
+@pytest.fixture
+def typing(command):
+    """`typing(*args)`: the command with input and errors on a terminal, which the keys are written to."""
+    pytest.importorskip("prompt_toolkit")
+    pty = pytest.importorskip("pty", reason="needs a pseudo-terminal")
+    masters, watches = [], []
+
+    def start(*args: str) -> Terminal:
+        master, slave = pty.openpty()
+        masters.append(master)
+        env = {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1", "LINES": "40"}
+        process = command("complete", "--interactive", *args, env=env, stdin=slave, stderr=slave)
+        os.close(slave)
+        watches.append(threading.Timer(TIMEOUT, process.kill))  # what waits for keys would wait for ever
+        watches[-1].start()
+        return Terminal(process, master)
+
+    yield start
+    for watch in watches:
+        watch.cancel()
+    for master in masters:
+        os.close(master)
+
+
+def test_suggestions_are_shown_while_one_types_and_lines_are_printed(typing, tiny):
+    best = next(one.text for one in charrnn.load(tiny).complete("Der kleine K").completions if one.text.isalpha())
+    screen = typing("Der kleine")
+    screen.read_until("Der kleine")
+    os.write(screen.master, b" K")
+    screen.read_until(f" {best} ")
+    os.write(screen.master, b"\t")
+    screen.read_until(best)
+    os.write(screen.master, b"\r")
+    assert screen.process.stdout.readline().decode() == f"Der kleine K{best}\n"
+    screen.read_until(">")  # where keys are read again
+    os.write(screen.master, "Q 語\r".encode())  # unknown characters have no suggestions
+    assert screen.process.stdout.readline().decode() == "Q 語\n"
+    screen.read_until(">")
+    os.write(screen.master, b"\x04")
+    assert screen.process.wait(TIMEOUT) == 0
+    assert screen.process.stdout.read() == b""
+
+
+def test_ctrl_c_stops(typing, tiny):
+    screen = typing()
+    screen.read_until(">")
+    os.write(screen.master, b"\x03")
+    screen.read_until("Stopped.")
+    assert screen.process.wait(TIMEOUT) == 130
+
+
+def test_without_prompt_toolkit_it_is_said_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "prompt_toolkit", None)
+    with pytest.raises(ConfigError, match=r"charrnn-numpy\[interactive\]"):
+        _session(None)
