@@ -104,17 +104,24 @@ class Constraint:
         mask: Mask = (self._needs_after == NEVER).all(axis=1)
         return mask
 
-    def allowed(self, states: Ids, left: int) -> Mask:
+    @cached_property
+    def _enough(self) -> int:
+        """Return how many symbols are as good as any number of them: one more than any state needs."""
+        needs = self._needs_after[self._needs_after < NEVER]
+        return int(needs.max(initial=0)) + 1
+
+    def allowed(self, states: Ids, left: int | Ids) -> Mask:
         """Return which symbols may come next, where so many may still be written.
 
-        Shapes:  states (B,) · returns (B, V), or (1, V) where all are in one state
+        Shapes:  states (B,) · left (B,), or a number for all · returns (B, V), or (1, V) where all are alike
         """
+        left = np.minimum(left, self._enough)
         if len(states) > 1:  # many streams are in few states
-            different, rows = np.unique(states, return_inverse=True)
+            different, rows = np.unique(states * (self._enough + 1) + left, return_inverse=True)
             if len(different) < len(states):
-                mask = self.allowed(different, left)
+                mask = self.allowed(*np.divmod(different, self._enough + 1))
                 return mask if len(different) == 1 else mask[rows]
-        mask = (self._needs_after.take(states, axis=0) < left).take(self.kinds, axis=1)
+        mask = (self._needs_after.take(states, axis=0) < np.reshape(left, (-1, 1))).take(self.kinds, axis=1)
         if self.end is not None:
             mask[:, self.end] = self.needs[states] == 0
         return mask

@@ -133,10 +133,11 @@ class Rules:
     never: int | None = None
     constraint: Constraint | None = None
 
-    def possible(self, logits: Array, written: int, places: Ids) -> Array:
+    def possible(self, logits: Array, written: int | Ids, places: Ids) -> Array:
         """Return the logits, -inf where an id may not come next.
 
-        Shapes:  logits (B, V) · places (B,), the states of the constraint · returns (B, V)
+        Shapes:  logits (B, V) · written (B,), or a number for all · places (B,), the states of the constraint ·
+                 returns (B, V)
         """
         if self.constraint is not None:
             left = NEVER if self.length is None else self.length - written
@@ -151,10 +152,11 @@ class Rules:
         """Return the states of the constraint after one more id each."""
         return places if self.constraint is None else self.constraint.follow(places, ids)
 
-    def ended(self, written: int, ids: Ids, recent: Ids, lines: Ids, places: Ids) -> list[str]:
+    def ended(self, written: int | Ids, ids: Ids, recent: Ids, lines: Ids, places: Ids) -> list[str]:
         """Return why each text has ended with its last id, "" where it has not.
 
-        Shapes:  ids (B,) · recent (B, W), the last ids, these too · lines (B,), how many it has · places (B,)
+        Shapes:  ids (B,) · written (B,), or a number for all · recent (B, W), the last ids, these too ·
+                 lines (B,), how many it has · places (B,)
         """
         ended = [""] * len(ids)
         for reason, rows in self._ends(written, ids, recent, lines, places):
@@ -163,17 +165,18 @@ class Rules:
                     ended[row] = reason
         return ended
 
-    def _ends(self, written: int, ids: Ids, recent: Ids, lines: Ids, places: Ids) -> Iterator[tuple[str, Mask]]:
+    def _ends(self, written: int | Ids, ids: Ids, recent: Ids, lines: Ids, places: Ids) -> Iterator[tuple[str, Mask]]:
         """Yield reasons and where they hold, (B,); a later one is told rather than one before."""
-        if written == self.length:
-            yield "length", np.ones(len(ids), bool)
+        full = written == self.length
+        if full is not False:
+            yield "length", np.full(len(ids), full)
         if self.lines:
             yield "length", lines == self.lines
         if self.constraint is not None:
             yield "constraint", self.constraint.exhausted(places)
         for stop in self.stops:
-            if written >= len(stop) and (ids == stop[-1]).any():
-                yield "stop", (recent[:, -len(stop) :] == stop).all(axis=1)
+            if (ids == stop[-1]).any():
+                yield "stop", (recent[:, -len(stop) :] == stop).all(axis=1) & (written >= len(stop))
         if self.end is not None:
             yield "document", ids == self.end
 
@@ -193,6 +196,105 @@ class Step(NamedTuple):
     ended: list[str]
 
 
+@dataclass
+class Streams:
+    """Texts that are written side by side by the same rules and filters; others may join between steps.
+
+    Shapes:  texts (B,), what each is known by · logits (B, V) of the next id · states (L, S, B, H) of each net ·
+             ids (B,), the last · recent (B, W) · lines, places (B,) · written (B,), or a number for all
+    """
+
+    rules: Rules
+    filters: Filters
+    texts: npt.NDArray[np.intp]
+    sources: list[Iterator[float]]
+    logits: Array
+    states: list[Array]
+    recent: npt.NDArray[np.intp]
+    lines: npt.NDArray[np.intp]
+    places: npt.NDArray[np.intp]
+    ids: npt.NDArray[np.intp]
+    written: int | npt.NDArray[np.intp] = 0
+
+    @classmethod
+    def begin(
+        cls,
+        beginnings: Sequence[Beginning],
+        entropy: Sequence[Sequence[int]],
+        *,
+        rules: Rules,
+        filters: Filters,
+        first: int = 0,
+    ) -> Streams:
+        """Return texts that go on from the beginnings, known by numbers from `first` on.
+
+        entropy  for each text what its random numbers come from: seed and index; zeros at its end change nothing
+        """
+        zeros = np.zeros(len(beginnings), np.intp)
+        return cls(
+            rules,
+            filters,
+            texts=np.arange(first, first + len(beginnings)),
+            sources=[uniform_numbers(own) for own in entropy],
+            logits=np.concatenate([beginning.logits for beginning in beginnings]),
+            states=[np.concatenate(own, axis=2) for own in zip(*(b.states for b in beginnings), strict=True)],
+            recent=last_ids([b.recent for b in beginnings], max([filters.window, *map(len, rules.stops)])),
+            lines=zeros,
+            places=zeros,
+            ids=zeros,
+        )
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def write(self, scored: bool = False) -> Step:
+        """Draw one more id of each; `advance` has to read it before the next.
+
+        scored  True: log-probabilities are told
+        """
+        uniforms = np.array([next(source) for source in self.sources])
+        ids = draw(self.filters(self.rules.possible(self.logits, self.written, self.places), self.recent), uniforms)
+        log_probs = log_prob(self.logits.copy(), ids)[0] if scored else None
+        self.ids, self.written = ids, self.written + 1
+        if self.recent.shape[1]:
+            self.recent[:, :-1] = self.recent[:, 1:]
+            self.recent[:, -1] = ids
+        if self.rules.lines:
+            self.lines = self.lines + (ids == self.rules.newline)
+        self.places = self.rules.follow(self.places, ids)
+        ended = self.rules.ended(self.written, ids, self.recent, self.lines, self.places)
+        return Step(self.texts, ids, log_probs, ended)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Let the other rows go."""
+        for name in ("texts", "ids", "recent", "lines", "places", "logits"):
+            setattr(self, name, getattr(self, name)[rows])
+        self.sources = [self.sources[row] for row in rows]
+        self.states = [state[:, :, rows] for state in self.states]
+        if not isinstance(self.written, int):
+            self.written = self.written[rows]
+
+    def join(self, other: Streams) -> None:
+        """Take in texts of the same rules and filters."""
+        self.written = np.concatenate([np.full(len(own), own.written) for own in (self, other)])
+        for name in ("texts", "ids", "recent", "lines", "places", "logits"):
+            setattr(self, name, np.concatenate([getattr(self, name), getattr(other, name)]))
+        self.sources = self.sources + other.sources
+        self.states = [np.concatenate(own, axis=2) for own in zip(self.states, other.states, strict=True)]
+
+
+def advance(nets: Nets, groups: Sequence[Streams]) -> None:
+    """Read the last id of every text in all the groups, in one step of the nets."""
+    if len(groups) == 1:
+        groups[0].logits = nets.step(groups[0].ids, groups[0].states)
+        return
+    states = [np.concatenate(own, axis=2) for own in zip(*(group.states for group in groups), strict=True)]
+    logits, at = nets.step(np.concatenate([group.ids for group in groups]), states), 0
+    for group in groups:
+        rows = slice(at, at := at + len(group))
+        group.logits, group.states = logits[rows], [state[:, :, rows] for state in states]
+
+
 def generate(
     nets: Nets,
     beginnings: Sequence[Beginning],
@@ -204,38 +306,20 @@ def generate(
 ) -> Iterator[Step]:
     """Yield what is written after the beginnings, step by step, until all texts have ended.
 
-    entropy  for each text what its random numbers come from: seed and index; zeros at its end change nothing
+    entropy  as for `Streams.begin`
     scored   True: log-probabilities are told
     """
     if rules.length == 0:
         return
-    texts = np.arange(len(beginnings))
-    sources = [uniform_numbers(own) for own in entropy]
-    logits = np.concatenate([beginning.logits for beginning in beginnings])
-    states = [np.concatenate(own, axis=2) for own in zip(*(b.states for b in beginnings), strict=True)]
-    recent = last_ids([b.recent for b in beginnings], max([filters.window, *map(len, rules.stops)]))
-    lines, places, written = np.zeros(len(texts), np.intp), np.zeros(len(texts), np.intp), 0
+    streams = Streams.begin(beginnings, entropy, rules=rules, filters=filters)
     while True:
-        uniforms = np.array([next(source) for source in sources])
-        ids = draw(filters(rules.possible(logits, written, places), recent), uniforms)
-        log_probs = log_prob(logits.copy(), ids)[0] if scored else None
-        written += 1
-        if recent.shape[1]:
-            recent[:, :-1] = recent[:, 1:]
-            recent[:, -1] = ids
-        if rules.lines:
-            lines += ids == rules.newline
-        places = rules.follow(places, ids)
-        ended = rules.ended(written, ids, recent, lines, places)
-        yield Step(texts, ids, log_probs, ended)
-        if any(ended):
-            rows = [row for row, why in enumerate(ended) if not why]
-            if not rows:
+        step = streams.write(scored)
+        yield step
+        if any(step.ended):
+            streams.keep([row for row, why in enumerate(step.ended) if not why])
+            if not len(streams):
                 return
-            texts, ids, recent, lines, places = texts[rows], ids[rows], recent[rows], lines[rows], places[rows]
-            sources = [sources[row] for row in rows]
-            states = [state[:, :, rows] for state in states]
-        logits = nets.step(ids, states)
+        advance(nets, [streams])
 
 
 def last_ids(read: Sequence[Ids], size: int) -> npt.NDArray[np.intp]:

@@ -101,7 +101,7 @@ class Writer:
         Raises:  ConfigError or VocabError, at once, for a wish that cannot be met.
         """
         wanted = Wishes(**wishes)
-        rules = self._rules(wanted)
+        rules = self.rules(wanted)
         begin = self.begin(self.vocab.encode(prime, wanted.unknown), rules)
         steps = generate(self.nets, [begin], [[_seed(seed)]], rules=rules, filters=wanted)
         decode = self.vocab.decoder()
@@ -136,7 +136,7 @@ class Writer:
                     "a text without an end can only be shown as it is written: give -n, --lines or --stop"
                 )
             wanted = replace(wanted, length=MOST_CHARS)
-        rules = self._rules(wanted)
+        rules = self.rules(wanted)
         corpora = self.corpora() if novel else ()
         tasks = (
             (prime, begin)
@@ -159,7 +159,7 @@ class Writer:
         Raises:      as for `samples`.
         """
         wanted = Wishes(**wishes)
-        rules = self._rules(wanted)
+        rules = self.rules(wanted)
         if width < 1 or not 0 <= length_norm < math.inf:
             raise ConfigError("a beam is at least 1 wide, and its length norm a number, at least 0")
         if wanted.length is None:
@@ -170,7 +170,7 @@ class Writer:
             for begin in [self.begin(self.vocab.encode(prime, wanted.unknown), rules)]
         )
         return (
-            _Written(own.ids.tolist(), own.log_probs.tolist(), own.ended).sample(
+            Written(own.ids.tolist(), own.log_probs.tolist(), own.ended).sample(
                 self.vocab, wanted.stop, seed=0, index=index, prime=prime
             )
             for index, (prime, own) in enumerate(found)
@@ -208,9 +208,9 @@ class Writer:
 
     def _written(
         self, begins: list[Beginning], entropy: list[list[int]], wanted: Wishes, rules: Rules
-    ) -> list[_Written]:
+    ) -> list[Written]:
         """Return what is written after each beginning."""
-        written = [_Written([], [], "length") for _ in begins]
+        written = [Written([], [], "length") for _ in begins]
         for step in generate(self.nets, begins, entropy, rules=rules, filters=wanted, scored=True):
             assert step.log_probs is not None
             for row, id_, log_prob, ended in zip(
@@ -237,8 +237,11 @@ class Writer:
         fits = np.isfinite(rules.possible(first, 0, np.zeros(1, np.intp))).any()
         return begin._replace(logits=first) if fits else begin
 
-    def _rules(self, wanted: Wishes) -> Rules:
-        """Return the wishes in terms of the vocabulary's ids."""
+    def rules(self, wanted: Wishes) -> Rules:
+        """Return the wishes in terms of the vocabulary's ids.
+
+        Raises:  ConfigError or VocabError for a wish that cannot be met.
+        """
         vocab = self.vocab
         if wanted.lines and "\n" not in vocab.symbols:
             raise ConfigError("--lines: the model knows no line ends: give -n")
@@ -277,7 +280,7 @@ class Writer:
 
 
 @dataclass
-class _Written:
+class Written:
     """A text in the making."""
 
     ids: list[int]
@@ -329,7 +332,12 @@ def _held_back(characters: Iterator[str], stops: tuple[str, ...]) -> Iterator[st
         if cut := max((len(stop) for stop in stops if held.endswith(stop)), default=0):
             yield from held[:-cut]
             return
-        keep = max(size for stop in stops for size in range(len(stop)) if held.endswith(stop[:size]))
-        yield from held[: len(held) - keep]
-        held = held[len(held) - keep :]
+        sure = len(held) - unsure(held, stops)
+        yield from held[:sure]
+        held = held[sure:]
     yield from held
+
+
+def unsure(text: str, stops: tuple[str, ...]) -> int:
+    """Return how many characters at the text's end are a stop string, or may be the beginning of one."""
+    return max((size for stop in stops for size in range(len(stop) + 1) if text.endswith(stop[:size])), default=0)

@@ -132,6 +132,10 @@ def test_many_streams_have_the_masks_of_each_alone():
     together = automaton.allowed(states, 4)
     for row, state in enumerate(states):
         assert np.array_equal(together[row], automaton.allowed(np.array([state]), 4)[0])
+    left = np.array([4, 3, 4, 1, 9, 2, NEVER])[np.arange(len(states)) % 7]
+    together = automaton.allowed(states, left)
+    for row, (state, own) in enumerate(zip(states, left.tolist(), strict=True)):
+        assert np.array_equal(together[row], automaton.allowed(np.array([state]), own)[0])
 
 
 @pytest.mark.parametrize(

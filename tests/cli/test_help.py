@@ -73,6 +73,7 @@ def test_commands_are_the_files_of_the_package():
         "rm",
         "sample",
         "score",
+        "serve",
         "train",
         "vocab",
     ]

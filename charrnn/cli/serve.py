@@ -1,0 +1,174 @@
+"""`charrnn serve`: keep models loaded and answer requests."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from functools import partial
+from typing import TYPE_CHECKING
+
+import click
+
+from charrnn.cli._options import (
+    MODEL_HELP,
+    ModelName,
+    Number,
+    SectionedCommand,
+    SectionedOption,
+    WholeNumber,
+    complete_runs,
+)
+from charrnn.errors import CharRNNError, ConfigError
+
+if TYPE_CHECKING:
+    import socket
+
+    from charrnn.api import LanguageModel
+    from charrnn.serve.service import Service
+
+
+_where = partial(click.option, cls=SectionedOption, section="Where it listens")
+_limit = partial(click.option, cls=SectionedOption, section="Limits of a request")
+
+
+@click.command(cls=SectionedCommand, short_help="Keep models loaded and answer requests.")
+@click.option(
+    "-m",
+    "--model",
+    "models",
+    multiple=True,
+    type=ModelName(),
+    metavar="MODEL",
+    envvar="CHARRNN_MODEL",
+    show_envvar=True,
+    shell_complete=complete_runs,
+    cls=SectionedOption,
+    section="Model",
+    help=f"{MODEL_HELP} Several may be given, each served under its name.",
+)
+@_where("--stdio", is_flag=True, help="Lines of JSON on standard input and output in place of HTTP.")
+@_where("--host", default="127.0.0.1", show_default=True, metavar="HOST", help="The address to listen on.")
+@_where(
+    "--port",
+    type=WholeNumber(0, 65535),
+    default=8765,
+    show_default=True,
+    metavar="N",
+    help="The port; 0: any that is free.",
+)
+@_where(
+    "--token",
+    envvar="CHARRNN_TOKEN",
+    show_envvar=True,
+    metavar="TOKEN",
+    help="What every request has to bring along, as `Authorization: Bearer TOKEN`. Without it, only this machine is "
+    "served. Others can see what a command line says, so the variable is the better place.",
+)
+@_limit(
+    "--max-chars",
+    type=WholeNumber(1),
+    default=10_000,
+    show_default=True,
+    metavar="N",
+    help="The most characters of a request's prime, and of the text that it asks for.",
+)
+@_limit(
+    "--max-seconds",
+    type=Number(0, min_open=True),
+    default=60.0,
+    show_default=True,
+    metavar="X",
+    help="How long a request may take; a text then ends where it is.",
+)
+@_limit(
+    "--max-requests",
+    type=WholeNumber(1),
+    default=256,
+    show_default=True,
+    metavar="N",
+    help="The most requests at once, those that wait among them; others are told to come again.",
+)
+def command(
+    models: tuple[str, ...],
+    stdio: bool,
+    host: str,
+    port: int,
+    token: str | None,
+    max_chars: int,
+    max_seconds: float,
+    max_requests: int,
+) -> None:
+    """Keep models loaded, and answer requests until Ctrl-C or SIGTERM; requests at the same time share a batch.
+
+    By HTTP on this machine: GET /health and /models; POST /generate, /score and /complete with a JSON object. With
+    "stream": true, /generate sends a line of JSON for each piece of the text. docs/serve.md tells of all fields.
+
+    \b
+    Examples:
+      charrnn serve
+      charrnn serve -m checkpoints/names -m checkpoints/verse --port 9000
+      echo '{"do": "generate", "prime": "Once"}' | charrnn serve --stdio
+    """
+    from charrnn.cli._signals import StopSignals
+    from charrnn.serve.asks import Limits
+    from charrnn.serve.service import Service
+
+    if stdio and sys.stdin is None:
+        raise CharRNNError("standard input is closed: direct requests to it, or leave out --stdio")
+    own = None if stdio else _listening(host, port, token)
+    service = Service(_loaded(models), Limits(max_chars, max_seconds, max_requests))
+    with StopSignals():
+        asyncio.run(_serve(service, own, token))
+
+
+def _listening(host: str, port: int, token: str | None) -> socket.socket:
+    """Return the socket to listen on; refuse what would let everybody in."""
+    from charrnn.cli._console import note
+    from charrnn.serve.web import is_loopback
+
+    try:
+        from charrnn.serve.server import listening
+    except ModuleNotFoundError:
+        raise ConfigError("HTTP needs the package uvicorn: install charrnn-numpy[serve], or use --stdio") from None
+    if token is None and not is_loopback(host):
+        raise ConfigError(f"--host {host} lets other machines in: give a token too, by CHARRNN_TOKEN or --token")
+    if token is not None and not (token.isascii() and token.isprintable() and token.strip() == token != ""):
+        raise ConfigError("--token is no word of ASCII characters, as a header can carry it: choose another")
+    own = listening(host, port)
+    name, number = own.getsockname()[:2]
+    note(f"Serving on http://{f'[{name}]' if ':' in name else name}:{number}")
+    return own
+
+
+def _loaded(paths: tuple[str, ...]) -> dict[str, LanguageModel]:
+    """Return the models by the names of their runs, or of their files."""
+    from charrnn.cli._console import open_model
+
+    models: dict[str, LanguageModel] = {}
+    for model in map(open_model, paths or (None,)):
+        assert model.path is not None
+        path = model.path.resolve()
+        name = path.parent.name if path.name in ("best.npz", "last.npz") else path.stem
+        if name in models:
+            raise ConfigError(f"two models have the name {name!r}: rename the folder of one")
+        models[name] = model
+    return models
+
+
+async def _serve(service: Service, own: socket.socket | None, token: str | None) -> None:
+    """Serve until a signal raises `Interrupted`, or there are no more lines."""
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)  # of tasks that the signal cut short
+    async with service:
+        if own is not None:
+            from charrnn.serve.server import serve
+
+            await serve(service, own, token)
+        else:
+            from charrnn.serve.stdio import Lines
+
+            await Lines(service, _write).converse(open(sys.stdin.fileno(), "rb", closefd=False))
+
+
+def _write(line: bytes) -> None:
+    sys.stdout.buffer.write(line)
+    sys.stdout.buffer.flush()
