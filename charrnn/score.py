@@ -53,7 +53,7 @@ class Scored(NamedTuple):
     chars: int
     logprob: float | None
     unknown: int
-    bits: list[float | None] | None = None
+    bits: tuple[float | None, ...] | None = None
 
     @property
     def bpc(self) -> float | None:
@@ -92,13 +92,14 @@ def score_blocks(
     with ExitStack() as holds:
         holds.enter_context(lanes).take(params)
         for block in blocks:
-            tape = _Tape.of(vocab, block)
+            tape = _Tape.of(vocab, [*dict.fromkeys(block)])  # equal lines once: a log has many
             seen += len(tape.targets)
             wider = lanes_of(config, params, seen, LANES, _WINDOW)
             if wider.plan.shares > lanes.plan.shares:  # what there is to do pays for other processes
                 lanes = holds.enter_context(wider)
                 lanes.take(params)
-            yield tape.told(_log_probs(lanes, tape), per_char)
+            found = dict(zip(tape.lines, tape.told(_log_probs(lanes, tape), per_char), strict=True))
+            yield [found[line] for line in block]
 
 
 def _log_probs(lanes: Lanes, tape: _Tape) -> Array:
@@ -127,10 +128,10 @@ def _log_probs(lanes: Lanes, tape: _Tape) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class _Tape:
-    """A block of N lines, in another order: lane after lane, in each line after line; K characters, P predictions.
+    """N different lines, in another order: lane after lane, in each line after line; K characters, P predictions.
 
-    lines    the block
-    order    (N,) which of its lines stands where
+    lines    in the order in which they came
+    order    (N,) which of them stands where
     lane     (N,) the lane of each
     sizes    (N, 2) characters of each: of its start and context, and of its text and end
     ends     (N,) how many of these are of its end
@@ -199,7 +200,7 @@ class _Tape:
         return ~_heads(self.sizes)[self.kept][~self._first]
 
     def told(self, log_probs: Array, per_char: bool) -> list[Scored]:
-        """Return what the predictions' log-probabilities (P,) say of each line, in the order of the block."""
+        """Return what the predictions' log-probabilities (P,) say of each line, in the order of `lines`."""
         chars = _sums(self._counted, self.pairs)
         chars *= chars > self.ends  # where no character is known, nothing is scored
         nats = _sums(np.where(self._counted, log_probs, 0), self.pairs, np.float64)
@@ -211,8 +212,8 @@ class _Tape:
             for line, count, total, unknown, own in zip(self.lines, *columns, each)  # noqa: B905  `repeat` has no end
         ]
 
-    def _bits(self, log_probs: Array, scored: Mask) -> Iterator[list[float | None]]:
-        """Yield the bits of each line's characters, in the order of the block."""
+    def _bits(self, log_probs: Array, scored: Mask) -> Iterator[tuple[float | None, ...]]:
+        """Yield the bits of each line's characters, in the order of `lines`."""
         predicted = self.kept.copy()
         predicted[self.kept] = ~self._first
         found = np.full(len(predicted), np.nan)
@@ -220,7 +221,7 @@ class _Tape:
         ends = self.sizes.sum(axis=1).cumsum()
         for line in np.argsort(self.order):
             own = found[ends[line] - self.sizes[line, 1] : ends[line]].tolist()
-            yield [number if scored[line] and number == number else None for number in own]
+            yield tuple(number if scored[line] and number == number else None for number in own)
 
 
 def _parts(vocab: Vocab, lines: Sequence[Line]) -> list[tuple[str, str, int]]:

@@ -73,7 +73,7 @@ def assert_scored(lm, lines):
         chars, logprob, unknown, per_char = expected(lm, line)
         assert found == (line if isinstance(line, str) else line[1], chars, pytest.approx(logprob), unknown, None), line
         assert detail[:4] == found[:4]
-        assert detail.bits == [bit if bit is None else pytest.approx(bit) for bit in per_char], line
+        assert list(detail.bits) == [bit if bit is None else pytest.approx(bit) for bit in per_char], line
         assert found.bpc == (None if logprob is None else pytest.approx(-logprob / math.log(2) / chars))
 
 
@@ -166,6 +166,18 @@ def test_processes_that_share_the_work_change_nothing(lines, monkeypatch):
     assert [found.logprob for found in shared] == [
         None if own.logprob is None else pytest.approx(own.logprob) for own in alone
     ]
+
+
+def test_equal_lines_are_read_once(monkeypatch):
+    lm, windows = language_model(), []
+    score_window = Lanes.score
+    monkeypatch.setattr(
+        Lanes, "score", lambda self, window, state: windows.append(window) or score_window(self, window, state)
+    )
+    found = list(lm.score(["abc", "b", "abc", ("a", "bc"), "abc", ("a", "bc")]))
+    assert sum(window.inputs.shape[1] for window in windows) == 3
+    assert [own.text for own in found] == ["abc", "b", "abc", "bc", "abc", "bc"]
+    assert found[0] == found[2] != found[3] == found[5]
 
 
 def test_lines_are_taken_as_they_are_needed(monkeypatch):
