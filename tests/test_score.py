@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn import evaluate, model, score
+from charrnn import evaluate, model, score, tape
 from charrnn.api import LanguageModel
 from charrnn.cells import CELL_NAMES
 from charrnn.checkpoint import Checkpoint
@@ -99,7 +99,7 @@ def test_every_model_scores_lines(settings):
 def test_neither_the_lines_beside_it_nor_the_lanes_matter(lines, name, lanes):
     lm = language_model(VOCABS[name])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(score, "LANES", lanes)
+        patch.setattr(tape, "LANES", lanes)
         patch.setattr(score, "BLOCK", 50)
         patch.setattr(score, "_WINDOW", 9)
         together = list(lm.score(lines))
@@ -225,16 +225,16 @@ def test_blocks_are_bounded_by_their_characters_and_their_number(monkeypatch):
 @pytest.mark.parametrize("sizes", [[], [0], [5], [3] * 128, [7] * 1000, [9999, *[10] * 999], [*range(500)]])
 def test_lanes_are_filled_evenly(sizes):
     sizes = np.array(sizes, np.intp)
-    order, lane = score._dealt(sizes)
+    order, lane = tape._dealt(sizes)
     assert sorted(order) == list(range(len(sizes)))
     assert (np.diff(lane) >= 0).all()
     loads = np.bincount(lane, sizes[order])
-    assert len(loads) == min(len(sizes), score.LANES)
-    assert max(loads, default=0) <= max([*sizes, 0]) + sizes.sum() / score.LANES
+    assert len(loads) == min(len(sizes), tape.LANES)
+    assert max(loads, default=0) <= max([*sizes, 0]) + sizes.sum() / tape.LANES
 
 
 def test_the_lane_of_the_longest_line_is_given_the_shortest_of_the_others():
-    order, lane = score._dealt(sizes := np.array([1000, *[10] * 127, 9, *[5] * 127, 4, *[1] * 127]))
+    order, lane = tape._dealt(sizes := np.array([1000, *[10] * 127, 9, *[5] * 127, 4, *[1] * 127]))
     assert np.bincount(lane, sizes[order]).max() == 1006
 
 
