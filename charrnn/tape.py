@@ -26,7 +26,7 @@ _Numbers: TypeAlias = npt.NDArray[np.intp]
 class Tape:
     """N lines, lane after lane, and in each line after line: C characters, of which K are read, and P predictions.
 
-    lines    as they came, in another order
+    lines    in the order in which they came; all else stands in that of the tape
     order    (N,) which of them stands where
     lane     (N,) the lane of each
     sizes    (N, 2) characters of each: of its start and context, and of its text and end
