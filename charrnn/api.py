@@ -32,8 +32,9 @@ from charrnn.evaluate import COLD_WINDOW, WARM_UP, Evaluation, Sums, dynamic_sco
 from charrnn.run import Event, Run
 from charrnn.runfolder import find_model
 from charrnn.sample import Net, Nets
-from charrnn.score import Line, Scored, in_blocks, score_blocks
+from charrnn.score import Scored, in_blocks, score_blocks
 from charrnn.settle import reread
+from charrnn.tape import Line
 from charrnn.text import Text
 from charrnn.version import __version__
 from charrnn.writer import Sample, Writer

@@ -56,6 +56,7 @@ LAYERS = {
     "lanes": 5,
     "sample": 5,
     "survey": 5,
+    "tape": 5,
     # 6: a text scored, one searched for, 7: texts written, training in memory, 8: what is settled before, 9: on disk
     "baselines": 7,
     "evaluate": 6,

@@ -17,7 +17,8 @@ from charrnn.config import STDIN
 from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
-    from charrnn.score import Line, Scored
+    from charrnn.score import Scored
+    from charrnn.tape import Line
 
 
 _output = partial(click.option, cls=SectionedOption, section="Output")
