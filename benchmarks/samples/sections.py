@@ -22,10 +22,14 @@ STDLIB = "$(python -c 'import sysconfig; print(sysconfig.get_path(\"stdlib\"))')
 SEED = ("--seed", "1")
 TEMPERATURES = ("0.2", "0.4", "0.6", "0.8", "1.0")
 COUPLET = r"[\p{Han}]{5}，[\p{Han}]{5}。"
-_LINES = ((5, r"\n"), (7, r"\n"), (5, r"\."))  # of a haiku: groups of vowels, which are as good as syllables; its end
+_CONSONANT, _VOWELS = "[b-df-hj-np-tv-xz]", "[aeiouy]+"  # a group of vowels is as good as a syllable
+_NEXT = rf"({_CONSONANT}{{1,3}}|{_CONSONANT}{{0,3}},? {_CONSONANT}{{0,3}}){_VOWELS}"
 HAIKU = "(?i)" + "".join(
-    rf"[^aeiouy\n]*[aeiouy]+([^aeiouy\n]+[aeiouy]+){{{n - 1}}}[^aeiouy\n]*{end}" for n, end in _LINES
+    rf"{_CONSONANT}{{0,3}}{_VOWELS}({_NEXT}){{{groups - 1}}}{_CONSONANT}{{0,3}}{end}"
+    for groups, end in ((5, r"[,;:]?\n"), (7, r"[,;:]?\n"), (5, "[.!?]"))
 )
+#: What begins behind the end of a function.
+NEXT_DEFINITIONS = (r"\n\n\n", r"\ndef ", r"\nclass ", r"\n@", r"\n    def ", r"\n    @")
 
 
 @dataclass(frozen=True)
@@ -34,16 +38,16 @@ class Workshop:
 
     folder: Path
 
-    def train(self, name: str, *words: str) -> Iterator[str]:
+    def train(self, name: str, *words: str, protocol: str = "whole") -> Iterator[str]:
         """Train a model unless it is there; yield the command, and what came of it on the validation part."""
+        evaluate = ("eval", "-m", f"checkpoints/{name}", "--protocol", protocol)
         out = ("--out", f"checkpoints/{name}")
         if not (self.folder / out[1] / "best.npz").exists():
             charrnn(self.folder, "train", *(_expanded(word) for word in words), *SEED, *out)
-        model = ("-m", out[1])
-        info = json.loads(charrnn(self.folder, "info", *model, "--json"))
-        figures = json.loads(charrnn(self.folder, "eval", *model, "--json"))
+        info = json.loads(charrnn(self.folder, "info", "-m", out[1], "--json"))
+        figures = json.loads(charrnn(self.folder, *evaluate, "--json"))
         size = info["model"]
-        yield from _commands(("train", *words, *SEED, *out), ("eval", *model))
+        yield from _commands(("train", *words, *SEED, *out), evaluate)
         yield (
             f"{size['cell']} {size['num_layers']}x{size['hidden_size']}, {info['parameters_total']:,} parameters. "
             f"Validation part, {figures['chars']:,} symbols: **{figures['nats_per_char']:.4f} nats** or "
@@ -123,12 +127,12 @@ def haiku(workshop: Workshop) -> Iterator[str]:
     """Yield the section on haiku."""
     yield "## Haiku, after Alice\n"
     yield from workshop.train("alice", "alice29.txt", "--minutes", "5")
-    words = ("--regex", HAIKU, "-n", "120", "--count", "4", "--best-of", "20", "--novel", "25")
+    words = ("--regex", HAIKU, "-n", "120", "--count", "4", "--best-of", "50", "--novel", "25")
     samples, _ = workshop.sample("alice", *words)
     yield from _commands(("sample", "-m", "checkpoints/alice", *words, *SEED))
     yield (
-        "Three lines of five, seven and five groups of vowels, which stand for syllables here, as regular expressions "
-        "know no better; the likeliest of twenty each:\n"
+        "Three lines of words with five, seven and five groups of vowels, which stand for syllables, as regular "
+        "expressions know no better; the likeliest of fifty each:\n"
     )
     yield from _block("\n\n".join(sample["text"] for sample in samples))
 
@@ -136,20 +140,23 @@ def haiku(workshop: Workshop) -> Iterator[str]:
 def python(workshop: Workshop) -> Iterator[str]:
     """Yield the section on Python."""
     yield "## Python\n"
-    yield from workshop.train("python", f"{STDLIB}/*.py", "--split-documents", "files", "--minutes", "10")
-    words = ("--prime", r"\n\n\ndef ", "--stop", r"\n\n\n", "-n", "1000", "--count", "200")
+    yield from workshop.train(
+        "python", f"{STDLIB}/*.py", "--split-documents", "files", "--minutes", "10", protocol="lanes"
+    )
+    stops = [word for stop in NEXT_DEFINITIONS for word in ("--stop", stop)]
+    wanted = ("--prime", r"\n\n\ndef ", *stops, "-n", "1500", "--count", "200")
     rows, shown = [], ""
     for temperature in TEMPERATURES:
-        samples, _ = workshop.sample("python", *words, "--temp", temperature)
+        samples, _ = workshop.sample("python", *wanted, "--temp", temperature)
         parsed = [_parses(sample["prime"] + sample["text"]) for sample in samples]
         accepted = sum(parsed) / len(samples)
         rows.append((f"`--temp {temperature}`", f"{accepted:.1%}", _share(samples, "stop")))
         if temperature == "0.6":
             shown = next((one["prime"] + one["text"] for one, own in zip(samples, parsed, strict=True) if own), "")
-    yield from _commands(("sample", "-m", "checkpoints/python", *words, "--temp", "0.6", *SEED, "--json"))
+    yield from _commands(("sample", "-m", "checkpoints/python", *wanted, "--temp", "0.6", *SEED, "--json"))
     yield (
-        "Functions, from `def` to two empty lines, 200 at each temperature. Those that are not done after 1,000 "
-        "characters are cut, and few of these parse.\n"
+        "Functions, from `def` to two empty lines or the next definition, 200 at each temperature. Those that are not "
+        "done after 1,500 characters are cut, and hardly one of these parses.\n"
     )
     yield from markdown_table(("", "`ast.parse` accepts", "ended by themselves"), rows)
     yield "\nThe first that is accepted at 0.6:\n"

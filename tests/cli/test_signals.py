@@ -54,7 +54,7 @@ def stop(process: subprocess.Popen[bytes], number: int = signal.SIGINT) -> int:
     while process.poll() is None:
         process.send_signal(number)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(0.3)
+            process.wait(3)
     return process.returncode
 
 
