@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from codecs import lookup
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from itertools import chain, tee
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import click
@@ -17,6 +17,7 @@ from charrnn.config import STDIN
 from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
+    from charrnn.api import LanguageModel
     from charrnn.score import Scored
     from charrnn.tape import Line
 
@@ -85,15 +86,29 @@ def command(
     decode = _decoder(model.checkpoint.train_config.encoding, context)
     pieces = follow_lines(texts[0]) if follow else read_lines(texts or (STDIN,))
     at_once = line_buffered or follow or _is_typed(texts)
-    blocks, again = tee(pieces if at_once else in_blocks(chain.from_iterable(pieces)))
-    scored = model.score_blocks(([*map(decode, block)] for block in blocks), per_char=per_char)
+    blocks = pieces if at_once else in_blocks(chain.from_iterable(pieces))
     selects = above is not None or below is not None
     shown = _json if as_json else _itself if selects else _figures
-    for lines, found in zip(again, scored, strict=True):
+    for lines, found in _scored(model, blocks, decode, per_char):
         chosen = (pair for pair in zip(found, lines, strict=True) if not selects or _lies(pair[0].bpc, above, below))
         sys.stdout.buffer.write(b"".join(shown(*pair) + b"\n" for pair in chosen))
         if at_once:
             sys.stdout.buffer.flush()
+
+
+def _scored(
+    model: LanguageModel, blocks: Iterable[list[bytes]], decode: Callable[[bytes], Line], per_char: bool
+) -> Iterator[tuple[list[bytes], list[Scored]]]:
+    """Yield each block with what the model makes of its lines."""
+    waiting: list[list[bytes]] = []
+
+    def texts() -> Iterator[list[Line]]:
+        for block in blocks:
+            waiting.append(block)
+            yield [*map(decode, block)]
+
+    for found in model.score_blocks(texts(), per_char=per_char):
+        yield waiting.pop(), found
 
 
 def _is_typed(texts: tuple[str, ...]) -> bool:

@@ -5,12 +5,14 @@ import json
 import math
 import os
 import signal
+import weakref
 from pathlib import Path
 from select import select
 
 import pytest
 
 import charrnn
+from charrnn.cli.score import _scored
 
 from ._material import SMALL, TEXT, TIMEOUT, error_line, posix
 
@@ -166,6 +168,24 @@ def told(process) -> str:
     """Return the text of the line that the process tells next, with none behind it."""
     assert select([process.stdout], [], [], TIMEOUT)[0], "nothing is told"
     return process.stdout.readline().decode().rstrip("\n").split("\t")[4]
+
+
+def test_blocks_that_were_told_are_let_go(tiny):
+    class Block(list):
+        pass
+
+    made = []
+
+    def blocks():
+        for _ in range(9):
+            block = Block([b"Der"])
+            made.append(weakref.ref(block))
+            yield block
+
+    for lines, _ in _scored(charrnn.load(tiny), blocks(), bytes.decode, False):
+        assert lines == [b"Der"]
+        assert sum(ref() is not None for ref in made) <= 2
+    assert len(made) == 9
 
 
 def interrupted(process) -> bytes:
