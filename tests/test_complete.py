@@ -175,7 +175,7 @@ def test_of_a_long_text_the_end_is_read(plain, monkeypatch):
         assert complete(plain, "b a'").completions != complete(plain, "a'").completions
     begin, end = "ab" * 5_000_000, "b a' " * (CONTEXT // 5) + "b'ab"
     assert complete(plain, begin + end).completions == complete(plain, end[-CONTEXT:]).completions
-    with pytest.raises(VocabError, match=r"1 of 10001025 characters .* at position 0"):
+    with pytest.raises(VocabError, match=r"1 of \d+ characters .* at position 0"):
         complete(plain, "x" + begin + end)
 
 
