@@ -32,8 +32,9 @@ from charrnn.evaluate import COLD_WINDOW, WARM_UP, Evaluation, Sums, dynamic_sco
 from charrnn.run import Event, Run
 from charrnn.runfolder import find_model
 from charrnn.sample import Net, Nets
-from charrnn.score import Line, Scored, in_blocks, score_blocks
+from charrnn.score import Scored, in_blocks, score_blocks
 from charrnn.settle import reread
+from charrnn.tape import Line
 from charrnn.text import Text
 from charrnn.version import __version__
 from charrnn.writer import Sample, Writer
@@ -45,8 +46,8 @@ if TYPE_CHECKING:
 def load(path: str | PathLike[str] | None = None) -> LanguageModel:
     """Return the model of a checkpoint.
 
-    path: a `.npz` file, a run's folder (its best.npz, or last.npz where there is none), or None for the newest run
-          under ./checkpoints
+    path: a `.npz` file, a run's folder (its best.npz, or last.npz where there is none), either by its name under
+          ./checkpoints, or None for the newest run there
     Raises:  CheckpointError where there is none, or it is damaged.
     """
     found = find_model(None if path is None else Path(path))

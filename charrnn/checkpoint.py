@@ -124,24 +124,8 @@ def load(path: Path) -> Checkpoint:
              shapes, numbers that are not finite, or pickled objects (which are refused, never executed).
     """
     arrays = _read_arrays(path)
+    meta = _checked_meta(path, arrays.pop("meta"))
     try:
-        meta = json.loads(str(arrays.pop("meta")))
-        if meta["format"] != "charrnn":
-            raise KeyError("format")
-        version = meta["format_version"]
-    except (KeyError, ValueError, TypeError, RecursionError):
-        raise CheckpointError(f"{path} is no charrnn checkpoint: name a .npz that `charrnn train` wrote") from None
-    if version != FORMAT_VERSION:
-        raise CheckpointError(
-            f"{path} is of format version {version}; charrnn {__version__} reads version {FORMAT_VERSION}: "
-            "use the charrnn that wrote it, or a newer one"
-        )
-    try:
-        for name, kind in _META_TYPES.items():
-            if type(meta[name]) is not kind:
-                raise TypeError(f"{name} is no {kind.__name__}")
-        if meta["step"] < 0:
-            raise ValueError(f"step {meta['step']}")
         checkpoint = Checkpoint(
             model_config=from_dict(ModelConfig, meta["model"]),
             train_config=from_dict(TrainConfig, meta["train"]),
@@ -160,21 +144,55 @@ def load(path: Path) -> Checkpoint:
             versions=meta["versions"],
         )
     except (KeyError, TypeError, ValueError, CharRNNError) as error:
-        raise CheckpointError(
-            f"{path} is damaged: its settings do not make sense ({error}); use another copy"
-        ) from error
+        raise _senseless(path, error) from error
     if arrays:
         raise CheckpointError(f"{path} is damaged: what is this: {', '.join(sorted(arrays))}; use another copy")
     _check_arrays(path, checkpoint)
     return checkpoint
 
 
+def read_meta(path: Path) -> dict[str, Any]:
+    """Return what a checkpoint says of itself, as `save` wrote it; its arrays are neither read nor checked.
+
+    Raises:  CheckpointError as for `load`.
+    """
+    return _checked_meta(path, _read_arrays(path, only="meta")["meta"])
+
+
+def _checked_meta(path: Path, array: Any) -> dict[str, Any]:
+    try:
+        meta: dict[str, Any] = json.loads(str(array))
+        if meta["format"] != "charrnn":
+            raise KeyError("format")
+        version = meta["format_version"]
+    except (KeyError, ValueError, TypeError, RecursionError):
+        raise CheckpointError(f"{path} is no charrnn checkpoint: name a .npz that `charrnn train` wrote") from None
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} is of format version {version}; charrnn {__version__} reads version {FORMAT_VERSION}: "
+            "use the charrnn that wrote it, or a newer one"
+        )
+    try:
+        for name, kind in _META_TYPES.items():
+            if type(meta[name]) is not kind:
+                raise TypeError(f"{name} is no {kind.__name__}")
+        if meta["step"] < 0:
+            raise ValueError(f"step {meta['step']}")
+    except (KeyError, TypeError, ValueError) as error:
+        raise _senseless(path, error) from error
+    return meta
+
+
+def _senseless(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(f"{path} is damaged: its settings do not make sense ({error}); use another copy")
+
+
 def _source(data: dict[str, Any]) -> Source:
     return Source(data["path"], data["sha256"], tuple(data.get("also", ())))
 
 
-def _read_arrays(path: Path) -> dict[str, Any]:
-    """Return all arrays of the file by name, `meta` among them."""
+def _read_arrays(path: Path, only: str | None = None) -> dict[str, Any]:
+    """Return all arrays of the file by name, `meta` among them; or the one of this name."""
     no_checkpoint = CheckpointError(f"{path} is no charrnn checkpoint: name a .npz that `charrnn train` wrote")
     try:
         with open(path, "rb") as file:
@@ -183,7 +201,8 @@ def _read_arrays(path: Path) -> dict[str, Any]:
             with zipfile.ZipFile(file) as archive:
                 if "meta.npy" not in archive.namelist():
                     raise no_checkpoint
-                return {name.removesuffix(".npy"): _read_array(archive, name) for name in archive.namelist()}
+                names = archive.namelist() if only is None else [f"{only}.npy"]
+                return {name.removesuffix(".npy"): _read_array(archive, name) for name in names}
     except CheckpointError:
         raise
     except FileNotFoundError:

@@ -132,9 +132,8 @@ def _ends_line(char: str) -> bool:
 
 
 def _ends_word(char: str) -> bool:
-    return (
-        unicodedata.category(char)[0] not in "LMN" and unicodedata.category(char) != "Pc" and char not in _WITHIN_WORDS
-    )
+    category = unicodedata.category(char)
+    return category[0] not in "LMN" and category != "Pc" and char not in _WITHIN_WORDS
 
 
 def _completion(vocab: Vocab, to: str, found: Found) -> Completion:

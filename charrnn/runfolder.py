@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,10 +56,10 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, remedy: str = "wait for it, or choose another folder with --out") -> Iterator[None]:
         """Hold the folder's lock, which the system takes back when the process ends, however it ends.
 
-        Raises:  RunFolderError where another process holds it.
+        Raises:  RunFolderError where another process holds it, with this remedy.
         """
         with writing(self.path):
             file = open(self.path / ".lock", "w")
@@ -66,9 +67,7 @@ class RunFolder:
             try:
                 lock(file)
             except OSError:
-                raise RunFolderError(
-                    f"{self.path} is in use by another training run: wait for it, or choose another folder with --out"
-                ) from None
+                raise RunFolderError(f"{self.path} is in use by another training run: {remedy}") from None
             yield
 
     def clear(self) -> None:
@@ -76,6 +75,22 @@ class RunFolder:
         with writing(self.path):
             for path in self.files():
                 path.unlink()
+
+    def remove(self) -> bool:
+        """Remove the run's files, those that a kill left too, and then the folder if it is empty; return whether it is.
+
+        Raises:  RunFolderError where a process trains in it; CharRNNError where the system refuses.
+        """
+        with self.locked("stop it first"):
+            self.clear()
+        trial = self.path / ".trial.npz"
+        halves = [path.with_name(f".{path.name}.tmp") for path in (self.best, self.last, self.log, trial)]
+        with writing(self.path, "mend them"):
+            for path in (*halves, trial, self.path / ".lock"):
+                path.unlink(missing_ok=True)
+        with suppress(OSError):  # what is there besides is not ours
+            self.path.rmdir()
+        return not self.path.exists()
 
     def append(self, record: dict[str, Any]) -> None:
         """Add a line to the log."""
@@ -102,21 +117,58 @@ class RunFolder:
         return seconds
 
 
+def run_names(folder: Path = RUNS) -> list[str]:
+    """Return the names of the runs in a folder that have a model."""
+    return sorted(path.name for path in folder.glob("*/") if RunFolder(path).model())
+
+
+def find_run(name: str) -> RunFolder:
+    """Return the folder of a run: the one of this path, or of this name under ./checkpoints.
+
+    Raises:  RunFolderError where there is none, or the folder holds no run.
+    """
+    place = _place(Path(name)) if name else None
+    if place is None:
+        raise RunFolderError(f"there is no run {name!r}: {_near(name) or '`charrnn list` shows what there is'}")
+    if not RunFolder(place).model():
+        raise RunFolderError(f"{place} is not the folder of a run: it holds neither best.npz nor last.npz")
+    return RunFolder(place)
+
+
 def find_model(path: str | Path | None) -> Path:
     """Return the checkpoint's file: `path` itself, the best in a run's folder, or that of the newest run.
 
-    path: a file, a run's folder, or None for the newest run under ./checkpoints
+    path: a file or a run's folder, as they are or below ./checkpoints, or None for the newest run there
     Raises:  CheckpointError where there is none.
     """
     if path is None:
-        runs = [run for folder in RUNS.glob("*/") if (run := RunFolder(folder)).model()]
+        runs = [RunFolder(RUNS / name) for name in run_names()]
         if not runs:
             raise CheckpointError(f"no model under ./{RUNS}: train one with `charrnn train`, or name one with -m")
         path = max(runs, key=lambda run: max(file.stat().st_mtime_ns for file in run.files())).path
-    path = Path(path)
-    if not path.is_dir():
-        return path
-    model = RunFolder(path).model()
+    place = _place(Path(path))
+    if place is None:
+        remedy = _near(str(path)) or "train a model first, or name another with -m"
+        raise CheckpointError(f"{path} does not exist, here or under ./{RUNS}: {remedy}")
+    if not place.is_dir():
+        return place
+    model = RunFolder(place).model()
     if model is None:
-        raise CheckpointError(f"{path} holds neither best.npz nor last.npz: name the folder of a run, or a .npz file")
+        raise CheckpointError(f"{place} holds neither best.npz nor last.npz: name the folder of a run, or a .npz file")
     return model
+
+
+def _place(path: Path) -> Path | None:
+    """Return what a path stands for: what is there, unless that is a folder without a model, or else what is below
+    ./checkpoints; None where there is nothing.
+    """
+    places = [place for place in (path, RUNS / path) if os.path.lexists(place)]
+    return next((place for place in places if not place.is_dir() or RunFolder(place).model()), next(iter(places), None))
+
+
+def _near(name: str) -> str | None:
+    """Return which runs may be meant, or None."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, run_names())
+    return f"did you mean {' or '.join(near)}?" if near else None

@@ -40,7 +40,7 @@ def beam(
     assert rules.length is not None  # or there may be no end
     if rules.length == 0:
         return [Found(np.empty(0, np.intp), np.empty(0), "length")]
-    best, least, written = list[tuple[float, Found]](), -np.inf, 0
+    best, written = list[tuple[float, Found]](), 0
     logits, states = begin.logits, [state.copy() for state in begin.states]
     ids, log_probs = np.empty((1, 0), np.intp), np.empty((1, 0))
     recent = last_ids([begin.recent], max(map(len, rules.stops), default=0))

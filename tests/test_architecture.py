@@ -56,6 +56,7 @@ LAYERS = {
     "lanes": 5,
     "sample": 5,
     "survey": 5,
+    "tape": 5,
     # 6: a text scored, one searched for, 7: texts written, training in memory, 8: what is settled before, 9: on disk
     "baselines": 7,
     "evaluate": 6,
@@ -68,6 +69,7 @@ LAYERS = {
     "budget": 8,
     "footprint": 8,
     "machine": 8,  # it measures training
+    "runs": 8,
     "run": 9,
     # 10: all of it for a program, 11: for programs that ask for it, 12: the command, 13: `python -m`
     "api": 10,

@@ -88,9 +88,12 @@ def test_all_completions_are_found_with_their_probabilities(request, writer, cas
         assert math.fsum(probabilities) == pytest.approx(1)
 
 
-def test_the_likeliest_are_those_of_all(plain):
-    everything = complete(plain, "b a", count=1000, max_length=4).completions
-    assert complete(plain, "b a", count=3, max_length=4).completions == everything[:3]
+@pytest.mark.parametrize("text", ["", "b", "a a", "ab ", "b'", " ", "aaa", "bbb"])
+def test_the_likeliest_are_those_of_all(plain, text):
+    everything = complete(plain, text, count=1000, max_length=4).completions
+    for count in (1, 3):
+        found = complete(plain, text, count=count, max_length=4).completions
+        assert [one.text for one in found] == [one.text for one in everything[:count]]
 
 
 def test_next_characters_have_the_probabilities_of_the_model(plain):
@@ -159,14 +162,19 @@ def test_bytes_make_characters_and_what_is_none_can_go_back():
     for one in found:
         assert writer.vocab.encode("\udcc3" + one.text).tolist()[0] == 0xC3
     assert complete(writer, "ä").completions == complete(writer, "\udcc3\udca4").completions
-    long = complete(writer, "x", count=1000, max_length=2).completions
-    assert any("\x7f" < char < "\u0800" for one in long for char in one.text)
+    of_words = {one.text for one in complete(writer, "x", count=1000, max_length=1).completions}
+    assert of_words == {""} | {chr(0xDC00 + byte) for byte in range(128, 256)} | {
+        char for char in map(chr, range(128)) if char.isalnum() or char in "'_"
+    }
 
 
-def test_of_a_long_text_the_end_is_read(plain):
+def test_of_a_long_text_the_end_is_read(plain, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("charrnn.complete.CONTEXT", 3)
+        assert complete(plain, "bb a'").completions == complete(plain, " a'").completions
+        assert complete(plain, "b a'").completions != complete(plain, "a'").completions
     begin, end = "ab" * 5_000_000, "b a' " * (CONTEXT // 5) + "b'ab"
-    assert len(end) == CONTEXT
-    assert complete(plain, begin + end).completions == complete(plain, end).completions
+    assert complete(plain, begin + end).completions == complete(plain, end[-CONTEXT:]).completions
     with pytest.raises(VocabError, match=r"1 of 10001025 characters .* at position 0"):
         complete(plain, "x" + begin + end)
 

@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT = 1800  # seconds after which a shown command counts as hanging
 DOCUMENTS = sorted({*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "data").glob("*.md")})
 LINKED = [path for path in DOCUMENTS if path == ROOT / "README.md" or ROOT / "docs" in path.parents]
-CONTEXT = click.Context(main, info_name="charrnn")
+#: With the command's own settings: Click keeps the help option that the first context asks for.
+CONTEXT = main.make_context("charrnn", [], resilient_parsing=True)
 COMMANDS = main.list_commands(CONTEXT)
 
 

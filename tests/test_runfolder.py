@@ -2,12 +2,13 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 from fixtures_run import output_of, python
 
 from charrnn.errors import CharRNNError, CheckpointError, RunFolderError
-from charrnn.runfolder import RunFolder, find_model
+from charrnn.runfolder import RunFolder, find_model, find_run, run_names
 
 LINES = [{"step": step, "seconds": step / 10, "loss": 1 / step} for step in (3, 6, 7, 9)]
 
@@ -178,7 +179,37 @@ def test_a_model_is_found_by_its_file_or_folder(tmp_path):
     best = touch(tmp_path / "run" / "best.npz", 0)
     assert find_model(best) == best
     assert find_model(str(tmp_path / "run")) == best
-    assert find_model(tmp_path / "absent.npz") == tmp_path / "absent.npz"  # whoever reads it says that it is absent
+
+
+def test_a_model_is_found_by_its_name_under_checkpoints(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    best = touch(Path("checkpoints", "names", "best.npz"), 0)
+    single = touch(Path("checkpoints", "single.npz"), 0)
+    assert find_model("names") == best
+    assert find_model("names/best.npz") == best
+    assert find_model("single.npz") == single
+    assert run_names() == ["names"]
+    Path("names").mkdir()
+    assert find_model("names") == best  # a folder that holds no model does not hide one
+    assert find_model("names/") == best
+    nearer = touch(Path("names", "last.npz"), 0)
+    assert find_model("names") == nearer
+    assert find_run("names").path == Path("names")
+
+
+@pytest.mark.parametrize("name", ["absent.npz", "x" * 5000, "nul\0", "a/b/c", "loop/x"])
+def test_a_model_that_is_absent_is_told_with_near_names(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    touch(Path("checkpoints", "names", "best.npz"), 0)
+    touch(Path("checkpoints", "nanes", "last.npz"), 0)
+    with pytest.raises(CheckpointError, match=r"does not exist, here or under \./checkpoints: train a model first"):
+        find_model(name)
+    with pytest.raises(CheckpointError, match="did you mean names or nanes"):
+        find_model("namess")
+    with pytest.raises(RunFolderError, match=r"there is no run .*`charrnn list`"):
+        find_run(name)
+    with pytest.raises(RunFolderError, match="did you mean names or nanes"):
+        find_run("namess")
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn import evaluate, model, score
+from charrnn import evaluate, model, score, tape
 from charrnn.api import LanguageModel
 from charrnn.cells import CELL_NAMES
 from charrnn.checkpoint import Checkpoint
@@ -73,7 +73,7 @@ def assert_scored(lm, lines):
         chars, logprob, unknown, per_char = expected(lm, line)
         assert found == (line if isinstance(line, str) else line[1], chars, pytest.approx(logprob), unknown, None), line
         assert detail[:4] == found[:4]
-        assert detail.bits == [bit if bit is None else pytest.approx(bit) for bit in per_char], line
+        assert list(detail.bits) == [bit if bit is None else pytest.approx(bit) for bit in per_char], line
         assert found.bpc == (None if logprob is None else pytest.approx(-logprob / math.log(2) / chars))
 
 
@@ -99,7 +99,7 @@ def test_every_model_scores_lines(settings):
 def test_neither_the_lines_beside_it_nor_the_lanes_matter(lines, name, lanes):
     lm = language_model(VOCABS[name])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(score, "LANES", lanes)
+        patch.setattr(tape, "LANES", lanes)
         patch.setattr(score, "BLOCK", 50)
         patch.setattr(score, "_WINDOW", 9)
         together = list(lm.score(lines))
@@ -168,6 +168,18 @@ def test_processes_that_share_the_work_change_nothing(lines, monkeypatch):
     ]
 
 
+def test_equal_lines_are_read_once(monkeypatch):
+    lm, windows = language_model(), []
+    score_window = Lanes.score
+    monkeypatch.setattr(
+        Lanes, "score", lambda self, window, state: windows.append(window) or score_window(self, window, state)
+    )
+    found = list(lm.score(["abc", "b", "abc", ("a", "bc"), "abc", ("a", "bc")]))
+    assert sum(window.inputs.shape[1] for window in windows) == 3
+    assert [own.text for own in found] == ["abc", "b", "abc", "bc", "abc", "bc"]
+    assert found[0] == found[2] != found[3] == found[5]
+
+
 def test_lines_are_taken_as_they_are_needed(monkeypatch):
     monkeypatch.setattr(score, "BLOCK", 30)
     lm, taken = language_model(), []
@@ -213,16 +225,16 @@ def test_blocks_are_bounded_by_their_characters_and_their_number(monkeypatch):
 @pytest.mark.parametrize("sizes", [[], [0], [5], [3] * 128, [7] * 1000, [9999, *[10] * 999], [*range(500)]])
 def test_lanes_are_filled_evenly(sizes):
     sizes = np.array(sizes, np.intp)
-    order, lane = score._dealt(sizes)
+    order, lane = tape._dealt(sizes)
     assert sorted(order) == list(range(len(sizes)))
     assert (np.diff(lane) >= 0).all()
     loads = np.bincount(lane, sizes[order])
-    assert len(loads) == min(len(sizes), score.LANES)
-    assert max(loads, default=0) <= max([*sizes, 0]) + sizes.sum() / score.LANES
+    assert len(loads) == min(len(sizes), tape.LANES)
+    assert max(loads, default=0) <= max([*sizes, 0]) + sizes.sum() / tape.LANES
 
 
 def test_the_lane_of_the_longest_line_is_given_the_shortest_of_the_others():
-    order, lane = score._dealt(sizes := np.array([1000, *[10] * 127, 9, *[5] * 127, 4, *[1] * 127]))
+    order, lane = tape._dealt(sizes := np.array([1000, *[10] * 127, 9, *[5] * 127, 4, *[1] * 127]))
     assert np.bincount(lane, sizes[order]).max() == 1006
 
 

@@ -30,6 +30,17 @@ class Commands(click.Group):
         command: click.Command = import_module(f"{__name__}.{name}").command
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write one list of commands for each section."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for name in self.list_commands(ctx):
+            if command := self.get_command(ctx, name):
+                row = (name, command.get_short_help_str())
+                sections.setdefault(getattr(command, "section", "Others"), []).append(row)
+        for section in sorted(sections):
+            with formatter.section(section):
+                formatter.write_dl(sections[section])
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; turn what may go wrong into one line and an exit code."""
         if sys.stderr is None:  # closed by the caller: nobody wants to read it
@@ -75,9 +86,13 @@ def _exit_codes() -> str:
 @click.group(
     cls=Commands,
     epilog=_exit_codes(),
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "auto_envvar_prefix": "CHARRNN",
+    },
 )
-@click.version_option(__version__, message="charrnn %(version)s")
+@click.version_option(__version__, message="charrnn %(version)s", allow_from_autoenv=False)
 def main() -> None:
     """Character-level language models: train a small recurrent net on your text, evaluate it, and let it write.
 

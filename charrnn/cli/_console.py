@@ -1,12 +1,15 @@
 """The terminal: rich tables and tqdm's bar, in this one place. Results go to stdout, everything else to stderr.
 
-What is not on every command's way is imported where it is used: rich and tqdm take as long as half of NumPy.
+Rich always colours; Click, by way of which all is printed, takes the colours away where none are wanted. What is not on
+every command's way is imported where it is used: rich and tqdm take as long as half of NumPy.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 _SMOOTHING = 0.98  # of the loss in the bar, per step
+_ENDLESS = 100_000  # columns where no terminal sets their number: a row is a line for the next program
 
 
 def note(text: str) -> None:
@@ -56,7 +60,6 @@ def print_json(data: Any) -> None:
 
 def print_table(headings: Iterable[str], rows: Iterable[Iterable[str]], *, right: Iterable[int] = ()) -> None:
     """Print a table on stdout; `right` names the columns of numbers."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -65,15 +68,33 @@ def print_table(headings: Iterable[str], rows: Iterable[Iterable[str]], *, right
     for index, heading in enumerate(headings):
         table.add_column(heading, justify="right" if index in numbers else "left", overflow="fold")
     for row in rows:
-        table.add_row(*map(Text, row))
-    _print(Console(highlight=False), table)
+        table.add_row(*(Text(_printable(cell)) for cell in row))
+    width = shutil.get_terminal_size((_ENDLESS, 24)).columns
+    _print(_console(width=width), table)
 
 
-def _print(console: Console, what: RenderableType) -> None:
+def _printable(text: str) -> str:
+    """Return the text with what moves a terminal's cursor, or cannot be seen, escaped."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def _console(**options: Any) -> Console:
+    """Return what renders, with colours whatever the environment says, of which Click takes account."""
+    from rich.console import Console
+
+    return Console(highlight=False, force_terminal=True, color_system="standard", no_color=False, height=24, **options)
+
+
+def _print(console: Console, what: RenderableType, *, err: bool = False) -> None:
     """Print by way of Click, which tells of a reader that is gone; rich would exit on its own."""
     with console.capture() as captured:
         console.print(what)
-    click.echo(captured.get(), err=console.stderr, nl=False)
+    click.echo(captured.get(), err=err, nl=False)
+
+
+def _bars() -> bool:
+    """Return whether bars can be drawn: where a line on stderr can be written over."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def print_facts(facts: dict[str, str], *, err: bool = False) -> None:
@@ -102,14 +123,14 @@ class ReadingBar:
         """Show how many bytes have been read, of how many."""
         if self.bar is None or read < self.read:  # another text begins
             self.__exit__()
-            terminal = sys.stderr.isatty()
-            if not (terminal or self.quiet):
+            bars = _bars()
+            if not (bars or self.quiet):
                 note(f"Encoding {total / 1e6:,.0f} MB of text, once: `charrnn cache` tells where it is kept")
             from tqdm import tqdm
 
             self.bar = tqdm(
                 total=total,
-                disable=self.quiet or not terminal,
+                disable=self.quiet or not bars,
                 desc="Encoding the text, once",
                 unit="B",
                 unit_scale=True,
@@ -124,17 +145,16 @@ class TrainScreen:
     """What a training run shows: a bar on a terminal, a line at each evaluation, samples, and closing figures."""
 
     def __init__(self, run: Run, *, quiet: bool, sample_every: int) -> None:
-        from rich.console import Console
         from tqdm import tqdm
 
         self.run, self.quiet, self.sample_every = run, quiet, sample_every
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.console = _console(soft_wrap=True)
         self.loss: float | None = None
         self.val_loss: float | None = None
         self.bar = tqdm(
             total=run.training.steps,
             initial=run.state.step,
-            disable=quiet or not sys.stderr.isatty(),
+            disable=quiet or not _bars(),
             unit="step",
             dynamic_ncols=True,
             leave=False,
@@ -198,7 +218,7 @@ class TrainScreen:
     def _print(self, text: str | Text) -> None:
         if not self.quiet:
             with self.bar.external_write_mode(file=sys.stderr):
-                _print(self.console, text)
+                _print(self.console, text, err=True)
 
 
 def closing_figures(run: Run) -> dict[str, str]:

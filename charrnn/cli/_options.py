@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import Field, fields
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
+from charrnn.cli._settings import read_settings, telling_origins, variables
 from charrnn.config import UNKNOWN_POLICIES, ModelConfig, TrainConfig, flag_of, setting_names
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -21,9 +25,44 @@ class SectionedOption(click.Option):
         super().__init__(*args, **kwargs)
         self.section = section
 
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        """Return what the environment says; the variable bears the name of the flag, not that of the parameter."""
+        return next(filter(None, map(os.environ.get, variables(self, ctx))), None)
+
 
 class SectionedCommand(click.Command):
-    """A command whose help shows its options by section."""
+    """A command whose help shows its options by section, and that takes settings from variables and files too.
+
+    section: of the command in the list of all
+    rivals:  groups of parameters that exclude each other; what is set at a weaker place gives way to what is set at a
+             stronger one: the command line, then the environment, then a file
+    """
+
+    def __init__(
+        self, *args: Any, section: str = "Models", rivals: tuple[tuple[str, ...], ...] = (), **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.section, self.rivals = section, rivals
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the command's own parameters and `--help`, which comes before any file is read, then those of all."""
+        return [*super().get_params(ctx), COLOR, CONFIG]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the command line; let rivals from elsewhere give way."""
+        with telling_origins(ctx):
+            rest = super().parse_args(ctx, args)
+        for group in self.rivals:
+            ranks = {name: _STRENGTH.index(source) for name in group if (source := source_of(name, ctx)) in _STRENGTH}
+            for name, rank in ranks.items():
+                if rank > min(ranks.values()):
+                    ctx.params[name] = None
+        return rest
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with telling_origins(ctx):
+            return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write one list of options for each section."""
@@ -31,9 +70,73 @@ class SectionedCommand(click.Command):
         for param in self.get_params(ctx):
             if isinstance(param, click.Option) and (record := param.get_help_record(ctx)) is not None:
                 sections.setdefault(getattr(param, "section", "Options"), []).append(record)
-        for section, records in sections.items():
+        last = sections.pop("Options")  # what all commands have
+        for section, records in (sections | {"Options": last}).items():
             with formatter.section(section):
                 formatter.write_dl(records)
+
+
+_STRENGTH = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP)
+
+
+def source_of(name: str, ctx: click.Context | None = None) -> ParameterSource | None:
+    """Return where the value of a command's parameter came from."""
+    return (ctx or click.get_current_context()).get_parameter_source(name)
+
+
+def set_elsewhere() -> set[str]:
+    """Return the parameters that a file or the environment sets, be they overruled by a value on the command line."""
+    ctx = click.get_current_context()
+    names = {param.name for param in ctx.command.get_params(ctx) if param.value_from_envvar(ctx) is not None}
+    return {name for name in names | {*(ctx.default_map or {})} if name and ctx.params.get(name) is not None}
+
+
+def complete_files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """Let the shell complete the name of a file or folder."""
+    return [CompletionItem(incomplete, type="file")]
+
+
+def complete_runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """Return the names of runs that begin so, or let the shell complete the name of a file or folder."""
+    from charrnn.runfolder import run_names
+
+    names = [CompletionItem(name) for name in run_names() if name.startswith(incomplete)]
+    return names or complete_files(ctx, param, incomplete)
+
+
+def _set_color(ctx: click.Context, param: click.Parameter, choice: str) -> None:
+    """Let Click colour what it prints, or not; by default where it prints to a terminal that can."""
+    if choice != "auto":
+        ctx.color = choice == "always"
+    elif os.environ.get("NO_COLOR"):
+        ctx.color = False
+    elif os.environ.get("FORCE_COLOR"):
+        ctx.color = True
+    elif os.environ.get("TERM") == "dumb":
+        ctx.color = False
+
+
+COLOR = SectionedOption(
+    ["--color"],
+    type=click.Choice(("auto", "always", "never")),
+    default="auto",
+    show_default=True,
+    envvar="CHARRNN_COLOR",
+    expose_value=False,
+    callback=_set_color,
+    help="Colour on terminals, always, or never; auto heeds NO_COLOR, FORCE_COLOR and TERM=dumb.",
+)
+CONFIG = SectionedOption(
+    ["--config"],
+    metavar="FILE",
+    envvar="CHARRNN_CONFIG",
+    allow_from_autoenv=False,
+    is_eager=True,
+    expose_value=False,
+    callback=read_settings,
+    shell_complete=complete_files,
+    help="Take settings from this file, not from the nearest charrnn.toml or pyproject.toml.",
+)
 
 
 class WholeNumber(click.IntRange):
@@ -108,6 +211,9 @@ class ModelName(click.types.StringParamType):
         return [rv] if rv else []
 
 
+MODEL_HELP = "A checkpoint, a run's folder, or a run's name under ./checkpoints. If not given, the newest run there."
+
+
 def model_option(function: F) -> F:
     """Add `-m`: which model a command uses."""
     return click.option(
@@ -117,7 +223,10 @@ def model_option(function: F) -> F:
         metavar="MODEL",
         envvar="CHARRNN_MODEL",
         show_envvar=True,
-        help="A checkpoint, or a run's folder. If not given, the newest run under ./checkpoints.",
+        shell_complete=complete_runs,
+        cls=SectionedOption,
+        section="Model",
+        help=MODEL_HELP,
     )(function)
 
 
@@ -128,10 +237,19 @@ def unknown_option(default: str) -> Callable[[F], F]:
         type=click.Choice(UNKNOWN_POLICIES),
         default=default,
         show_default=True,
+        cls=SectionedOption,
+        section="Text",
         help="What to do with characters that the model does not know.",
     )
 
 
 def json_option(function: F) -> F:
     """Add `--json`: print one JSON object instead of a table."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")(function)
+    return click.option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        cls=SectionedOption,
+        section="Output",
+        help="Print one JSON object instead of a table.",
+    )(function)

@@ -6,12 +6,21 @@ from typing import Any
 
 import click
 
-from charrnn.cli._options import json_option
+from charrnn.cli._options import SectionedCommand, SectionedOption, complete_files, json_option
 
 
-@click.command(short_help="List or remove large texts that are kept encoded.")
-@click.argument("corpora", metavar="[CORPUS]...", nargs=-1)
-@click.option("--remove", is_flag=True, help="Remove what is listed; without CORPUS, all there is.")
+@click.command(
+    cls=SectionedCommand, section="Runs and texts", short_help="List or remove large texts that are kept encoded."
+)
+@click.argument("corpora", metavar="[CORPUS]...", nargs=-1, shell_complete=complete_files)
+@click.option(
+    "--remove",
+    is_flag=True,
+    allow_from_autoenv=False,
+    cls=SectionedOption,
+    section="Removing",
+    help="Remove what is listed; without CORPUS, all there is.",
+)
 @json_option
 def command(corpora: tuple[str, ...], remove: bool, as_json: bool) -> None:
     """List the large texts that are kept encoded on disk, so that they are encoded once; or only CORPUS, a text file.

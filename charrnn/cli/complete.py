@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from charrnn.cli._options import WholeNumber, model_option, unknown_option
+from charrnn.cli._options import SectionedCommand, SectionedOption, WholeNumber, model_option, unknown_option
 from charrnn.config import GOALS, STDIN
 from charrnn.errors import ConfigError, CorpusError, VocabError
 
@@ -23,17 +23,21 @@ _LONGEST = 1 << 20  # bytes of a line that are held, its last ones
 _CONTINUING = bytes(range(0x80, 0xC0))  # no character of UTF-8 begins with these
 
 
-@click.command(short_help="Complete words and lines.")
+_found = partial(click.option, cls=SectionedOption, section="What is found")
+_shown = partial(click.option, cls=SectionedOption, section="What is shown")
+
+
+@click.command(cls=SectionedCommand, short_help="Complete words and lines.")
 @click.argument("text", required=False)
 @model_option
-@click.option(
+@_found(
     "--to",
     type=click.Choice(list(GOALS)),
     default="word",
     show_default=True,
     help="What is completed: the next character, or the text to the end of its word or line.",
 )
-@click.option(
+@_found(
     "-k",
     "--count",
     type=WholeNumber(1, 1000),
@@ -42,20 +46,20 @@ _CONTINUING = bytes(range(0x80, 0xC0))  # no character of UTF-8 begins with thes
     show_default=True,
     help="Show the K likeliest completions.",
 )
-@click.option(
+@_found(
     "--max-length",
     type=WholeNumber(1),
     metavar="N",
     help="Characters at which a completion is cut. [default: 32 of a word, 200 of a line]",
 )
 @unknown_option("error")
-@click.option(
+@_shown(
     "--json",
     "as_json",
     is_flag=True,
     help="A line of JSON for each text: line, text, and completions (text, probability, logprob in nats, ended).",
 )
-@click.option(
+@_shown(
     "--interactive",
     is_flag=True,
     help="Suggest completions while you type, after TEXT; the lines that you end go to standard output.",

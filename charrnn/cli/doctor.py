@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import click
 
-from charrnn.cli._options import json_option
+from charrnn.cli._options import SectionedCommand, json_option
 
 _CHOICES = {"library": "its own choice", "user": "chosen by OPENBLAS_CORETYPE", "charrnn": "chosen by charrnn"}
 
 
-@click.command(short_help="Tell how fast this machine is, and what would help.")
+@click.command(
+    cls=SectionedCommand, section="This machine", short_help="Tell how fast this machine is, and what would help."
+)
 @json_option
 @click.pass_obj
 def command(set_kernel: str | None, as_json: bool) -> None:
@@ -19,6 +21,7 @@ def command(set_kernel: str | None, as_json: bool) -> None:
     Examples:
       charrnn doctor
       charrnn doctor --json | jq '.speed.chars_per_second'
+      charrnn doctor --json | jq -r '.advice[]'
     """
     from dataclasses import asdict
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
-from charrnn.cli._options import json_option, model_option, unknown_option
+from charrnn.cli._options import (
+    SectionedCommand,
+    SectionedOption,
+    complete_files,
+    json_option,
+    model_option,
+    unknown_option,
+)
 from charrnn.config import PROTOCOLS
 
 if TYPE_CHECKING:
@@ -14,11 +22,14 @@ if TYPE_CHECKING:
     from charrnn.evaluate import Evaluation
 
 
-@click.command(short_help="Tell how well a model predicts a text.")
-@click.argument("texts", metavar="[TEXT]...", nargs=-1)
+_scoring = partial(click.option, cls=SectionedOption, section="How it is scored")
+
+
+@click.command(cls=SectionedCommand, short_help="Tell how well a model predicts a text.")
+@click.argument("texts", metavar="[TEXT]...", nargs=-1, shell_complete=complete_files)
 @model_option
 @unknown_option("skip")
-@click.option(
+@_scoring(
     "--protocol",
     type=click.Choice(PROTOCOLS),
     default="whole",
@@ -26,11 +37,17 @@ if TYPE_CHECKING:
     help="whole: one pass, the state carried. windows: every 256 characters from a zero state. lanes: several places "
     "at once, each after a warm-up; faster than whole, and equal to about 0.002 nats.",
 )
-@click.option("--test", is_flag=True, help="Without TEXT: score the test part, on which nothing was chosen.")
 @click.option(
+    "--test",
+    is_flag=True,
+    cls=SectionedOption,
+    section="Text",
+    help="Without TEXT: score the test part, on which nothing was chosen.",
+)
+@_scoring(
     "--dynamic", is_flag=True, help="Read the text once more, with a model that learns as it reads; takes longer."
 )
-@click.option(
+@_scoring(
     "--baselines",
     is_flag=True,
     help="Show also what an n-gram model and compressors reach that learn from the same training text.",

@@ -6,12 +6,12 @@ from dataclasses import asdict
 
 import click
 
-from charrnn.cli._options import json_option, model_option
+from charrnn.cli._options import SectionedCommand, json_option, model_option
 
 _SHOWN = 12  # evaluations in the table, the newest
 
 
-@click.command(short_help="Show what is in a checkpoint.")
+@click.command(cls=SectionedCommand, section="Runs and texts", short_help="Show what is in a checkpoint.")
 @model_option
 @json_option
 def command(model_path: str | None, as_json: bool) -> None:
@@ -20,7 +20,8 @@ def command(model_path: str | None, as_json: bool) -> None:
     \b
     Examples:
       charrnn info
-      charrnn info -m checkpoints/corpus/last.npz --json
+      charrnn info -m corpus
+      charrnn info -m checkpoints/corpus/last.npz --json | jq '.history[-1].val_loss'
     """
     from charrnn.cli._console import open_model, print_facts, print_json, print_table
     from charrnn.corpus import named

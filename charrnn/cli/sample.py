@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from charrnn.cli._options import ModelName, Number, SectionedCommand, SectionedOption, WholeNumber, unknown_option
+from charrnn.cli._options import (
+    MODEL_HELP,
+    ModelName,
+    Number,
+    SectionedCommand,
+    SectionedOption,
+    WholeNumber,
+    complete_files,
+    complete_runs,
+    unknown_option,
+)
 from charrnn.config import STDIN
 from charrnn.errors import ConfigError
 
@@ -35,11 +45,16 @@ def _section(name: str) -> Callable[..., Callable[[Any], Any]]:
 
 
 _begin, _end, _draw = _section("What it begins with"), _section("Where it ends"), _section("How it is drawn")
-_must, _several = _section("What all of it must be"), _section("Several texts")
+_must, _several, _output = _section("What all of it must be"), _section("Several texts"), _section("Output")
+_model = _section("Model")
 
 
-@click.command(short_help="Let a model write.", cls=SectionedCommand)
-@click.option(
+@click.command(
+    short_help="Let a model write.",
+    cls=SectionedCommand,
+    rivals=(("prime", "prime_file", "prime_lines"), ("separator", "as_json")),
+)
+@_model(
     "-m",
     "--model",
     "models",
@@ -48,10 +63,10 @@ _must, _several = _section("What all of it must be"), _section("Several texts")
     metavar="MODEL",
     envvar="CHARRNN_MODEL",
     show_envvar=True,
-    help="A checkpoint, or a run's folder. If not given, the newest run under ./checkpoints. Several, each with its "
-    "share (-m A:0.7 -m B:0.3), write together by the mean of their probabilities.",
+    shell_complete=complete_runs,
+    help=f"{MODEL_HELP} Several, each with its share (-m A:0.7 -m B:0.3), write together by the mean of their "
+    "probabilities.",
 )
-@click.option("--seed", type=WholeNumber(0), metavar="N", help="Seed of the draws; the same seed writes the same text.")
 @_end(
     "-n",
     "--length",
@@ -74,9 +89,12 @@ _must, _several = _section("What all of it must be"), _section("Several texts")
     help='What the text begins with; "-" reads it from standard input. In TEXT and STRING, \\n is a line end, \\t a '
     "tab, and \\uXXXX a character by its number.",
 )
-@_begin("--prime-file", metavar="F", help="Read the prime from a file.")
+@_begin("--prime-file", metavar="F", shell_complete=complete_files, help="Read the prime from a file.")
 @_begin(
-    "--prime-lines", metavar="F", help='One text for each line of a file, which it begins with; "-": of standard input.'
+    "--prime-lines",
+    metavar="F",
+    shell_complete=complete_files,
+    help='One text for each line of a file, which it begins with; "-": of standard input.',
 )
 @_begin("--no-echo", is_flag=True, help="Leave the prime out of what is shown.")
 @_draw(
@@ -129,6 +147,7 @@ _must, _several = _section("What all of it must be"), _section("Several texts")
     show_default=True,
     help="Characters in that window, the prime's too.",
 )
+@_draw("--seed", type=WholeNumber(0), metavar="N", help="Seed of the draws; the same seed writes the same text.")
 @_must(
     "--charset",
     metavar="CHARS",
@@ -153,7 +172,7 @@ _must, _several = _section("What all of it must be"), _section("Several texts")
     metavar="STRING",
     help="What stands between texts. [default: a line end, where the text before has none]",
 )
-@_several(
+@_output(
     "--json",
     "as_json",
     is_flag=True,

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from charrnn.cli._options import Number, SectionedCommand, SectionedOption, model_option
+from charrnn.cli._options import Number, SectionedCommand, SectionedOption, complete_files, model_option
 from charrnn.config import STDIN
 from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
-    from charrnn.score import Line, Scored
+    from charrnn.score import Scored
+    from charrnn.tape import Line
 
 
 _output = partial(click.option, cls=SectionedOption, section="Output")
@@ -26,7 +27,7 @@ _waiting = partial(click.option, cls=SectionedOption, section="Lines that are st
 
 
 @click.command(cls=SectionedCommand, short_help="Tell how likely each line is.")
-@click.argument("texts", metavar="[FILE]...", nargs=-1)
+@click.argument("texts", metavar="[FILE]...", nargs=-1, shell_complete=complete_files)
 @model_option
 @click.option(
     "--context",

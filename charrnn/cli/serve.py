@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
-from charrnn.cli._options import ModelName, Number, WholeNumber
+from charrnn.cli._options import (
+    MODEL_HELP,
+    ModelName,
+    Number,
+    SectionedCommand,
+    SectionedOption,
+    WholeNumber,
+    complete_runs,
+)
 from charrnn.errors import CharRNNError, ConfigError
 
 if TYPE_CHECKING:
@@ -18,7 +27,11 @@ if TYPE_CHECKING:
     from charrnn.serve.service import Service
 
 
-@click.command(short_help="Keep models loaded and answer requests.")
+_where = partial(click.option, cls=SectionedOption, section="Where it listens")
+_limit = partial(click.option, cls=SectionedOption, section="Limits of a request")
+
+
+@click.command(cls=SectionedCommand, short_help="Keep models loaded and answer requests.")
 @click.option(
     "-m",
     "--model",
@@ -28,12 +41,14 @@ if TYPE_CHECKING:
     metavar="MODEL",
     envvar="CHARRNN_MODEL",
     show_envvar=True,
-    help="A checkpoint, or a run's folder; several may be given, each served under its name. If not given, the newest "
-    "run under ./checkpoints.",
+    shell_complete=complete_runs,
+    cls=SectionedOption,
+    section="Model",
+    help=f"{MODEL_HELP} Several may be given, each served under its name.",
 )
-@click.option("--stdio", is_flag=True, help="Lines of JSON on standard input and output in place of HTTP.")
-@click.option("--host", default="127.0.0.1", show_default=True, metavar="HOST", help="The address to listen on.")
-@click.option(
+@_where("--stdio", is_flag=True, help="Lines of JSON on standard input and output in place of HTTP.")
+@_where("--host", default="127.0.0.1", show_default=True, metavar="HOST", help="The address to listen on.")
+@_where(
     "--port",
     type=WholeNumber(0, 65535),
     default=8765,
@@ -41,7 +56,7 @@ if TYPE_CHECKING:
     metavar="N",
     help="The port; 0: any that is free.",
 )
-@click.option(
+@_where(
     "--token",
     envvar="CHARRNN_TOKEN",
     show_envvar=True,
@@ -49,7 +64,7 @@ if TYPE_CHECKING:
     help="What every request has to bring along, as `Authorization: Bearer TOKEN`. Without it, only this machine is "
     "served. Others can see what a command line says, so the variable is the better place.",
 )
-@click.option(
+@_limit(
     "--max-chars",
     type=WholeNumber(1),
     default=10_000,
@@ -57,7 +72,7 @@ if TYPE_CHECKING:
     metavar="N",
     help="The most characters of a request's prime, and of the text that it asks for.",
 )
-@click.option(
+@_limit(
     "--max-seconds",
     type=Number(0, min_open=True),
     default=60.0,
@@ -65,7 +80,7 @@ if TYPE_CHECKING:
     metavar="X",
     help="How long a request may take; a text then ends where it is.",
 )
-@click.option(
+@_limit(
     "--max-requests",
     type=WholeNumber(1),
     default=256,

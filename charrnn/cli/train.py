@@ -8,8 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from charrnn.cli._options import SectionedCommand, SectionedOption, WholeNumber, given, settings
+from charrnn.cli._options import (
+    SectionedCommand,
+    SectionedOption,
+    WholeNumber,
+    complete_files,
+    complete_runs,
+    given,
+    set_elsewhere,
+    settings,
+    source_of,
+)
 from charrnn.cli._signals import StopSignals
 from charrnn.config import STDIN, ModelConfig, TrainConfig, flag_of, seeded, setting_names, sort_settings
 
@@ -18,14 +29,24 @@ if TYPE_CHECKING:
     from charrnn.survey import Survey
 
 
-@click.command(cls=SectionedCommand, short_help="Train a model on a text.")
-@click.argument("corpus", metavar="[CORPUS]...", nargs=-1)
+@click.command(
+    cls=SectionedCommand,
+    short_help="Train a model on a text.",
+    rivals=(
+        ("steps", "epochs", "minutes"),
+        ("val_file", "val_fraction", "val_documents"),
+        ("test_fraction", "test_documents"),
+        ("split_documents", "field"),
+    ),
+)
+@click.argument("corpus", metavar="[CORPUS]...", nargs=-1, shell_complete=complete_files)
 @settings(*setting_names())
 @click.option(
     "--out",
     metavar="FOLDER",
     cls=SectionedOption,
     section="Files",
+    shell_complete=complete_files,
     help="The run's folder; ./checkpoints/<corpus name> if not given.",
 )
 @click.option(
@@ -33,6 +54,7 @@ if TYPE_CHECKING:
     metavar="TEXT",
     cls=SectionedOption,
     section="Files",
+    shell_complete=complete_files,
     help="Validate on this text and train on the whole corpus.",
 )
 @click.option(
@@ -40,13 +62,24 @@ if TYPE_CHECKING:
     metavar="MODEL",
     cls=SectionedOption,
     section="Files",
+    shell_complete=complete_runs,
     help="Begin with the weights of another checkpoint or run.",
 )
 @click.option(
-    "--resume", is_flag=True, cls=SectionedOption, section="Files", help="Go on with the run in the folder, exactly."
+    "--resume",
+    is_flag=True,
+    allow_from_autoenv=False,
+    cls=SectionedOption,
+    section="Files",
+    help="Go on with the run in the folder, exactly.",
 )
 @click.option(
-    "--force", is_flag=True, cls=SectionedOption, section="Files", help="Replace the run that is in the folder."
+    "--force",
+    is_flag=True,
+    allow_from_autoenv=False,
+    cls=SectionedOption,
+    section="Files",
+    help="Replace the run that is in the folder.",
 )
 @click.option(
     "--sample-every",
@@ -77,6 +110,8 @@ def command(corpus: tuple[str, ...], **options: Any) -> None:
       charrnn train letters.txt --init-from checkpoints/corpus --epochs 3
     """
     began = time.monotonic()
+    if options["resume"]:
+        options = _resuming(options)
     with StopSignals() as signals:
         try:
             run = _open(corpus, options, began)
@@ -86,6 +121,13 @@ def command(corpus: tuple[str, ...], **options: Any) -> None:
             _train(run, options, signals)
         finally:
             run.close()
+
+
+def _resuming(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options without settings from files and variables: a run that goes on has its own."""
+    typed = [name for name in options if source_of(name) is ParameterSource.COMMANDLINE]
+    settled = {*setting_names(), "val_file", "init_from"}.difference(typed)
+    return options | dict.fromkeys(settled)
 
 
 def _open(paths: tuple[str, ...], options: dict[str, Any], began: float) -> Run:
@@ -236,15 +278,20 @@ def _command(run: Run, **options: object) -> str:
 
 
 def _repeat(run: Run) -> str:
-    """Return the command that makes this run again, bit for bit: what is not the default, named."""
+    """Return the command that makes this run again, bit for bit: what is not the default, or set elsewhere, named."""
     if run.earlier_totals:
         return f"no single command: its length was raised when it had {run.earlier_totals[0]:,} steps"
-    config = run.training.config
+    config, elsewhere = run.training.config, set_elsewhere()
     usual = (
         vars(ModelConfig(1)) | vars(TrainConfig(optimizer=config.optimizer)) | {"optimizer": TrainConfig().optimizer}
     )
     actual: dict[str, Any] = vars(run.training.model_config) | vars(config)
-    chosen = {name: actual[name] for name in setting_names() if actual[name] not in (None, usual[name])}
+
+    def is_named(name: str) -> bool:
+        value = actual[name]
+        return value is not None and (value != usual[name] or (name in elsewhere and value is not False))
+
+    chosen = {name: actual[name] for name in setting_names() if is_named(name)}
     chosen |= {"val_file": run.val_source.path} if run.val_source else {}
     chosen |= {"init_from": run.init_from} if run.init_from else {}
     return _command(run, **chosen)

@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from charrnn.cli._options import SectionedCommand, json_option, settings
+from charrnn.cli._options import SectionedCommand, complete_files, json_option, settings
 
 
-@click.command(short_help="List the characters of a text.", cls=SectionedCommand)
-@click.argument("corpus", nargs=-1, required=True)
+@click.command(cls=SectionedCommand, section="Runs and texts", short_help="List the characters of a text.")
+@click.argument("corpus", nargs=-1, required=True, shell_complete=complete_files)
 @settings("encoding", "normalize", "lowercase")
 @json_option
 def command(corpus: tuple[str, ...], as_json: bool, **reading_settings: Any) -> None:
@@ -21,6 +21,7 @@ def command(corpus: tuple[str, ...], as_json: bool, **reading_settings: Any) -> 
       charrnn vocab corpus.txt
       charrnn vocab letters/ --encoding latin1 --lowercase
       charrnn vocab corpus.txt --json | jq '.symbols[-1]'
+      cat chapters/*.txt | charrnn vocab - | tail -n 1
     """
     from charrnn.cli._console import ReadingBar, print_json, print_table
     from charrnn.config import TrainConfig

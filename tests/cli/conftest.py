@@ -26,6 +26,8 @@ ENVIRONMENT: dict[str, str | None] = {
     "OPENBLAS_NUM_THREADS": "1",
     "OPENBLAS_CORETYPE": os.environ.get("OPENBLAS_CORETYPE", ""),  # in its own process as in this one, bit for bit
     "CHARRNN_MODEL": None,
+    "CHARRNN_COLOR": None,
+    "CHARRNN_CONFIG": None,
     "FORCE_COLOR": None,
     "TTY_COMPATIBLE": None,
     "PYTHONIOENCODING": None,
@@ -135,7 +137,7 @@ def command() -> Iterator[Command]:
 
 @pytest.fixture
 def terminal(command: Command) -> Iterator[Callable[..., Terminal]]:
-    """`terminal(*args, stream="stderr")`: the command with one of its streams on a terminal of 160 columns."""
+    """`terminal(*args, stream="stderr", **env)`: the command with one of its streams on a terminal of 160 columns."""
     pty = pytest.importorskip("pty", reason="needs a pseudo-terminal")
     import fcntl
     import struct
@@ -143,11 +145,11 @@ def terminal(command: Command) -> Iterator[Callable[..., Terminal]]:
 
     ours: list[int] = []
 
-    def start(*args: str, stream: str = "stderr") -> Terminal:
+    def start(*args: str, stream: str = "stderr", **env: str) -> Terminal:
         master, slave = pty.openpty()
         ours.append(master)
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 160, 0, 0))
-        process = command(*args, env={"TERM": "xterm"}, stdin=subprocess.DEVNULL, **{stream: slave})
+        process = command(*args, env={"TERM": "xterm"} | env, stdin=subprocess.DEVNULL, **{stream: slave})
         os.close(slave)
         return Terminal(process, master)
 

@@ -9,6 +9,7 @@ and read the difference before you commit it.
 
 import os
 import pkgutil
+import re
 import shlex
 import sys
 from dataclasses import fields
@@ -20,18 +21,22 @@ import pytest
 import charrnn
 import charrnn.cli
 from charrnn.cli import main
+from charrnn.cli._options import SectionedCommand
 from charrnn.config import ModelConfig, TrainConfig
+from charrnn.errors import EXIT_CODES
 
 from ._material import TIMEOUT, error_line
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "cli.md"
-COMMANDS = main.list_commands(click.Context(main))
+#: With the command's own settings: Click keeps the help option that the first context asks for.
+CONTEXT = main.make_context("charrnn", [], resilient_parsing=True)
+COMMANDS = main.list_commands(CONTEXT)
 #: The options of `train` that are no settings: they do not change what is computed, or name files.
 NO_SETTINGS = {"out", "val_file", "init_from", "resume", "force", "sample_every", "quiet", "help"}
 
 
 def get(name: str) -> click.Command:
-    command = main.get_command(click.Context(main), name)
+    command = main.get_command(CONTEXT, name)
     assert command is not None
     return command
 
@@ -58,7 +63,20 @@ def test_short_and_long_help_are_the_same(run):
 def test_commands_are_the_files_of_the_package():
     names = [name for _, name, _ in pkgutil.iter_modules(charrnn.cli.__path__)]
     assert [name for name in names if not name.startswith("_")] == COMMANDS
-    assert COMMANDS == ["cache", "complete", "doctor", "eval", "info", "sample", "score", "serve", "train", "vocab"]
+    assert COMMANDS == [
+        "cache",
+        "complete",
+        "doctor",
+        "eval",
+        "info",
+        "list",
+        "rm",
+        "sample",
+        "score",
+        "serve",
+        "train",
+        "vocab",
+    ]
 
 
 @pytest.fixture
@@ -114,11 +132,13 @@ def test_every_help_has_examples_that_parse(run, name):
     text = run(*([] if name == "charrnn" else [name]), "--help").stdout
     _, examples = text.split("\n  Examples:\n")
     lines = examples.split("\n\n")[0].splitlines()
-    assert lines
+    assert len(lines) >= 3
     for line in lines:
         words = next(words for words in map(shlex.split, line.split("|")) if words[0] == "charrnn")
         assert name in ("charrnn", words[1])
-        get(words[1]).make_context(words[1], words[2:])  # raises a usage error where an option does not exist
+        get(words[1]).make_context(
+            words[1], words[2:], parent=CONTEXT
+        )  # raises a usage error where an option does not exist
 
 
 @pytest.mark.parametrize("args", [["--version"], ["--help"], *([name, "--help"] for name in COMMANDS)], ids=" ".join)
@@ -143,8 +163,29 @@ def test_help_lists_the_exit_codes(run):
     assert [line.split()[0] for line in listed.splitlines()] == ["0", "1", "2", "130", "143"]
 
 
+def test_the_reference_has_the_same_table_of_exit_codes():
+    table = REFERENCE.read_text(encoding="utf-8").split("## Exit codes\n")[1]
+    rows = re.findall(r"^\| (\d+) \| (.*) \|$", table, re.MULTILINE)
+    assert {int(code): meaning for code, meaning in rows} == EXIT_CODES
+
+
 def test_unknown_command(run):
     assert "bogus" in error_line(run("bogus", code=2).stderr)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_options_stand_in_sections_of_which_the_last_is_that_of_all_commands(run, name):
+    assert isinstance(get(name), SectionedCommand)
+    _, *sections = re.split(r"^(?=\w.*:$)", run(name, "--help").stdout, flags=re.MULTILINE)
+    assert len(sections) >= 2
+    flags = re.findall(r"^  (-.*?)(?:  |$)", sections[-1], re.MULTILINE)
+    assert flags == ["-h, --help", "--color [auto|always|never]", "--config FILE"]
+
+
+def test_commands_stand_in_sections(run):
+    listed = run("--help").stdout
+    for section, name in (("Models", "complete"), ("Runs and texts", "cache"), ("This machine", "doctor")):
+        assert f"\n{section}:\n  {name}" in listed
 
 
 def test_metavars_are_words_for_people(run):

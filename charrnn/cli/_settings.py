@@ -1,0 +1,201 @@
+"""Settings that are not on the command line: a file's, as Click's default map, and where a value came from.
+
+The file is charrnn.toml, or pyproject.toml with a table [tool.charrnn]: the nearest of them, in this folder or above.
+Keys are the names of flags; a command's own table goes before what stands outside of tables. Imports no NumPy, no rich.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from charrnn.errors import CharRNNError, ConfigError
+
+OWN, SHARED = "charrnn.toml", "pyproject.toml"
+_FILE = "charrnn.settings_file"  # under which a context remembers it
+
+
+@dataclass(frozen=True)
+class SettingsFile:
+    """A file of settings, and the table in it that is ours."""
+
+    path: Path
+    table: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> SettingsFile | None:
+        """Return the settings in a file; None where it is a pyproject.toml that has none of ours.
+
+        Raises:  ConfigError where it cannot be read or is no TOML.
+        """
+        import tomllib
+
+        try:
+            text = path.read_text("utf-8-sig")
+            if path.name == SHARED and "charrnn" not in text:
+                return None
+            table: Any = tomllib.loads(text)
+        except OSError as error:
+            raise ConfigError(f"cannot read the settings in {path}: {error.strerror}") from error
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(f"{path} is no TOML: {error}: mend it") from error
+        if path.name == SHARED:
+            tools = table.get("tool")
+            table = tools.get("charrnn") if isinstance(tools, dict) else None
+        if table is not None and not isinstance(table, dict):
+            raise ConfigError(f"{path}: tool.charrnn is no table: write [tool.charrnn]")
+        return None if table is None else cls(path, table)
+
+    @classmethod
+    def nearest(cls) -> SettingsFile | None:
+        """Return the settings of this folder, or of the nearest above it that has some."""
+        try:
+            above = Path.cwd().parents
+        except OSError:  # this folder has been removed
+            return None
+        paths = [folder / name for folder in (Path(), *above) for name in (OWN, SHARED)]
+        return next(filter(None, (cls.read(path) for path in paths if os.path.isfile(path))), None)
+
+    def defaults(self, ctx: click.Context) -> dict[str, Any]:
+        """Return what the file says for the context's command, by the names of its parameters.
+
+        Raises:  ConfigError where a key is no setting, or its value not of the kind that the setting takes.
+        """
+        self._check_names(ctx)
+        options, own = _options(ctx.command, ctx), self.table.get(ctx.info_name or "", {})
+        outside = {key: value for key, value in self.table.items() if not isinstance(value, dict)}
+        shared = {key: value for key, value in outside.items() if _flag(key) in options}
+        if unknown := [key for key in own if _flag(key) not in options]:
+            raise self._unknown(f"[{self._table(ctx.info_name)}] {unknown[0]}", unknown[0], options)
+        found = {}
+        for table, command in ((shared, None), (own, ctx.info_name)):
+            for key, value in table.items():
+                option = options[_flag(key)]
+                found[option.name or ""] = _checked(value, option, self._place(key, command))
+        return found
+
+    def _check_names(self, ctx: click.Context) -> None:
+        """Refuse tables that are no command's, and keys outside of tables that no command has."""
+        group = ctx.parent.command if ctx.parent else None
+        if not isinstance(group, click.Group):
+            return
+        names = group.list_commands(ctx)
+        for key, value in self.table.items():
+            if isinstance(value, dict) and key not in names:
+                raise self._unknown(f"[{self._table(key)}]", key, names, "is no command")
+            if isinstance(value, dict) or _flag(key) in _options(ctx.command, ctx):
+                continue
+            commands = filter(None, (group.get_command(ctx, name) for name in names))
+            flags = {flag for command in commands for flag in _options(command, ctx)}
+            if _flag(key) not in flags:
+                raise self._unknown(key, key, flags)
+
+    def _table(self, name: str | None) -> str:
+        return ".".join(filter(None, ["tool.charrnn" if self.path.name == SHARED else "", name]))
+
+    def _place(self, key: str, command: str | None = None) -> str:
+        table = self._table(command)
+        return f"{self.path}: {f'[{table}] ' if table else ''}{key}"
+
+    def _unknown(self, shown: str, key: str, known: Any, what: str = "is no setting") -> ConfigError:
+        from difflib import get_close_matches
+
+        near = [name.removeprefix("--") for name in get_close_matches(_flag(key), map(_flag, known), cutoff=0.7)]
+        remedy = f"did you mean {' or '.join(near)}?" if near else "leave it out; `charrnn --help` tells what there is"
+        return ConfigError(f"{self.path}: {shown} {what}: {remedy}")
+
+
+def _flag(key: str) -> str:
+    """Return the flag that a key names, with or without its dashes."""
+    return "--" + key.removeprefix("--").replace("_", "-")
+
+
+def _options(command: click.Command, ctx: click.Context) -> dict[str, click.Option]:
+    """Return the options of a command that are settings, by their long flags; not those that must be said each time."""
+    options = [param for param in command.get_params(ctx) if isinstance(param, click.Option) and not param.is_eager]
+    return {flag: option for option in options if option.allow_from_autoenv for flag in option.opts if flag[:2] == "--"}
+
+
+def _checked(value: Any, option: click.Option, place: str) -> Any:
+    """Return a value as Click takes it, which checks its range; refuse what is of another kind."""
+    kinds, wanted = _kinds(option)
+    values = value if option.multiple and isinstance(value, list) else [value]
+    if any(type(each) not in kinds for each in values):
+        raise ConfigError(f"{place} is {value!r}: it takes {wanted}{', or a list of such' if option.multiple else ''}")
+    return values if option.multiple else value if option.is_flag else str(value)
+
+
+def _kinds(option: click.Option) -> tuple[tuple[type, ...], str]:
+    """Return the types of TOML that an option takes, and what an error calls them."""
+    if option.is_flag:
+        return (bool,), "true or false"
+    if isinstance(option.type, click.types.IntParamType):
+        return (int,), "a whole number"
+    if isinstance(option.type, click.types.FloatParamType):
+        return (int, float), "a number"
+    return (str,), "a text in quotation marks"
+
+
+def read_settings(ctx: click.Context, _: click.Parameter, name: str | None) -> None:
+    """Let the context's command have the settings of this file, or of the nearest one, as defaults."""
+    if name is None:
+        file = SettingsFile.nearest()
+    elif (file := SettingsFile.read(Path(name))) is None:
+        raise ConfigError(f"{name} has no table [tool.charrnn]: add one, or name another file with --config")
+    if file is not None:
+        ctx.meta[_FILE] = file.path
+        ctx.default_map = file.defaults(ctx)
+
+
+def variables(option: click.Option, ctx: click.Context) -> list[str]:
+    """Return the variables of the environment that set an option, the stronger first."""
+    shared = [option.envvar] if isinstance(option.envvar, str) else []
+    if not option.allow_from_autoenv or ctx.auto_envvar_prefix is None:
+        return shared
+    return [f"{ctx.auto_envvar_prefix}_{_long(option)[2:].replace('-', '_').upper()}", *shared]
+
+
+@contextmanager
+def telling_origins(ctx: click.Context) -> Iterator[None]:
+    """Add to an error where the settings that it names come from, where that is not the command line."""
+    try:
+        yield
+    except click.UsageError as error:
+        if told := _origins(ctx, message := error.format_message()):
+            raise click.UsageError(f"{message}{told}", error.ctx) from error
+        raise
+    except CharRNNError as error:
+        error.args = (f"{error}{_origins(ctx, str(error))}",)
+        raise
+
+
+def _origins(ctx: click.Context, message: str) -> str:
+    """Return where the settings come from whose flag or value the message names."""
+    told = []
+    for option in ctx.command.get_params(ctx):
+        if not isinstance(option, click.Option) or option.name is None:
+            continue
+        value = ctx.params.get(option.name)
+        texts = [each for each in (value if isinstance(value, tuple) else (value,)) if isinstance(each, str) and each]
+        if not any(re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", message) for name in [*option.opts, *texts]):
+            continue
+        source = ctx.get_parameter_source(option.name)
+        if source is ParameterSource.ENVIRONMENT:
+            variable = next(name for name in variables(option, ctx) if os.environ.get(name))
+            told.append(f"{_long(option)} is set by {variable}")
+        elif source is ParameterSource.DEFAULT_MAP:
+            told.append(f"{_long(option)} is set in {ctx.meta[_FILE]}")
+    return f" ({', '.join(told)})" if told else ""
+
+
+def _long(option: click.Option) -> str:
+    """Return the flag of an option that people know it by."""
+    return max(option.opts, key=len)

@@ -1,0 +1,52 @@
+"""`charrnn rm`: remove runs."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from charrnn.cli._options import SectionedCommand, SectionedOption, complete_runs
+
+if TYPE_CHECKING:
+    from charrnn.runfolder import RunFolder
+
+
+@click.command(cls=SectionedCommand, section="Runs and texts", short_help="Remove runs.")
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_runs)
+@click.option(
+    "--yes", is_flag=True, allow_from_autoenv=False, cls=SectionedOption, section="Removing", help="Do not ask."
+)
+def command(names: tuple[str, ...], yes: bool) -> None:
+    """Remove runs: NAME is one under ./checkpoints, as `charrnn list` shows it, or the path of a run's folder.
+
+    Only a run's own files are removed: best.npz, last.npz, log.jsonl. A folder that then is empty goes too. A run in
+    which somebody trains is left alone.
+
+    \b
+    Examples:
+      charrnn rm names
+      charrnn rm first second --yes
+      charrnn rm /data/runs/third
+    """
+    from charrnn.errors import RunFolderError
+    from charrnn.runfolder import find_run
+
+    runs = list(dict.fromkeys(map(find_run, names)))
+    if not (yes or _agreed(", ".join(map(_shown, runs)))):
+        raise RunFolderError("nothing was removed: answer y, or give --yes")
+    for run in runs:
+        told = f"Removed {_shown(run)}"
+        click.echo(told if run.remove() else f"{told}; its folder stays, since it holds something else")
+
+
+def _shown(run: RunFolder) -> str:
+    """Return a run's folder and how large it is."""
+    return f"{run.path} ({sum(file.stat().st_size for file in run.files()) / 1e6:,.1f} MB)"
+
+
+def _agreed(what: str) -> bool:
+    """Ask on stderr; return whether the answer is yes. No answer is none."""
+    click.echo(f"Remove {what}? [y/N]", err=True)
+    return sys.stdin is not None and sys.stdin.buffer.readline().strip().lower() in (b"y", b"yes")

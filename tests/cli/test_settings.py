@@ -1,0 +1,176 @@
+"""Settings by variables and files: their precedence, what is refused, and what `train` makes of them."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from ._material import SMALL, error_line, facts, meta
+
+LAST = Path("checkpoints/tiny/last.npz")
+ONE = ("--steps", "1", "--threads", "1")
+
+
+@pytest.fixture
+def settings():
+    """Return a function that writes a file of settings."""
+
+    def write(text, path="charrnn.toml"):
+        Path(path).write_text(text, encoding="utf-8")
+
+    return write
+
+
+def trained_size(run, *args, **env):
+    """Train for a step; return the hidden size."""
+    run("train", "tiny.txt", *ONE, "--quiet", "--force", *args, env=env)
+    return meta(LAST)["model"]["hidden_size"]
+
+
+def test_a_flag_goes_before_a_variable_a_file_and_the_default(run, corpus, settings):
+    settings("hidden-size = 6\n[train]\nhidden_size = 7\n")
+    assert trained_size(run, "--hidden-size", "9", CHARRNN_TRAIN_HIDDEN_SIZE="8") == 9
+    assert trained_size(run, CHARRNN_TRAIN_HIDDEN_SIZE="8") == 8
+    assert trained_size(run, CHARRNN_TRAIN_HIDDEN_SIZE="") == 7
+    settings("hidden-size = 6\n")
+    assert trained_size(run) == 6
+
+
+def test_the_nearest_file_counts(run, tiny, settings, monkeypatch):
+    settings('[tool.charrnn.sample]\nlength = 3\n[project]\nname = "x"\n', "pyproject.toml")
+    Path("below/deeper").mkdir(parents=True)
+    model = str(tiny.resolve())
+    monkeypatch.chdir("below/deeper")
+    assert len(run("sample", "-m", model).stdout) == 3
+    settings("[tool.other]\n", "../pyproject.toml")
+    settings("# charrnn is not set here\n[tool]\n", "pyproject.toml")
+    assert len(run("sample", "-m", model).stdout) == 3
+    settings("sample = {length = 4}\n", "../charrnn.toml")
+    assert len(run("sample", "-m", model).stdout) == 4
+    settings("[tool.charrnn]\nlength = 5\n", "pyproject.toml")
+    assert len(run("sample", "-m", model).stdout) == 5
+    settings("length = 6\n", "charrnn.toml")
+    assert len(run("sample", "-m", model).stdout) == 6
+    assert len(run("sample", "-m", model, "--config", "../charrnn.toml").stdout) == 4
+    assert len(run("sample", "-m", model, env={"CHARRNN_CONFIG": "pyproject.toml"}).stdout) == 5
+
+
+def test_keys_are_flags_and_values_what_they_take(run, tiny, settings):
+    settings(
+        'model = "tiny"\n[sample]\nlength = 30\ntemp = 0\nstop = [" ", "e", "r"]\n'
+        'no-echo = true\nprime = "D"\njson = true\n'
+    )
+    one = run("sample").json
+    assert one["ended"] == "stop"
+    assert "prime" not in one
+    settings('[sample]\nmodel = "tiny"\nlength = 30\ntemperature = 0\nstop = "K"\nprime = "D"\njson = true\n')
+    assert run("sample").json["prime"] == "D"
+    assert run("sample", env={"CHARRNN_SAMPLE_JSON": "0"}).stdout.startswith("D")
+    assert run("eval", "tiny.txt", env={"CHARRNN_EVAL_JSON": "1", "CHARRNN_EVAL_MODEL": "tiny"}).json["unknown"] == 0
+
+
+WRONG = {
+    "hiden-size = 3": "hiden-size is no setting: did you mean hidden-size?",
+    "[train]\nhiden-size = 3": "[train] hiden-size is no setting: did you mean hidden-size?",
+    "[train]\ntemp = 3": "[train] temp is no setting",
+    "[trian]\nsteps = 3": "[trian] is no command: did you mean train?",
+    "train = 3": "train is no setting",
+    "[train]\nforce = true": "[train] force is no setting",
+    "[train]\nresume = true": "[train] resume is no setting",
+    '[train]\nhidden-size = "7"': "[train] hidden-size is '7': it takes a whole number",
+    "[train]\nhidden-size = 7.0": "[train] hidden-size is 7.0: it takes a whole number",
+    "[train]\nhidden-size = true": "[train] hidden-size is True: it takes a whole number",
+    "[train]\nhidden-size = [7]": "[train] hidden-size is [7]: it takes a whole number",
+    "[train]\nhidden-size = 0": "'--hidden-size': 0 is not in the range x>=1. (--hidden-size is set in charrnn.toml)",
+    "[train]\ndropout = '0.5'": "[train] dropout is '0.5': it takes a number",
+    "[train]\ndropout = nan": "nan is not a finite number. (--dropout is set in charrnn.toml)",
+    "[train]\ndropout = 1e999": "inf is not in the range",
+    "[train]\ntied = 'yes'": "[train] tied is 'yes': it takes true or false",
+    "[train]\nencoding = 8": "[train] encoding is 8: it takes a text",
+    "[train]\nencoding = 'x'": "--encoding 'x' is not known",
+    "[train]\nval-file = 'x'": "x does not exist: check the path (--val-file is set in charrnn.toml)",
+    "[train]\ncell = 'transformer'": "'transformer' is not one of",
+    "[train]\ntied = true": "give --embed-size (--tied is set in charrnn.toml)",
+    "[train]\nsteps = 3\nsteps = 4": "charrnn.toml is no TOML: ",
+    "\x00": "charrnn.toml is no TOML: ",
+    "[" * 5000: "charrnn.toml is no TOML: ",
+}
+
+
+@pytest.mark.parametrize(("text", "says"), WRONG.items(), ids=range(len(WRONG)))
+def test_what_is_wrong_in_a_file_is_told_in_a_line_with_file_and_key(run, corpus, settings, text, says):
+    settings(text)
+    code = 1 if "val-file" in text else 2
+    told = error_line(run("train", corpus, code=code).stderr)
+    assert says in told
+    assert "charrnn.toml" in told
+    assert not Path("checkpoints").exists()
+    assert run("train", "--help", code=0).stderr == ""  # help is had whatever is wrong
+
+
+@pytest.mark.parametrize("name", ["missing.toml", ".", "pyproject.toml"])
+def test_a_file_that_is_named_has_to_be_there(run, cwd, settings, name):
+    settings("[tool.other]\n", "pyproject.toml")
+    assert name in error_line(run("list", "--config", name, code=2).stderr)
+
+
+def test_a_table_in_the_wrong_place(run, settings):
+    settings("[tool]\ncharrnn = 3\n", "pyproject.toml")
+    assert "pyproject.toml: tool.charrnn is no table" in error_line(run("list", code=2).stderr)
+    settings("[tool.charrnn.lst]\n", "pyproject.toml")
+    told = error_line(run("list", code=2).stderr)
+    assert told == "pyproject.toml: [tool.charrnn.lst] is no command: did you mean list?"
+
+
+def test_a_variable_is_named_where_it_errs(run, tiny):
+    told = error_line(run("train", "tiny.txt", code=2, env={"CHARRNN_TRAIN_HIDDEN_SIZE": "x"}).stderr)
+    assert told.endswith("'x' is not a valid whole number. (--hidden-size is set by CHARRNN_TRAIN_HIDDEN_SIZE)")
+    told = error_line(run("info", code=1, env={"CHARRNN_MODEL": "tinny"}).stderr)
+    assert told.endswith("did you mean tiny? (--model is set by CHARRNN_MODEL)")
+    told = error_line(run("info", "-m", "tinny", code=1, env={"CHARRNN_MODEL": "x"}).stderr)
+    assert told.endswith("did you mean tiny?")
+
+
+def test_variables_of_others_change_nothing(run, tiny):
+    env = {"CHARRNN_VERSION": "3", "CHARRNN_TRAIN_FORCE": "1", "CHARRNN_RM_YES": "1", "CHARRNN_CACHE_REMOVE": "1"}
+    assert run("list", env=env).stdout.startswith("Name")
+    assert "holds a run already" in error_line(run("train", "tiny.txt", code=1, env=env).stderr)
+    run("rm", "tiny", code=1, env=env)
+    assert run("cache", env=env | {"CHARRNN_CACHE": "cache"}).stdout.startswith("0 texts")
+
+
+def test_of_settings_that_exclude_each_other_the_stronger_place_counts(run, corpus, settings):
+    settings("[train]\nminutes = 3\nval-fraction = 0.3\nhidden-size = 4\n")
+    Path("val.txt").write_bytes(Path(corpus).read_bytes()[:400])
+    outcome = run("train", corpus, *ONE, "--val-file", "val.txt", "--seed", "1")
+    shown = facts(outcome.stderr)
+    assert meta(LAST)["train"]["steps"] == 1
+    assert meta(LAST)["val_source"]["path"] == "val.txt"
+    assert "--val-fraction" not in shown["Repeat"]
+    outcome = run("train", corpus, "--force", env={"CHARRNN_TRAIN_EPOCHS": "1", "CHARRNN_TRAIN_BATCH_SIZE": "2"})
+    assert "Error" not in outcome.stderr
+    told = error_line(run("train", corpus, "--steps", "1", "--epochs", "2", "--force", code=2).stderr)
+    assert "--steps and --epochs contradict" in told
+
+
+def test_a_run_goes_on_with_its_own_settings_not_with_those_of_files(run, corpus, settings):
+    run("train", corpus, *SMALL, *ONE, "--quiet")
+    settings("[train]\nminutes = 3\nhidden-size = 9\nval-file = 'x'\ninit-from = 'y'\nquiet = true\n")
+    assert run("train", corpus, "--resume", "--steps", "2", env={"CHARRNN_TRAIN_SEED": "7"}).stderr == ""
+    assert (meta(LAST)["step"], meta(LAST)["model"]["hidden_size"], meta(LAST)["train"]["seed"]) == (2, 16, 1)
+    told = error_line(run("train", corpus, "--resume", "--hidden-size", "9", code=2).stderr)
+    assert "--hidden-size 9 contradicts the run" in told
+
+
+def test_the_closing_command_repeats_the_run_where_a_file_says_otherwise(run, corpus, settings):
+    settings("[train]\nhidden-size = 9\nbatch-size = 2\npatience = 3\ntied = false\n")
+    outcome = run("train", corpus, *ONE, "--seed", "1", "--hidden-size", "384", "--patience", "0", "--out", "one")
+    again = shlex.split(facts(outcome.stderr)["Repeat"])[1:]
+    assert [again[again.index(f"--{name}") + 1] for name in ("hidden-size", "batch-size", "patience")] == [
+        "384",
+        "2",
+        "0",
+    ]
+    assert "--tied" not in again
+    run(*again, "--out", "two", "--quiet")
+    assert meta(Path("one/last.npz")) == meta(Path("two/last.npz"))
