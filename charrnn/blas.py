@@ -50,7 +50,8 @@ def one_thread() -> AbstractContextManager[Any]:
     """Return a context in which matrix products use one thread each, from whichever thread they are asked for."""
     from threadpoolctl import threadpool_limits
 
-    return threadpool_limits(1, "blas")
+    limits: AbstractContextManager[Any] = threadpool_limits(1, "blas")
+    return limits
 
 
 def numpy_config(section: str) -> dict[str, Any]:
