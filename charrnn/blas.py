@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +44,14 @@ def blas() -> Blas:
         kernel=loaded.get("architecture"),
         threads=loaded.get("num_threads"),
     )
+
+
+def one_thread() -> AbstractContextManager[Any]:
+    """Return a context in which matrix products use one thread each, from whichever thread they are asked for."""
+    from threadpoolctl import threadpool_limits
+
+    limits: AbstractContextManager[Any] = threadpool_limits(1, "blas")
+    return limits
 
 
 def numpy_config(section: str) -> dict[str, Any]:

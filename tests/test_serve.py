@@ -16,6 +16,7 @@ from charrnn.checkpoint import Checkpoint
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.corpus import Source
 from charrnn.errors import CharRNNError
+from charrnn.lanes import available_threads
 from charrnn.sample import Nets
 from charrnn.serve import service as services
 from charrnn.serve.asks import MOST_BYTES, Limits, RequestError, checked, parsed
@@ -667,3 +668,16 @@ def test_a_reader_that_is_gone_ends_the_conversation():
     async def _(service):
         with pytest.raises(BrokenPipeError):
             await Lines(service, write).converse(BytesIO(b'{"do": "health"}\n'))
+
+
+def test_matrix_products_have_one_thread_while_it_serves():
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(2, "blas"):
+        before = available_threads()
+
+        @serving()
+        async def found(service):
+            return available_threads()
+
+        assert (found, available_threads()) == (1, before)

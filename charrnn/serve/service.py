@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import ExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import fields
 from functools import partial
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from charrnn.api import LanguageModel
+from charrnn.blas import one_thread
 from charrnn.score import Scored
 from charrnn.serve.asks import Limits, RequestError, checked
 from charrnn.serve.batch import Job
@@ -60,6 +61,8 @@ class Service:
 
     async def __aenter__(self) -> Service:
         self._loop = asyncio.get_running_loop()
+        self._holds = ExitStack()
+        self._holds.enter_context(one_thread())  # several of one product would wait for each other where requests wait
         self._scoring = asyncio.Lock()
         self._pool = ThreadPoolExecutor(_ASIDE, "charrnn aside")
         self._served = {name: Served(model, self._news) for name, model in self._models.items()}
@@ -68,6 +71,7 @@ class Service:
     async def __aexit__(self, *_: object) -> None:
         for served in self._served.values():
             served.worker.close()
+        self._holds.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def health(self) -> dict[str, Any]:

@@ -59,10 +59,12 @@ class Worker:
     def _run(self) -> None:
         while self._wait():
             try:
-                self._news([*self._changes(), *self._batch.step()])
+                self._news(self._leave())
+                self._join()
+                self._news(self._batch.step())
             except Exception as error:  # such as too little memory: told to all, and the next ones are served
                 jobs, self._batch = self._batch.jobs, Batch(self._nets)
-                self._news(_ended(jobs, f"error: {type(error).__name__} {error}"))
+                self._news(_ended(dict.fromkeys(jobs, f"error: {type(error).__name__} {error}")))
 
     def _wait(self) -> bool:
         """Wait until there is something to do; return False where all is over."""
@@ -70,22 +72,23 @@ class Worker:
             self._changed.wait_for(lambda: self._closed or self._ending or self._waiting or len(self._batch))
             return not self._closed
 
-    def _changes(self) -> Iterable[Job]:
-        """Let texts join and leave; return those that have left."""
+    def _leave(self) -> Iterable[Job]:
+        """Let the texts go that were told to end, and return them."""
         with self._changed:
             ending, self._ending = self._ending, {}
             if ending:
-                self._batch.leave(ending.keys())
                 self._waiting = deque(job for job in self._waiting if job not in ending)
-            while self._waiting and len(self._batch) < TOGETHER:
-                self._batch.join(self._waiting.popleft())
-        for job, why in ending.items():
-            _ended([job], why)
-        return ending.keys()
+        self._batch.leave(ending.keys())
+        return _ended(ending)
+
+    def _join(self) -> None:
+        """Take in as many of those that wait as there are places."""
+        while self._waiting and len(self._batch) < TOGETHER:
+            self._batch.join(self._waiting.popleft())
 
 
-def _ended(jobs: list[Job], why: str) -> list[Job]:
-    """Return the texts, ended for this reason where they had not for another."""
-    for job in jobs:
+def _ended(reasons: dict[Job, str]) -> Iterable[Job]:
+    """Return the texts, each ended for its reason where it had not for another."""
+    for job, why in reasons.items():
         job.written.ended = job.written.ended or why
-    return jobs
+    return reasons.keys()
