@@ -1,14 +1,15 @@
-"""Measure how long commands take to start: wall time of whole processes that do the least a command can do.
+"""Measure how long commands take to start: whole processes that do the least a command can do.
 
     python -m benchmarks.start
     python -m benchmarks.start --markdown
 
-Commands take turns, so that a slow minute of the machine favours none. Figures are medians in ms with the least and the
-greatest. The model is an LSTM of 128 units that has had one step.
+Commands take turns, so that a slow minute of the machine favours none. Figures are medians in ms, of wall time with the
+least and the greatest; what the processor was busy depends less on what else runs. The model is an LSTM of 128 units.
 """
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 import tempfile
@@ -22,25 +23,35 @@ from benchmarks.markdown import markdown_table
 from benchmarks.speed.processes import environment
 from charrnn.cli import main as charrnn
 
-COLUMNS = ("command", "ms")
+COLUMNS = ("command", "wall time, ms", "processor time, ms")
 TEXT = Path(__file__).parents[1] / "data" / "names.txt"
 TRAIN = "train one.txt --steps 1 --hidden-size 128 --val-fraction 0.5 --seed 1 --quiet --threads 1"
 #: What each command does here, by its name in the table; of a command that is not here, its help is measured alone.
 LEAST = {line: line for line in ("--version", "--help", "list", "info", "vocab one.txt", "cache", "eval one.txt")} | {
+    "score one.txt": "score one.txt",
+    "complete A": "complete A",
     "sample -n 1": "sample -n 1 --seed 1",
+    "serve --stdio, its end": "serve --stdio",
     "train one.txt --steps 1": f"{TRAIN} --out again --force",
 }
 COMPLETION = {"_CHARRNN_COMPLETE": "bash_complete", "COMP_WORDS": "charrnn sample -m o", "COMP_CWORD": "3"}
 
 
-def seconds(args: list[str], folder: str, **env: str) -> float:
-    """Return how long a process took that runs the command."""
-    begin = time.perf_counter()
+def milliseconds(args: list[str], folder: str, **env: str) -> tuple[float, float]:
+    """Return the wall time and the processor time of a process that runs the command."""
+    before, begin = busy_seconds(), time.perf_counter()
     command = [sys.executable, "-m", "charrnn", *args]
-    done = subprocess.run(command, cwd=folder, env=environment(1) | env, capture_output=True, check=False)
+    env = environment(1) | {"PYTHONDONTWRITEBYTECODE": ""} | env  # compiled once, as an installed package is
+    done = subprocess.run(command, cwd=folder, env=env, input=b"", capture_output=True, check=False)
     if done.returncode:
         raise click.ClickException(f"{' '.join(command)} failed:\n{done.stderr.decode()}")
-    return time.perf_counter() - begin
+    return 1000 * (time.perf_counter() - begin), 1000 * (busy_seconds() - before)
+
+
+def busy_seconds() -> float:
+    """Return the processor time of all processes that have ended here."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 @click.command()
@@ -52,17 +63,22 @@ def main(turns: int, markdown: bool) -> None:
     cases = [(name, line.split(), dict[str, str]()) for name, line in LEAST.items()]
     cases += [(f"{name} --help", [name, "--help"], {}) for name in charrnn.list_commands(context)]
     cases.append(("a completion: sample -m o<TAB>", [], COMPLETION))
-    times: dict[str, list[float]] = {name: [] for name, _, _ in cases}
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name, _, _ in cases}
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "one.txt").write_bytes(TEXT.read_bytes()[:2000])
-        seconds(TRAIN.split(), folder)
+        milliseconds(TRAIN.split(), folder)
         for turn in range(turns + 1):
             for name, args, env in cases:
-                taken = seconds(args, folder, **env)
+                measured = milliseconds(args, folder, **env)
                 if turn:  # the first one fills the caches of the system
-                    times[name].append(1000 * taken)
-    rows = [(name, f"{median(each):.0f} ({min(each):.0f}–{max(each):.0f})") for name, each in times.items()]
-    lines = markdown_table(COLUMNS, rows) if markdown else [f"{figures:>16}  {name}" for name, figures in rows]
+                    taken[name].append(measured)
+    rows = []
+    for name, each in taken.items():
+        walls, busy = zip(*each, strict=True)
+        rows.append((name, f"{median(walls):.0f} ({min(walls):.0f}–{max(walls):.0f})", f"{median(busy):.0f}"))
+    lines = (
+        markdown_table(COLUMNS, rows) if markdown else [f"{wall:>20} {busy:>6}  {name}" for name, wall, busy in rows]
+    )
     click.echo("\n".join(lines))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import codecs
 import inspect
 import math
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
@@ -304,7 +303,9 @@ def usual(name: str) -> Any:
 
 def seeded(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings with a seed, drawn where none is given."""
-    return settings if settings.get("seed") is not None else settings | {"seed": secrets.randbelow(2**32)}
+    from secrets import randbelow  # with random and hashes, which no help waits for
+
+    return settings if settings.get("seed") is not None else settings | {"seed": randbelow(2**32)}
 
 
 def sort_settings(settings: dict[str, Any]) -> tuple[dict[str, Any], TrainConfig]:

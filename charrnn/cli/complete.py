@@ -27,7 +27,7 @@ _found = partial(click.option, cls=SectionedOption, section="What is found")
 _shown = partial(click.option, cls=SectionedOption, section="What is shown")
 
 
-@click.command(cls=SectionedCommand, short_help="Complete words and lines.")
+@click.command(cls=SectionedCommand, short_help="Complete words and lines.", rivals=(("interactive", "as_json"),))
 @click.argument("text", required=False)
 @model_option
 @_found(

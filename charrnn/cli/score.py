@@ -79,7 +79,7 @@ def command(
     if follow and (len(texts) != 1 or texts == (STDIN,)):
         raise ConfigError("--follow watches one file: name it")
     if above is not None and below is not None and above >= below:
-        raise ConfigError(f"no line has more than {above:g} and less than {below:g} bits per character: change one")
+        raise ConfigError(f"--above {above:g} and --below {below:g} let no line through: change one")
     if per_char and (above is not None or below is not None) and not as_json:
         raise ConfigError("--above and --below let lines through as they are: --per-char goes with --json")
     model = open_model(model_path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from functools import partial
 from typing import TYPE_CHECKING
@@ -109,6 +108,8 @@ def command(
       charrnn serve -m checkpoints/names -m checkpoints/verse --port 9000
       echo '{"do": "generate", "prime": "Once"}' | charrnn serve --stdio
     """
+    import asyncio
+
     from charrnn.cli._signals import StopSignals
     from charrnn.serve.asks import Limits
     from charrnn.serve.service import Service
@@ -157,7 +158,9 @@ def _loaded(paths: tuple[str, ...]) -> dict[str, LanguageModel]:
 
 async def _serve(service: Service, own: socket.socket | None, token: str | None) -> None:
     """Serve until a signal raises `Interrupted`, or there are no more lines."""
-    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)  # of tasks that the signal cut short
+    from asyncio import get_running_loop
+
+    get_running_loop().set_exception_handler(lambda loop, context: None)  # of tasks that the signal cut short
     async with service:
         if own is not None:
             from charrnn.serve.server import serve

@@ -479,6 +479,9 @@ PRODUCTS = [
     ("cache",),
     ("doctor",),
     ("rm", "tiny", "--yes"),
+    ("score", "tiny.txt"),
+    ("complete", "D"),
+    ("serve", "--stdio"),
     ("train", "tiny.txt", *SMALL, "--steps", "1", "--out", "new", "--quiet"),
     ("train", "--help"),
 ]

@@ -131,6 +131,14 @@ def test_a_variable_is_named_where_it_errs(run, tiny):
     assert told.endswith("did you mean tiny?")
 
 
+def test_the_place_of_each_setting_that_an_error_names_is_told(run, tiny, settings):
+    settings("[score]\nabove = 3\n[complete]\njson = true\n")
+    told = error_line(run("score", "tiny.txt", code=2, env={"CHARRNN_SCORE_BELOW": "2"}).stderr)
+    assert told.endswith("(--above is set in charrnn.toml, --below is set by CHARRNN_SCORE_BELOW)")
+    told = error_line(run("complete", "--interactive", code=2).stderr)
+    assert "terminal" in told  # `json` in a file is no contradiction of what is asked for on the command line
+
+
 def test_variables_of_others_change_nothing(run, tiny):
     env = {"CHARRNN_VERSION": "3", "CHARRNN_TRAIN_FORCE": "1", "CHARRNN_RM_YES": "1", "CHARRNN_CACHE_REMOVE": "1"}
     assert run("list", env=env).stdout.startswith("Name")
