@@ -28,7 +28,7 @@ from charrnn.writer import Writer
 
 #: Characters of a text that are read, its last ones. Of LSTMs of 320 and 384 units on tiny Shakespeare and an LSTM with
 #: layer normalisation of 384 units on a story, 256 in place of all change no probability by more than 6e-7, a rounding.
-CONTEXT = 512
+CONTEXT = 256
 MOST = 1000  # completions of a text
 _WIDTH = 16  # beginnings that are kept, at the least
 _WITHIN_WORDS = "'’\u200c\u200d"
