@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import Field, fields
+from functools import partial
 from typing import Any, TypeVar
 
 import click
@@ -28,6 +29,11 @@ class SectionedOption(click.Option):
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:
         """Return what the environment says; the variable bears the name of the flag, not that of the parameter."""
         return next(filter(None, map(os.environ.get, variables(self, ctx))), None)
+
+
+def section(name: str) -> Callable[..., Callable[[F], F]]:
+    """Return what adds an option to this section of a command's help, as `click.option` does."""
+    return partial(click.option, cls=SectionedOption, section=name)
 
 
 class SectionedCommand(click.Command):
@@ -178,14 +184,7 @@ def _option(item: Field[Any]) -> Callable[[F], F]:
     help_text = meta["help"] if item.default is None else f"{meta['help']} [default: {item.default}]"
     metavar = None if meta["choices"] else _METAVARS.get(str(item.type).split(" ")[0])
     kind: dict[str, Any] = {"is_flag": True} if item.type == "bool" else {"type": _type(item), "metavar": metavar}
-    return click.option(
-        flag_of(item.name),
-        **kind,
-        help=help_text,
-        cls=SectionedOption,
-        section=meta["group"],
-        default=None,
-    )
+    return section(meta["group"])(flag_of(item.name), **kind, help=help_text, default=None)
 
 
 def _type(item: Field[Any]) -> click.ParamType[Any]:
@@ -200,10 +199,10 @@ def _type(item: Field[Any]) -> click.ParamType[Any]:
 
 def given(options: dict[str, Any]) -> dict[str, Any]:
     """Return the settings among a command's options that the user gave."""
-    return {name: options[name] for name in setting_names() if options[name] is not None}
+    return {name: options[name] for name in setting_names() if options.get(name) is not None}
 
 
-class ModelName(click.types.StringParamType):
+class _ModelName(click.types.StringParamType):
     """The name of a model, of which there may be several; the variable of the environment has one, spaces and all."""
 
     def split_envvar_value(self, rv: str) -> list[str]:
@@ -211,45 +210,44 @@ class ModelName(click.types.StringParamType):
         return [rv] if rv else []
 
 
-MODEL_HELP = "A checkpoint, a run's folder, or a run's name under ./checkpoints. If not given, the newest run there."
-
-
-def model_option(function: F) -> F:
-    """Add `-m`: which model a command uses."""
-    return click.option(
+def _model(name: str, more_help: str = "", **more: Any) -> Callable[[F], F]:
+    return section("Model")(
         "-m",
         "--model",
-        "model_path",
+        name,
         metavar="MODEL",
         envvar="CHARRNN_MODEL",
         show_envvar=True,
         shell_complete=complete_runs,
-        cls=SectionedOption,
-        section="Model",
-        help=MODEL_HELP,
-    )(function)
+        help="A checkpoint, a run's folder, or a run's name under ./checkpoints. If not given, the newest run there."
+        f"{more_help}",
+        **more,
+    )
+
+
+def model_option(function: F) -> F:
+    """Add `-m`: which model a command uses."""
+    return _model("model_path")(function)
+
+
+def models_option(more_help: str) -> Callable[[F], F]:
+    """Add `-m`, which may be given several times: which models a command uses, and what they are to each other."""
+    return _model("models", f" {more_help}", multiple=True, type=_ModelName())
 
 
 def unknown_option(default: str) -> Callable[[F], F]:
     """Add `--unknown`: what to do with characters that the vocabulary lacks."""
-    return click.option(
+    return section("Text")(
         "--unknown",
         type=click.Choice(UNKNOWN_POLICIES),
         default=default,
         show_default=True,
-        cls=SectionedOption,
-        section="Text",
         help="What to do with characters that the model does not know.",
     )
 
 
 def json_option(function: F) -> F:
     """Add `--json`: print one JSON object instead of a table."""
-    return click.option(
-        "--json",
-        "as_json",
-        is_flag=True,
-        cls=SectionedOption,
-        section="Output",
-        help="Print one JSON object instead of a table.",
-    )(function)
+    return section("Output")("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")(
+        function
+    )

@@ -6,19 +6,17 @@ from typing import Any
 
 import click
 
-from charrnn.cli._options import SectionedCommand, SectionedOption, complete_files, json_option
+from charrnn.cli._options import SectionedCommand, complete_files, json_option, section
 
 
 @click.command(
     cls=SectionedCommand, section="Runs and texts", short_help="List or remove large texts that are kept encoded."
 )
 @click.argument("corpora", metavar="[CORPUS]...", nargs=-1, shell_complete=complete_files)
-@click.option(
+@section("Removing")(
     "--remove",
     is_flag=True,
     allow_from_autoenv=False,
-    cls=SectionedOption,
-    section="Removing",
     help="Remove what is listed; without CORPUS, all there is.",
 )
 @json_option

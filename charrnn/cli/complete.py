@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from charrnn.cli._options import SectionedCommand, SectionedOption, WholeNumber, model_option, unknown_option
+from charrnn.cli._options import SectionedCommand, WholeNumber, model_option, section, unknown_option
 from charrnn.config import GOALS, STDIN
 from charrnn.errors import ConfigError, CorpusError, VocabError
 
@@ -23,8 +23,8 @@ _LONGEST = 1 << 20  # bytes of a line that are held, its last ones
 _CONTINUING = bytes(range(0x80, 0xC0))  # no character of UTF-8 begins with these
 
 
-_found = partial(click.option, cls=SectionedOption, section="What is found")
-_shown = partial(click.option, cls=SectionedOption, section="What is shown")
+_found = section("What is found")
+_shown = section("What is shown")
 
 
 @click.command(cls=SectionedCommand, short_help="Complete words and lines.", rivals=(("interactive", "as_json"),))

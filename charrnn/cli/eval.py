@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from charrnn.cli._options import (
     SectionedCommand,
-    SectionedOption,
     complete_files,
     json_option,
     model_option,
+    section,
     unknown_option,
 )
 from charrnn.config import PROTOCOLS
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from charrnn.evaluate import Evaluation
 
 
-_scoring = partial(click.option, cls=SectionedOption, section="How it is scored")
+_scoring = section("How it is scored")
 
 
 @click.command(cls=SectionedCommand, short_help="Tell how well a model predicts a text.")
@@ -37,11 +36,9 @@ _scoring = partial(click.option, cls=SectionedOption, section="How it is scored"
     help="whole: one pass, the state carried. windows: every 256 characters from a zero state. lanes: several places "
     "at once, each after a warm-up; faster than whole, and equal to about 0.002 nats.",
 )
-@click.option(
+@section("Text")(
     "--test",
     is_flag=True,
-    cls=SectionedOption,
-    section="Text",
     help="Without TEXT: score the test part, on which nothing was chosen.",
 )
 @_scoring(

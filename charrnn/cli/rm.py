@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from charrnn.cli._options import SectionedCommand, SectionedOption, complete_runs
+from charrnn.cli._options import SectionedCommand, complete_runs, section
 
 if TYPE_CHECKING:
     from charrnn.runfolder import RunFolder
@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=SectionedCommand, section="Runs and texts", short_help="Remove runs.")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_runs)
-@click.option(
-    "--yes", is_flag=True, allow_from_autoenv=False, cls=SectionedOption, section="Removing", help="Do not ask."
-)
+@section("Removing")("--yes", is_flag=True, allow_from_autoenv=False, help="Do not ask.")
 def command(names: tuple[str, ...], yes: bool) -> None:
     """Remove runs: NAME is one under ./checkpoints, as `charrnn list` shows it, or the path of a run's folder.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,14 +13,12 @@ import click
 from click.core import ParameterSource
 
 from charrnn.cli._options import (
-    MODEL_HELP,
-    ModelName,
     Number,
     SectionedCommand,
-    SectionedOption,
     WholeNumber,
     complete_files,
-    complete_runs,
+    models_option,
+    section,
     unknown_option,
 )
 from charrnn.config import STDIN
@@ -39,14 +37,8 @@ def text(value: str) -> str:
     return unescaped(value)
 
 
-def _section(name: str) -> Callable[..., Callable[[Any], Any]]:
-    """Return what adds an option to this section of the help."""
-    return partial(click.option, cls=SectionedOption, section=name)
-
-
-_begin, _end, _draw = _section("What it begins with"), _section("Where it ends"), _section("How it is drawn")
-_must, _several, _output = _section("What all of it must be"), _section("Several texts"), _section("Output")
-_model = _section("Model")
+_begin, _end, _draw = section("What it begins with"), section("Where it ends"), section("How it is drawn")
+_must, _several, _output = section("What all of it must be"), section("Several texts"), section("Output")
 
 
 @click.command(
@@ -54,19 +46,7 @@ _model = _section("Model")
     cls=SectionedCommand,
     rivals=(("prime", "prime_file", "prime_lines"), ("separator", "as_json")),
 )
-@_model(
-    "-m",
-    "--model",
-    "models",
-    multiple=True,
-    type=ModelName(),
-    metavar="MODEL",
-    envvar="CHARRNN_MODEL",
-    show_envvar=True,
-    shell_complete=complete_runs,
-    help=f"{MODEL_HELP} Several, each with its share (-m A:0.7 -m B:0.3), write together by the mean of their "
-    "probabilities.",
-)
+@models_option("Several, each with its share (-m A:0.7 -m B:0.3), write together by the mean of their probabilities.")
 @_end(
     "-n",
     "--length",

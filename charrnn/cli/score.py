@@ -6,13 +6,12 @@ import json
 import sys
 from codecs import lookup
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
 import click
 
-from charrnn.cli._options import Number, SectionedCommand, SectionedOption, complete_files, model_option
+from charrnn.cli._options import Number, SectionedCommand, complete_files, model_option, section
 from charrnn.config import STDIN
 from charrnn.errors import ConfigError
 
@@ -22,19 +21,17 @@ if TYPE_CHECKING:
     from charrnn.tape import Line
 
 
-_output = partial(click.option, cls=SectionedOption, section="Output")
-_passing = partial(click.option, cls=SectionedOption, section="Lines instead of figures")
-_waiting = partial(click.option, cls=SectionedOption, section="Lines that are still to come")
+_output = section("Output")
+_passing = section("Lines instead of figures")
+_waiting = section("Lines that are still to come")
 
 
 @click.command(cls=SectionedCommand, short_help="Tell how likely each line is.")
 @click.argument("texts", metavar="[FILE]...", nargs=-1, shell_complete=complete_files)
 @model_option
-@click.option(
+@section("How it is scored")(
     "--context",
     is_flag=True,
-    cls=SectionedOption,
-    section="How it is scored",
     help="Score only what follows the first tab, after what stands before it.",
 )
 @_output(

@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
-from charrnn.cli._options import (
-    MODEL_HELP,
-    ModelName,
-    Number,
-    SectionedCommand,
-    SectionedOption,
-    WholeNumber,
-    complete_runs,
-)
+from charrnn.cli._options import Number, SectionedCommand, WholeNumber, models_option, section
 from charrnn.errors import CharRNNError, ConfigError
 
 if TYPE_CHECKING:
@@ -26,25 +17,12 @@ if TYPE_CHECKING:
     from charrnn.serve.service import Service
 
 
-_where = partial(click.option, cls=SectionedOption, section="Where it listens")
-_limit = partial(click.option, cls=SectionedOption, section="Limits of a request")
+_where = section("Where it listens")
+_limit = section("Limits of a request")
 
 
 @click.command(cls=SectionedCommand, short_help="Keep models loaded and answer requests.")
-@click.option(
-    "-m",
-    "--model",
-    "models",
-    multiple=True,
-    type=ModelName(),
-    metavar="MODEL",
-    envvar="CHARRNN_MODEL",
-    show_envvar=True,
-    shell_complete=complete_runs,
-    cls=SectionedOption,
-    section="Model",
-    help=f"{MODEL_HELP} Several may be given, each served under its name.",
-)
+@models_option("Several may be given, each served under its name.")
 @_where("--stdio", is_flag=True, help="Lines of JSON on standard input and output in place of HTTP.")
 @_where("--host", default="127.0.0.1", show_default=True, metavar="HOST", help="The address to listen on.")
 @_where(

@@ -12,11 +12,11 @@ from click.core import ParameterSource
 
 from charrnn.cli._options import (
     SectionedCommand,
-    SectionedOption,
     WholeNumber,
     complete_files,
     complete_runs,
     given,
+    section,
     set_elsewhere,
     settings,
     source_of,
@@ -27,6 +27,8 @@ from charrnn.config import STDIN, ModelConfig, TrainConfig, flag_of, seeded, set
 if TYPE_CHECKING:
     from charrnn.run import Run
     from charrnn.survey import Survey
+
+_files, _screen = section("Files"), section("Screen")
 
 
 @click.command(
@@ -41,56 +43,44 @@ if TYPE_CHECKING:
 )
 @click.argument("corpus", metavar="[CORPUS]...", nargs=-1, shell_complete=complete_files)
 @settings(*setting_names())
-@click.option(
+@_files(
     "--out",
     metavar="FOLDER",
-    cls=SectionedOption,
-    section="Files",
     shell_complete=complete_files,
     help="The run's folder; ./checkpoints/<corpus name> if not given.",
 )
-@click.option(
+@_files(
     "--val-file",
     metavar="TEXT",
-    cls=SectionedOption,
-    section="Files",
     shell_complete=complete_files,
     help="Validate on this text and train on the whole corpus.",
 )
-@click.option(
+@_files(
     "--init-from",
     metavar="MODEL",
-    cls=SectionedOption,
-    section="Files",
     shell_complete=complete_runs,
     help="Begin with the weights of another checkpoint or run.",
 )
-@click.option(
+@_files(
     "--resume",
     is_flag=True,
     allow_from_autoenv=False,
-    cls=SectionedOption,
-    section="Files",
     help="Go on with the run in the folder, exactly.",
 )
-@click.option(
+@_files(
     "--force",
     is_flag=True,
     allow_from_autoenv=False,
-    cls=SectionedOption,
-    section="Files",
     help="Replace the run that is in the folder.",
 )
-@click.option(
+@_screen(
     "--sample-every",
     type=WholeNumber(0),
     metavar="N",
     default=0,
-    cls=SectionedOption,
-    section="Screen",
     help="Show what the model writes every so many steps; 0 for never.",
 )
-@click.option("--quiet", is_flag=True, cls=SectionedOption, section="Screen", help="Show nothing but errors.")
+@_screen("--quiet", is_flag=True, help="Show nothing but errors.")
 def command(corpus: tuple[str, ...], **options: Any) -> None:
     """Train a model on CORPUS: text files, folders, quoted patterns such as '**/*.py', or "-" for standard input.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from charrnn.cli._options import SectionedCommand, complete_files, json_option, settings
+from charrnn.cli._options import SectionedCommand, complete_files, given, json_option, settings
 
 
 @click.command(cls=SectionedCommand, section="Runs and texts", short_help="List the characters of a text.")
@@ -28,9 +28,8 @@ def command(corpus: tuple[str, ...], as_json: bool, **reading_settings: Any) -> 
     from charrnn.corpus import read_text
     from charrnn.vocab import Vocab, describe_symbol
 
-    chosen = {name: value for name, value in reading_settings.items() if value is not None}
     with ReadingBar() as reading:
-        text = read_text(*corpus, config=TrainConfig(**chosen), reading=reading)
+        text = read_text(*corpus, config=TrainConfig(**given(reading_settings)), reading=reading)
     vocab = Vocab.from_text(text.symbols).counted(text)
     rows = [
         {**describe_symbol(symbol), "count": count, "share": count / len(text)}
