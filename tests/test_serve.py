@@ -18,6 +18,7 @@ from charrnn.corpus import Source
 from charrnn.errors import CharRNNError
 from charrnn.lanes import available_threads
 from charrnn.sample import Nets
+from charrnn.serve import scoring
 from charrnn.serve import service as services
 from charrnn.serve.asks import MOST_BYTES, Limits, RequestError, checked, parsed
 from charrnn.serve.batch import Batch, Job
@@ -389,7 +390,7 @@ def test_what_is_no_json_object(body):
 
 
 def test_scores_are_those_of_the_library(monkeypatch):
-    monkeypatch.setattr(services, "_BLOCK", 6)  # several blocks
+    monkeypatch.setattr(scoring, "_BLOCK", 6)  # several blocks
     lines = ["abc", "", "Q", "xyz xyz", "a"]
 
     @serving()
@@ -403,21 +404,64 @@ def test_scores_are_those_of_the_library(monkeypatch):
         assert len(score["bits"]) == len(own.bits)
 
 
-def test_a_score_that_takes_too_long_is_refused(monkeypatch):
-    going = threading.Event()
+@pytest.fixture
+def scored(monkeypatch):
+    """Return an event that scores wait for; `lines` of it are those that were scored at once, each time."""
+    opened, score = threading.Event(), LanguageModel.score
+    opened.lines = []
 
-    def slow(self, blocks, **options):
-        assert going.wait(60)
-        yield []
+    def wait(self, lines, **options):
+        opened.lines.append(lines)
+        assert opened.wait(60)
+        return score(self, lines, **options)
 
-    monkeypatch.setattr(LanguageModel, "score_blocks", slow)
+    monkeypatch.setattr(LanguageModel, "score", wait)
+    yield opened
+    opened.set()
+
+
+def test_scores_wanted_at_the_same_time_share_a_batch(scored, monkeypatch):
+    monkeypatch.setattr(scoring, "_BLOCK", 12)
+    asks = [{"lines": ["a"]}, {"lines": ["abc", "xyz"]}, {"lines": ["a b c d"]}, {"lines": ["ab"], "per_char": True}]
+
+    @serving()
+    async def found(service):
+        tasks = [asyncio.create_task(answers(service, ask, "score")) for ask in asks]
+        await until(lambda: service.health()["requests"] == 4 and scored.lines)
+        scored.set()
+        return await asyncio.gather(*tasks)
+
+    assert scored.lines == [["a"], ["abc", "xyz", "ab"], ["a b c d"]]
+    for ask, (answer,) in zip(asks, found, strict=True):
+        assert [score["text"] for score in answer["scores"]] == ask["lines"]
+        for score, own in zip(answer["scores"], LM.score(ask["lines"]), strict=True):
+            assert score["logprob"] == pytest.approx(own.logprob, abs=1e-5)
+            assert (score.get("bits") is not None) == ("per_char" in ask)
+
+
+def test_who_leaves_takes_no_scores_along(scored):
+    @serving()
+    async def found(service):
+        tasks = [asyncio.create_task(answers(service, {"lines": [line]}, "score")) for line in "abcd"]
+        await until(lambda: service.health()["requests"] == 4 and scored.lines)
+        tasks[0].cancel()
+        tasks[2].cancel()
+        await until(lambda: len(scored.lines) == 2)
+        scored.set()
+        return [(await task)[0]["scores"][0]["text"] for task in (tasks[1], tasks[3])]
+
+    assert scored.lines == [["a"], ["b", "d"]]
+    assert found == ["b", "d"]
+
+
+def test_a_score_that_takes_too_long_is_refused(scored):
 
     @serving(Limits(seconds=0.001))
     async def _(service):
         with pytest.raises(RequestError, match="longer than") as raised:
             await answers(service, {"lines": ["a"]}, "score")
         assert raised.value.status == 504
-        going.set()
+        scored.set()
 
 
 def test_a_prime_that_takes_too_long_to_read_is_refused(monkeypatch):

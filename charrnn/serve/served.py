@@ -1,4 +1,4 @@
-"""A model that is served: what it writes by, and the thread that does."""
+"""A model that is served: what it writes and scores by, and the thread that writes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from charrnn.api import LanguageModel
 from charrnn.sample import Rules
 from charrnn.serve.batch import Job
+from charrnn.serve.scoring import Scoring
 from charrnn.serve.worker import Worker
 from charrnn.writer import Wishes
 
@@ -17,10 +18,10 @@ _RULES = 16  # wishes whose rules are kept: an automaton takes time to make, and
 
 
 class Served:
-    """A model with the thread that writes by it."""
+    """A model with the thread that writes by it, and what scores by it."""
 
-    def __init__(self, model: LanguageModel, news: Callable[[Iterable[Job]], None]) -> None:
-        self.model = model
+    def __init__(self, model: LanguageModel, news: Callable[[Iterable[Job]], None], scoring: Scoring) -> None:
+        self.model, self.scoring = model, scoring
         self.writer = model.writer
         self.worker = Worker(self.writer.nets, news)
         self._rules: Callable[[Wishes], Rules] = lru_cache(_RULES)(self.writer.rules)

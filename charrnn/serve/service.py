@@ -15,9 +15,9 @@ import numpy as np
 
 from charrnn.api import LanguageModel
 from charrnn.blas import one_thread
-from charrnn.score import Scored
 from charrnn.serve.asks import Limits, RequestError, checked
 from charrnn.serve.batch import Job
+from charrnn.serve.scoring import Scoring
 from charrnn.serve.served import Served
 from charrnn.version import __version__
 from charrnn.writer import Wishes, Writer, unsure
@@ -27,7 +27,6 @@ T = TypeVar("T")
 GRACE = 2.0  # seconds that running requests have when the service stops
 _EVERY = 0.02  # seconds between two pieces of a text: quicker than eyes, and rarely enough to cost little
 _ASIDE = 2  # threads for what is no step of a batch: primes that are read, scores, completions
-_BLOCK = 50_000  # characters that are scored before somebody looks whether the client is gone
 _MOST = {"count": 100, "max_length": 1000}  # of completions: no more than a second or two
 _SCORE = {"model": "str", "lines": "tuple[str, ...]", "per_char": "bool"}
 _COMPLETE = {
@@ -63,9 +62,11 @@ class Service:
         self._loop = asyncio.get_running_loop()
         self._holds = ExitStack()
         self._holds.enter_context(one_thread())  # several of one product would wait for each other where requests wait
-        self._scoring = asyncio.Lock()
         self._pool = ThreadPoolExecutor(_ASIDE, "charrnn aside")
-        self._served = {name: Served(model, self._news) for name, model in self._models.items()}
+        turn = asyncio.Lock()
+        self._served = {
+            name: Served(model, self._news, Scoring(model, self._aside, turn)) for name, model in self._models.items()
+        }
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -157,15 +158,13 @@ class Service:
 
     async def _score(self, ask: Mapping[str, Any]) -> dict[str, Any]:
         given = checked(ask, _SCORE)
-        model = self._chosen(given.pop("model", None)).model
-        lines, found = given.pop("lines", ()), list[Scored]()
+        scoring = self._chosen(given.pop("model", None)).scoring
+        lines, per_char = given.pop("lines", ()), given.pop("per_char", False)
         for line in lines:
             self._limit("a line", line)
-        async with self._or_refused(), self._scoring:  # one at a time: each may take all cores
-            scored = model.score_blocks(_blocks(lines), **given)
-            while block := await self._aside(partial(next, scored, None)):
-                found += block
-        names = ("bpc", "logprob", "chars", "unknown", "text", *(["bits"] if given.get("per_char") else []))
+        async with self._or_refused():
+            found = await scoring.score(lines, per_char)
+        names = ("bpc", "logprob", "chars", "unknown", "text", *(["bits"] if per_char else []))
         return {"scores": [{name: getattr(one, name) for name in names} for one in found]}
 
     async def _complete(self, ask: Mapping[str, Any]) -> dict[str, Any]:
@@ -244,16 +243,3 @@ class Service:
         for job in grown:
             if job in self._events:
                 self._events[job].set()
-
-
-def _blocks(lines: Iterable[str]) -> Iterator[list[str]]:
-    """Yield the lines in lists of about so many characters."""
-    block, size = list[str](), 0
-    for line in lines:
-        block.append(line)
-        size += len(line) + 1
-        if size >= _BLOCK:
-            yield block
-            block, size = [], 0
-    if block:
-        yield block
