@@ -22,7 +22,7 @@ from charrnn.blas import blas
 from charrnn.config import ModelConfig, TrainConfig, build, from_dict
 from charrnn.corpus import Source
 from charrnn.errors import CharRNNError, CheckpointError
-from charrnn.files import replacing
+from charrnn.files import replacing, uninterrupted
 from charrnn.optim import OPTIMIZERS
 from charrnn.version import __version__
 from charrnn.vocab import Vocab
@@ -113,7 +113,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     arrays |= {f"opt/{name}": array for name, array in checkpoint.opt_state.items()}
     if checkpoint.state is not None:
         arrays["state"] = checkpoint.state
-    with replacing(path) as file:
+    with uninterrupted(), replacing(path) as file:
         np.savez(file, **arrays)
 
 

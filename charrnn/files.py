@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -59,6 +61,24 @@ def replacing(path: Path, remedy: str = _REMEDY) -> Iterator[BinaryIO]:
                 temporary.unlink(missing_ok=True)
             raise
         _sync_folder(path.parent)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait until this is over, which takes a moment: an archive that is cut short laments."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python hands signals to the main thread alone
+        return
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    earlier = {number: signal.signal(number, lambda caught, _: came.append(caught)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler or signal.SIG_DFL)  # None: of a program that Python is a part of
+        for caught in came:
+            signal.raise_signal(caught)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -2,12 +2,14 @@
 
 import errno
 import os
+import signal
+import threading
 
 import pytest
 
 from charrnn import files
 from charrnn.errors import CharRNNError
-from charrnn.files import replacing, writing
+from charrnn.files import replacing, uninterrupted, writing
 
 
 def test_the_file_appears_whole_and_alone(tmp_path):
@@ -143,3 +145,52 @@ def test_a_read_only_folder_is_refused(tmp_path):
     finally:
         tmp_path.chmod(0o700)
     assert path.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_until_it_is_over(number):
+    got, done = [], []
+    earlier = signal.signal(number, lambda number, _: got.append(number))
+    handler = signal.getsignal(number)
+    try:
+        with uninterrupted():
+            signal.raise_signal(number)
+            signal.raise_signal(number)
+            assert not got
+            done.append(True)
+        assert (done, got, signal.getsignal(number)) == ([True], [number, number], handler)
+    finally:
+        signal.signal(number, earlier)
+
+
+def test_ctrl_c_is_raised_when_it_is_over():
+    done = []
+
+    def work():
+        with uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            done.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_error_leaves_the_signals_as_they_were():
+    with pytest.raises(CharRNNError, match="full"), uninterrupted():
+        raise CharRNNError("full")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_other_threads_have_no_signals_to_wait_for():
+    done = []
+
+    def work():
+        with uninterrupted():
+            done.append(True)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert done
