@@ -15,11 +15,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.arrays import Array, Ids
+from charrnn.arrays import Array, Ids, Mask
 from charrnn.errors import ConfigError
 
-_MANY = 512  # symbols from which on it pays to sort out the smallest weights before the others are sorted
-_ENOUGH = (2.0**-6, 2.0**-10)  # of the likeliest's weight: what is above has most of the probability in most texts
+_MANY = 512  # symbols from which on it pays to sort out most weights before the others are sorted
+_MUCH = 16  # one in so many weights is as quickly taken out as all are counted
+_DIGITS = 48  # bits of a float64 behind its exponent and four binary digits; without them, it is the number of a bin
+_BIN_OF_1, _BIN_OF_LEAST = 1023 << 4, (1023 - 40) << 4  # all that is below 2**-40 goes with it
 _LEAST_TEMPERATURE = 1e-200  # a colder one differs in nothing, but quotients would overflow
 
 
@@ -100,36 +102,60 @@ def keep_top_k(weights: Array, k: int) -> None:
     if V > _MANY and V >= 8 * k:
         # The k-th largest of the blocks' maxima is not above the k-th largest of all, and few weights are above it.
         maxima = np.maximum.reduceat(weights, np.arange(0, V, V // (4 * k)), axis=-1)
-        largest = _from(weights, np.partition(maxima, -k, axis=-1)[..., -k, None])
+        largest = _only(weights, weights >= np.partition(maxima, -k, axis=-1)[..., -k, None])
     _cut(weights, np.partition(largest, -k, axis=-1)[..., -k, None])
 
 
 def keep_top_p(weights: Array, share: float) -> None:
     """Set to 0 what does not belong to the fewest of the largest weights that have this share of the sum.
 
-    Shapes:  weights (..., V), which are changed
+    Shapes:  weights (..., V), none above 1, which are changed
     """
-    V, largest = weights.shape[-1], weights
-    total = np.add.reduce(weights, axis=-1, keepdims=True)
-    # Few are enough as a rule. What is below the last bound has, all together, no more than may be left out.
-    for least in (*_ENOUGH, (1 - share) * total / (2 * V)) if V > _MANY else ():
-        largest = _from(weights, least)
-        if (np.add.reduce(largest, axis=-1, keepdims=True) >= share * total).all():
-            break
-    largest = np.sort(largest, axis=-1)
-    sums = np.add.accumulate(largest, axis=-1)
-    needed = sums > sums[..., -1:] - share * total
-    _cut(weights, np.minimum.reduce(largest, axis=-1, keepdims=True, where=needed, initial=np.inf))
+    V, some = weights.shape[-1], weights
+    total: Array = np.add.reduce(weights, axis=-1, keepdims=True)
+    needed = share * total
+    if V > _MANY:
+        large = weights >= (1 - share) * total / (2 * V)  # the others have, all together, less than may go
+        if np.count_nonzero(large) < weights.size / _MUCH:
+            some = _only(weights, large)
+        else:
+            some, needed = _at_edge(weights, needed)
+    some = np.sort(some, axis=-1)
+    sums = np.add.accumulate(some, axis=-1)
+    kept = sums > sums[..., -1:] - needed
+    kept[..., -1] = True  # even where so little is needed that the difference does not show it
+    _cut(weights, np.minimum.reduce(some, axis=-1, keepdims=True, where=kept, initial=np.inf))
 
 
-def _from(weights: Array, least: Array | float) -> Array:
-    """Return the weights that are not below `least`, and zeros to fill the rows: sorting few is quicker than all.
+def _at_edge(weights: Array, needed: Array) -> tuple[Array, Array]:
+    """Return the weights among which the sum of the largest reaches what is needed, and how much is needed of them.
 
-    Shapes:  weights (..., V) · least (..., 1) · returns (..., N), N at the most V
+    Weights are summed up by their binary exponents and first digits: that looks at each but once, and sorts none.
+    Shapes:  weights (..., V), none above 1 · needed (..., 1) · returns (..., N), with zeros to fill the rows, (..., 1)
     """
-    if weights.ndim == 1:
-        return weights[weights >= least]
-    at = np.flatnonzero(weights >= least)
+    shape, rows = weights.shape[:-1], weights.reshape(-1, weights.shape[-1])
+    each, size = np.arange(len(rows)), _BIN_OF_1 - _BIN_OF_LEAST + 1
+    first = (each * size)[:, None]
+    bins = rows.view(np.int64) >> _DIGITS
+    np.maximum(bins, _BIN_OF_LEAST, out=bins)
+    bins += first - _BIN_OF_LEAST
+    mass = np.bincount(bins.reshape(-1), rows.reshape(-1), len(rows) * size).reshape(-1, size)[:, ::-1]
+    sums = np.add.accumulate(mass, axis=-1)
+    needed = np.minimum(needed.reshape(-1, 1), sums[:, -1:])
+    edge = (sums >= needed).argmax(axis=-1)
+    needed -= (sums[each, edge] - mass[each, edge])[:, None]
+    some = _only(rows, bins == first + size - 1 - edge[:, None])
+    return some.reshape(*shape, -1), needed.reshape(*shape, 1)
+
+
+def _only(weights: Array, mask: Mask) -> Array:
+    """Return the weights where the mask is true, and zeros to fill the rows: sorting few is quicker than all.
+
+    Shapes:  weights, mask (..., V) · returns (..., N), N at the most V
+    """
+    if mask.size == mask.shape[-1]:
+        return weights[mask].reshape(*mask.shape[:-1], -1)
+    at = np.flatnonzero(mask)
     rows = at // weights.shape[-1]
     counts = np.bincount(rows, minlength=len(weights))
     found = np.zeros((len(weights), counts.max()))

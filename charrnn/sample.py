@@ -17,6 +17,8 @@ from charrnn.filters import Filters
 from charrnn.functional import log_prob
 
 _PRIME_WINDOW = 256  # characters of the prime that are read at once: bounds the memory of a long one
+_LARGE = 1 << 15  # weights from which on a running sum of them all takes long
+_BLOCK = 64  # ids whose weights are summed up as one
 _DRAWN = 256  # uniform numbers that a stream draws at once
 
 
@@ -30,9 +32,27 @@ def draw(weights: Array, uniforms: npt.NDArray[np.float64]) -> npt.NDArray[np.in
         sums = np.add.accumulate(weights[0])
         ids = (sums > uniforms[0] * sums[-1]).argmax(keepdims=True)
         return ids
+    if weights.size > _LARGE:
+        return _drawn_by_blocks(weights, uniforms)
     sums = np.add.accumulate(weights, axis=-1)
     ids = (sums > (uniforms * sums[:, -1])[:, None]).argmax(axis=-1)
     return ids
+
+
+def _drawn_by_blocks(weights: Array, uniforms: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+    """Return the same, a block of ids first and then one of them: a running sum takes longer than a plain one."""
+    V, rows = weights.shape[1], np.arange(len(weights))
+    blocks = np.add.reduceat(weights, np.arange(0, V, _BLOCK), axis=-1)
+    sums = np.add.accumulate(blocks, axis=-1)
+    shares = uniforms * sums[:, -1]
+    chosen = (sums > shares[:, None]).argmax(axis=-1)
+    shares -= sums[rows, chosen] - blocks[rows, chosen]
+    ids = chosen[:, None] * _BLOCK + np.arange(_BLOCK)
+    own = np.where(ids < V, weights[rows[:, None], np.minimum(ids, V - 1)], 0)
+    sums = np.add.accumulate(own, axis=-1)
+    shares = np.clip(shares, 0, np.nextafter(sums[:, -1], 0))  # which rounding may leave
+    drawn: npt.NDArray[np.intp] = ids[rows, (sums > shares[:, None]).argmax(axis=-1)]
+    return drawn
 
 
 def uniform_numbers(entropy: Sequence[int]) -> Iterator[float]:

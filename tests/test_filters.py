@@ -126,10 +126,25 @@ def test_the_likeliest_is_always_left_and_what_is_left_is_as_it_was(weights, sha
             assert one[one > smallest].sum() < share * sum(weights) + 1e-12
 
 
+@pytest.mark.parametrize("V", [9, 5000])
+@pytest.mark.parametrize("streams", [1, 5])
+def test_shares_at_the_ends_of_their_range(streams, V):
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        weights = rng.random((streams, V)) + 0.1
+        weights /= weights.max(axis=1, keepdims=True)
+        most, least = weights.copy(), weights.copy()
+        keep_top_p(most, 1 - 2.0**-53)
+        keep_top_p(least, 1e-18)
+        assert np.allclose(most.sum(axis=1), weights.sum(axis=1), rtol=1e-12)
+        assert np.array_equal(least, np.where(weights == 1, 1, 0))
+
+
 @pytest.mark.parametrize("spread", [0.0, 0.3, 3.0, 30.0])
 @pytest.mark.parametrize("streams", [1, 5])
 def test_sorting_few_of_many_leaves_the_same(monkeypatch, spread, streams):
-    weights = np.exp(np.random.default_rng(1).normal(size=(streams, 1000)) * spread)
+    logits = np.random.default_rng(1).normal(size=(streams, 1000)) * spread
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
     weights = weights[0] if streams == 1 else weights
     for keep, limits in ((keep_top_p, (0.01, 0.5, 0.9, 0.999)), (keep_top_k, (1, 7, 100, 125, 126, 999))):
         for limit in limits:

@@ -182,6 +182,33 @@ def test_large_logits_do_not_overflow():
 # The first character
 
 
+@pytest.mark.parametrize("V", [5, 63, 64, 65, 700])
+def test_many_weights_are_drawn_from_like_few(monkeypatch, V):
+    rng = np.random.default_rng(2)
+    weights = rng.random((300, V)) * (rng.random((300, V)) < 0.3)
+    weights[:, -1] += 1e-9
+    weights[::3, :-1] = 0  # the last one alone
+    weights[1::3] = np.eye(V)[rng.integers(0, V, 100)]
+    for uniforms in (rng.random(300), np.zeros(300), np.full(300, 1 - 2.0**-53)):
+        plain = draw(weights, uniforms)
+        with monkeypatch.context() as patch:
+            patch.setattr(sample, "_LARGE", 0)
+            blocks = draw(weights, uniforms)
+        assert blocks.tolist() == plain.tolist()
+        assert weights[np.arange(300), blocks].all()
+
+
+def test_rounding_draws_nothing_that_has_no_weight(monkeypatch):
+    monkeypatch.setattr(sample, "_LARGE", 0)
+    rng = np.random.default_rng(2)
+    for block in range(1, 9):  # shares as large as all blocks before it
+        weights = rng.random((500, 640))
+        weights[:, ::64] = weights[:, 63::64] = 0
+        sums = np.add.reduceat(weights, np.arange(0, 640, 64), axis=1).cumsum(axis=1)
+        drawn = draw(weights, sums[:, block - 1] / sums[:, -1])
+        assert weights[np.arange(500), drawn].all()
+
+
 def test_the_first_character_is_drawn_as_often_as_it_begins_a_line():
     logits = start_logits((0, 3, 0, 1), 5)
     assert logits.shape == (1, 5)
