@@ -21,7 +21,7 @@ from charrnn.errors import ConfigError
 _MANY = 512  # symbols from which on it pays to sort out most weights before the others are sorted
 _MUCH = 16  # one in so many weights is as quickly taken out as all are counted
 _DIGITS = 48  # bits of a float64 behind its exponent and four binary digits; without them, it is the number of a bin
-_BIN_OF_1, _BIN_OF_LEAST = 1023 << 4, (1023 - 40) << 4  # all that is below 2**-40 goes with it
+_BIN_OF_1, _BIN_OF_LEAST = 1023 << 4, (1023 - 24) << 4  # all that is below 2**-24 goes with it
 _LEAST_TEMPERATURE = 1e-200  # a colder one differs in nothing, but quotients would overflow
 
 
@@ -98,12 +98,13 @@ def keep_top_k(weights: Array, k: int) -> None:
 
     Shapes:  weights (..., V), which are changed
     """
-    V, largest = weights.shape[-1], weights
+    V, some = weights.shape[-1], weights
     if V > _MANY and V >= 8 * k:
         # The k-th largest of the blocks' maxima is not above the k-th largest of all, and few weights are above it.
         maxima = np.maximum.reduceat(weights, np.arange(0, V, V // (4 * k)), axis=-1)
-        largest = _only(weights, weights >= np.partition(maxima, -k, axis=-1)[..., -k, None])
-    _cut(weights, np.partition(largest, -k, axis=-1)[..., -k, None])
+        values, rows = _taken(weights, weights >= np.partition(maxima, -k, axis=-1)[..., -k, None])
+        some = _in_rows(values, rows, weights.shape)
+    _cut(weights, np.partition(some, -k, axis=-1)[..., -k, None])
 
 
 def keep_top_p(weights: Array, share: float) -> None:
@@ -115,11 +116,11 @@ def keep_top_p(weights: Array, share: float) -> None:
     total: Array = np.add.reduce(weights, axis=-1, keepdims=True)
     needed = share * total
     if V > _MANY:
-        large = weights >= (1 - share) * total / (2 * V)  # the others have, all together, less than may go
-        if np.count_nonzero(large) < weights.size / _MUCH:
-            some = _only(weights, large)
-        else:
-            some, needed = _at_edge(weights, needed)
+        # What is below this is, all together, less than may go.
+        values, rows = _taken(weights, weights >= (1 - share) * total / (2 * V))
+        if len(values) * _MUCH > weights.size:
+            values, rows, needed = _at_edge(values, rows, needed)
+        some = _in_rows(values, rows, weights.shape)
     some = np.sort(some, axis=-1)
     sums = np.add.accumulate(some, axis=-1)
     kept = sums > sums[..., -1:] - needed
@@ -127,39 +128,44 @@ def keep_top_p(weights: Array, share: float) -> None:
     _cut(weights, np.minimum.reduce(some, axis=-1, keepdims=True, where=kept, initial=np.inf))
 
 
-def _at_edge(weights: Array, needed: Array) -> tuple[Array, Array]:
-    """Return the weights among which the sum of the largest reaches what is needed, and how much is needed of them.
+def _at_edge(values: Array, rows: Ids, needed: Array) -> tuple[Array, Ids, Array]:
+    """Return the values among which the sum of a row's largest reaches what is needed, and how much they have to give.
 
-    Weights are summed up by their binary exponents and first digits: that looks at each but once, and sorts none.
-    Shapes:  weights (..., V), none above 1 · needed (..., 1) · returns (..., N), with zeros to fill the rows, (..., 1)
+    They are summed up by their binary exponents and first digits: that looks at each but once, and sorts none.
+    Shapes:  values, rows (N,), with values from each of B rows, none above 1 · needed (..., 1), of B numbers ·
+             returns (M,), (M,) and (..., 1)
     """
-    shape, rows = weights.shape[:-1], weights.reshape(-1, weights.shape[-1])
-    each, size = np.arange(len(rows)), _BIN_OF_1 - _BIN_OF_LEAST + 1
-    first = (each * size)[:, None]
-    bins = rows.view(np.int64) >> _DIGITS
-    np.maximum(bins, _BIN_OF_LEAST, out=bins)
-    bins += first - _BIN_OF_LEAST
-    mass = np.bincount(bins.reshape(-1), rows.reshape(-1), len(rows) * size).reshape(-1, size)[:, ::-1]
+    each, size = np.arange(needed.size), _BIN_OF_1 - _BIN_OF_LEAST + 1
+    bins = np.maximum(values.view(np.int64) >> _DIGITS, _BIN_OF_LEAST)
+    bins += rows * size - _BIN_OF_LEAST
+    mass = np.bincount(bins, values, needed.size * size).reshape(-1, size)[:, ::-1]
     sums = np.add.accumulate(mass, axis=-1)
-    needed = np.minimum(needed.reshape(-1, 1), sums[:, -1:])
-    edge = (sums >= needed).argmax(axis=-1)
-    needed -= (sums[each, edge] - mass[each, edge])[:, None]
-    some = _only(rows, bins == first + size - 1 - edge[:, None])
-    return some.reshape(*shape, -1), needed.reshape(*shape, 1)
+    own = np.minimum(needed.reshape(-1), sums[:, -1])
+    edge = (sums >= own[:, None]).argmax(axis=-1)
+    own -= sums[each, edge] - mass[each, edge]
+    at = np.flatnonzero(bins == ((each + 1) * size - 1 - edge)[rows])
+    return values[at], rows[at], own.reshape(needed.shape)
 
 
-def _only(weights: Array, mask: Mask) -> Array:
-    """Return the weights where the mask is true, and zeros to fill the rows: sorting few is quicker than all.
+def _taken(weights: Array, mask: Mask) -> tuple[Array, Ids]:
+    """Return the weights where the mask is true, and the row of each.
 
-    Shapes:  weights, mask (..., V) · returns (..., N), N at the most V
+    Shapes:  weights, mask (..., V) · returns (N,), (N,)
     """
-    if mask.size == mask.shape[-1]:
-        return weights[mask].reshape(*mask.shape[:-1], -1)
     at = np.flatnonzero(mask)
-    rows = at // weights.shape[-1]
-    counts = np.bincount(rows, minlength=len(weights))
-    found = np.zeros((len(weights), counts.max()))
-    found[rows, np.arange(len(at)) - (np.cumsum(counts) - counts)[rows]] = weights.reshape(-1)[at]
+    return weights.reshape(-1)[at], at // weights.shape[-1]
+
+
+def _in_rows(values: Array, rows: Ids, shape: tuple[int, ...]) -> Array:
+    """Return the values, and zeros to fill their rows: sorting few is quicker than all.
+
+    Shapes:  values, rows (N,), the rows in order · returns (..., M) for a shape (..., V), M at the most V
+    """
+    if len(shape) == 1:
+        return values
+    counts = np.bincount(rows, minlength=shape[0])
+    found = np.zeros((shape[0], counts.max()))
+    found[rows, np.arange(len(rows)) - (np.cumsum(counts) - counts)[rows]] = values
     return found
 
 
