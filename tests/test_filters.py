@@ -133,11 +133,20 @@ def test_shares_at_the_ends_of_their_range(streams, V):
     for _ in range(50):
         weights = rng.random((streams, V)) + 0.1
         weights /= weights.max(axis=1, keepdims=True)
+        weights = weights[0] if streams == 1 else weights
         most, least = weights.copy(), weights.copy()
         keep_top_p(most, 1 - 2.0**-53)
         keep_top_p(least, 1e-18)
-        assert np.allclose(most.sum(axis=1), weights.sum(axis=1), rtol=1e-12)
+        assert np.allclose(most.sum(axis=-1), weights.sum(axis=-1), rtol=1e-12)
         assert np.array_equal(least, np.where(weights == 1, 1, 0))
+
+
+@pytest.mark.parametrize("shape", [(9,), (1000,), (2, 9), (2, 1000)])
+def test_a_share_that_the_likeliest_have_exactly_takes_no_more(shape):
+    weights = np.zeros(shape)
+    weights[..., :3] = 0.25, 0.25, 0.5
+    keep_top_p(weights, 0.5)
+    assert np.flatnonzero(weights.sum(axis=0) if weights.ndim > 1 else weights).tolist() == [2]
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.3, 3.0, 30.0])
