@@ -340,4 +340,7 @@ def _held_back(characters: Iterator[str], stops: tuple[str, ...]) -> Iterator[st
 
 def unsure(text: str, stops: tuple[str, ...]) -> int:
     """Return how many characters at the text's end are a stop string, or may be the beginning of one."""
-    return max((size for stop in stops for size in range(len(stop) + 1) if text.endswith(stop[:size])), default=0)
+    return max(
+        (size for stop in stops for size in range(min(len(stop), len(text)) + 1) if text.endswith(stop[:size])),
+        default=0,
+    )

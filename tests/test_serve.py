@@ -17,7 +17,7 @@ from charrnn.config import ModelConfig, TrainConfig
 from charrnn.corpus import Source
 from charrnn.errors import CharRNNError
 from charrnn.lanes import available_threads
-from charrnn.sample import Nets
+from charrnn.sample import Nets, Streams
 from charrnn.serve import scoring
 from charrnn.serve import service as services
 from charrnn.serve.asks import MOST_BYTES, Limits, RequestError, checked, parsed
@@ -325,6 +325,27 @@ def test_an_error_in_a_step_is_told_and_the_next_text_written(monkeypatch):
     assert found[0]["text"] == sample({"length": 5, "seed": 1}).text
 
 
+def test_an_error_of_one_text_is_told_to_nobody_else(gate, monkeypatch):
+    begin = Streams.begin
+
+    def fail(begins, entropy, **given):
+        if entropy == [[2]]:
+            raise MemoryError
+        return begin(begins, entropy, **given)
+
+    monkeypatch.setattr(Streams, "begin", fail)
+
+    @serving()
+    async def found(service):
+        asks = [{"seed": seed, "length": 5} for seed in (1, 2, 3)]
+        tasks = [asyncio.create_task(answers(service, ask)) for ask in asks]
+        gate.set()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [found[0][0]["text"], found[2][0]["text"]] == [sample({"seed": seed, "length": 5}).text for seed in (1, 3)]
+    assert "MemoryError" in str(found[1])
+
+
 def test_models_are_chosen_by_name():
     other = random_model(5)
 
@@ -356,6 +377,9 @@ def test_models_are_chosen_by_name():
         ("generate", {"length": 10_001}, 422, "length is 1 to 10,000"),
         ("generate", {"length": 0}, 422, "length is 1 to 10,000"),
         ("generate", {"length": None}, 422, "length is 1 to 10,000"),
+        ("generate", {"repeat_window": 10_001}, 422, "repeat_window is 1 to 10,000"),
+        ("generate", {"stop": ["a" * 1001]}, 422, "stop has at most 16 strings here, of 1,000 characters"),
+        ("generate", {"stop": ["a"] * 17}, 422, "stop has at most 16"),
         ("generate", {"regex": "("}, 422, "without its )"),
         ("generate", {"model": "three"}, 404, "no model 'three': there are one"),
         ("score", {"lines": "a"}, 422, "lines is not a list"),
@@ -437,6 +461,26 @@ def test_scores_wanted_at_the_same_time_share_a_batch(scored, monkeypatch):
         for score, own in zip(answer["scores"], LM.score(ask["lines"]), strict=True):
             assert score["logprob"] == pytest.approx(own.logprob, abs=1e-5)
             assert (score.get("bits") is not None) == ("per_char" in ask)
+
+
+def test_a_line_that_cannot_be_read_is_told_to_nobody_else(scored, monkeypatch):
+    def in_form(self, text):
+        if text == "bad":
+            raise CharRNNError("no")
+        return text
+
+    monkeypatch.setattr(Vocab, "in_form", in_form)
+
+    @serving()
+    async def found(service):
+        asks = [{"lines": ["a"]}, {"lines": ["b"]}, {"lines": ["c", "bad"]}, {"lines": ["d"]}]
+        tasks = [asyncio.create_task(answers(service, ask, "score")) for ask in asks]
+        await until(lambda: scored.lines)
+        scored.set()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert str(found.pop(2)) == "no"
+    assert [answer["scores"][0]["text"] for (answer,) in found] == ["a", "b", "d"]
 
 
 def test_who_leaves_takes_no_scores_along(scored):
@@ -696,6 +740,27 @@ def test_a_request_can_be_cancelled(gate):
         (5, "a request of this id is being served"),
         (6, "no request of this id is being served"),
     }
+
+
+def test_the_only_request_that_there_may_be_can_be_cancelled(gate):
+    told = queue.SimpleQueue()
+
+    @serving(Limits(requests=1))
+    async def _(service):
+        asks = [{"do": "generate", "id": 5, "length": 10000}, {"do": "cancel", "id": 5}, {"do": "health", "id": 6}]
+        lines = b"".join(json.dumps(ask).encode() + b"\n" for ask in asks)
+        talk = asyncio.create_task(Lines(service, told.put).converse(BytesIO(lines)))
+        await until(lambda: told.qsize() == 2)
+        gate.set()
+        await talk
+
+    assert {told.get()[:9] for _ in range(2)} == {b'{"id": 5,', b'{"id": 6,'}
+
+
+def test_errors_name_fields_and_no_flags():
+    found = conversation(b'{"do": "complete", "text": "a", "to": "char", "max_length": 3}\n')
+    assert "max_length" in found[0]["error"]
+    assert "--" not in found[0]["error"]
 
 
 def test_more_lines_than_the_service_takes_at_once_wait():

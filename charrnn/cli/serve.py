@@ -88,6 +88,7 @@ def command(
     """
     import asyncio
 
+    from charrnn.cli._console import note
     from charrnn.cli._signals import StopSignals
     from charrnn.serve.asks import Limits
     from charrnn.serve.service import Service
@@ -96,13 +97,15 @@ def command(
         raise CharRNNError("standard input is closed: direct requests to it, or leave out --stdio")
     own = None if stdio else _listening(host, port, token)
     service = Service(_loaded(models), Limits(max_chars, max_seconds, max_requests))
+    if own:
+        name, number = own.getsockname()[:2]
+        note(f"Serving on http://{f'[{name}]' if ':' in name else name}:{number}")
     with StopSignals():
         asyncio.run(_serve(service, own, token))
 
 
 def _listening(host: str, port: int, token: str | None) -> socket.socket:
     """Return the socket to listen on; refuse what would let everybody in."""
-    from charrnn.cli._console import note
     from charrnn.serve.web import is_loopback
 
     try:
@@ -113,10 +116,7 @@ def _listening(host: str, port: int, token: str | None) -> socket.socket:
         raise ConfigError(f"--host {host} lets other machines in: give a token too, by CHARRNN_TOKEN or --token")
     if token is not None and not (token.isascii() and token.isprintable() and token.strip() == token != ""):
         raise ConfigError("--token is no word of ASCII characters, as a header can carry it: choose another")
-    own = listening(host, port)
-    name, number = own.getsockname()[:2]
-    note(f"Serving on http://{f'[{name}]' if ':' in name else name}:{number}")
-    return own
+    return listening(host, port)
 
 
 def _loaded(paths: tuple[str, ...]) -> dict[str, LanguageModel]:

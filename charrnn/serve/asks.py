@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -10,6 +11,7 @@ from typing import Any, NoReturn
 from charrnn.errors import CharRNNError
 
 MOST_BYTES = 1_000_000  # of a request
+_FLAG = re.compile(r"--([a-z][a-z-]*)")
 _ABOVE_ALL = 2**63  # numbers that are larger are nobody's wish, and arrays do not hold them
 _WORDS = {
     "str": "a string",
@@ -49,6 +51,11 @@ def check_size(size: int) -> None:
     """
     if size > MOST_BYTES:
         raise RequestError(413, f"the request has more than {MOST_BYTES:,} bytes: send several")
+
+
+def one_line(error: CharRNNError) -> str:
+    """Return what is wrong on one line, with the names of fields where the command has flags."""
+    return _FLAG.sub(lambda flag: flag[1].replace("-", "_"), " ".join(str(error).split()))
 
 
 def parsed(body: bytes) -> dict[str, Any]:

@@ -49,8 +49,8 @@ class Batch:
     def join(self, job: Job) -> None:
         """Take in a text, whose length is not 0."""
         number, self._joined = self._joined, self._joined + 1
-        self._jobs[number] = job
         streams = Streams.begin([job.begin], [[job.seed]], rules=job.rules, filters=job.wanted, first=number)
+        self._jobs[number] = job
         if job.wanted in self._groups:
             self._groups[job.wanted].join(streams)
         else:

@@ -41,8 +41,13 @@ class Scoring:
         self._model, self._aside, self._turn = model, aside, turn
         self._waiting: list[_Asked] = []
 
-    async def score(self, lines: Iterable[str], per_char: bool) -> list[Scored]:
-        """Return how likely each line is."""
+    async def score(self, lines: Sequence[str], per_char: bool) -> list[Scored]:
+        """Return how likely each line is.
+
+        Raises:  VocabError for a line that the model cannot read.
+        """
+        for line in lines:  # what one request has wrong is told to nobody else
+            self._model.checkpoint.vocab.in_form(line)
         return [scored for block in _blocks(lines) for scored in await self._block(_Asked(block, per_char))]
 
     async def _block(self, own: _Asked) -> list[Scored]:

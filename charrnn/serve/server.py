@@ -14,7 +14,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from charrnn.errors import CharRNNError
 from charrnn.serve.service import GRACE, Service
-from charrnn.serve.web import Web
+from charrnn.serve.web import Web, json_line
 
 _HEAD_SECONDS = 10.0  # in which the first lines of a request have to arrive
 
@@ -49,6 +49,19 @@ class _Protocol(H11Protocol):  # type: ignore[misc]
         """Stop waiting."""
         super().connection_lost(exc)
         self._be_patient()
+
+    def eof_received(self) -> None:
+        """Tell a client that has sent half a request."""
+        if self.conn.their_state is h11.SEND_BODY and self.conn.our_state is h11.SEND_RESPONSE:
+            self.send_400_response("it was cut short")
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no request, like all else, by JSON."""
+        body = json_line({"error": f"the request is not HTTP: {msg}"})
+        headers = [("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")]
+        for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event))
+        self.transport.close()
 
     def _be_patient(self) -> None:
         waits = not self.transport.is_closing() and self.conn.their_state is h11.IDLE

@@ -28,6 +28,8 @@ GRACE = 2.0  # seconds that running requests have when the service stops
 _EVERY = 0.02  # seconds between two pieces of a text: quicker than eyes, and rarely enough to cost little
 _ASIDE = 2  # threads for what is no step of a batch: primes that are read, scores, completions
 _MOST = {"count": 100, "max_length": 1000}  # of completions: no more than a second or two
+_STOPS, _LONGEST_STOP = 16, 1000  # strings, and characters of one: each is looked for at every step
+_WINDOW = 10_000  # ids that a penalty looks at
 _SCORE = {"model": "str", "lines": "tuple[str, ...]", "per_char": "bool"}
 _COMPLETE = {
     "model": "str",
@@ -195,6 +197,10 @@ class Service:
         wanted = Wishes(**{"length": most if given.get("lines") else min(Wishes.length or most, most)} | given)
         if wanted.length is None or not 1 <= wanted.length <= most:
             raise RequestError(422, f"length is 1 to {most:,} characters here, not {wanted.length}")
+        if wanted.repeat_window > _WINDOW:
+            raise RequestError(422, f"repeat_window is 1 to {_WINDOW:,} characters here, not {wanted.repeat_window:,}")
+        if len(wanted.stop) > _STOPS or any(len(stop) > _LONGEST_STOP for stop in wanted.stop):
+            raise RequestError(422, f"stop has at most {_STOPS} strings here, of {_LONGEST_STOP:,} characters each")
         return wanted
 
     def _limit(self, name: str, text: str) -> None:

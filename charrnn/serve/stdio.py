@@ -15,7 +15,7 @@ from contextlib import aclosing, suppress
 from typing import Any, BinaryIO
 
 from charrnn.errors import CharRNNError
-from charrnn.serve.asks import MOST_BYTES, RequestError, check_size, parsed
+from charrnn.serve.asks import MOST_BYTES, RequestError, check_size, one_line, parsed
 from charrnn.serve.service import Service
 from charrnn.serve.web import json_line
 
@@ -28,11 +28,12 @@ class Lines:
     def __init__(self, service: Service, write: Callable[[bytes], None]) -> None:
         self._service, self._write = service, write
         self._tasks: dict[Any, asyncio.Task[None]] = {}
+        self._places = asyncio.Semaphore(service.limits.requests)
 
     async def converse(self, file: BinaryIO) -> None:
         """Answer every line of the file; no more is read while as many are being served as the service takes."""
         lines: asyncio.Queue[bytes] = asyncio.Queue()
-        room = threading.Semaphore(self._service.limits.requests)
+        room = threading.Semaphore(self._service.limits.requests + 1)  # one more may be what cancels another
         threading.Thread(target=_read, args=(file, asyncio.get_running_loop(), lines, room), daemon=True).start()
         number = 0
         try:
@@ -56,7 +57,7 @@ class Lines:
             id_ = ask.pop("id", number)
             await self._answer(id_, ask.pop("do", None), ask)
         except CharRNNError as error:
-            self._tell(id_, {"error": " ".join(str(error).split())})
+            self._tell(id_, {"error": one_line(error)})
         except OSError:
             raise
         except Exception as error:  # a mistake of ours: told, and the next request is served
@@ -81,7 +82,7 @@ class Lines:
         assert task is not None
         self._tasks[id_] = task
         try:
-            async with aclosing(self._service.answer(what, ask)) as answers:
+            async with self._places, aclosing(self._service.answer(what, ask)) as answers:
                 async for answer in answers:
                     self._tell(id_, answer)
         except asyncio.CancelledError:

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from charrnn.errors import CharRNNError
-from charrnn.serve.asks import RequestError, check_size, parsed
+from charrnn.serve.asks import RequestError, check_size, one_line, parsed
 from charrnn.serve.service import GRACE, Service
 
 Message: TypeAlias = MutableMapping[str, Any]
@@ -50,11 +50,11 @@ class Web:
                 ask = parsed(await _body(receive, dict(scope["headers"])))
                 await _unless_left(self._answer(what, ask, reply), receive)
         except CharRNNError as error:
-            await reply.error(getattr(error, "status", 422), str(error))
+            await reply.error(getattr(error, "status", 422), one_line(error))
         except TimeoutError:  # the client does not read what it asked for: the server closes the connection
             return
         except Exception as error:  # a mistake of ours: told, and the next request is served
-            await reply.error(500, f"{type(error).__name__}: {error}")
+            await reply.error(500, " ".join(f"{type(error).__name__}: {error}".split()))
 
     async def _answer(self, what: str, ask: dict[str, Any], reply: _Reply) -> None:
         async with asyncio.timeout(2 * self._service.limits.seconds + GRACE):  # for who asks and never reads
@@ -97,8 +97,8 @@ class _Reply:
         await self._send({"type": "http.response.body", "body": body})
 
     async def error(self, status: int, message: str) -> None:
-        """Send what is wrong, on one line."""
-        await self.last({"error": " ".join(message.split())}, status)
+        """Send what is wrong."""
+        await self.last({"error": message}, status)
 
     async def _begin(self, status: int, kind: bytes, *more: tuple[bytes, bytes]) -> None:
         self._begun = True

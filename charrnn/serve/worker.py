@@ -64,7 +64,7 @@ class Worker:
                 self._news(self._batch.step())
             except Exception as error:  # such as too little memory: told to all, and the next ones are served
                 jobs, self._batch = self._batch.jobs, Batch(self._nets)
-                self._news(_ended(dict.fromkeys(jobs, f"error: {type(error).__name__} {error}")))
+                self._news(_ended(dict.fromkeys(jobs, _told(error))))
 
     def _wait(self) -> bool:
         """Wait until there is something to do; return False where all is over."""
@@ -84,7 +84,15 @@ class Worker:
     def _join(self) -> None:
         """Take in as many of those that wait as there are places."""
         while self._waiting and len(self._batch) < TOGETHER:
-            self._batch.join(self._waiting.popleft())
+            job = self._waiting.popleft()
+            try:
+                self._batch.join(job)
+            except Exception as error:  # of this text alone
+                self._news(_ended({job: _told(error)}))
+
+
+def _told(error: Exception) -> str:
+    return f"error: {type(error).__name__} {error}"
 
 
 def _ended(reasons: dict[Job, str]) -> Iterable[Job]:

@@ -83,7 +83,11 @@ def test_http(run, serving):
     for data in (b"garbage\r\n\r\n", b"\x16\x03\x01\x02\x00\x01", b"GET /health HTTP/1.1\r\n\r\n", b"A" * 100_000):
         assert raw(port, data).startswith(b"HTTP/1.1 400 ")
     assert raw(port, b"GET /hea") == b""
-    assert raw(port, b"POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{") == b""
+    half = raw(port, b"POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{")
+    for answer in (half, raw(port, b"garbage\r\n\r\n")):
+        head, body = answer.split(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 ")
+        assert json.loads(body)["error"].startswith("the request is not HTTP: ")
     assert raw(port, b"GET /health HTTP/1.0\r\nHost: evil.com\r\n\r\n").startswith(b"HTTP/1.1 403 ")
     (health,) = ask(port, "/health")
     assert (health["status"], health["requests"]) == ("ok", 0)
