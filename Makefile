@@ -63,8 +63,9 @@ samples: $(VENV)/installed ## Make docs/samples.md: models of the texts in the f
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[regex]"
 	$(BIN)/python -m benchmarks.samples "$(TEXTS)" --folder checkpoints/samples --write docs/samples.md
 
-cookbook: $(VENV)/installed ## Run the recipes of docs/cookbook.md in full and show there what they print; takes minutes
-	$(BIN)/python -m benchmarks.cookbook --write docs/cookbook.md
+cookbook: $(VENV)/installed ## Run docs/cookbook.md on the texts in the folder TEXTS and show there what it prints; half an hour
+	@test -n "$(TEXTS)" || { echo "name the folder of the texts: make cookbook TEXTS=folder" >&2; exit 2; }
+	$(BIN)/python -m benchmarks.cookbook "$(TEXTS)" --write docs/cookbook.md
 
 wheel: $(VENV)/dev ## Build sdist and wheel into dist/
 	rm -rf dist

@@ -1,15 +1,14 @@
 """Run the recipes of docs/cookbook.md as they stand, and put below each command what it prints.
 
-    python -m benchmarks.cookbook --write docs/cookbook.md
+    python -m benchmarks.cookbook TEXTS --write docs/cookbook.md
 
-They run in a new folder that has the project's `data/` in it. What goes on for ever (`--follow`) is left out.
+They run in a new folder where `texts` is the folder TEXTS. What goes on for ever (`--follow`) is left out.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks.speed.processes import ROOT, environment
+from benchmarks.speed.processes import environment
 
 _BLOCK = re.compile(r"^```console\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 
@@ -28,10 +27,15 @@ def renewed(text: str, run: Callable[[str], str]) -> str:
 
     def block(match: re.Match[str]) -> str:
         shown = [line for line in match[1].splitlines() if line.startswith("$ ")]
-        told = "".join(f"{line}\n{'' if '--follow' in line else run(line[2:])}" for line in shown)
+        told = "".join(f"{line}\n{'' if '--follow' in line else _ended(run(line[2:]))}" for line in shown)
         return f"```console\n{told}```\n"
 
     return _BLOCK.sub(block, text)
+
+
+def _ended(text: str) -> str:
+    """Return the text with an end to its last line."""
+    return text if not text or text.endswith("\n") else f"{text}\n"
 
 
 def run_in(folder: Path) -> Callable[[str], str]:
@@ -53,11 +57,12 @@ def run_in(folder: Path) -> Callable[[str], str]:
 
 
 @click.command()
+@click.argument("texts", type=click.Path(path_type=Path, exists=True, file_okay=False, resolve_path=True))
 @click.option("--write", type=click.Path(path_type=Path, exists=True), required=True, help="The document to renew.")
-def main(write: Path) -> None:
-    """Run the recipes of a document."""
+def main(texts: Path, write: Path) -> None:
+    """Run the recipes of a document on the files of the folder TEXTS."""
     with tempfile.TemporaryDirectory() as folder:
-        shutil.copytree(ROOT / "data", Path(folder) / "data")
+        (Path(folder) / "texts").symlink_to(texts)
         text = renewed(write.read_text(encoding="utf-8"), run_in(Path(folder)))
     write.write_text(text, encoding="utf-8")
 

@@ -1,9 +1,10 @@
-"""The recipes of docs/cookbook.md are run as they stand, section by section, with models trained for a moment."""
+"""The recipes of docs/cookbook.md are run as they stand, by section, on small texts, with models of a moment."""
 
 import os
 import re
 import shutil
 import signal
+import string
 import subprocess
 
 import pytest
@@ -17,8 +18,32 @@ SECTIONS = dict(re.findall(r"^## (.*)\n((?:(?!## ).*\n)*)", (ROOT / "docs" / "co
 TOOLS = ("awk", "jq", "paste", "rev")
 
 
+@pytest.fixture
+def texts(tmp_path):
+    """Return a folder with the texts that the recipes name, made of the project's own."""
+    ferry, names = ((ROOT / "data" / name).read_text("utf-8") for name in ("ferry.txt", "names.txt"))
+    symbols = f"{string.ascii_letters}{string.digits}{string.punctuation}\n"
+    made = {
+        "names.txt": names,
+        "alice29.txt": f"{symbols}CHAPTER I\n{ferry}",
+        "tinyshakespeare.txt": f"{names}{ferry}",
+        "irish_abc.txt": f"{symbols}{ferry}",
+        "english.txt": ferry,
+        "german.txt": "".join(f"{line[::-1]}\n" for line in ferry.splitlines()),
+        "words.txt": "".join(f"{word}\n" for word in sorted(set(re.findall("[a-z]{5,}", ferry)))),
+        "dpkg.log": "".join(
+            f"2026-01-01 12:00:{n % 60} status {'un' * (n % 3)}packed ferry{n} 1.{n}\n" for n in range(600)
+        ),
+    }
+    (folder := tmp_path / "here" / "texts").mkdir(parents=True)
+    for name, text in made.items():
+        (folder / name).write_text(text, "utf-8")
+    return folder
+
+
 def quick(command):
-    """Return the command with a model that takes a moment in the place of one that takes minutes."""
+    """Return the command with a model that takes a moment in the place of one that takes minutes, and few samples."""
+    command = re.sub(r"--count \d+", "--count 3", command)
     return re.sub(r"--minutes \d+", "--steps 3 --hidden-size 8 --batch-size 8 --seq-len 20 --threads 1", command)
 
 
@@ -30,15 +55,14 @@ def first_line(process):
 
 
 @pytest.mark.parametrize("recipe", SECTIONS)
-def test_a_recipe_does_what_it_says(tmp_path, shell, recipe):  # noqa: F811
+def test_a_recipe_does_what_it_says(texts, shell, recipe):  # noqa: F811
     if absent := [tool for tool in TOOLS if not shutil.which(tool)]:
         pytest.skip(f"needs {', '.join(absent)}")
-    shutil.copytree(ROOT / "data", folder := tmp_path / "here" / "data")
     for block in blocks(SECTIONS[recipe]):
         for command, _ in commands(block.body):
             process = subprocess.Popen(
                 ["bash", "-c", quick(command)],
-                cwd=folder.parent,
+                cwd=texts.parent,
                 env=shell,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
