@@ -13,7 +13,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
@@ -23,6 +23,7 @@ from charrnn.arrays import Ids, Mask
 from charrnn.errors import ConfigError
 
 MOST_STATES = 10_000  # and positions: more are refused, where real patterns have dozens
+_MASKS = 1024  # that are kept, for texts that are written alone
 _MOST_WORK = 10_000_000  # kinds of symbols and positions looked at to find the states: a few seconds
 NEVER = 2**30  # symbols needed where no match can follow; symbols left where nothing limits a text
 
@@ -115,13 +116,21 @@ class Constraint:
 
         Shapes:  states (B,) · left (B,), or a number for all · returns (B, V), or (1, V) where all are alike
         """
+        if len(states) == 1:
+            return self._one_mask(int(states[0]), min(left if isinstance(left, int) else int(left[0]), self._enough))
         left = np.minimum(left, self._enough)
-        if len(states) > 1:  # many streams are in few states
-            different, rows = np.unique(states * (self._enough + 1) + left, return_inverse=True)
-            if len(different) < len(states):
-                mask = self.allowed(*np.divmod(different, self._enough + 1))
-                return mask if len(different) == 1 else mask[rows]
-        mask = (self._needs_after.take(states, axis=0) < np.reshape(left, (-1, 1))).take(self.kinds, axis=1)
+        different, rows = np.unique(states * (self._enough + 1) + left, return_inverse=True)
+        if len(different) < len(states):  # many streams are in few states
+            mask = self.allowed(*np.divmod(different, self._enough + 1))
+            return mask if len(different) == 1 else mask[rows]
+        return self._mask(states, left)
+
+    @cached_property
+    def _one_mask(self) -> Callable[[int, int], Mask]:
+        return lru_cache(_MASKS)(lambda state, left: self._mask(np.array([state]), left))
+
+    def _mask(self, states: Ids, left: int | Ids) -> Mask:
+        mask: Mask = (self._needs_after.take(states, axis=0) < np.reshape(left, (-1, 1))).take(self.kinds, axis=1)
         if self.end is not None:
             mask[:, self.end] = self.needs[states] == 0
         return mask
