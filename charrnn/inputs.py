@@ -20,7 +20,7 @@ STDIN = "-"  # the path that stands for standard input
 PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 CHUNK = 1 << 20  # bytes read at once
 _UNPACKED, _RATIO = 64 << 20, 200  # bytes that a file may always unpack to, and how many times its size beyond that
-_SLIP = 1 << 10  # bytes of .zst handed over at once: one may become 32,000
+_SLIP = 1 << 10  # packed bytes handed over at once: one may become 32,000
 
 
 def describe(path: str) -> str:
@@ -113,7 +113,7 @@ def inputs_of(path: str, progress: Callable[[int], object]) -> Iterator[Input]:
                 raise CorpusError("standard input is closed: name a file, or pipe a text in")
             raw: Any = sys.stdin.buffer if path == STDIN else holds.enter_context(open(path, "rb"))
         if not is_packed(path):
-            yield Input(describe(path), Path(path).suffix.lower(), _told(_chunks(path, raw.read1), progress))
+            yield Input(describe(path), Path(path).suffix.lower(), _told(_chunks(path, raw.read1, CHUNK), progress))
             return
         room = _Room(path)
         for item in _members(path, raw, holds):
@@ -128,11 +128,11 @@ def _told(chunks: Iterator[bytes], progress: Callable[[int], object]) -> Iterato
         yield data
 
 
-def _chunks(path: str, read: Callable[[int], bytes]) -> Iterator[bytes]:
-    """Yield the bytes that a file's method reads."""
+def _chunks(path: str, read: Callable[[int], bytes], amount: int) -> Iterator[bytes]:
+    """Yield the bytes that a file's method reads, so many at once."""
     while True:
         with refusing(path):
-            data = read(CHUNK)
+            data = read(amount)
         if not data:
             return
         yield data
@@ -196,7 +196,7 @@ def _zipped(path: str, raw: IO[bytes], holds: ExitStack) -> Iterator[Input]:
     def member(item: zipfile.ZipInfo) -> Iterator[bytes]:
         with refusing(path):
             file = archive.open(item)
-        yield from _chunks(path, file.read)
+        yield from _chunks(path, file.read, CHUNK)
 
     with refusing(path):
         archive = holds.enter_context(zipfile.ZipFile(raw))
@@ -212,41 +212,49 @@ def _zipped(path: str, raw: IO[bytes], holds: ExitStack) -> Iterator[Input]:
 def _gz(path: str, raw: IO[bytes]) -> Iterator[bytes]:
     import gzip
 
-    return _chunks(path, gzip.GzipFile(fileobj=raw).read)
+    return _chunks(path, gzip.GzipFile(fileobj=raw).read, CHUNK)
 
 
 def _bz2(path: str, raw: IO[bytes]) -> Iterator[bytes]:
     import bz2
 
-    return _chunks(path, bz2.BZ2File(raw).read)
+    return _streams(path, raw, bz2.BZ2Decompressor)
 
 
 def _xz(path: str, raw: IO[bytes]) -> Iterator[bytes]:
     import lzma
 
-    return _chunks(path, lzma.LZMAFile(raw).read)
+    return _streams(path, raw, lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ), padding=b"\0")
 
 
 def _zst(path: str, raw: IO[bytes]) -> Iterator[bytes]:
-    """Yield what the frames hold; see that the last one is whole."""
     try:
         new = _zst_frame()
     except ImportError:
         raise CorpusError(
             f"{path} needs the package zstandard: pip install 'charrnn-numpy[zst]', or unpack it with `zstd -d`"
         ) from None
-    frame: Any = None
-    while packed := raw.read(_SLIP):
-        while packed:
-            frame = frame or new()
+    return _streams(path, raw, new)
+
+
+def _streams(path: str, raw: IO[bytes], new: Callable[[], Any], padding: bytes = b"") -> Iterator[bytes]:
+    """Yield what the streams of a file hold, one after the other; see that the last one is whole.
+
+    new:     makes what unpacks one stream; BZ2File and LZMAFile pass over whatever is none behind the first
+    padding: may stand between streams
+    """
+    stream: Any = new()
+    for packed in _chunks(path, raw.read, _SLIP):
+        while packed := packed if stream else packed.lstrip(padding):
+            stream = stream or new()
             with refusing(path):
-                data = frame.decompress(packed)
+                data = stream.decompress(packed)
             packed = b""
-            if frame.eof:
-                packed, frame = frame.unused_data, None
+            if stream.eof:
+                packed, stream = stream.unused_data, None
             yield data
-    if frame is not None:
-        raise CorpusError(f"{path} is cut short or damaged (its last frame has no end): use another copy")
+    if stream:
+        raise CorpusError(f"{path} is cut short or damaged (its last part has no end): use another copy")
 
 
 def _zst_frame() -> Callable[[], Any]:

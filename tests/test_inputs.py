@@ -145,6 +145,22 @@ def test_parts_that_were_packed_one_by_one_are_one_text(tmp_path, packing):
 
 
 @packings
+def test_whatever_part_is_damaged_nothing_behind_it_is_lost_in_silence(tmp_path, packing):
+    path = tmp_path / f"text.txt{packing}"
+    for behind in (b"\0" + PACKERS[packing](b"more")[1:], b"nothing packed"):
+        path.write_bytes(PACKERS[packing](TEXT) + behind)
+        assert f"{path} is cut short or damaged" in refusal(contents, path)
+
+
+@pytest.mark.parametrize("slip", [1, 1 << 10])
+def test_zeros_may_stand_between_the_parts_of_xz(tmp_path, monkeypatch, slip):
+    monkeypatch.setattr(inputs, "_SLIP", slip)
+    path = tmp_path / "text.xz"
+    path.write_bytes(lzma.compress(TEXT) + bytes(4) + lzma.compress(b"more") + bytes(8))
+    assert contents(path)[0][2] == TEXT + b"more"
+
+
+@packings
 def test_a_packed_file_that_is_cut_short_is_refused(tmp_path, packing):
     path = tmp_path / f"text.txt{packing}"
     data = PACKERS[packing](os.urandom(2000))
