@@ -65,15 +65,37 @@ def _files(path: str) -> list[str]:
         return found
     if os.path.lexists(path) or not glob.has_magic(path):
         return [path]
-    matches, seen = sorted(glob.glob(path, recursive=True)), set[tuple[int, int]]()
-    found = [file for match in matches for file in (_walk(match, seen) if os.path.isdir(match) else [match])]
-    if not found:
+    seen, by_place = set[tuple[int, int]](), dict[tuple[str, str], str]()
+    for match in sorted(_matches(path)):
+        for file in _walk(match, seen) if os.path.isdir(match) else filter(os.path.isfile, [match]):
+            folder, name = os.path.split(file)
+            by_place.setdefault((os.path.realpath(folder), name), file)
+    if not by_place:
         raise CorpusError(f"{path} matches no file: check the pattern")
-    return list(dict.fromkeys(found))  # a folder that matches may hold others that do
+    return list(by_place.values())
+
+
+def _matches(pattern: str) -> Iterator[str]:
+    """Yield what a pattern matches; what stands behind `**` is looked for once in each folder."""
+    parts = Path(pattern).parts
+    if "**" not in parts:
+        yield from glob.glob(pattern)
+        return
+    at, seen = parts.index("**"), set[tuple[int, int]]()
+    for start in filter(os.path.isdir, glob.glob(os.path.join(*parts[:at])) if at else [os.curdir]):
+        for folder, _ in _folders(start, seen):
+            yield from _matches(str(Path(glob.escape(folder), *parts[at + 1 :])))
 
 
 def _walk(folder: str, seen: set[tuple[int, int]]) -> Iterator[str]:
-    """Yield the files in a folder and below; remember which folders were read."""
+    """Yield the files in a folder and below."""
+    for here, names in _folders(folder, seen):
+        paths = (os.path.join(here, name) for name in sorted(names) if not name.startswith("."))
+        yield from filter(os.path.isfile, paths)
+
+
+def _folders(folder: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, list[str]]]:
+    """Yield a folder and those below that are not hidden, with what else is in each; remember which were read."""
 
     def refuse(error: OSError) -> NoReturn:
         raise CorpusError(f"cannot read the folder {error.filename}: {error.strerror}") from error
@@ -85,10 +107,7 @@ def _walk(folder: str, seen: set[tuple[int, int]]) -> Iterator[str]:
             continue
         seen.add((found.st_dev, found.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            path = os.path.join(here, name)
-            if not name.startswith(".") and os.path.isfile(path):
-                yield path
+        yield here, files
 
 
 class Input(NamedTuple):

@@ -86,6 +86,23 @@ def test_links_may_lead_round_in_circles(tmp_path):
     assert sorted(Path(path).name for path in files_of([str(tmp_path / "a")])) == ["one.txt", "two.txt"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="links and pipes of POSIX")
+def test_patterns_read_no_folder_twice_and_regular_files_alone(tmp_path, monkeypatch):
+    tree(tmp_path, "a/one.txt", "a/b/two.txt", "a/.hidden/no.txt", "file")
+    for link, to in (("self", "."), ("again", "."), ("b/up", ".."), ("c", "b"), ("nowhere.txt", "nothing")):
+        (tmp_path / "a" / link).symlink_to(to)
+    os.mkfifo(tmp_path / "a" / "pipe.txt")
+    one, two, linked = "a/one.txt", "a/b/two.txt", "a/c/two.txt"
+    assert sorted(found(tmp_path, tmp_path / "**" / "*.txt")) == [two, one]
+    assert sorted(found(tmp_path, tmp_path / "**" / "b" / "**" / "*.txt")) == [two, "a/b/up/one.txt"]
+    assert found(tmp_path, tmp_path / "*" / "**" / "c" / "*.txt") == [linked]
+    assert found(tmp_path, tmp_path / "a" / "*" / "*.txt") == ["a/again/one.txt", two]
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    assert files_of(["../**/o*.txt"]) == ["../one.txt"]
+    assert sorted(files_of(["**/*.txt"])) == ["two.txt", "up/one.txt"]
+    assert "matches no file" in refusal(files_of, ["../p*.txt"])
+
+
 def test_paths_that_name_nothing_are_refused(tmp_path):
     assert "matches no file" in refusal(files_of, [str(tmp_path / "*.txt")])
     assert "a folder without any file" in refusal(files_of, [str(tmp_path)])
