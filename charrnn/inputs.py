@@ -1,7 +1,8 @@
 """What a text is read from: files, folders, globs and standard input, in a stated order, as bytes that are unpacked.
 
 A folder stands for the files in it, by name, then those of its folders, by name. What is hidden there or no regular
-file is left out, and no folder is read twice, so links may lead round in circles. Everything streams.
+file is left out, and no folder is read twice, so links may lead round in circles. So it is with what a pattern matches;
+of an archive, too, what is hidden is left out. Everything streams.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple, NoReturn
 
 from charrnn.errors import CorpusError
@@ -90,7 +91,7 @@ def _matches(pattern: str) -> Iterator[str]:
 def _walk(folder: str, seen: set[tuple[int, int]]) -> Iterator[str]:
     """Yield the files in a folder and below."""
     for here, names in _folders(folder, seen):
-        paths = (os.path.join(here, name) for name in sorted(names) if not name.startswith("."))
+        paths = (os.path.join(here, name) for name in sorted(names) if not _is_hidden(name))
         yield from filter(os.path.isfile, paths)
 
 
@@ -106,8 +107,12 @@ def _folders(folder: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, lis
             folders.clear()
             continue
         seen.add((found.st_dev, found.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not _is_hidden(name))
         yield here, files
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".")
 
 
 class Input(NamedTuple):
@@ -119,7 +124,7 @@ class Input(NamedTuple):
 
 
 def inputs_of(path: str, progress: Callable[[int], object]) -> Iterator[Input]:
-    """Yield the text in a file, or each of those in a zip archive, by their names; unpacked by the file's suffix.
+    """Yield the text in a file, or each that is not hidden in a zip archive, by name; unpacked by the file's suffix.
 
     Take the bytes of one before the next.
     progress: called with the bytes that were read from the file
@@ -212,6 +217,9 @@ def _members(path: str, raw: IO[bytes], holds: ExitStack) -> Iterator[Input]:
 def _zipped(path: str, raw: IO[bytes], holds: ExitStack) -> Iterator[Input]:
     import zipfile
 
+    def is_shown(item: zipfile.ZipInfo) -> bool:
+        return not item.is_dir() and not any(map(_is_hidden, PurePosixPath(item.filename).parts))
+
     def member(item: zipfile.ZipInfo) -> Iterator[bytes]:
         with refusing(path):
             file = archive.open(item)
@@ -219,9 +227,9 @@ def _zipped(path: str, raw: IO[bytes], holds: ExitStack) -> Iterator[Input]:
 
     with refusing(path):
         archive = holds.enter_context(zipfile.ZipFile(raw))
-    members = sorted((item for item in archive.infolist() if not item.is_dir()), key=lambda item: item.filename)
+    members = sorted(filter(is_shown, archive.infolist()), key=lambda item: item.filename)
     if not members:
-        raise CorpusError(f"{path} is an archive without any file: name another")
+        raise CorpusError(f"{path} is an archive without any file to read: name another")
     for item in members:
         if item.flag_bits & 1:
             raise CorpusError(f"{path} is protected by a password ({item.filename}): unpack it first")

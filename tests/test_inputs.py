@@ -137,7 +137,7 @@ def zipped(**members):
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in members.items():
-            archive.writestr(name.replace("_", "/"), data)
+            archive.writestr(name, data)
     return file.getvalue()
 
 
@@ -206,12 +206,21 @@ def test_a_file_that_unpacks_to_far_too_much_is_refused_while_it_does(tmp_path, 
 
 def test_an_archive_holds_its_texts_by_name(tmp_path):
     path = tmp_path / "texts.zip"
-    path.write_bytes(zipped(**{"b.txt": b"two", "a_x.csv": b"one", "empty_": b"", "c": TEXT}))
+    path.write_bytes(zipped(**{"b.txt": b"two", "a/x.csv": b"one", "empty/": b"", "c": TEXT}))
     assert contents(path) == [
         (f"{path}/a/x.csv", ".csv", b"one"),
         (f"{path}/b.txt", ".txt", b"two"),
         (f"{path}/c", "", TEXT),
     ]
+
+
+def test_what_is_hidden_in_an_archive_is_left_out_as_it_is_in_a_folder(tmp_path):
+    path = tmp_path / "texts.zip"
+    members = {"./a.txt": b"one", "b/c.d": b"two"}
+    path.write_bytes(zipped(**members, **{".DS_Store": b"\0", "__MACOSX/._a.txt": b"\0", "b/.git/config": b"no"}))
+    assert contents(path) == [(f"{path}/./a.txt", ".txt", b"one"), (f"{path}/b/c.d", ".d", b"two")]
+    path.write_bytes(zipped(**{".hidden": b"no"}))
+    assert "an archive without any file to read" in refusal(contents, path)
 
 
 def test_archives_that_cannot_be_read_are_refused(tmp_path, monkeypatch):
