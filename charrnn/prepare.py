@@ -214,6 +214,8 @@ def records(name: str, suffix: str, pieces: Iterable[str], field: str) -> Iterat
             value.encode()
         except UnicodeEncodeError:
             raise CorpusError(f"{name}, line {number:,}: {field!r} has half a surrogate pair: mend it") from None
+        if "\0" in value:
+            raise CorpusError(f"{name}, line {number:,}: {field!r} has a NUL character, as no text does: leave it out")
         yield f"{END}{value}{END}"
 
 

@@ -202,6 +202,7 @@ def test_a_column_is_taken_of_each_row(rows, sizes, suffix):
 
 @given(cells, sizes, st.booleans())
 def test_a_field_is_taken_of_each_line_of_json(rows, sizes, ascii_only):
+    rows = [(a, b.replace("\0", "x")) for a, b in rows]
     lines = [json.dumps({"id": a, "text": b}, ensure_ascii=ascii_only) + "\n" for a, b in rows]
     assert fields("x.jsonl", "\n".join(lines), "text", sizes) == [text for _, text in rows]
 
@@ -224,7 +225,11 @@ def test_long_records_are_no_matter():
         ("x.jsonl", '{"txt": "a"}', "x.jsonl, line 1 has no field 'text': it has 'txt'"),
         ("x.jsonl", '{"text": null}', "x.jsonl, line 1: 'text' is NoneType, no string"),
         ("x.jsonl", '{"text": "\\ud800"}', "x.jsonl, line 1: 'text' has half a surrogate pair"),
-        ("x.jsonl", '{"text": "a\\u0000"}', "x.jsonl, line 1: 'text' has a NUL character, as no text does: leave it out"),
+        (
+            "x.jsonl",
+            '{"text": "a\\u0000"}',
+            "x.jsonl, line 1: 'text' has a NUL character, as no text does: leave it out",
+        ),
         ("x.jsonl", "[" * 100_000, "x.jsonl, line 1 is no JSON"),
     ],
 )
