@@ -134,7 +134,7 @@ def parts(text: Text, config: TrainConfig) -> tuple[Text, Text, Text]:
     if config.test_documents is None:
         test_at = max(1, math.floor(documents * (1 - test)))
     else:
-        test_at = documents - config.test_documents
+        test_at, test = documents - config.test_documents, Fraction(config.test_documents, documents)
     if config.val_documents is None:
         val_at = min(test_at, max(1, math.floor(documents * (1 - val - test))))
     else:

@@ -264,6 +264,9 @@ def test_records_are_documents(tmp_path):
         ({"val_documents": 3}, (7, 3, 0)),
         ({"val_documents": 0, "test_documents": 2}, (8, 0, 2)),
         ({"val_documents": 4, "test_documents": 5}, (1, 4, 5)),
+        ({"test_documents": 5}, (4, 1, 5)),
+        ({"val_fraction": 0.25, "test_documents": 2}, (5, 3, 2)),
+        ({"val_documents": 3, "test_fraction": 0.2}, (5, 3, 2)),
         ({"val_fraction": 0.9}, (1, 9, 0)),
     ],
 )
