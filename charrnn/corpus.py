@@ -272,7 +272,7 @@ def _further(progress: Callable[[int], object], before: int) -> Callable[[int], 
 
 
 def _shuffled(text: Text, seed: int) -> Iterator[str]:
-    """Yield the text with its documents in another order."""
+    """Yield the text with its documents in another order: many short ones at once, a long one in pieces."""
     marks, points = text.marks(), code_points(text.symbols)
     order = np.random.default_rng(seed).permutation(len(marks) - 1)
     lengths = np.diff(marks)
@@ -282,7 +282,10 @@ def _shuffled(text: Text, seed: int) -> Iterator[str]:
         end = max(begin + 1, int(np.searchsorted(ends, (ends[begin - 1] if begin else 0) + CHUNK, side="right")))
         chosen = order[begin:end]
         sizes = lengths[chosen]
-        within = np.arange(sizes.sum()) - np.repeat(sizes.cumsum() - sizes, sizes)
-        yield from_code_points(points[text.ids[np.repeat(marks[chosen], sizes) + within]])
+        if len(chosen) == 1:
+            yield from text[marks[chosen[0]] : marks[chosen[0]] + sizes[0]].pieces()
+        else:
+            within = np.arange(sizes.sum()) - np.repeat(sizes.cumsum() - sizes, sizes)
+            yield from_code_points(points[text.ids[np.repeat(marks[chosen], sizes) + within]])
         begin = end
     yield END
