@@ -46,10 +46,16 @@ class Source:
 
 @dataclass(frozen=True)
 class Found:
-    """What a corpus was read from: how many files, and their bytes as they are stored."""
+    """What a corpus was read from: how many files, and their bytes as they are stored; 0 where these are not known."""
 
     files: int
     bytes: int
+
+    @classmethod
+    def at(cls, paths: Sequence[str]) -> Found:
+        """Return what the paths name; of standard input nobody knows the bytes."""
+        files = files_of(paths)
+        return cls(len(files), 0 if STDIN in files else sum(map(size, files)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +65,7 @@ class Corpus:
     val         what models are chosen on; may be empty
     test        what nothing is chosen on; may be empty
     val_source  the file of the validation text, or None where it is a part of the corpus itself
+    found       all files, that of the validation text too
     """
 
     train: Text
@@ -112,13 +119,11 @@ class Corpus:
         if len(text.symbols) < 2:
             raise CorpusError(f"{name} repeats the one character {text.symbols!r}: there is nothing to learn")
         source = Source(paths[0], text.sha256, paths[1:])
-        files = files_of(paths)
-        found = Found(len(files), sum(map(size, files)))
         if val_path is None:
-            return cls(*parts(text, config), source, found=found)
+            return cls(*parts(text, config), source, found=Found.at(paths))
         val = read_text(val_path, config=config, reading=reading)
         train, _, test = parts(text, replace(config, val_fraction=0.0, val_documents=None))
-        return cls(train, val, test, source, Source(val_path, val.sha256), found)
+        return cls(train, val, test, source, Source(val_path, val.sha256), Found.at([*paths, val_path]))
 
 
 def parts(text: Text, config: TrainConfig) -> tuple[Text, Text, Text]:
