@@ -46,10 +46,16 @@ class Source:
 
 @dataclass(frozen=True)
 class Found:
-    """What a corpus was read from: how many files, and their bytes as they are stored."""
+    """What a corpus was read from: how many files, and their bytes as they are stored; 0 where these are not known."""
 
     files: int
     bytes: int
+
+    @classmethod
+    def at(cls, paths: Sequence[str]) -> Found:
+        """Return what the paths name; of standard input nobody knows the bytes."""
+        files = files_of(paths)
+        return cls(len(files), 0 if STDIN in files else sum(map(size, files)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +65,7 @@ class Corpus:
     val         what models are chosen on; may be empty
     test        what nothing is chosen on; may be empty
     val_source  the file of the validation text, or None where it is a part of the corpus itself
+    found       all files, that of the validation text too
     """
 
     train: Text
@@ -112,13 +119,11 @@ class Corpus:
         if len(text.symbols) < 2:
             raise CorpusError(f"{name} repeats the one character {text.symbols!r}: there is nothing to learn")
         source = Source(paths[0], text.sha256, paths[1:])
-        files = files_of(paths)
-        found = Found(len(files), sum(map(size, files)))
         if val_path is None:
-            return cls(*parts(text, config), source, found=found)
+            return cls(*parts(text, config), source, found=Found.at(paths))
         val = read_text(val_path, config=config, reading=reading)
         train, _, test = parts(text, replace(config, val_fraction=0.0, val_documents=None))
-        return cls(train, val, test, source, Source(val_path, val.sha256), found)
+        return cls(train, val, test, source, Source(val_path, val.sha256), Found.at([*paths, val_path]))
 
 
 def parts(text: Text, config: TrainConfig) -> tuple[Text, Text, Text]:
@@ -134,7 +139,7 @@ def parts(text: Text, config: TrainConfig) -> tuple[Text, Text, Text]:
     if config.test_documents is None:
         test_at = max(1, math.floor(documents * (1 - test)))
     else:
-        test_at = documents - config.test_documents
+        test_at, test = documents - config.test_documents, Fraction(config.test_documents, documents)
     if config.val_documents is None:
         val_at = min(test_at, max(1, math.floor(documents * (1 - val - test))))
     else:
@@ -272,7 +277,7 @@ def _further(progress: Callable[[int], object], before: int) -> Callable[[int], 
 
 
 def _shuffled(text: Text, seed: int) -> Iterator[str]:
-    """Yield the text with its documents in another order."""
+    """Yield the text with its documents in another order: many short ones at once, a long one in pieces."""
     marks, points = text.marks(), code_points(text.symbols)
     order = np.random.default_rng(seed).permutation(len(marks) - 1)
     lengths = np.diff(marks)
@@ -282,7 +287,10 @@ def _shuffled(text: Text, seed: int) -> Iterator[str]:
         end = max(begin + 1, int(np.searchsorted(ends, (ends[begin - 1] if begin else 0) + CHUNK, side="right")))
         chosen = order[begin:end]
         sizes = lengths[chosen]
-        within = np.arange(sizes.sum()) - np.repeat(sizes.cumsum() - sizes, sizes)
-        yield from_code_points(points[text.ids[np.repeat(marks[chosen], sizes) + within]])
+        if len(chosen) == 1:
+            yield from text[marks[chosen[0]] : marks[chosen[0]] + sizes[0]].pieces()
+        else:
+            within = np.arange(sizes.sum()) - np.repeat(sizes.cumsum() - sizes, sizes)
+            yield from_code_points(points[text.ids[np.repeat(marks[chosen], sizes) + within]])
         begin = end
     yield END

@@ -1,7 +1,8 @@
 """What a text is read from: files, folders, globs and standard input, in a stated order, as bytes that are unpacked.
 
 A folder stands for the files in it, by name, then those of its folders, by name. What is hidden there or no regular
-file is left out, and no folder is read twice, so links may lead round in circles. Everything streams.
+file is left out, and no folder is read twice, so links may lead round in circles. So it is with what a pattern matches;
+of an archive, too, what is hidden is left out. Everything streams.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple, NoReturn
 
 from charrnn.errors import CorpusError
@@ -20,7 +21,7 @@ STDIN = "-"  # the path that stands for standard input
 PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 CHUNK = 1 << 20  # bytes read at once
 _UNPACKED, _RATIO = 64 << 20, 200  # bytes that a file may always unpack to, and how many times its size beyond that
-_SLIP = 1 << 10  # bytes of .zst handed over at once: one may become 32,000
+_SLIP = 1 << 10  # packed bytes handed over at once: one may become 32,000
 
 
 def describe(path: str) -> str:
@@ -65,15 +66,37 @@ def _files(path: str) -> list[str]:
         return found
     if os.path.lexists(path) or not glob.has_magic(path):
         return [path]
-    matches, seen = sorted(glob.glob(path, recursive=True)), set[tuple[int, int]]()
-    found = [file for match in matches for file in (_walk(match, seen) if os.path.isdir(match) else [match])]
-    if not found:
+    seen, by_place = set[tuple[int, int]](), dict[tuple[str, str], str]()
+    for match in sorted(_matches(path)):
+        for file in _walk(match, seen) if os.path.isdir(match) else filter(os.path.isfile, [match]):
+            folder, name = os.path.split(file)
+            by_place.setdefault((os.path.realpath(folder), name), file)
+    if not by_place:
         raise CorpusError(f"{path} matches no file: check the pattern")
-    return list(dict.fromkeys(found))  # a folder that matches may hold others that do
+    return list(by_place.values())
+
+
+def _matches(pattern: str) -> Iterator[str]:
+    """Yield what a pattern matches; what stands behind `**` is looked for once in each folder."""
+    parts = Path(pattern).parts
+    if "**" not in parts:
+        yield from glob.glob(pattern)
+        return
+    at, seen = parts.index("**"), set[tuple[int, int]]()
+    for start in filter(os.path.isdir, glob.glob(os.path.join(*parts[:at])) if at else [os.curdir]):
+        for folder, _ in _folders(start, seen):
+            yield from _matches(str(Path(glob.escape(folder), *parts[at + 1 :])))
 
 
 def _walk(folder: str, seen: set[tuple[int, int]]) -> Iterator[str]:
-    """Yield the files in a folder and below; remember which folders were read."""
+    """Yield the files in a folder and below."""
+    for here, names in _folders(folder, seen):
+        paths = (os.path.join(here, name) for name in sorted(names) if not _is_hidden(name))
+        yield from filter(os.path.isfile, paths)
+
+
+def _folders(folder: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, list[str]]]:
+    """Yield a folder and those below that are not hidden, with what else is in each; remember which were read."""
 
     def refuse(error: OSError) -> NoReturn:
         raise CorpusError(f"cannot read the folder {error.filename}: {error.strerror}") from error
@@ -84,11 +107,12 @@ def _walk(folder: str, seen: set[tuple[int, int]]) -> Iterator[str]:
             folders.clear()
             continue
         seen.add((found.st_dev, found.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            path = os.path.join(here, name)
-            if not name.startswith(".") and os.path.isfile(path):
-                yield path
+        folders[:] = sorted(name for name in folders if not _is_hidden(name))
+        yield here, files
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".")
 
 
 class Input(NamedTuple):
@@ -100,7 +124,7 @@ class Input(NamedTuple):
 
 
 def inputs_of(path: str, progress: Callable[[int], object]) -> Iterator[Input]:
-    """Yield the text in a file, or each of those in a zip archive, by their names; unpacked by the file's suffix.
+    """Yield the text in a file, or each that is not hidden in a zip archive, by name; unpacked by the file's suffix.
 
     Take the bytes of one before the next.
     progress: called with the bytes that were read from the file
@@ -113,7 +137,7 @@ def inputs_of(path: str, progress: Callable[[int], object]) -> Iterator[Input]:
                 raise CorpusError("standard input is closed: name a file, or pipe a text in")
             raw: Any = sys.stdin.buffer if path == STDIN else holds.enter_context(open(path, "rb"))
         if not is_packed(path):
-            yield Input(describe(path), Path(path).suffix.lower(), _told(_chunks(path, raw.read1), progress))
+            yield Input(describe(path), Path(path).suffix.lower(), _told(_chunks(path, raw.read1, CHUNK), progress))
             return
         room = _Room(path)
         for item in _members(path, raw, holds):
@@ -128,11 +152,11 @@ def _told(chunks: Iterator[bytes], progress: Callable[[int], object]) -> Iterato
         yield data
 
 
-def _chunks(path: str, read: Callable[[int], bytes]) -> Iterator[bytes]:
-    """Yield the bytes that a file's method reads."""
+def _chunks(path: str, read: Callable[[int], bytes], amount: int) -> Iterator[bytes]:
+    """Yield the bytes that a file's method reads, so many at once."""
     while True:
         with refusing(path):
-            data = read(CHUNK)
+            data = read(amount)
         if not data:
             return
         yield data
@@ -193,16 +217,19 @@ def _members(path: str, raw: IO[bytes], holds: ExitStack) -> Iterator[Input]:
 def _zipped(path: str, raw: IO[bytes], holds: ExitStack) -> Iterator[Input]:
     import zipfile
 
+    def is_shown(item: zipfile.ZipInfo) -> bool:
+        return not item.is_dir() and not any(map(_is_hidden, PurePosixPath(item.filename).parts))
+
     def member(item: zipfile.ZipInfo) -> Iterator[bytes]:
         with refusing(path):
             file = archive.open(item)
-        yield from _chunks(path, file.read)
+        yield from _chunks(path, file.read, CHUNK)
 
     with refusing(path):
         archive = holds.enter_context(zipfile.ZipFile(raw))
-    members = sorted((item for item in archive.infolist() if not item.is_dir()), key=lambda item: item.filename)
+    members = sorted(filter(is_shown, archive.infolist()), key=lambda item: item.filename)
     if not members:
-        raise CorpusError(f"{path} is an archive without any file: name another")
+        raise CorpusError(f"{path} is an archive without any file to read: name another")
     for item in members:
         if item.flag_bits & 1:
             raise CorpusError(f"{path} is protected by a password ({item.filename}): unpack it first")
@@ -212,41 +239,49 @@ def _zipped(path: str, raw: IO[bytes], holds: ExitStack) -> Iterator[Input]:
 def _gz(path: str, raw: IO[bytes]) -> Iterator[bytes]:
     import gzip
 
-    return _chunks(path, gzip.GzipFile(fileobj=raw).read)
+    return _chunks(path, gzip.GzipFile(fileobj=raw).read, CHUNK)
 
 
 def _bz2(path: str, raw: IO[bytes]) -> Iterator[bytes]:
     import bz2
 
-    return _chunks(path, bz2.BZ2File(raw).read)
+    return _streams(path, raw, bz2.BZ2Decompressor)
 
 
 def _xz(path: str, raw: IO[bytes]) -> Iterator[bytes]:
     import lzma
 
-    return _chunks(path, lzma.LZMAFile(raw).read)
+    return _streams(path, raw, lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ), padding=b"\0")
 
 
 def _zst(path: str, raw: IO[bytes]) -> Iterator[bytes]:
-    """Yield what the frames hold; see that the last one is whole."""
     try:
         new = _zst_frame()
     except ImportError:
         raise CorpusError(
             f"{path} needs the package zstandard: pip install 'charrnn-numpy[zst]', or unpack it with `zstd -d`"
         ) from None
-    frame: Any = None
-    while packed := raw.read(_SLIP):
-        while packed:
-            frame = frame or new()
+    return _streams(path, raw, new)
+
+
+def _streams(path: str, raw: IO[bytes], new: Callable[[], Any], padding: bytes = b"") -> Iterator[bytes]:
+    """Yield what the streams of a file hold, one after the other; see that the last one is whole.
+
+    new:     makes what unpacks one stream; BZ2File and LZMAFile pass over whatever is none behind the first
+    padding: may stand between streams
+    """
+    stream: Any = new()
+    for packed in _chunks(path, raw.read, _SLIP):
+        while packed := packed if stream else packed.lstrip(padding):
+            stream = stream or new()
             with refusing(path):
-                data = frame.decompress(packed)
+                data = stream.decompress(packed)
             packed = b""
-            if frame.eof:
-                packed, frame = frame.unused_data, None
+            if stream.eof:
+                packed, stream = stream.unused_data, None
             yield data
-    if frame is not None:
-        raise CorpusError(f"{path} is cut short or damaged (its last frame has no end): use another copy")
+    if stream:
+        raise CorpusError(f"{path} is cut short or damaged (its last part has no end): use another copy")
 
 
 def _zst_frame() -> Callable[[], Any]:

@@ -33,26 +33,43 @@ def decoded(name: str, data: Iterable[bytes], encoding: str) -> Iterator[str]:
     """
     decoder, read, first = codecs.getincrementaldecoder(encoding)("strict"), 0, True
     for piece, final in _with_end(data):
-        begin = read - len(decoder.getstate()[0])  # of what is decoded now
+        before = decoder.getstate()
         read += len(piece)
         try:
             text = decoder.decode(piece, final)
-        except UnicodeDecodeError as error:
-            kind, byte = codecs.lookup(encoding).name.upper(), error.object[error.start : error.start + 1].hex()
+            for wrong, what in (("\0", "a NUL byte"), (END, "a lone surrogate")):
+                if wrong in text:
+                    decoder.setstate(before)
+                    at = read - len(piece) + _place(wrong, decoder, piece)
+                    raise CorpusError(
+                        f"{name} has {what} at offset {at:,}, as no text does: name its encoding by --encoding, or "
+                        "take --bytes to learn it as it is"
+                    )
+        except UnicodeError as error:
             raise CorpusError(
-                f"{name} is not {kind}: byte 0x{byte} at offset {begin + error.start:,}; name its encoding by "
+                f"{name} is not {codecs.lookup(encoding).name.upper()}: {_reason(error, read)}; name its encoding by "
                 "--encoding, convert it, for example with `iconv -f latin1 -t utf-8`, or take --bytes"
             ) from None
-        for wrong, what in (("\0", "a NUL byte"), (END, "a lone surrogate")):
-            if (at := text.find(wrong)) >= 0:
-                at = begin + len(text[:at].encode(encoding, "replace"))
-                raise CorpusError(
-                    f"{name} has {what} at offset {at:,}, as no text does: name its encoding by --encoding, or take "
-                    "--bytes to learn it as it is"
-                )
         if first and text:
             text, first = text.removeprefix("\ufeff"), False
         yield text
+
+
+def _reason(error: UnicodeError, read: int) -> str:
+    """Return why bytes could not be decoded, so many of them in all having been read."""
+    if not isinstance(error, UnicodeDecodeError):  # of a whole that does not begin as it should, for example
+        return escaped(str(error))
+    at = read - len(error.object) + error.start
+    return f"byte 0x{error.object[error.start : error.start + 1].hex()} at offset {at:,}"
+
+
+def _place(char: str, decoder: codecs.IncrementalDecoder, data: bytes) -> int:
+    """Return where in the data the bytes begin that stand for a character; below 0 where they began before it."""
+    for at in range(len(data)):
+        begun = len(decoder.getstate()[0])
+        if char in decoder.decode(data[at : at + 1]):
+            return at - begun
+    return len(data)
 
 
 def _with_end(data: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
@@ -197,6 +214,8 @@ def records(name: str, suffix: str, pieces: Iterable[str], field: str) -> Iterat
             value.encode()
         except UnicodeEncodeError:
             raise CorpusError(f"{name}, line {number:,}: {field!r} has half a surrogate pair: mend it") from None
+        if "\0" in value:
+            raise CorpusError(f"{name}, line {number:,}: {field!r} has a NUL character, as no text does: leave it out")
         yield f"{END}{value}{END}"
 
 

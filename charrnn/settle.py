@@ -135,8 +135,14 @@ def vocab_for(corpus: Corpus, config: TrainConfig) -> Vocab:
 def extended(earlier: Vocab, wanted: Vocab, extend: bool) -> Vocab:
     """Return the earlier vocabulary with the symbols that a text wants, if it is to be extended.
 
-    Raises:  ConfigError, naming the symbols that are new, where it is not.
+    Raises:  ConfigError, naming the symbols that are new, where it is not; and where only the model knows documents,
+             since it would go on to end texts by a mark that this one lacks.
     """
+    if "end" in earlier.specials and "end" not in wanted.specials:
+        raise ConfigError(
+            "the model of --init-from learned where documents end, and this text is not parted into any: give "
+            "--split-documents or --field; `--split-documents files` where each file is one"
+        )
     fresh = sorted(set(wanted.symbols) - set(earlier.symbols))
     specials = tuple(name for name in SPECIALS if name in earlier.specials + wanted.specials)
     if extend:

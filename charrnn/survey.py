@@ -18,7 +18,7 @@ COMPARED_TRAIN, COMPARED_VAL = 1 << 26, 1 << 23
 class Survey:
     """What there is in a corpus, all parts together.
 
-    files      how many, and their bytes as they are stored; 0 for what came in by standard input
+    files      how many, and their bytes as they are stored; 0 bytes where standard input is one of them
     chars      without the marks between documents
     documents  None where the text is not parted into any
     rarest     the characters that stand least often in the training part, with how often they do

@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from charrnn import corpus as corpus_module
+from charrnn import text as text_module
 from charrnn.config import TrainConfig
 from charrnn.corpus import STDIN, Corpus, read_text, split, text_of
 from charrnn.errors import CorpusError
@@ -264,6 +265,9 @@ def test_records_are_documents(tmp_path):
         ({"val_documents": 3}, (7, 3, 0)),
         ({"val_documents": 0, "test_documents": 2}, (8, 0, 2)),
         ({"val_documents": 4, "test_documents": 5}, (1, 4, 5)),
+        ({"test_documents": 5}, (4, 1, 5)),
+        ({"val_fraction": 0.25, "test_documents": 2}, (5, 3, 2)),
+        ({"val_documents": 3, "test_fraction": 0.2}, (5, 3, 2)),
         ({"val_fraction": 0.9}, (1, 9, 0)),
     ],
 )
@@ -289,6 +293,16 @@ def test_a_shuffle_is_a_matter_of_the_seed(names, monkeypatch):
     assert orders[0] == orders[2] != orders[1]
     monkeypatch.setattr(corpus_module, "CHUNK", 7)
     assert order(1) == orders[0]
+
+
+def test_long_documents_are_shuffled_in_pieces(monkeypatch):
+    whole = Text.of(END + END.join(["a" * 50, "b", "c" * 20, "d", "e" * 7]) + END)
+    monkeypatch.setattr(corpus_module, "CHUNK", 8)
+    monkeypatch.setattr(text_module, "CHUNK", 8)
+    for seed in range(5):
+        pieces = list(corpus_module._shuffled(whole, seed))
+        assert max(map(len, pieces)) <= 8
+        assert sorted(documents("".join(pieces))) == sorted(documents(whole))
 
 
 def test_holding_all_documents_back_is_refused(names):

@@ -86,6 +86,23 @@ def test_links_may_lead_round_in_circles(tmp_path):
     assert sorted(Path(path).name for path in files_of([str(tmp_path / "a")])) == ["one.txt", "two.txt"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="links and pipes of POSIX")
+def test_patterns_read_no_folder_twice_and_regular_files_alone(tmp_path, monkeypatch):
+    tree(tmp_path, "a/one.txt", "a/b/two.txt", "a/.hidden/no.txt", "file")
+    for link, to in (("self", "."), ("again", "."), ("b/up", ".."), ("c", "b"), ("nowhere.txt", "nothing")):
+        (tmp_path / "a" / link).symlink_to(to)
+    os.mkfifo(tmp_path / "a" / "pipe.txt")
+    one, two, linked = "a/one.txt", "a/b/two.txt", "a/c/two.txt"
+    assert sorted(found(tmp_path, tmp_path / "**" / "*.txt")) == [two, one]
+    assert sorted(found(tmp_path, tmp_path / "**" / "b" / "**" / "*.txt")) == [two, "a/b/up/one.txt"]
+    assert found(tmp_path, tmp_path / "*" / "**" / "c" / "*.txt") == [linked]
+    assert found(tmp_path, tmp_path / "a" / "*" / "*.txt") == ["a/again/one.txt", two]
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    assert files_of(["../**/o*.txt"]) == ["../one.txt"]
+    assert sorted(files_of(["**/*.txt"])) == ["two.txt", "up/one.txt"]
+    assert "matches no file" in refusal(files_of, ["../p*.txt"])
+
+
 def test_paths_that_name_nothing_are_refused(tmp_path):
     assert "matches no file" in refusal(files_of, [str(tmp_path / "*.txt")])
     assert "a folder without any file" in refusal(files_of, [str(tmp_path)])
@@ -120,7 +137,7 @@ def zipped(**members):
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in members.items():
-            archive.writestr(name.replace("_", "/"), data)
+            archive.writestr(name, data)
     return file.getvalue()
 
 
@@ -141,6 +158,22 @@ def test_packed_files_are_unpacked_in_pieces(tmp_path, monkeypatch, packing):
 def test_parts_that_were_packed_one_by_one_are_one_text(tmp_path, packing):
     path = tmp_path / f"text.txt{packing}"
     path.write_bytes(PACKERS[packing](TEXT) + PACKERS[packing](b"more"))
+    assert contents(path)[0][2] == TEXT + b"more"
+
+
+@packings
+def test_whatever_part_is_damaged_nothing_behind_it_is_lost_in_silence(tmp_path, packing):
+    path = tmp_path / f"text.txt{packing}"
+    for behind in (b"\0" + PACKERS[packing](b"more")[1:], b"nothing packed"):
+        path.write_bytes(PACKERS[packing](TEXT) + behind)
+        assert f"{path} is cut short or damaged" in refusal(contents, path)
+
+
+@pytest.mark.parametrize("slip", [1, 1 << 10])
+def test_zeros_may_stand_between_the_parts_of_xz(tmp_path, monkeypatch, slip):
+    monkeypatch.setattr(inputs, "_SLIP", slip)
+    path = tmp_path / "text.xz"
+    path.write_bytes(lzma.compress(TEXT) + bytes(4) + lzma.compress(b"more") + bytes(8))
     assert contents(path)[0][2] == TEXT + b"more"
 
 
@@ -173,12 +206,21 @@ def test_a_file_that_unpacks_to_far_too_much_is_refused_while_it_does(tmp_path, 
 
 def test_an_archive_holds_its_texts_by_name(tmp_path):
     path = tmp_path / "texts.zip"
-    path.write_bytes(zipped(**{"b.txt": b"two", "a_x.csv": b"one", "empty_": b"", "c": TEXT}))
+    path.write_bytes(zipped(**{"b.txt": b"two", "a/x.csv": b"one", "empty/": b"", "c": TEXT}))
     assert contents(path) == [
         (f"{path}/a/x.csv", ".csv", b"one"),
         (f"{path}/b.txt", ".txt", b"two"),
         (f"{path}/c", "", TEXT),
     ]
+
+
+def test_what_is_hidden_in_an_archive_is_left_out_as_it_is_in_a_folder(tmp_path):
+    path = tmp_path / "texts.zip"
+    members = {"./a.txt": b"one", "b/c.d": b"two"}
+    path.write_bytes(zipped(**members, **{".DS_Store": b"\0", "__MACOSX/._a.txt": b"\0", "b/.git/config": b"no"}))
+    assert contents(path) == [(f"{path}/./a.txt", ".txt", b"one"), (f"{path}/b/c.d", ".d", b"two")]
+    path.write_bytes(zipped(**{".hidden": b"no"}))
+    assert "an archive without any file to read" in refusal(contents, path)
 
 
 def test_archives_that_cannot_be_read_are_refused(tmp_path, monkeypatch):

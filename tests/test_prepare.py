@@ -64,6 +64,7 @@ def test_a_byte_that_is_no_character_is_named_by_its_place(sizes):
         ("ascii", "abc", b"\xe9abc", 3),
         ("cp1252", "é" * 9, b"\x81", 9),
         ("utf-16-le", "é水" * 4, b"\x00\xdc", 16),
+        ("utf-8-sig", "é水" * 7, b"\xff", 38),
     ):
         data = good.encode(encoding) + bad
         message = refusal(decoded, "here", pieces(data, sizes), encoding)
@@ -73,8 +74,22 @@ def test_a_byte_that_is_no_character_is_named_by_its_place(sizes):
 
 @given(sizes)
 def test_a_nul_byte_is_named_by_its_place(sizes):
-    data = "é水\0é".encode()
-    assert refusal(decoded, "here", pieces(data, sizes), "utf-8").startswith("here has a NUL byte at offset 5,")
+    for encoding, at in (("utf-8", 5), ("utf-8-sig", 8), ("utf-16", 6), ("utf-16-be", 4), ("utf-32", 12)):
+        data = "é水\0é".encode(encoding)
+        message = refusal(decoded, "here", pieces(data, sizes), encoding)
+        assert message.startswith(f"here has a NUL byte at offset {at},"), encoding
+
+
+@pytest.mark.parametrize(
+    ("encoding", "reason"),
+    [
+        ("utf-16", "UTF-16: UTF-16 stream does not start with BOM"),
+        ("undefined", "UNDEFINED: undefined encoding"),
+        ("punycode", "PUNYCODE: "),
+    ],
+)
+def test_what_an_encoding_refuses_as_a_whole_is_told(encoding, reason):
+    assert refusal(decoded, "here", [b"a\0b-\n\0"], encoding).startswith(f"here is not {reason}")
 
 
 def test_an_encoding_that_yields_half_a_surrogate_pair_makes_no_marks():
@@ -187,6 +202,7 @@ def test_a_column_is_taken_of_each_row(rows, sizes, suffix):
 
 @given(cells, sizes, st.booleans())
 def test_a_field_is_taken_of_each_line_of_json(rows, sizes, ascii_only):
+    rows = [(a, b.replace("\0", "x")) for a, b in rows]
     lines = [json.dumps({"id": a, "text": b}, ensure_ascii=ascii_only) + "\n" for a, b in rows]
     assert fields("x.jsonl", "\n".join(lines), "text", sizes) == [text for _, text in rows]
 
@@ -209,6 +225,11 @@ def test_long_records_are_no_matter():
         ("x.jsonl", '{"txt": "a"}', "x.jsonl, line 1 has no field 'text': it has 'txt'"),
         ("x.jsonl", '{"text": null}', "x.jsonl, line 1: 'text' is NoneType, no string"),
         ("x.jsonl", '{"text": "\\ud800"}', "x.jsonl, line 1: 'text' has half a surrogate pair"),
+        (
+            "x.jsonl",
+            '{"text": "a\\u0000"}',
+            "x.jsonl, line 1: 'text' has a NUL character, as no text does: leave it out",
+        ),
         ("x.jsonl", "[" * 100_000, "x.jsonl, line 1 is no JSON"),
     ],
 )

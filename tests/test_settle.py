@@ -246,6 +246,14 @@ def test_a_vocabulary_is_extended_only_if_that_is_asked_for():
         extended(Vocab("bd"), Vocab("abc"), False)
 
 
+@pytest.mark.parametrize("extend", [True, False])
+def test_a_model_of_documents_does_not_go_on_with_running_text(extend):
+    earlier = Vocab("ab", specials=("end",))
+    with pytest.raises(ConfigError, match="learned where documents end, and this text is not parted into any"):
+        extended(earlier, Vocab("ab"), extend)
+    assert extended(earlier, Vocab("ab", specials=("end",)), extend) == earlier
+
+
 @pytest.mark.parametrize("embed_size", [0, 6])
 def test_new_symbols_take_little_from_the_old_ones(tmp_path, embed_size):
     finish(start(tmp_path / "run", steps=40, embed_size=embed_size))

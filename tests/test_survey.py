@@ -1,5 +1,8 @@
 """What is told of a corpus before it is learned, counted by hand."""
 
+import io
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,8 +16,8 @@ from charrnn.text import END, Text
 from charrnn.vocab import Vocab
 
 
-def surveyed(path, **settings):
-    corpus = Corpus.read(str(path), TrainConfig(**settings))
+def surveyed(*paths, val_path=None, **settings):
+    corpus = Corpus.read([str(path) for path in paths], TrainConfig(**settings), val_path)
     return survey(corpus, Vocab.from_text(corpus.train.symbols, corpus.val.symbols).counted(corpus.train))
 
 
@@ -26,6 +29,17 @@ def test_running_text(tmp_path):
     assert found.documents is None
     assert found.rarest == [("t", 1), ("w", 1), (" ", 10), ("e", 10), ("é", 10), ("\n", 11), ("n", 11), ("o", 12)]
     assert found.repeated == 0
+
+
+def test_files_and_bytes_are_those_of_all_parts(tmp_path, monkeypatch):
+    text, val = tmp_path / "text.txt", tmp_path / "val.txt"
+    text.write_text("abc" * 10)
+    val.write_text("cba")
+    found = surveyed(text, val_path=str(val))
+    assert (found.files, found.bytes, found.chars) == (2, 33, 33)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"cab")))
+    found = surveyed(text, "-")
+    assert (found.files, found.bytes, found.chars) == (2, 0, 33)
 
 
 def test_documents(tmp_path):

@@ -226,7 +226,7 @@ def _tell_found(found: Survey, kind: str) -> None:
     from charrnn.cli._console import note
 
     files = "1 file" if found.files == 1 else f"{found.files:,} files"
-    size = f", {found.bytes:,} bytes" if found.bytes else ""  # of standard input nobody knows them
+    size = f", {found.bytes:,} bytes" if found.bytes else ""  # with standard input, nobody knows them
     documents = "" if found.documents is None else f" in {found.documents:,} documents"
     note(f"{files}{size}; {found.chars:,} characters{documents}, {found.symbols:,} distinct")
     rarest = [(f"0x{ord(char):02x}" if kind == "bytes" else repr(char), count) for char, count in found.rarest]
