@@ -24,7 +24,11 @@ from charrnn.errors import ConfigError
 
 MOST_STATES = 10_000  # and positions: more are refused, where real patterns have dozens
 _MASKS = 1024  # that are kept, for texts that are written alone
-_MOST_WORK = 10_000_000  # kinds of symbols and positions looked at to find the states: a few seconds
+_MOST_WORK = 5_000_000  # kinds of symbols and positions looked at to find the states: a few seconds
+_TOO_LARGE = (
+    f"--regex needs more than {MOST_STATES:,} states, or too long to find them: make its repeats shorter, or let its "
+    "alternatives begin differently"
+)
 NEVER = 2**30  # symbols needed where no match can follow; symbols left where nothing limits a text
 
 #: A part of an expression: the set of positions that may follow it -> the set of positions that it may begin with.
@@ -195,6 +199,8 @@ class _Positions:
             self.usable = self._taken_by(f"[{charset}]")
         self.takes: list[str | None] = [None]
         self.follows = [0]
+        self._silent = 0  # those that take nothing, but for the end
+        self._looked_at = 0
 
     def _taken_by(self, source: str) -> Mask:
         """Return which symbols an expression of one symbol takes."""
@@ -210,9 +216,11 @@ class _Positions:
         """
         if len(self.takes) > MOST_STATES:
             raise ConfigError(f"--regex has more than {MOST_STATES:,} positions: make its repeats shorter")
+        place = 1 << len(self.takes)
         self.takes.append(takes)
         self.follows.append(follows)
-        return 1 << len(self.takes) - 1
+        self._silent |= place if takes is None else 0
+        return place
 
     def automaton(self, part: _Part, size: int) -> tuple[_Numbers, _Numbers, _Numbers]:
         """Return kinds (V,), table (Q, K) and needs (Q,) of the automaton for an expression."""
@@ -239,23 +247,19 @@ class _Positions:
         Raises:  ConfigError where there are too many states, or it takes too long to find them.
         """
         followers = cache(lambda place: self._closure(self.follows[place]))
-        found, rows, work = {self._closure(begin): 0}, list[list[int]](), 0
+        found, rows = {self._closure(begin): 0}, list[list[int]]()
         for state in (states := [*found]):  # which grows
             rows.append([])
             for takes in taking:
-                after, work = 0, work + 1
-                for place in _places(state & takes):
+                after = 0
+                for place in self._places(state & takes):
                     after |= followers(place)
-                    work += 1
                 if after and after not in found:
                     found[after] = len(states)
                     states.append(after)
                 rows[-1].append(found.get(after, -1))
-            if len(states) > MOST_STATES or work > _MOST_WORK:
-                raise ConfigError(
-                    f"--regex needs more than {MOST_STATES:,} states, or too long to find them: make its repeats "
-                    "shorter, or let its alternatives begin differently"
-                )
+            if len(states) > MOST_STATES:
+                raise ConfigError(_TOO_LARGE)
         return states, rows
 
     def _closure(self, places: int) -> int:
@@ -263,17 +267,25 @@ class _Positions:
         seen, closed = 0, 0
         while places:
             seen |= places
+            closed |= places & ~self._silent
             more = 0
-            for place in _places(places):
-                if place and self.takes[place] is None:
-                    more |= self.follows[place]
-                else:
-                    closed |= 1 << place
+            for place in self._places(places & self._silent):
+                more |= self.follows[place]
             places = more & ~seen
         return closed
 
+    def _places(self, number: int) -> Iterator[int]:
+        """Return the places of a set, from the lowest.
 
-def _places(number: int) -> Iterator[int]:
+        Raises:  ConfigError where more were looked at than a few seconds allow.
+        """
+        self._looked_at += 1 + number.bit_count()
+        if self._looked_at > _MOST_WORK:
+            raise ConfigError(_TOO_LARGE)
+        return _ones(number)
+
+
+def _ones(number: int) -> Iterator[int]:
     """Yield the places of the ones, from the lowest."""
     while number:
         lowest = number & -number
@@ -298,6 +310,11 @@ def _distances(rows: list[list[int]], matches: list[bool]) -> _Numbers:
                 needs[earlier] = needs[state] + 1
                 waiting.append(earlier)
     return needs
+
+
+def _times(digits: str) -> int:
+    """Return the number, or one that is refused as well of all but nothing: Python reads no number of 5,000 digits."""
+    return int(min(float(digits), MOST_STATES + 1))
 
 
 class _Parser:
@@ -385,8 +402,8 @@ class _Parser:
         if possessive:
             self.at = repeat.end() - 1
             self._refuse("a repeat that never gives back")
-        least = int(low or 0) if sign == "{" else int(sign == "+")
-        most = {"*": None, "+": None, "?": 1}.get(sign, (int(high) if high else None) if comma else least)
+        least = _times(low or "0") if sign == "{" else int(sign == "+")
+        most = {"*": None, "+": None, "?": 1}.get(sign, (_times(high) if high else None) if comma else least)
         if most is not None and not least <= most:
             self._refuse("a repeat that ends before it begins")
 

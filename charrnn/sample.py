@@ -57,7 +57,8 @@ def _drawn_by_blocks(weights: Array, uniforms: npt.NDArray[np.float64]) -> npt.N
 
 def uniform_numbers(entropy: Sequence[int]) -> Iterator[float]:
     """Yield the random numbers of a text: they depend on its seed and index, not on the texts beside it."""
-    rng = np.random.default_rng(entropy)
+    seed, index, drawn = [*entropy, 0, 0][:3]
+    rng = np.random.default_rng([seed % 2**32, index, drawn, seed >> 32])  # numbers of 32 bits, each in its place
     while True:
         yield from rng.random(_DRAWN).tolist()
 
@@ -248,7 +249,8 @@ class Streams:
     ) -> Streams:
         """Return texts that go on from the beginnings, known by numbers from `first` on.
 
-        entropy  for each text what its random numbers come from: seed and index; zeros at its end change nothing
+        entropy  for each text what its random numbers come from: its seed, below 2^64, its index, and how often it was
+                 drawn before; zeros at its end change nothing
         """
         zeros = np.zeros(len(beginnings), np.intp)
         return cls(

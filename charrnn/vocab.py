@@ -220,15 +220,15 @@ class Vocab:
         """
         return self.to_bytes(ids).decode("utf-8", "surrogatepass" if self.kind == "chars" else "replace")
 
-    def decoder(self) -> Callable[[Ids], str]:
-        """Return what turns ids into text piece by piece: of bytes, a character comes with its last one."""
+    def decoder(self) -> Callable[[str], str]:
+        """Return what turns characters in form into text, in pieces: of bytes, a character comes with its last one."""
         if self.kind == "chars":
-            return self.decode
+            return str
         decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        return lambda ids: decode(self.to_bytes(ids))
+        return lambda piece: decode(piece.encode("latin-1"))
 
-    def to_bytes(self, ids: Ids | Sequence[int] | Iterable[int], end: str = "") -> bytes:
-        """Return the UTF-8 bytes of the text of the ids, or, of bytes, these themselves.
+    def characters(self, ids: Ids | Sequence[int] | Iterable[int], end: str = "") -> str:
+        """Return the text in form of the ids, a character each: of bytes those of the same numbers.
 
         end: the character that stands for an end of a document; none if empty
         Raises:  VocabError where an id is not of this vocabulary.
@@ -237,7 +237,14 @@ class Vocab:
         if array.size and not (0 <= array.min() and array.max() < self.size):
             raise VocabError(f"ids run from 0 to {self.size - 1} here, not {array.min()} to {array.max()}")
         shown = code_points(self.symbols + end * ("end" in self.specials))
-        text = from_code_points(shown[array[array < len(shown)]])
+        return from_code_points(shown[array[array < len(shown)]])
+
+    def to_bytes(self, ids: Ids | Sequence[int] | Iterable[int], end: str = "") -> bytes:
+        """Return the UTF-8 bytes of the text of the ids, or, of bytes, these themselves.
+
+        end and errors: as for `characters`
+        """
+        text = self.characters(ids, end)
         return text.encode("latin-1") if self.kind == "bytes" else text.encode("utf-8", "surrogatepass")
 
     def one_hot(self, ids: Ids, dtype: npt.DTypeLike = np.float32) -> Array:

@@ -6,7 +6,7 @@ import math
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby, islice
 from typing import Any
 
@@ -23,6 +23,7 @@ from charrnn.text import Text
 from charrnn.vocab import Vocab
 
 MOST_DRAWS = 20  # of a text that has to be novel
+MOST_SEEDS = 2**63  # as many as `train` takes
 MOST_CHARS = (
     100_000  # of a text that ends by itself or not at all: what is written side by side is shown when it is whole
 )
@@ -62,14 +63,15 @@ class Wishes(Filters):
 class Sample:
     """A text that was written.
 
-    text     what was written, without the prime
+    text     what was written, without the prime; of bytes, those that are no UTF-8 are U+FFFD, and a character that is
+             not complete at the end is left out
     logprob  the model's log-probability of it after the prime, in nats; of the end mark too, where it ended with one
-    bpc      bits for each of its characters; None if there are none
+    bpc      bits for each of its characters, or of its bytes where the model writes these; None if there are none
     seed     that of the random numbers
     index    its place among the texts of this seed
     ended    why it ended: length, stop, document or constraint
     prime    what it goes on from
-    draws    how many were drawn until it was novel, or the best
+    draws    how many were drawn for it, until one was novel, or to take the best
     """
 
     text: str
@@ -80,6 +82,20 @@ class Sample:
     ended: str
     prime: str
     draws: int = 1
+
+
+@dataclass
+class Draws:
+    """What is counted while texts are drawn.
+
+    made      texts drawn
+    again     those of them that were drawn in place of one that was not novel
+    left_out  places among all texts of those that were not novel in `MOST_DRAWS` draws
+    """
+
+    made: int = 0
+    again: int = 0
+    left_out: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -104,8 +120,9 @@ class Writer:
         rules = self.rules(wanted)
         begin = self.begin(self.vocab.encode(prime, wanted.unknown), rules)
         steps = generate(self.nets, [begin], [[_seed(seed)]], rules=rules, filters=wanted)
-        decode = self.vocab.decoder()
-        return _held_back((decode(step.ids) for step in steps), wanted.stop)
+        characters = self.vocab.characters
+        sure = _held_back((characters(step.ids) for step in steps), tuple(map(characters, rules.stops)))
+        return filter(None, map(self.vocab.decoder(), sure))
 
     def samples(
         self,
@@ -115,13 +132,16 @@ class Writer:
         seed: int | None = None,
         best_of: int = 1,
         novel: int = 0,
+        draws: Draws | None = None,
         **wishes: Any,
     ) -> Iterator[Sample]:
         """Return an iterator of `count` texts for each prime, written side by side.
 
         seed     random if None; seed and index decide a text
         best_of  so many are drawn for each, and the one with the fewest bits per character is taken
-        novel    a text that has so many characters in a row with a corpus is drawn again; 0: none is
+        novel    a text that has so many characters in a row with a corpus, or bytes where the model writes these, is
+                 drawn again; 0: none is
+        draws    counts what is drawn
         wishes   fields of `Wishes`
         A text of no given length that does not end by itself ends after `MOST_CHARS` characters.
         Raises:  ConfigError or VocabError for a wish that cannot be met, at once but for what a prime has; CharRNNError
@@ -144,9 +164,9 @@ class Writer:
             for begin in [self.begin(self.vocab.encode(prime, wanted.unknown), rules)]
             for _ in range(count * best_of)
         )
-        left_out: list[int] = []
-        drawn = self._drawn(tasks, wanted, rules, _seed(seed), novel, corpora, left_out)
-        return _told(_best(drawn, best_of), left_out, best_of, novel)
+        draws = Draws() if draws is None else draws
+        drawn = self._drawn(tasks, wanted, rules, _seed(seed), novel, corpora, draws)
+        return _told(_best(drawn, best_of), draws.left_out, best_of, novel)
 
     def likeliest(
         self, width: int, *, primes: Iterable[str] = ("",), length_norm: float = 1.0, **wishes: Any
@@ -170,9 +190,9 @@ class Writer:
             for begin in [self.begin(self.vocab.encode(prime, wanted.unknown), rules)]
         )
         return (
-            Written(own.ids.tolist(), own.log_probs.tolist(), own.ended).sample(
-                self.vocab, wanted.stop, seed=0, index=index, prime=prime
-            )
+            Written(own.ids.tolist(), own.log_probs.tolist(), own.ended)
+            .before_stop(rules)
+            .sample(self.vocab, seed=0, index=index, prime=prime)
             for index, (prime, own) in enumerate(found)
         )
 
@@ -184,9 +204,9 @@ class Writer:
         seed: int,
         novel: int,
         corpora: Sequence[Text],
-        left_out: list[int],
+        draws: Draws,
     ) -> Iterator[Sample]:
-        """Yield a text for each task: a prime, and what it leads to; what is not novel is noted in `left_out`."""
+        """Yield a text for each task: a prime, and what it leads to; what is not novel is left out."""
         first = 0
         while together := list(islice(tasks, _TOGETHER)):
             samples: dict[int, Sample] = {}
@@ -194,16 +214,19 @@ class Writer:
             while rows and draw < MOST_DRAWS:
                 begins = [together[row][1] for row in rows]
                 entropy = [[seed, first + row, draw] for row in rows]
+                draws.made += len(rows)
+                draws.again += len(rows) if draw else 0
                 draw += 1
-                for row, own in zip(rows, self._written(begins, entropy, wanted, rules), strict=True):
+                written = [own.before_stop(rules) for own in self._written(begins, entropy, wanted, rules)]
+                for row, own in zip(rows, written, strict=True):
                     samples[row] = own.sample(
-                        self.vocab, wanted.stop, seed=seed, index=first + row, prime=together[row][0], draws=draw
+                        self.vocab, seed=seed, index=first + row, prime=together[row][0], draws=draw
                     )
-                texts = [samples[row].text for row in rows]
+                texts = [self.vocab.characters(own.ids) for own in written]
                 copies = [copied(texts, corpus, novel) for corpus in corpora]
                 rows = [row for row, *copy in zip(rows, *copies, strict=True) if any(copy)]
             yield from (samples[row] for row in range(len(together)) if row not in rows)
-            left_out += [first + row for row in rows]
+            draws.left_out += [first + row for row in rows]
             first += len(together)
 
     def _written(
@@ -245,38 +268,49 @@ class Writer:
         vocab = self.vocab
         if wanted.lines and "\n" not in vocab.symbols:
             raise ConfigError("--lines: the model knows no line ends: give -n")
-        constraint = None
-        if vocab.kind == "bytes" and (wanted.regex is not None or wanted.charset is not None):
-            raise ConfigError("--regex and --charset are for models of characters: this one writes bytes")
-        if wanted.regex is not None or wanted.charset is not None:
-            constraint = Constraint.of(
-                vocab.symbols, vocab.size, regex=wanted.regex, charset=wanted.charset, end=vocab.end
-            )
-            if wanted.length is not None and constraint.shortest > wanted.length:
-                raise ConfigError(
-                    f"--regex {wanted.regex!r} is matched by no text of {wanted.length} characters: "
-                    f"give -n {constraint.shortest} or more"
-                )
-            if wanted.lines and not constraint.allowed(np.zeros(1, np.intp), NEVER)[0, vocab.symbols.index("\n")]:
-                raise ConfigError(rf"--charset {wanted.charset!r} leaves no line ends for --lines: add \n to it")
+        stops = tuple(self._stop(stop) for stop in wanted.stop)
         return Rules(
             length=wanted.length,
             lines=wanted.lines,
             newline=vocab.symbols.find("\n"),
-            stops=tuple(self._stop(stop) for stop in wanted.stop),
+            stops=stops,
             end=vocab.end,
             never=vocab.unknown,
-            constraint=constraint,
+            constraint=self._constraint(wanted, stops),
         )
 
-    def _stop(self, stop: str) -> Ids:
-        absent = [char for char in stop if char not in self.vocab.symbols]
-        if absent and self.vocab.kind == "chars":
-            raise VocabError(
-                f"--stop {stop!r} can never be written: {absent[0]!r} (U+{ord(absent[0]):04X}) is not in the model's "
-                "vocabulary"
+    def _constraint(self, wanted: Wishes, stops: Sequence[Ids]) -> Constraint | None:
+        """Return what all of a text has to match, which must not keep it from its ends."""
+        vocab = self.vocab
+        if wanted.regex is None and wanted.charset is None:
+            return None
+        if vocab.kind == "bytes":
+            raise ConfigError("--regex and --charset are for models of characters: this one writes bytes")
+        constraint = Constraint.of(vocab.symbols, vocab.size, regex=wanted.regex, charset=wanted.charset, end=vocab.end)
+        if wanted.length is not None and constraint.shortest > wanted.length:
+            raise ConfigError(
+                f"--regex {wanted.regex!r} is matched by no text of {wanted.length} characters: "
+                f"give -n {constraint.shortest} or more"
             )
-        return self.vocab.encode(stop)
+        writable = constraint.allowed(np.zeros(1, np.intp), NEVER)[0]
+        if wanted.lines and not writable[vocab.symbols.index("\n")]:
+            raise ConfigError(rf"--charset {wanted.charset!r} leaves no line ends for --lines: add \n to it")
+        for stop, ids in zip(wanted.stop, stops, strict=True):
+            if not writable[ids].all():
+                raise ConfigError(
+                    f"--charset {wanted.charset!r} lacks characters of --stop {stop!r}, which can never be written: "
+                    "add them to it"
+                )
+        return constraint
+
+    def _stop(self, stop: str) -> Ids:
+        """Return the ids of a stop string, brought into form as the texts are that the model learned from."""
+        in_form = self.vocab.in_form(stop)
+        for char in in_form:
+            if char not in self.vocab.symbols:
+                named = f"{char!r} (U+{ord(char):04X})"
+                raise VocabError(f"--stop {stop!r} can never be written: {named} is not in the model's vocabulary")
+        return self.vocab.look_up(in_form)[0]
 
 
 @dataclass
@@ -287,19 +321,30 @@ class Written:
     log_probs: list[float]
     ended: str
 
-    def sample(self, vocab: Vocab, stops: tuple[str, ...], **more: Any) -> Sample:
-        """Return what was written, without the stop string that ended it."""
-        text, log_probs = vocab.decode(self.ids), self.log_probs
-        if self.ended == "stop":
-            cut = max(len(stop) for stop in stops if text.endswith(stop))
-            text, log_probs = text[:-cut], log_probs[:-cut]
-        logprob = math.fsum(log_probs)
-        bpc = -logprob / math.log(2) / len(text) if text else None
-        return Sample(text=text, logprob=logprob, bpc=bpc, ended=self.ended, **more)
+    def before_stop(self, rules: Rules) -> Written:
+        """Return the same without the stop string, if one ended it."""
+        if self.ended != "stop":
+            return self
+        cut = max(len(stop) for stop in rules.stops if self.ids[-len(stop) :] == stop.tolist())
+        return Written(self.ids[:-cut], self.log_probs[:-cut], self.ended)
+
+    def sample(self, vocab: Vocab, **more: Any) -> Sample:
+        """Return what was written, as text."""
+        characters, logprob = vocab.characters(self.ids), math.fsum(self.log_probs)
+        bpc = -logprob / math.log(2) / len(characters) if characters else None
+        return Sample(text=vocab.decoder()(characters), logprob=logprob, bpc=bpc, ended=self.ended, **more)
 
 
 def _seed(seed: int | None) -> int:
-    return secrets.randbelow(2**32) if seed is None else seed
+    """Return the seed, or a random one.
+
+    Raises:  ConfigError where it is out of range.
+    """
+    if seed is None:
+        return secrets.randbelow(2**32)
+    if not 0 <= seed < MOST_SEEDS:
+        raise ConfigError(f"seed {seed} is out of range: give 0 to {MOST_SEEDS - 1}")
+    return seed
 
 
 def _best(samples: Iterator[Sample], of: int) -> Iterator[Sample]:
@@ -307,7 +352,8 @@ def _best(samples: Iterator[Sample], of: int) -> Iterator[Sample]:
     for index, drawn in groupby(samples, lambda sample: sample.index // of):
         group = list(drawn)
         best = min(group, key=lambda sample: math.inf if sample.bpc is None else sample.bpc)
-        yield replace(best, index=index, draws=sum(sample.draws for sample in group))
+        draws = sum(sample.draws for sample in group) + MOST_DRAWS * (of - len(group))  # of those left out too
+        yield replace(best, index=index, draws=draws)
 
 
 def _told(samples: Iterator[Sample], left_out: list[int], of: int, novel: int) -> Iterator[Sample]:

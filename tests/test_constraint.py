@@ -181,15 +181,35 @@ def test_what_is_not_regular_or_no_expression_is_refused_by_name(pattern, says):
 
 @pytest.mark.parametrize(
     "pattern",
-    ["(a|b)*a(a|b){20}", "(.{0,100}a){0,20}", "a{100000}", "((a{1000}){1000}){1000}", "((a{0,99}b?){0,99}c?){0,99}"],
+    [
+        "(a|b)*a(a|b){20}",
+        "(.{0,100}a){0,20}",
+        "a{100000}",
+        f"a{{{'1' * 5000}}}",
+        "((a{1000}){1000}){1000}",
+        "((a{0,99}b?){0,99}c?){0,99}",
+    ],
 )
 def test_an_expression_that_grows_without_measure_is_refused_before_it_does(pattern):
     with pytest.raises(ConfigError, match="make its repeats shorter"):
         Constraint.of(SYMBOLS, 5, regex=pattern)
 
 
-def test_nothing_repeated_without_measure_is_nothing():
-    assert language(Constraint.of(SYMBOLS, 5, regex="(){1000000000}a{0,3}")) == matches("a{0,3}")
+@pytest.mark.parametrize("pattern", ["((a?){40}){40}", "((a*b?){25}){40}"])
+def test_what_is_looked_at_to_find_the_states_is_bounded(pattern, monkeypatch):
+    looked_at, ones = [], constraint._ones
+    monkeypatch.setattr(constraint, "_MOST_WORK", 20_000)
+    monkeypatch.setattr(
+        constraint, "_ones", lambda number: (looked_at.append(place) or place for place in ones(number))
+    )
+    with pytest.raises(ConfigError, match="too long to find them: make its repeats shorter"):
+        Constraint.of(SYMBOLS, 5, regex=pattern)
+    assert len(looked_at) <= 20_000
+
+
+@pytest.mark.parametrize("times", ["1000000000", "9" * 5000])
+def test_nothing_repeated_without_measure_is_nothing(times):
+    assert language(Constraint.of(SYMBOLS, 5, regex=f"(){{{times}}}a{{0,3}}")) == matches("a{0,3}")
 
 
 def test_a_long_expression_below_the_bounds_is_taken():

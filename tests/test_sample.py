@@ -12,7 +12,7 @@ from charrnn import model, sample
 from charrnn.config import ModelConfig
 from charrnn.constraint import Constraint
 from charrnn.filters import Filters
-from charrnn.sample import Net, Nets, Rules, draw, generate, start_logits
+from charrnn.sample import Net, Nets, Rules, draw, generate, start_logits, uniform_numbers
 
 LOGITS = np.array([0.0, 2.0, -1.0, 1.0, 0.5])
 NEARLY_ONE = 1 - 2**-53
@@ -130,6 +130,15 @@ def test_no_id_without_a_probability_is_ever_taken(logits, uniform, temperature,
     assert np.exp((array[0] - array.max()) / temperature)[chosen] > 0
     if top_k:
         assert logits[chosen] >= sorted(logits)[-min(top_k, len(logits))]
+
+
+def test_no_two_texts_have_the_same_random_numbers():
+    seeds = (0, 5, 2**32 - 1, 2**32, 2**32 + 5, 2**33, 5 << 32, 2**63 - 1)
+    entropy = [[seed, index, drawn] for seed in seeds for index in (0, 1, 5) for drawn in (0, 1, 5)]
+    assert len({next(uniform_numbers(own)) for own in entropy}) == len(entropy)
+    for seed in seeds:
+        assert next(uniform_numbers([seed])) == next(uniform_numbers([seed, 0])) == next(uniform_numbers([seed, 0, 0]))
+    assert next(uniform_numbers([7, 3])) == np.random.default_rng([7, 3]).random()
 
 
 @pytest.mark.parametrize("uniform", [0.0, NEARLY_ONE])

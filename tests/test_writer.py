@@ -9,10 +9,10 @@ import pytest
 from charrnn import model, writer
 from charrnn.config import ModelConfig
 from charrnn.errors import CharRNNError, ConfigError, VocabError
-from charrnn.sample import Net, Nets, Rules
+from charrnn.sample import Net, Nets, Rules, generate
 from charrnn.text import Text
 from charrnn.vocab import Vocab
-from charrnn.writer import Writer
+from charrnn.writer import Draws, Wishes, Writer
 
 SYMBOLS = "\n abcdexyz"
 
@@ -45,6 +45,22 @@ def plain():
 @pytest.fixture(scope="module")
 def marked():
     return writer_of(Marked(SYMBOLS, specials=("end", "unknown")))
+
+
+@pytest.fixture(scope="module")
+def of_bytes():
+    """Return the writer of a model that writes the bytes of 水 and two letters, in any order."""
+    writer = writer_of(Vocab("".join(map(chr, range(256))), kind="bytes"), seed=11)
+    (net,), written = writer.nets.nets, np.isin(np.arange(256), [*"ab水".encode()])
+    weights = net.weights._replace(b_y=net.weights.b_y + 1000 * written)
+    return Writer(Nets((net._replace(weights=weights),)), writer.vocab)
+
+
+def drawn_ids(writer, seed, length):
+    """Return the ids that are drawn without a prime, and their log-probabilities."""
+    rules, begin = Rules(length), writer.begin(writer.vocab.encode(""), Rules(length))
+    steps = list(generate(writer.nets, [begin], [[seed]], rules=rules, filters=Wishes(), scored=True))
+    return [int(step.ids[0]) for step in steps], [float(step.log_probs[0]) for step in steps]
 
 
 def log_prob(writer, prime, text):
@@ -182,6 +198,47 @@ def test_a_document_begins_after_the_mark_with_which_one_ends(marked):
     assert begin.recent.tolist() == [2, 3]
 
 
+@pytest.mark.parametrize(
+    ("vocab", "stop", "learned"),
+    [
+        (Vocab("abeé", normalize="NFC"), "e\u0301b", "éb"),
+        (Vocab("ab", lowercase=True), "AB", "ab"),
+        (Vocab("".join(map(chr, range(256))), kind="bytes"), "\udce6", "\udce6"),
+    ],
+    ids=["NFC", "lowercase", "bytes"],
+)
+def test_a_stop_string_is_brought_into_form(vocab, stop, learned):
+    drawing = writer_of(vocab)
+    ids, _ = drawn_ids(drawing, 1, 300)
+    before = vocab.characters(ids).partition(vocab.in_form(learned))[0]
+    assert len(before) < 300
+    wanted = vocab.decoder()(before)
+    assert "".join(drawing.stream(seed=1, length=300, stop=(stop,))) == wanted
+    (sample,) = drawing.samples(seed=1, length=300, stop=(stop,))
+    assert (sample.text, sample.ended) == (wanted, "stop")
+
+
+def test_of_bytes_what_stands_before_a_stop_has_its_own_log_probability(of_bytes):
+    (sample,) = of_bytes.samples(seed=1, length=300, stop=("水",))
+    ids, log_probs = drawn_ids(of_bytes, 1, 300)
+    at = bytes(ids).index("水".encode())
+    assert sample.ended == "stop"
+    assert sample.logprob == pytest.approx(sum(log_probs[:at]))
+    assert sample.bpc == pytest.approx(-sum(log_probs[:at]) / math.log(2) / at)  # of a byte
+
+
+def test_of_bytes_a_text_is_what_its_stream_is(of_bytes):
+    whole = "".join(of_bytes.stream(seed=1, length=60))
+    assert {"水", "\ufffd"} <= set(whole)
+    lengths = []
+    for length in range(30):
+        (sample,) = of_bytes.samples(seed=1, length=length)
+        assert sample.text == "".join(of_bytes.stream(seed=1, length=length))
+        assert whole.startswith(sample.text)
+        lengths.append(len(sample.text))
+    assert len(set(lengths)) < 30  # a character comes with its last byte
+
+
 # Constraints
 
 
@@ -233,6 +290,21 @@ def test_a_text_is_drawn_again_until_it_is_novel(plain):
         assert (after.draws == 1) == (before.text == after.text)
     assert others[0].draws > 1
     assert [other.text for other in drawing.samples(2, **options, novel=6)] == [one.text for one in others[:2]]
+
+
+def test_of_bytes_a_text_is_novel_where_its_bytes_are(of_bytes):
+    ids, _ = drawn_ids(of_bytes, 1, 40)
+    drawing = Writer(of_bytes.nets, of_bytes.vocab, lambda: [Text.of(of_bytes.vocab.characters(ids))])
+    options = {"seed": 1, "length": 40}
+    assert [one.draws for one in drawing.samples(**options, novel=40)] == [2]
+    assert [one.draws for one in drawing.samples(**options, novel=41)] == [1]
+
+
+def test_all_draws_are_counted_where_some_are_left_out(plain, monkeypatch):
+    monkeypatch.setattr(writer, "copied", lambda texts, *_: [True] + [False] * (len(texts) - 1))
+    drawing, draws = Writer(plain.nets, plain.vocab, lambda: [Text.of("")]), Draws()
+    (best,) = drawing.samples(best_of=3, novel=5, length=9, seed=1, draws=draws)
+    assert (best.draws, draws) == (22, Draws(made=22, again=19, left_out=[0]))
 
 
 @pytest.mark.parametrize("best_of", [1, 3])
@@ -291,6 +363,9 @@ def test_wishes_that_make_no_sense_are_refused_at_once(plain, wishes, says):
 
 
 def test_wishes_that_this_model_cannot_meet_are_refused_at_once(plain):
+    for seed in (-1, 2**63):
+        with pytest.raises(ConfigError, match=f"seed {seed} is out of range"):
+            plain.stream(seed=seed)
     with pytest.raises(VocabError, match=r"--stop 'aΩ' can never be written: 'Ω' \(U\+03A9\)"):
         plain.stream(stop=("aΩ",))
     with pytest.raises(ConfigError, match="no line ends"):
@@ -304,20 +379,16 @@ def test_wishes_that_this_model_cannot_meet_are_refused_at_once(plain):
             plain.samples(2, length=None, **endless)
 
 
-def test_bytes_are_shown_as_whole_characters_and_may_be_stops():
-    pytest.importorskip("regex")
-    bytes_writer = writer_of(Vocab("".join(map(chr, range(256))), kind="bytes"))
-    pieces = list(bytes_writer.stream(seed=1, length=80, stop=("水",)))
-    (sample,) = bytes_writer.samples(seed=1, length=80, stop=("水",))
-    assert sample.text.startswith("".join(pieces))
-    assert len(sample.text) - len("".join(pieces)) <= 1  # the stream leaves out a character that is cut short
+def test_bytes_match_no_expression_of_characters(of_bytes):
     for wish in ({"regex": "a+"}, {"charset": "a-z"}):
         with pytest.raises(ConfigError, match="this one writes bytes"):
-            bytes_writer.stream(**wish)
+            of_bytes.stream(**wish)
 
 
-def test_lines_need_line_ends_in_the_charset(plain):
+def test_what_ends_a_text_has_to_be_in_the_charset(plain):
     pytest.importorskip("regex")
+    with pytest.raises(ConfigError, match="--charset 'a-d' lacks characters of --stop 'dx'"):
+        plain.stream(stop=("d", "dx"), charset="a-d")
     with pytest.raises(ConfigError, match=r"leaves no line ends for --lines: add \\n"):
         plain.stream(lines=2, charset="a-d")
     assert "".join(plain.stream(length=None, lines=2, seed=1, charset=r"a-d\n")).count("\n") == 2

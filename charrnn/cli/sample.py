@@ -22,10 +22,10 @@ from charrnn.cli._options import (
     unknown_option,
 )
 from charrnn.config import STDIN
-from charrnn.errors import ConfigError
+from charrnn.errors import CharRNNError, ConfigError
 
 if TYPE_CHECKING:
-    from charrnn.writer import Sample, Writer
+    from charrnn.writer import Draws, Sample, Writer
 
 _DRAWING = ("seed", "count", "documents", "best_of", "novel")  # and all options of how it is drawn
 
@@ -215,8 +215,6 @@ def command(
       charrnn sample --count 20 --regex "[A-Z][a-z]{2,9}"
       head -c 200 story.txt | charrnn sample --prime - -n 1000
     """
-    from charrnn.cli._console import note
-
     if documents is not None and count > 1:
         raise ConfigError("--documents and --count both say how many texts: give one of them")
     if as_json and separator is not None:
@@ -242,13 +240,15 @@ def command(
     if beam:
         samples = writer.likeliest(beam, primes=primes, length_norm=1 if length_norm is None else length_norm, **wishes)
     else:
-        samples = writer.samples(count, primes=primes, seed=seed, best_of=best_of, novel=novel or 0, **wishes)
-    draws: list[int] = []
-    samples = _counted(samples, draws)
+        from charrnn.writer import Draws
+
+        draws = Draws()
+        samples = writer.samples(
+            count, primes=primes, seed=seed, best_of=best_of, novel=novel or 0, draws=draws, **wishes
+        )
+        if novel:
+            samples = _told(samples, draws, novel)
     _show([], (_lines if as_json else partial(_joined, separator=separator))(samples, echo=not no_echo))
-    if novel:
-        again = sum(draws) - len(draws) * best_of
-        note(f"Drawn again: {again} of {sum(draws)} ({again / sum(draws):.1%}), with {novel} characters of the corpus")
 
 
 def _refuse_with_beam() -> None:
@@ -260,11 +260,20 @@ def _refuse_with_beam() -> None:
             raise ConfigError(f"--beam draws nothing: leave out {option.opts[-1]}")
 
 
-def _counted(samples: Iterable[Sample], draws: list[int]) -> Iterator[Sample]:
-    """Yield the samples, and note how often each was drawn."""
-    for sample in samples:
-        draws.append(sample.draws)
-        yield sample
+def _told(samples: Iterator[Sample], draws: Draws, novel: int) -> Iterator[Sample]:
+    """Yield the samples, then tell what share was drawn again, even where an error follows of those left out."""
+    from charrnn.cli._console import note
+
+    error = None
+    try:
+        yield from samples
+    except CharRNNError as raised:
+        error = raised
+    if draws.made:
+        share = f"{draws.again} of {draws.made} ({draws.again / draws.made:.1%})"
+        note(f"Drawn again: {share}, with {novel} characters of the corpus")
+    if error:
+        raise error
 
 
 def _primes(prime: str | None, file: str | None, lines: str | None) -> list[str]:

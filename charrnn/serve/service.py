@@ -11,8 +11,6 @@ from dataclasses import fields
 from functools import partial
 from typing import Any, TypeVar
 
-import numpy as np
-
 from charrnn.api import LanguageModel
 from charrnn.blas import one_thread
 from charrnn.serve.asks import Limits, RequestError, checked
@@ -20,7 +18,8 @@ from charrnn.serve.batch import Job
 from charrnn.serve.scoring import Scoring
 from charrnn.serve.served import Served
 from charrnn.version import __version__
-from charrnn.writer import Wishes, Writer, unsure
+from charrnn.vocab import Vocab
+from charrnn.writer import Wishes, unsure
 
 T = TypeVar("T")
 
@@ -132,31 +131,32 @@ class Service:
         try:
             with self._in_time(end):
                 shown = 0
-                async for text in self._growing(job, served.writer):
-                    yield {"piece": text[shown:]}
-                    shown = len(text)
+                async for piece in self._growing(job, served.writer.vocab):
+                    yield {"piece": piece}
+                    shown += len(piece)
         finally:
             del self._events[job]
             end("gone")
         if job.written.ended.startswith("error"):
             raise RequestError(500, f"the text could not be written, {job.written.ended}")
-        sample = job.written.sample(served.writer.vocab, wanted.stop, seed=job.seed, index=0, prime=prime)
+        sample = job.written.before_stop(job.rules).sample(served.writer.vocab, seed=job.seed, index=0, prime=prime)
         if pieces and sample.text[shown:]:
             yield {"piece": sample.text[shown:]}
         yield {name: getattr(sample, name) for name in ("text", "logprob", "bpc", "seed", "ended")}
 
-    async def _growing(self, job: Job, writer: Writer) -> AsyncIterator[str]:
-        """Yield the text as far as it is sure, whenever it has grown, until it has ended."""
-        event, decode, text, read, sure = self._events[job], writer.vocab.decoder(), "", 0, 0
+    async def _growing(self, job: Job, vocab: Vocab) -> AsyncIterator[str]:
+        """Yield more of the text as soon as it is sure, whenever it has grown, until it has ended."""
+        event, decode, held, read = self._events[job], vocab.decoder(), "", 0
+        stops = tuple(map(vocab.characters, job.rules.stops))
         while not job.written.ended:
             await event.wait()
             event.clear()
             ids = job.written.ids[read:]
-            read, text = read + len(ids), text + decode(np.array(ids, np.intp))
-            size = len(text) - unsure(text, job.wanted.stop)
-            if not job.written.ended and size > sure:
-                sure = size
-                yield text[:sure]
+            read, held = read + len(ids), held + vocab.characters(ids)
+            sure = len(held) - unsure(held, stops)
+            piece, held = decode(held[:sure]), held[sure:]
+            if piece and not job.written.ended:
+                yield piece
 
     async def _score(self, ask: Mapping[str, Any]) -> dict[str, Any]:
         given = checked(ask, _SCORE)

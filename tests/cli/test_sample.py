@@ -379,8 +379,9 @@ def test_novel_texts_share_no_run_with_what_was_learned_from(run, tiny):
 
 
 def test_what_cannot_be_novel_is_told(run, tiny):
-    told = error_line(run("sample", "--novel", "1", "-n", "5", code=1).stderr)
-    assert "in all 20 draws" in told
+    outcome = run("sample", "--novel", "1", "-n", "5", "--best-of", "2", code=1)
+    assert "in all 20 draws" in error_line(outcome.stderr)
+    assert "Drawn again: 38 of 40 (95.0%), with 1 characters of the corpus\n" in outcome.stderr
     Path("tiny.txt").unlink()
     assert "tiny.txt" in error_line(run("sample", "--novel", "9", code=1).stderr)
 
@@ -408,6 +409,8 @@ def test_models_of_different_vocabularies_do_not(run, tiny):
     assert "different vocabularies" in told
     told = error_line(run("sample", "-m", f"{tiny}:1", "-m", f"{tiny}:0", code=2).stderr)
     assert "more than 0" in told
+    told = error_line(run("sample", "-m", f"{tiny}:1e308", "-m", f"{tiny}:1e308", code=2).stderr)
+    assert "the shares add up to more" in told
 
 
 @posix
