@@ -46,5 +46,7 @@ def _shown(run: RunFolder) -> str:
 
 def _agreed(what: str) -> bool:
     """Ask on stderr; return whether the answer is yes. No answer is none."""
-    click.echo(f"Remove {what}? [y/N]", err=True)
+    from charrnn.cli._console import note
+
+    note(f"Remove {what}? [y/N]")
     return sys.stdin is not None and sys.stdin.buffer.readline().strip().lower() in (b"y", b"yes")

@@ -486,13 +486,16 @@ PRODUCTS = [
     ("train", "--help"),
 ]
 
+#: What the group itself prints.
+ASKING = [("--help",), ("--version",)]
+
 
 def test_every_command_is_tried_without_a_reader():
     assert {args[0] for args in PRODUCTS} == set(main.list_commands(click.Context(main)))
 
 
 @posix
-@pytest.mark.parametrize("args", PRODUCTS, ids=" ".join)
+@pytest.mark.parametrize("args", [*PRODUCTS, *ASKING], ids=" ".join)
 def test_a_reader_that_is_gone_is_no_error(command, tiny, args):
     ours, theirs = os.pipe()
     os.close(ours)
@@ -504,12 +507,35 @@ def test_a_reader_that_is_gone_is_no_error(command, tiny, args):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-@pytest.mark.parametrize("args", [("sample",), ("eval", "tiny.txt"), ("vocab", "tiny.txt")], ids=" ".join)
+@pytest.mark.parametrize("args", [("sample",), ("eval", "tiny.txt"), ("vocab", "tiny.txt"), *ASKING], ids=" ".join)
 def test_a_full_standard_output_is_an_error(command, tiny, args):
     with open("/dev/full", "wb") as device:
         code, stderr = ended(command(*args, stdout=device, stdin=subprocess.DEVNULL))
     assert code == 1
     assert os.strerror(errno.ENOSPC) in error_line(stderr)
+
+
+@pytest.fixture(params=["gone", "full"])
+def unread(request):
+    """Return a stream that takes nothing: its reader is gone, or it is full."""
+    if request.param == "gone":
+        ours, theirs = os.pipe()
+        os.close(ours)
+    elif Path("/dev/full").exists():
+        theirs = os.open("/dev/full", os.O_WRONLY)
+    else:
+        pytest.skip("needs a device that is always full")
+    yield theirs
+    os.close(theirs)
+
+
+@posix
+@pytest.mark.parametrize(("words", "code"), [("score tiny.txt", 0), ("score missing.txt", 1), ("bogus", 2)])
+def test_notes_and_errors_that_nobody_reads_change_nothing(command, tiny, unread, words, code):
+    process = command(*words.split(), stderr=unread, stdin=subprocess.DEVNULL)
+    stdout, _ = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == code
+    assert len(stdout.splitlines()) == (0 if code else TEXT.count("\n"))
 
 
 def closing(descriptor: int) -> dict[str, Any]:
@@ -528,8 +554,9 @@ def test_a_closed_standard_input_is_an_error(command, tiny, args):
 
 
 @posix
-def test_a_closed_standard_output_is_an_error(command, tiny):
-    code, stderr = ended(command("sample", stdin=subprocess.DEVNULL, **closing(1)))
+@pytest.mark.parametrize("args", [("sample",), *ASKING], ids=" ".join)
+def test_a_closed_standard_output_is_an_error(command, tiny, args):
+    code, stderr = ended(command(*args, stdin=subprocess.DEVNULL, **closing(1)))
     assert code == 1
     assert "standard output" in error_line(stderr)
 
