@@ -409,6 +409,38 @@ def test_files_without_permission(run, tiny):
     Path("checkpoints").chmod(0o700)
 
 
+@pytest.fixture
+def secret(tiny, monkeypatch):
+    """Make a folder under ./checkpoints in which nothing may be looked at, not even by root."""
+    stat = os.stat
+
+    def refuse(path: Any, *args: Any, **options: Any) -> os.stat_result:
+        if isinstance(path, (str, Path)) and Path(path).parent.name == "secret":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return stat(path, *args, **options)
+
+    tiny.with_name("secret").mkdir()
+    monkeypatch.setattr(os, "stat", refuse)
+
+
+def test_a_folder_that_may_not_be_read_is_in_nobodys_way(run, secret):
+    assert run("list").stdout.endswith("\n1 run, 0.1 MB, in checkpoints\n")
+    assert run("score", "tiny.txt").stderr == f"Model: {Path(TINY, 'best.npz')}\n"
+    for args in (("rm", "tinny"), ("score", "-m", "tinny", "tiny.txt")):
+        assert "did you mean tiny?" in error_line(run(*args, code=1).stderr)
+    for args in (("rm", "secret", "--yes"), ("score", "-m", "secret")):
+        assert "or may not be read" in error_line(run(*args, code=1).stderr)
+
+
+def test_what_the_system_refuses_is_told_by_its_name(run, monkeypatch):
+    def refuse() -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "checkpoints")
+
+    monkeypatch.setattr("charrnn.runs.runs", refuse)
+    told = error_line(run("list", code=1).stderr)
+    assert told == f"checkpoints: {os.strerror(errno.EACCES)}: see to its rights, or move it away"
+
+
 def full(*_: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
