@@ -128,7 +128,7 @@ def run_names(folder: Path = RUNS) -> list[str]:
 def find_run(name: str) -> RunFolder:
     """Return the folder of a run: the one of this path, or of this name under ./checkpoints.
 
-    Raises:  RunFolderError where there is none, or the folder holds no run.
+    Raises:  RunFolderError where there is none, the folder holds no run, or it is a link to one.
     """
     place = _place(Path(name)) if name else None
     if place is None:
@@ -137,6 +137,8 @@ def find_run(name: str) -> RunFolder:
         raise RunFolderError(
             f"{place} is not the folder of a run: it holds neither best.npz nor last.npz, or may not be read"
         )
+    if place.is_symlink():
+        raise RunFolderError(f"{place} is a link to {place.resolve()}: name that, or remove the link")
     return RunFolder(place)
 
 

@@ -13,6 +13,7 @@ import shutil
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -53,7 +54,8 @@ def open_model(path: str | None) -> LanguageModel:
     """Load the model that a command was given; name it on stderr where the user did not choose the file."""
     model = load(path)
     if model.path is not None and str(model.path) != path:
-        why = "" if model.path.name == "best.npz" else f" (there is no {model.path.with_name('best.npz').name})"
+        chosen = model.path.name in ("best.npz", Path(path or "").name)
+        why = "" if chosen else " (there is no best.npz)"
         note(f"Model: {model.path}{why}")
     return model
 

@@ -31,7 +31,7 @@ def command(names: tuple[str, ...], yes: bool) -> None:
     from charrnn.errors import RunFolderError
     from charrnn.runfolder import find_run
 
-    runs = list(dict.fromkeys(map(find_run, names)))
+    runs = {run.path.resolve(): run for run in map(find_run, names)}.values()  # each once, whatever its names
     if not (yes or _agreed(", ".join(map(_shown, runs)))):
         raise RunFolderError("nothing was removed: answer y, or give --yes")
     for run in runs:

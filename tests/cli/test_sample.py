@@ -43,6 +43,7 @@ def test_the_file_that_was_named_is_not_named_again(run, tiny):
     assert run("sample", "-m", tiny).stderr == f"Model: {best}\n"
     best.unlink()
     assert run("sample", "-m", tiny).stderr == f"Model: {last} (there is no best.npz)\n"
+    assert run("sample", "-m", "tiny/last.npz").stderr == f"Model: {last}\n"
 
 
 def copies(tiny: Path, *names: str) -> list[Path]:
