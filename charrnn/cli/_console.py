@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 _SMOOTHING = 0.98  # of the loss in the bar, per step
-_ENDLESS = 100_000  # columns where no terminal sets their number: a row is a line for the next program
+_ENDLESS = 100_000  # columns where there is no terminal: a row is a line for the next program
+_NARROWEST = 40  # columns of a table: in fewer, cells would have no room at all
 
 
 def note(text: str) -> None:
@@ -84,7 +85,7 @@ def print_table(headings: Iterable[str], rows: Iterable[Iterable[str]], *, right
         table.add_column(heading, justify="right" if index in numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(_printable(cell)) for cell in row))
-    width = shutil.get_terminal_size((_ENDLESS, 24)).columns
+    width = max(_NARROWEST, shutil.get_terminal_size().columns) if sys.stdout.isatty() else _ENDLESS
     click.echo(_rendered(_console(width=width), table), nl=False)
 
 
