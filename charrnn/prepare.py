@@ -96,6 +96,13 @@ def in_form(text: str, normalize: str, lowercase: bool) -> str:
     return text
 
 
+def bare(line: str, known: str = "") -> str:
+    """Return a line without a byte order mark before it and the `\\r` of its end, unless they are known."""
+    if "\ufeff" not in known:
+        line = line.removeprefix("\ufeff")
+    return line if "\r" in known else line.removesuffix("\r")
+
+
 def formed(pieces: Iterable[str], normalize: str, lowercase: bool) -> Iterator[str]:
     """Yield the pieces as `in_form` makes them one whole; cut where no character joins with those before."""
     if normalize == "none":

@@ -39,11 +39,14 @@ class RunFolder:
 
     def files(self) -> list[Path]:
         """Return the files of a run that are here."""
-        return [path for path in (self.best, self.last, self.log) if path.exists()]
+        return [path for path in (self.best, self.last, self.log) if os.path.exists(path)]
 
     def model(self) -> Path | None:
-        """Return the checkpoint that serves inference: `best.npz`, or `last.npz` where there is none, or None."""
-        return next((path for path in (self.best, self.last) if path.exists()), None)
+        """Return the checkpoint that serves inference: `best.npz`, or `last.npz` where there is none, or None.
+
+        None is also what a folder that may not be read has.
+        """
+        return next((path for path in (self.best, self.last) if os.path.exists(path)), None)
 
     def create(self) -> None:
         """Make the folder.
@@ -125,13 +128,17 @@ def run_names(folder: Path = RUNS) -> list[str]:
 def find_run(name: str) -> RunFolder:
     """Return the folder of a run: the one of this path, or of this name under ./checkpoints.
 
-    Raises:  RunFolderError where there is none, or the folder holds no run.
+    Raises:  RunFolderError where there is none, the folder holds no run, or it is a link to one.
     """
     place = _place(Path(name)) if name else None
     if place is None:
         raise RunFolderError(f"there is no run {name!r}: {_near(name) or '`charrnn list` shows what there is'}")
     if not RunFolder(place).model():
-        raise RunFolderError(f"{place} is not the folder of a run: it holds neither best.npz nor last.npz")
+        raise RunFolderError(
+            f"{place} is not the folder of a run: it holds neither best.npz nor last.npz, or may not be read"
+        )
+    if place.is_symlink():
+        raise RunFolderError(f"{place} is a link to {place.resolve()}: name that, or remove the link")
     return RunFolder(place)
 
 
@@ -154,7 +161,9 @@ def find_model(path: str | Path | None) -> Path:
         return place
     model = RunFolder(place).model()
     if model is None:
-        raise CheckpointError(f"{place} holds neither best.npz nor last.npz: name the folder of a run, or a .npz file")
+        raise CheckpointError(
+            f"{place} holds neither best.npz nor last.npz, or may not be read: name the folder of a run, or a .npz file"
+        )
     return model
 
 

@@ -3,6 +3,7 @@
 import ast
 import json
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -173,6 +174,12 @@ def test_below_the_command_only_numpy_and_the_standard_library_are_imported(file
     unpackers = {"zstandard", "compression"} if file == "inputs.py" else set()
     server = {"uvicorn", "h11"} if file == "serve/server.py" else set()
     assert names <= sys.stdlib_module_names | {"numpy", "charrnn"} | threads | compiler | unpackers | classes | server
+
+
+def test_the_types_are_there_for_those_who_use_the_package():
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["tool"]["hatch"]["build"]["targets"]["wheel"] == {"packages": ["charrnn"]}  # with all that is in it
+    assert (PACKAGE / "py.typed").is_file()
 
 
 def test_no_cycle_is_left():

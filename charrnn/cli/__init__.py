@@ -6,10 +6,13 @@ import io
 import os
 import pkgutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn, TextIO
 
 import click
+from click.exceptions import Exit
 
 from charrnn.cli._kernel import set_kernel
 from charrnn.errors import EXIT_CODES, CharRNNError
@@ -41,41 +44,68 @@ class Commands(click.Group):
             with formatter.section(section):
                 formatter.write_dl(sections[section])
 
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; turn what may go wrong into one line and an exit code."""
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Read the command line; `--help` and `--version` of the group print, and end, here."""
         if sys.stderr is None:  # closed by the caller: nobody wants to read it
             sys.stderr = open(os.devnull, "w")
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+        with _telling():
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
         ctx.obj = set_kernel()  # before a command loads NumPy; `doctor` tells of it
+        with _telling():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    """Turn what may go wrong into one line and an exit code."""
+    try:
+        if sys.stdout is None:
+            raise CharRNNError("standard output is closed: direct it to a file or a pipe")
+        yield
+        sys.stdout.flush()  # here, where what goes wrong can still be told
+    except CharRNNError as error:
+        _end(f"Error: {error}", error.exit_code)
+    except click.ClickException as error:
+        with suppress(OSError):
+            error.show()
+        raise Exit(error.exit_code) from None
+    except MemoryError:
+        _end("Error: not enough memory: use a smaller --hidden-size, --batch-size or --seq-len", 1)
+    except BrokenPipeError:  # the reader has what it wanted
+        _discard(sys.stdout)
+        raise Exit(0) from None
+    except OSError as error:
+        if error.filename is not None:  # a write does not know the name of its file
+            _end(f"Error: {error.filename}: {error.strerror}: see to its rights, or move it away", 1)
+        _discard(sys.stdout)
+        _end(f"Error: cannot write to standard output: {error.strerror}: free space there", 1)
+    except KeyboardInterrupt as interrupt:
+        _end("Stopped.", 128 + getattr(interrupt, "signum", 2))
+    finally:
         try:
-            if sys.stdout is None:
-                raise CharRNNError("standard output is closed: direct it to a file or a pipe")
-            result = super().invoke(ctx)
-            sys.stdout.flush()  # here, where what goes wrong can still be told
-            return result
-        except CharRNNError as error:
-            click.echo(f"Error: {error}", err=True)
-            ctx.exit(error.exit_code)
-        except MemoryError:
-            click.echo("Error: not enough memory: use a smaller --hidden-size, --batch-size or --seq-len", err=True)
-            ctx.exit(1)
-        except BrokenPipeError:  # the reader has what it wanted
-            _discard_stdout()
-            ctx.exit(0)
-        except OSError as error:
-            _discard_stdout()
-            click.echo(f"Error: cannot write to standard output: {error.strerror}: free space there", err=True)
-            ctx.exit(1)
-        except KeyboardInterrupt as interrupt:
-            click.echo("Stopped.", err=True)
-            ctx.exit(128 + getattr(interrupt, "signum", 2))
+            sys.stderr.flush()
+        except OSError:  # nobody could read what was said there, which is no error
+            _discard(sys.stderr)
 
 
-def _discard_stdout() -> None:
-    """Let nothing more be written to standard output, not even what waits in its buffer."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _end(line: str, code: int) -> NoReturn:
+    """Say a last word to whoever reads it, and end with this exit code."""
+    with suppress(OSError):
+        click.echo(line, err=True)
+    raise Exit(code) from None
+
+
+def _discard(stream: TextIO) -> None:
+    """Let nothing more be written to a standard stream, not even what waits in its buffer."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _exit_codes() -> str:

@@ -12,6 +12,8 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -28,19 +30,33 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 _SMOOTHING = 0.98  # of the loss in the bar, per step
-_ENDLESS = 100_000  # columns where no terminal sets their number: a row is a line for the next program
+_ENDLESS = 100_000  # columns where there is no terminal: a row is a line for the next program
+_NARROWEST = 40  # columns of a table: in fewer, cells would have no room at all
 
 
 def note(text: str) -> None:
-    """Tell the user something that is not the product."""
-    click.echo(text, err=True)
+    """Tell the user something that is not the product; if nobody can read it, go on."""
+    with suppress(OSError):
+        click.echo(text, err=True)
+
+
+def tell(text: str, *, nl: bool = True) -> None:
+    """Show what a training run says before it ends.
+
+    Raises:  BrokenPipeError where nobody can read it, whatever the reason.
+    """
+    try:
+        click.echo(text, err=True, nl=nl)
+    except OSError as error:
+        raise BrokenPipeError from error
 
 
 def open_model(path: str | None) -> LanguageModel:
     """Load the model that a command was given; name it on stderr where the user did not choose the file."""
     model = load(path)
     if model.path is not None and str(model.path) != path:
-        why = "" if model.path.name == "best.npz" else f" (there is no {model.path.with_name('best.npz').name})"
+        chosen = model.path.name in ("best.npz", Path(path or "").name)
+        why = "" if chosen else " (there is no best.npz)"
         note(f"Model: {model.path}{why}")
     return model
 
@@ -69,8 +85,8 @@ def print_table(headings: Iterable[str], rows: Iterable[Iterable[str]], *, right
         table.add_column(heading, justify="right" if index in numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(_printable(cell)) for cell in row))
-    width = shutil.get_terminal_size((_ENDLESS, 24)).columns
-    _print(_console(width=width), table)
+    width = max(_NARROWEST, shutil.get_terminal_size().columns) if sys.stdout.isatty() else _ENDLESS
+    click.echo(_rendered(_console(width=width), table), nl=False)
 
 
 def _printable(text: str) -> str:
@@ -85,11 +101,11 @@ def _console(**options: Any) -> Console:
     return Console(highlight=False, force_terminal=True, color_system="standard", no_color=False, height=24, **options)
 
 
-def _print(console: Console, what: RenderableType, *, err: bool = False) -> None:
-    """Print by way of Click, which tells of a reader that is gone; rich would exit on its own."""
+def _rendered(console: Console, what: RenderableType) -> str:
+    """Return what Click is to print, which tells of a reader that is gone; rich would exit on its own."""
     with console.capture() as captured:
         console.print(what)
-    click.echo(captured.get(), err=err, nl=False)
+    return captured.get()
 
 
 def _bars() -> bool:
@@ -101,7 +117,7 @@ def print_facts(facts: dict[str, str], *, err: bool = False) -> None:
     """Print names and values, a pair a line; on stderr if `err`."""
     width = max(map(len, facts))
     for name, value in facts.items():
-        click.echo(f"{click.style(f'{name:<{width}}', bold=True)}  {value}", err=err)
+        (note if err else click.echo)(f"{click.style(f'{name:<{width}}', bold=True)}  {value}")
 
 
 class ReadingBar:
@@ -218,7 +234,7 @@ class TrainScreen:
     def _print(self, text: str | Text) -> None:
         if not self.quiet:
             with self.bar.external_write_mode(file=sys.stderr):
-                _print(self.console, text, err=True)
+                tell(_rendered(self.console, text), nl=False)
 
 
 def closing_figures(run: Run) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -16,10 +17,12 @@ def typed_lines(complete: Callable[[str], Completions], begun: str) -> Iterator[
     """Yield the lines that the user ends by Enter, up to Ctrl-D; completions are suggested as they are written.
 
     begun  what the first line begins with
-    Raises:  ConfigError where prompt_toolkit is not installed, or there is no terminal.
+    Raises:  ConfigError where prompt_toolkit is not installed, or there is no terminal, or a dumb one.
     """
     if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
         raise ConfigError("--interactive needs a terminal to type in: leave it out, and pipe lines in")
+    if os.environ.get("TERM") == "dumb":
+        raise ConfigError("--interactive needs a terminal that shows menus, not TERM=dumb: leave it out")
     session = _session(complete)
     while True:
         try:

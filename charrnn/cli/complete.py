@@ -134,6 +134,8 @@ def _lines(kind: str) -> Iterator[str]:
 
     kind  of the model's vocabulary: one of bytes takes any
     """
+    from charrnn.prepare import bare
+
     for number, line in enumerate(_bounded_lines(), 1):
         text = line.decode("utf-8", "surrogateescape")
         if kind == "chars" and (wrong := re.search("[\udc80-\udcff]", text)):
@@ -141,7 +143,7 @@ def _lines(kind: str) -> Iterator[str]:
                 f"line {number:,} of standard input is not UTF-8: it has the byte 0x{ord(wrong[0]) - 0xDC00:02x}; "
                 "convert it, for example with `iconv -f latin1 -t utf-8`"
             )
-        yield text.removeprefix("\ufeff") if number == 1 else text
+        yield bare(text)
 
 
 def _bounded_lines() -> Iterator[bytes]:
@@ -152,7 +154,7 @@ def _bounded_lines() -> Iterator[bytes]:
         if len(held) > _LONGEST:
             held = held[-_LONGEST:].lstrip(_CONTINUING)
         if piece.endswith(b"\n"):
-            yield held.removesuffix(b"\n").removesuffix(b"\r")
+            yield held.removesuffix(b"\n")
             held = b""
     if held:
         yield held

@@ -31,7 +31,7 @@ def command(names: tuple[str, ...], yes: bool) -> None:
     from charrnn.errors import RunFolderError
     from charrnn.runfolder import find_run
 
-    runs = list(dict.fromkeys(map(find_run, names)))
+    runs = {run.path.resolve(): run for run in map(find_run, names)}.values()  # each once, whatever its names
     if not (yes or _agreed(", ".join(map(_shown, runs)))):
         raise RunFolderError("nothing was removed: answer y, or give --yes")
     for run in runs:
@@ -46,5 +46,7 @@ def _shown(run: RunFolder) -> str:
 
 def _agreed(what: str) -> bool:
     """Ask on stderr; return whether the answer is yes. No answer is none."""
-    click.echo(f"Remove {what}? [y/N]", err=True)
+    from charrnn.cli._console import note
+
+    note(f"Remove {what}? [y/N]")
     return sys.stdin is not None and sys.stdin.buffer.readline().strip().lower() in (b"y", b"yes")

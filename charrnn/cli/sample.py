@@ -279,9 +279,10 @@ def _told(samples: Iterator[Sample], draws: Draws, novel: int) -> Iterator[Sampl
 def _primes(prime: str | None, file: str | None, lines: str | None) -> list[str]:
     """Return the primes; one that is empty if none was given."""
     from charrnn.corpus import read_text
+    from charrnn.prepare import bare
 
     if lines is not None:
-        return str(read_text(lines)).removesuffix("\n").split("\n")
+        return [*map(bare, str(read_text(lines)).removesuffix("\n").split("\n"))]
     if file is not None or prime == STDIN:
         return [str(read_text(file or STDIN))]
     return [prime or ""]

@@ -80,7 +80,7 @@ def command(
     if per_char and (above is not None or below is not None) and not as_json:
         raise ConfigError("--above and --below let lines through as they are: --per-char goes with --json")
     model = open_model(model_path)
-    decode = _decoder(model.checkpoint.train_config.encoding, context)
+    decode = _decoder(model, context)
     pieces = follow_lines(texts[0]) if follow else read_lines(texts or (STDIN,))
     at_once = line_buffered or follow or _is_typed(texts)
     blocks = pieces if at_once else in_blocks(chain.from_iterable(pieces))
@@ -118,16 +118,20 @@ def _lies(bpc: float | None, above: float | None, below: float | None) -> bool:
     return bpc is not None and (above is None or bpc > above) and (below is None or bpc < below)
 
 
-def _decoder(encoding: str, context: bool) -> Callable[[bytes], Line]:
+def _decoder(model: LanguageModel, context: bool) -> Callable[[bytes], Line]:
     """Return what makes of a line's bytes the text to score, in the encoding of the model's corpus.
 
     Where that encoding has other line ends, it is UTF-8. What is no text becomes characters that no vocabulary has.
     """
-    known = encoding if "\n".encode(encoding) == b"\n" else "utf-8"
-    errors = "surrogateescape" if lookup(known).name == "utf-8" else "replace"
+    from charrnn.prepare import bare
+
+    encoding, vocab = model.checkpoint.train_config.encoding, model.checkpoint.vocab
+    encoding = encoding if "\n".encode(encoding) == b"\n" else "utf-8"
+    errors = "surrogateescape" if lookup(encoding).name == "utf-8" else "replace"
+    known = vocab.symbols if vocab.kind == "chars" else "\ufeff\r"
 
     def decode(line: bytes) -> Line:
-        text = line.decode(known, errors)
+        text = bare(line.decode(encoding, errors), known)
         if not context:
             return text
         before, _, after = text.partition("\t")

@@ -199,7 +199,7 @@ def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
 
 def _introduce(run: Run, found: Survey | None = None) -> None:
     """Say what was found in the corpus, what is about to be trained, and what memory it takes."""
-    from charrnn.cli._console import note
+    from charrnn.cli._console import tell
 
     if found is not None:
         _tell_found(found, run.vocab.kind)
@@ -207,33 +207,33 @@ def _introduce(run: Run, found: Survey | None = None) -> None:
     weights = sum(array.size for array in run.state.params.values())
     embedding = f"embedding {model_config.embed_size}" if model_config.embed_size else "one-hot input"
     embedding += ", tied" if model_config.tied else ""
-    note(
+    tell(
         f"{model_config.cell} {model_config.num_layers}x{model_config.hidden_size}, {embedding}, "
         f"{weights:,} parameters; {len(training.stream.ids):,} characters to train on, "
         f"{len(training.val_ids):,} to validate, {run.vocab.size} symbols"
     )
     memory = run.footprint
     among = f" in {memory.processes} processes" if memory.processes > 1 else ""
-    note(f"about {_mib(memory.size)} of memory{among}")
+    tell(f"about {_mib(memory.size)} of memory{among}")
     if memory.free is not None and not memory.fits:
-        note(
+        tell(
             f"Note: only {_mib(memory.free)} are free: the run may become very slow, or the system may end it; "
             "stop other programs, or choose a smaller --batch-size, --seq-len or --hidden-size"
         )
 
 
 def _tell_found(found: Survey, kind: str) -> None:
-    from charrnn.cli._console import note
+    from charrnn.cli._console import tell
 
     files = "1 file" if found.files == 1 else f"{found.files:,} files"
     size = f", {found.bytes:,} bytes" if found.bytes else ""  # with standard input, nobody knows them
     documents = "" if found.documents is None else f" in {found.documents:,} documents"
-    note(f"{files}{size}; {found.chars:,} characters{documents}, {found.symbols:,} distinct")
+    tell(f"{files}{size}; {found.chars:,} characters{documents}, {found.symbols:,} distinct")
     rarest = [(f"0x{ord(char):02x}" if kind == "bytes" else repr(char), count) for char, count in found.rarest]
-    note("rarest to train on: " + ", ".join(f"{shown} {count:,}" for shown, count in rarest))
+    tell("rarest to train on: " + ", ".join(f"{shown} {count:,}" for shown, count in rarest))
     if found.repeated is not None:
         lines = "lines" if found.documents is None else "documents"
-        note(f"{found.repeated:.1%} of the validation part stands in {lines} that the training part has too")
+        tell(f"{found.repeated:.1%} of the validation part stands in {lines} that the training part has too")
 
 
 def _mib(size: int) -> str:
@@ -243,15 +243,15 @@ def _mib(size: int) -> str:
 def _tell_course(run: Run, *, forecast: bool) -> None:
     """Say what was adjusted, how long the run is, and, with a forecast, how much time that takes."""
     from charrnn.budget import expected_seconds
-    from charrnn.cli._console import note
+    from charrnn.cli._console import tell
 
     for sentence in run.notes:
-        note(f"Note: {sentence}")
+        tell(f"Note: {sentence}")
     if forecast and (seconds := expected_seconds(run.training, run.state)) is not None:
-        note(f"about {seconds / 60:.1f} minutes, evaluations aside")
+        tell(f"about {seconds / 60:.1f} minutes, evaluations aside")
     config = run.training.config
     where = f", from step {run.state.step:,} on" if run.state.step else ""
-    note(
+    tell(
         f"{config.steps:,} steps of {config.batch_size}x{config.seq_len} characters{where}, "
         f"{config.optimizer} at {config.learning_rate:g}, seed {config.seed}; run in {run.folder.path}"
     )

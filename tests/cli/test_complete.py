@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import charrnn
-from charrnn.cli._interactive import _session
+from charrnn.cli._interactive import _session, typed_lines
 from charrnn.errors import ConfigError
 from charrnn.prepare import escaped, unescaped
 
@@ -69,6 +69,7 @@ def test_each_line_of_standard_input_is_completed(run, tiny, end):
     alone = [rows(run("complete", "-k", "2", line).stdout) for line in lines]
     assert [row[1:] for row in rows(outcome.stdout)] == [row[1:] for found in alone for row in found]
     assert outcome == run("complete", "-k", "2", "-", input="\n".join(lines))
+    assert outcome == run("complete", "-k", "2", input="\n".join(f"\ufeff{line}" for line in lines))
 
 
 def test_json_has_an_object_for_each_text(run, tiny):
@@ -266,6 +267,14 @@ def test_ctrl_c_stops(typing, tiny):
     os.write(screen.master, b"\x03")
     screen.read_until("Stopped.")
     assert screen.process.wait(TIMEOUT) == 130
+
+
+def test_a_dumb_terminal_is_refused(monkeypatch):
+    for stream in (sys.stdin, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "dumb")
+    with pytest.raises(ConfigError, match="TERM=dumb"):
+        next(typed_lines(lambda text: pytest.fail("it asks"), ""))
 
 
 def test_without_prompt_toolkit_it_is_said_what_to_install(monkeypatch):

@@ -409,6 +409,38 @@ def test_files_without_permission(run, tiny):
     Path("checkpoints").chmod(0o700)
 
 
+@pytest.fixture
+def secret(tiny, monkeypatch):
+    """Make a folder under ./checkpoints in which nothing may be looked at, not even by root."""
+    stat = os.stat
+
+    def refuse(path: Any, *args: Any, **options: Any) -> os.stat_result:
+        if isinstance(path, (str, Path)) and Path(path).parent.name == "secret":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return stat(path, *args, **options)
+
+    tiny.with_name("secret").mkdir()
+    monkeypatch.setattr(os, "stat", refuse)
+
+
+def test_a_folder_that_may_not_be_read_is_in_nobodys_way(run, secret):
+    assert run("list").stdout.endswith("\n1 run, 0.1 MB, in checkpoints\n")
+    assert run("score", "tiny.txt").stderr == f"Model: {Path(TINY, 'best.npz')}\n"
+    for args in (("rm", "tinny"), ("score", "-m", "tinny", "tiny.txt")):
+        assert "did you mean tiny?" in error_line(run(*args, code=1).stderr)
+    for args in (("rm", "secret", "--yes"), ("score", "-m", "secret")):
+        assert "or may not be read" in error_line(run(*args, code=1).stderr)
+
+
+def test_what_the_system_refuses_is_told_by_its_name(run, monkeypatch):
+    def refuse() -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "checkpoints")
+
+    monkeypatch.setattr("charrnn.runs.runs", refuse)
+    told = error_line(run("list", code=1).stderr)
+    assert told == f"checkpoints: {os.strerror(errno.EACCES)}: see to its rights, or move it away"
+
+
 def full(*_: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -486,13 +518,16 @@ PRODUCTS = [
     ("train", "--help"),
 ]
 
+#: What the group itself prints.
+ASKING = [("--help",), ("--version",)]
+
 
 def test_every_command_is_tried_without_a_reader():
     assert {args[0] for args in PRODUCTS} == set(main.list_commands(click.Context(main)))
 
 
 @posix
-@pytest.mark.parametrize("args", PRODUCTS, ids=" ".join)
+@pytest.mark.parametrize("args", [*PRODUCTS, *ASKING], ids=" ".join)
 def test_a_reader_that_is_gone_is_no_error(command, tiny, args):
     ours, theirs = os.pipe()
     os.close(ours)
@@ -504,12 +539,35 @@ def test_a_reader_that_is_gone_is_no_error(command, tiny, args):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-@pytest.mark.parametrize("args", [("sample",), ("eval", "tiny.txt"), ("vocab", "tiny.txt")], ids=" ".join)
+@pytest.mark.parametrize("args", [("sample",), ("eval", "tiny.txt"), ("vocab", "tiny.txt"), *ASKING], ids=" ".join)
 def test_a_full_standard_output_is_an_error(command, tiny, args):
     with open("/dev/full", "wb") as device:
         code, stderr = ended(command(*args, stdout=device, stdin=subprocess.DEVNULL))
     assert code == 1
     assert os.strerror(errno.ENOSPC) in error_line(stderr)
+
+
+@pytest.fixture(params=["gone", "full"])
+def unread(request):
+    """Return a stream that takes nothing: its reader is gone, or it is full."""
+    if request.param == "gone":
+        ours, theirs = os.pipe()
+        os.close(ours)
+    elif Path("/dev/full").exists():
+        theirs = os.open("/dev/full", os.O_WRONLY)
+    else:
+        pytest.skip("needs a device that is always full")
+    yield theirs
+    os.close(theirs)
+
+
+@posix
+@pytest.mark.parametrize(("words", "code"), [("score tiny.txt", 0), ("score missing.txt", 1), ("bogus", 2)])
+def test_notes_and_errors_that_nobody_reads_change_nothing(command, tiny, unread, words, code):
+    process = command(*words.split(), stderr=unread, stdin=subprocess.DEVNULL)
+    stdout, _ = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == code
+    assert len(stdout.splitlines()) == (0 if code else TEXT.count("\n"))
 
 
 def closing(descriptor: int) -> dict[str, Any]:
@@ -528,8 +586,9 @@ def test_a_closed_standard_input_is_an_error(command, tiny, args):
 
 
 @posix
-def test_a_closed_standard_output_is_an_error(command, tiny):
-    code, stderr = ended(command("sample", stdin=subprocess.DEVNULL, **closing(1)))
+@pytest.mark.parametrize("args", [("sample",), *ASKING], ids=" ".join)
+def test_a_closed_standard_output_is_an_error(command, tiny, args):
+    code, stderr = ended(command(*args, stdin=subprocess.DEVNULL, **closing(1)))
     assert code == 1
     assert "standard output" in error_line(stderr)
 

@@ -68,7 +68,9 @@ def test_a_run_is_removed_after_a_yes(run, three):
     ]
     assert outcome.stderr.startswith("Remove checkpoints/tiny (0.1 MB), checkpoints/old (0.1 MB)? [y/N]\n")
     assert os.listdir(three) == ["new"]
-    run("rm", "new", "new", "--yes")
+    shutil.copytree(three / "new", three / "more")
+    told = run("rm", "new", three / "new", (three / "new").resolve(), "more", "--yes").stdout
+    assert told.count("Removed") == 2  # a run once, whatever its names
     assert os.listdir(three) == []
 
 
@@ -113,6 +115,14 @@ def test_what_is_no_run_is_refused_and_nothing_is_removed(run, tiny, name, says)
     (RUNS / "notes").mkdir()
     (RUNS / "notes" / "log.jsonl").write_text("another program's")
     assert says in error_line(run("rm", "tiny", name, "--yes", code=1).stderr)
+    assert len(RunFolder(tiny).files()) == 3
+
+
+@posix
+def test_a_link_to_a_run_is_refused_with_what_it_leads_to(run, tiny):
+    (RUNS / "link").symlink_to("tiny")
+    told = error_line(run("rm", "tiny", "link", "--yes", code=1).stderr)
+    assert told == f"{RUNS / 'link'} is a link to {tiny.resolve()}: name that, or remove the link"
     assert len(RunFolder(tiny).files()) == 3
 
 

@@ -43,6 +43,7 @@ def test_the_file_that_was_named_is_not_named_again(run, tiny):
     assert run("sample", "-m", tiny).stderr == f"Model: {best}\n"
     best.unlink()
     assert run("sample", "-m", tiny).stderr == f"Model: {last} (there is no best.npz)\n"
+    assert run("sample", "-m", "tiny/last.npz").stderr == f"Model: {last}\n"
 
 
 def copies(tiny: Path, *names: str) -> list[Path]:
@@ -251,10 +252,11 @@ def test_without_echo_the_prime_is_not_shown(run, tiny):
     assert with_echo == ["Der" + text for text in without]
 
 
-@pytest.mark.parametrize("name", ["lines.txt", "-"])
-def test_each_line_begins_texts(run, tiny, name):
-    Path("lines.txt").write_text("Der\n\nKäfer\n", encoding="utf-8")
-    given = {"input": "Der\n\nKäfer\n"} if name == "-" else {}
+@pytest.mark.parametrize(("name", "end"), [("lines.txt", "\n"), ("lines.txt", "\r\n"), ("-", "\n"), ("-", "\r\n")])
+def test_each_line_begins_texts(run, tiny, name, end):
+    text = f"\ufeffDer{end}{end}Käfer{end}".encode()
+    Path("lines.txt").write_bytes(text)
+    given = {"input": text} if name == "-" else {}
     args = ("sample", "--prime-lines", name, "--count", "2", "-n", "6", "--seed", "1", "--json")
     found = [json.loads(line) for line in run(*args, **given).stdout.splitlines()]
     assert [one["prime"] for one in found] == ["Der", "Der", "", "", "Käfer", "Käfer"]

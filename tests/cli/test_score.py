@@ -28,7 +28,7 @@ ODD = [
     "Der \0 Käfer",
     "ΩDer",
     "DerΩ",
-    "Käfer\r",
+    "K\räfer",
     "D",
 ]
 
@@ -126,6 +126,20 @@ def test_lines_are_in_the_encoding_of_the_corpus(run):
     Path("wide.txt").write_bytes(TEXT.encode("utf-16"))
     run("train", "wide.txt", "--encoding", "utf-16", *SMALL, "--steps", "1", "--quiet")
     assert run("score", "-m", "checkpoints/wide", input="Käfer").stdout.split("\t")[2:] == ["6", "0", "Käfer\n"]
+
+
+def test_what_other_systems_put_around_lines_is_no_part_of_them(run, tiny):
+    plain, there = "Der\nKäfer\n", "\ufeffDer\r\nKäfer\r\n"
+    assert run("score", "--json", input=there) == run("score", "--json", input=plain)
+    assert run("score", "--above", "0", input=there).stdout == there
+
+
+@pytest.mark.parametrize("more", [(), ("--bytes",)])
+def test_a_model_that_learned_them_scores_them(run, more):
+    Path("there.txt").write_bytes(TEXT.replace("\n", "\r\n\ufeff").encode())
+    run("train", "there.txt", *more, *SMALL, "--steps", "1", "--quiet")
+    found = json.loads(run("score", "--json", input="\ufeffDer\r\n").stdout)
+    assert (found["text"], found["chars"], found["unknown"]) == ("\ufeffDer\r", 8 if more else 6, 0)
 
 
 @pytest.mark.parametrize("words", [[], ["--json"], ["--above", "1"], ["--context"], ["--line-buffered"]])
