@@ -42,6 +42,8 @@ from charrnn.writer import Sample, Writer
 if TYPE_CHECKING:
     from charrnn.baselines import Baselines
 
+_MOST_SHARE = 1e9  # of a model among others: the sum of all is a number too
+
 
 def load(path: str | PathLike[str] | None = None) -> LanguageModel:
     """Return the model of a checkpoint.
@@ -93,7 +95,7 @@ def mixed(models: Sequence[tuple[LanguageModel, float]]) -> Writer:
         if replace(other.checkpoint.vocab, counts=(), starts=()) != vocab:
             names = f"{models[0][0].path} and {other.path}"
             raise ConfigError(f"{names} have different vocabularies: mix models that were trained on the same text")
-        if not 0 < share < float("inf"):
+        if not 0 < share < _MOST_SHARE:
             raise ConfigError(f"{other.path}: its share is {share}: give a number more than 0, like 0.7")
     nets = tuple(Net(each.weights, each.checkpoint.model_config, share / total) for each, share in models)
     return Writer(Nets(nets), first, lambda: [reread(each.checkpoint).train for each, _ in models])

@@ -59,7 +59,9 @@ class Commands(click.Group):
             click.echo(f"Error: {error}", err=True)
             ctx.exit(error.exit_code)
         except MemoryError:
-            click.echo("Error: not enough memory: use a smaller --hidden-size, --batch-size or --seq-len", err=True)
+            trains = ctx.invoked_subcommand == "train"
+            remedy = "use a smaller --hidden-size, --batch-size or --seq-len" if trains else "ask for less at once"
+            click.echo(f"Error: not enough memory: {remedy}", err=True)
             ctx.exit(1)
         except BrokenPipeError:  # the reader has what it wanted
             _discard_stdout()
