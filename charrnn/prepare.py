@@ -14,7 +14,7 @@ import json
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 
 from charrnn.errors import CorpusError
@@ -40,19 +40,29 @@ def decoded(name: str, data: Iterable[bytes], encoding: str) -> Iterator[str]:
         except UnicodeDecodeError as error:
             kind, byte = codecs.lookup(encoding).name.upper(), error.object[error.start : error.start + 1].hex()
             raise CorpusError(
-                f"{name} is not {kind}: byte 0x{byte} at offset {begin + error.start:,}; name its encoding by "
-                "--encoding, convert it, for example with `iconv -f latin1 -t utf-8`, or take --bytes"
+                f"{name} is not {kind}: byte 0x{byte} at offset {begin + error.start:,}; convert it, "
+                "for example with `iconv -f latin1 -t utf-8`, or train with its --encoding, or with --bytes"
             ) from None
         for wrong, what in (("\0", "a NUL byte"), (END, "a lone surrogate")):
             if (at := text.find(wrong)) >= 0:
                 at = begin + len(text[:at].encode(encoding, "replace"))
                 raise CorpusError(
-                    f"{name} has {what} at offset {at:,}, as no text does: name its encoding by --encoding, or take "
+                    f"{name} has {what} at offset {at:,}, as no text does: train with its --encoding, or with "
                     "--bytes to learn it as it is"
                 )
         if first and text:
             text, first = text.removeprefix("\ufeff"), False
         yield text
+
+
+def line_decoder(encoding: str) -> Callable[[bytes], str]:
+    """Return what makes a line's bytes the text that they stand for in the encoding of a corpus.
+
+    Where that encoding has other line ends, it is UTF-8. What is no text becomes characters that no vocabulary has.
+    """
+    known = encoding if "\n".encode(encoding) == b"\n" else "utf-8"
+    errors = "surrogateescape" if codecs.lookup(known).name == "utf-8" else "replace"
+    return lambda line: line.decode(known, errors)
 
 
 def _with_end(data: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from codecs import lookup
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -119,21 +118,16 @@ def _lies(bpc: float | None, above: float | None, below: float | None) -> bool:
 
 
 def _decoder(encoding: str, context: bool) -> Callable[[bytes], Line]:
-    """Return what makes of a line's bytes the text to score, in the encoding of the model's corpus.
+    """Return what makes of a line's bytes the text to score; with a context, what stands before it too."""
+    from charrnn.prepare import line_decoder
 
-    Where that encoding has other line ends, it is UTF-8. What is no text becomes characters that no vocabulary has.
-    """
-    known = encoding if "\n".encode(encoding) == b"\n" else "utf-8"
-    errors = "surrogateescape" if lookup(known).name == "utf-8" else "replace"
+    decode = line_decoder(encoding)
 
-    def decode(line: bytes) -> Line:
-        text = line.decode(known, errors)
-        if not context:
-            return text
-        before, _, after = text.partition("\t")
+    def with_context(line: bytes) -> Line:
+        before, _, after = decode(line).partition("\t")
         return before, after
 
-    return decode
+    return with_context if context else decode
 
 
 def _itself(scored: Scored, line: bytes) -> bytes:
