@@ -37,7 +37,7 @@ DEFAULT_MINUTES = 5.0
 #: The most characters of a text, and of a completion; the most beginnings of a beam, and its highest power of a length.
 MOST_LENGTH, MOST_COMPLETED, MOST_WIDTH, MOST_NORM = 10**12, 10_000, 1000, 10
 #: Settings that make no sense for bytes, and none without documents.
-_OF_CHARACTERS = ("encoding", "normalize", "lowercase", "min_count", "field")
+OF_CHARACTERS = ("encoding", "normalize", "lowercase", "min_count", "field")
 _OF_DOCUMENTS = ("shuffle_documents", "val_documents", "test_documents")
 
 T = TypeVar("T")
@@ -279,7 +279,7 @@ class TrainConfig:
     def _check_text(self) -> None:
         """Refuse what contradicts itself in how a text is read."""
         own = [name for name, value in vars(self).items() if value != usual(name)]
-        if self.bytes and (wrong := [name for name in own if name in _OF_CHARACTERS]):
+        if self.bytes and (wrong := [name for name in own if name in OF_CHARACTERS]):
             raise ConfigError(f"--bytes learns files as they are: leave {flag_of(wrong[0])} out")
         if self.field is not None and self.split_documents is not None:
             raise ConfigError("--field makes each record a document: leave --split-documents out")

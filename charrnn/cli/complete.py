@@ -26,7 +26,11 @@ _found = section("What is found")
 _shown = section("What is shown")
 
 
-@click.command(cls=SectionedCommand, short_help="Complete words and lines.", rivals=(("interactive", "as_json"),))
+@click.command(
+    cls=SectionedCommand,
+    short_help="Complete words and lines.",
+    rivals=(("interactive", "as_json"), ("to=char", "max_length")),
+)
 @click.argument("text", required=False)
 @model_option
 @_found(

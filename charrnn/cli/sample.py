@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from functools import partial
-from itertools import chain
+from itertools import chain, combinations
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,6 +20,7 @@ from charrnn.cli._options import (
     complete_files,
     models_option,
     section,
+    source_of,
     unknown_option,
 )
 from charrnn.config import MOST_LENGTH, MOST_NORM, MOST_WIDTH, STDIN, TrainConfig
@@ -29,7 +30,11 @@ if TYPE_CHECKING:
     from charrnn.api import LanguageModel
     from charrnn.writer import Sample
 
-_DRAWING = ("seed", "count", "documents", "best_of", "novel")  # and all options of how it is drawn
+#: What a beam search, which draws nothing, has no use for.
+_DRAWING = (
+    *("temperature", "top_k", "top_p", "min_p", "repeat_penalty", "repeat_window", "seed"),
+    *("count", "documents", "best_of", "novel"),
+)
 
 
 def text(value: str) -> str:
@@ -46,7 +51,15 @@ _must, _several, _output = section("What all of it must be"), section("Several t
 @click.command(
     short_help="Let a model write.",
     cls=SectionedCommand,
-    rivals=(("prime", "prime_file", "prime_lines"), ("separator", "as_json")),
+    rivals=(
+        *combinations(("prime", "prime_file", "prime_lines"), 2),
+        ("separator", "as_json"),
+        ("count", "documents"),
+        ("regex", "stop"),
+        ("regex", "lines"),
+        *(("beam", name) for name in _DRAWING),
+        ("length_norm", "!beam"),
+    ),
 )
 @models_option("Several, each with its share (-m A:0.7 -m B:0.3), write together by the mean of their probabilities.")
 @_end(
@@ -257,10 +270,8 @@ def command(
 
 def _refuse_with_beam() -> None:
     """Refuse options that have no say in a beam search."""
-    context = click.get_current_context()
-    for option in context.command.params:
-        given = context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE
-        if given and (getattr(option, "section", "") == "How it is drawn" or option.name in _DRAWING):
+    for option in click.get_current_context().command.params:
+        if option.name in _DRAWING and source_of(option.name) is not ParameterSource.DEFAULT:
             raise ConfigError(f"--beam draws nothing: leave out {option.opts[-1]}")
 
 

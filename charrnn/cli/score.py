@@ -25,7 +25,11 @@ _passing = section("Lines instead of figures")
 _waiting = section("Lines that are still to come")
 
 
-@click.command(cls=SectionedCommand, short_help="Tell how likely each line is.")
+@click.command(
+    cls=SectionedCommand,
+    short_help="Tell how likely each line is.",
+    rivals=(("per_char", "above", "!as_json"), ("per_char", "below", "!as_json")),
+)
 @click.argument("texts", metavar="[FILE]...", nargs=-1, shell_complete=complete_files)
 @model_option
 @section("How it is scored")(
