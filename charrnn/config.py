@@ -121,9 +121,9 @@ class ModelConfig:
     cell: str = setting(
         "lstm", "Model", "The recurrent cell; lnlstm is an LSTM with layer normalisation.", choices=CELL_NAMES
     )
-    hidden_size: int = setting(384, "Model", "Units in each layer.", low=1)
+    hidden_size: int = setting(384, "Model", "Units in each layer.", low=1, high=1_000_000)
     num_layers: int = setting(1, "Model", "Layers, one upon the other.", low=1, high=1000)
-    embed_size: int = setting(0, "Model", "Size of a learned embedding; 0 feeds one-hot rows.", low=0)
+    embed_size: int = setting(0, "Model", "Size of a learned embedding; 0 feeds one-hot rows.", low=0, high=1_000_000)
     tied: bool = setting(False, "Model", "Let the embedding be the readout too: fewer weights where symbols are many.")
     dropout: float = setting(0.4, "Model", "Share of each layer's outputs dropped while training.", low=0.0, high=0.95)
     input_dropout: float = setting(0.0, "Model", "Share of the embedding dropped while training.", low=0.0, high=0.95)
