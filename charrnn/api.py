@@ -12,7 +12,6 @@ print(model.evaluate("a text to score").bpc)
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -42,6 +41,8 @@ from charrnn.writer import Sample, Writer
 
 if TYPE_CHECKING:
     from charrnn.baselines import Baselines
+
+_MOST_SHARE = 1e9  # of a model among others: the sum of all is a number too
 
 
 def load(path: str | PathLike[str] | None = None) -> LanguageModel:
@@ -86,7 +87,7 @@ def mixed(models: Sequence[tuple[LanguageModel, float]]) -> Writer:
     """Return what writes with models of one vocabulary, by the mean of their probabilities.
 
     models: each with its share of the mean; the shares are divided by their sum
-    Raises:  ConfigError where vocabularies differ, a share is not a positive number, or their sum is too large for one.
+    Raises:  ConfigError where vocabularies differ, or a share is not more than 0 and below 1e9.
     """
     first, total = models[0][0].checkpoint.vocab, sum(share for _, share in models)
     vocab = replace(first, counts=(), starts=())
@@ -94,10 +95,10 @@ def mixed(models: Sequence[tuple[LanguageModel, float]]) -> Writer:
         if replace(other.checkpoint.vocab, counts=(), starts=()) != vocab:
             names = f"{models[0][0].path} and {other.path}"
             raise ConfigError(f"{names} have different vocabularies: mix models that were trained on the same text")
-        if not 0 < share < float("inf"):
-            raise ConfigError(f"{other.path}: its share is {share}: give a number more than 0, like 0.7")
-    if not math.isfinite(total):
-        raise ConfigError("the shares add up to more than any number: give smaller ones, like 0.7 and 0.3")
+        if not 0 < share < _MOST_SHARE:
+            raise ConfigError(
+                f"{other.path}: its share is {share}: give a number more than 0 and below {_MOST_SHARE:g}, like 0.7"
+            )
     nets = tuple(Net(each.weights, each.checkpoint.model_config, share / total) for each, share in models)
     return Writer(Nets(nets), first, lambda: [reread(each.checkpoint).train for each, _ in models])
 

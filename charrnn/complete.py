@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.arrays import Ids
-from charrnn.config import GOALS
+from charrnn.config import GOALS, MOST_COMPLETED
 from charrnn.constraint import NEVER, Constraint
 from charrnn.errors import ConfigError
 from charrnn.sample import Rules
@@ -88,8 +88,8 @@ def complete(
         raise ConfigError(f"a text is completed to {', '.join(GOALS)}, not to {to!r}")
     if not 1 <= count <= MOST:
         raise ConfigError(f"{count} completions: ask for 1 to {MOST:,}")
-    if max_length is not None and (to == "char" or max_length < 1):
-        raise ConfigError("--max-length is at least 1, and for words and lines alone: leave it out")
+    if max_length is not None and (to == "char" or not 1 <= max_length <= MOST_COMPLETED):
+        raise ConfigError(f"--max-length is 1 to {MOST_COMPLETED:,}, and for words and lines alone: leave it out")
     vocab = writer.vocab
     ids = vocab.encode(text, unknown)[-CONTEXT:]
     rules = Rules(

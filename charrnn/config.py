@@ -34,8 +34,10 @@ PROTOCOLS = ("whole", "windows", "lanes")
 GOALS = {"char": 1, "word": 32, "line": 200}
 NORMAL_FORMS = ("none", "NFC", "NFKC")
 DEFAULT_MINUTES = 5.0
+#: The most characters of a text, and of a completion; the most beginnings of a beam, and its highest power of a length.
+MOST_LENGTH, MOST_COMPLETED, MOST_WIDTH, MOST_NORM = 10**12, 10_000, 1000, 10
 #: Settings that make no sense for bytes, and none without documents.
-_OF_CHARACTERS = ("encoding", "normalize", "lowercase", "min_count", "field")
+OF_CHARACTERS = ("encoding", "normalize", "lowercase", "min_count", "field")
 _OF_DOCUMENTS = ("shuffle_documents", "val_documents", "test_documents")
 
 T = TypeVar("T")
@@ -119,9 +121,9 @@ class ModelConfig:
     cell: str = setting(
         "lstm", "Model", "The recurrent cell; lnlstm is an LSTM with layer normalisation.", choices=CELL_NAMES
     )
-    hidden_size: int = setting(384, "Model", "Units in each layer.", low=1)
-    num_layers: int = setting(1, "Model", "Layers, one upon the other.", low=1)
-    embed_size: int = setting(0, "Model", "Size of a learned embedding; 0 feeds one-hot rows.", low=0)
+    hidden_size: int = setting(384, "Model", "Units in each layer.", low=1, high=1_000_000)
+    num_layers: int = setting(1, "Model", "Layers, one upon the other.", low=1, high=1000)
+    embed_size: int = setting(0, "Model", "Size of a learned embedding; 0 feeds one-hot rows.", low=0, high=1_000_000)
     tied: bool = setting(False, "Model", "Let the embedding be the readout too: fewer weights where symbols are many.")
     dropout: float = setting(0.4, "Model", "Share of each layer's outputs dropped while training.", low=0.0, high=0.95)
     input_dropout: float = setting(0.0, "Model", "Share of the embedding dropped while training.", low=0.0, high=0.95)
@@ -155,6 +157,7 @@ class TrainConfig:
         "Length",
         f"Train for about this long; {DEFAULT_MINUTES:g} if no length is given.",
         low=0.0,
+        high=1e7,
         open_ends=True,
     )
     patience: int = setting(
@@ -206,6 +209,7 @@ class TrainConfig:
         "Training",
         "Cores that share the lanes of a step; if not given, as many as serve this size best.",
         low=1,
+        high=4096,
     )
     seed: int | None = setting(
         None, "Training", "Seed of all that is random; drawn if not given, always shown.", low=0, high=2**63 - 1
@@ -275,7 +279,7 @@ class TrainConfig:
     def _check_text(self) -> None:
         """Refuse what contradicts itself in how a text is read."""
         own = [name for name, value in vars(self).items() if value != usual(name)]
-        if self.bytes and (wrong := [name for name in own if name in _OF_CHARACTERS]):
+        if self.bytes and (wrong := [name for name in own if name in OF_CHARACTERS]):
             raise ConfigError(f"--bytes learns files as they are: leave {flag_of(wrong[0])} out")
         if self.field is not None and self.split_documents is not None:
             raise ConfigError("--field makes each record a document: leave --split-documents out")

@@ -22,6 +22,7 @@ _MANY = 512  # symbols from which on it pays to sort out most weights before the
 _MUCH = 16  # one in so many weights is as quickly taken out as all are counted
 _DIGITS = 48  # bits of a float64 behind its exponent and four binary digits; without them, it is the number of a bin
 _BIN_OF_1, _BIN_OF_LEAST = 1023 << 4, (1023 - 24) << 4  # all that is below 2**-24 goes with it
+MOST_WINDOW = 100_000  # characters that the penalty looks back on: they are held for every text
 _LEAST_TEMPERATURE = 1e-200  # a colder one differs in nothing, but quotients would overflow
 
 
@@ -48,8 +49,8 @@ class Filters:
             raise ConfigError("temperature is a finite number, at least 0, and top_k at least 0")
         if not (0 < self.top_p <= 1 and 0 <= self.min_p <= 1):
             raise ConfigError("top_p is more than 0 and at most 1, min_p at least 0 and at most 1")
-        if not 0 < self.repeat_penalty < math.inf or self.repeat_window < 1:
-            raise ConfigError("repeat_penalty is a finite number, more than 0, and repeat_window at least 1")
+        if not 0 < self.repeat_penalty < math.inf or not 1 <= self.repeat_window <= MOST_WINDOW:
+            raise ConfigError(f"repeat_penalty is a finite number, more than 0, and repeat_window 1 to {MOST_WINDOW:,}")
 
     @property
     def window(self) -> int:

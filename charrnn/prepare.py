@@ -14,7 +14,7 @@ import json
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 
 from charrnn.errors import CorpusError
@@ -42,13 +42,13 @@ def decoded(name: str, data: Iterable[bytes], encoding: str) -> Iterator[str]:
                     decoder.setstate(before)
                     at = read - len(piece) + _place(wrong, decoder, piece)
                     raise CorpusError(
-                        f"{name} has {what} at offset {at:,}, as no text does: name its encoding by --encoding, or "
-                        "take --bytes to learn it as it is"
+                        f"{name} has {what} at offset {at:,}, as no text does: train with its --encoding, or with "
+                        "--bytes to learn it as it is"
                     )
         except UnicodeError as error:
             raise CorpusError(
-                f"{name} is not {codecs.lookup(encoding).name.upper()}: {_reason(error, read)}; name its encoding by "
-                "--encoding, convert it, for example with `iconv -f latin1 -t utf-8`, or take --bytes"
+                f"{name} is not {codecs.lookup(encoding).name.upper()}: {_reason(error, read)}; convert it, for "
+                "example with `iconv -f latin1 -t utf-8`, or train with its --encoding, or with --bytes"
             ) from None
         if first and text:
             text, first = text.removeprefix("\ufeff"), False
@@ -70,6 +70,16 @@ def _place(char: str, decoder: codecs.IncrementalDecoder, data: bytes) -> int:
         if char in decoder.decode(data[at : at + 1]):
             return at - begun
     return len(data)
+
+
+def line_decoder(encoding: str, known: str = "") -> Callable[[bytes], str]:
+    """Return what makes a line's bytes the text that they stand for in the encoding of a corpus, bare but for `known`.
+
+    Where that encoding has other line ends, it is UTF-8. What is no text becomes characters that no vocabulary has.
+    """
+    used = encoding if "\n".encode(encoding) == b"\n" else "utf-8"
+    errors = "surrogateescape" if codecs.lookup(used).name == "utf-8" else "replace"
+    return lambda line: bare(line.decode(used, errors), known)
 
 
 def _with_end(data: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:

@@ -44,6 +44,12 @@ def describe_symbol(symbol: str) -> dict[str, str]:
     }
 
 
+def _named(char: str) -> str:
+    """Return how errors name a character, or the byte that was none."""
+    is_byte = "\udc80" <= char <= "\udcff"  # Python's sign for one that is no UTF-8
+    return f"the byte 0x{ord(char) - 0xDC00:02x}" if is_byte else f"{char!r} (U+{ord(char):04X})"
+
+
 def _check_policy(unknown: str) -> None:
     if unknown not in UNKNOWN_POLICIES:
         raise VocabError(f"unknown={unknown!r} is not one of {', '.join(UNKNOWN_POLICIES)}")
@@ -206,7 +212,7 @@ class Vocab:
                     break
             unknown += len(places)
             at += len(piece)
-        shown = [f"{char!r} (U+{ord(char):04X}) at position {at}" for char, at in list(first.items())[:_SHOWN]]
+        shown = [f"{_named(char)} at position {at}" for char, at in list(first.items())[:_SHOWN]]
         more = ", …" if len(first) > _SHOWN else ""
         return (
             f"{unknown} of {len(text)} characters are not in the model's vocabulary: {', '.join(shown)}{more}; "

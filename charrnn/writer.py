@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.arrays import Ids
+from charrnn.config import MOST_LENGTH, MOST_NORM, MOST_WIDTH
 from charrnn.constraint import NEVER, Constraint
 from charrnn.errors import CharRNNError, ConfigError, VocabError
 from charrnn.filters import Filters
@@ -51,8 +52,8 @@ class Wishes(Filters):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if (self.length or 0) < 0 or self.lines < 0:
-            raise ConfigError("length and lines are at least 0")
+        if not 0 <= (self.length or 0) <= MOST_LENGTH or self.lines < 0:
+            raise ConfigError(f"length is 0 to {MOST_LENGTH:,} characters, and lines at least 0")
         if isinstance(self.stop, str) or not all(self.stop):
             raise ConfigError("a stop string has one character at least, and several stand in a tuple")
         if self.regex is not None and (self.stop or self.lines):
@@ -180,8 +181,8 @@ class Writer:
         """
         wanted = Wishes(**wishes)
         rules = self.rules(wanted)
-        if width < 1 or not 0 <= length_norm < math.inf:
-            raise ConfigError("a beam is at least 1 wide, and its length norm a number, at least 0")
+        if not (1 <= width <= MOST_WIDTH and 0 <= length_norm <= MOST_NORM):
+            raise ConfigError(f"a beam is 1 to {MOST_WIDTH:,} wide, and its length norm 0 to {MOST_NORM}")
         if wanted.length is None:
             raise ConfigError("--beam compares texts up to a length: give -n")
         found = (

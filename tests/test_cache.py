@@ -258,7 +258,7 @@ def test_a_damaged_entry_is_made_anew(tmp_path, folder, reads, kind, way):
 
 def test_a_text_that_is_refused_leaves_nothing(tmp_path, folder):
     path = put(tmp_path / "text.txt", "é".encode() * 1000 + b"\xe9 and more")
-    with pytest.raises(CorpusError, match=r"text\.txt is not UTF-8: byte 0xe9 at offset 2,000; name its encoding"):
+    with pytest.raises(CorpusError, match=r"text\.txt is not UTF-8: byte 0xe9 at offset 2,000; convert it"):
         read_text(path)
     path = put(tmp_path / "cut.txt", b"cut short: \xf0\x9f\x98")
     with pytest.raises(CorpusError, match=r"cut\.txt is not UTF-8: byte 0xf0 at offset 11; "):

@@ -193,6 +193,7 @@ def test_unknown_characters_are_refused_or_left_out(plain):
         {"count": 0},
         {"count": 1001},
         {"max_length": 0},
+        {"max_length": 10**26},
         {"to": "char", "max_length": 2},
     ],
 )

@@ -156,6 +156,11 @@ def test_a_number_too_large_for_a_float_is_taken_or_refused_like_any_other(name)
         make(name, 10**400)
 
 
+@pytest.mark.parametrize("name", ["hidden_size", "num_layers", "embed_size", "threads", "minutes"])
+def test_numbers_that_no_array_and_no_machine_has_are_refused(name):
+    assert "is out of range" in refuse(name, 10**26)
+
+
 @pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_numbers_are_finite(name, value):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from charrnn import filters
 from charrnn.errors import ConfigError
-from charrnn.filters import Filters, keep_top_k, keep_top_p, penalise
+from charrnn.filters import MOST_WINDOW, Filters, keep_top_k, keep_top_p, penalise
 
 NONE = np.empty((1, 0), np.intp)
 
@@ -179,6 +179,7 @@ def test_sorting_few_of_many_leaves_the_same(monkeypatch, spread, streams):
         {"repeat_penalty": 0.0},
         {"repeat_penalty": math.inf},
         {"repeat_window": 0},
+        {"repeat_window": MOST_WINDOW + 1},
     ],
 )
 def test_numbers_out_of_range_are_refused(wrong):

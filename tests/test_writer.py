@@ -336,7 +336,13 @@ def test_the_likeliest_is_likelier_than_what_is_drawn(plain, marked):
         assert found.logprob >= max(sample.logprob for sample in drawn)
         assert (found.index, found.prime, found.draws) == (0, "ab", 1)
         assert found.ended in ("length", "document")
-    for wrong in ({"width": 0}, {"width": 2, "length_norm": -1.0}, {"width": 2, "length": None}):
+    for wrong in (
+        {"width": 0},
+        {"width": 1001},
+        {"width": 2, "length_norm": -1.0},
+        {"width": 2, "length_norm": 1e300},
+        {"width": 2, "length": None},
+    ):
         with pytest.raises(ConfigError):
             plain.likeliest(**wrong)
 
@@ -347,7 +353,8 @@ def test_the_likeliest_is_likelier_than_what_is_drawn(plain, marked):
 @pytest.mark.parametrize(
     ("wishes", "says"),
     [
-        ({"length": -1}, "at least 0"),
+        ({"length": -1}, "length is 0 to"),
+        ({"length": 10**26}, "length is 0 to"),
         ({"lines": -1}, "at least 0"),
         ({"top_p": 0.0}, "top_p"),
         ({"stop": ("",)}, "stop"),

@@ -78,7 +78,9 @@ def _telling() -> Iterator[None]:
             error.show()
         raise Exit(error.exit_code) from None
     except MemoryError:
-        _end("Error: not enough memory: use a smaller --hidden-size, --batch-size or --seq-len", 1)
+        trains = click.get_current_context().invoked_subcommand == "train"
+        remedy = "use a smaller --hidden-size, --batch-size or --seq-len" if trains else "ask for less at once"
+        _end(f"Error: not enough memory: {remedy}", 1)
     except BrokenPipeError:  # the reader has what it wanted
         _discard(sys.stdout)
         raise Exit(0) from None

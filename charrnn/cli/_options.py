@@ -30,6 +30,11 @@ class SectionedOption(click.Option):
         """Return what the environment says; the variable bears the name of the flag, not that of the parameter."""
         return next(filter(None, map(os.environ.get, variables(self, ctx))), None)
 
+    def value_from_envvar(self, ctx: click.Context) -> Any:
+        """Return the same as Click takes it: of what may be given several times one, blanks and all."""
+        value = self.resolve_envvar_value(ctx)
+        return [value] if self.multiple and value is not None else super().value_from_envvar(ctx)
+
 
 def section(name: str) -> Callable[..., Callable[[F], F]]:
     """Return what adds an option to this section of a command's help, as `click.option` does."""
@@ -40,8 +45,9 @@ class SectionedCommand(click.Command):
     """A command whose help shows its options by section, and that takes settings from variables and files too.
 
     section: of the command in the list of all
-    rivals:  groups of parameters that exclude each other; what is set at a weaker place gives way to what is set at a
-             stronger one: the command line, then the environment, then a file
+    rivals:  what cannot all hold together: that a parameter is set ("test"), is not ("!beam"), or has a value
+             ("to=char"); what is set at a weaker place gives way to what is set at a stronger one: the command line,
+             then the environment, then a file. One that is set alone, and lacks another, gives way to the command line
     """
 
     def __init__(
@@ -58,12 +64,19 @@ class SectionedCommand(click.Command):
         """Parse the command line; let rivals from elsewhere give way."""
         with telling_origins(ctx):
             rest = super().parse_args(ctx, args)
-        for group in self.rivals:
-            ranks = {name: _STRENGTH.index(source) for name in group if (source := source_of(name, ctx)) in _STRENGTH}
-            for name, rank in ranks.items():
-                if rank > min(ranks.values()):
-                    ctx.params[name] = None
+        for strongest in range(len(_STRENGTH)):  # so that nothing gives way to what itself gives way
+            for group in self.rivals:
+                ranks = _ranks(group, ctx)
+                if strongest == min(ranks.values(), default=None):
+                    self._give_way([name for name in ranks if ranks[name] > (strongest if len(ranks) > 1 else 0)], ctx)
         return rest
+
+    def _give_way(self, names: list[str], ctx: click.Context) -> None:
+        """Let these parameters have their defaults, as if no place set them."""
+        for param in self.params:
+            if param.name is not None and param.name in names:
+                ctx.params[param.name] = param.type_cast_value(ctx, param.to_info_dict()["default"])
+                ctx.set_parameter_source(param.name, ParameterSource.DEFAULT)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -83,6 +96,20 @@ class SectionedCommand(click.Command):
 
 
 _STRENGTH = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP)
+
+
+def _ranks(rivals: tuple[str, ...], ctx: click.Context) -> dict[str, int]:
+    """Return the places of the rivals that are set, 0 the strongest; none where not all that is named holds."""
+    ranks = {}
+    for rival in rivals:
+        name, _, wanted = rival.removeprefix("!").partition("=")
+        value, source = ctx.params[name], source_of(name, ctx)
+        is_set = source in _STRENGTH and value not in (None, ()) and value is not False and wanted in ("", value)
+        if is_set == rival.startswith("!"):
+            return {}
+        if is_set:
+            ranks[name] = _STRENGTH.index(source)
+    return ranks
 
 
 def source_of(name: str, ctx: click.Context | None = None) -> ParameterSource | None:
@@ -202,14 +229,6 @@ def given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: options[name] for name in setting_names() if options.get(name) is not None}
 
 
-class _ModelName(click.types.StringParamType):
-    """The name of a model, of which there may be several; the variable of the environment has one, spaces and all."""
-
-    def split_envvar_value(self, rv: str) -> list[str]:
-        """Return the names in the variable."""
-        return [rv] if rv else []
-
-
 def _model(name: str, more_help: str = "", **more: Any) -> Callable[[F], F]:
     return section("Model")(
         "-m",
@@ -232,7 +251,7 @@ def model_option(function: F) -> F:
 
 def models_option(more_help: str) -> Callable[[F], F]:
     """Add `-m`, which may be given several times: which models a command uses, and what they are to each other."""
-    return _model("models", f" {more_help}", multiple=True, type=_ModelName())
+    return _model("models", f" {more_help}", multiple=True)
 
 
 def unknown_option(default: str) -> Callable[[F], F]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from charrnn.cli._options import SectionedCommand, WholeNumber, model_option, section, unknown_option
-from charrnn.config import GOALS, STDIN
+from charrnn.config import GOALS, MOST_COMPLETED, STDIN
 from charrnn.errors import ConfigError, CorpusError, VocabError
 
 if TYPE_CHECKING:
@@ -27,7 +26,11 @@ _found = section("What is found")
 _shown = section("What is shown")
 
 
-@click.command(cls=SectionedCommand, short_help="Complete words and lines.", rivals=(("interactive", "as_json"),))
+@click.command(
+    cls=SectionedCommand,
+    short_help="Complete words and lines.",
+    rivals=(("interactive", "as_json"), ("to=char", "max_length")),
+)
 @click.argument("text", required=False)
 @model_option
 @_found(
@@ -48,7 +51,7 @@ _shown = section("What is shown")
 )
 @_found(
     "--max-length",
-    type=WholeNumber(1),
+    type=WholeNumber(1, MOST_COMPLETED),
     metavar="N",
     help="Characters at which a completion is cut. [default: 32 of a word, 200 of a line]",
 )
@@ -89,6 +92,7 @@ def command(
       head -n 3 story.txt | charrnn complete --to line --json | jq -r '.text + .completions[0].text'
     """
     from charrnn.cli._console import note, open_model
+    from charrnn.complete import Completions
     from charrnn.prepare import unescaped
 
     if interactive and as_json:
@@ -98,52 +102,40 @@ def command(
     if interactive:
         _suggest(model, complete, unescaped(text or ""))
         return
-    if text is None or text == STDIN:
-        found = _of_lines(complete, model.checkpoint.vocab.kind)
-    else:
-        found = iter([complete(unescaped(text))])
-    number = 0
-    for number, done in enumerate(found, 1):
-        click.echo((_as_json if as_json else _as_columns)(number, done))
-    if not number:
-        note("Standard input is empty: nothing was completed")
-
-
-def _of_lines(complete: Callable[[str], Completions], kind: str) -> Iterator[Completions]:
-    """Yield the completions of each line of standard input."""
-    for number, line in enumerate(_lines(kind), 1):
+    shown = _as_json if as_json else _as_columns
+    if text is not None and text != STDIN:
+        click.echo(shown(1, complete(unescaped(text))), nl=False)
+        return
+    number, refused = 0, 0
+    for number, line in enumerate(_lines(model.checkpoint.train_config.encoding), 1):
         try:
             done = complete(line)
-        except VocabError as error:
-            raise VocabError(f"line {number:,} of standard input: {error}") from None
-        yield done
+        except VocabError as error:  # of this line alone: the others are answered
+            note(f"Error: line {number:,} of standard input: {error}")
+            done, refused = Completions(line, ()), refused + 1
+        click.echo(shown(number, done), nl=False)
+    if not number:
+        note("Standard input is empty: nothing was completed")
+    if refused:
+        click.get_current_context().exit(1)
 
 
 def _as_columns(number: int, done: Completions) -> str:
     from charrnn.prepare import escaped
 
-    return "\n".join(f"{number}\t{one.probability:.4g}\t{one.ended}\t{escaped(one.text)}" for one in done.completions)
+    rows = (f"{number}\t{one.probability:.4g}\t{one.ended}\t{escaped(one.text)}\n" for one in done.completions)
+    return "".join(rows)
 
 
 def _as_json(number: int, done: Completions) -> str:
-    return json.dumps({"line": number, **done.to_dict()}, ensure_ascii=False)
+    return json.dumps({"line": number, **done.to_dict()}, ensure_ascii=False) + "\n"
 
 
-def _lines(kind: str) -> Iterator[str]:
-    """Yield the lines of standard input as they arrive, without their ends.
+def _lines(encoding: str) -> Iterator[str]:
+    """Yield the lines of standard input as they arrive, without their ends, in the encoding of the model's corpus."""
+    from charrnn.prepare import line_decoder
 
-    kind  of the model's vocabulary: one of bytes takes any
-    """
-    from charrnn.prepare import bare
-
-    for number, line in enumerate(_bounded_lines(), 1):
-        text = line.decode("utf-8", "surrogateescape")
-        if kind == "chars" and (wrong := re.search("[\udc80-\udcff]", text)):
-            raise CorpusError(
-                f"line {number:,} of standard input is not UTF-8: it has the byte 0x{ord(wrong[0]) - 0xDC00:02x}; "
-                "convert it, for example with `iconv -f latin1 -t utf-8`"
-            )
-        yield bare(text)
+    return map(line_decoder(encoding), _bounded_lines())
 
 
 def _bounded_lines() -> Iterator[bytes]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _scoring = section("How it is scored")
 
 
-@click.command(cls=SectionedCommand, short_help="Tell how well a model predicts a text.")
+@click.command(cls=SectionedCommand, short_help="Tell how well a model predicts a text.", rivals=(("test", "texts"),))
 @click.argument("texts", metavar="[TEXT]...", nargs=-1, shell_complete=complete_files)
 @model_option
 @unknown_option("skip")

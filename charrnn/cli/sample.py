@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from functools import partial
+from itertools import chain, combinations
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,15 +20,21 @@ from charrnn.cli._options import (
     complete_files,
     models_option,
     section,
+    source_of,
     unknown_option,
 )
-from charrnn.config import STDIN
+from charrnn.config import MOST_LENGTH, MOST_NORM, MOST_WIDTH, STDIN, TrainConfig
 from charrnn.errors import CharRNNError, ConfigError
 
 if TYPE_CHECKING:
-    from charrnn.writer import Draws, Sample, Writer
+    from charrnn.api import LanguageModel
+    from charrnn.writer import Draws, Sample
 
-_DRAWING = ("seed", "count", "documents", "best_of", "novel")  # and all options of how it is drawn
+#: What a beam search, which draws nothing, has no use for.
+_DRAWING = (
+    *("temperature", "top_k", "top_p", "min_p", "repeat_penalty", "repeat_window", "seed"),
+    *("count", "documents", "best_of", "novel"),
+)
 
 
 def text(value: str) -> str:
@@ -44,13 +51,21 @@ _must, _several, _output = section("What all of it must be"), section("Several t
 @click.command(
     short_help="Let a model write.",
     cls=SectionedCommand,
-    rivals=(("prime", "prime_file", "prime_lines"), ("separator", "as_json")),
+    rivals=(
+        *combinations(("prime", "prime_file", "prime_lines"), 2),
+        ("separator", "as_json"),
+        ("count", "documents"),
+        ("regex", "stop"),
+        ("regex", "lines"),
+        *(("beam", name) for name in _DRAWING),
+        ("length_norm", "!beam"),
+    ),
 )
 @models_option("Several, each with its share (-m A:0.7 -m B:0.3), write together by the mean of their probabilities.")
 @_end(
     "-n",
     "--length",
-    type=WholeNumber(-1),
+    type=WholeNumber(-1, MOST_LENGTH),
     metavar="N",
     help="Characters to write, without the prime; -1: without an end. [default: 500; for lines and documents -1]",
 )
@@ -121,7 +136,7 @@ _must, _several, _output = section("What all of it must be"), section("Several t
 )
 @_draw(
     "--repeat-window",
-    type=WholeNumber(1),
+    type=WholeNumber(1, 100_000),
     metavar="N",
     default=64,
     show_default=True,
@@ -168,13 +183,13 @@ _must, _several, _output = section("What all of it must be"), section("Several t
 )
 @_several(
     "--beam",
-    type=WholeNumber(1),
+    type=WholeNumber(1, MOST_WIDTH),
     metavar="K",
     help="Draw nothing: find a likely text by keeping the K likeliest beginnings at each step.",
 )
 @_several(
     "--length-norm",
-    type=Number(0),
+    type=Number(0, MOST_NORM),
     metavar="X",
     help="For --beam: compare log-probabilities divided by the length to this power. [default: 1]",
 )
@@ -215,6 +230,8 @@ def command(
       charrnn sample --count 20 --regex "[A-Z][a-z]{2,9}"
       head -c 200 story.txt | charrnn sample --prime - -n 1000
     """
+    from charrnn.api import mixed
+
     if documents is not None and count > 1:
         raise ConfigError("--documents and --count both say how many texts: give one of them")
     if as_json and separator is not None:
@@ -225,8 +242,9 @@ def command(
         raise ConfigError("--length-norm is for --beam: give both or neither")
     if sum(given is not None for given in (prime, prime_file, prime_lines)) > 1:
         raise ConfigError("--prime, --prime-file and --prime-lines exclude each other: give one of them")
-    primes = _primes(prime, prime_file, prime_lines)
-    writer = _writer(models)
+    writing = _writing(models)
+    primes = _primes(prime, prime_file, prime_lines, writing[0][0].checkpoint.train_config)
+    writer = mixed(writing)
     if documents is not None and writer.vocab.end is None:
         raise ConfigError("--documents: the model did not learn where documents end: give -n or --lines")
     if length is None:
@@ -253,10 +271,8 @@ def command(
 
 def _refuse_with_beam() -> None:
     """Refuse options that have no say in a beam search."""
-    context = click.get_current_context()
-    for option in context.command.params:
-        given = context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE
-        if given and (getattr(option, "section", "") == "How it is drawn" or option.name in _DRAWING):
+    for option in click.get_current_context().command.params:
+        if option.name in _DRAWING and source_of(option.name) is not ParameterSource.DEFAULT:
             raise ConfigError(f"--beam draws nothing: leave out {option.opts[-1]}")
 
 
@@ -276,25 +292,31 @@ def _told(samples: Iterator[Sample], draws: Draws, novel: int) -> Iterator[Sampl
         raise error
 
 
-def _primes(prime: str | None, file: str | None, lines: str | None) -> list[str]:
-    """Return the primes; one that is empty if none was given."""
-    from charrnn.corpus import read_text
+def _primes(prime: str | None, file: str | None, lines: str | None, learned: TrainConfig) -> list[str]:
+    """Return the primes; one that is empty if none was given. What is read is decoded as the corpus was."""
     from charrnn.prepare import bare
 
     if lines is not None:
-        return [*map(bare, str(read_text(lines)).removesuffix("\n").split("\n"))]
+        return [*map(bare, _read(lines, learned).removesuffix("\n").split("\n"))]
     if file is not None or prime == STDIN:
-        return [str(read_text(file or STDIN))]
+        return [_read(file or STDIN, learned)]
     return [prime or ""]
 
 
-def _writer(names: tuple[str, ...]) -> Writer:
-    """Return what writes with these models."""
-    from charrnn.api import mixed
+def _read(path: str, learned: TrainConfig) -> str:
+    """Return the text of a file; of bytes, those that are no UTF-8 become halves of pairs, as on a command line."""
+    from charrnn.corpus import read_text
+
+    text = str(read_text(path, config=TrainConfig(bytes=learned.bytes, encoding=learned.encoding)))
+    return text.encode("latin-1").decode("utf-8", "surrogateescape") if learned.bytes else text
+
+
+def _writing(names: tuple[str, ...]) -> list[tuple[LanguageModel, float]]:
+    """Return the models that write, each with its share."""
     from charrnn.cli._console import open_model
 
     if len(names) < 2:
-        return open_model(names[0] if names else None).writer
+        return [(open_model(names[0] if names else None), 1.0)]
     shares = []
     for name in names:
         path, _, share = name.rpartition(":")
@@ -302,7 +324,7 @@ def _writer(names: tuple[str, ...]) -> Writer:
             shares.append((path, float(share)))
         except ValueError:
             raise ConfigError(f"-m {name}: of several models each needs its share, as in -m A:0.7 -m B:0.3") from None
-    return mixed([(open_model(path), share) for path, share in shares])
+    return [(open_model(path), share) for path, share in shares]
 
 
 def _joined(samples: Iterable[Sample], *, echo: bool, separator: str | None) -> Iterator[str]:
@@ -325,15 +347,19 @@ def _lines(samples: Iterable[Sample], *, echo: bool) -> Iterator[str]:
         yield line.encode("utf-8", "backslashreplace").decode()  # half a pair becomes an escape of JSON
 
 
+def _as_bytes(text: str) -> bytes:
+    """Return the text in UTF-8; a byte of a prime that was no text is that byte again."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a pair that stands for no byte
+        return text.encode("utf-8", "surrogatepass")
+
+
 def _show(primes: Iterable[str], pieces: Iterable[str]) -> None:
     """Write to standard output as it comes: bytes, so that line ends and encoding are the same on every system."""
     out, last = sys.stdout.buffer, ""
-    for prime in primes:
-        out.write(prime.encode("utf-8", "surrogateescape"))
-        out.flush()
-        last = prime
-    for last in pieces:
-        out.write(last.encode("utf-8", "surrogatepass"))
+    for last in chain(primes, pieces):
+        out.write(_as_bytes(last))
         out.flush()
     if sys.stdout.isatty() and not last.endswith("\n"):
         out.write(b"\n")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from codecs import lookup
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -26,7 +25,11 @@ _passing = section("Lines instead of figures")
 _waiting = section("Lines that are still to come")
 
 
-@click.command(cls=SectionedCommand, short_help="Tell how likely each line is.")
+@click.command(
+    cls=SectionedCommand,
+    short_help="Tell how likely each line is.",
+    rivals=(("per_char", "above", "!as_json"), ("per_char", "below", "!as_json")),
+)
 @click.argument("texts", metavar="[FILE]...", nargs=-1, shell_complete=complete_files)
 @model_option
 @section("How it is scored")(
@@ -119,25 +122,19 @@ def _lies(bpc: float | None, above: float | None, below: float | None) -> bool:
 
 
 def _decoder(model: LanguageModel, context: bool) -> Callable[[bytes], Line]:
-    """Return what makes of a line's bytes the text to score, in the encoding of the model's corpus.
+    """Return what makes of a line's bytes the text to score; with a context, what stands before it too."""
+    from charrnn.prepare import line_decoder
 
-    Where that encoding has other line ends, it is UTF-8. What is no text becomes characters that no vocabulary has.
-    """
-    from charrnn.prepare import bare
+    vocab = model.checkpoint.vocab
+    decode = line_decoder(
+        model.checkpoint.train_config.encoding, vocab.symbols if vocab.kind == "chars" else "\ufeff\r"
+    )
 
-    encoding, vocab = model.checkpoint.train_config.encoding, model.checkpoint.vocab
-    encoding = encoding if "\n".encode(encoding) == b"\n" else "utf-8"
-    errors = "surrogateescape" if lookup(encoding).name == "utf-8" else "replace"
-    known = vocab.symbols if vocab.kind == "chars" else "\ufeff\r"
-
-    def decode(line: bytes) -> Line:
-        text = bare(line.decode(encoding, errors), known)
-        if not context:
-            return text
-        before, _, after = text.partition("\t")
+    def with_context(line: bytes) -> Line:
+        before, _, after = decode(line).partition("\t")
         return before, after
 
-    return decode
+    return with_context if context else decode
 
 
 def _itself(scored: Scored, line: bytes) -> bytes:

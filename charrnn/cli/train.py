@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from charrnn.cli._options import (
     source_of,
 )
 from charrnn.cli._signals import StopSignals
-from charrnn.config import STDIN, ModelConfig, TrainConfig, flag_of, seeded, setting_names, sort_settings
+from charrnn.config import OF_CHARACTERS, STDIN, ModelConfig, TrainConfig, flag_of, seeded, setting_names, sort_settings
 
 if TYPE_CHECKING:
     from charrnn.run import Run
@@ -35,10 +36,12 @@ _files, _screen = section("Files"), section("Screen")
     cls=SectionedCommand,
     short_help="Train a model on a text.",
     rivals=(
-        ("steps", "epochs", "minutes"),
-        ("val_file", "val_fraction", "val_documents"),
+        *combinations(("steps", "epochs", "minutes"), 2),
+        *combinations(("val_file", "val_fraction", "val_documents"), 2),
         ("test_fraction", "test_documents"),
         ("split_documents", "field"),
+        *(("bytes", name) for name in OF_CHARACTERS),
+        ("extend_vocab", "!init_from"),
     ),
 )
 @click.argument("corpus", metavar="[CORPUS]...", nargs=-1, shell_complete=complete_files)

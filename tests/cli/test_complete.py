@@ -115,20 +115,49 @@ def test_no_lines_are_no_completions(run, tiny):
     assert len(run("complete", "").stdout.splitlines()) == 5  # how a line begins
 
 
-def test_unknown_characters_are_told_with_their_line_and_what_came_before_is_shown(run, tiny):
+def test_unknown_characters_are_told_with_their_line_and_the_other_lines_are_answered(run, tiny):
     outcome = run("complete", "-k", "1", input="Der\n\0Q\nDer", code=1)
-    assert [line for line, *_ in rows(outcome.stdout)] == [1]
+    assert [line for line, *_ in rows(outcome.stdout)] == [1, 3]
     assert error_line(outcome.stderr).startswith("line 2 of standard input: 2 of 2 characters are not in")
     assert error_line(run("complete", "Q", code=1).stderr).startswith("1 of 1 characters")
     skipped = rows(run("complete", "-k", "1", "--unknown", "skip", input="Der\n\0QDQeQrQ\nDer").stdout)
     assert [row[1:] for row in skipped] == [skipped[0][1:]] * 3
 
 
-def test_what_is_no_utf_8_is_told_with_its_line(run, tiny):
-    for wrong in (b"\xff", b"D\xc3", b"\xed\xa0\x80"):
-        outcome = run("complete", "-k", "1", input=b"Der\n" + wrong, code=1)
-        assert [line for line, *_ in rows(outcome.stdout)] == [1]
-        assert re.match(r"line 2 of standard input is not UTF-8: it has the byte 0x..;", error_line(outcome.stderr))
+@pytest.mark.parametrize("wrong", [b"\xff", b"D\xc3", b"\xed\xa0\x80"])
+def test_what_is_no_utf_8_is_told_with_its_line_or_skipped(run, tiny, wrong):
+    lines = b"Der\n" + wrong + b"\nruft"
+    outcome = run("complete", "-k", "1", input=lines, code=1)
+    assert [line for line, *_ in rows(outcome.stdout)] == [1, 3]
+    assert re.search(r"line 2 of standard input: .*: the byte 0x.. at position", error_line(outcome.stderr))
+    skipped = rows(run("complete", "-k", "1", "--unknown", "skip", input=lines).stdout)
+    assert [line for line, *_ in skipped] == [1, 2, 3]
+    assert skipped[1][1:] == rows(run("complete", "-k", "1", wrong.decode(errors="ignore")).stdout)[0][1:]
+
+
+def test_each_line_has_its_json_be_it_without_completions(run, tiny):
+    outcome = run("complete", "--json", "-k", "1", input="Der\nQ\nruft\n语", code=1)
+    found = records(outcome.stdout)
+    assert [(each["line"], each["text"], len(each["completions"])) for each in found] == [
+        (1, "Der", 1),
+        (2, "Q", 0),
+        (3, "ruft", 1),
+        (4, "语", 0),
+    ]
+    assert [line.split(" of ")[0] for line in outcome.stderr.splitlines()[1:]] == ["Error: line 2", "Error: line 4"]
+
+
+def test_lines_are_read_in_the_encoding_of_the_corpus(run, cwd):
+    Path("l1.txt").write_bytes(TEXT.replace("😀", "").replace("—", "").encode("latin1"))
+    run("train", "l1.txt", *SMALL, "--steps", "2", "--encoding", "latin1", "--out", "l1", "--quiet")
+    (found,) = records(run("complete", "-m", "l1", "--json", input="Der müde K".encode("latin1")).stdout)
+    assert found["text"] == "Der müde K"
+    assert (
+        run("complete", "-m", "l1", "Der müde K").stdout == run("complete", "-m", "l1", input=b"Der m\xfcde K").stdout
+    )
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line(run, tiny):
     assert run("complete", input=b"\xef\xbb\xbfDer").stdout == run("complete", "Der").stdout
 
 
@@ -206,6 +235,7 @@ def test_a_closed_standard_input(command, tiny):
         (("a", "-k", "1001"), "1001"),
         (("a", "--to", "page"), "page"),
         (("a", "--max-length", "0"), "0"),
+        (("a", "--max-length", "9" * 26), "is not in the range"),
         (("a", "--to", "char", "--max-length", "3"), "--max-length"),
         (("a", "--json", "--interactive"), "leave out --json"),
         (("a", "--interactive"), "needs a terminal"),

@@ -1,9 +1,12 @@
 """Settings by variables and files: their precedence, what is refused, and what `train` makes of them."""
 
+import os
 import shlex
 from pathlib import Path
 
 import pytest
+
+from charrnn.cli import main
 
 from ._material import SMALL, error_line, facts, meta
 
@@ -159,6 +162,77 @@ def test_of_settings_that_exclude_each_other_the_stronger_place_counts(run, corp
     assert "Error" not in outcome.stderr
     told = error_line(run("train", corpus, "--steps", "1", "--epochs", "2", "--force", code=2).stderr)
     assert "--steps and --epochs contradict" in told
+
+
+#: A command line, a file's table, and what of it counts.
+GIVING_WAY = [
+    ("score --above 4 x", {"per-char": "true"}, ""),
+    ("score --per-char x", {"above": "4"}, ""),
+    ("score --below 4 --json x", {"per-char": "true"}, "per-char"),
+    ("score --above 4 x", {"per-char": "true", "json": "true"}, "per-char json"),
+    ("sample --documents 2", {"count": "3", "seed": "1"}, "seed"),
+    ("sample --count 3", {"documents": "2"}, ""),
+    ("sample -n 5", {"length-norm": "0.5"}, ""),
+    (
+        "sample --beam 2",
+        {"length-norm": "0.5", "temp": "0.3", "top-k": "4", "novel": "3", "documents": "2"},
+        "length-norm",
+    ),
+    ("sample --temp 0.5", {"beam": "3", "length-norm": "0.5", "seed": "1"}, "seed"),
+    ("sample --regex a", {"lines": "2", "stop": "['a', 'b']", "count": "2"}, "count"),
+    ("sample --lines 3", {"regex": "'a'"}, ""),
+    ("sample --stop a", {"regex": "'a'", "lines": "2"}, "lines"),
+    ("sample --prime a", {"prime-file": "'x'", "no-echo": "true"}, "no-echo"),
+    ("sample --separator a", {"json": "true"}, ""),
+    ("eval x", {"test": "true"}, ""),
+    ("eval", {"test": "true"}, "test"),
+    ("complete --to char", {"max-length": "20"}, ""),
+    ("complete --to line", {"max-length": "20"}, "max-length"),
+    ("complete --max-length 20", {"to": "'char'"}, ""),
+    ("train --bytes x", {"encoding": "'latin1'", "lowercase": "true", "tied": "true"}, "tied"),
+    ("train --lowercase x", {"bytes": "true", "extend-vocab": "true"}, ""),
+    ("train --init-from y x", {"extend-vocab": "true"}, "extend-vocab"),
+]
+
+
+def parsed(line, **env):
+    """Return what a command line, with the file and the environment, sets the command's parameters to."""
+    name, *args = line.split()
+    with pytest.MonkeyPatch.context() as patch:
+        for variable, value in env.items():
+            patch.setenv(variable, value)
+        parent = main.make_context("charrnn", [name], resilient_parsing=True)
+        return main.get_command(parent, name).make_context(name, args, parent=parent).params
+
+
+@pytest.mark.parametrize(
+    ("line", "table", "left"), GIVING_WAY, ids=[f"{line}, {[*table]}" for line, table, _ in GIVING_WAY]
+)
+def test_what_contradicts_the_command_line_counts_as_not_set(cwd, settings, line, table, left):
+    name = line.split()[0]
+    settings(f"[{name}]\n" + "".join(f"{key} = {value}\n" for key, value in table.items()))
+    found = parsed(line)
+    settings(f"[{name}]\n" + "".join(f"{key} = {table[key]}\n" for key in left.split()))
+    assert found == parsed(line)
+    assert (found == parsed(f"{line} --config {os.devnull}")) == (not left)
+
+
+def test_nothing_gives_way_to_what_gives_way_itself(cwd, settings):
+    settings("[sample]\nseed = 3\n")
+    found = parsed("sample --temp 0.5", CHARRNN_SAMPLE_BEAM="3", CHARRNN_SAMPLE_LENGTH_NORM="0.5")
+    assert (found["temperature"], found["seed"], found["beam"], found["length_norm"]) == (0.5, 3, None, None)
+
+
+def test_what_contradicts_itself_in_one_place_is_refused(run, tiny, settings):
+    settings("[sample]\nbeam = 3\nseed = 1\n")
+    assert "leave out --seed (--seed is set in charrnn.toml, --beam" in error_line(run("sample", code=2).stderr)
+    assert len(run("sample", "--temp", "0.5", "-n", "5").stdout) == 5
+
+
+def test_a_variable_is_one_value_of_several_blanks_and_all(cwd):
+    assert parsed("sample", CHARRNN_SAMPLE_STOP=r"b o\n ")["stop"] == ("b o\n ",)
+    assert parsed("sample", CHARRNN_SAMPLE_STOP="")["stop"] == ()
+    assert parsed("serve", CHARRNN_MODEL="a b")["models"] == ("a b",)
 
 
 def test_a_run_goes_on_with_its_own_settings_not_with_those_of_files(run, corpus, settings):
