@@ -194,7 +194,7 @@ def test_a_model_needs_symbols(value):
 
 
 def test_messages_are_whole():
-    assert refuse("hidden_size", 0) == "--hidden-size 0 is out of range: 1 <= x"
+    assert refuse("hidden_size", 0) == "--hidden-size 0 is out of range: 1 <= x <= 1e+06"
     assert refuse("dropout", 1.5) == "--dropout 1.5 is out of range: 0 <= x <= 0.95"
     assert refuse("learning_rate", 0) == "--learning-rate 0 is out of range: 0 < x"
     assert refuse("dtype", "half") == "--dtype 'half' is not one of float32, float64"

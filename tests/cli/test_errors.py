@@ -131,11 +131,11 @@ OPTIONS = {
     "temperature": Bad(("sample", "--temp", "-0.1"), 2, ("--temp", "-0.1", "x>=0")),
     "temperature nan": Bad(("sample", "--temp", "nan"), 2, ("--temp", "not a finite number")),
     "temperature inf": Bad(("sample", "--temperature", "inf"), 2, ("--temp", "not a finite number")),
-    "length": Bad(("sample", "-n", "-2"), 2, ("--length", "-2", "x>=-1")),
+    "length": Bad(("sample", "-n", "-2"), 2, ("--length", "-2", "-1<=x<=")),
     "top-p": Bad(("sample", "--top-p", "0"), 2, ("--top-p", "0<x<=1")),
     "min-p": Bad(("sample", "--min-p", "1.5"), 2, ("--min-p", "0<=x<=1")),
     "repeat-penalty": Bad(("sample", "--repeat-penalty", "0"), 2, ("--repeat-penalty", "x>0")),
-    "repeat-window": Bad(("sample", "--repeat-window", "0"), 2, ("--repeat-window", "x>=1")),
+    "repeat-window": Bad(("sample", "--repeat-window", "0"), 2, ("--repeat-window", "1<=x<=100000.")),
     "count": Bad(("sample", "--count", "0"), 2, ("--count", "x>=1")),
     "best-of": Bad(("sample", "--best-of", "0"), 2, ("--best-of", "x>=1")),
     "lines": Bad(("sample", "--lines", "0"), 2, ("--lines", "x>=1")),
@@ -339,12 +339,9 @@ NUMBERS = [flag for flag, item in SETTINGS.items() if str(item.type).startswith(
 def test_a_value_out_of_range(run, corpus, cwd, flag):
     limits = SETTINGS[flag].metadata
     low, high = limits["low"], limits["high"]
-    if limits["open_ends"]:
-        beyond, valid = [low, low - 1], f"x>{low}"
-    elif high is None:
-        beyond, valid = [low - 1], f"x>={low}"
-    else:
-        beyond, valid = [low - 1, high * 2], f"{low}<=x<={high}"
+    sign = "<" if limits["open_ends"] else "<="
+    beyond = [low - 1, *([low] if limits["open_ends"] else []), *([] if high is None else [high * 2])]
+    valid = f"x{sign.replace('<', '>')}{low}" if high is None else f"{low}{sign}x{sign}{high}"
     for value in beyond:
         told = error_line(run("train", corpus, flag, value, code=2).stderr)
         assert told == f"Invalid value for '{flag}': {value} is not in the range {valid}."
@@ -367,7 +364,9 @@ def test_infinity_is_refused_with_the_reason(run, corpus, cwd, flag):
     told = error_line(run("train", corpus, flag, "inf", code=2).stderr)
     assert flag in told
     high = SETTINGS[flag].metadata["high"]
-    assert ("finite" if high is None else f"<={high}") in told  # 0 <= x alone would be true
+    assert (
+        "finite" if high is None else f"<{high}" if SETTINGS[flag].metadata["open_ends"] else f"<={high}"
+    ) in told  # not 0 <= x
     assert everything(cwd).keys() == {corpus}
 
 

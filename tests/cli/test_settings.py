@@ -84,7 +84,8 @@ WRONG = {
     "[train]\nhidden-size = 7.0": "[train] hidden-size is 7.0: it takes a whole number",
     "[train]\nhidden-size = true": "[train] hidden-size is True: it takes a whole number",
     "[train]\nhidden-size = [7]": "[train] hidden-size is [7]: it takes a whole number",
-    "[train]\nhidden-size = 0": "'--hidden-size': 0 is not in the range x>=1. (--hidden-size is set in charrnn.toml)",
+    "[train]\nhidden-size = 0": "'--hidden-size': 0 is not in the range 1<=x<=1000000. "
+    "(--hidden-size is set in charrnn.toml)",
     "[train]\ndropout = '0.5'": "[train] dropout is '0.5': it takes a number",
     "[train]\ndropout = nan": "nan is not a finite number. (--dropout is set in charrnn.toml)",
     "[train]\ndropout = 1e999": "inf is not in the range",
