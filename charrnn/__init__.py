@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from charrnn.score import Scored
     from charrnn.train import Evaluating, Report, Stepped
     from charrnn.vocab import Vocab
-    from charrnn.writer import Sample
+    from charrnn.written import Sample
 
 _HOMES = {
     "LanguageModel": "api",
@@ -43,7 +43,7 @@ _HOMES = {
     "Report": "train",
     "Stepped": "train",
     "Vocab": "vocab",
-    "Sample": "writer",
+    "Sample": "written",
 }
 
 __all__ = [

@@ -37,7 +37,8 @@ from charrnn.settle import reread
 from charrnn.tape import Line
 from charrnn.text import Text
 from charrnn.version import __version__
-from charrnn.writer import Sample, Writer
+from charrnn.writer import Writer
+from charrnn.written import Sample
 
 if TYPE_CHECKING:
     from charrnn.baselines import Baselines

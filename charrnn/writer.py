@@ -22,12 +22,11 @@ from charrnn.sample import Beginning, Nets, Rules, generate, start_logits
 from charrnn.search import beam
 from charrnn.text import Text
 from charrnn.vocab import Vocab
+from charrnn.written import Sample, Written, held_back
 
 MOST_DRAWS = 20  # of a text that has to be novel
 MOST_SEEDS = 2**63  # as many as `train` takes
-MOST_CHARS = (
-    100_000  # of a text that ends by itself or not at all: what is written side by side is shown when it is whole
-)
+MOST_CHARS = 100_000  # of a text of no given length: what is written side by side is shown when it is whole
 _TOGETHER = 256  # texts that are written side by side: more bring no more speed, and would take more memory
 
 
@@ -58,31 +57,6 @@ class Wishes(Filters):
             raise ConfigError("a stop string has one character at least, and several stand in a tuple")
         if self.regex is not None and (self.stop or self.lines):
             raise ConfigError("--regex takes no --stop and no --lines, which would cut a match short: give one of them")
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A text that was written.
-
-    text     what was written, without the prime; of bytes, those that are no UTF-8 are U+FFFD, and a character that is
-             not complete at the end is left out
-    logprob  the model's log-probability of it after the prime, in nats; of the end mark too, where it ended with one
-    bpc      bits for each of its characters, or of its bytes where the model writes these; None if there are none
-    seed     that of the random numbers
-    index    its place among the texts of this seed
-    ended    why it ended: length, stop, document or constraint
-    prime    what it goes on from
-    draws    how many were drawn for it, until one was novel, or to take the best
-    """
-
-    text: str
-    logprob: float
-    bpc: float | None
-    seed: int
-    index: int
-    ended: str
-    prime: str
-    draws: int = 1
 
 
 @dataclass
@@ -122,7 +96,7 @@ class Writer:
         begin = self.begin(self.vocab.encode(prime, wanted.unknown), rules)
         steps = generate(self.nets, [begin], [[_seed(seed)]], rules=rules, filters=wanted)
         characters = self.vocab.characters
-        sure = _held_back((characters(step.ids) for step in steps), tuple(map(characters, rules.stops)))
+        sure = held_back((characters(step.ids) for step in steps), tuple(map(characters, rules.stops)))
         return filter(None, map(self.vocab.decoder(), sure))
 
     def samples(
@@ -314,28 +288,6 @@ class Writer:
         return self.vocab.look_up(in_form)[0]
 
 
-@dataclass
-class Written:
-    """A text in the making."""
-
-    ids: list[int]
-    log_probs: list[float]
-    ended: str
-
-    def before_stop(self, rules: Rules) -> Written:
-        """Return the same without the stop string, if one ended it."""
-        if self.ended != "stop":
-            return self
-        cut = max(len(stop) for stop in rules.stops if self.ids[-len(stop) :] == stop.tolist())
-        return Written(self.ids[:-cut], self.log_probs[:-cut], self.ended)
-
-    def sample(self, vocab: Vocab, **more: Any) -> Sample:
-        """Return what was written, as text."""
-        characters, logprob = vocab.characters(self.ids), math.fsum(self.log_probs)
-        bpc = -logprob / math.log(2) / len(characters) if characters else None
-        return Sample(text=vocab.decoder()(characters), logprob=logprob, bpc=bpc, ended=self.ended, **more)
-
-
 def _seed(seed: int | None) -> int:
     """Return the seed, or a random one.
 
@@ -366,28 +318,3 @@ def _told(samples: Iterator[Sample], left_out: list[int], of: int, novel: int) -
             f"texts left out: {len(missing)}, the first is number {missing[0]}; they had {novel} characters in a row "
             f"with the corpus in all {MOST_DRAWS} draws: give a larger --novel or a higher --temp"
         )
-
-
-def _held_back(characters: Iterator[str], stops: tuple[str, ...]) -> Iterator[str]:
-    """Yield the characters up to the first stop string, each as soon as it cannot be the beginning of one."""
-    if not stops:
-        yield from (character for character in characters if character)
-        return
-    held = ""
-    for character in characters:
-        held += character
-        if cut := max((len(stop) for stop in stops if held.endswith(stop)), default=0):
-            yield from held[:-cut]
-            return
-        sure = len(held) - unsure(held, stops)
-        yield from held[:sure]
-        held = held[sure:]
-    yield from held
-
-
-def unsure(text: str, stops: tuple[str, ...]) -> int:
-    """Return how many characters at the text's end are a stop string, or may be the beginning of one."""
-    return max(
-        (size for stop in stops for size in range(min(len(stop), len(text)) + 1) if text.endswith(stop[:size])),
-        default=0,
-    )

@@ -63,6 +63,7 @@ LAYERS = {
     "evaluate": 6,
     "score": 7,
     "search": 6,
+    "written": 6,
     "writer": 7,
     "train": 7,
     "complete": 8,

@@ -13,6 +13,7 @@ from charrnn.sample import Net, Nets, Rules, generate
 from charrnn.text import Text
 from charrnn.vocab import Vocab
 from charrnn.writer import Draws, Wishes, Writer
+from charrnn.written import held_back
 
 SYMBOLS = "\n abcdexyz"
 
@@ -157,11 +158,11 @@ def test_of_stops_that_end_together_the_longest_is_left_out(plain):
 
 
 def test_what_only_began_like_a_stop_is_shown_all_the_same():
-    held = writer._held_back(iter("aabaabcab"), ("aabc", "abx"))
+    held = held_back(iter("aabaabcab"), ("aabc", "abx"))
     assert next(held) == "a"  # as soon as "aaba" cannot become a stop
     assert "".join(held) == "ab"
-    assert list(writer._held_back(iter("xabab"), ("abc",))) == ["x", "a", "b", "a", "b"]
-    assert list(writer._held_back(iter("abcab"), ("c", "bc"))) == ["a"]
+    assert list(held_back(iter("xabab"), ("abc",))) == ["x", "a", "b", "a", "b"]
+    assert list(held_back(iter("abcab"), ("c", "bc"))) == ["a"]
 
 
 def test_lines_are_counted(plain):

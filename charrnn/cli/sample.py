@@ -28,7 +28,8 @@ from charrnn.errors import CharRNNError, ConfigError
 
 if TYPE_CHECKING:
     from charrnn.api import LanguageModel
-    from charrnn.writer import Draws, Sample
+    from charrnn.writer import Draws
+    from charrnn.written import Sample
 
 #: What a beam search, which draws nothing, has no use for.
 _DRAWING = (

@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from charrnn.sample import Beginning, Nets, Rules, Streams, advance
-from charrnn.writer import Wishes, Written
+from charrnn.writer import Wishes
+from charrnn.written import Written
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,8 @@ from charrnn.serve.scoring import Scoring
 from charrnn.serve.served import Served
 from charrnn.version import __version__
 from charrnn.vocab import Vocab
-from charrnn.writer import Wishes, unsure
+from charrnn.writer import Wishes
+from charrnn.written import unsure
 
 T = TypeVar("T")
 
