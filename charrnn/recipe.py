@@ -32,12 +32,12 @@ class Recipe(NamedTuple):
 
     settings  by name
     reasons   why, in plain words
-    share     of the time that is of use
+    passes    through the text that are of use, where the time allows more
     """
 
     settings: dict[str, Any]
     reasons: list[str]
-    share: float = 1.0
+    passes: int | None = None
 
 
 #: Returns the shapes of a model's parameters, by name.
@@ -103,13 +103,12 @@ def choose(
         if config == fit[-1] and config != sizes[-1] and readable(config) > _CHARS_PER_PARAM * params(config):
             why = f"a larger model would learn {chars:,} characters by heart"
         reasons.append(f"{config.hidden_size} units: {why}")
-    share = min(1.0, _MOST_PASSES * chars / readable(config))
-    read = share * readable(config)
+    read = min(readable(config), _MOST_PASSES * chars)
     passes = read / chars
-    if share < 1:
+    if limited := read < readable(config):
         reasons.append(
-            f"{share:.1%} of the time: after {_MOST_PASSES} passes the model would learn the text by heart; "
-            "--epochs sets another length"
+            f"{read / readable(config):.1%} of the time: after {_MOST_PASSES} passes the model would learn the text by "
+            "heart; --epochs sets another length"
         )
     if "dropout" not in given:
         dropout = _DROPOUT + _DROPOUT_BY_PASSES * math.log(passes)
@@ -134,4 +133,4 @@ def choose(
     if "average" not in given:
         settings["average"] = float(f"{max(0.0, 1 - _AVERAGED_SHARE / steps):.4g}")
         reasons.append(f"running mean of the weights over {steps / _AVERAGED_SHARE:,.0f} steps: a sixth of the run")
-    return Recipe(settings, reasons, share)
+    return Recipe(settings, reasons, _MOST_PASSES if limited else None)

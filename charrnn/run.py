@@ -117,6 +117,7 @@ class Run:
             )
         notes: list[str] = []
         measured: Footprint | None = None
+        passes: int | None = None
         vocab = vocab_for(corpus, config)
         if init_from:
             earlier = ckpt.load(init_from)
@@ -129,8 +130,10 @@ class Run:
                 left = config.minutes * 60 - (time.monotonic() - began)
                 chosen, measured = _recipe(corpus, vocab, model_settings, config, settings, left)
                 notes += chosen.reasons
-                more = {"seed": config.seed, "minutes": round(chosen.share * config.minutes, 4)}
-                model_settings, config = sort_settings(settings | chosen.settings | more)
+                passes = chosen.passes
+                model_settings, config = sort_settings(
+                    settings | chosen.settings | {"seed": config.seed, "minutes": config.minutes}
+                )
             model_config = ModelConfig(vocab.size, **model_settings)
             params = model.init_params(model_config, np.random.default_rng(config.seed))
         if config.threads is None:
@@ -155,7 +158,7 @@ class Run:
                 folder.clear()
             if ready:
                 ready(run)
-            run._fix_length(began)
+            run._fix_length(began, passes)
             run.save()
             run._holds = holds.pop_all()
         return run
@@ -305,8 +308,11 @@ class Run:
             "chars_per_second": round(report.chars / seconds, 1) if seconds > 0 else None,
         }
 
-    def _fix_length(self, began: float) -> None:
-        """Turn the length that was asked for into steps, and settle how often to evaluate."""
+    def _fix_length(self, began: float, passes: int | None) -> None:
+        """Turn the length that was asked for into steps, and settle how often to evaluate.
+
+        passes  through the text, which are the most that a time is turned into; None: any number
+        """
         training, config = self.training, self.training.config
         stream, every = training.stream, config.eval_every
         if config.minutes is not None:
@@ -315,9 +321,11 @@ class Run:
             step = pace.char * stream.lane * stream.batch_size / stream.steps_per_epoch
             evaluation = pace.evaluation + 2 * self._saving_seconds()
             steps, every = budget.steps_within(training, seconds - (time.monotonic() - began), step, evaluation)
+            length = f"{config.minutes:g} minutes"
+            if passes is not None and steps > (most := passes * stream.steps_per_epoch):
+                steps, every, length = most, config.eval_every, f"{passes:,} passes"
             self.notes.append(
-                f"{config.minutes:g} minutes are {steps:,} steps here "
-                f"({step * 1000:.3g} ms a step, {evaluation:.2g} s an evaluation)"
+                f"{length} are {steps:,} steps here ({step * 1000:.3g} ms a step, {evaluation:.2g} s an evaluation)"
             )
         else:
             steps = config.steps or (config.epochs or 1) * stream.steps_per_epoch
