@@ -28,7 +28,7 @@ from charrnn.vocab import Vocab
 BLOCK = 1 << 20  # characters of lines that wait for one another: fills all lanes, bounds memory
 _WINDOW = 1 << 12  # predictions taken at once: takes the memory of an evaluation, and few lanes go far with it
 
-_Sized = TypeVar("_Sized", bytes, Line)
+_Sized = TypeVar("_Sized", str, bytes, Line)
 
 
 class Scored(NamedTuple):
@@ -53,17 +53,18 @@ class Scored(NamedTuple):
         return None if self.logprob is None else bits(-self.logprob) / self.chars
 
 
-def in_blocks(lines: Iterable[_Sized]) -> Iterator[list[_Sized]]:
-    """Yield the lines in lists that have, with an end each, BLOCK characters or more, the last one aside.
+def in_blocks(lines: Iterable[_Sized], least: int | None = None) -> Iterator[list[_Sized]]:
+    """Yield the lines in lists that have, with an end each, so many characters or more, the last one aside.
 
     Where there is an error in reading on, the lines before it come first.
+    least: characters of a list; BLOCK if None
     """
-    block, size = list[_Sized](), 0
+    block, size, least = list[_Sized](), 0, BLOCK if least is None else least
     try:
         for line in lines:
             block.append(line)
             size += 1 + (sum(map(len, line)) if isinstance(line, tuple) else len(line))
-            if size >= BLOCK:
+            if size >= least:
                 yield block
                 block, size = [], 0
     except CharRNNError:

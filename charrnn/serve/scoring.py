@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from charrnn.api import LanguageModel
-from charrnn.score import Scored
+from charrnn.score import Scored, in_blocks
 
 _BLOCK = 50_000  # characters that are scored before others have their turn, and before it is seen who has left
 
@@ -48,7 +48,7 @@ class Scoring:
         """
         for line in lines:  # what one request has wrong is told to nobody else
             self._model.checkpoint.vocab.in_form(line)
-        return [scored for block in _blocks(lines) for scored in await self._block(_Asked(block, per_char))]
+        return [scored for block in in_blocks(lines, _BLOCK) for scored in await self._block(_Asked(block, per_char))]
 
     async def _block(self, own: _Asked) -> list[Scored]:
         """Return how likely these lines are, scored by who has the turn: itself, or one that took them along."""
@@ -79,16 +79,3 @@ class Scoring:
 def _size(lines: Iterable[str]) -> int:
     """Return how many characters there are to score, with an end to each line."""
     return sum(len(line) + 1 for line in lines)
-
-
-def _blocks(lines: Iterable[str]) -> Iterator[list[str]]:
-    """Yield the lines in lists of about so many characters."""
-    block, size = list[str](), 0
-    for line in lines:
-        block.append(line)
-        size += len(line) + 1
-        if size >= _BLOCK:
-            yield block
-            block, size = [], 0
-    if block:
-        yield block
