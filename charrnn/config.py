@@ -36,6 +36,7 @@ NORMAL_FORMS = ("none", "NFC", "NFKC")
 DEFAULT_MINUTES = 5.0
 #: The most characters of a text, and of a completion; the most beginnings of a beam, and its highest power of a length.
 MOST_LENGTH, MOST_COMPLETED, MOST_WIDTH, MOST_NORM = 10**12, 10_000, 1000, 10
+MOST_WINDOW = 100_000  # characters that a penalty looks back on: they are held for every text
 #: Settings that make no sense for bytes, and none without documents.
 OF_CHARACTERS = ("encoding", "normalize", "lowercase", "min_count", "field")
 _OF_DOCUMENTS = ("shuffle_documents", "val_documents", "test_documents")

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.arrays import Array, Ids, Mask
+from charrnn.config import MOST_WINDOW
 from charrnn.errors import ConfigError
 
 _MANY = 512  # symbols from which on it pays to sort out most weights before the others are sorted
 _MUCH = 16  # one in so many weights is as quickly taken out as all are counted
 _DIGITS = 48  # bits of a float64 behind its exponent and four binary digits; without them, it is the number of a bin
 _BIN_OF_1, _BIN_OF_LEAST = 1023 << 4, (1023 - 24) << 4  # all that is below 2**-24 goes with it
-MOST_WINDOW = 100_000  # characters that the penalty looks back on: they are held for every text
 _LEAST_TEMPERATURE = 1e-200  # a colder one differs in nothing, but quotients would overflow
 
 

@@ -26,7 +26,7 @@ LAYERS = {
     "blas": 1,
     "constraint": 1,
     "files": 1,
-    "filters": 1,
+    "filters": 4,
     "functional": 1,
     "gradcheck": 1,
     "init": 1,

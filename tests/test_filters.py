@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn import filters
+from charrnn.config import MOST_WINDOW
 from charrnn.errors import ConfigError
-from charrnn.filters import MOST_WINDOW, Filters, keep_top_k, keep_top_p, penalise
+from charrnn.filters import Filters, keep_top_k, keep_top_p, penalise
 
 NONE = np.empty((1, 0), np.intp)
 

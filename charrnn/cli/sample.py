@@ -23,7 +23,7 @@ from charrnn.cli._options import (
     source_of,
     unknown_option,
 )
-from charrnn.config import MOST_LENGTH, MOST_NORM, MOST_WIDTH, STDIN, TrainConfig
+from charrnn.config import MOST_LENGTH, MOST_NORM, MOST_WIDTH, MOST_WINDOW, STDIN, TrainConfig
 from charrnn.errors import CharRNNError, ConfigError
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ _must, _several, _output = section("What all of it must be"), section("Several t
 )
 @_draw(
     "--repeat-window",
-    type=WholeNumber(1, 100_000),
+    type=WholeNumber(1, MOST_WINDOW),
     metavar="N",
     default=64,
     show_default=True,
