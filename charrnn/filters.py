@@ -12,18 +12,34 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from charrnn.arrays import Array, Ids, Mask
+from charrnn.arrays import Array, Ids
 from charrnn.config import MOST_WINDOW
 from charrnn.errors import ConfigError
 
 _MANY = 512  # symbols from which on it pays to sort out most weights before the others are sorted
-_MUCH = 16  # one in so many weights is as quickly taken out as all are counted
-_DIGITS = 48  # bits of a float64 behind its exponent and four binary digits; without them, it is the number of a bin
-_BIN_OF_1, _BIN_OF_LEAST = 1023 << 4, (1023 - 24) << 4  # all that is below 2**-24 goes with it
+_SORTED = 1024  # weights that are sorted more quickly than they are summed up by their size
+_DIGITS = 49  # bits of a float64 behind its exponent and three binary digits; without them, it is the number of a bin
+_BIN_OF_1, _BIN_OF_LEAST = 1023 << 3, (1023 - 24) << 3  # all that is below 2**-24 goes with it
 _LEAST_TEMPERATURE = 1e-200  # a colder one differs in nothing, but quotients would overflow
+
+
+class Left(NamedTuple):
+    """What is left of the weights of B streams.
+
+    Shapes:  weights (B, M) · ids (B, M), whose they are, in order, and of no meaning beside a 0; None: all V, in order
+    """
+
+    weights: Array
+    ids: npt.NDArray[np.intp] | None = None
+
+    def ids_at(self, columns: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+        """Return the id that stands in a column of each row: (B,) for (B,)."""
+        return columns if self.ids is None else self.ids[np.arange(len(columns)), columns]
 
 
 @dataclass(frozen=True)
@@ -57,32 +73,33 @@ class Filters:
         """Return how many of the last ids the filters look at."""
         return self.repeat_window if self.repeat_penalty != 1 else 0
 
-    def __call__(self, logits: Array, recent: Ids) -> Array:
+    def __call__(self, logits: Array, recent: Ids) -> Left:
         """Return weights to which the probabilities are proportional; the largest is 1.
 
         Shapes:  logits (B, V), of which one at least is finite in each row · recent (B, W), the last ids that were
-                 read or written, of which the last `window` count, and -1 where there were fewer · returns (B, V)
+                 read or written, of which the last `window` count, and -1 where there were fewer
         """
         logits = logits.astype(np.float64)  # a copy, which becomes the weights
         if self.window:
             penalise(logits, recent[:, -self.window :], self.repeat_penalty)
-        weights = logits[0] if len(logits) == 1 else logits  # NumPy is quicker with a row than with rows of one
         if self.temperature == 0:
-            likeliest = weights.argmax(axis=-1)
-            weights.fill(0)
+            likeliest = logits.argmax(axis=-1)
+            logits.fill(0)
             logits[np.arange(len(logits)), likeliest] = 1
-            return logits
+            return Left(logits)
+        weights = logits[0] if len(logits) == 1 else logits  # NumPy is quicker with a row than with rows of one
         one = weights.ndim == 1
         weights -= weights[weights.argmax()] if one else np.maximum.reduce(weights, axis=-1, keepdims=True)
         weights /= max(self.temperature, _LEAST_TEMPERATURE)
         np.exp(weights, out=weights)
-        if 0 < self.top_k < weights.shape[-1]:
-            keep_top_k(weights, self.top_k)
+        left = Left(logits)
+        if 0 < self.top_k < logits.shape[1]:
+            left = keep_top_k(left, self.top_k)
         if self.top_p < 1:
-            keep_top_p(weights, self.top_p)
+            left = keep_top_p(left, self.top_p)
         if self.min_p:
-            _cut(weights, self.min_p)  # the likeliest has 1
-        return logits
+            _cut(left.weights, self.min_p)  # the likeliest has 1
+        return left
 
 
 def penalise(logits: Array, recent: Ids, penalty: float) -> None:
@@ -98,88 +115,116 @@ def penalise(logits: Array, recent: Ids, penalty: float) -> None:
     logits[rows, recent[rows, places]] -= by
 
 
-def keep_top_k(weights: Array, k: int) -> None:
-    """Set to 0 what is less than the k-th largest weight.
-
-    Shapes:  weights (..., V), which are changed
-    """
-    V, some = weights.shape[-1], weights
+def keep_top_k(left: Left, k: int) -> Left:
+    """Return what is not less than the k-th largest weight of its row; the others become 0, or are no longer held."""
+    V = left.weights.shape[1]
     if V > _MANY and V >= 8 * k:
         # The k-th largest of the blocks' maxima is not above the k-th largest of all, and few weights are above it.
-        maxima = np.maximum.reduceat(weights, np.arange(0, V, V // (4 * k)), axis=-1)
-        values, rows = _taken(weights, weights >= np.partition(maxima, -k, axis=-1)[..., -k, None])
-        some = _in_rows(values, rows, weights.shape)
-    _cut(weights, np.partition(some, -k, axis=-1)[..., -k, None])
+        maxima = np.maximum.reduceat(left.weights, np.arange(0, V, V // (4 * k)), axis=-1)
+        left = _Few.of(left, np.partition(maxima, -k, axis=-1)[:, -k, None]).in_rows()
+    _cut(left.weights, np.partition(left.weights, -k, axis=-1)[:, -k, None])
+    return left
 
 
-def keep_top_p(weights: Array, share: float) -> None:
-    """Set to 0 what does not belong to the fewest of the largest weights that have this share of the sum.
+def keep_top_p(left: Left, share: float) -> Left:
+    """Return the fewest of the largest weights that have this share of their row's sum, and what equals the last.
 
-    Shapes:  weights (..., V), none above 1, which are changed
+    left  none above 1; the others become 0, or are no longer held
     """
-    V, some = weights.shape[-1], weights
-    if V <= _MANY and weights.ndim == 1:  # the same, in half the time
-        some = np.sort(weights)
+    weights, V = left.weights, left.weights.shape[1]
+    if V > _MANY:
+        total: Array = np.add.reduce(weights, axis=-1)
+        # What is below this is, all together, less than may go.
+        few = _Few.of(left, ((1 - share) / V * total)[:, None])
+        return few.not_below(few.least_needed(share * total)).in_rows()
+    if len(weights) == 1:  # the same, in half the time
+        some = np.sort(weights[0])
         sums = np.add.accumulate(some)
         first = sums.searchsorted((1 - share) * sums[-1], side="right")
         _cut(weights, some[min(first, V - 1)])
-        return
-    total: Array = np.add.reduce(weights, axis=-1, keepdims=True)
-    needed = share * total
-    if V > _MANY:
-        # What is below this is, all together, less than may go.
-        values, rows = _taken(weights, weights >= (1 - share) * total / (2 * V))
-        if len(values) * _MUCH > weights.size:
-            values, rows, needed = _at_edge(values, rows, needed)
-        some = _in_rows(values, rows, weights.shape)
-    some = np.sort(some, axis=-1)
+    else:
+        _cut(weights, _least_needed(weights, share * np.add.reduce(weights, axis=-1))[:, None])
+    return left
+
+
+def _least_needed(weights: Array, needed: Array) -> Array:
+    """Return the least of the largest weights that are needed for a sum.
+
+    Shapes:  weights (B, M) · needed (B,) · returns (B,)
+    """
+    some = np.sort(weights, axis=-1)
     sums = np.add.accumulate(some, axis=-1)
-    kept = sums > sums[..., -1:] - needed
-    kept[..., -1] = True  # even where so little is needed that the difference does not show it
-    _cut(weights, np.minimum.reduce(some, axis=-1, keepdims=True, where=kept, initial=np.inf))
-
-
-def _at_edge(values: Array, rows: Ids, needed: Array) -> tuple[Array, Ids, Array]:
-    """Return the values among which the sum of a row's largest reaches what is needed, and how much they have to give.
-
-    They are summed up by their binary exponents and first digits: that looks at each but once, and sorts none.
-    Shapes:  values, rows (N,), with values from each of B rows, none above 1 · needed (..., 1), of B numbers ·
-             returns (M,), (M,) and (..., 1)
-    """
-    each, size = np.arange(needed.size), _BIN_OF_1 - _BIN_OF_LEAST + 1
-    bins = np.maximum(values.view(np.int64) >> _DIGITS, _BIN_OF_LEAST)
-    bins += rows * size - _BIN_OF_LEAST
-    mass = np.bincount(bins, values, needed.size * size).reshape(-1, size)[:, ::-1]
-    sums = np.add.accumulate(mass, axis=-1)
-    own = np.minimum(needed.reshape(-1), sums[:, -1])
-    edge = (sums >= own[:, None]).argmax(axis=-1)
-    own -= sums[each, edge] - mass[each, edge]
-    at = np.flatnonzero(bins == ((each + 1) * size - 1 - edge)[rows])
-    return values[at], rows[at], own.reshape(needed.shape)
-
-
-def _taken(weights: Array, mask: Mask) -> tuple[Array, Ids]:
-    """Return the weights where the mask is true, and the row of each.
-
-    Shapes:  weights, mask (..., V) · returns (N,), (N,)
-    """
-    at = np.flatnonzero(mask)
-    return weights.reshape(-1)[at], at // weights.shape[-1]
-
-
-def _in_rows(values: Array, rows: Ids, shape: tuple[int, ...]) -> Array:
-    """Return the values, and zeros to fill their rows: sorting few is quicker than all.
-
-    Shapes:  values, rows (N,), the rows in order · returns (..., M) for a shape (..., V), M at the most V
-    """
-    if len(shape) == 1:
-        return values
-    counts = np.bincount(rows, minlength=shape[0])
-    found = np.zeros((shape[0], counts.max()))
-    found[rows, np.arange(len(rows)) - (np.cumsum(counts) - counts)[rows]] = values
-    return found
+    kept = sums > sums[:, -1:] - needed[:, None]
+    kept[:, -1] = True  # even where so little is needed that the difference does not show it
+    least: Array = np.minimum.reduce(some, axis=-1, where=kept, initial=np.inf)
+    return least
 
 
 def _cut(weights: Array, least: Array | float) -> None:
     """Set to 0 what is below `least`."""
     np.multiply(weights, weights >= least, out=weights)
+
+
+class _Few(NamedTuple):
+    """Weights of B rows, one row after the other, without those that are too small to matter.
+
+    Shapes:  values, ids (N,) · counts (B,), how many are in each row
+    """
+
+    values: Array
+    ids: npt.NDArray[np.intp]
+    counts: Ids
+
+    @classmethod
+    def of(cls, left: Left, least: Array) -> _Few:
+        """Return what is not below `least`, (B, 1)."""
+        B, V = left.weights.shape
+        at = np.flatnonzero(left.weights >= least)
+        counts = _counts(at, np.arange(1, B + 1) * V)
+        ids = at - np.repeat(np.arange(B) * V, counts) if left.ids is None else left.ids.reshape(-1)[at]
+        return cls(left.weights.reshape(-1)[at], ids, counts)
+
+    def at(self, places: Ids) -> _Few:
+        """Return those in these places, which are in order."""
+        return _Few(self.values[places], self.ids[places], _counts(places, np.add.accumulate(self.counts)))
+
+    def not_below(self, least: Array) -> _Few:
+        """Return what is not below its row's of `least`, (B,)."""
+        return self.at(np.flatnonzero(self.values >= np.repeat(least, self.counts)))
+
+    def least_needed(self, needed: Array) -> Array:
+        """Return the least of each row's largest values that are needed for a sum: (B,) for (B,).
+
+        Many are first summed up by their binary exponents and first digits: that looks at each but once.
+        """
+        if len(self.values) <= _SORTED:
+            return _least_needed(self.in_rows().weights, needed)
+        each, size = np.arange(len(needed)), _BIN_OF_1 - _BIN_OF_LEAST + 1
+        bins = np.maximum(self.values.view(np.int64) >> _DIGITS, _BIN_OF_LEAST)
+        bins += np.repeat(each * size - _BIN_OF_LEAST, self.counts)
+        mass = np.bincount(bins, self.values, len(needed) * size).reshape(-1, size)[:, ::-1]
+        sums = np.add.accumulate(mass, axis=-1)
+        needed = np.minimum(needed, sums[:, -1])
+        edge = (sums >= needed[:, None]).argmax(axis=-1)
+        needed -= sums[each, edge] - mass[each, edge]
+        at_edge = self.at(np.flatnonzero(bins == np.repeat((each + 1) * size - 1 - edge, self.counts)))
+        return _least_needed(at_edge.in_rows().weights, needed)
+
+    def in_rows(self) -> Left:
+        """Return them row by row."""
+        B = len(self.counts)
+        if B == 1:
+            return Left(self.values[None], self.ids[None])
+        weights = np.zeros((B, self.counts.max()))
+        ids = np.zeros(weights.shape, np.intp)
+        first = np.add.accumulate(self.counts) - self.counts
+        places = np.arange(len(self.values)) + np.repeat(np.arange(B) * weights.shape[1] - first, self.counts)
+        weights.reshape(-1)[places], ids.reshape(-1)[places] = self.values, self.ids
+        return Left(weights, ids)
+
+
+def _counts(places: Ids, ends: Ids) -> Ids:
+    """Return how many of the places, which are in order, are in each part; the parts end before `ends`."""
+    counts = places.searchsorted(ends)
+    counts[1:] -= counts[:-1]
+    return counts

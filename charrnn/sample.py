@@ -275,7 +275,8 @@ class Streams:
         scored  True: log-probabilities are told
         """
         uniforms = np.array([next(source) for source in self.sources])
-        ids = draw(self.filters(self.rules.possible(self.logits, self.written, self.places), self.recent), uniforms)
+        left = self.filters(self.rules.possible(self.logits, self.written, self.places), self.recent)
+        ids = left.ids_at(draw(left.weights, uniforms))
         log_probs = log_prob(self.logits.copy(), ids)[0] if scored else None
         self.ids, self.written = ids, self.written + 1
         if self.recent.shape[1]:

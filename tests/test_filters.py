@@ -10,14 +10,34 @@ from hypothesis import strategies as st
 from charrnn import filters
 from charrnn.config import MOST_WINDOW
 from charrnn.errors import ConfigError
-from charrnn.filters import Filters, keep_top_k, keep_top_p, penalise
+from charrnn.filters import Filters, Left, keep_top_k, keep_top_p, penalise
+from charrnn.sample import draw
 
 NONE = np.empty((1, 0), np.intp)
 
 
-def left(weights):
+def spread_out(found, V):
+    """Return the weights of all ids (B, V)."""
+    weights = np.zeros((len(found.weights), V))
+    ids = np.arange(V)[None] if found.ids is None else found.ids
+    np.add.at(weights, (np.arange(len(weights))[:, None], ids), found.weights)
+    return weights
+
+
+def filtered(wishes, logits, recent=NONE):
+    """Return the weights of all ids (B, V)."""
+    return spread_out(wishes(logits, recent), logits.shape[1])
+
+
+def kept(keep, weights, limit):
+    """Return what one of the filters keeps of weights (B, V) or (V,)."""
+    rows = np.atleast_2d(weights)
+    return spread_out(keep(Left(rows.copy()), limit), rows.shape[1]).reshape(weights.shape)
+
+
+def left(wishes, logits, recent=NONE):
     """Return which ids have a weight."""
-    return np.flatnonzero(weights[0]).tolist()
+    return np.flatnonzero(filtered(wishes, logits, recent)[0]).tolist()
 
 
 def of(*probabilities):
@@ -57,22 +77,23 @@ ALL = [
     Filters(0.9, repeat_penalty=2.5, repeat_window=3),
     Filters(1.1, top_k=9, top_p=0.71, min_p=0.11, repeat_penalty=1.7, repeat_window=5),
     Filters(0.8, top_k=30, top_p=0.95, min_p=0.01, repeat_penalty=0.5),
+    Filters(0.9, top_k=600, top_p=0.95),
 ]
 
 
 @pytest.mark.parametrize("wishes", ALL)
-@pytest.mark.parametrize("V", [12, 700])
+@pytest.mark.parametrize("V", [12, 700, 5000])
 @pytest.mark.parametrize("spread", [0.5, 4.0])
 def test_probabilities_are_those_of_the_filters_in_their_order(wishes, V, spread):
     rng = np.random.default_rng(3)
     logits = (rng.normal(size=(20, V)) * spread).astype(np.float32)
     recent = rng.integers(-1, V, (20, 6))
-    together = wishes(logits, recent)
+    together = filtered(wishes, logits, recent)
     assert together.max(axis=1).tolist() == [1.0] * 20
     for row in range(20):
         p = expected(logits[row], recent[row, -wishes.repeat_window :], wishes)
         np.testing.assert_allclose(together[row] / together[row].sum(), p, rtol=1e-9, atol=0)
-        alone = wishes(logits[[row]], recent[[row]])
+        alone = filtered(wishes, logits[[row]], recent[[row]])
         assert np.array_equal(alone[0], together[row])
 
 
@@ -80,26 +101,26 @@ def test_the_order_is_penalty_temperature_top_k_top_p_min_p():
     # Hand-made. Each pair of filters would leave something else the other way round.
     logits = of(0.4, 0.3, 0.2, 0.1)
     # Penalty before top-k: id 0 falls to 0.08 and behind all others.
-    assert left(Filters(1.0, top_k=2, repeat_penalty=5.0)(logits, np.array([[0]]))) == [1, 2]
+    assert left(Filters(1.0, top_k=2, repeat_penalty=5.0), logits, np.array([[0]])) == [1, 2]
     # Temperature before top-p: squared, 16/30 and 9/30 reach 0.8; as they were, it takes three.
-    assert left(Filters(0.5, top_p=0.8)(logits, NONE)) == [0, 1]
-    assert left(Filters(1.0, top_p=0.8)(logits, NONE)) == [0, 1, 2]
+    assert left(Filters(0.5, top_p=0.8), logits) == [0, 1]
+    assert left(Filters(1.0, top_p=0.8), logits) == [0, 1, 2]
     # Temperature before min-p: 0.1 / 0.4 is 1/4, and squared 1/16.
-    assert left(Filters(1.0, min_p=0.2)(logits, NONE)) == [0, 1, 2, 3]
-    assert left(Filters(0.5, min_p=0.2)(logits, NONE)) == [0, 1, 2]
+    assert left(Filters(1.0, min_p=0.2), logits) == [0, 1, 2, 3]
+    assert left(Filters(0.5, min_p=0.2), logits) == [0, 1, 2]
     # Top-k before top-p: of the two that are left, the first has 4/7.
-    assert left(Filters(1.0, top_k=2, top_p=0.55)(logits, NONE)) == [0]
-    assert left(Filters(1.0, top_p=0.55)(logits, NONE)) == [0, 1]
+    assert left(Filters(1.0, top_k=2, top_p=0.55), logits) == [0]
+    assert left(Filters(1.0, top_p=0.55), logits) == [0, 1]
     # Top-p before min-p: with 0.1 left out before, the first two would have 7/9 and suffice.
-    assert left(Filters(1.0, top_p=0.75, min_p=0.3)(logits, NONE)) == [0, 1, 2]
+    assert left(Filters(1.0, top_p=0.75, min_p=0.3), logits) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("streams", [1, 3])
 def test_temperature_zero_leaves_the_likeliest_after_the_penalty(streams):
     logits = np.repeat(of(0.4, 0.35, 0.25), streams, axis=0)
-    assert Filters(0.0)(logits, NONE).tolist() == [[1, 0, 0]] * streams
+    assert filtered(Filters(0.0), logits).tolist() == [[1, 0, 0]] * streams
     recent = np.array([[-1, 0]] * streams)
-    assert Filters(0.0, repeat_penalty=1.3, top_p=0.1)(logits, recent).tolist() == [[0, 1, 0]] * streams
+    assert filtered(Filters(0.0, repeat_penalty=1.3, top_p=0.1), logits, recent).tolist() == [[0, 1, 0]] * streams
 
 
 def test_the_penalty_divides_a_probability_once_and_only_in_the_window():
@@ -107,7 +128,7 @@ def test_the_penalty_divides_a_probability_once_and_only_in_the_window():
     penalise(logits, np.array([[2, 2, 2], [-1, -1, 0]]), 4.0)
     np.testing.assert_allclose(np.exp(logits), [[0.25, 0.25, 0.125], [0.0625, 0.25, 0.5]])
     window = Filters(1.0, repeat_penalty=1e9, repeat_window=2)
-    assert np.allclose(window(of(0.5, 0.25, 0.25), np.array([[0, 1, 2]])), [[1, 0, 0]])
+    assert np.allclose(filtered(window, of(0.5, 0.25, 0.25), np.array([[0, 1, 2]])), [[1, 0, 0]])
 
 
 @given(
@@ -117,8 +138,7 @@ def test_the_penalty_divides_a_probability_once_and_only_in_the_window():
 )
 def test_the_likeliest_is_always_left_and_what_is_left_is_as_it_was(weights, share, k):
     for keep, limit in ((keep_top_p, share), (keep_top_k, min(k, len(weights)))):
-        one = np.array(weights)
-        keep(one, limit)
+        one = kept(keep, np.array(weights), limit)
         assert one.max() == max(weights)
         assert all(now in (0, before) for now, before in zip(one, weights, strict=True))
         if keep is keep_top_p:
@@ -134,10 +154,7 @@ def test_shares_at_the_ends_of_their_range(streams, V):
     for _ in range(50):
         weights = rng.random((streams, V)) + 0.1
         weights /= weights.max(axis=1, keepdims=True)
-        weights = weights[0] if streams == 1 else weights
-        most, least = weights.copy(), weights.copy()
-        keep_top_p(most, 1 - 2.0**-53)
-        keep_top_p(least, 1e-18)
+        most, least = kept(keep_top_p, weights, 1 - 2.0**-53), kept(keep_top_p, weights, 1e-18)
         assert np.allclose(most.sum(axis=-1), weights.sum(axis=-1), rtol=1e-12)
         assert np.array_equal(least, np.where(weights == 1, 1, 0))
 
@@ -146,8 +163,8 @@ def test_shares_at_the_ends_of_their_range(streams, V):
 def test_a_share_that_the_likeliest_have_exactly_takes_no_more(shape):
     weights = np.zeros(shape)
     weights[..., :3] = 0.25, 0.25, 0.5
-    keep_top_p(weights, 0.5)
-    assert np.flatnonzero(weights.sum(axis=0) if weights.ndim > 1 else weights).tolist() == [2]
+    weights = kept(keep_top_p, weights, 0.5)
+    assert np.flatnonzero(np.atleast_2d(weights).sum(axis=0)).tolist() == [2]
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.3, 3.0, 30.0])
@@ -155,15 +172,25 @@ def test_a_share_that_the_likeliest_have_exactly_takes_no_more(shape):
 def test_sorting_few_of_many_leaves_the_same(monkeypatch, spread, streams):
     logits = np.random.default_rng(1).normal(size=(streams, 1000)) * spread
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-    weights = weights[0] if streams == 1 else weights
     for keep, limits in ((keep_top_p, (0.01, 0.5, 0.9, 0.999)), (keep_top_k, (1, 7, 100, 125, 126, 999))):
         for limit in limits:
             found = []
-            for many in (10, 10**9):
+            for many, few in ((10, 10), (10, 10**9), (10**9, 10)):
                 monkeypatch.setattr(filters, "_MANY", many)
-                found.append(weights.copy())
-                keep(found[-1], limit)
-            assert np.array_equal(*found), (keep, limit)
+                monkeypatch.setattr(filters, "_SORTED", few)
+                found.append(kept(keep, weights, limit))
+            assert all(np.array_equal(found[0], other) for other in found[1:]), (keep, limit)
+
+
+@pytest.mark.parametrize("wishes", [Filters(top_k=9), Filters(top_p=0.9), Filters(top_k=600, top_p=0.9, min_p=0.01)])
+@pytest.mark.parametrize("streams", [1, 5])
+def test_an_id_is_drawn_of_few_as_of_all(wishes, streams):
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        logits, uniforms = rng.normal(size=(streams, 5000)) * 3, rng.random(streams)
+        few = wishes(logits, NONE)
+        assert few.weights.shape[1] < 2000
+        assert few.ids_at(draw(few.weights, uniforms)).tolist() == draw(spread_out(few, 5000), uniforms).tolist()
 
 
 @pytest.mark.parametrize(

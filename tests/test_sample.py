@@ -35,7 +35,8 @@ def tiny(cell="lstm", **settings):
 def choose(logits, uniforms, temperature, top_k=0):
     """Return the ids that are drawn from the logits."""
     none = np.empty((len(logits), 0), np.intp)
-    return draw(Filters(temperature, top_k)(logits, none), uniforms)
+    left = Filters(temperature, top_k)(logits, none)
+    return left.ids_at(draw(left.weights, uniforms))
 
 
 def begun(config, weights, prime=(), first=None):

@@ -1,62 +1,77 @@
 """Train on each text by the recipe, and again with one thing changed; write what that bought and cost.
 
-    python -m benchmarks.ablations tinyshakespeare.txt alice29.txt --minutes 2 --json ablations.json
-    python -m benchmarks.ablations tinyshakespeare.txt --only dropout --seeds 3 --json ablations.json
+    python -m benchmarks.ablations tinyshakespeare.txt irish_abc.txt --minutes 2 --json docs/ablations.json
+    python -m benchmarks.ablations tinyshakespeare.txt --only dropout --seeds 3 --json dropout.json
 
-Rows that stand in the JSON file already are not run again, so it can be stopped at any time and goes on where it was.
+Every run takes the same time, so what makes a step slower pays for it. Of each text the last twentieth is left alone,
+and the one before it validates. Rows that stand in the JSON file already are not run again, so it can be stopped at
+any time and goes on where it was. A run is best given one thread (OPENBLAS_NUM_THREADS=1): then as many commands as
+there are cores can run side by side, each with a file of its own, which --json, given again, puts together.
 """
 
 from __future__ import annotations
 
-import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 import charrnn
 from benchmarks import kept
+from benchmarks.markdown import markdown_table
 
 #: By name, what is given to the recipe, which chooses the rest.
 ABLATIONS: dict[str, dict[str, Any]] = {
     "recipe": {},
-    "cell gru": {"cell": "gru"},
-    "cell lnlstm": {"cell": "lnlstm"},
-    "layers 2": {"num_layers": 2},
-    "embedding 64": {"embed_size": 64},
-    "embedding 64, input dropout 0.1": {"embed_size": 64, "input_dropout": 0.1},
-    "dropout 0": {"dropout": 0.0},
-    "dropout 0.2": {"dropout": 0.2},
-    "dropout 0.4": {"dropout": 0.4},
-    "dropout 0.6": {"dropout": 0.6},
-    "weight-drop 0.2": {"weight_drop": 0.2},
-    "weight-drop 0.4": {"weight_drop": 0.4},
-    "no mean of the weights": {"average": 0.0},
-    "rate 4e-3": {"learning_rate": 4e-3},
-    "rate 1.6e-2": {"learning_rate": 1.6e-2},
-    "weight decay 0": {"weight_decay": 0.0},
-    "weight decay 0.05": {"weight_decay": 0.05},
-    "beta1 0": {"beta1": 0.0},
-    "window 50": {"seq_len": 50},
-    "window 200": {"seq_len": 200},
-    "batch 16": {"batch_size": 16},
-    "batch 64": {"batch_size": 64},
+    "`--cell lstm`": {"cell": "lstm"},
+    "`--cell gru`": {"cell": "gru"},
+    "`--num-layers 2`": {"num_layers": 2},
+    "`--hidden-size 128`": {"hidden_size": 128},
+    "`--hidden-size 384`": {"hidden_size": 384},
+    "`--embed-size 64`": {"embed_size": 64},
+    "`--embed-size 64 --input-dropout 0.1`": {"embed_size": 64, "input_dropout": 0.1},
+    "`--embed-size 128`, not tied": {"embed_size": 128, "tied": False},
+    "`--embed-size 0`, one-hot rows": {"embed_size": 0, "tied": False},
+    "`--dropout 0`": {"dropout": 0.0},
+    "`--dropout 0.3`": {"dropout": 0.3},
+    "`--dropout 0.6`": {"dropout": 0.6},
+    "`--weight-drop 0`": {"weight_drop": 0.0},
+    "`--weight-drop 0.3`": {"weight_drop": 0.3},
+    "`--average 0`, no mean of the weights": {"average": 0.0},
+    "`--learning-rate 4e-3`": {"learning_rate": 4e-3},
+    "`--learning-rate 1.6e-2`": {"learning_rate": 1.6e-2},
+    "`--weight-decay 0`": {"weight_decay": 0.0},
+    "`--weight-decay 0.05`": {"weight_decay": 0.05},
+    "`--beta1 0`": {"beta1": 0.0},
+    "`--reset-rate 0`": {"reset_rate": 0.0},
+    "`--seq-len 50`": {"seq_len": 50},
+    "`--seq-len 200`": {"seq_len": 200},
+    "`--batch-size 16`": {"batch_size": 16},
+    "`--batch-size 64`": {"batch_size": 64},
+    "`--init glorot`": {"init": "glorot"},
+    "`--init uniform`": {"init": "uniform"},
+    "`--init he`": {"init": "he"},
+    "`--init gaussian`": {"init": "gaussian"},
 }
+_PARTS = {"val_fraction": 0.05, "test_fraction": 0.05}
+_CHOSEN = ("cell", "num_layers", "hidden_size", "embed_size", "tied", "dropout", "weight_drop")
 
 
 def row(text: str, name: str, minutes: float, seed: int) -> dict[str, Any]:
-    """Return what a run came to: loss in nats per character, on the validation part."""
+    """Return what a run came to; losses are in nats per character, on the validation part."""
+    settings = ABLATIONS[name] | _PARTS
     with tempfile.TemporaryDirectory() as folder:
         reports = [
             event
-            for event in charrnn.fit(text, folder, minutes=minutes, seed=seed, **ABLATIONS[name])
+            for event in charrnn.fit(text, folder, minutes=minutes, seed=seed, **settings)
             if isinstance(event, charrnn.Report)
         ]
-        last = json.loads(Path(folder, "log.jsonl").read_text().splitlines()[-1])
+        checkpoint = charrnn.load(folder).checkpoint
     best = min((report for report in reports if report.val_loss is not None), key=lambda report: report.val_loss or 0)
+    train = checkpoint.train_config
     return {
         "text": Path(text).name,
         "ablation": name,
@@ -64,10 +79,13 @@ def row(text: str, name: str, minutes: float, seed: int) -> dict[str, Any]:
         "seed": seed,
         "loss": best.val_loss,
         "best_step": best.step,
-        "steps": last["step"],
-        "passes": last["epoch"],
-        "seconds": last["seconds"],
-        "training_loss": last["loss"],
+        "steps": reports[-1].step,
+        "chars": sum(report.chars for report in reports),
+        "passes": round(reports[-1].epoch, 2),
+        "training_loss": reports[-1].loss,
+        "model": {name: vars(checkpoint.model_config)[name] for name in _CHOSEN},
+        "learning_rate": train.learning_rate,
+        "threads": train.threads,
         "processor": kept.processor(),
     }
 
@@ -77,43 +95,57 @@ def row(text: str, name: str, minutes: float, seed: int) -> dict[str, Any]:
 @click.option("--minutes", default=2.0, show_default=True, help="Of each run.")
 @click.option("--seeds", default=1, show_default=True, help="Runs of each row, with the seeds 1, 2, …")
 @click.option("--only", default="", help="Only the rows with this in their name, and the recipe's.")
-@click.option("--json", "path", type=click.Path(path_type=Path), required=True, help="Where the rows are kept.")
-def main(texts: tuple[str, ...], minutes: float, seeds: int, only: str, path: Path) -> None:
+@click.option(
+    "--json",
+    "paths",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    required=True,
+    help="Where the rows are kept; of several files the first is written, and the others are read.",
+)
+def main(texts: tuple[str, ...], minutes: float, seeds: int, only: str, paths: tuple[Path, ...]) -> None:
     """Run what is missing, and show the table."""
-    rows = kept.load(path)
+    rows = [have for path in paths for have in kept.load(path)]
     names = [name for name in ABLATIONS if only in name or name == "recipe"]
     progress = Console(stderr=True)
     for text in texts:
         for seed in range(1, seeds + 1):
             for name in names:
-                if any(
-                    (have["text"], have["ablation"], have["minutes"], have["seed"])
-                    == (Path(text).name, name, minutes, seed)
-                    for have in rows
-                ):
+                if (Path(text).name, name, minutes, seed) in {
+                    (have["text"], have["ablation"], have["minutes"], have["seed"]) for have in rows
+                }:
                     continue
                 rows.append(row(text, name, minutes, seed))
                 progress.print(f"{rows[-1]['text']}, seed {seed}, {name}: {rows[-1]['loss']:.4f}", highlight=False)
-                kept.save(path, rows)
-    for text in texts:
-        Console().print(table(Path(text).name, [have for have in rows if have["minutes"] == minutes], names))
+                kept.save(paths[0], rows)
+    kept.save(paths[0], rows)
+    shown = [have for have in rows if have["minutes"] == minutes]
+    click.echo("\n".join(table(shown, [Path(text).name for text in texts], names)))
 
 
-def table(text: str, rows: list[dict[str, Any]], names: list[str]) -> Table:
-    """Return the rows of a text: losses, and what each is above or below the recipe's of the same seed."""
-    shown = Table("", "nats per character", "against the recipe", "steps", "passes", title=text)
-    of_text = [have for have in rows if have["text"] == text]
-    recipe = {have["seed"]: have["loss"] for have in of_text if have["ablation"] == "recipe"}
-    for name in names:
-        found = [have for have in of_text if have["ablation"] == name]
-        shown.add_row(
-            name,
-            ", ".join(f"{have['loss']:.4f}" for have in found),
-            ", ".join(f"{have['loss'] - recipe[have['seed']]:+.4f}" for have in found if have["seed"] in recipe),
-            ", ".join(f"{have['steps']:,}" for have in found),
-            ", ".join(f"{have['passes']:.1f}" for have in found),
-        )
-    return shown
+def table(rows: Sequence[dict[str, Any]], texts: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return what each row's loss is above or below the recipe's of the same seed, and how much was read for it."""
+    found = {(have["text"], have["ablation"], have["seed"]): have for have in rows}
+
+    def cells(name: str) -> list[str]:
+        columns = []
+        for text in texts:
+            runs = [have for have in rows if (have["text"], have["ablation"]) == (text, name)]
+            if name == "recipe":
+                columns += [
+                    ", ".join(f"{run['loss']:.4f}" for run in runs),
+                    ", ".join(f"{run['chars']:,}" for run in runs),
+                ]
+                continue
+            pairs = [(run, found[text, "recipe", run["seed"]]) for run in runs]
+            columns += [
+                ", ".join(f"{run['loss'] - recipe['loss']:+.4f}" for run, recipe in pairs),
+                ", ".join(f"{run['chars'] / recipe['chars']:.2f}" for run, recipe in pairs),
+            ]
+        return columns
+
+    heads = [head for text in texts for head in (text, "read")]
+    return markdown_table(("", *heads), [(name, *cells(name)) for name in names])
 
 
 if __name__ == "__main__":
