@@ -24,12 +24,9 @@ from charrnn.recipe import Recipe
 from charrnn.runfolder import RUNS, RunFolder
 from charrnn.settle import (
     agreed,
-    as_learned,
-    extended,
-    grown_params,
+    going_on_from,
     progress_of,
     reread,
-    same_model,
     tell_of_changes,
     training_for,
     vocab_for,
@@ -116,21 +113,15 @@ class Run:
                 "or choose another folder with --out"
             )
         notes: list[str] = []
-        measured: Footprint | None = None
-        passes: int | None = None
+        chosen, measured = Recipe({}, []), None
         vocab = vocab_for(corpus, config)
         if init_from:
-            earlier = ckpt.load(init_from)
-            as_learned(settings, earlier.vocab)
-            vocab = extended(earlier.vocab, vocab, config.extend_vocab)
-            model_config = same_model(earlier.model_config, vocab, model_settings)
-            params = grown_params(earlier, vocab, model_config, notes)
+            vocab, model_config, params = going_on_from(ckpt.load(init_from), vocab, settings, notes)
         else:
             if config.minutes is not None:
                 left = config.minutes * 60 - (time.monotonic() - began)
                 chosen, measured = _recipe(corpus, vocab, model_settings, config, settings, left)
                 notes += chosen.reasons
-                passes = chosen.passes
                 model_settings, config = sort_settings(
                     settings | chosen.settings | {"seed": config.seed, "minutes": config.minutes}
                 )
@@ -158,7 +149,7 @@ class Run:
                 folder.clear()
             if ready:
                 ready(run)
-            run._fix_length(began, passes)
+            run._fix_length(began, chosen.passes)
             run.save()
             run._holds = holds.pop_all()
         return run

@@ -13,7 +13,7 @@ import numpy as np
 from charrnn import model
 from charrnn.arrays import Params
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import STDIN, ModelConfig, TrainConfig, flag_of, usual
+from charrnn.config import STDIN, ModelConfig, TrainConfig, flag_of, sort_settings, usual
 from charrnn.corpus import Corpus, Reading, named
 from charrnn.errors import CheckpointError, ConfigError, CorpusError
 from charrnn.stream import Stream
@@ -79,6 +79,21 @@ def fitted(config: TrainConfig, predictions: int, notes: list[str]) -> TrainConf
             f"--batch-size is now {batch_size} and --seq-len {seq_len}"
         )
     return replace(config, batch_size=batch_size, seq_len=seq_len)
+
+
+def going_on_from(
+    earlier: Checkpoint, vocab: Vocab, settings: dict[str, Any], notes: list[str]
+) -> tuple[Vocab, ModelConfig, Params]:
+    """Return what a run begins with that goes on from a checkpoint: its symbols, its model's settings and weights.
+
+    vocab: of the text
+    Raises:  ConfigError where a setting contradicts the checkpoint, or the text has symbols that it lacks.
+    """
+    as_learned(settings, earlier.vocab)
+    model_settings, config = sort_settings(settings)
+    vocab = extended(earlier.vocab, vocab, config.extend_vocab)
+    model_config = same_model(earlier.model_config, vocab, model_settings)
+    return vocab, model_config, grown_params(earlier, vocab, model_config, notes)
 
 
 def same_model(earlier: ModelConfig, vocab: Vocab, settings: dict[str, Any]) -> ModelConfig:
