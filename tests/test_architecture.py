@@ -24,9 +24,7 @@ LAYERS = {
     "version": 0,
     # 1: one idea each, of arrays, of files or of the machine
     "blas": 1,
-    "constraint": 1,
     "files": 1,
-    "filters": 4,
     "functional": 1,
     "gradcheck": 1,
     "init": 1,
@@ -35,12 +33,14 @@ LAYERS = {
     "optim": 1,
     "advice": 1,
     "processor": 1,
+    "regular": 1,
     "schedules": 1,
     "stream": 1,
     "text": 1,
     # 2: a cell; where runs and encoded texts go
     "cache": 2,
     "cells": 2,
+    "constraint": 2,
     "lines": 2,
     "novel": 2,
     "prepare": 2,
@@ -49,6 +49,7 @@ LAYERS = {
     "config": 3,
     # 4: what they are the settings of: the text, the model, the vocabulary with its policy for unknown characters
     "corpus": 4,
+    "filters": 4,
     "model": 4,
     "recipe": 4,
     "vocab": 4,
@@ -171,7 +172,7 @@ def test_below_the_command_only_numpy_and_the_standard_library_are_imported(file
     names = {name.split(".")[0] for name in imports_of(file)}
     threads = {"threadpoolctl"} if file in ("blas.py", "lanes.py") else set()
     compiler = {"numba"} if file == "fused.py" else set()
-    classes = {"regex"} if file == "constraint.py" else set()
+    classes = {"regex"} if file == "regular.py" else set()
     unpackers = {"zstandard", "compression"} if file == "inputs.py" else set()
     server = {"uvicorn", "h11"} if file == "serve/server.py" else set()
     assert names <= sys.stdlib_module_names | {"numpy", "charrnn"} | threads | compiler | unpackers | classes | server

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn import constraint
+from charrnn import regular
 from charrnn.constraint import NEVER, Constraint
 from charrnn.errors import ConfigError
 
@@ -197,11 +197,9 @@ def test_an_expression_that_grows_without_measure_is_refused_before_it_does(patt
 
 @pytest.mark.parametrize("pattern", ["((a?){40}){40}", "((a*b?){25}){40}"])
 def test_what_is_looked_at_to_find_the_states_is_bounded(pattern, monkeypatch):
-    looked_at, ones = [], constraint._ones
-    monkeypatch.setattr(constraint, "_MOST_WORK", 20_000)
-    monkeypatch.setattr(
-        constraint, "_ones", lambda number: (looked_at.append(place) or place for place in ones(number))
-    )
+    looked_at, ones = [], regular._ones
+    monkeypatch.setattr(regular, "_MOST_WORK", 20_000)
+    monkeypatch.setattr(regular, "_ones", lambda number: (looked_at.append(place) or place for place in ones(number)))
     with pytest.raises(ConfigError, match="too long to find them: make its repeats shorter"):
         Constraint.of(SYMBOLS, 5, regex=pattern)
     assert len(looked_at) <= 20_000
@@ -227,7 +225,7 @@ def test_every_symbol_may_be_of_a_kind_of_its_own():
 
 
 def test_the_bound_of_states_is_kept(monkeypatch):
-    monkeypatch.setattr(constraint, "MOST_STATES", 6)
+    monkeypatch.setattr(regular, "MOST_STATES", 6)
     Constraint.of(SYMBOLS, 5, regex="a{5}")
     with pytest.raises(ConfigError, match="more than 6"):
         Constraint.of(SYMBOLS, 5, regex="a{6}b")
