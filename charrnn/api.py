@@ -29,9 +29,9 @@ from charrnn.config import PROTOCOLS, STDIN, seeded, sort_settings
 from charrnn.corpus import Corpus, Reading, text_of
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.evaluate import COLD_WINDOW, WARM_UP, Evaluation, Sums, dynamic_scores, lanes_for, lanes_of, scores
+from charrnn.nets import Net, Nets
 from charrnn.run import Event, Run
 from charrnn.runfolder import find_model
-from charrnn.sample import Net, Nets
 from charrnn.score import Scored, in_blocks, score_blocks
 from charrnn.settle import reread
 from charrnn.tape import Line

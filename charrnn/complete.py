@@ -21,7 +21,7 @@ from charrnn.arrays import Ids
 from charrnn.config import GOALS, MOST_COMPLETED
 from charrnn.constraint import NEVER, Constraint
 from charrnn.errors import ConfigError
-from charrnn.sample import Rules
+from charrnn.rules import Rules
 from charrnn.search import Found, beam
 from charrnn.vocab import Vocab
 from charrnn.writer import Writer

@@ -9,14 +9,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from charrnn import model
-from charrnn.arrays import Array, Ids, Mask, Scratch
-from charrnn.config import ModelConfig
-from charrnn.constraint import NEVER, Constraint
+from charrnn.arrays import Array
 from charrnn.filters import Filters
 from charrnn.functional import log_prob
+from charrnn.nets import Beginning, Nets
+from charrnn.rules import Rules, last_ids
 
-_PRIME_WINDOW = 256  # characters of the prime that are read at once: bounds the memory of a long one
 _LARGE = 1 << 15  # weights from which on a running sum of them all takes long
 _BLOCK = 64  # ids whose weights are summed up as one
 _DRAWN = 256  # uniform numbers that a stream draws at once
@@ -61,145 +59,6 @@ def uniform_numbers(entropy: Sequence[int]) -> Iterator[float]:
     rng = np.random.default_rng([seed % 2**32, index, drawn, seed >> 32])  # numbers of 32 bits, each in its place
     while True:
         yield from rng.random(_DRAWN).tolist()
-
-
-def start_logits(starts: tuple[int, ...], size: int) -> Array:
-    """Return logits (1, V) for a first character that is drawn as often as it begins a line; all alike if uncounted."""
-    counts = np.zeros(size)
-    counts[: len(starts)] = starts
-    if not counts.any():
-        return np.zeros((1, size))
-    with np.errstate(divide="ignore"):
-        return np.log(counts)[None]
-
-
-class Net(NamedTuple):
-    """A model as the loop uses it, and its share among those that write together."""
-
-    weights: model.Weights
-    config: ModelConfig
-    share: float = 1.0
-
-
-class Beginning(NamedTuple):
-    """What a text goes on from.
-
-    logits  (1, V) of the next id
-    states  (L, S, 1, H) of each net
-    recent  (N,) the last ids that were read
-    """
-
-    logits: Array
-    states: tuple[Array, ...]
-    recent: Ids
-
-
-@dataclass(frozen=True)
-class Nets:
-    """Models of one vocabulary that write together: by the mean of their probabilities, weighted by their shares."""
-
-    nets: tuple[Net, ...]
-
-    def read(self, ids: Ids) -> Beginning:
-        """Return what follows a prime.
-
-        Shapes:  ids (N,)
-        """
-        logits, states = list[Array](), list[Array]()
-        for net in self.nets:
-            state, scratch = model.zero_state(net.config, 1), Scratch()
-            logits.append(np.zeros((1, net.config.vocab_size)))
-            for at in range(0, len(ids), _PRIME_WINDOW):
-                h, state, _ = model.hidden(net.weights, ids[at : at + _PRIME_WINDOW, None], state, scratch=scratch)
-                logits[-1] = model.readout(net.weights, h[-1:])[0][0]
-            states.append(state)
-        return Beginning(self._mixed(logits), tuple(states), ids)
-
-    def step(self, ids: Ids, states: Sequence[Array]) -> Array:
-        """Return the logits after one more id of each stream, and write the states over.
-
-        Shapes:  ids (B,) · states: (L, S, B, H) of each net · returns (B, V)
-        """
-        return self._mixed([model.step(net.weights, ids, state) for net, state in zip(self.nets, states, strict=True)])
-
-    def _mixed(self, logits: list[Array]) -> Array:
-        if len(logits) == 1:
-            return logits[0]
-        mixed: Array = np.zeros(logits[0].shape)
-        for net, own in zip(self.nets, logits, strict=True):
-            weights = np.exp(own - own.max(axis=-1, keepdims=True), dtype=np.float64)
-            mixed += net.share * weights / weights.sum(axis=-1, keepdims=True)
-        with np.errstate(divide="ignore"):
-            return np.log(mixed)
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What may be written, and what ends a text: whichever comes first.
-
-    length      characters written; None: any number
-    lines       line ends written; 0: any number
-    newline     the id of a line end, where lines are counted
-    stops       ids in a row with which it ends
-    end         the id of the end mark, or None
-    never       an id that is never written, or None
-    constraint  what all of it has to match, or None
-    """
-
-    length: int | None
-    lines: int = 0
-    newline: int | None = None
-    stops: tuple[Ids, ...] = ()
-    end: int | None = None
-    never: int | None = None
-    constraint: Constraint | None = None
-
-    def possible(self, logits: Array, written: int | Ids, places: Ids) -> Array:
-        """Return the logits, -inf where an id may not come next.
-
-        Shapes:  logits (B, V) · written (B,), or a number for all · places (B,), the states of the constraint ·
-                 returns (B, V)
-        """
-        if self.constraint is not None:
-            left = NEVER if self.length is None else self.length - written
-            logits = np.where(self.constraint.allowed(places, left), logits, -np.inf)
-        elif self.never is not None:
-            logits = logits.copy()
-        if self.never is not None:
-            logits[:, self.never] = -np.inf
-        return logits
-
-    def follow(self, places: npt.NDArray[np.intp], ids: Ids) -> npt.NDArray[np.intp]:
-        """Return the states of the constraint after one more id each."""
-        return places if self.constraint is None else self.constraint.follow(places, ids)
-
-    def ended(self, written: int | Ids, ids: Ids, recent: Ids, lines: Ids, places: Ids) -> list[str]:
-        """Return why each text has ended with its last id, "" where it has not.
-
-        Shapes:  ids (B,) · written (B,), or a number for all · recent (B, W), the last ids, these too ·
-                 lines (B,), how many it has · places (B,)
-        """
-        ended = [""] * len(ids)
-        for reason, rows in self._ends(written, ids, recent, lines, places):
-            if rows.any():
-                for row in np.flatnonzero(rows).tolist():
-                    ended[row] = reason
-        return ended
-
-    def _ends(self, written: int | Ids, ids: Ids, recent: Ids, lines: Ids, places: Ids) -> Iterator[tuple[str, Mask]]:
-        """Yield reasons and where they hold, (B,); a later one is told rather than one before."""
-        full = written == self.length
-        if full is not False:
-            yield "length", np.full(len(ids), full)
-        if self.lines:
-            yield "length", lines == self.lines
-        if self.constraint is not None:
-            yield "constraint", self.constraint.exhausted(places)
-        for stop in self.stops:
-            if (ids == stop[-1]).any():
-                yield "stop", (recent[:, -len(stop) :] == stop).all(axis=1) & (written >= len(stop))
-        if self.end is not None:
-            yield "document", ids == self.end
 
 
 class Step(NamedTuple):
@@ -343,15 +202,3 @@ def generate(
             if not len(streams):
                 return
         advance(nets, [streams])
-
-
-def last_ids(read: Sequence[Ids], size: int) -> npt.NDArray[np.intp]:
-    """Return the last ids of each stream, -1 where there are fewer.
-
-    Shapes:  returns (B, size)
-    """
-    recent = np.full((len(read), size), -1, np.intp)
-    for row, ids in zip(recent, read, strict=True):
-        tail = ids[-size:] if size else ids[:0]
-        row[size - len(tail) :] = tail
-    return recent

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.arrays import Array, Mask
-from charrnn.sample import Beginning, Nets, Rules, last_ids
+from charrnn.nets import Beginning, Nets
+from charrnn.rules import Rules, last_ids
 
 
 class Found(NamedTuple):

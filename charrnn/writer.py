@@ -17,8 +17,10 @@ from charrnn.config import MOST_LENGTH, MOST_NORM, MOST_WIDTH
 from charrnn.constraint import NEVER, Constraint
 from charrnn.errors import CharRNNError, ConfigError, VocabError
 from charrnn.filters import Filters
+from charrnn.nets import Beginning, Nets, start_logits
 from charrnn.novel import copied
-from charrnn.sample import Beginning, Nets, Rules, generate, start_logits
+from charrnn.rules import Rules
+from charrnn.sample import generate
 from charrnn.search import beam
 from charrnn.text import Text
 from charrnn.vocab import Vocab

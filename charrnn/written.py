@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from charrnn.sample import Rules
+from charrnn.rules import Rules
 from charrnn.vocab import Vocab
 
 

@@ -56,12 +56,14 @@ LAYERS = {
     # 5: what is done with a model
     "checkpoint": 5,
     "lanes": 5,
-    "sample": 5,
+    "nets": 5,
+    "rules": 5,
     "survey": 5,
     "tape": 5,
     # 6: a text scored, one searched for, 7: texts written, training in memory, 8: what is settled before, 9: on disk
     "baselines": 7,
     "evaluate": 6,
+    "sample": 6,
     "score": 7,
     "search": 6,
     "written": 6,

@@ -12,7 +12,9 @@ from charrnn import model, sample
 from charrnn.config import ModelConfig
 from charrnn.constraint import Constraint
 from charrnn.filters import Filters
-from charrnn.sample import Net, Nets, Rules, draw, generate, start_logits, uniform_numbers
+from charrnn.nets import Net, Nets, start_logits
+from charrnn.rules import Rules
+from charrnn.sample import draw, generate, uniform_numbers
 
 LOGITS = np.array([0.0, 2.0, -1.0, 1.0, 0.5])
 NEARLY_ONE = 1 - 2**-53

@@ -8,7 +8,8 @@ import pytest
 from charrnn import model
 from charrnn.config import ModelConfig
 from charrnn.constraint import Constraint
-from charrnn.sample import Net, Nets, Rules
+from charrnn.nets import Net, Nets
+from charrnn.rules import Rules
 from charrnn.search import beam
 
 V, LENGTH = 4, 5

@@ -17,7 +17,8 @@ from charrnn.config import ModelConfig, TrainConfig
 from charrnn.corpus import Source
 from charrnn.errors import CharRNNError
 from charrnn.lanes import available_threads
-from charrnn.sample import Nets, Streams
+from charrnn.nets import Nets
+from charrnn.sample import Streams
 from charrnn.serve import scoring
 from charrnn.serve import service as services
 from charrnn.serve.asks import MOST_BYTES, Limits, RequestError, checked, parsed

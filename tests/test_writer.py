@@ -9,7 +9,9 @@ import pytest
 from charrnn import model, writer
 from charrnn.config import ModelConfig
 from charrnn.errors import CharRNNError, ConfigError, VocabError
-from charrnn.sample import Net, Nets, Rules, generate
+from charrnn.nets import Net, Nets
+from charrnn.rules import Rules
+from charrnn.sample import generate
 from charrnn.text import Text
 from charrnn.vocab import Vocab
 from charrnn.writer import Draws, Wishes, Writer

@@ -12,7 +12,9 @@ from charrnn import model
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.filters import Filters
 from charrnn.lanes import Lanes, plan, usual_threads
-from charrnn.sample import Net, Nets, Rules, generate
+from charrnn.nets import Net, Nets
+from charrnn.rules import Rules
+from charrnn.sample import generate
 from charrnn.stream import Stream, Window
 from charrnn.train import Training, train_step
 from charrnn.vocab import Vocab

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
-from charrnn.sample import Beginning, Nets, Rules, Streams, advance
+from charrnn.nets import Beginning, Nets
+from charrnn.rules import Rules
+from charrnn.sample import Streams, advance
 from charrnn.writer import Wishes
 from charrnn.written import Written
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from charrnn.api import LanguageModel
-from charrnn.sample import Rules
+from charrnn.rules import Rules
 from charrnn.serve.batch import Job
 from charrnn.serve.scoring import Scoring
 from charrnn.serve.worker import Worker
