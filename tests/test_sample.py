@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn import model, sample
+from charrnn import model, nets, sample
 from charrnn.config import ModelConfig
 from charrnn.constraint import Constraint
 from charrnn.filters import Filters
@@ -272,7 +272,7 @@ def test_a_prime_read_in_chunks_is_read_whole(monkeypatch, chunk, length):
     config, weights = tiny()
     prime = np.random.default_rng(2).integers(9, size=length).tolist()
     whole = written(config, weights, prime)
-    monkeypatch.setattr(sample, "_PRIME_WINDOW", chunk)
+    monkeypatch.setattr(nets, "_PRIME_WINDOW", chunk)
     assert written(config, weights, prime) == whole
     assert written(config, weights, prime, temperature=0.0, length=1) == [final_logits(config, weights, prime).argmax()]
 
