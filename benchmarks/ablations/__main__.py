@@ -3,27 +3,37 @@
     python -m benchmarks.ablations tinyshakespeare.txt irish_abc.txt --minutes 2 --json docs/ablations.json
     python -m benchmarks.ablations tinyshakespeare.txt --only dropout --seeds 3 --json dropout.json
 
-Every run takes the same time, so what makes a step slower pays for it. Of each text the last twentieth is left alone,
-and the one before it validates. Rows that stand in the JSON file already are not run again, so it can be stopped at
-any time and goes on where it was. A run is best given one thread (OPENBLAS_NUM_THREADS=1): then as many commands as
-there are cores can run side by side, each with a file of its own, which --json, given again, puts together.
+The recipe's run gets the minutes. A changed one has all its settings but the one, and as many steps as take the same
+time: both are timed in turns before, so that a busy machine favours none. Of each text the last twentieth is left
+alone, and the one before it validates.
+
+Rows that stand in the JSON file already are not run again, so it can be stopped at any time and goes on where it was.
+With one thread a run (OPENBLAS_NUM_THREADS=1), as many commands as there are cores can run side by side, each with a
+file of its own; --json, given for each of them, puts the rows together.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import click
+import numpy as np
 from rich.console import Console
 
 import charrnn
 from benchmarks import kept
 from benchmarks.markdown import markdown_table
+from charrnn import budget, model
+from charrnn.config import ModelConfig, sort_settings
+from charrnn.corpus import Corpus
+from charrnn.settle import training_for, vocab_for
 
-#: By name, what is given to the recipe, which chooses the rest.
+#: By name, what is changed.
 ABLATIONS: dict[str, dict[str, Any]] = {
     "recipe": {},
     "`--cell lstm`": {"cell": "lstm"},
@@ -57,25 +67,25 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "`--init gaussian`": {"init": "gaussian"},
 }
 _PARTS = {"val_fraction": 0.05, "test_fraction": 0.05}
-_CHOSEN = ("cell", "num_layers", "hidden_size", "embed_size", "tied", "dropout", "weight_drop")
+_MODEL = ("cell", "num_layers", "hidden_size", "embed_size", "tied", "dropout", "weight_drop")
+_TRAINING = ("learning_rate", "reset_rate", "val_chars", "batch_size", "seq_len", "threads")
+_AVERAGED_SHARE = 6  # the running mean remembers a sixth of the run, however long
+_ROUNDS, _SECONDS = 5, 0.5  # of timing a change and the recipe in turns
 
 
-def row(text: str, name: str, minutes: float, seed: int) -> dict[str, Any]:
+def run(text: str, seed: int, **settings: Any) -> dict[str, Any]:
     """Return what a run came to; losses are in nats per character, on the validation part."""
-    settings = ABLATIONS[name] | _PARTS
     with tempfile.TemporaryDirectory() as folder:
         reports = [
             event
-            for event in charrnn.fit(text, folder, minutes=minutes, seed=seed, **settings)
+            for event in charrnn.fit(text, folder, seed=seed, **_PARTS, **settings)
             if isinstance(event, charrnn.Report)
         ]
         checkpoint = charrnn.load(folder).checkpoint
     best = min((report for report in reports if report.val_loss is not None), key=lambda report: report.val_loss or 0)
-    train = checkpoint.train_config
+    chosen = {name: vars(checkpoint.model_config)[name] for name in _MODEL}
     return {
         "text": Path(text).name,
-        "ablation": name,
-        "minutes": minutes,
         "seed": seed,
         "loss": best.val_loss,
         "best_step": best.step,
@@ -83,11 +93,35 @@ def row(text: str, name: str, minutes: float, seed: int) -> dict[str, Any]:
         "chars": sum(report.chars for report in reports),
         "passes": round(reports[-1].epoch, 2),
         "training_loss": reports[-1].loss,
-        "model": {name: vars(checkpoint.model_config)[name] for name in _CHOSEN},
-        "learning_rate": train.learning_rate,
-        "threads": train.threads,
+        "settings": chosen | {name: vars(checkpoint.train_config)[name] for name in _TRAINING},
         "processor": kept.processor(),
     }
+
+
+def changed(recipe: dict[str, Any], text: str, change: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what a run came to with one thing changed, in the time of the recipe's; None where nothing is changed."""
+    settings = recipe["settings"] | change
+    if settings == recipe["settings"]:
+        return None
+    batch = settings["batch_size"] * settings["seq_len"]
+    steps = max(1, round(recipe["chars"] * speed(text, settings, recipe["settings"]) / batch))
+    return run(text, recipe["seed"], steps=steps, **{"average": max(0.0, 1 - _AVERAGED_SHARE / steps)} | settings)
+
+
+def speed(text: str, *settings: dict[str, Any]) -> float:
+    """Return how many times as many characters are learned from in a second by the first settings as by the second."""
+    with ExitStack() as stack:
+        timed = []
+        for one in settings:
+            of_model, config = sort_settings(one | _PARTS | {"steps": 1, "seed": 1})
+            corpus = Corpus.read(text, config)
+            vocab = vocab_for(corpus, config)
+            model_config = ModelConfig(vocab.size, **of_model)
+            training = training_for(corpus, vocab, model_config, config, [])
+            state = training.begin(model.init_params(model_config, np.random.default_rng(0)))
+            timed.append((training, state, stack.enter_context(training.lanes())))
+        rounds = [[budget.char_seconds(*one, _SECONDS) for one in timed] for _ in range(_ROUNDS)]
+    return median(second / first for first, second in rounds)
 
 
 @click.command(help=__doc__)
@@ -111,12 +145,15 @@ def main(texts: tuple[str, ...], minutes: float, seeds: int, only: str, paths: t
     for text in texts:
         for seed in range(1, seeds + 1):
             for name in names:
-                if (Path(text).name, name, minutes, seed) in {
-                    (have["text"], have["ablation"], have["minutes"], have["seed"]) for have in rows
-                }:
+                found = {(have["text"], have["ablation"], have["minutes"], have["seed"]): have for have in rows}
+                if (Path(text).name, name, minutes, seed) in found:
                     continue
-                rows.append(row(text, name, minutes, seed))
-                progress.print(f"{rows[-1]['text']}, seed {seed}, {name}: {rows[-1]['loss']:.4f}", highlight=False)
+                if name == "recipe":
+                    row = run(text, seed, minutes=minutes)
+                elif (row := changed(found[Path(text).name, "recipe", minutes, seed], text, ABLATIONS[name])) is None:
+                    continue
+                rows.append({"ablation": name, "minutes": minutes} | row)
+                progress.print(f"{row['text']}, seed {seed}, {name}: {row['loss']:.4f}", highlight=False)
                 kept.save(paths[0], rows)
     kept.save(paths[0], rows)
     shown = [have for have in rows if have["minutes"] == minutes]
