@@ -230,7 +230,7 @@ def test_the_picture_shows_every_row_that_ran(tmp_path):
     assert not path.exists()
     draw(ROWS, [fake(SHORT, 1), fake(LONG, 1), fake(LONG, 2), fake(TESTED, 1)], path)
     first = path.read_bytes()
-    for part in (b"1 minute: 1.6000", b"3 minutes: 1.6000", b"irish_abc, 5 minutes", b"8-gram 2.600"):
+    for part in (b"1 minute: 1.6000", b"3 minutes: 1.6000", b"irish_abc, 5 minutes", b"8-gram, test 2.600"):
         assert part in first
     draw(ROWS, [fake(SHORT, 1), fake(LONG, 1), fake(LONG, 2), fake(TESTED, 1)], path)
     assert path.read_bytes() == first
