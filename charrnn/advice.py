@@ -42,6 +42,6 @@ def advise(history: Sequence[dict[str, Any]], entropy: float) -> dict[str, str]:
     if clipped > _CLIPPED:
         found["clipped"] = (
             f"{clipped:.0%} of the steps are clipped, so that the rate is not what it seems: "
-            "lower --learning-rate, or raise --clip-norm"
+            "lower --learning-rate, or raise --clip-norm, or --clip-value where one is set"
         )
     return found

@@ -220,7 +220,7 @@ class LanguageModel:
             interval=sums.interval(),
             accuracy=sums.tally.accuracy,
             dynamic=adapted.tally.nats_per_char,
-            by_position=sums.by_position if protocol == "windows" else [],
+            by_position=sums.by_position,
             unknown=skipped + learned,
             chars_per_second=sums.tally.chars / seconds if sums.tally.chars else None,
             signature="|".join(f"{key}:{value}" for key, value in signature.items()),

@@ -203,7 +203,9 @@ class TrainConfig:
     decay_steps: int | None = setting(
         None, "Training", "Steps of each decay: exponential, step. A quarter of the run if not given.", low=1
     )
-    clip_norm: float = setting(1.0, "Training", "Limit of the gradients' global norm; 0 for none.", low=0.0)
+    clip_norm: float = setting(
+        1.0, "Training", "Limit of the gradients' global norm, after --clip-value; 0 for none.", low=0.0
+    )
     clip_value: float = setting(0.0, "Training", "Limit of each element of the gradients; 0 for none.", low=0.0)
     threads: int | None = setting(
         None,

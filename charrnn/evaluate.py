@@ -47,12 +47,14 @@ def perplexity(nats: float) -> float:
 
 class Scored(NamedTuple):
     """Some predictions of a text (N,): their places (0 predicts the second character), the log-probabilities of the
-    right characters in nats, and whether these were thought the likeliest.
+    right characters in nats, whether these were thought the likeliest, and in cold windows how many places ago
+    the state was zero.
     """
 
     places: npt.NDArray[np.intp]
     log_probs: Array
     right: Mask
+    since_zero: npt.NDArray[np.intp] | None = None
 
 
 class Tally(NamedTuple):
@@ -157,10 +159,20 @@ def scores(
     if cold:
         for at in range(0, total, COLD_WINDOW * count):
             starts = np.arange(at, min(at + COLD_WINDOW * count, total), COLD_WINDOW)
-            yield from _scores(lanes, ids, starts, COLD_WINDOW, end)
+            since = _since_zero(ids, np.arange(at, min(at + COLD_WINDOW * count, total)), end)
+            for scored in _scores(lanes, ids, starts, COLD_WINDOW, end):
+                yield scored._replace(since_zero=since[scored.places - at])
     elif total > 0:
         length = -(-total // count)
         yield from _scores(lanes, ids, np.arange(count) * length, length, end, WARM_UP if count > 1 else 0)
+
+
+def _since_zero(ids: IdSource, places: npt.NDArray[np.intp], end: int | None) -> npt.NDArray[np.intp]:
+    """Return how many places ago the state was zero at each of these, where cold windows or documents begin."""
+    zero = places % COLD_WINDOW == 0
+    if end is not None:
+        zero |= ids[places] == end
+    return places - np.maximum.accumulate(np.where(zero, places, 0))
 
 
 def _scores(
@@ -231,17 +243,17 @@ class Sums:
 
     def add(self, scored: Scored) -> None:
         """Add some predictions."""
-        for sums, chars, where in (
-            (self._nats, self._chars, scored.places // self._block),
-            (self._nats_at, self._chars_at, scored.places % COLD_WINDOW),
-        ):
+        gathered = [(self._nats, self._chars, scored.places // self._block)]
+        if scored.since_zero is not None:
+            gathered.append((self._nats_at, self._chars_at, scored.since_zero))
+        for sums, chars, where in gathered:
             sums += np.bincount(where, -scored.log_probs.astype(np.float64), len(sums))
             chars += np.bincount(where, minlength=len(chars))
         self.tally = self.tally.plus(scored)
 
     @property
     def by_position(self) -> list[float]:
-        """Return the mean loss by the place within a cold window, as far as there are any."""
+        """Return the mean loss by the number of places since a zero state; empty where no window was cold."""
         seen = self._chars_at > 0
         return [float(loss) for loss in self._nats_at[seen] / self._chars_at[seen]]
 

@@ -193,3 +193,18 @@ def clip_by_value(grads: Params, limit: float) -> None:
     """Limit every element of the gradients, in place, to -limit .. limit."""
     for grad in grads.values():
         np.clip(grad, -limit, limit, out=grad)
+
+
+def clip(grads: Params, max_value: float, max_norm: float) -> tuple[dict[str, float], bool]:
+    """Limit every element of the gradients, then their global norm, in place; 0 is no limit.
+
+    Return the layers' norms before, and whether a limit made the gradients shorter.
+    """
+    max_norm = max_norm or math.inf
+    if max_value:
+        norms = norms_by_layer(grads)
+        clip_by_value(grads, max_value)
+        left = clip_by_global_norm(grads, max_norm)
+    else:
+        norms = left = clip_by_global_norm(grads, max_norm)
+    return norms, left != norms or global_norm(left) > max_norm

@@ -289,6 +289,7 @@ class Run:
             "seconds": round(self.seconds, 3),
             "loss": report.loss,
             "val_loss": report.val_loss,
+            "averaged": report.averaged,
             "gap": None if report.val_loss is None else report.val_loss - report.loss,
             "bpc": None if report.val_loss is None else bits(report.val_loss),
             "learning_rate": report.learning_rate,

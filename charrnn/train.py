@@ -19,7 +19,7 @@ from charrnn.config import ModelConfig, TrainConfig, build
 from charrnn.errors import DivergedError
 from charrnn.evaluate import Tally, lanes_for, tally
 from charrnn.lanes import Lanes, plan
-from charrnn.optim import OPTIMIZERS, Optimizer, clip_by_global_norm, clip_by_value, global_norm, norms_by_layer
+from charrnn.optim import OPTIMIZERS, Optimizer, clip, global_norm
 from charrnn.schedules import SCHEDULES, Schedule
 from charrnn.stream import Stream, Window
 
@@ -31,13 +31,16 @@ _LANES_SEEN = 8  # of a window, where gates are looked at: what each process has
 
 
 class Stepped(NamedTuple):
-    """One update was done: the loss of its window, and the gradients' norms before clipping, global and by layer."""
+    """One update was done: the loss of its window, the gradients' norms before clipping, global and by layer, and
+    whether a limit made them shorter.
+    """
 
     step: int
     chars: int
     loss: float
     grad_norm: float
     grad_norms: dict[str, float]
+    clipped: bool
 
 
 class Evaluating(NamedTuple):
@@ -52,7 +55,7 @@ class Report(NamedTuple):
 
     averaged    whether the validation loss is that of the weights' running mean, because it is less than theirs
     loss, grad_norm, grad_norms  the means over the steps since the report before
-    clipped     the share of these steps whose gradients were longer than --clip-norm
+    clipped     the share of these steps whose gradients a limit made shorter
     saturation  of the gates; None where nothing was to be evaluated
     chars       characters trained on since the report before
     """
@@ -167,18 +170,14 @@ def train_step(
     with np.errstate(all="ignore"):  # what overflows is found below
         lanes.take(state.params)
         loss, carried, grads = lanes.gradients(window, state.state, state.step)
-        if config.clip_value:
-            norms = norms_by_layer(grads)
-            clip_by_value(grads, config.clip_value)
-        else:
-            norms = clip_by_global_norm(grads, config.clip_norm or math.inf)
+        norms, clipped = clip(grads, config.clip_value, config.clip_norm)
         grad_norm = global_norm(norms)
         for what, value in (("loss", loss), ("gradient", grad_norm)):
             check_finite(what, value, state.step + 1)
         optimizer.update(state.params, grads, state.opt_state, learning_rate, state.step)
     state.state = carried
     state.step += 1
-    return Stepped(state.step, window.targets.size, loss, grad_norm, norms)
+    return Stepped(state.step, window.targets.size, loss, grad_norm, norms, clipped)
 
 
 def check_finite(what: str, value: float, step: int) -> None:
@@ -211,7 +210,7 @@ def fit(training: Training, state: TrainState) -> Iterator[Stepped | Evaluating 
             progress.norm_sum += stepped.grad_norm
             for layer, norm in stepped.grad_norms.items():
                 progress.norm_sums[layer] = progress.norm_sums.get(layer, 0.0) + norm
-            progress.clipped += 0 < training.config.clip_norm < stepped.grad_norm
+            progress.clipped += stepped.clipped
             yield stepped
 
 

@@ -79,6 +79,7 @@ def test_clipping_all_the_time_is_said():
     assert list(told) == ["clipped"]
     assert told["clipped"].startswith("95% of the steps")
     assert "--clip-norm" in told["clipped"]
+    assert "--clip-value" in told["clipped"]
 
 
 @pytest.mark.parametrize("clipped", [[1.0, 1.0, 0.85, 1.0], [1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 1.0]])
@@ -119,5 +120,6 @@ def test_a_rate_far_too_low_or_too_high_is_said(learning_rate):
     assert "does not learn" in notes_of(learning_rate=learning_rate, schedule="constant")[0]
 
 
-def test_a_limit_far_too_low_is_said():
-    assert notes_of(clip_norm=1e-3)[0] == {"clipped"}
+@pytest.mark.parametrize("limit", [{"clip_norm": 1e-3}, {"clip_value": 1e-5}])
+def test_a_limit_far_too_low_is_said(limit):
+    assert notes_of(**limit)[0] == {"clipped"}

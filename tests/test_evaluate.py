@@ -30,6 +30,7 @@ from charrnn.evaluate import (
     tally,
 )
 from charrnn.lanes import Lanes, available_threads, plan
+from charrnn.text import END
 from charrnn.train import fit, train_step, validate
 from charrnn.version import __version__
 from charrnn.vocab import Vocab
@@ -39,13 +40,14 @@ SYMBOLS = "\nabcdefghijklmno"
 posix = pytest.mark.skipif(os.name != "posix", reason="needs processes that share memory")
 
 
-def language_model(symbols=SYMBOLS, seed=1, **settings):
+def language_model(symbols=SYMBOLS, seed=1, specials=(), split_documents=None, **settings):
     """Return a model with random weights large enough that what was read before matters."""
-    config = ModelConfig(len(symbols), **{"hidden_size": 8, "dtype": "float64", **settings})
+    vocab = Vocab(symbols, specials=specials)
+    config = ModelConfig(vocab.size, **{"hidden_size": 8, "dtype": "float64", **settings})
     params = model.init_params(config, np.random.default_rng(seed))
     params["out.W_hy"] *= 5
-    checkpoint = Checkpoint(config, TrainConfig(steps=1, seed=1), Vocab(symbols), params, 0, Source(None, "00" * 32))
-    return LanguageModel(checkpoint)
+    training = TrainConfig(steps=1, seed=1, split_documents=split_documents)
+    return LanguageModel(Checkpoint(config, training, vocab, params, 0, Source(None, "00" * 32)))
 
 
 def text_of(length, symbols=SYMBOLS, seed=2):
@@ -339,6 +341,24 @@ def test_every_window_begins_with_a_zero_state(length, batch_size):
     by_position = [-scored[at::256].mean() for at in range(min(256, length - 1))]
     assert figures.by_position == pytest.approx(by_position, rel=1e-10)
     assert "|protocol:windows-256|" in figures.signature
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_the_loss_by_position_counts_from_the_last_reset(batch_size):
+    # A document has its first characters read from a zero state wherever it stands in a window.
+    lm = language_model(SYMBOLS, specials=("end",), split_documents="lines")
+    documents = ["ab", text_of(300, SYMBOLS[1:]), "a", "bcd", text_of(1200, SYMBOLS[1:])]
+    text = END + END.join(documents) + END
+    begins = sorted({*range(0, len(text) - 1, 256), *(at for at, char in enumerate(text[:-1]) if char == END)})
+    stretches = [
+        -scores_of(lm, text[begin : end + 1])[0]
+        for begin, end in zip(begins, [*begins[1:], len(text) - 1], strict=True)
+    ]
+    expected = [
+        np.mean([losses[at] for losses in stretches if at < len(losses)]) for at in range(max(map(len, stretches)))
+    ]
+    figures = lm.evaluate("\n".join(documents), protocol="windows", batch_size=batch_size)
+    assert figures.by_position == pytest.approx(expected, rel=1e-10)
 
 
 def test_the_loss_by_position_is_of_windows_alone():

@@ -11,6 +11,7 @@ from charrnn.optim import (
     adagrad,
     adam,
     adamw,
+    clip,
     clip_by_global_norm,
     clip_by_value,
     global_norm,
@@ -254,6 +255,23 @@ def test_clip_by_value_limits_each_element_in_place():
     assert grads["b"].tolist() == [1.0]
     assert grads["b"].dtype == np.float32
     assert grads["a"] is kept["a"]
+
+
+@pytest.mark.parametrize(
+    ("max_value", "max_norm", "left", "clipped"),
+    [
+        (0.0, 0.0, (3.0, -4.0), False),
+        (4.0, 5.0, (3.0, -4.0), False),
+        (0.0, 2.5, (1.5, -2.0), True),
+        (3.5, 0.0, (3.0, -3.5), True),
+        (3.0, 5.0, (3.0, -3.0), True),
+        (3.0, 18**0.5 / 2, (1.5, -1.5), True),  # elements first, then what is left of the norm
+    ],
+)
+def test_both_limits_hold_and_it_is_told_whether_one_did_anything(max_value, max_norm, left, clipped):
+    grads = three_four()
+    assert clip(grads, max_value, max_norm) == (THREE_FOUR, clipped)
+    assert (grads["a"][0, 0], grads["b"][1]) == pytest.approx(left)
 
 
 def test_the_running_mean_weighs_later_parameters_more():

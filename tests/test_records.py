@@ -16,7 +16,9 @@ from benchmarks.speed.cases import Case
 SHORT, LONG = ROWS[0], ROWS[1]
 TESTED = next(row for row in ROWS if row.text == "irish_abc.txt")
 MODEL = {"cell": "lstm", "num_layers": 1, "hidden_size": 224, "embed_size": 0, "dropout": 0.3, "weight_drop": 0.0}
-BASELINES = {"n": 8, "ngram": {"nats_per_char": 1.8, "bpc": 2.6}}
+BASELINES = {"n": 8} | {
+    name: {"bpc": bits} for name, bits in (("ngram", 2.6), ("gzip", 3), ("bzip2", 2.5), ("xz", 2.4))
+}
 
 
 def fake(row, seed, loss=1.6, gflops=(200.0, 200.0), pace=1e10, **changes):
@@ -181,10 +183,12 @@ def test_the_page_shows_the_median_with_its_spread_against_its_bar():
     assert line_of(text, "10 minutes") == ["10 minutes", "–", "–", "1.4550", "–", "–", "1.4800", "0 of 3 so far"]
 
 
-def test_the_page_shows_the_test_part_beside_the_ngrams():
+def test_the_page_shows_the_test_part_beside_the_ngrams_and_the_compressors():
     text = page([fake(TESTED, seed, 1.6 + seed / 100) for seed in (1, 2, 3)])
-    test = ["irish_abc, 5 minutes", "**2.580**", "2.565 to 2.595", "2.592", "2.600 (n = 8)", "2.430", "2.460", "3"]
-    assert line_of(text, "irish_abc, 5 minutes") == test
+    beside = ["2.600 (n = 8)", "3.000, 2.500, 2.400", "2.430", "2.460", "3"]
+    line = line_of(text, "irish_abc, 5 minutes")
+    assert line == ["irish_abc, 5 minutes", "**2.580**", "2.565 to 2.595", "2.592", *beside]
+    assert " n-gram | gzip, bzip2, xz | validation, whole |" in text
     assert "charrnn eval -m checkpoints/irish_abc --protocol whole --test --baselines\n" in text
 
 
@@ -226,7 +230,7 @@ def test_the_picture_shows_every_row_that_ran(tmp_path):
     assert not path.exists()
     draw(ROWS, [fake(SHORT, 1), fake(LONG, 1), fake(LONG, 2), fake(TESTED, 1)], path)
     first = path.read_bytes()
-    for part in (b"1 minute: 1.6000", b"3 minutes: 1.6000", b"irish_abc, 5 minutes", b"8-gram 2.600"):
+    for part in (b"1 minute: 1.6000", b"3 minutes: 1.6000", b"irish_abc, 5 minutes", b"8-gram, test 2.600"):
         assert part in first
     draw(ROWS, [fake(SHORT, 1), fake(LONG, 1), fake(LONG, 2), fake(TESTED, 1)], path)
     assert path.read_bytes() == first

@@ -46,7 +46,8 @@ except RunFolderError as error:
 """
 
 LOG_KEYS = (
-    "step epoch seconds loss val_loss gap bpc learning_rate grad_norm grad_norms clipped saturation chars_per_second"
+    "step epoch seconds loss val_loss averaged gap bpc learning_rate grad_norm grad_norms clipped saturation "
+    "chars_per_second"
 ).split()
 
 
@@ -236,6 +237,7 @@ def test_best_holds_the_mean_of_the_weights_where_it_is_better(tmp_path):
     best = [report for report in reports if report.best][-1]
     assert best.averaged
     assert not any(report.averaged for report in reports if report.val_loss is None)
+    assert [line["averaged"] for line in log_of(tmp_path / "run")] == [report.averaged for report in reports]
     loaded, last = ckpt.load(tmp_path / "run" / "best.npz"), ckpt.load(tmp_path / "run" / "last.npz")
     assert loaded.averaged
     assert not last.averaged

@@ -211,6 +211,15 @@ def test_clip_value_bounds_each_element_of_the_update():
         np.testing.assert_allclose(move, np.clip(moves[0][name], -0.0025, 0.0025), atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("limits", "share"),
+    [({}, 0.0), ({"clip_value": 1e3}, 0.0), ({"clip_norm": 1e-3}, 1.0), ({"clip_value": 1e-4}, 1.0)],
+)
+def test_a_step_is_clipped_where_a_limit_made_its_gradients_shorter(limits, share):
+    reports = events_of(make_training(**PLAIN | {"steps": 10} | limits), Report)
+    assert [report.clipped for report in reports] == [share] * len(reports)
+
+
 def test_what_is_dropped_is_a_function_of_seed_and_step():
     def loss_of(seed=5, step=3, dropout=0.5):
         training = make_training(seed=seed, dropout=dropout)
@@ -225,7 +234,9 @@ def test_what_is_dropped_is_a_function_of_seed_and_step():
     assert loss_of(dropout=0.0) == loss_of(dropout=0.0, step=4, seed=6) != loss_of()
 
 
-@pytest.mark.parametrize("clipping", [{"clip_norm": 0.0}, {"clip_norm": 0.03}, {"clip_value": 0.001}])
+@pytest.mark.parametrize(
+    "clipping", [{"clip_norm": 0.0}, {"clip_norm": 0.03}, {"clip_value": 0.001, "clip_norm": 0.01}]
+)
 @pytest.mark.parametrize("threads", [1, pytest.param(2, marks=posix)])
 def test_the_norms_of_the_layers_are_those_of_their_gradients_before_clipping(threads, clipping):
     # The gradients are found in what plain descent has moved, without clipping, in one process.

@@ -139,24 +139,30 @@ def speed(text: str, *settings: dict[str, Any]) -> float:
 )
 def main(texts: tuple[str, ...], minutes: float, seeds: int, only: str, paths: tuple[Path, ...]) -> None:
     """Run what is missing, and show the table."""
-    rows = [have for path in paths for have in kept.load(path)]
+    if not any(only in name for name in ABLATIONS):
+        raise click.ClickException(f"no row has {only!r} in its name: {', '.join(ABLATIONS)}")
     names = [name for name in ABLATIONS if only in name or name == "recipe"]
+    found = {
+        (have["text"], have["ablation"], have["minutes"], have["seed"]): have
+        for path in paths
+        for have in kept.load(path)
+    }
     progress = Console(stderr=True)
     for text in texts:
         for seed in range(1, seeds + 1):
             for name in names:
-                found = {(have["text"], have["ablation"], have["minutes"], have["seed"]): have for have in rows}
-                if (Path(text).name, name, minutes, seed) in found:
+                key = (Path(text).name, name, minutes, seed)
+                if key in found:
                     continue
                 if name == "recipe":
                     row = run(text, seed, minutes=minutes)
                 elif (row := changed(found[Path(text).name, "recipe", minutes, seed], text, ABLATIONS[name])) is None:
                     continue
-                rows.append({"ablation": name, "minutes": minutes} | row)
+                found[key] = {"ablation": name, "minutes": minutes} | row
                 progress.print(f"{row['text']}, seed {seed}, {name}: {row['loss']:.4f}", highlight=False)
-                kept.save(paths[0], rows)
-    kept.save(paths[0], rows)
-    shown = [have for have in rows if have["minutes"] == minutes]
+                kept.save(paths[0], list(found.values()))
+    kept.save(paths[0], list(found.values()))
+    shown = [have for have in found.values() if have["minutes"] == minutes]
     click.echo("\n".join(table(shown, [Path(text).name for text in texts], names)))
 
 

@@ -82,7 +82,7 @@ def _draw_tested(axes: Any, row: Row, runs: Sequence[Run]) -> None:
     axes.plot(end, test["bpc"], "o", color=TEST, markersize=4)
     axes.annotate(f"test {test['bpc']:.3f}", (end, test["bpc"]), xytext=(6, -3), **_POINTS, color=TEST)
     axes.axhline(ngram, color=PALE, linewidth=0.8, linestyle=(0, (4, 2)), zorder=0)
-    axes.annotate(f"{n}-gram {ngram:.3f}", (1, ngram), **_ABOVE, xytext=(0, 3), ha="right")
+    axes.annotate(f"{n}-gram, test {ngram:.3f}", (1, ngram), **_ABOVE, xytext=(0, 3), ha="right")
     least = min(ngram, test["bpc"], *(loss * _BITS for run in runs for _, loss in run.curve))
     _frame(axes, (8, end * 3.2), (0.96 * least, max(1.45 * least, 1.1 * ngram)), "bits per character")
     axes.set_title(row.name, loc="left", size=10)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from benchmarks.markdown import markdown_table
 from benchmarks.records.rows import OTHERS, SHAKESPEARE, Row
 from benchmarks.records.runs import ATTEMPTS, SLOW, Run, counting, is_slow, median_run, share
+from charrnn.baselines import COMPRESSORS
 
 INTRODUCTION = f"""\
 # Results
@@ -37,8 +38,13 @@ TESTED = """\
 ## Test parts
 
 Bits per character on the test part, the last twentieth of each text, *whole*, scored once a run; a modified Kneser-Ney
-n-gram model on the same part, its n chosen on the validation part; and, of the same run, both protocols on the
-validation part, the twentieth before.
+n-gram model on the same part, its n chosen on the validation part; what the part adds to the training text where
+compressors make one of both; and, of the same run, both protocols on the validation part, the twentieth before.
+
+Compressors are strong where a text repeats itself to the letter. Of irish_abc's test part, 37 % are runs of 16
+characters or more that stand earlier in the part itself, since tunes repeat their bars (of alice29's 5 %), though of
+its 177 lines of 20 characters or more only one stands in the training text. Such a run is copied whole; a net has to
+have kept it in its state, and the n-gram model learns nothing as it reads.
 """
 MACHINES = """
 Seconds are those of the whole command: reading, measuring, validating and saving included. Speed is the least share of
@@ -66,7 +72,15 @@ def document(rows: Sequence[Row], runs: Sequence[Run], seeds: int, picture: str 
         *curves,
         TESTED,
         *markdown_table(
-            ("text", *_heads("test"), "n-gram", "validation, whole", "validation, windows", "seeds"),
+            (
+                "text",
+                *_heads("test"),
+                "n-gram",
+                ", ".join(COMPRESSORS),
+                "validation, whole",
+                "validation, windows",
+                "seeds",
+            ),
             _tested(tested, runs, seeds),
         ),
         "",
@@ -99,13 +113,15 @@ def _yardstick(rows: Sequence[Row], runs: Sequence[Run], seeds: int) -> Iterator
 def _tested(rows: Sequence[Row], runs: Sequence[Run], seeds: int) -> Iterator[tuple[str, ...]]:
     for row in rows:
         found = counting(row, runs)
-        ngram = whole = windows = "–"
+        ngram = compressors = whole = windows = "–"
         if found:
             chosen = median_run(found)
             baselines = chosen.scores["test"]["baselines"]
             ngram = f"{baselines['ngram']['bpc']:.3f} (n = {baselines['n']})"
+            compressors = ", ".join(f"{baselines[name]['bpc']:.3f}" for name in COMPRESSORS)
             whole, windows = (f"{_score(chosen, score, 'bpc'):.3f}" for score in ("whole", "windows"))
-        yield row.name, *_figures(row, found, "test", "bpc"), ngram, whole, windows, _seeds(found, runs, seeds)
+        figures = _figures(row, found, "test", "bpc")
+        yield row.name, *figures, ngram, compressors, whole, windows, _seeds(found, runs, seeds)
 
 
 def _figures(row: Row, found: Sequence[Run], score: str, unit: str) -> tuple[str, str, str]:

@@ -426,6 +426,7 @@ def test_the_log_has_a_line_for_every_report(run, corpus):
             "seconds",
             "loss",
             "val_loss",
+            "averaged",
             "gap",
             "bpc",
             "learning_rate",

@@ -1,0 +1,147 @@
+"""Ablations: what is run and what is not, with which settings, and what the table says of it."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from benchmarks import kept
+from benchmarks.ablations import __main__ as ablations
+
+#: Those that the recipe chose, by name: a step reads 1,000 characters.
+SETTINGS = {"cell": "lnlstm", "hidden_size": 128, "dropout": 0.3, "weight_drop": 0.0, "batch_size": 20, "seq_len": 50}
+
+
+class Runs:
+    """Stands for what trains and what times: remembers what it was asked for."""
+
+    def __init__(self):
+        self.asked = []
+
+    def run(self, text, seed, **settings):
+        self.asked.append((Path(text).name, seed, settings))
+        loss = 1.5 + seed / 100 + (settings["dropout"] if "dropout" in settings else 0.3) / 10
+        chars = 600_000 if "minutes" in settings else settings["steps"] * 1000
+        return {"text": Path(text).name, "seed": seed, "loss": loss, "chars": chars, "settings": SETTINGS}
+
+    def speed(self, text, settings, recipe):
+        assert recipe == SETTINGS
+        return 1.0 if settings["dropout"] == 0 else 0.5
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    """Return the stand-in, in a folder with two texts."""
+    runs = Runs()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ablations, "run", runs.run)
+    monkeypatch.setattr(ablations, "speed", runs.speed)
+    for name in ("one.txt", "two.txt"):
+        Path(name).write_text("to be or not to be", encoding="utf-8")
+    return runs
+
+
+def call(*words):
+    """Call the command for one text; the table's cells are in its output."""
+    return CliRunner().invoke(ablations.main, ["one.txt", *words])
+
+
+def cells(output, name):
+    """Return the cells of the table's row, right of its name."""
+    (line,) = [line for line in output.splitlines() if line.startswith(f"| {name} |")]
+    return [cell.strip() for cell in line.strip("|").split("|")[1:]]
+
+
+def test_nothing_is_run_twice_and_the_recipes_own_setting_not_once(runs):
+    words = ("two.txt", "--only", "--dropout", "--seeds", "2", "--json", "rows.json")
+    done = call(*words)
+    assert done.exit_code == 0, done.output
+    told = [(text, seed, settings.get("dropout")) for text, seed, settings in runs.asked]
+    assert told == [
+        (text, seed, dropout) for text in ("one.txt", "two.txt") for seed in (1, 2) for dropout in (None, 0.0, 0.6)
+    ]
+    assert cells(done.stdout, "`--dropout 0.3`") == [""] * 4
+    rows = kept.load(Path("rows.json"))
+    assert call(*words).stdout == done.stdout
+    assert kept.load(Path("rows.json")) == rows
+    assert len(runs.asked) == len(rows) == 12
+
+
+def test_whoever_stops_goes_on_where_it_was(runs, monkeypatch):
+    def stop(*_, **settings):
+        if settings.get("dropout") == 0.6:
+            raise KeyboardInterrupt
+        return runs.run(*_, **settings)
+
+    words = ("--only", "--dropout", "--json", "rows.json")
+    with monkeypatch.context() as patched:
+        patched.setattr(ablations, "run", stop)
+        assert call(*words).exit_code != 0
+    assert len(kept.load(Path("rows.json"))) == len(runs.asked) == 2
+    assert call(*words).exit_code == 0
+    assert [settings.get("dropout") for _, _, settings in runs.asked] == [None, 0.0, 0.6]
+
+
+def test_the_table_shows_losses_against_the_recipe_of_the_same_seed_and_what_was_read(runs):
+    table = call("--only", "--dropout", "--seeds", "2", "--json", "rows.json").stdout
+    assert table.startswith("|  | one.txt | read |\n")
+    assert cells(table, "recipe") == ["1.5400, 1.5500", "600,000, 600,000"]
+    assert cells(table, "`--dropout 0`") == ["-0.0300, -0.0300", "1.00, 1.00"]
+    assert cells(table, "`--dropout 0.6`") == ["+0.0300, +0.0300", "0.50, 0.50"]
+
+
+def test_a_table_is_of_runs_of_its_length_alone(runs):
+    assert cells(call("--only", "recipe", "--minutes", "1", "--json", "rows.json").stdout, "recipe")[0] == "1.5400"
+    assert cells(call("--only", "recipe", "--json", "rows.json").stdout, "recipe")[0] == "1.5400"
+    assert [settings for _, _, settings in runs.asked] == [{"minutes": 1.0}, {"minutes": 2.0}]
+    assert len(kept.load(Path("rows.json"))) == 2
+
+
+def test_several_files_are_put_together_and_no_row_twice(runs):
+    for name, only in (("a.json", "--dropout 0`"), ("b.json", "--dropout 0.6")):
+        assert call("--only", only, "--json", name).exit_code == 0
+    asked = len(runs.asked)
+    files = ("--json", "all.json", "--json", "a.json", "--json", "b.json", "--json", "b.json")
+    first, again = (call("--only", "--dropout", *files) for _ in range(2))
+    assert first.stdout == again.stdout
+    assert cells(first.stdout, "recipe")[0] == "1.5400"
+    assert (cells(first.stdout, "`--dropout 0`")[0], cells(first.stdout, "`--dropout 0.6`")[0]) == (
+        "-0.0300",
+        "+0.0300",
+    )
+    assert [row["ablation"] for row in kept.load(Path("all.json"))] == ["recipe", "`--dropout 0`", "`--dropout 0.6`"]
+    assert len(kept.load(Path("a.json"))) == 2
+    assert len(runs.asked) == asked
+
+
+@pytest.mark.parametrize(
+    ("change", "chars", "steps", "average"),
+    [
+        ({"dropout": 0.0}, 600_000, 600, 0.99),  # as fast as the recipe, so as many steps
+        ({"dropout": 0.6}, 600_000, 300, 0.98),  # half as fast
+        ({"dropout": 0.0, "batch_size": 40}, 600_000, 300, 0.98),  # a step reads twice as much
+        ({"dropout": 0.6, "average": 0.0}, 600_000, 300, 0.0),  # what is changed stays so
+        ({"dropout": 0.0}, 3_000, 3, 0.0),
+        ({"dropout": 0.0}, 10, 1, 0.0),
+    ],
+)
+def test_a_change_is_run_for_as_long_with_all_else_the_recipes(runs, change, chars, steps, average):
+    recipe = {"seed": 3, "chars": chars, "settings": SETTINGS}
+    ablations.changed(recipe, "one.txt", change)
+    ((text, seed, settings),) = runs.asked
+    assert (text, seed) == ("one.txt", 3)
+    assert settings == pytest.approx({**SETTINGS, **change, "steps": steps, "average": average})
+
+
+def test_what_changes_nothing_is_not_run(runs):
+    recipe = {"seed": 1, "chars": 600_000, "settings": SETTINGS}
+    assert ablations.changed(recipe, "one.txt", {"dropout": 0.3}) is None
+    assert runs.asked == []
+
+
+def test_a_word_that_no_row_has_is_refused_in_one_line(runs):
+    refused = call("--only", "nosuch", "--json", "rows.json")
+    assert (refused.exit_code, refused.output.count("\n")) == (1, 1)
+    assert "no row has 'nosuch' in its name: recipe, `--cell lstm`, " in refused.output
+    assert runs.asked == []
+    assert not Path("rows.json").exists()
