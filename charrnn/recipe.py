@@ -83,7 +83,7 @@ def choose(
 
     config  the model, with what is given
     chars   characters to train on; val_chars, to validate; chars_per_step, how many of the first a step learns from
-    budget  the work that the time allows, as `work` measures it
+    budget  the work that the time allows, as `work` measures it; where it allows none, one step is done all the same
     """
     settings, reasons, _ = kind(config.vocab_size, given)
     config = replace(config, **settings)
@@ -93,7 +93,7 @@ def choose(
         return sum(math.prod(shape) for name, shape in shapes(size).items() if name.startswith("layer"))
 
     def readable(size: ModelConfig) -> float:
-        return budget / work(size, shapes)
+        return max(chars_per_step, budget / work(size, shapes))
 
     if "hidden_size" not in given:
         sizes = [replace(config, hidden_size=units) for units in _SIZES]

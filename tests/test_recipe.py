@@ -82,6 +82,13 @@ def test_a_small_text_is_read_no_more_often_than_is_of_use():
     assert small.settings == twice.settings  # which follow what is read, not what could be
 
 
+@pytest.mark.parametrize("minutes", [0, -1, 1e-9])
+def test_where_reading_has_taken_all_the_time_one_step_is_planned(minutes):
+    found = chosen(minutes, 20_000)
+    assert (found.settings["hidden_size"], found.settings["dropout"], found.passes) == (64, 0, None)
+    assert "64 units: the time allows to read 3,200 characters" in found.reasons
+
+
 def test_of_a_large_validation_part_a_part_is_scored():
     assert "val_chars" not in chosen(5, val_chars=10**5).settings
     short, long = (chosen(minutes, 10**8, val_chars=10**7).settings["val_chars"] for minutes in (1, 5))

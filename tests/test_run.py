@@ -423,7 +423,7 @@ def test_a_time_budget_becomes_steps_that_give_the_same_run(tmp_path, monkeypatc
     assert re.match(rf"0\.005 minutes are {config.steps:,} steps here \(.* ms a step, .* s an evaluation\)$", note)
     finish(begun)
     chosen = vars(config) | vars(begun.training.model_config)
-    names = ("cell", "steps", "eval_every", "learning_rate", "average", "weight_drop", "reset_rate")
+    names = ("cell", "steps", "eval_every", "learning_rate", "average", "weight_drop", "reset_rate", "val_chars")
     settled = {name: chosen[name] for name in names}
     finish(start(tmp_path / "steps", path, dropout=0.1, **settled))
     assert_same_run(tmp_path / "minutes", tmp_path / "steps")
@@ -493,6 +493,14 @@ def test_a_time_budget_that_is_already_spent_leaves_one_step(tmp_path, monkeypat
     begun = start(tmp_path / "run", minutes=0.01, eval_every=None)
     begun.close()
     assert (begun.training.config.steps, begun.training.config.eval_every) == (1, 1)
+
+
+def test_reading_may_outlast_the_time_budget(tmp_path, monkeypatch):
+    set_pace(monkeypatch, 0.01, 0.01)
+    set_clock(monkeypatch, lambda: 1008.0)
+    begun = Run.start(Corpus.from_text(TEXT), tmp_path / "run", settings={"minutes": 0.05, "seed": 1}, began=1000.0)
+    begun.close()
+    assert begun.training.config.steps == 1
 
 
 # Short texts
