@@ -23,6 +23,7 @@ _DROPOUT, _DROPOUT_BY_PASSES, _MOST_DROPOUT = 0.05, 0.15, 0.6  # for one pass, f
 _DROPOUT_AFTER, _DROPOUT_A_PASS = 3, 0.06  # up to so many passes none; what each one more allows
 _DROP_FROM, _DROP_BY_PASSES, _MOST_DROP = 6, 0.15, 0.5  # weight-drop: from so many passes on, the same
 _RATE, _RATE_SIZE, _RATES = 8e-3, 384, (4e-3, 1e-2)
+_RATED = ("adam", "adamw")  # optimizers that these rates are for; others keep their own
 _RESET_RATE = 0.05
 _VALIDATED = 0.045  # of what is read, at the most, at an evaluation: which takes a hundredth of the time
 _AVERAGED_SHARE = 6  # the running mean remembers a sixth of the run
@@ -78,6 +79,7 @@ def choose(
     chars_per_step: int,
     budget: float,
     given: Collection[str],
+    optimizer: str = "adamw",
 ) -> Recipe:
     """Return those settings that are not given.
 
@@ -122,7 +124,7 @@ def choose(
         settings["weight_drop"] = round(min(_MOST_DROP, max(0.0, drop)), 2)
         if settings["weight_drop"]:
             reasons.append(f"weight-drop {settings['weight_drop']:g}: for the same reason")
-    if "learning_rate" not in given:
+    if "learning_rate" not in given and optimizer in _RATED:
         rate = _RATE * math.sqrt(_RATE_SIZE / config.hidden_size)
         settings["learning_rate"] = float(f"{min(_RATES[1], max(_RATES[0], rate)):.2g}")
         reasons.append(f"rate {settings['learning_rate']:g}: by the size")

@@ -355,7 +355,10 @@ def _recipe(
     chars = len(training.stream.ids)
     per_step = training.stream.batch_size * training.stream.seq_len
     work = speed * seconds * _FOR_TRAINING
-    return recipe.choose(wanted, model.param_shapes, chars, len(corpus.val), per_step, work, given), memory
+    found = recipe.choose(
+        wanted, model.param_shapes, chars, len(corpus.val), per_step, work, given, config.optimizer
+    )
+    return found, memory
 
 
 def _complete(run: Run) -> str:

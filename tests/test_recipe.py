@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from charrnn.config import ModelConfig
+from charrnn.config import OPTIMIZER_DEFAULTS, ModelConfig
 from charrnn.model import param_shapes
 from charrnn.recipe import choose, work
 
@@ -116,6 +116,14 @@ def test_rows_that_are_looked_up_cost_nothing():
     tied = ModelConfig(65, embed_size=65, tied=True)
     assert work(embedded, param_shapes) - work(one_hot, param_shapes) == 65 * 4 * 384
     assert work(tied, param_shapes) - work(embedded, param_shapes) == 65 * 65  # instead of H V: H E and E V
+
+
+def test_only_optimizers_of_adams_kind_get_its_rate():
+    rates = {
+        name: choose(CONFIG, param_shapes, 10**6, 1000, 3200, 1e12, (), name).settings.get("learning_rate")
+        for name in OPTIMIZER_DEFAULTS
+    }
+    assert rates == {"sgd": None, "rmsprop": None, "adagrad": None, "adam": 0.01, "adamw": 0.01}
 
 
 def test_what_is_given_is_not_chosen():

@@ -503,6 +503,13 @@ def test_reading_may_outlast_the_time_budget(tmp_path, monkeypatch):
     assert begun.training.config.steps == 1
 
 
+def test_the_rate_of_an_optimizer_that_the_recipe_does_not_know_is_its_own(tmp_path, monkeypatch):
+    set_pace(monkeypatch, 0.01, 0.01)
+    begun = start(tmp_path / "run", minutes=1, optimizer="sgd")
+    begun.close()
+    assert begun.training.config.learning_rate == 1.0
+
+
 # Short texts
 
 
