@@ -302,7 +302,8 @@ class Run:
     def _fix_length(self, began: float, passes: int | None) -> None:
         """Turn the length that was asked for into steps, and settle how often to evaluate.
 
-        passes  through the text, which are the most that a time is turned into; None: any number
+        passes  through the text, which are the most that a time is turned into, and are done where the whole time
+                allows them, though set-up has used some of it up; None: any number, in what is left
         """
         training, config = self.training, self.training.config
         stream, every = training.stream, config.eval_every
@@ -313,10 +314,13 @@ class Run:
             evaluation = pace.evaluation + 2 * self._saving_seconds()
             steps, every = budget.steps_within(training, seconds - (time.monotonic() - began), step, evaluation)
             length = f"{config.minutes:g} minutes"
-            if passes is not None and steps > (most := passes * stream.steps_per_epoch):
-                steps, every, length = most, config.eval_every, f"{passes:,} passes"
+            if passes is not None:
+                most = passes * stream.steps_per_epoch
+                if most <= budget.steps_within(training, seconds, step, evaluation)[0]:
+                    steps, every, length = most, config.eval_every, f"{passes:,} passes"
             self.notes.append(
-                f"{length} are {steps:,} steps here ({step * 1000:.3g} ms a step, {evaluation:.2g} s an evaluation)"
+                f"{length} are {steps:,} {'step' if steps == 1 else 'steps'} here "
+                f"({step * 1000:.3g} ms a step, {evaluation:.2g} s an evaluation)"
             )
         else:
             steps = config.steps or (config.epochs or 1) * stream.steps_per_epoch

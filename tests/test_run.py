@@ -479,6 +479,16 @@ def test_a_short_text_takes_a_part_of_the_time(tmp_path, monkeypatch, late):
     assert any("120 passes" in note for note in begun.notes)
 
 
+@pytest.mark.parametrize("fits", [True, False])
+def test_passes_that_the_whole_time_allows_are_done_though_set_up_took_most_of_it(tmp_path, monkeypatch, fits):
+    set_pace(monkeypatch, 0.001 if fits else 0.1, 0.0)
+    set_clock(monkeypatch, iter([1000.0, 1000.0, *[1017.99] * 1000]).__next__)  # 18 s in all: planned, and measured
+    begun = start(tmp_path / "run", minutes=0.3, batch_size=4, seq_len=10)
+    begun.close()
+    assert begun.training.config.steps == (120 * begun.training.stream.steps_per_epoch if fits else 1)
+    assert begun.notes[-1].startswith("120 passes are 3," if fits else "0.3 minutes are 1 step here (")
+
+
 def test_an_evaluation_may_score_a_part_of_what_is_held_back(tmp_path):
     text = 50 * TEXT
     begun = start(tmp_path / "run", Corpus.from_text(text), val_chars=40)

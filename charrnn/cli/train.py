@@ -255,7 +255,7 @@ def _tell_course(run: Run, *, forecast: bool) -> None:
     config = run.training.config
     where = f", from step {run.state.step:,} on" if run.state.step else ""
     tell(
-        f"{config.steps:,} steps of {config.batch_size}x{config.seq_len} characters{where}, "
+        f"{config.steps:,} {'step' if config.steps == 1 else 'steps'} of {config.batch_size}x{config.seq_len} characters{where}, "
         f"{config.optimizer} at {config.learning_rate:g}, seed {config.seed}; run in {run.folder.path}"
     )
 
