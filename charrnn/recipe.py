@@ -26,7 +26,7 @@ _RATE, _RATE_SIZE, _RATES = 8e-3, 384, (4e-3, 1e-2)
 _RATED = ("adam", "adamw")  # optimizers that these rates are for; others keep their own
 _RESET_RATE = 0.05
 _VALIDATED = 0.045  # of what is read, at the most, at an evaluation: which takes a hundredth of the time
-_AVERAGED_SHARE = 6  # the running mean remembers a sixth of the run
+_AVERAGED_SHARE, _MOST_AVERAGE = 6, 0.99999  # the running mean remembers a sixth of the run
 
 
 class Recipe(NamedTuple):
@@ -53,11 +53,12 @@ def kind(vocab_size: int, given: Collection[str]) -> Recipe:
     if "cell" not in given:
         settings["cell"] = "lnlstm"
         reasons.append("lnlstm: an LSTM with layer normalisation learns most in the same time")
-    if vocab_size > _ONE_HOT and not {"embed_size", "tied"} & set(given):
-        settings |= {"embed_size": _EMBED_SIZE, "tied": True}
-        reasons.append(
-            f"embedding of {_EMBED_SIZE}, which is the readout too: {vocab_size:,} symbols are many for one-hot rows"
-        )
+    if vocab_size > _ONE_HOT and "embed_size" not in given:
+        settings["embed_size"] = _EMBED_SIZE
+        reasons.append(f"embedding of {_EMBED_SIZE}: {vocab_size:,} symbols are many for one-hot rows")
+        if "tied" not in given:
+            settings["tied"] = True
+            reasons.append("tied: rare symbols learn from being read as well as from being expected")
     return Recipe(settings, reasons)
 
 
@@ -123,7 +124,7 @@ def choose(
         drop = _DROP_BY_PASSES * math.log(passes / _DROP_FROM)
         settings["weight_drop"] = round(min(_MOST_DROP, max(0.0, drop)), 2)
         if settings["weight_drop"]:
-            reasons.append(f"weight-drop {settings['weight_drop']:g}: for the same reason")
+            reasons.append(f"weight-drop {settings['weight_drop']:g}: the text is read {passes:.3g} times")
     if "learning_rate" not in given and optimizer in _RATED:
         rate = _RATE * math.sqrt(_RATE_SIZE / config.hidden_size)
         settings["learning_rate"] = float(f"{min(_RATES[1], max(_RATES[0], rate)):.2g}")
@@ -134,8 +135,8 @@ def choose(
     if "val_chars" not in given and val_chars > (most := math.ceil(_VALIDATED * read)):
         settings["val_chars"] = most
         reasons.append(f"{most:,} characters validated at an evaluation: all {val_chars:,} would take too long")
-    steps = read / chars_per_step
-    if "average" not in given:
-        settings["average"] = float(f"{max(0.0, 1 - _AVERAGED_SHARE / steps):.4g}")
-        reasons.append(f"running mean of the weights over {steps / _AVERAGED_SHARE:,.0f} steps: a sixth of the run")
+    remembered = read / chars_per_step / _AVERAGED_SHARE
+    if "average" not in given and val_chars > 1 and remembered > 1:  # where nothing is validated, no mean is kept
+        settings["average"] = min(_MOST_AVERAGE, round(1 - 1 / remembered, 5))
+        reasons.append(f"running mean of the weights over {remembered:,.0f} steps: a sixth of the run")
     return Recipe(settings, reasons, _MOST_PASSES if limited else None)

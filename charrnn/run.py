@@ -346,9 +346,8 @@ def _recipe(
     seconds: float,
 ) -> tuple[Recipe, Footprint]:
     """Return what serves this corpus best in this time, by this machine's speed, and the memory that measuring took."""
-    wanted = ModelConfig(vocab.size, **model_settings)
-    kind = recipe.kind(vocab.size, given).settings
-    probe = ModelConfig(vocab.size, **{"hidden_size": _PROBE_UNITS} | kind | model_settings)
+    wanted = ModelConfig(vocab.size, **recipe.kind(vocab.size, given).settings | model_settings)
+    probe = wanted if "hidden_size" in given else replace(wanted, hidden_size=_PROBE_UNITS)
     threads = config.threads or usual_threads(probe.hidden_size, available_threads())
     training = training_for(corpus, vocab, probe, replace(config, threads=threads), [])
     state = training.begin(model.init_params(probe, np.random.default_rng(0)))

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from charrnn.config import OPTIMIZER_DEFAULTS, ModelConfig
+from charrnn.config import OPTIMIZER_DEFAULTS, ModelConfig, TrainConfig
 from charrnn.model import param_shapes
-from charrnn.recipe import choose, work
+from charrnn.recipe import choose, kind, work
 
 CONFIG = ModelConfig(65)
 SPEED = 2.4e10  # of two cores
@@ -71,7 +71,15 @@ def test_the_mean_of_the_weights_remembers_a_sixth_of_the_run():
         config = ModelConfig(65, hidden_size=recipe.settings["hidden_size"])
         steps = SPEED * minutes * 60 / work(config, param_shapes) / 3200
         assert 1 / (1 - recipe.settings["average"]) == pytest.approx(steps / 6, rel=0.1)
-    assert chosen(0.0001, 1000).settings["average"] == 0
+    for short_or_unvalidated in (chosen(0.0001, 1000), chosen(5, val_chars=0)):
+        assert "average" not in short_or_unvalidated.settings
+        assert not any("mean" in reason for reason in short_or_unvalidated.reasons)
+    assert TrainConfig(average=chosen(10**6, 10**12).settings["average"]).average == 0.99999
+
+
+def test_each_reason_stands_by_itself():
+    (why,) = [why for why in chosen(5, 10**4, given={"dropout"}).reasons if why.startswith("weight-drop")]
+    assert why == "weight-drop 0.45: the text is read 120 times"
 
 
 def test_a_small_text_is_read_no_more_often_than_is_of_use():
@@ -101,8 +109,10 @@ def test_many_symbols_are_embedded():
     assert not {"embed_size", "tied"} & few.settings.keys()
     assert (many.settings["embed_size"], many.settings["tied"]) == (128, True)
     assert many.settings["hidden_size"] < chosen().settings["hidden_size"]  # most of the time goes into the readout
-    for given in ("embed_size", "tied"):
-        assert not {"embed_size", "tied"} & chosen(given={given}, config=ModelConfig(5387)).settings.keys()
+    own = chosen(given={"embed_size"}, config=ModelConfig(5387))
+    assert not {"embed_size", "tied"} & own.settings.keys()
+    assert kind(5387, {"tied", "cell"}).settings == {"embed_size": 128}
+    assert kind(5387, {"input_dropout", "cell"}).settings == {"embed_size": 128, "tied": True}
 
 
 def test_rows_that_are_looked_up_cost_nothing():

@@ -420,7 +420,7 @@ def test_a_time_budget_becomes_steps_that_give_the_same_run(tmp_path, monkeypatc
     assert begun.state.step == 0  # measuring left no trace
     assert ckpt.load(tmp_path / "minutes" / "last.npz").train_config == config
     *_, note = begun.notes
-    assert re.match(rf"0\.005 minutes are {config.steps:,} steps here \(.* ms a step, .* s an evaluation\)$", note)
+    assert re.match(rf"0\.005 minutes are {config.steps:,} steps? here \(.* ms a step, .* s an evaluation\)$", note)
     finish(begun)
     chosen = vars(config) | vars(begun.training.model_config)
     names = ("cell", "steps", "eval_every", "learning_rate", "average", "weight_drop", "reset_rate", "val_chars")
@@ -518,6 +518,16 @@ def test_the_rate_of_an_optimizer_that_the_recipe_does_not_know_is_its_own(tmp_p
     begun = start(tmp_path / "run", minutes=1, optimizer="sgd")
     begun.close()
     assert begun.training.config.learning_rate == 1.0
+
+
+@pytest.mark.parametrize("settings", [{"tied": True}, {"input_dropout": 0.1}])
+def test_what_needs_an_embedding_gets_the_recipes(tmp_path, monkeypatch, settings):
+    set_pace(monkeypatch, 0.01, 0.01)
+    many = "".join(map(chr, range(0x4E00, 0x4E00 + 600)))
+    begun = start(tmp_path / "run", Corpus.from_text(many), minutes=1, **settings)
+    begun.close()
+    config = begun.training.model_config
+    assert (config.embed_size, config.tied, config.input_dropout) == (128, True, settings.get("input_dropout", 0))
 
 
 # Short texts
