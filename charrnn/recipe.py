@@ -112,7 +112,7 @@ def choose(
     if limited := read < readable(config):
         reasons.append(
             f"{read / readable(config):.1%} of the time: after {_MOST_PASSES} passes the model would learn the text by "
-            "heart; --epochs sets another length"
+            "heart; --epochs sets another length, and leaves what is not given at its default"
         )
     if "dropout" not in given:
         dropout = min(

@@ -318,9 +318,9 @@ class Run:
                 most = passes * stream.steps_per_epoch
                 if most <= budget.steps_within(training, seconds, step, evaluation)[0]:
                     steps, every, length = most, config.eval_every, f"{passes:,} passes"
+            here = "1 step" if steps == 1 else f"{steps:,} steps"
             self.notes.append(
-                f"{length} are {steps:,} {'step' if steps == 1 else 'steps'} here "
-                f"({step * 1000:.3g} ms a step, {evaluation:.2g} s an evaluation)"
+                f"{length} are {here} here ({step * 1000:.3g} ms a step, {evaluation:.2g} s an evaluation)"
             )
         else:
             steps = config.steps or (config.epochs or 1) * stream.steps_per_epoch
@@ -358,9 +358,7 @@ def _recipe(
     chars = len(training.stream.ids)
     per_step = training.stream.batch_size * training.stream.seq_len
     work = speed * seconds * _FOR_TRAINING
-    found = recipe.choose(
-        wanted, model.param_shapes, chars, len(corpus.val), per_step, work, given, config.optimizer
-    )
+    found = recipe.choose(wanted, model.param_shapes, chars, len(corpus.val), per_step, work, given, config.optimizer)
     return found, memory
 
 
