@@ -254,7 +254,7 @@ def command(
     count = documents or count
     if len(primes) == count == best_of == 1 and not (beam or novel or as_json):
         pieces = writer.stream(prime=primes[0], seed=seed, **wishes)
-        _show([] if no_echo else primes, pieces)
+        _show([] if no_echo else [primes[0].removesuffix(writer.vocab.unfinished(primes[0]))], pieces)
         return
     if beam:
         samples = writer.likeliest(beam, primes=primes, length_norm=1 if length_norm is None else length_norm, **wishes)
