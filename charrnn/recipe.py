@@ -13,6 +13,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 from charrnn.config import ModelConfig
 
+#: Of what is chosen, what a model is, and stays where another run goes on with it.
+KIND = ("cell", "embed_size", "tied", "hidden_size")
 _CHARS_PER_PARAM = 14  # of the layers, read in the time: with more a larger model learns more, with less a smaller
 _PARAMS_PER_CHAR = 12  # of the text, at the most: a larger model would learn it by heart
 _MOST_PASSES = 120  # through the text: with more, any model that learns it well learns it by heart

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -665,6 +666,22 @@ def test_what_agrees_with_the_earlier_model_is_accepted_and_dropout_is_free(tmp_
     begun.close()
     assert begun.training.model_config.dropout == 0.25
     assert ckpt.load(tmp_path / "run" / "last.npz").model_config.dropout == 0.25
+
+
+def test_under_a_time_budget_the_recipe_chooses_all_but_what_the_earlier_model_is(tmp_path, monkeypatch, earlier):
+    set_pace(monkeypatch, 0.0001, 0.01)
+    settings = {"minutes": 10, "seed": 1, "weight_drop": 0.2}
+    begun = Run.start(Corpus.from_text(TEXT), tmp_path / "run", settings=settings, init_from=earlier)
+    begun.close()
+    config, training = begun.training.model_config, begun.training
+    assert replace(config, dropout=0.0, weight_drop=0.0) == ckpt.load(earlier).model_config
+    assert (config.dropout, config.weight_drop) == (0.6, 0.2)
+    assert training.config.steps == 120 * training.stream.steps_per_epoch
+    assert (training.config.learning_rate, training.config.reset_rate) == (0.01, 0.05)
+    assert training.config.average > 0
+    told = [note.split(" ")[0].rstrip(":") for note in begun.notes]
+    assert not {"lnlstm", "embedding", "8", "64"} & set(told)
+    assert {"dropout", "rate", "reset", "running"} <= set(told)
 
 
 def test_the_earlier_run_may_stand_in_the_folder_that_is_replaced(tmp_path, earlier):
