@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
-from charrnn.config import ModelConfig
+from charrnn.config import ModelConfig, usual
 
 #: Of what is chosen, what a model is, and stays where another run goes on with it.
 KIND = ("cell", "embed_size", "tied", "hidden_size")
@@ -27,6 +27,7 @@ _DROP_FROM, _DROP_BY_PASSES, _MOST_DROP = 6, 0.15, 0.5  # weight-drop: from so m
 _RATE, _RATE_SIZE, _RATES = 8e-3, 384, (4e-3, 1e-2)
 _RATED = ("adam", "adamw")  # optimizers that these rates are for; others keep their own
 _RESET_RATE = 0.05
+_WINDOWS = 4  # of a lane, at the least: with fewer, many steps learn from the few characters that are left of it
 _VALIDATED = 0.045  # of what is read, at the most, at an evaluation: which takes a hundredth of the time
 _AVERAGED_SHARE, _MOST_AVERAGE = 6, 0.99999  # the running mean remembers a sixth of the run
 
@@ -48,8 +49,11 @@ class Recipe(NamedTuple):
 Shapes: TypeAlias = Callable[[ModelConfig], dict[str, tuple[int, ...]]]
 
 
-def kind(vocab_size: int, given: Collection[str]) -> Recipe:
-    """Return which kind of model serves so many symbols, whatever the time; what is given is left alone."""
+def kind(vocab_size: int, chars: int, given: Collection[str]) -> Recipe:
+    """Return which kind of model and of batch serves so many symbols and characters to train on, whatever the time.
+
+    What is given is left alone.
+    """
     settings: dict[str, Any] = {}
     reasons: list[str] = []
     if "cell" not in given:
@@ -61,6 +65,10 @@ def kind(vocab_size: int, given: Collection[str]) -> Recipe:
         if "tied" not in given:
             settings["tied"] = True
             reasons.append("tied: rare symbols learn from being read as well as from being expected")
+    lanes = max(1, (chars - 1) // (_WINDOWS * usual("seq_len")))
+    if lanes < usual("batch_size") and not {"batch_size", "seq_len"} & set(given):
+        settings["batch_size"] = lanes
+        reasons.append(f"batch {lanes}: {chars:,} characters make no more lanes of {_WINDOWS} windows")
     return Recipe(settings, reasons)
 
 
@@ -79,7 +87,7 @@ def choose(
     shapes: Shapes,
     chars: int,
     val_chars: int,
-    chars_per_step: int,
+    steps_per_epoch: int,
     budget: float,
     given: Collection[str],
     optimizer: str = "adamw",
@@ -87,18 +95,19 @@ def choose(
     """Return those settings that are not given.
 
     config  the model, with what is given
-    chars   characters to train on; val_chars, to validate; chars_per_step, how many of the first a step learns from
+    chars   characters to train on; val_chars, to validate
+    steps_per_epoch  in which the first are read once
     budget  the work that the time allows, as `work` measures it; where it allows none, one step is done all the same
     """
-    settings, reasons, _ = kind(config.vocab_size, given)
-    config = replace(config, **settings)
+    settings, reasons, _ = kind(config.vocab_size, chars, given)
+    config = replace(config, **{name: value for name, value in settings.items() if name in KIND})
 
     @cache
     def params(size: ModelConfig) -> int:
         return sum(math.prod(shape) for name, shape in shapes(size).items() if name.startswith("layer"))
 
     def readable(size: ModelConfig) -> float:
-        return max(chars_per_step, budget / work(size, shapes))
+        return max(chars / steps_per_epoch, budget / work(size, shapes))
 
     if "hidden_size" not in given:
         sizes = [replace(config, hidden_size=units) for units in _SIZES]
@@ -137,7 +146,7 @@ def choose(
     if "val_chars" not in given and val_chars > (most := math.ceil(_VALIDATED * read)):
         settings["val_chars"] = most
         reasons.append(f"{most:,} characters validated at an evaluation: all {val_chars:,} would take too long")
-    remembered = read / chars_per_step / _AVERAGED_SHARE
+    remembered = passes * steps_per_epoch / _AVERAGED_SHARE
     if "average" not in given and val_chars > 1 and remembered > 1:  # where nothing is validated, no mean is kept
         settings["average"] = min(_MOST_AVERAGE, round(1 - 1 / remembered, 5))
         reasons.append(f"running mean of the weights over {remembered:,.0f} steps: a sixth of the run")

@@ -346,7 +346,7 @@ def _recipe(
     inherited  the model's settings where none are given: the size of its vocabulary, or all of the model gone on with
     """
     given = {*settings, *inherited.keys() & set(recipe.KIND)}
-    model_settings, config = sort_settings(settings | recipe.kind(vocab.size, given).settings)
+    model_settings, config = sort_settings(settings | recipe.kind(vocab.size, len(corpus.train), given).settings)
     wanted = ModelConfig(**inherited | model_settings)
     probe = wanted if "hidden_size" in given else replace(wanted, hidden_size=_PROBE_UNITS)
     threads = config.threads or usual_threads(probe.hidden_size, available_threads())
@@ -356,10 +356,16 @@ def _recipe(
     with training.lanes() as lanes:
         char = budget.char_seconds(training, state, lanes, min(_PROBE_SECONDS, seconds / 8))
     speed = recipe.work(probe, model.param_shapes) / char
-    chars = len(training.stream.ids)
-    per_step = training.stream.batch_size * training.stream.seq_len
-    work = speed * seconds * _FOR_TRAINING
-    found = recipe.choose(wanted, model.param_shapes, chars, len(corpus.val), per_step, work, given, config.optimizer)
+    found = recipe.choose(
+        wanted,
+        model.param_shapes,
+        len(corpus.train),
+        len(corpus.val),
+        training.stream.steps_per_epoch,
+        speed * seconds * _FOR_TRAINING,
+        given,
+        config.optimizer,
+    )
     return found, memory
 
 

@@ -17,7 +17,7 @@ def layer_params(config):
 
 
 def chosen(minutes=5, chars=10**6, given=(), config=CONFIG, val_chars=1000):
-    return choose(config, param_shapes, chars, val_chars, 3200, SPEED * minutes * 60, given)
+    return choose(config, param_shapes, chars, val_chars, math.ceil(chars / 3200), SPEED * minutes * 60, given)
 
 
 def test_more_time_buys_a_larger_model():
@@ -92,7 +92,7 @@ def test_a_small_text_is_read_no_more_often_than_is_of_use():
 
 @pytest.mark.parametrize("minutes", [0, -1, 1e-9])
 def test_where_reading_has_taken_all_the_time_one_step_is_planned(minutes):
-    found = chosen(minutes, 20_000)
+    found = chosen(minutes, 32_000)
     assert (found.settings["hidden_size"], found.settings["dropout"], found.passes) == (64, 0, None)
     assert "64 units: the time allows to read 3,200 characters" in found.reasons
 
@@ -111,8 +111,23 @@ def test_many_symbols_are_embedded():
     assert many.settings["hidden_size"] < chosen().settings["hidden_size"]  # most of the time goes into the readout
     own = chosen(given={"embed_size"}, config=ModelConfig(5387))
     assert not {"embed_size", "tied"} & own.settings.keys()
-    assert kind(5387, {"tied", "cell"}).settings == {"embed_size": 128}
-    assert kind(5387, {"input_dropout", "cell"}).settings == {"embed_size": 128, "tied": True}
+    assert kind(5387, 10**6, {"tied", "cell"}).settings == {"embed_size": 128}
+    assert kind(5387, 10**6, {"input_dropout", "cell"}).settings == {"embed_size": 128, "tied": True}
+
+
+@pytest.mark.parametrize(("chars", "lanes"), [(300, 1), (2701, 6), (12_800, 31), (12_801, None), (10**6, None)])
+def test_of_a_tiny_text_each_lane_has_four_windows(chars, lanes):
+    found = kind(65, chars, ())
+    assert found.settings.get("batch_size") == lanes
+    assert any(why.startswith(f"batch {lanes}: {chars:,} characters") for why in found.reasons) == (lanes is not None)
+    for given in ("batch_size", "seq_len"):
+        assert "batch_size" not in kind(65, chars, {given}).settings
+
+
+def test_the_mean_remembers_a_sixth_of_the_steps_however_long_these_are():
+    # 2,700 characters in 8 lanes of 338: an epoch has four steps, the last of them short.
+    (why,) = [why for why in choose(CONFIG, param_shapes, 2700, 300, 4, 1e12, ()).reasons if "mean" in why]
+    assert why == "running mean of the weights over 80 steps: a sixth of the run"
 
 
 def test_rows_that_are_looked_up_cost_nothing():
@@ -130,7 +145,7 @@ def test_rows_that_are_looked_up_cost_nothing():
 
 def test_only_optimizers_of_adams_kind_get_its_rate():
     rates = {
-        name: choose(CONFIG, param_shapes, 10**6, 1000, 3200, 1e12, (), name).settings.get("learning_rate")
+        name: choose(CONFIG, param_shapes, 10**6, 1000, 313, 1e12, (), name).settings.get("learning_rate")
         for name in OPTIMIZER_DEFAULTS
     }
     assert rates == {"sgd": None, "rmsprop": None, "adagrad": None, "adam": 0.01, "adamw": 0.01}

@@ -534,6 +534,18 @@ def test_what_needs_an_embedding_gets_the_recipes(tmp_path, monkeypatch, setting
 # Short texts
 
 
+def test_under_a_time_budget_a_tiny_text_is_read_in_few_lanes_and_repeated_by_its_steps(tmp_path, monkeypatch):
+    set_pace(monkeypatch, 0.01, 0.01)
+    corpus = Corpus.from_text(3 * TEXT)
+    begun = Run.start(corpus, tmp_path / "run", settings={"minutes": 0.001, "seed": 1, "hidden_size": 8})
+    begun.close()
+    config = begun.training.config
+    assert (config.batch_size, config.seq_len) == (7, 100)
+    plain = Run.start(corpus, tmp_path / "plain", settings={"steps": 1, "seed": 1, "hidden_size": 8})
+    plain.close()
+    assert plain.training.config.batch_size == 30
+
+
 @pytest.mark.parametrize(
     ("length", "batch_size", "seq_len"), [(2, 1, 1), (3, 1, 2), (11, 1, 10), (12, 1, 10), (30, 2, 10), (41, 4, 10)]
 )
