@@ -11,8 +11,10 @@ from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
-from charrnn.config import ModelConfig
+from charrnn.config import ModelConfig, usual
 
+#: Of what is chosen, what a model is, and stays where another run goes on with it.
+KIND = ("cell", "embed_size", "tied", "hidden_size")
 _CHARS_PER_PARAM = 14  # of the layers, read in the time: with more a larger model learns more, with less a smaller
 _PARAMS_PER_CHAR = 12  # of the text, at the most: a larger model would learn it by heart
 _MOST_PASSES = 120  # through the text: with more, any model that learns it well learns it by heart
@@ -23,9 +25,11 @@ _DROPOUT, _DROPOUT_BY_PASSES, _MOST_DROPOUT = 0.05, 0.15, 0.6  # for one pass, f
 _DROPOUT_AFTER, _DROPOUT_A_PASS = 3, 0.06  # up to so many passes none; what each one more allows
 _DROP_FROM, _DROP_BY_PASSES, _MOST_DROP = 6, 0.15, 0.5  # weight-drop: from so many passes on, the same
 _RATE, _RATE_SIZE, _RATES = 8e-3, 384, (4e-3, 1e-2)
+_RATED = ("adam", "adamw")  # optimizers that these rates are for; others keep their own
 _RESET_RATE = 0.05
+_WINDOWS = 4  # of a lane, at the least: with fewer, many steps learn from the few characters that are left of it
 _VALIDATED = 0.045  # of what is read, at the most, at an evaluation: which takes a hundredth of the time
-_AVERAGED_SHARE = 6  # the running mean remembers a sixth of the run
+_AVERAGED_SHARE, _MOST_AVERAGE = 6, 0.99999  # the running mean remembers a sixth of the run
 
 
 class Recipe(NamedTuple):
@@ -45,18 +49,26 @@ class Recipe(NamedTuple):
 Shapes: TypeAlias = Callable[[ModelConfig], dict[str, tuple[int, ...]]]
 
 
-def kind(vocab_size: int, given: Collection[str]) -> Recipe:
-    """Return which kind of model serves so many symbols, whatever the time; what is given is left alone."""
+def kind(vocab_size: int, chars: int, given: Collection[str]) -> Recipe:
+    """Return which kind of model and of batch serves so many symbols and characters to train on, whatever the time.
+
+    What is given is left alone.
+    """
     settings: dict[str, Any] = {}
     reasons: list[str] = []
     if "cell" not in given:
         settings["cell"] = "lnlstm"
         reasons.append("lnlstm: an LSTM with layer normalisation learns most in the same time")
-    if vocab_size > _ONE_HOT and not {"embed_size", "tied"} & set(given):
-        settings |= {"embed_size": _EMBED_SIZE, "tied": True}
-        reasons.append(
-            f"embedding of {_EMBED_SIZE}, which is the readout too: {vocab_size:,} symbols are many for one-hot rows"
-        )
+    if vocab_size > _ONE_HOT and "embed_size" not in given:
+        settings["embed_size"] = _EMBED_SIZE
+        reasons.append(f"embedding of {_EMBED_SIZE}: {vocab_size:,} symbols are many for one-hot rows")
+        if "tied" not in given:
+            settings["tied"] = True
+            reasons.append("tied: rare symbols learn from being read as well as from being expected")
+    lanes = max(1, (chars - 1) // (_WINDOWS * usual("seq_len")))
+    if lanes < usual("batch_size") and not {"batch_size", "seq_len"} & set(given):
+        settings["batch_size"] = lanes
+        reasons.append(f"batch {lanes}: {chars:,} characters make no more lanes of {_WINDOWS} windows")
     return Recipe(settings, reasons)
 
 
@@ -75,25 +87,27 @@ def choose(
     shapes: Shapes,
     chars: int,
     val_chars: int,
-    chars_per_step: int,
+    steps_per_epoch: int,
     budget: float,
     given: Collection[str],
+    optimizer: str = "adamw",
 ) -> Recipe:
     """Return those settings that are not given.
 
     config  the model, with what is given
-    chars   characters to train on; val_chars, to validate; chars_per_step, how many of the first a step learns from
-    budget  the work that the time allows, as `work` measures it
+    chars   characters to train on; val_chars, to validate
+    steps_per_epoch  in which the first are read once
+    budget  the work that the time allows, as `work` measures it; where it allows none, one step is done all the same
     """
-    settings, reasons, _ = kind(config.vocab_size, given)
-    config = replace(config, **settings)
+    settings, reasons, _ = kind(config.vocab_size, chars, given)
+    config = replace(config, **{name: value for name, value in settings.items() if name in KIND})
 
     @cache
     def params(size: ModelConfig) -> int:
         return sum(math.prod(shape) for name, shape in shapes(size).items() if name.startswith("layer"))
 
     def readable(size: ModelConfig) -> float:
-        return budget / work(size, shapes)
+        return max(chars / steps_per_epoch, budget / work(size, shapes))
 
     if "hidden_size" not in given:
         sizes = [replace(config, hidden_size=units) for units in _SIZES]
@@ -109,7 +123,7 @@ def choose(
     if limited := read < readable(config):
         reasons.append(
             f"{read / readable(config):.1%} of the time: after {_MOST_PASSES} passes the model would learn the text by "
-            "heart; --epochs sets another length"
+            "heart; --epochs sets another length, and leaves what is not given at its default"
         )
     if "dropout" not in given:
         dropout = min(
@@ -121,8 +135,8 @@ def choose(
         drop = _DROP_BY_PASSES * math.log(passes / _DROP_FROM)
         settings["weight_drop"] = round(min(_MOST_DROP, max(0.0, drop)), 2)
         if settings["weight_drop"]:
-            reasons.append(f"weight-drop {settings['weight_drop']:g}: for the same reason")
-    if "learning_rate" not in given:
+            reasons.append(f"weight-drop {settings['weight_drop']:g}: the text is read {passes:.3g} times")
+    if "learning_rate" not in given and optimizer in _RATED:
         rate = _RATE * math.sqrt(_RATE_SIZE / config.hidden_size)
         settings["learning_rate"] = float(f"{min(_RATES[1], max(_RATES[0], rate)):.2g}")
         reasons.append(f"rate {settings['learning_rate']:g}: by the size")
@@ -132,8 +146,8 @@ def choose(
     if "val_chars" not in given and val_chars > (most := math.ceil(_VALIDATED * read)):
         settings["val_chars"] = most
         reasons.append(f"{most:,} characters validated at an evaluation: all {val_chars:,} would take too long")
-    steps = read / chars_per_step
-    if "average" not in given:
-        settings["average"] = float(f"{max(0.0, 1 - _AVERAGED_SHARE / steps):.4g}")
-        reasons.append(f"running mean of the weights over {steps / _AVERAGED_SHARE:,.0f} steps: a sixth of the run")
+    remembered = passes * steps_per_epoch / _AVERAGED_SHARE
+    if "average" not in given and val_chars > 1 and remembered > 1:  # where nothing is validated, no mean is kept
+        settings["average"] = min(_MOST_AVERAGE, round(1 - 1 / remembered, 5))
+        reasons.append(f"running mean of the weights over {remembered:,.0f} steps: a sixth of the run")
     return Recipe(settings, reasons, _MOST_PASSES if limited else None)

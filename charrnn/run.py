@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 from charrnn import budget, model, recipe
 from charrnn import checkpoint as ckpt
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import ModelConfig, TrainConfig, seeded, sort_settings
+from charrnn.config import ModelConfig, seeded, sort_settings
 from charrnn.corpus import Corpus, Reading, Source
 from charrnn.errors import CheckpointError, ConfigError, RunFolderError
 from charrnn.evaluate import bits
@@ -95,7 +95,8 @@ class Run:
     ) -> Run:
         """Begin a run: build the vocabulary, draw the weights, find its length, and save it once.
 
-        settings    fields of `ModelConfig` and `TrainConfig` by name; under a budget of minutes a recipe chooses others
+        settings    fields of `ModelConfig` and `TrainConfig` by name; under a budget of minutes a recipe chooses
+                    others, with `init_from` all but the kind and the size of the model
         out         the run's folder; ./checkpoints/<corpus name> if None
         init_from   a checkpoint whose weights the run begins with; the model is then as large as that one
         force       True: an earlier run in the folder is removed
@@ -114,18 +115,18 @@ class Run:
             )
         notes: list[str] = []
         chosen, measured = Recipe({}, []), None
-        vocab = vocab_for(corpus, config)
+        vocab, params = vocab_for(corpus, config), None
+        inherited: dict[str, Any] = {"vocab_size": vocab.size}
         if init_from:
             vocab, model_config, params = going_on_from(ckpt.load(init_from), vocab, settings, notes)
-        else:
-            if config.minutes is not None:
-                left = config.minutes * 60 - (time.monotonic() - began)
-                chosen, measured = _recipe(corpus, vocab, model_settings, config, settings, left)
-                notes += chosen.reasons
-                model_settings, config = sort_settings(
-                    settings | chosen.settings | {"seed": config.seed, "minutes": config.minutes}
-                )
-            model_config = ModelConfig(vocab.size, **model_settings)
+            inherited = vars(model_config)
+        if config.minutes is not None:
+            left = config.minutes * 60 - (time.monotonic() - began)
+            chosen, measured = _recipe(corpus, vocab, inherited, settings, left)
+            notes += chosen.reasons
+            model_settings, config = sort_settings(settings | chosen.settings)
+        model_config = ModelConfig(**inherited | model_settings)
+        if params is None:
             params = model.init_params(model_config, np.random.default_rng(config.seed))
         if config.threads is None:
             config = replace(config, threads=usual_threads(model_config.hidden_size, available_threads()))
@@ -303,7 +304,8 @@ class Run:
     def _fix_length(self, began: float, passes: int | None) -> None:
         """Turn the length that was asked for into steps, and settle how often to evaluate.
 
-        passes  through the text, which are the most that a time is turned into; None: any number
+        passes  through the text, which are the most that a time is turned into, and are done where the whole time
+                allows them, though set-up has used some of it up; None: any number, in what is left
         """
         training, config = self.training, self.training.config
         stream, every = training.stream, config.eval_every
@@ -314,10 +316,13 @@ class Run:
             evaluation = pace.evaluation + 2 * self._saving_seconds()
             steps, every = budget.steps_within(training, seconds - (time.monotonic() - began), step, evaluation)
             length = f"{config.minutes:g} minutes"
-            if passes is not None and steps > (most := passes * stream.steps_per_epoch):
-                steps, every, length = most, config.eval_every, f"{passes:,} passes"
+            if passes is not None:
+                most = passes * stream.steps_per_epoch
+                if most <= budget.steps_within(training, seconds, step, evaluation)[0]:
+                    steps, every, length = most, config.eval_every, f"{passes:,} passes"
+            here = "1 step" if steps == 1 else f"{steps:,} steps"
             self.notes.append(
-                f"{length} are {steps:,} steps here ({step * 1000:.3g} ms a step, {evaluation:.2g} s an evaluation)"
+                f"{length} are {here} here ({step * 1000:.3g} ms a step, {evaluation:.2g} s an evaluation)"
             )
         else:
             steps = config.steps or (config.epochs or 1) * stream.steps_per_epoch
@@ -335,17 +340,16 @@ class Run:
 
 
 def _recipe(
-    corpus: Corpus,
-    vocab: Vocab,
-    model_settings: dict[str, Any],
-    config: TrainConfig,
-    given: Collection[str],
-    seconds: float,
+    corpus: Corpus, vocab: Vocab, inherited: dict[str, Any], settings: dict[str, Any], seconds: float
 ) -> tuple[Recipe, Footprint]:
-    """Return what serves this corpus best in this time, by this machine's speed, and the memory that measuring took."""
-    wanted = ModelConfig(vocab.size, **model_settings)
-    kind = recipe.kind(vocab.size, given).settings
-    probe = ModelConfig(vocab.size, **{"hidden_size": _PROBE_UNITS} | kind | model_settings)
+    """Return what serves this corpus best in this time, by this machine's speed, and the memory that measuring took.
+
+    inherited  the model's settings where none are given: the size of its vocabulary, or all of the model gone on with
+    """
+    given = {*settings, *inherited.keys() & set(recipe.KIND)}
+    model_settings, config = sort_settings(settings | recipe.kind(vocab.size, len(corpus.train), given).settings)
+    wanted = ModelConfig(**inherited | model_settings)
+    probe = wanted if "hidden_size" in given else replace(wanted, hidden_size=_PROBE_UNITS)
     threads = config.threads or usual_threads(probe.hidden_size, available_threads())
     training = training_for(corpus, vocab, probe, replace(config, threads=threads), [])
     state = training.begin(model.init_params(probe, np.random.default_rng(0)))
@@ -353,10 +357,17 @@ def _recipe(
     with training.lanes() as lanes:
         char = budget.char_seconds(training, state, lanes, min(_PROBE_SECONDS, seconds / 8))
     speed = recipe.work(probe, model.param_shapes) / char
-    chars = len(training.stream.ids)
-    per_step = training.stream.batch_size * training.stream.seq_len
-    work = speed * seconds * _FOR_TRAINING
-    return recipe.choose(wanted, model.param_shapes, chars, len(corpus.val), per_step, work, given), memory
+    found = recipe.choose(
+        wanted,
+        model.param_shapes,
+        len(corpus.train),
+        len(corpus.val),
+        training.stream.steps_per_epoch,
+        speed * seconds * _FOR_TRAINING,
+        given,
+        config.optimizer,
+    )
+    return found, memory
 
 
 def _complete(run: Run) -> str:

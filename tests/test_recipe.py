@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from charrnn.config import ModelConfig
+from charrnn.config import OPTIMIZER_DEFAULTS, ModelConfig, TrainConfig
 from charrnn.model import param_shapes
-from charrnn.recipe import choose, work
+from charrnn.recipe import choose, kind, work
 
 CONFIG = ModelConfig(65)
 SPEED = 2.4e10  # of two cores
@@ -17,7 +17,7 @@ def layer_params(config):
 
 
 def chosen(minutes=5, chars=10**6, given=(), config=CONFIG, val_chars=1000):
-    return choose(config, param_shapes, chars, val_chars, 3200, SPEED * minutes * 60, given)
+    return choose(config, param_shapes, chars, val_chars, math.ceil(chars / 3200), SPEED * minutes * 60, given)
 
 
 def test_more_time_buys_a_larger_model():
@@ -71,7 +71,15 @@ def test_the_mean_of_the_weights_remembers_a_sixth_of_the_run():
         config = ModelConfig(65, hidden_size=recipe.settings["hidden_size"])
         steps = SPEED * minutes * 60 / work(config, param_shapes) / 3200
         assert 1 / (1 - recipe.settings["average"]) == pytest.approx(steps / 6, rel=0.1)
-    assert chosen(0.0001, 1000).settings["average"] == 0
+    for short_or_unvalidated in (chosen(0.0001, 1000), chosen(5, val_chars=0)):
+        assert "average" not in short_or_unvalidated.settings
+        assert not any("mean" in reason for reason in short_or_unvalidated.reasons)
+    assert TrainConfig(average=chosen(10**6, 10**12).settings["average"]).average == 0.99999
+
+
+def test_each_reason_stands_by_itself():
+    (why,) = [why for why in chosen(5, 10**4, given={"dropout"}).reasons if why.startswith("weight-drop")]
+    assert why == "weight-drop 0.45: the text is read 120 times"
 
 
 def test_a_small_text_is_read_no_more_often_than_is_of_use():
@@ -80,6 +88,13 @@ def test_a_small_text_is_read_no_more_often_than_is_of_use():
     assert small.passes == twice.passes == 120
     assert any("120 passes" in reason for reason in small.reasons)
     assert small.settings == twice.settings  # which follow what is read, not what could be
+
+
+@pytest.mark.parametrize("minutes", [0, -1, 1e-9])
+def test_where_reading_has_taken_all_the_time_one_step_is_planned(minutes):
+    found = chosen(minutes, 32_000)
+    assert (found.settings["hidden_size"], found.settings["dropout"], found.passes) == (64, 0, None)
+    assert "64 units: the time allows to read 3,200 characters" in found.reasons
 
 
 def test_of_a_large_validation_part_a_part_is_scored():
@@ -94,8 +109,25 @@ def test_many_symbols_are_embedded():
     assert not {"embed_size", "tied"} & few.settings.keys()
     assert (many.settings["embed_size"], many.settings["tied"]) == (128, True)
     assert many.settings["hidden_size"] < chosen().settings["hidden_size"]  # most of the time goes into the readout
-    for given in ("embed_size", "tied"):
-        assert not {"embed_size", "tied"} & chosen(given={given}, config=ModelConfig(5387)).settings.keys()
+    own = chosen(given={"embed_size"}, config=ModelConfig(5387))
+    assert not {"embed_size", "tied"} & own.settings.keys()
+    assert kind(5387, 10**6, {"tied", "cell"}).settings == {"embed_size": 128}
+    assert kind(5387, 10**6, {"input_dropout", "cell"}).settings == {"embed_size": 128, "tied": True}
+
+
+@pytest.mark.parametrize(("chars", "lanes"), [(300, 1), (2701, 6), (12_800, 31), (12_801, None), (10**6, None)])
+def test_of_a_tiny_text_each_lane_has_four_windows(chars, lanes):
+    found = kind(65, chars, ())
+    assert found.settings.get("batch_size") == lanes
+    assert any(why.startswith(f"batch {lanes}: {chars:,} characters") for why in found.reasons) == (lanes is not None)
+    for given in ("batch_size", "seq_len"):
+        assert "batch_size" not in kind(65, chars, {given}).settings
+
+
+def test_the_mean_remembers_a_sixth_of_the_steps_however_long_these_are():
+    # 2,700 characters in 8 lanes of 338: an epoch has four steps, the last of them short.
+    (why,) = [why for why in choose(CONFIG, param_shapes, 2700, 300, 4, 1e12, ()).reasons if "mean" in why]
+    assert why == "running mean of the weights over 80 steps: a sixth of the run"
 
 
 def test_rows_that_are_looked_up_cost_nothing():
@@ -109,6 +141,14 @@ def test_rows_that_are_looked_up_cost_nothing():
     tied = ModelConfig(65, embed_size=65, tied=True)
     assert work(embedded, param_shapes) - work(one_hot, param_shapes) == 65 * 4 * 384
     assert work(tied, param_shapes) - work(embedded, param_shapes) == 65 * 65  # instead of H V: H E and E V
+
+
+def test_only_optimizers_of_adams_kind_get_its_rate():
+    rates = {
+        name: choose(CONFIG, param_shapes, 10**6, 1000, 313, 1e12, (), name).settings.get("learning_rate")
+        for name in OPTIMIZER_DEFAULTS
+    }
+    assert rates == {"sgd": None, "rmsprop": None, "adagrad": None, "adam": 0.01, "adamw": 0.01}
 
 
 def test_what_is_given_is_not_chosen():

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -422,10 +423,10 @@ def test_a_time_budget_becomes_steps_that_give_the_same_run(tmp_path, monkeypatc
     assert begun.state.step == 0  # measuring left no trace
     assert ckpt.load(tmp_path / "minutes" / "last.npz").train_config == config
     *_, note = begun.notes
-    assert re.match(rf"0\.005 minutes are {config.steps:,} steps here \(.* ms a step, .* s an evaluation\)$", note)
+    assert re.match(rf"0\.005 minutes are {config.steps:,} steps? here \(.* ms a step, .* s an evaluation\)$", note)
     finish(begun)
     chosen = vars(config) | vars(begun.training.model_config)
-    names = ("cell", "steps", "eval_every", "learning_rate", "average", "weight_drop", "reset_rate")
+    names = ("cell", "steps", "eval_every", "learning_rate", "average", "weight_drop", "reset_rate", "val_chars")
     settled = {name: chosen[name] for name in names}
     finish(start(tmp_path / "steps", path, dropout=0.1, **settled))
     assert_same_run(tmp_path / "minutes", tmp_path / "steps")
@@ -481,6 +482,16 @@ def test_a_short_text_takes_a_part_of_the_time(tmp_path, monkeypatch, late):
     assert any("120 passes" in note for note in begun.notes)
 
 
+@pytest.mark.parametrize("fits", [True, False])
+def test_passes_that_the_whole_time_allows_are_done_though_set_up_took_most_of_it(tmp_path, monkeypatch, fits):
+    set_pace(monkeypatch, 0.001 if fits else 0.1, 0.0)
+    set_clock(monkeypatch, iter([1000.0, 1000.0, *[1017.99] * 1000]).__next__)  # 18 s in all: planned, and measured
+    begun = start(tmp_path / "run", minutes=0.3, batch_size=4, seq_len=10)
+    begun.close()
+    assert begun.training.config.steps == (120 * begun.training.stream.steps_per_epoch if fits else 1)
+    assert begun.notes[-1].startswith("120 passes are 3," if fits else "0.3 minutes are 1 step here (")
+
+
 def test_an_evaluation_may_score_a_part_of_what_is_held_back(tmp_path):
     text = 50 * TEXT
     begun = start(tmp_path / "run", Corpus.from_text(text), val_chars=40)
@@ -497,7 +508,44 @@ def test_a_time_budget_that_is_already_spent_leaves_one_step(tmp_path, monkeypat
     assert (begun.training.config.steps, begun.training.config.eval_every) == (1, 1)
 
 
+def test_reading_may_outlast_the_time_budget(tmp_path, monkeypatch):
+    set_pace(monkeypatch, 0.01, 0.01)
+    set_clock(monkeypatch, lambda: 1008.0)
+    begun = Run.start(Corpus.from_text(TEXT), tmp_path / "run", settings={"minutes": 0.05, "seed": 1}, began=1000.0)
+    begun.close()
+    assert begun.training.config.steps == 1
+
+
+def test_the_rate_of_an_optimizer_that_the_recipe_does_not_know_is_its_own(tmp_path, monkeypatch):
+    set_pace(monkeypatch, 0.01, 0.01)
+    begun = start(tmp_path / "run", minutes=1, optimizer="sgd")
+    begun.close()
+    assert begun.training.config.learning_rate == 1.0
+
+
+@pytest.mark.parametrize("settings", [{"tied": True}, {"input_dropout": 0.1}])
+def test_what_needs_an_embedding_gets_the_recipes(tmp_path, monkeypatch, settings):
+    set_pace(monkeypatch, 0.01, 0.01)
+    many = "".join(map(chr, range(0x4E00, 0x4E00 + 600)))
+    begun = start(tmp_path / "run", Corpus.from_text(many), minutes=1, **settings)
+    begun.close()
+    config = begun.training.model_config
+    assert (config.embed_size, config.tied, config.input_dropout) == (128, True, settings.get("input_dropout", 0))
+
+
 # Short texts
+
+
+def test_under_a_time_budget_a_tiny_text_is_read_in_few_lanes_and_repeated_by_its_steps(tmp_path, monkeypatch):
+    set_pace(monkeypatch, 0.01, 0.01)
+    corpus = Corpus.from_text(3 * TEXT)
+    begun = Run.start(corpus, tmp_path / "run", settings={"minutes": 0.001, "seed": 1, "hidden_size": 8})
+    begun.close()
+    config = begun.training.config
+    assert (config.batch_size, config.seq_len) == (7, 100)
+    plain = Run.start(corpus, tmp_path / "plain", settings={"steps": 1, "seed": 1, "hidden_size": 8})
+    plain.close()
+    assert plain.training.config.batch_size == 30
 
 
 @pytest.mark.parametrize(
@@ -632,6 +680,22 @@ def test_what_agrees_with_the_earlier_model_is_accepted_and_dropout_is_free(tmp_
     begun.close()
     assert begun.training.model_config.dropout == 0.25
     assert ckpt.load(tmp_path / "run" / "last.npz").model_config.dropout == 0.25
+
+
+def test_under_a_time_budget_the_recipe_chooses_all_but_what_the_earlier_model_is(tmp_path, monkeypatch, earlier):
+    set_pace(monkeypatch, 0.0001, 0.01)
+    settings = {"minutes": 10, "seed": 1, "weight_drop": 0.2}
+    begun = Run.start(Corpus.from_text(TEXT), tmp_path / "run", settings=settings, init_from=earlier)
+    begun.close()
+    config, training = begun.training.model_config, begun.training
+    assert replace(config, dropout=0.0, weight_drop=0.0) == ckpt.load(earlier).model_config
+    assert (config.dropout, config.weight_drop) == (0.6, 0.2)
+    assert training.config.steps == 120 * training.stream.steps_per_epoch
+    assert (training.config.learning_rate, training.config.reset_rate) == (0.01, 0.05)
+    assert training.config.average > 0
+    told = [note.split(" ")[0].rstrip(":") for note in begun.notes]
+    assert not {"lnlstm", "embedding", "8", "64"} & set(told)
+    assert {"dropout", "rate", "reset", "running"} <= set(told)
 
 
 def test_the_earlier_run_may_stand_in_the_folder_that_is_replaced(tmp_path, earlier):

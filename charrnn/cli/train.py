@@ -90,6 +90,9 @@ def command(corpus: tuple[str, ...], **options: Any) -> None:
     Several are learned one after the other, in this order: of a folder its files by name, then its folders by name.
     What ends in .gz, .bz2, .xz, .zst or .zip is unpacked. Line ends are learned as they are.
 
+    Without --steps and --epochs, a recipe chooses what no option names by the text and the time, and says why: the
+    defaults below of cell, sizes, dropout, weight-drop, batch, rate, resets, average and --val-chars then do not hold.
+
     The run's folder gets best.npz (the least validation loss), last.npz (to resume from) and log.jsonl. Ctrl-C finishes
     the step, saves, and says how to go on.
 
@@ -254,8 +257,9 @@ def _tell_course(run: Run, *, forecast: bool) -> None:
         tell(f"about {seconds / 60:.1f} minutes, evaluations aside")
     config = run.training.config
     where = f", from step {run.state.step:,} on" if run.state.step else ""
+    steps = "1 step" if config.steps == 1 else f"{config.steps:,} steps"
     tell(
-        f"{config.steps:,} steps of {config.batch_size}x{config.seq_len} characters{where}, "
+        f"{steps} of {config.batch_size}x{config.seq_len} characters{where}, "
         f"{config.optimizer} at {config.learning_rate:g}, seed {config.seed}; run in {run.folder.path}"
     )
 
