@@ -22,6 +22,7 @@ from charrnn.train import Progress, Training
 from charrnn.vocab import SPECIALS, Vocab
 
 _FREE = ("dropout", "input_dropout", "weight_drop", "init")  # of a model's settings, what changes no shape of it
+_SHOWN = 40  # characters that a note or an error names
 
 
 def reread(
@@ -61,7 +62,7 @@ def training_for(
             f"{corpus.name} is too short: less than two characters to train on; give a longer text, or --val-fraction 0"
         )
     if config.min_count > 1 and not vocab.count_unknown(corpus.train):
-        notes.append(f"no character stands less than {config.min_count} times: the unknown symbol is not learned")
+        notes.append(f"--min-count {config.min_count} leaves nothing unknown to learn the unknown symbol from")
     config = fitted(config, len(ids) - 1, notes)
     if config.val_fraction and config.val_documents != 0 and len(val_ids) < 2:
         notes.append("the validation part is too short to be scored: nothing is validated, and there is no best.npz")
@@ -91,7 +92,7 @@ def going_on_from(
     """
     as_learned(settings, earlier.vocab)
     model_settings, config = sort_settings(settings)
-    vocab = extended(earlier.vocab, vocab, config.extend_vocab)
+    vocab = extended(earlier.vocab, vocab, config.extend_vocab, notes)
     model_config = same_model(earlier.model_config, vocab, model_settings)
     return vocab, model_config, grown_params(earlier, vocab, model_config, notes)
 
@@ -147,9 +148,10 @@ def vocab_for(corpus: Corpus, config: TrainConfig) -> Vocab:
     return replace(vocab, normalize=config.normalize, lowercase=config.lowercase)
 
 
-def extended(earlier: Vocab, wanted: Vocab, extend: bool) -> Vocab:
+def extended(earlier: Vocab, wanted: Vocab, extend: bool, notes: list[str]) -> Vocab:
     """Return the earlier vocabulary with the symbols that a text wants, if it is to be extended.
 
+    Without, an unknown symbol stands for those that are new, and a note names them.
     Raises:  ConfigError, naming the symbols that are new, where it is not; and where only the model knows documents,
              since it would go on to end texts by a mark that this one lacks.
     """
@@ -164,15 +166,20 @@ def extended(earlier: Vocab, wanted: Vocab, extend: bool) -> Vocab:
         return replace(
             earlier, symbols="".join(sorted(fresh + list(earlier.symbols))), specials=specials, counts=(), starts=()
         )
+    lacking = f"the text has {_counted(fresh)} that the model of --init-from lacks"
     if fresh and earlier.unknown is None:
-        raise ConfigError(
-            f"{len(fresh):,} characters of the text are new to the model of --init-from: {''.join(fresh)[:40]!r}; "
-            "add them by --extend-vocab"
-        )
+        raise ConfigError(f"{lacking}: add what is new by --extend-vocab")
     if specials != earlier.specials:
         new = ", ".join(name for name in specials if name not in earlier.specials)
         raise ConfigError(f"the model of --init-from has no symbol for {new}: add it by --extend-vocab")
+    if fresh:
+        notes.append(f"{lacking}, learned as unknown: --extend-vocab adds what is new")
     return replace(earlier, counts=(), starts=())
+
+
+def _counted(characters: list[str]) -> str:
+    """Return how notes and errors name characters: how many, and the first of them."""
+    return f"{len(characters):,} character{'s' * (len(characters) != 1)} ({''.join(characters)[:_SHOWN]!r})"
 
 
 def grown_params(earlier: Checkpoint, vocab: Vocab, model_config: ModelConfig, notes: list[str]) -> Params:
@@ -186,10 +193,9 @@ def grown_params(earlier: Checkpoint, vocab: Vocab, model_config: ModelConfig, n
     if (vocab.symbols, vocab.specials) == (before.symbols, before.specials):
         return earlier.params
     fresh = sorted(set(vocab.symbols) - set(before.symbols))
-    notes.append(
-        f"{vocab.size - before.size} symbols are new to the model and begin at the mean of the others: "
-        f"{''.join(fresh)[:40]!r}"
-    )
+    new = [_counted(fresh)] if fresh else []
+    new += [f"the {name} symbol" for name in vocab.specials if name not in before.specials]
+    notes.append(f"new to the model, and begun at the mean of its other symbols: {', '.join(new)}")
     places = {symbol: place for place, symbol in enumerate([*vocab.symbols, *vocab.specials])}
     at = [places[symbol] for symbol in [*before.symbols, *before.specials]]
     params: Params = {}

@@ -234,6 +234,8 @@ def _tell_found(found: Survey, kind: str) -> None:
     tell(f"{files}{size}; {found.chars:,} characters{documents}, {found.symbols:,} distinct")
     rarest = [(f"0x{ord(char):02x}" if kind == "bytes" else repr(char), count) for char, count in found.rarest]
     tell("rarest to train on: " + ", ".join(f"{shown} {count:,}" for shown, count in rarest))
+    if found.unknown_share:
+        tell(f"learned as unknown: {found.unknown:,} of the distinct, {found.unknown_share:.2%} of the training part")
     if found.repeated is not None:
         lines = "lines" if found.documents is None else "documents"
         tell(f"{found.repeated:.1%} of the validation part stands in {lines} that the training part has too")
