@@ -497,7 +497,7 @@ def ended(process: subprocess.Popen[bytes], input: bytes | None = None) -> tuple
 
 
 PRODUCTS = [
-    ("sample",),
+    ("sample", "--seed", "1"),
     ("eval", "tiny.txt"),
     ("eval", "--json"),
     ("info",),
