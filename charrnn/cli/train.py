@@ -24,6 +24,7 @@ from charrnn.cli._options import (
 )
 from charrnn.cli._signals import StopSignals
 from charrnn.config import OF_CHARACTERS, STDIN, ModelConfig, TrainConfig, flag_of, seeded, setting_names, sort_settings
+from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
     from charrnn.run import Run
@@ -137,9 +138,9 @@ def _open(paths: tuple[str, ...], options: dict[str, Any], began: float) -> Run:
     out = Path(options["out"]) if options["out"] else None
     if options["resume"]:
         if options["force"] or options["init_from"]:
-            raise click.UsageError("--resume goes on with a run: it takes neither --force nor --init-from")
+            raise ConfigError("--resume goes on with a run: it takes neither --force nor --init-from")
         if not out and not paths:
-            raise click.UsageError("--resume needs the CORPUS or the run's folder with --out")
+            raise ConfigError("--resume needs the CORPUS or the run's folder with --out")
         out = out or RUNS / Corpus.name_of(paths[0])
         with ReadingBar(quiet=options["quiet"]) as reading:
             return Run.resume(out, paths, options["val_file"], settings=asked, reading=reading)
@@ -147,11 +148,11 @@ def _open(paths: tuple[str, ...], options: dict[str, Any], began: float) -> Run:
         raise click.UsageError("Missing argument 'CORPUS': name a text file to train on.")
     held_back = [name for name in ("val_file", "val_fraction", "val_documents") if options[name] is not None]
     if len(held_back) > 1:
-        raise click.UsageError(f"{' and '.join(map(flag_of, held_back))} contradict each other: give one")
+        raise ConfigError(f"{' and '.join(map(flag_of, held_back))} contradict each other: give one")
     if options["test_documents"] is not None and "test_fraction" in asked:
-        raise click.UsageError("--test-fraction and --test-documents contradict each other: give one")
+        raise ConfigError("--test-fraction and --test-documents contradict each other: give one")
     if options["extend_vocab"] and not options["init_from"]:
-        raise click.UsageError("--extend-vocab is about the model that --init-from names: give that too")
+        raise ConfigError("--extend-vocab is about the model that --init-from names: give that too")
     init_from = find_model(options["init_from"]) if options["init_from"] else None
     asked = seeded(as_learned(asked, load(init_from).vocab) if init_from else asked)
     _, config = sort_settings(asked)

@@ -322,6 +322,22 @@ def test_bad_input(run, bad_files, name):
     assert everything(bad_files) == before
 
 
+@pytest.mark.parametrize(
+    "args",
+    [
+        (*RESUME, "--init-from", TINY),
+        ("train", "--resume"),
+        ("train", "tiny.txt", *NEW, "--val-fraction", "0.2", "--val-documents", "3"),
+        ("train", "tiny.txt", *NEW, "--test-fraction", "0.2", "--test-documents", "3"),
+        ("train", "tiny.txt", *NEW, "--extend-vocab"),
+        ("eval", "tiny.txt", "--test"),
+    ],
+    ids=" ".join,
+)
+def test_options_that_contradict_each_other_are_told_in_one_line(run, tiny, args):
+    assert run(*args, code=2).stderr.startswith("Error: ")
+
+
 SETTINGS = {flag_of(item.name): item for item in fields(ModelConfig) + fields(TrainConfig) if item.metadata}
 
 
