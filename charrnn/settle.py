@@ -14,8 +14,8 @@ from charrnn import model
 from charrnn.arrays import Params
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import STDIN, ModelConfig, TrainConfig, flag_of, sort_settings, usual
-from charrnn.corpus import Corpus, Reading, named
-from charrnn.errors import CheckpointError, ConfigError, CorpusError
+from charrnn.corpus import Corpus, Reading
+from charrnn.errors import CheckpointError, ConfigError, CorpusError, OtherTextError
 from charrnn.stream import Stream
 from charrnn.text import END
 from charrnn.train import Progress, Training
@@ -35,20 +35,15 @@ def reread(
     """
     if not paths and (not saved.source.paths or STDIN in saved.source.paths):
         raise CorpusError("the model's corpus was not a file, so it cannot be read again: give the text")
-    if saved.val_source is not None:
-        val_path = val_path or saved.val_source.path
+    if saved.val_source is not None and (val_path := val_path or saved.val_source.path) is None:
+        raise CorpusError("the model's validation text was not a file, so it cannot be read again: give it")
+    paths, learned = paths or saved.source.paths, (saved.source, saved.val_source)
     try:
-        corpus = Corpus.read(paths or saved.source.paths, saved.train_config, val_path, reading=reading)
+        return Corpus.read(paths, saved.train_config, val_path, learned=learned, reading=reading)
+    except OtherTextError:
+        raise
     except CorpusError as error:
         raise CorpusError(f"the corpus that the model was trained on cannot be read: {error}") from None
-    for now, then in ((corpus.source, saved.source), (corpus.val_source, saved.val_source)):
-        if (now and now.sha256) != (then and then.sha256):
-            name = named(now.paths) if now else "the validation text"
-            raise CorpusError(
-                f"{name} is not the text that the model was trained on (its SHA-256 differs): restore it; another "
-                "text is scored by `charrnn eval TEXT`, and trained on with --init-from"
-            )
-    return corpus
 
 
 def training_for(

@@ -145,7 +145,7 @@ OPTIONS = {
     "separated json": Bad(("sample", "--json", "--separator", "x"), 2, ("--json", "--separator")),
     "endless texts": Bad(("sample", "-n", "-1", "--count", "2"), 2, ("without an end", "-n", "--stop")),
     "endless json": Bad(("sample", "-n", "-1", "--json"), 2, ("without an end", "-n", "--stop")),
-    "empty stop": Bad(("sample", "--stop", ""), 2, ("stop string", "one character")),
+    "empty stop": Bad(("sample", "--stop", ""), 2, ("--stop", "one character")),
     "unknown stop": Bad(("sample", "--stop", "K\\u03a9"), 1, ("--stop 'KΩ'", "U+03A9", "vocabulary")),
     "regex and stop": Bad(("sample", "--regex", "D", "--stop", "e"), 2, ("--regex", "--stop", "cut a match short")),
     "regex and lines": Bad(("sample", "--regex", "D", "--lines", "2"), 2, ("--regex", "--lines", "cut a match short")),
