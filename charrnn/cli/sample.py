@@ -59,6 +59,7 @@ _must, _several, _output = section("What all of it must be"), section("Several t
         ("regex", "lines"),
         *(("beam", name) for name in _DRAWING),
         ("length_norm", "!beam"),
+        ("repeat_window", "!repeat_penalty"),
     ),
 )
 @models_option("Several, each with its share (-m A:0.7 -m B:0.3), write together by the mean of their probabilities.")
@@ -248,6 +249,8 @@ def command(
         _refuse_with_beam()
     elif length_norm is not None:
         raise ConfigError("--length-norm is for --beam: give both or neither")
+    if _is_set("repeat_window") and not _is_set("repeat_penalty"):
+        raise ConfigError("--repeat-window is for --repeat-penalty: give both or neither")
     if sum(given is not None for given in (prime, prime_file, prime_lines)) > 1:
         raise ConfigError("--prime, --prime-file and --prime-lines exclude each other: give one of them")
     writing = _writing(models)
@@ -282,10 +285,15 @@ def command(
             note(f"Drawn again: {share}, with {novel} characters of the corpus")
 
 
+def _is_set(name: str) -> bool:
+    """Return whether a parameter is set, be it elsewhere than on the command line."""
+    return source_of(name) is not ParameterSource.DEFAULT
+
+
 def _refuse_with_beam() -> None:
     """Refuse options that have no say in a beam search."""
     for option in click.get_current_context().command.params:
-        if option.name in _DRAWING and source_of(option.name) is not ParameterSource.DEFAULT:
+        if option.name in _DRAWING and _is_set(option.name):
             raise ConfigError(f"--beam draws nothing: leave out {option.opts[-1]}")
 
 

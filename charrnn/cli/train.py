@@ -231,7 +231,7 @@ def _tell_found(found: Survey, kind: str) -> None:
 
     files = "1 file" if found.files == 1 else f"{found.files:,} files"
     size = f", {found.bytes:,} bytes" if found.bytes else ""  # with standard input, nobody knows them
-    documents = "" if found.documents is None else f" in {found.documents:,} documents"
+    documents = "" if found.documents is None else f" in {found.documents:,} document{'s' * (found.documents != 1)}"
     tell(f"{files}{size}; {found.chars:,} characters{documents}, {found.symbols:,} distinct")
     rarest = [(f"0x{ord(char):02x}" if kind == "bytes" else repr(char), count) for char, count in found.rarest]
     tell("rarest to train on: " + ", ".join(f"{shown} {count:,}" for shown, count in rarest))

@@ -419,8 +419,9 @@ def test_too_little_memory_is_no_matter_of_training(run, tiny, monkeypatch):
     assert error_line(run("sample", code=1).stderr) == "not enough memory: ask for less at once"
 
 
-def test_options_of_a_beam_alone(run, tiny):
+def test_options_that_mean_nothing_by_themselves(run, tiny):
     assert "--beam" in error_line(run("sample", "--length-norm", "1", code=2).stderr)
+    assert "--repeat-penalty" in error_line(run("sample", "--repeat-window", "9", code=2).stderr)
     assert "give -n" in error_line(run("sample", "--beam", "2", "-n", "-1", code=2).stderr)
 
 

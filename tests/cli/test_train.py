@@ -518,6 +518,11 @@ def test_the_unknown_symbol_is_told_of(run):
     assert facts(run("info").stdout)["Vocabulary"].startswith(f"{len(set(TEXT))} chars and the unknown symbol: ")
 
 
+def test_one_document_is_not_several(run, corpus):
+    options = ("--split-documents", "files", "--val-fraction", "0", "--steps", "1")
+    assert f"; {len(TEXT):,} characters in 1 document, " in run(*TRAIN, *options).stderr
+
+
 def test_bytes_are_trained_on_and_scored(run):
     Path("x.bin").write_bytes(bytes(range(256)) * 10)
     stderr = run("train", "x.bin", *SMALL, "--bytes", "--steps", "2").stderr
