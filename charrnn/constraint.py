@@ -55,9 +55,10 @@ class Constraint:
         return self.needs[self.table]
 
     @cached_property
-    def _exhausted(self) -> Mask:
-        mask: Mask = (self._needs_after == NEVER).all(axis=1)
-        return mask
+    def _least_after(self) -> Numbers:
+        """Return how many symbols a match takes at least after one more symbol: (Q,), NEVER where none can follow."""
+        least: Numbers = self._needs_after.min(axis=1)
+        return least
 
     @cached_property
     def _enough(self) -> int:
@@ -101,14 +102,15 @@ class Constraint:
 
         Shapes:  states (B,) · returns (B, V)
         """
-        mask: Mask = self._exhausted[self.table[states]].take(self.kinds, axis=1)
+        mask: Mask = (self._least_after == NEVER)[self.table[states]].take(self.kinds, axis=1)
         if self.end is not None:
             mask[:, self.end] = True
         return mask
 
-    def exhausted(self, states: Ids) -> Mask:
-        """Return where no symbol can follow: what was written is a match, and no longer one begins with it.
+    def exhausted(self, states: Ids, left: int | Ids) -> Mask:
+        """Return where no symbol can follow: what was written is a match, and no longer one that fits begins with it.
 
-        Shapes:  states (B,) · returns (B,)
+        Shapes:  states (B,) · left (B,), or a number for all, as for `allowed` · returns (B,)
         """
-        return self._exhausted[states]
+        mask: Mask = self._least_after[states] >= left
+        return mask

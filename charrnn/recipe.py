@@ -20,6 +20,7 @@ _SIZES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640, 704, 76
 _WORK_PER_UNIT, _WORK_PER_SYMBOL = 375, 30  # besides the products: what is done element by element, measured
 _ONE_HOT, _EMBED_SIZE = 512, 128  # symbols up to which one-hot rows serve; from there on, the size of an embedding
 _DROPOUT, _DROPOUT_BY_PASSES, _MOST_DROPOUT = 0.05, 0.15, 0.6  # for one pass, for each e-fold of them, at the most
+_DROPOUT_AFTER, _DROPOUT_A_PASS = 3, 0.06  # up to so many passes none; what each one more allows
 _DROP_FROM, _DROP_BY_PASSES, _MOST_DROP = 6, 0.15, 0.5  # weight-drop: from so many passes on, the same
 _RATE, _RATE_SIZE, _RATES = 8e-3, 384, (4e-3, 1e-2)
 _RESET_RATE = 0.05
@@ -111,7 +112,9 @@ def choose(
             "heart; --epochs sets another length"
         )
     if "dropout" not in given:
-        dropout = _DROPOUT + _DROPOUT_BY_PASSES * math.log(passes)
+        dropout = min(
+            _DROPOUT + _DROPOUT_BY_PASSES * math.log(passes), _DROPOUT_A_PASS * max(0.0, passes - _DROPOUT_AFTER)
+        )
         settings["dropout"] = round(min(_MOST_DROPOUT, max(0.0, dropout)), 2)
         reasons.append(f"dropout {settings['dropout']:g}: the text is read {passes:.3g} times")
     if "weight_drop" not in given:

@@ -40,13 +40,15 @@ class Rules:
                  returns (B, V)
         """
         if self.constraint is not None:
-            left = NEVER if self.length is None else self.length - written
-            logits = np.where(self.constraint.allowed(places, left), logits, -np.inf)
+            logits = np.where(self.constraint.allowed(places, self._left(written)), logits, -np.inf)
         elif self.never is not None:
             logits = logits.copy()
         if self.never is not None:
             logits[:, self.never] = -np.inf
         return logits
+
+    def _left(self, written: int | Ids) -> int | Ids:
+        return NEVER if self.length is None else self.length - written
 
     def follow(self, places: npt.NDArray[np.intp], ids: Ids) -> npt.NDArray[np.intp]:
         """Return the states of the constraint after one more id each."""
@@ -67,13 +69,14 @@ class Rules:
 
     def _ends(self, written: int | Ids, ids: Ids, recent: Ids, lines: Ids, places: Ids) -> Iterator[tuple[str, Mask]]:
         """Yield reasons and where they hold, (B,); a later one is told rather than one before."""
-        full = written == self.length
+        full, left = written == self.length, self._left(written)
         if full is not False:
             yield "length", np.full(len(ids), full)
+            left = np.where(full, NEVER, left)  # at its full length, that ended it
         if self.lines:
             yield "length", lines == self.lines
         if self.constraint is not None:
-            yield "constraint", self.constraint.exhausted(places)
+            yield "constraint", self.constraint.exhausted(places, left)
         for stop in self.stops:
             if (ids == stop[-1]).any():
                 yield "stop", (recent[:, -len(stop) :] == stop).all(axis=1) & (written >= len(stop))

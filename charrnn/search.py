@@ -32,9 +32,9 @@ def beam(
 ) -> list[Found]:
     """Return the texts of the highest scores that are found, the best first; fewer than `count` if there are no more.
 
-    score = sum of the log-probabilities / length ** length_norm;  the length has the end mark, if there is one
+    score = sum of the log-probabilities / length ** length_norm;  an end mark and a stop string count in both
     width        beginnings that are kept; 1: each id is the likeliest
-    length_norm  0: the likeliest text; 1: the one with the fewest bits per character
+    length_norm  0: the likeliest text; 1: the one with the fewest bits for each id
     ends_alike   True: all ids with which the constraint ends are one end, with the id of the likeliest and the sum of
                  their probabilities
     """

@@ -27,6 +27,7 @@ from charrnn.text import END, Alphabet, Text, code_points, from_code_points, pie
 KINDS = ("chars", "bytes")
 SPECIALS = ("end", "unknown")  # in the order of their ids
 _SHOWN = 5  # unknown characters named in an error
+_MOST_BYTES = 4  # of a character
 
 
 def describe_symbol(symbol: str) -> dict[str, str]:
@@ -226,12 +227,24 @@ class Vocab:
         """
         return self.to_bytes(ids).decode("utf-8", "surrogatepass" if self.kind == "chars" else "replace")
 
-    def decoder(self) -> Callable[[str], str]:
-        """Return what turns characters in form into text, in pieces: of bytes, a character comes with its last one."""
+    def decoder(self, begun: str = "") -> Callable[[str], str]:
+        """Return what turns characters in form into text, in pieces: of bytes, a character comes with its last one.
+
+        begun: the bytes of the first one that came before, as `unfinished` returns them
+        """
         if self.kind == "chars":
             return str
         decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        decode(self.in_form(begun).encode("latin-1"))
         return lambda piece: decode(piece.encode("latin-1"))
+
+    def unfinished(self, text: str) -> str:
+        """Return the first bytes of a character that a text ends with, each half a pair; "" where it ends with none."""
+        if self.kind == "chars":
+            return ""
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        decoder.decode(self.in_form(text[-_MOST_BYTES:]).encode("latin-1"))
+        return text[len(text) - len(decoder.getstate()[0]) :]
 
     def characters(self, ids: Ids | Sequence[int] | Iterable[int], end: str = "") -> str:
         """Return the text in form of the ids, a character each: of bytes those of the same numbers.

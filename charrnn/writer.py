@@ -99,7 +99,7 @@ class Writer:
         steps = generate(self.nets, [begin], [[_seed(seed)]], rules=rules, filters=wanted)
         characters = self.vocab.characters
         sure = held_back((characters(step.ids) for step in steps), tuple(map(characters, rules.stops)))
-        return filter(None, map(self.vocab.decoder(), sure))
+        return filter(None, map(self.vocab.decoder(self.vocab.unfinished(prime)), sure))
 
     def samples(
         self,
@@ -269,7 +269,13 @@ class Writer:
                 f"--regex {wanted.regex!r} is matched by no text of {wanted.length} characters: "
                 f"give -n {constraint.shortest} or more"
             )
-        writable = constraint.allowed(np.zeros(1, np.intp), NEVER)[0]
+        begin, most = np.zeros(1, np.intp), NEVER if wanted.length is None else wanted.length
+        if most and not constraint.allowed(begin, most).any():
+            raise ConfigError(
+                f"--regex {wanted.regex!r} lets nothing be written but the empty text: give another expression, or a "
+                "larger -n"
+            )
+        writable = constraint.allowed(begin, NEVER)[0]
         if wanted.lines and not writable[vocab.symbols.index("\n")]:
             raise ConfigError(rf"--charset {wanted.charset!r} leaves no line ends for --lines: add \n to it")
         for stop, ids in zip(wanted.stop, stops, strict=True):

@@ -22,7 +22,7 @@ class Sample:
     seed     that of the random numbers
     index    its place among the texts of this seed
     ended    why it ended: length, stop, document or constraint
-    prime    what it goes on from
+    prime    what it goes on from, but for the first bytes of a character that the text completes
     draws    how many were drawn for it, until one was novel, or to take the best
     """
 
@@ -51,11 +51,12 @@ class Written:
         cut = max(len(stop) for stop in rules.stops if self.ids[-len(stop) :] == stop.tolist())
         return Written(self.ids[:-cut], self.log_probs[:-cut], self.ended)
 
-    def sample(self, vocab: Vocab, **more: Any) -> Sample:
-        """Return what was written, as text."""
-        characters, logprob = vocab.characters(self.ids), math.fsum(self.log_probs)
+    def sample(self, vocab: Vocab, *, prime: str, **more: Any) -> Sample:
+        """Return what was written after the prime, as text."""
+        characters, logprob, begun = vocab.characters(self.ids), math.fsum(self.log_probs), vocab.unfinished(prime)
         bpc = -logprob / math.log(2) / len(characters) if characters else None
-        return Sample(text=vocab.decoder()(characters), logprob=logprob, bpc=bpc, ended=self.ended, **more)
+        text, prime = vocab.decoder(begun)(characters), prime.removesuffix(begun)
+        return Sample(text=text, logprob=logprob, bpc=bpc, ended=self.ended, prime=prime, **more)
 
 
 def held_back(characters: Iterator[str], stops: tuple[str, ...]) -> Iterator[str]:

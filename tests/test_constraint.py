@@ -76,7 +76,7 @@ def test_whatever_is_put_together_is_taken_as_the_package_takes_it(pattern):
 def test_an_empty_expression_takes_the_empty_text_alone():
     automaton = Constraint.of(SYMBOLS, 5, regex="")
     assert language(automaton) == {""}
-    assert automaton.exhausted(np.array([0])).tolist() == [True]
+    assert automaton.exhausted(np.array([0]), NEVER).tolist() == [True]
 
 
 def test_a_path_that_the_length_would_cut_short_is_never_begun():
@@ -91,7 +91,14 @@ def test_where_nothing_limits_the_text_only_dead_ends_are_closed():
     assert automaton.allowed(np.array([0]), NEVER).tolist() == [[True, True]]
     after = automaton.follow(np.array([0]), np.array([1]))
     assert automaton.allowed(after, NEVER).tolist() == [[False, False]]
-    assert automaton.exhausted(after).tolist() == [True]
+    assert automaton.exhausted(after, NEVER).tolist() == [True]
+
+
+def test_what_no_longer_fits_cannot_follow():
+    automaton = Constraint.of("ab", 2, regex="(ab)*")
+    states = np.array([0, 0, 0, automaton.follow(np.array([0]), np.array([0]))[0]])
+    assert automaton.exhausted(states, np.array([1, 2, NEVER, 1])).tolist() == [True, False, False, False]
+    assert [automaton.exhausted(states[:1], left).tolist() for left in (1, 2, NEVER)] == [[True], [False], [False]]
 
 
 def test_unicode_classes_are_those_of_the_vocabulary_s_symbols():
@@ -110,7 +117,7 @@ def test_a_charset_is_the_inside_of_a_class():
         assert automaton.shortest == 0
         allowed = automaton.allowed(np.array([0]), 1)[0]
         assert "".join(SYMBOLS[id_] for id_ in np.flatnonzero(allowed)) == taken
-        assert not automaton.exhausted(np.array([0])).any()
+        assert not automaton.exhausted(np.array([0]), NEVER).any()
 
 
 def test_charset_and_expression_hold_together():

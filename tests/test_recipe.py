@@ -51,6 +51,14 @@ def test_dropout_rises_with_the_passes():
     assert 0.3 < chosen(5, 10**6).settings["dropout"] < 0.5
 
 
+@pytest.mark.parametrize("chars", [6 * 10**6, 3 * 10**6, 2 * 10**6, 10**6, 5 * 10**5])
+def test_a_text_that_is_read_three_times_needs_no_dropout(chars):
+    found = chosen(5, chars)
+    passes = next(float(why.split()[-2]) for why in found.reasons if why.startswith("dropout"))
+    usual = 0.05 + 0.15 * math.log(passes)
+    assert found.settings["dropout"] == pytest.approx(min(usual, 0.06 * max(0, passes - 3)), abs=0.01)
+
+
 def test_weights_are_dropped_only_in_runs_of_many_passes():
     rates = [chosen(5, chars).settings["weight_drop"] for chars in (10**8, 3 * 10**6, 5 * 10**5, 2 * 10**5, 10**4)]
     assert rates == sorted(rates)

@@ -1,5 +1,6 @@
 """The writer: from wishes to texts, and what it tells of them."""
 
+import codecs
 import math
 from itertools import islice
 
@@ -59,9 +60,9 @@ def of_bytes():
     return Writer(Nets((net._replace(weights=weights),)), writer.vocab)
 
 
-def drawn_ids(writer, seed, length):
-    """Return the ids that are drawn without a prime, and their log-probabilities."""
-    rules, begin = Rules(length), writer.begin(writer.vocab.encode(""), Rules(length))
+def drawn_ids(writer, seed, length, prime=""):
+    """Return the ids that are drawn after a prime, and their log-probabilities."""
+    rules, begin = Rules(length), writer.begin(writer.vocab.encode(prime), Rules(length))
     steps = list(generate(writer.nets, [begin], [[seed]], rules=rules, filters=Wishes(), scored=True))
     return [int(step.ids[0]) for step in steps], [float(step.log_probs[0]) for step in steps]
 
@@ -242,12 +243,27 @@ def test_of_bytes_a_text_is_what_its_stream_is(of_bytes):
     assert len(set(lengths)) < 30  # a character comes with its last byte
 
 
+@pytest.mark.parametrize("begun", [b"\xe6", b"\xe6\xb0"])
+@pytest.mark.parametrize("whole", ["", "ab", "水水"])
+def test_of_bytes_a_text_ends_the_character_that_its_prime_begins(of_bytes, begun, whole):
+    prime, texts = whole + begun.decode("utf-8", "surrogateescape"), set()
+    for seed in range(30):
+        (sample,) = of_bytes.samples(seed=seed, length=5, primes=[prime])
+        ids, _ = drawn_ids(of_bytes, seed, 5, prime)
+        expected = codecs.getincrementaldecoder("utf-8")("replace").decode(begun + bytes(ids))
+        assert (sample.prime, sample.text) == (whole, expected)
+        assert "".join(of_bytes.stream(prime=prime, seed=seed, length=5)) == expected
+        texts.add(sample.text[:1])
+    assert texts - {"\ufffd"}  # some are whole
+
+
 # Constraints
 
 
 def test_every_text_of_an_expression_matches_it(plain):
     regex = pytest.importorskip("regex")
-    for pattern, length in (("[ab]{2,7}(x|yz)", 8), ("(a|ab)(c|bcd)", 4), (r"(\w+ )*\w+", 30)):
+    patterns = (("[ab]{2,7}(x|yz)", 8), ("(a|ab)(c|bcd)", 4), (r"(\w+ )*\w+", 30), ("(ab)+", 7), ("([a-z]{3}x)*", 10))
+    for pattern, length in patterns:
         for length_ in (length, length + 5):
             for sample in plain.samples(20, seed=1, length=length_, regex=pattern, temperature=1.3, top_p=0.9):
                 assert regex.fullmatch(pattern, sample.text), sample
@@ -257,6 +273,24 @@ def test_every_text_of_an_expression_matches_it(plain):
         regex_: {one.ended for one in plain.samples(9, seed=1, length=8, regex=regex_)} for regex_ in ("a{3}", "a+")
     }
     assert ends == {"a{3}": {"constraint"}, "a+": {"length"}}
+
+
+@pytest.mark.parametrize("length", [2, 7, 8])
+def test_a_beam_keeps_to_an_expression_whose_repeat_no_longer_fits(plain, length):
+    pytest.importorskip("regex")
+    (found,) = plain.likeliest(3, length=length, regex="(ab)+", length_norm=0)
+    assert found.text == "ab" * (len(found.text) // 2)
+    assert found.text
+
+
+@pytest.mark.parametrize(("pattern", "length"), [("", 5), ("(abc)*", 2), ("[0-9]*", 9), ("", None)])
+def test_where_only_the_empty_text_matches_that_is_said(plain, marked, pattern, length):
+    pytest.importorskip("regex")
+    with pytest.raises(ConfigError, match="lets nothing be written but the empty text"):
+        plain.stream(regex=pattern, length=length)
+    assert [one.text for one in plain.samples(1, regex=pattern, length=0)] == [""]
+    (sample,) = marked.samples(1, regex=pattern, length=length)  # which is written, and ends
+    assert (sample.text, sample.ended) == ("", "document")
 
 
 def test_with_an_end_mark_a_match_may_end_before_it_must(marked):

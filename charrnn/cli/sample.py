@@ -265,7 +265,8 @@ def command(
     draws, settled = Draws(), seeded({"seed": seed})["seed"]
     if len(primes) == count == best_of == 1 and not (beam or novel or as_json):
         pieces = writer.stream(prime=primes[0], seed=settled, **wishes)
-        shown = pieces if no_echo else chain(primes, pieces)
+        begun = primes[0].removesuffix(writer.vocab.unfinished(primes[0]))
+        shown = pieces if no_echo else chain([begun], pieces)
     else:
         if beam:
             norm = 1 if length_norm is None else length_norm

@@ -132,7 +132,7 @@ class Service:
         try:
             with self._in_time(end):
                 shown = 0
-                async for piece in self._growing(job, served.writer.vocab):
+                async for piece in self._growing(job, served.writer.vocab, prime):
                     yield {"piece": piece}
                     shown += len(piece)
         finally:
@@ -145,9 +145,9 @@ class Service:
             yield {"piece": sample.text[shown:]}
         yield {name: getattr(sample, name) for name in ("text", "logprob", "bpc", "seed", "ended")}
 
-    async def _growing(self, job: Job, vocab: Vocab) -> AsyncIterator[str]:
+    async def _growing(self, job: Job, vocab: Vocab, prime: str) -> AsyncIterator[str]:
         """Yield more of the text as soon as it is sure, whenever it has grown, until it has ended."""
-        event, decode, held, read = self._events[job], vocab.decoder(), "", 0
+        event, decode, held, read = self._events[job], vocab.decoder(vocab.unfinished(prime)), "", 0
         stops = tuple(map(vocab.characters, job.rules.stops))
         while not job.written.ended:
             await event.wait()

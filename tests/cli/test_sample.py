@@ -283,6 +283,18 @@ def test_primes_are_read_as_the_corpus_was(run, cwd):
     assert [json.loads(line)["prime"] for line in found] == ["Käfer", "müde"]
 
 
+def test_a_prime_that_ends_inside_a_character_of_bytes_shows_no_half_of_it(run, cwd):
+    Path("han.txt").write_text("中文" * 200, encoding="utf-8")
+    run("train", "han.txt", *SMALL, "--steps", "2", "--bytes", "--out", "han", "--quiet")
+    Path("half.bin").write_bytes("文中".encode()[:5])
+    shown = run("sample", "-m", "han", "--prime-file", "half.bin", "-n", "9", "--seed", "1").bytes
+    assert shown.decode("utf-8").startswith("文")
+    (told,) = run(
+        "sample", "-m", "han", "--prime-file", "half.bin", "-n", "9", "--seed", "1", "--json"
+    ).stdout.splitlines()
+    assert json.loads(told)["prime"] + json.loads(told)["text"] == shown.decode("utf-8")
+
+
 def test_without_echo_the_prime_is_not_shown(run, tiny):
     whole = run("sample", "--prime", "Der", "-n", "30", "--seed", "1").stdout
     assert run("sample", "--prime", "Der", "-n", "30", "--seed", "1", "--no-echo").stdout == whole[3:]
