@@ -16,7 +16,7 @@ import numpy as np
 
 from charrnn import cache, prepare
 from charrnn.config import STDIN, TrainConfig, usual
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, OtherTextError
 from charrnn.inputs import describe, files_of, inputs_of, is_packed, size, stem
 from charrnn.text import CHUNK, END, Text, code_points, from_code_points, pieces_of
 
@@ -102,28 +102,44 @@ class Corpus:
         config: TrainConfig | None = None,
         val_path: str | None = None,
         *,
+        learned: tuple[Source, Source | None] | None = None,
         reading: Reading | None = None,
     ) -> Corpus:
         """Return the corpus in files ("-": standard input), with the validation part from its end or another file.
 
         config:  how it is read, shuffled and parted
+        learned: what corpus and validation text have to be, where a model learned from them
         reading: as for `read_text`
-        Raises:  CorpusError where a text cannot be read or has less than two characters, or all are the same.
+        Raises:  CorpusError where a text cannot be read or has less than two characters, or all are the same;
+                 OtherTextError where one is another.
         """
         config = config or TrainConfig()
         paths = (paths,) if isinstance(paths, str) else tuple(paths)
         text = read_text(*paths, config=config, shuffled=config.shuffle_documents, reading=reading)
-        name = named(paths)
+        name, source = named(paths), Source(paths[0], text.sha256, paths[1:])
+        if learned:
+            _recognise(source, learned[0])
         if len(text) < 2:
             raise CorpusError(f"{name} has one character: there is nothing to predict; give a longer text")
         if len(text.symbols) < 2:
             raise CorpusError(f"{name} repeats the one character {text.symbols!r}: there is nothing to learn")
-        source = Source(paths[0], text.sha256, paths[1:])
         if val_path is None:
             return cls(*parts(text, config), source, found=Found.at(paths))
         val = read_text(val_path, config=config, reading=reading)
+        val_source = Source(val_path, val.sha256)
+        if learned:
+            _recognise(val_source, learned[1])
         train, _, test = parts(text, replace(config, val_fraction=0.0, val_documents=None))
-        return cls(train, val, test, source, Source(val_path, val.sha256), Found.at([*paths, val_path]))
+        return cls(train, val, test, source, val_source, Found.at([*paths, val_path]))
+
+
+def _recognise(source: Source, learned: Source | None) -> None:
+    """Refuse a text that is not what was learned."""
+    if learned is None or source.sha256 != learned.sha256:
+        raise OtherTextError(
+            f"{named(source.paths)} is not the text that the model was trained on (its SHA-256 differs): restore it; "
+            "another text is scored by `charrnn eval TEXT`, and trained on with --init-from"
+        )
 
 
 def parts(text: Text, config: TrainConfig) -> tuple[Text, Text, Text]:
@@ -194,7 +210,11 @@ def read_text(
             return Text.gather(pieces())
         return cache.text_of(files, pieces, json.dumps(settings) if settings else "")
 
-    text = held(lambda: _pieces(paths, files, config, told), settings)
+    try:
+        text = held(lambda: _pieces(paths, files, config, told), settings)
+    except MemoryError:
+        remedy = "write it to a file, which is not held in memory" if STDIN in files else "give a shorter one"
+        raise CorpusError(f"not enough memory for the text of {named(paths)}: {remedy}") from None
     if len(text) < (2 if config.has_documents else 1):
         raise CorpusError(f"{named(paths)} is empty: give a text to read")
     if not shuffled:

@@ -22,6 +22,10 @@ class CorpusError(CharRNNError):
     """A text that cannot be read or cannot be trained on."""
 
 
+class OtherTextError(CorpusError):
+    """A text that is not the one that a model was trained on."""
+
+
 class VocabError(CharRNNError):
     """A character that the vocabulary lacks, or a vocabulary that is none."""
 

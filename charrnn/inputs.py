@@ -173,6 +173,8 @@ def refusing(path: str) -> Iterator[None]:
         raise CorpusError(f"{path} does not exist: check the path") from None
     except MemoryError:
         raise
+    except NotImplementedError as error:  # of what is whole
+        raise CorpusError(f"{path} is packed in a way that is not known here ({error}): unpack it first") from error
     except Exception as error:  # damaged data can make the modules that unpack raise almost anything
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         if is_packed(path) and not getattr(error, "errno", None):

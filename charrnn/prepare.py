@@ -37,14 +37,14 @@ def decoded(name: str, data: Iterable[bytes], encoding: str) -> Iterator[str]:
         read += len(piece)
         try:
             text = decoder.decode(piece, final)
-            for wrong, what in (("\0", "a NUL byte"), (END, "a lone surrogate")):
-                if wrong in text:
-                    decoder.setstate(before)
-                    at = read - len(piece) + _place(wrong, decoder, piece)
-                    raise CorpusError(
-                        f"{name} has {what} at offset {at:,}, as no text does: train with its --encoding, or with "
-                        "--bytes to learn it as it is"
-                    )
+            if wrong := _wrong(text):
+                decoder.setstate(before)
+                at = read - len(piece) + _place(wrong, decoder, piece)
+                what = "a NUL byte" if wrong == "\0" else "a lone surrogate"
+                raise CorpusError(
+                    f"{name} has {what} at offset {at:,}, as no text does: train with its --encoding, or with --bytes "
+                    "to learn it as it is"
+                )
         except UnicodeError as error:
             raise CorpusError(
                 f"{name} is not {codecs.lookup(encoding).name.upper()}: {_reason(error, read)}; convert it, for "
@@ -53,6 +53,17 @@ def decoded(name: str, data: Iterable[bytes], encoding: str) -> Iterator[str]:
         if first and text:
             text, first = text.removeprefix("\ufeff"), False
         yield text
+
+
+def _wrong(text: str) -> str:
+    """Return a character that no text has, NUL or half a surrogate pair, if there is one."""
+    if "\0" in text:
+        return "\0"
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return text[error.start]
+    return ""
 
 
 def _reason(error: UnicodeError, read: int) -> str:
@@ -251,19 +262,22 @@ def _lines(pieces: Iterable[str]) -> Iterator[str]:
 
 def _cells(name: str, suffix: str, lines: Iterator[str], field: str) -> Iterator[tuple[int, str]]:
     csv.field_size_limit(sys.maxsize)
-    reader = csv.reader(lines, delimiter="\t" if suffix == ".tsv" else ",", strict=True)
+    reader, begun = csv.reader(lines, delimiter="\t" if suffix == ".tsv" else ",", strict=True), 1
     try:
         columns = next(reader, [])
         if field not in columns:
             raise CorpusError(f"{name} has no column {field!r}: it has {_some(columns)}")
-        place = columns.index(field)
+        if columns.count(field) > 1:
+            raise CorpusError(f"{name} has {columns.count(field)} columns {field!r}: rename all but one")
+        place, begun = columns.index(field), reader.line_num + 1
         for row in reader:
             if row and len(row) <= place:
                 raise CorpusError(f"{name}, line {reader.line_num:,}: {len(row)} columns, so {field!r} is missing")
             if row:
                 yield reader.line_num, row[place]
+            begun = reader.line_num + 1
     except csv.Error as error:
-        raise CorpusError(f"{name}, line {reader.line_num:,}: {error}") from None
+        raise CorpusError(f"{name}, in the record that begins in line {begun:,}: {error}: mend its quotes") from None
 
 
 def _members(name: str, suffix: str, lines: Iterator[str], field: str) -> Iterator[tuple[int, str]]:

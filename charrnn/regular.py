@@ -99,7 +99,8 @@ def _compiled(source: str, named: str) -> Any:
             warnings.simplefilter("ignore")  # of what later versions of the package may read otherwise
             return regex.compile(source)
     except (regex.error, OverflowError, RecursionError, MemoryError) as error:
-        raise ConfigError(f"{named}: {error or 'too deeply nested'}") from None
+        reason = getattr(error, "msg", str(error))  # not its position, which counts what was put around
+        raise ConfigError(f"{named}: {reason or 'too deeply nested'}") from None
 
 
 class _Positions:
@@ -114,6 +115,8 @@ class _Positions:
         self.usable: Mask = np.ones(len(symbols), bool)
         if charset is not None:
             named = f"--charset {charset!r}"
+            if charset in ("", "^"):
+                raise ConfigError(f"{named} names no character: give some, like 'a-z .'")
             _compiled(f"[{charset}]", named)
             if not _CLASS.fullmatch(f"[{charset}]"):
                 raise ConfigError(rf"{named}: a ] in it is written \]")
@@ -126,7 +129,8 @@ class _Positions:
     def _taken_by(self, source: str) -> Mask:
         """Return which symbols an expression of one symbol takes."""
         mask: Mask = np.zeros(len(self.symbols), bool)
-        mask[[match.start() for match in _compiled(self.flags + source, source).finditer(self.symbols)]] = True
+        found = _compiled(self.flags + source, f"--regex has {source}").finditer(self.symbols)
+        mask[[match.start() for match in found]] = True
         return mask
 
     def add(self, takes: str | None, follows: int) -> int:

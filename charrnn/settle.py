@@ -14,14 +14,15 @@ from charrnn import model
 from charrnn.arrays import Params
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import STDIN, ModelConfig, TrainConfig, flag_of, sort_settings, usual
-from charrnn.corpus import Corpus, Reading, named
-from charrnn.errors import CheckpointError, ConfigError, CorpusError
+from charrnn.corpus import Corpus, Reading
+from charrnn.errors import CheckpointError, ConfigError, CorpusError, OtherTextError
 from charrnn.stream import Stream
 from charrnn.text import END
 from charrnn.train import Progress, Training
 from charrnn.vocab import SPECIALS, Vocab
 
 _FREE = ("dropout", "input_dropout", "weight_drop", "init")  # of a model's settings, what changes no shape of it
+_SHOWN = 40  # characters that a note or an error names
 
 
 def reread(
@@ -34,20 +35,15 @@ def reread(
     """
     if not paths and (not saved.source.paths or STDIN in saved.source.paths):
         raise CorpusError("the model's corpus was not a file, so it cannot be read again: give the text")
-    if saved.val_source is not None:
-        val_path = val_path or saved.val_source.path
+    if saved.val_source is not None and (val_path := val_path or saved.val_source.path) is None:
+        raise CorpusError("the model's validation text was not a file, so it cannot be read again: give it")
+    paths, learned = paths or saved.source.paths, (saved.source, saved.val_source)
     try:
-        corpus = Corpus.read(paths or saved.source.paths, saved.train_config, val_path, reading=reading)
+        return Corpus.read(paths, saved.train_config, val_path, learned=learned, reading=reading)
+    except OtherTextError:
+        raise
     except CorpusError as error:
         raise CorpusError(f"the corpus that the model was trained on cannot be read: {error}") from None
-    for now, then in ((corpus.source, saved.source), (corpus.val_source, saved.val_source)):
-        if (now and now.sha256) != (then and then.sha256):
-            name = named(now.paths) if now else "the validation text"
-            raise CorpusError(
-                f"{name} is not the text that the model was trained on (its SHA-256 differs): restore it; another "
-                "text is scored by `charrnn eval TEXT`, and trained on with --init-from"
-            )
-    return corpus
 
 
 def training_for(
@@ -61,7 +57,7 @@ def training_for(
             f"{corpus.name} is too short: less than two characters to train on; give a longer text, or --val-fraction 0"
         )
     if config.min_count > 1 and not vocab.count_unknown(corpus.train):
-        notes.append(f"no character stands less than {config.min_count} times: the unknown symbol is not learned")
+        notes.append(f"--min-count {config.min_count} leaves nothing unknown to learn the unknown symbol from")
     config = fitted(config, len(ids) - 1, notes)
     if config.val_fraction and config.val_documents != 0 and len(val_ids) < 2:
         notes.append("the validation part is too short to be scored: nothing is validated, and there is no best.npz")
@@ -91,7 +87,7 @@ def going_on_from(
     """
     as_learned(settings, earlier.vocab)
     model_settings, config = sort_settings(settings)
-    vocab = extended(earlier.vocab, vocab, config.extend_vocab)
+    vocab = extended(earlier.vocab, vocab, config.extend_vocab, notes)
     model_config = same_model(earlier.model_config, vocab, model_settings)
     return vocab, model_config, grown_params(earlier, vocab, model_config, notes)
 
@@ -147,9 +143,10 @@ def vocab_for(corpus: Corpus, config: TrainConfig) -> Vocab:
     return replace(vocab, normalize=config.normalize, lowercase=config.lowercase)
 
 
-def extended(earlier: Vocab, wanted: Vocab, extend: bool) -> Vocab:
+def extended(earlier: Vocab, wanted: Vocab, extend: bool, notes: list[str]) -> Vocab:
     """Return the earlier vocabulary with the symbols that a text wants, if it is to be extended.
 
+    Without, an unknown symbol stands for those that are new, and a note names them.
     Raises:  ConfigError, naming the symbols that are new, where it is not; and where only the model knows documents,
              since it would go on to end texts by a mark that this one lacks.
     """
@@ -164,15 +161,20 @@ def extended(earlier: Vocab, wanted: Vocab, extend: bool) -> Vocab:
         return replace(
             earlier, symbols="".join(sorted(fresh + list(earlier.symbols))), specials=specials, counts=(), starts=()
         )
+    lacking = f"the text has {_counted(fresh)} that the model of --init-from lacks"
     if fresh and earlier.unknown is None:
-        raise ConfigError(
-            f"{len(fresh):,} characters of the text are new to the model of --init-from: {''.join(fresh)[:40]!r}; "
-            "add them by --extend-vocab"
-        )
+        raise ConfigError(f"{lacking}: add what is new by --extend-vocab")
     if specials != earlier.specials:
         new = ", ".join(name for name in specials if name not in earlier.specials)
         raise ConfigError(f"the model of --init-from has no symbol for {new}: add it by --extend-vocab")
+    if fresh:
+        notes.append(f"{lacking}, learned as unknown: --extend-vocab adds what is new")
     return replace(earlier, counts=(), starts=())
+
+
+def _counted(characters: list[str]) -> str:
+    """Return how notes and errors name characters: how many, and the first of them."""
+    return f"{len(characters):,} character{'s' * (len(characters) != 1)} ({''.join(characters)[:_SHOWN]!r})"
 
 
 def grown_params(earlier: Checkpoint, vocab: Vocab, model_config: ModelConfig, notes: list[str]) -> Params:
@@ -186,10 +188,9 @@ def grown_params(earlier: Checkpoint, vocab: Vocab, model_config: ModelConfig, n
     if (vocab.symbols, vocab.specials) == (before.symbols, before.specials):
         return earlier.params
     fresh = sorted(set(vocab.symbols) - set(before.symbols))
-    notes.append(
-        f"{vocab.size - before.size} symbols are new to the model and begin at the mean of the others: "
-        f"{''.join(fresh)[:40]!r}"
-    )
+    new = [_counted(fresh)] if fresh else []
+    new += [f"the {name} symbol" for name in vocab.specials if name not in before.specials]
+    notes.append(f"new to the model, and begun at the mean of its other symbols: {', '.join(new)}")
     places = {symbol: place for place, symbol in enumerate([*vocab.symbols, *vocab.specials])}
     at = [places[symbol] for symbol in [*before.symbols, *before.specials]]
     params: Params = {}

@@ -56,7 +56,7 @@ class Wishes(Filters):
         if not 0 <= (self.length or 0) <= MOST_LENGTH or self.lines < 0:
             raise ConfigError(f"length is 0 to {MOST_LENGTH:,} characters, and lines at least 0")
         if isinstance(self.stop, str) or not all(self.stop):
-            raise ConfigError("a stop string has one character at least, and several stand in a tuple")
+            raise ConfigError("a stop string (--stop) has one character at least; the library takes a tuple of them")
         if self.regex is not None and (self.stop or self.lines):
             raise ConfigError("--regex takes no --stop and no --lines, which would cut a match short: give one of them")
 

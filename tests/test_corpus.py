@@ -17,6 +17,7 @@ from charrnn import text as text_module
 from charrnn.config import TrainConfig
 from charrnn.corpus import STDIN, Corpus, read_text, split, text_of
 from charrnn.errors import CorpusError
+from charrnn.inputs import describe
 from charrnn.text import END, Text
 
 
@@ -75,6 +76,17 @@ def test_standard_input_is_read_as_bytes(monkeypatch):
     assert str(corpus.train) == "a\r\nb"
     assert corpus.source.path == STDIN
     assert corpus.name == "stdin"
+
+
+@pytest.mark.parametrize(("path", "remedy"), [(STDIN, "write it to a file"), ("a.txt", "give a shorter one")])
+def test_a_text_that_memory_cannot_hold_is_refused(tmp_path, monkeypatch, path, remedy):
+    def full(pieces):
+        raise MemoryError
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").write_text("abc")
+    monkeypatch.setattr(Text, "gather", full)
+    assert refusal(read_text, path).startswith(f"not enough memory for the text of {describe(path)}: {remedy}")
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff\xfe"])

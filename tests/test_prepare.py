@@ -93,7 +93,8 @@ def test_what_an_encoding_refuses_as_a_whole_is_told(encoding, reason):
 
 
 def test_an_encoding_that_yields_half_a_surrogate_pair_makes_no_marks():
-    assert "a lone surrogate" in refusal(decoded, "here", [b"+2AA-"], "utf-7")
+    for encoded in (b"+2AA-", b"+2D0-", b"+3AA-"):
+        assert "a lone surrogate at offset 3," in refusal(decoded, "here", [b"abc" + encoded], "utf-7")
 
 
 @given(st.binary(), sizes)
@@ -219,7 +220,10 @@ def test_long_records_are_no_matter():
         ("x.csv", "a,b\n1,2\n", "x.csv has no column 'text': it has 'a', 'b'"),
         ("x.csv", "", "x.csv has no column 'text': it has none"),
         ("x.csv", "a,text\n1,2\n3\n", "x.csv, line 3: 1 columns, so 'text' is missing"),
-        ("x.csv", 'a,text\n1,"2\n', "x.csv, line 2: unexpected end of data"),
+        ("x.csv", 'a,text\n1,"2\n', "x.csv, in the record that begins in line 2: unexpected end of data: mend its"),
+        ("x.csv", 'a,text\n1,2\n\n3,"4\n' + "5,6\n" * 9, "x.csv, in the record that begins in line 4: unexpected end"),
+        ("x.csv", '"a,text\n1,2\n', "x.csv, in the record that begins in line 1: unexpected end"),
+        ("x.csv", "text,a,text\n1,2,3\n", "x.csv has 2 columns 'text': rename all but one"),
         ("x.jsonl", '{"text": "a"}\n{"text": \n', "x.jsonl, line 2 is no JSON (Expecting value"),
         ("x.jsonl", '{"text": "a"}\n\n[1]\n', "x.jsonl, line 3 has no field 'text': it has a list, no object"),
         ("x.jsonl", '{"txt": "a"}', "x.jsonl, line 1 has no field 'text': it has 'txt'"),

@@ -22,7 +22,7 @@ from charrnn import budget
 from charrnn import checkpoint as ckpt
 from charrnn.cells import CELL_NAMES
 from charrnn.config import OPTIMIZER_DEFAULTS, SCHEDULE_NAMES
-from charrnn.corpus import Corpus
+from charrnn.corpus import Corpus, Source
 from charrnn.errors import CharRNNError, CheckpointError, ConfigError, CorpusError, RunFolderError
 from charrnn.run import Run, Saved
 from charrnn.train import Evaluating, Report, Stepped
@@ -419,6 +419,22 @@ def test_another_text_is_refused(stopped, tmp_path):
     assert "--init-from" in message
     write_text(tmp_path, TEXT.replace("1", "2"))  # the same path, and another text at it
     assert "is not the text" in refusal(CorpusError, stopped)
+
+
+def test_another_text_is_refused_as_such_before_it_is_parted(tmp_path):
+    path = write_text(tmp_path, "anna\nbert\ncleo\n" * 9)
+    finish(start(tmp_path / "run", path, split_documents="lines", val_documents=5, steps=2))
+    write_text(tmp_path, "anna\nbert\n")
+    with pytest.raises(CorpusError, match=f"^{path} is not the text that the model was trained on"):
+        Run.resume(tmp_path / "run")
+
+
+def test_a_validation_text_that_was_no_file_is_asked_for(tmp_path):
+    path = write_text(tmp_path)
+    read = Corpus.read(path)
+    finish(start(tmp_path / "run", replace(read, val_source=Source(None, "0" * 64)), steps=2))
+    with pytest.raises(CorpusError, match=r"^the model's validation text was not a file"):
+        Run.resume(tmp_path / "run")
 
 
 def test_a_validation_text_that_it_never_had_is_refused(stopped, tmp_path):

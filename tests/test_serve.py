@@ -370,7 +370,7 @@ def test_models_are_chosen_by_name():
         ("generate", {"seed": -1}, 422, "seed is not a whole number"),
         ("generate", {"stop": "a"}, 422, "stop is not a list"),
         ("generate", {"stop": [1]}, 422, "stop is not a list"),
-        ("generate", {"stop": [""]}, 422, "a stop string has one character"),
+        ("generate", {"stop": [""]}, 422, "has one character at least"),
         ("generate", {"prime": None}, 422, "prime is not a string"),
         ("generate", {"prime": "Q"}, 422, "(U+0051)"),
         ("generate", {"prime": "\ud800"}, 422, "not in the model's vocabulary"),

@@ -172,7 +172,7 @@ def test_a_run_learns_the_unknown_symbol_and_eval_scores_by_it(tmp_path):
     assert not any("unknown symbol" in note for note in run.notes)
     rare = start(tmp_path / "other", Corpus.from_text(TEXT, 0), min_count=2, val_fraction=0.0)
     rare.close()
-    assert [note for note in rare.notes if "the unknown symbol is not learned" in note] != []
+    assert [note for note in rare.notes if "leaves nothing unknown" in note] != []
     result = model.evaluate("a水火木b")
     assert (result.chars, result.unknown) == (4, 3)
     assert "unknown:learned-3" in result.signature
@@ -238,27 +238,54 @@ def test_another_form_than_that_of_the_model_is_refused(settings, words):
 def test_a_vocabulary_is_extended_only_if_that_is_asked_for():
     earlier = Vocab("bd", (1, 1), (1, 1), ("unknown",))
     wanted = Vocab("abc", specials=("end",))
-    assert extended(earlier, wanted, True) == Vocab("abcd", specials=("end", "unknown"))
+    assert extended(earlier, wanted, True, []) == Vocab("abcd", specials=("end", "unknown"))
     with pytest.raises(ConfigError, match=r"has no symbol for end: add it by --extend-vocab"):
-        extended(earlier, wanted, False)
-    assert extended(earlier, Vocab("abc"), False) == Vocab("bd", specials=("unknown",))
-    with pytest.raises(ConfigError, match=r"^2 characters of the text are new .*'ac'; add them by --extend-vocab"):
-        extended(Vocab("bd"), Vocab("abc"), False)
+        extended(earlier, wanted, False, [])
+    with pytest.raises(ConfigError, match=r"^the text has 2 characters \('ac'\) that .* lacks: add what is new by"):
+        extended(Vocab("bd"), Vocab("abc"), False, [])
+
+
+def test_characters_that_are_learned_as_unknown_are_named():
+    earlier, notes = Vocab("bd", specials=("unknown",)), []
+    assert extended(earlier, Vocab("abd" + "".join(map(chr, range(200, 300)))), False, notes) == earlier
+    first = "a" + "".join(map(chr, range(200, 239)))
+    assert notes == [
+        f"the text has 101 characters ({first!r}) that the model of --init-from lacks, learned as unknown: "
+        "--extend-vocab adds what is new"
+    ]
+    assert extended(earlier, Vocab("bd"), False, notes) == earlier
+    assert len(notes) == 1
+
+
+def test_notes_on_a_model_that_is_extended_are_true(tmp_path):
+    finish(start(tmp_path / "first"))
+    options = {"init_from": tmp_path / "first" / "last.npz", "extend_vocab": True, "steps": 1}
+    text = TEXT[:200]
+    run = start(tmp_path / "unknown", Corpus.from_text(text, 0), min_count=5, val_fraction=0.0, **options)
+    run.close()
+    assert any(text.count(char) < 5 for char in set(text))
+    assert run.notes[:2] == [
+        "new to the model, and begun at the mean of its other symbols: the unknown symbol",
+        "--min-count 5 leaves nothing unknown to learn the unknown symbol from",
+    ]
+    run = start(tmp_path / "both", Corpus.from_text(f"{END}{TEXT}水{END}", 0), split_documents="files", **options)
+    run.close()
+    assert run.notes[0].endswith("symbols: 1 character ('水'), the end symbol")
 
 
 @pytest.mark.parametrize("extend", [True, False])
 def test_a_model_of_documents_does_not_go_on_with_running_text(extend):
     earlier = Vocab("ab", specials=("end",))
     with pytest.raises(ConfigError, match="learned where documents end, and this text is not parted into any"):
-        extended(earlier, Vocab("ab"), extend)
-    assert extended(earlier, Vocab("ab", specials=("end",)), extend) == earlier
+        extended(earlier, Vocab("ab"), extend, [])
+    assert extended(earlier, Vocab("ab", specials=("end",)), extend, []) == earlier
 
 
 @pytest.mark.parametrize("embed_size", [0, 6])
 def test_new_symbols_take_little_from_the_old_ones(tmp_path, embed_size):
     finish(start(tmp_path / "run", steps=40, embed_size=embed_size))
     saved = ckpt.load(tmp_path / "run" / "last.npz")
-    vocab = extended(saved.vocab, Vocab("水火", specials=("end",)), True)
+    vocab = extended(saved.vocab, Vocab("水火", specials=("end",)), True, [])
     config = replace(saved.model_config, vocab_size=vocab.size)
     grown = grown_params(saved, vocab, config, [])
     before = LanguageModel(saved).evaluate(TEXT).nats_per_char

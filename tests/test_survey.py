@@ -29,6 +29,13 @@ def test_running_text(tmp_path):
     assert found.documents is None
     assert found.rarest == [("t", 1), ("w", 1), (" ", 10), ("e", 10), ("é", 10), ("\n", 11), ("n", 11), ("o", 12)]
     assert found.repeated == 0
+    assert (found.unknown, found.unknown_share) == (0, 0)
+
+
+def test_what_is_learned_as_unknown():
+    corpus = Corpus.from_text("ab" * 8 + "cccd", 0.05)  # the last one is validated
+    found = survey(corpus, Vocab("ab", specials=("unknown",)).counted(corpus.train))
+    assert (found.symbols, found.unknown, found.unknown_share) == (4, 2, 3 / 19)
 
 
 def test_files_and_bytes_are_those_of_all_parts(tmp_path, monkeypatch):

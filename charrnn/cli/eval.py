@@ -15,6 +15,7 @@ from charrnn.cli._options import (
     unknown_option,
 )
 from charrnn.config import PROTOCOLS
+from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
     from charrnn.baselines import Baselines
@@ -76,7 +77,7 @@ def command(
     from charrnn.corpus import read_text
 
     if test and texts:
-        raise click.UsageError("--test scores a part of the model's own corpus: give either it or TEXT")
+        raise ConfigError("--test scores a part of the model's own corpus: give either it or TEXT")
     model = open_model(model_path)
     config = model.checkpoint.train_config
     own_text = model.test_text if test else model.validation_text

@@ -23,12 +23,11 @@ from charrnn.cli._options import (
     source_of,
     unknown_option,
 )
-from charrnn.config import MOST_LENGTH, MOST_NORM, MOST_WIDTH, MOST_WINDOW, STDIN, TrainConfig
-from charrnn.errors import CharRNNError, ConfigError
+from charrnn.config import MOST_LENGTH, MOST_NORM, MOST_WIDTH, MOST_WINDOW, STDIN, TrainConfig, seeded
+from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
     from charrnn.api import LanguageModel
-    from charrnn.writer import Draws
     from charrnn.written import Sample
 
 #: What a beam search, which draws nothing, has no use for.
@@ -60,6 +59,7 @@ _must, _several, _output = section("What all of it must be"), section("Several t
         ("regex", "lines"),
         *(("beam", name) for name in _DRAWING),
         ("length_norm", "!beam"),
+        ("repeat_window", "!repeat_penalty"),
     ),
 )
 @models_option("Several, each with its share (-m A:0.7 -m B:0.3), write together by the mean of their probabilities.")
@@ -143,7 +143,12 @@ _must, _several, _output = section("What all of it must be"), section("Several t
     show_default=True,
     help="Characters in that window, the prime's too.",
 )
-@_draw("--seed", type=WholeNumber(0), metavar="N", help="Seed of the draws; the same seed writes the same text.")
+@_draw(
+    "--seed",
+    type=WholeNumber(0),
+    metavar="N",
+    help="Seed of the draws, told if not given; the same seed writes the same text.",
+)
 @_must(
     "--charset",
     metavar="CHARS",
@@ -172,7 +177,8 @@ _must, _several, _output = section("What all of it must be"), section("Several t
     "--json",
     "as_json",
     is_flag=True,
-    help="A line of JSON for each text: text (without the prime), logprob (nats), bpc, seed, index, ended, prime.",
+    help="A line of JSON for each text: text (without the prime), logprob (nats), bpc, seed, index, ended, prime, "
+    "draws.",
 )
 @_several(
     "--best-of",
@@ -232,6 +238,8 @@ def command(
       head -c 200 story.txt | charrnn sample --prime - -n 1000
     """
     from charrnn.api import mixed
+    from charrnn.cli._console import note
+    from charrnn.writer import Draws
 
     if documents is not None and count > 1:
         raise ConfigError("--documents and --count both say how many texts: give one of them")
@@ -241,6 +249,8 @@ def command(
         _refuse_with_beam()
     elif length_norm is not None:
         raise ConfigError("--length-norm is for --beam: give both or neither")
+    if _is_set("repeat_window") and not _is_set("repeat_penalty"):
+        raise ConfigError("--repeat-window is for --repeat-penalty: give both or neither")
     if sum(given is not None for given in (prime, prime_file, prime_lines)) > 1:
         raise ConfigError("--prime, --prime-file and --prime-lines exclude each other: give one of them")
     writing = _writing(models)
@@ -252,45 +262,40 @@ def command(
         length = -1 if documents or wishes["lines"] else 500
     wishes |= {"length": None if length == -1 else length, "lines": wishes["lines"] or 0}
     count = documents or count
+    draws, settled = Draws(), seeded({"seed": seed})["seed"]
     if len(primes) == count == best_of == 1 and not (beam or novel or as_json):
-        pieces = writer.stream(prime=primes[0], seed=seed, **wishes)
-        _show([] if no_echo else [primes[0].removesuffix(writer.vocab.unfinished(primes[0]))], pieces)
-        return
-    if beam:
-        samples = writer.likeliest(beam, primes=primes, length_norm=1 if length_norm is None else length_norm, **wishes)
+        pieces = writer.stream(prime=primes[0], seed=settled, **wishes)
+        begun = primes[0].removesuffix(writer.vocab.unfinished(primes[0]))
+        shown = pieces if no_echo else chain([begun], pieces)
     else:
-        from charrnn.writer import Draws
+        if beam:
+            norm = 1 if length_norm is None else length_norm
+            samples = writer.likeliest(beam, primes=primes, length_norm=norm, **wishes)
+        else:
+            samples = writer.samples(
+                count, primes=primes, seed=settled, best_of=best_of, novel=novel or 0, draws=draws, **wishes
+            )
+        shown = (_lines if as_json else partial(_joined, separator=separator))(samples, echo=not no_echo)
+    if seed is None and wishes["temperature"] and not (beam or as_json):
+        note(f"Seed: {settled}")
+    try:
+        _show(shown)
+    finally:
+        if novel and draws.made:
+            share = f"{draws.again} of {draws.made} ({draws.again / draws.made:.1%})"
+            note(f"Drawn again: {share}, with {novel} characters of the corpus")
 
-        draws = Draws()
-        samples = writer.samples(
-            count, primes=primes, seed=seed, best_of=best_of, novel=novel or 0, draws=draws, **wishes
-        )
-        if novel:
-            samples = _told(samples, draws, novel)
-    _show([], (_lines if as_json else partial(_joined, separator=separator))(samples, echo=not no_echo))
+
+def _is_set(name: str) -> bool:
+    """Return whether a parameter is set, be it elsewhere than on the command line."""
+    return source_of(name) is not ParameterSource.DEFAULT
 
 
 def _refuse_with_beam() -> None:
     """Refuse options that have no say in a beam search."""
     for option in click.get_current_context().command.params:
-        if option.name in _DRAWING and source_of(option.name) is not ParameterSource.DEFAULT:
+        if option.name in _DRAWING and _is_set(option.name):
             raise ConfigError(f"--beam draws nothing: leave out {option.opts[-1]}")
-
-
-def _told(samples: Iterator[Sample], draws: Draws, novel: int) -> Iterator[Sample]:
-    """Yield the samples, then tell what share was drawn again, even where an error follows of those left out."""
-    from charrnn.cli._console import note
-
-    error = None
-    try:
-        yield from samples
-    except CharRNNError as raised:
-        error = raised
-    if draws.made:
-        share = f"{draws.again} of {draws.made} ({draws.again / draws.made:.1%})"
-        note(f"Drawn again: {share}, with {novel} characters of the corpus")
-    if error:
-        raise error
 
 
 def _primes(prime: str | None, file: str | None, lines: str | None, learned: TrainConfig) -> list[str]:
@@ -356,12 +361,18 @@ def _as_bytes(text: str) -> bytes:
         return text.encode("utf-8", "surrogatepass")
 
 
-def _show(primes: Iterable[str], pieces: Iterable[str]) -> None:
-    """Write to standard output as it comes: bytes, so that line ends and encoding are the same on every system."""
-    out, last = sys.stdout.buffer, ""
-    for last in chain(primes, pieces):
-        out.write(_as_bytes(last))
-        out.flush()
-    if sys.stdout.isatty() and not last.endswith("\n"):
-        out.write(b"\n")
-        out.flush()
+def _show(pieces: Iterable[str]) -> None:
+    """Write to standard output as it comes: bytes, so that line ends and encoding are the same on every system.
+
+    What is told afterwards, be it an error, stands in a line of its own on a terminal.
+    """
+    out, last = sys.stdout.buffer, "\n"
+    try:
+        for piece in pieces:
+            out.write(_as_bytes(piece))
+            out.flush()
+            last = piece or last
+    finally:
+        if sys.stdout.isatty() and not last.endswith("\n"):
+            out.write(b"\n")
+            out.flush()

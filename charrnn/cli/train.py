@@ -24,6 +24,7 @@ from charrnn.cli._options import (
 )
 from charrnn.cli._signals import StopSignals
 from charrnn.config import OF_CHARACTERS, STDIN, ModelConfig, TrainConfig, flag_of, seeded, setting_names, sort_settings
+from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
     from charrnn.run import Run
@@ -140,9 +141,9 @@ def _open(paths: tuple[str, ...], options: dict[str, Any], began: float) -> Run:
     out = Path(options["out"]) if options["out"] else None
     if options["resume"]:
         if options["force"] or options["init_from"]:
-            raise click.UsageError("--resume goes on with a run: it takes neither --force nor --init-from")
+            raise ConfigError("--resume goes on with a run: it takes neither --force nor --init-from")
         if not out and not paths:
-            raise click.UsageError("--resume needs the CORPUS or the run's folder with --out")
+            raise ConfigError("--resume needs the CORPUS or the run's folder with --out")
         out = out or RUNS / Corpus.name_of(paths[0])
         with ReadingBar(quiet=options["quiet"]) as reading:
             return Run.resume(out, paths, options["val_file"], settings=asked, reading=reading)
@@ -150,11 +151,11 @@ def _open(paths: tuple[str, ...], options: dict[str, Any], began: float) -> Run:
         raise click.UsageError("Missing argument 'CORPUS': name a text file to train on.")
     held_back = [name for name in ("val_file", "val_fraction", "val_documents") if options[name] is not None]
     if len(held_back) > 1:
-        raise click.UsageError(f"{' and '.join(map(flag_of, held_back))} contradict each other: give one")
+        raise ConfigError(f"{' and '.join(map(flag_of, held_back))} contradict each other: give one")
     if options["test_documents"] is not None and "test_fraction" in asked:
-        raise click.UsageError("--test-fraction and --test-documents contradict each other: give one")
+        raise ConfigError("--test-fraction and --test-documents contradict each other: give one")
     if options["extend_vocab"] and not options["init_from"]:
-        raise click.UsageError("--extend-vocab is about the model that --init-from names: give that too")
+        raise ConfigError("--extend-vocab is about the model that --init-from names: give that too")
     init_from = find_model(options["init_from"]) if options["init_from"] else None
     asked = seeded(as_learned(asked, load(init_from).vocab) if init_from else asked)
     _, config = sort_settings(asked)
@@ -233,10 +234,12 @@ def _tell_found(found: Survey, kind: str) -> None:
 
     files = "1 file" if found.files == 1 else f"{found.files:,} files"
     size = f", {found.bytes:,} bytes" if found.bytes else ""  # with standard input, nobody knows them
-    documents = "" if found.documents is None else f" in {found.documents:,} documents"
+    documents = "" if found.documents is None else f" in {found.documents:,} document{'s' * (found.documents != 1)}"
     tell(f"{files}{size}; {found.chars:,} characters{documents}, {found.symbols:,} distinct")
     rarest = [(f"0x{ord(char):02x}" if kind == "bytes" else repr(char), count) for char, count in found.rarest]
     tell("rarest to train on: " + ", ".join(f"{shown} {count:,}" for shown, count in rarest))
+    if found.unknown_share:
+        tell(f"learned as unknown: {found.unknown:,} of the distinct, {found.unknown_share:.2%} of the training part")
     if found.repeated is not None:
         lines = "lines" if found.documents is None else "documents"
         tell(f"{found.repeated:.1%} of the validation part stands in {lines} that the training part has too")

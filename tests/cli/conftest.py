@@ -137,7 +137,7 @@ def command() -> Iterator[Command]:
 
 @pytest.fixture
 def terminal(command: Command) -> Iterator[Callable[..., Terminal]]:
-    """`terminal(*args, stream="stderr", **env)`: the command with one of its streams on a terminal of 160 columns."""
+    """`terminal(*args, stream="stderr", **env)`: the command with a stream, or some, on a terminal of 160 columns."""
     pty = pytest.importorskip("pty", reason="needs a pseudo-terminal")
     import fcntl
     import struct
@@ -149,7 +149,9 @@ def terminal(command: Command) -> Iterator[Callable[..., Terminal]]:
         master, slave = pty.openpty()
         ours.append(master)
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 160, 0, 0))
-        process = command(*args, env={"TERM": "xterm"} | env, stdin=subprocess.DEVNULL, **{stream: slave})
+        process = command(
+            *args, env={"TERM": "xterm"} | env, stdin=subprocess.DEVNULL, **dict.fromkeys(stream.split(), slave)
+        )
         os.close(slave)
         return Terminal(process, master)
 

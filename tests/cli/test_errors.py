@@ -145,7 +145,7 @@ OPTIONS = {
     "separated json": Bad(("sample", "--json", "--separator", "x"), 2, ("--json", "--separator")),
     "endless texts": Bad(("sample", "-n", "-1", "--count", "2"), 2, ("without an end", "-n", "--stop")),
     "endless json": Bad(("sample", "-n", "-1", "--json"), 2, ("without an end", "-n", "--stop")),
-    "empty stop": Bad(("sample", "--stop", ""), 2, ("stop string", "one character")),
+    "empty stop": Bad(("sample", "--stop", ""), 2, ("--stop", "one character")),
     "unknown stop": Bad(("sample", "--stop", "K\\u03a9"), 1, ("--stop 'KΩ'", "U+03A9", "vocabulary")),
     "regex and stop": Bad(("sample", "--regex", "D", "--stop", "e"), 2, ("--regex", "--stop", "cut a match short")),
     "regex and lines": Bad(("sample", "--regex", "D", "--lines", "2"), 2, ("--regex", "--lines", "cut a match short")),
@@ -320,6 +320,22 @@ def test_bad_input(run, bad_files, name):
     assert outcome.bytes == b""
     assert case.code == 2 or "Usage" not in outcome.stderr
     assert everything(bad_files) == before
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        (*RESUME, "--init-from", TINY),
+        ("train", "--resume"),
+        ("train", "tiny.txt", *NEW, "--val-fraction", "0.2", "--val-documents", "3"),
+        ("train", "tiny.txt", *NEW, "--test-fraction", "0.2", "--test-documents", "3"),
+        ("train", "tiny.txt", *NEW, "--extend-vocab"),
+        ("eval", "tiny.txt", "--test"),
+    ],
+    ids=" ".join,
+)
+def test_options_that_contradict_each_other_are_told_in_one_line(run, tiny, args):
+    assert run(*args, code=2).stderr.startswith("Error: ")
 
 
 SETTINGS = {flag_of(item.name): item for item in fields(ModelConfig) + fields(TrainConfig) if item.metadata}
@@ -497,7 +513,7 @@ def ended(process: subprocess.Popen[bytes], input: bytes | None = None) -> tuple
 
 
 PRODUCTS = [
-    ("sample",),
+    ("sample", "--seed", "1"),
     ("eval", "tiny.txt"),
     ("eval", "--json"),
     ("info",),

@@ -38,12 +38,12 @@ def test_without_a_prime_lines_begin_as_in_the_text(run, tiny):
 
 def test_the_file_that_was_named_is_not_named_again(run, tiny):
     best, last = tiny / "best.npz", tiny / "last.npz"
-    assert run("sample", "-m", best).stderr == ""
-    assert run("sample", "--model", last).stderr == ""
-    assert run("sample", "-m", tiny).stderr == f"Model: {best}\n"
+    assert run("sample", "-m", best, "--seed", "1").stderr == ""
+    assert run("sample", "--model", last, "--seed", "1").stderr == ""
+    assert run("sample", "-m", tiny, "--seed", "1").stderr == f"Model: {best}\n"
     best.unlink()
-    assert run("sample", "-m", tiny).stderr == f"Model: {last} (there is no best.npz)\n"
-    assert run("sample", "-m", "tiny/last.npz").stderr == f"Model: {last}\n"
+    assert run("sample", "-m", tiny, "--seed", "1").stderr == f"Model: {last} (there is no best.npz)\n"
+    assert run("sample", "-m", "tiny/last.npz", "--seed", "1").stderr == f"Model: {last}\n"
 
 
 def copies(tiny: Path, *names: str) -> list[Path]:
@@ -61,23 +61,23 @@ def copies(tiny: Path, *names: str) -> list[Path]:
 def test_option_before_variable_before_newest_run(run, tiny):
     elsewhere, variable, newest = copies(tiny, "elsewhere", "variable", "checkpoints/newest")
     set_, empty = {"CHARRNN_MODEL": "variable"}, {"CHARRNN_MODEL": ""}
-    assert run("sample", "-n", "3").stderr == f"Model: {newest}\n"
-    assert run("sample", "-n", "3", env=set_).stderr == f"Model: {variable}\n"
-    assert run("sample", "-n", "3", "-m", "elsewhere", env=set_).stderr == f"Model: {elsewhere}\n"
-    assert run("sample", "-n", "3", env=empty).stderr == f"Model: {newest}\n"  # empty is as good as not set
+    assert run("sample", "--seed", "1").stderr == f"Model: {newest}\n"
+    assert run("sample", "--seed", "1", env=set_).stderr == f"Model: {variable}\n"
+    assert run("sample", "--seed", "1", "-m", "elsewhere", env=set_).stderr == f"Model: {elsewhere}\n"
+    assert run("sample", "--seed", "1", env=empty).stderr == f"Model: {newest}\n"  # empty is as good as not set
 
 
 def test_the_newest_run_is_chosen(run, tiny):
     copies(tiny, "checkpoints/zz-old", "checkpoints/aa-new")
-    assert run("sample", "-n", "3").stderr == f"Model: {Path('checkpoints/aa-new/best.npz')}\n"
+    assert run("sample", "--seed", "1").stderr == f"Model: {Path('checkpoints/aa-new/best.npz')}\n"
     os.utime("checkpoints/zz-old/best.npz", (2_000_000_009, 2_000_000_009))
-    assert run("sample", "-n", "3").stderr == f"Model: {Path('checkpoints/zz-old/best.npz')}\n"
+    assert run("sample", "--seed", "1").stderr == f"Model: {Path('checkpoints/zz-old/best.npz')}\n"
 
 
 def test_folders_without_a_model_are_passed_over(run, tiny):
     Path("checkpoints/empty").mkdir()
     Path("checkpoints/file.txt").write_text("no run")
-    assert run("sample", "-n", "3").stderr == f"Model: {tiny / 'best.npz'}\n"
+    assert run("sample", "--seed", "1").stderr == f"Model: {tiny / 'best.npz'}\n"
 
 
 def test_temperature_0_writes_the_same_twice(run, tiny):
@@ -88,7 +88,7 @@ def test_temperature_0_writes_the_same_twice(run, tiny):
 
 def test_top_1_is_temperature_0(run, tiny):
     once = run("sample", "--temp", "0", "--prime", "Der")
-    assert once == run("sample", "--top-k", "1", "--prime", "Der", "--temp", "1.5")
+    assert once == run("sample", "--top-k", "1", "--prime", "Der", "--temp", "1.5", "--seed", "1")
 
 
 def test_top_k_beyond_the_vocabulary_is_all_of_it(run, tiny):
@@ -100,6 +100,21 @@ def test_the_seed_repeats_a_text(run, tiny):
     assert once == run("sample", "--seed", "7")
     assert once.bytes != run("sample", "--seed", "8").bytes
     assert run("sample").bytes != run("sample").bytes
+
+
+@pytest.mark.parametrize("args", [(), ("--count", "3"), ("--best-of", "2"), ("--novel", "40")], ids=" ".join)
+def test_a_seed_that_is_drawn_is_told_and_repeats_the_texts(run, tiny, args):
+    outcome = run("sample", "-n", "30", *args)
+    named, told = outcome.stderr.splitlines()[:2]
+    assert named == f"Model: {tiny / 'best.npz'}"
+    seed = told.removeprefix("Seed: ")
+    assert run("sample", "-n", "30", *args, "--seed", seed).bytes == outcome.bytes
+    assert "Seed" not in run("sample", "-n", "30", *args, "--seed", seed).stderr
+
+
+@pytest.mark.parametrize("args", [("--json",), ("--temp", "0"), ("--beam", "2")], ids=" ".join)
+def test_no_seed_is_told_that_json_tells_or_that_decides_nothing(run, tiny, args):
+    assert run("sample", "-n", "3", *args).stderr == f"Model: {tiny / 'best.npz'}\n"
 
 
 def test_a_longer_text_begins_as_the_shorter(run, tiny):
@@ -175,7 +190,7 @@ def test_a_prime_that_is_not_utf_8_comes_out_as_it_went_in(tiny, command):
 
 @posix
 def test_a_reader_that_has_enough_ends_it_quietly(tiny, command):
-    process = command("sample", "-n", "1000000")
+    process = command("sample", "-n", "1000000", "--seed", "1")
     head = process.stdout.read(10)
     process.stdout.close()
     assert process.stderr.read().decode() == f"Model: {tiny / 'best.npz'}\n"
@@ -416,8 +431,9 @@ def test_too_little_memory_is_no_matter_of_training(run, tiny, monkeypatch):
     assert error_line(run("sample", code=1).stderr) == "not enough memory: ask for less at once"
 
 
-def test_options_of_a_beam_alone(run, tiny):
+def test_options_that_mean_nothing_by_themselves(run, tiny):
     assert "--beam" in error_line(run("sample", "--length-norm", "1", code=2).stderr)
+    assert "--repeat-penalty" in error_line(run("sample", "--repeat-window", "9", code=2).stderr)
     assert "give -n" in error_line(run("sample", "--beam", "2", "-n", "-1", code=2).stderr)
 
 
@@ -478,3 +494,10 @@ def test_on_a_terminal_the_last_line_is_ended(tiny, terminal, command):
     args = ("sample", "--prime", "Der", "-n", "0")
     assert terminal(*args, stream="stdout").read_all() == "Der\r\n"
     assert command(*args, stdin=subprocess.DEVNULL).communicate(timeout=TIMEOUT)[0] == b"Der"
+
+
+@posix
+def test_on_a_terminal_what_is_told_afterwards_has_a_line_of_its_own(tiny, terminal):
+    args = ("--count", "2", "-n", "9", "--stop", "\n", "--novel", "99", "--seed", "1")
+    *_, text, told, end = terminal("sample", *args, stream="stdout stderr").read_all().split("\r\n")
+    assert (text[:1], told[:21], end) == ("D", "Drawn again: 0 of 2 (", "")

@@ -185,6 +185,8 @@ GIVING_WAY = [
     ("sample --stop a", {"regex": "'a'", "lines": "2"}, "lines"),
     ("sample --prime a", {"prime-file": "'x'", "no-echo": "true"}, "no-echo"),
     ("sample --separator a", {"json": "true"}, ""),
+    ("sample --temp 1", {"repeat-window": "9"}, ""),
+    ("sample --repeat-penalty 1.2", {"repeat-window": "9"}, "repeat-window"),
     ("eval x", {"test": "true"}, ""),
     ("eval", {"test": "true"}, "test"),
     ("complete --to char", {"max-length": "20"}, ""),

@@ -173,7 +173,7 @@ def test_a_stop_while_standard_input_is_read(command, tiny, args):
 
 
 def test_a_stop_while_text_is_written(command, tiny):
-    process = command("sample", "-n", "100000000")
+    process = command("sample", "-n", "100000000", "--seed", "1")
     assert len(process.stdout.read(10)) == 10
     process.send_signal(signal.SIGINT)
     assert finish(process) == (130, f"Model: {tiny / 'best.npz'}\nStopped.\n")

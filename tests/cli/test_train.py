@@ -342,10 +342,10 @@ def test_init_from_names_the_characters_that_are_new(run, tiny):
     fresh = sorted(set("Zoë_%") - set(TEXT))
     options = ("train", "other.txt", *SMALL[2:], "--steps", "2", "--init-from", tiny)
     refused = error_line(run(*options, code=2).stderr)
-    assert f"{len(fresh)} characters of the text are new to the model of --init-from: {''.join(fresh)!r}" in refused
-    assert "--extend-vocab" in refused
+    new = f"{len(fresh)} characters ({''.join(fresh)!r})"
+    assert f"the text has {new} that the model of --init-from lacks: add what is new by --extend-vocab" in refused
     assert not Path("checkpoints/other").exists()
-    note = f"Note: {len(fresh)} symbols are new to the model and begin at the mean of the others: {''.join(fresh)!r}\n"
+    note = f"Note: new to the model, and begun at the mean of its other symbols: {new}\n"
     assert note in run(*options, "--extend-vocab").stderr
     known = meta(Path("checkpoints/other/last.npz"))["vocab"]["symbols"]
     assert set(known) == set(TEXT) | set("Zoë_%")
@@ -371,7 +371,7 @@ def test_without_a_validation_part_last_is_the_model(run, corpus):
     assert closing["Checkpoint"] == str(RUN / "last.npz")
     assert not (RUN / "best.npz").exists()
     named = f"Model: {RUN / 'last.npz'} (there is no best.npz)\n"
-    assert run("sample", "-n", "3").stderr == named
+    assert run("sample", "--seed", "1").stderr == named
     assert run("eval", "tiny.txt").stderr == named
 
 
@@ -512,9 +512,16 @@ def test_documents_are_trained_on_and_scored(run):
 
 def test_the_unknown_symbol_is_told_of(run):
     Path("text.txt").write_text(TEXT + "水火", encoding="utf-8")
-    run("train", "text.txt", *SMALL, "--min-count", "3", "--val-fraction", "0", "--steps", "2")
+    stderr = run("train", "text.txt", *SMALL, "--min-count", "3", "--val-fraction", "0", "--steps", "2").stderr
+    share = 2 / len(TEXT + "水火")
+    assert f"\nlearned as unknown: 2 of the distinct, {share:.2%} of the training part\n" in stderr
     assert facts(run("eval", "text.txt").stdout)["Unknown characters"] == "2, scored as the unknown symbol"
     assert facts(run("info").stdout)["Vocabulary"].startswith(f"{len(set(TEXT))} chars and the unknown symbol: ")
+
+
+def test_one_document_is_not_several(run, corpus):
+    options = ("--split-documents", "files", "--val-fraction", "0", "--steps", "1")
+    assert f"; {len(TEXT):,} characters in 1 document, " in run(*TRAIN, *options).stderr
 
 
 def test_bytes_are_trained_on_and_scored(run):
