@@ -147,7 +147,7 @@ def choose(
         settings["val_chars"] = most
         reasons.append(f"{most:,} characters validated at an evaluation: all {val_chars:,} would take too long")
     remembered = passes * steps_per_epoch / _AVERAGED_SHARE
-    if "average" not in given and val_chars > 1 and remembered > 1:  # where nothing is validated, no mean is kept
+    if "average" not in given and val_chars > 1 and remembered >= 2:  # where nothing is validated, no mean is kept
         settings["average"] = min(_MOST_AVERAGE, round(1 - 1 / remembered, 5))
         reasons.append(f"running mean of the weights over {remembered:,.0f} steps: a sixth of the run")
     return Recipe(settings, reasons, _MOST_PASSES if limited else None)

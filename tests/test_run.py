@@ -511,7 +511,8 @@ def test_a_time_budget_that_is_already_spent_leaves_one_step(tmp_path, monkeypat
 def test_reading_may_outlast_the_time_budget(tmp_path, monkeypatch):
     set_pace(monkeypatch, 0.01, 0.01)
     set_clock(monkeypatch, lambda: 1008.0)
-    begun = Run.start(Corpus.from_text(TEXT), tmp_path / "run", settings={"minutes": 0.05, "seed": 1}, began=1000.0)
+    settings = {"minutes": 0.05, "seed": 1, "hidden_size": 8}
+    begun = Run.start(Corpus.from_text(TEXT), tmp_path / "run", settings=settings, began=1000.0)
     begun.close()
     assert begun.training.config.steps == 1
 
