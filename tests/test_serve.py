@@ -202,7 +202,7 @@ def test_no_piece_has_what_is_or_may_become_a_stop_string():
         event = service._events[job] = asyncio.Event()
 
         async def watch():
-            async for piece in service._growing(job, VOCAB):
+            async for piece in service._growing(job, VOCAB, ""):
                 seen.append(piece)
 
         watching = asyncio.create_task(watch())
