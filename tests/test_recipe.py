@@ -148,7 +148,17 @@ def test_only_optimizers_of_adams_kind_get_its_rate():
         name: choose(CONFIG, param_shapes, 10**6, 1000, 313, 1e12, (), name).settings.get("learning_rate")
         for name in OPTIMIZER_DEFAULTS
     }
-    assert rates == {"sgd": None, "rmsprop": None, "adagrad": None, "adam": 0.01, "adamw": 0.01}
+    assert rates == {"sgd": None, "rmsprop": None, "adagrad": None, "adam": rates["adam"], "adamw": rates["adam"]}
+    assert rates["adam"] > 4e-3
+
+
+def test_a_text_that_is_read_a_few_times_gets_a_faster_rate():
+    for chars in (10**8, 3 * 10**6, 10**6, 4 * 10**5, 2 * 10**5, 2 * 10**4):
+        found = chosen(5, chars, given=("hidden_size",), config=ModelConfig(65, hidden_size=384))
+        passes = next(float(why.split()[-2]) for why in found.reasons if why.startswith("dropout"))
+        wanted = 8e-3 * min(2.5, max(1, (20 / passes) ** 0.7))
+        assert found.settings["learning_rate"] == pytest.approx(wanted, abs=5e-4)
+    assert (passes, found.settings["learning_rate"]) == (120, 8e-3)
 
 
 def test_what_is_given_is_not_chosen():
