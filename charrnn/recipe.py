@@ -24,7 +24,7 @@ _ONE_HOT, _EMBED_SIZE = 512, 128  # symbols up to which one-hot rows serve; from
 _DROPOUT, _DROPOUT_BY_PASSES, _MOST_DROPOUT = 0.05, 0.15, 0.6  # for one pass, for each e-fold of them, at the most
 _DROPOUT_AFTER, _DROPOUT_A_PASS = 3, 0.06  # up to so many passes none; what each one more allows
 _DROP_FROM, _DROP_BY_PASSES, _MOST_DROP = 6, 0.15, 0.5  # weight-drop: from so many passes on, the same
-_RATE, _RATE_SIZE, _LEAST_RATE = 8e-3, 384, 4e-3  # for a text that is read often, by the root of the size
+_RATE, _RATE_SIZE, _RATES = 8e-3, 384, (4e-3, 1e-2)  # for a text that is read often, by the root of the size
 _OFTEN, _RATE_BY_PASSES, _MOST_FASTER = 20, 0.7, 2.5  # passes; with fewer it is faster, by this power of them
 _RATED = ("adam", "adamw")  # optimizers that these rates are for; others keep their own
 _RESET_RATE = 0.05
@@ -139,8 +139,8 @@ def choose(
             reasons.append(f"weight-drop {settings['weight_drop']:g}: the text is read {passes:.3g} times")
     if "learning_rate" not in given and optimizer in _RATED:
         faster = min(_MOST_FASTER, max(1.0, (_OFTEN / passes) ** _RATE_BY_PASSES))
-        rate = max(_LEAST_RATE, _RATE * math.sqrt(_RATE_SIZE / config.hidden_size)) * faster
-        settings["learning_rate"] = float(f"{rate:.2g}")
+        rate = min(_RATES[1], max(_RATES[0], _RATE * math.sqrt(_RATE_SIZE / config.hidden_size)))
+        settings["learning_rate"] = float(f"{rate * faster:.2g}")
         reasons.append(f"rate {settings['learning_rate']:g}: by the size, and by how often the text is read")
     if "reset_rate" not in given:
         settings["reset_rate"] = _RESET_RATE
