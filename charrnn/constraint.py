@@ -61,6 +61,11 @@ class Constraint:
         return least
 
     @cached_property
+    def _exhausted(self) -> Mask:
+        mask: Mask = self._least_after == NEVER
+        return mask
+
+    @cached_property
     def _enough(self) -> int:
         """Return how many symbols are as good as any number of them: one more than any state needs."""
         needs = self._needs_after[self._needs_after < NEVER]
@@ -102,7 +107,7 @@ class Constraint:
 
         Shapes:  states (B,) · returns (B, V)
         """
-        mask: Mask = (self._least_after == NEVER)[self.table[states]].take(self.kinds, axis=1)
+        mask: Mask = self._exhausted[self.table[states]].take(self.kinds, axis=1)
         if self.end is not None:
             mask[:, self.end] = True
         return mask
@@ -112,5 +117,7 @@ class Constraint:
 
         Shapes:  states (B,) · left (B,), or a number for all, as for `allowed` · returns (B,)
         """
+        if isinstance(left, int) and left >= self._enough:  # the same, in a third of the time
+            return self._exhausted[states]
         mask: Mask = self._least_after[states] >= left
         return mask
