@@ -227,24 +227,22 @@ class Vocab:
         """
         return self.to_bytes(ids).decode("utf-8", "surrogatepass" if self.kind == "chars" else "replace")
 
-    def decoder(self, begun: str = "") -> Callable[[str], str]:
+    def decoder(self, behind: str = "") -> Callable[[str], str]:
         """Return what turns characters in form into text, in pieces: of bytes, a character comes with its last one.
 
-        begun: the bytes of the first one that came before, as `unfinished` returns them
+        behind: the text that they go on from, which may end inside a character
         """
         if self.kind == "chars":
             return str
-        decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        decode(self.in_form(begun).encode("latin-1"))
+        decode = _bytes_decoder(self.in_form(behind[-_MOST_BYTES:])).decode
         return lambda piece: decode(piece.encode("latin-1"))
 
     def unfinished(self, text: str) -> str:
         """Return the first bytes of a character that a text ends with, each half a pair; "" where it ends with none."""
         if self.kind == "chars":
             return ""
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        decoder.decode(self.in_form(text[-_MOST_BYTES:]).encode("latin-1"))
-        return text[len(text) - len(decoder.getstate()[0]) :]
+        begun, _ = _bytes_decoder(self.in_form(text[-_MOST_BYTES:])).getstate()
+        return text[len(text) - len(begun) :]
 
     def characters(self, ids: Ids | Sequence[int] | Iterable[int], end: str = "") -> str:
         """Return the text in form of the ids, a character each: of bytes those of the same numbers.
@@ -298,3 +296,10 @@ class Vocab:
             data.get("normalize", "none"),
             bool(data.get("lowercase")),
         )
+
+
+def _bytes_decoder(behind: str) -> codecs.IncrementalDecoder:
+    """Return what decodes UTF-8 in pieces, having read these bytes: the characters of the same numbers."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    decoder.decode(behind.encode("latin-1"))
+    return decoder

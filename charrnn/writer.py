@@ -99,7 +99,7 @@ class Writer:
         steps = generate(self.nets, [begin], [[_seed(seed)]], rules=rules, filters=wanted)
         characters = self.vocab.characters
         sure = held_back((characters(step.ids) for step in steps), tuple(map(characters, rules.stops)))
-        return filter(None, map(self.vocab.decoder(self.vocab.unfinished(prime)), sure))
+        return filter(None, map(self.vocab.decoder(prime), sure))
 
     def samples(
         self,

@@ -53,9 +53,9 @@ class Written:
 
     def sample(self, vocab: Vocab, *, prime: str, **more: Any) -> Sample:
         """Return what was written after the prime, as text."""
-        characters, logprob, begun = vocab.characters(self.ids), math.fsum(self.log_probs), vocab.unfinished(prime)
+        characters, logprob = vocab.characters(self.ids), math.fsum(self.log_probs)
         bpc = -logprob / math.log(2) / len(characters) if characters else None
-        text, prime = vocab.decoder(begun)(characters), prime.removesuffix(begun)
+        text, prime = vocab.decoder(prime)(characters), prime.removesuffix(vocab.unfinished(prime))
         return Sample(text=text, logprob=logprob, bpc=bpc, ended=self.ended, prime=prime, **more)
 
 

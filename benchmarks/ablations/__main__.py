@@ -29,7 +29,7 @@ import charrnn
 from benchmarks import kept
 from benchmarks.markdown import markdown_table
 from charrnn import budget, model
-from charrnn.config import ModelConfig, sort_settings
+from charrnn.config import ModelConfig, TrainConfig, sort_settings
 from charrnn.corpus import Corpus
 from charrnn.settle import training_for, vocab_for
 
@@ -110,11 +110,11 @@ def changed(recipe: dict[str, Any], text: str, change: dict[str, Any]) -> dict[s
 
 def speed(text: str, *settings: dict[str, Any]) -> float:
     """Return how many times as many characters are learned from in a second by the first settings as by the second."""
+    corpus = Corpus.read(text, TrainConfig(**_PARTS))
     with ExitStack() as stack:
         timed = []
         for one in settings:
             of_model, config = sort_settings(one | _PARTS | {"steps": 1, "seed": 1})
-            corpus = Corpus.read(text, config)
             vocab = vocab_for(corpus, config)
             model_config = ModelConfig(vocab.size, **of_model)
             training = training_for(corpus, vocab, model_config, config, [])

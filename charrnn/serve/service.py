@@ -147,7 +147,7 @@ class Service:
 
     async def _growing(self, job: Job, vocab: Vocab, prime: str) -> AsyncIterator[str]:
         """Yield more of the text as soon as it is sure, whenever it has grown, until it has ended."""
-        event, decode, held, read = self._events[job], vocab.decoder(vocab.unfinished(prime)), "", 0
+        event, decode, held, read = self._events[job], vocab.decoder(prime), "", 0
         stops = tuple(map(vocab.characters, job.rules.stops))
         while not job.written.ended:
             await event.wait()
