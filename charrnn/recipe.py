@@ -15,6 +15,8 @@ from charrnn.config import ModelConfig, usual
 
 #: Of what is chosen, what a model is, and stays where another run goes on with it.
 KIND = ("cell", "embed_size", "tied", "hidden_size")
+#: The running mean of the weights remembers a sixth of the run.
+AVERAGED_SHARE = 6
 _CHARS_PER_PARAM = 14  # of the layers, read in the time: with more a larger model learns more, with less a smaller
 _PARAMS_PER_CHAR = 12  # of the text, at the most: a larger model would learn it by heart
 _MOST_PASSES = 120  # through the text: with more, any model that learns it well learns it by heart
@@ -30,7 +32,7 @@ _RATED = ("adam", "adamw")  # optimizers that these rates are for; others keep t
 _RESET_RATE = 0.05
 _WINDOWS = 4  # of a lane, at the least: with fewer, many steps learn from the few characters that are left of it
 _VALIDATED = 0.045  # of what is read, at the most, at an evaluation: which takes a hundredth of the time
-_AVERAGED_SHARE, _MOST_AVERAGE = 6, 0.99999  # the running mean remembers a sixth of the run
+_MOST_AVERAGE = 0.99999
 
 
 class Recipe(NamedTuple):
@@ -148,7 +150,7 @@ def choose(
     if "val_chars" not in given and val_chars > (most := math.ceil(_VALIDATED * read)):
         settings["val_chars"] = most
         reasons.append(f"{most:,} characters validated at an evaluation: all {val_chars:,} would take too long")
-    remembered = passes * steps_per_epoch / _AVERAGED_SHARE
+    remembered = passes * steps_per_epoch / AVERAGED_SHARE
     if "average" not in given and val_chars > 1 and remembered >= 2:  # where nothing is validated, no mean is kept
         settings["average"] = min(_MOST_AVERAGE, round(1 - 1 / remembered, 5))
         reasons.append(f"running mean of the weights over {remembered:,.0f} steps: a sixth of the run")

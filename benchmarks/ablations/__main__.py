@@ -31,6 +31,7 @@ from benchmarks.markdown import markdown_table
 from charrnn import budget, model
 from charrnn.config import ModelConfig, TrainConfig, sort_settings
 from charrnn.corpus import Corpus
+from charrnn.recipe import AVERAGED_SHARE
 from charrnn.settle import training_for, vocab_for
 
 #: By name, what is changed.
@@ -61,15 +62,11 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "`--seq-len 200`": {"seq_len": 200},
     "`--batch-size 16`": {"batch_size": 16},
     "`--batch-size 64`": {"batch_size": 64},
-    "`--init glorot`": {"init": "glorot"},
-    "`--init uniform`": {"init": "uniform"},
-    "`--init he`": {"init": "he"},
-    "`--init gaussian`": {"init": "gaussian"},
+    "`--schedule constant`": {"schedule": "constant"},
 }
 _PARTS = {"val_fraction": 0.05, "test_fraction": 0.05}
 _MODEL = ("cell", "num_layers", "hidden_size", "embed_size", "tied", "dropout", "weight_drop")
 _TRAINING = ("learning_rate", "reset_rate", "val_chars", "batch_size", "seq_len", "threads")
-_AVERAGED_SHARE = 6  # the running mean remembers a sixth of the run, however long
 _ROUNDS, _SECONDS = 5, 0.5  # of timing a change and the recipe in turns
 
 
@@ -105,7 +102,7 @@ def changed(recipe: dict[str, Any], text: str, change: dict[str, Any]) -> dict[s
         return None
     batch = settings["batch_size"] * settings["seq_len"]
     steps = max(1, round(recipe["chars"] * speed(text, settings, recipe["settings"]) / batch))
-    return run(text, recipe["seed"], steps=steps, **{"average": max(0.0, 1 - _AVERAGED_SHARE / steps)} | settings)
+    return run(text, recipe["seed"], steps=steps, **{"average": max(0.0, 1 - AVERAGED_SHARE / steps)} | settings)
 
 
 def speed(text: str, *settings: dict[str, Any]) -> float:
