@@ -23,6 +23,7 @@ from charrnn.text import CHUNK, END
 _BLANK_LINES = re.compile("(?>\r\n|\r|\n)(?:[ \t]*(?>\r\n|\r|\n))+")
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\"}
 _UNSHOWN = re.compile("[\x00-\x1f\\\\\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # controls, line ends, halves of a pair
+_CONVERT = "convert it, for example with `iconv -f latin1 -t utf-8`, or train with its --encoding, or with --bytes"
 _SHOWN = 8  # columns or fields that an error names
 
 
@@ -46,9 +47,10 @@ def decoded(name: str, data: Iterable[bytes], encoding: str) -> Iterator[str]:
                     "to learn it as it is"
                 )
         except UnicodeError as error:
+            utf_16 = first and piece.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
             raise CorpusError(
-                f"{name} is not {codecs.lookup(encoding).name.upper()}: {_reason(error, read)}; convert it, for "
-                "example with `iconv -f latin1 -t utf-8`, or train with its --encoding, or with --bytes"
+                f"{name} is not {codecs.lookup(encoding).name.upper()}: {_reason(error, read)}; "
+                + ("it begins as UTF-16 does: train with --encoding utf-16" if utf_16 else _CONVERT)
             ) from None
         if first and text:
             text, first = text.removeprefix("\ufeff"), False

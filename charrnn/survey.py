@@ -21,6 +21,7 @@ class Survey:
     files      how many, and their bytes as they are stored; 0 bytes where standard input is one of them
     chars      without the marks between documents
     symbols    different characters, and how many of these are unknown, with their share of the training part
+    returns    whether `\\r` is among them, as in lines that end at `\\r\\n`
     documents  None where the text is not parted into any
     rarest     the characters that stand least often in the training part, with how often they do
     repeated   the share of the validation part that stands in lines, or documents, that the training part has too;
@@ -33,6 +34,7 @@ class Survey:
     symbols: int
     unknown: int
     unknown_share: float
+    returns: bool
     documents: int | None
     rarest: list[tuple[str, int]]
     repeated: float | None
@@ -56,6 +58,7 @@ def survey(corpus: Corpus, vocab: Vocab) -> Survey:
         symbols=len(seen),
         unknown=len(seen.difference(vocab.symbols)),
         unknown_share=vocab.count_unknown(corpus.train) / len(corpus.train),
+        returns="\r" in seen,
         documents=documents,
         rarest=[(symbol, count) for count, symbol in counted[:RAREST]],
         repeated=repeated(corpus.train[-COMPARED_TRAIN:], corpus.val[:COMPARED_VAL]),

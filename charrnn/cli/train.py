@@ -240,6 +240,8 @@ def _tell_found(found: Survey, kind: str) -> None:
     tell("rarest to train on: " + ", ".join(f"{shown} {count:,}" for shown, count in rarest))
     if found.unknown_share:
         tell(f"learned as unknown: {found.unknown:,} of the distinct, {found.unknown_share:.2%} of the training part")
+    if found.returns and kind != "bytes":
+        tell(r"lines end at \r\n, or some do, and \r is learned as it stands: `tr -d '\r'` takes it away")
     if found.repeated is not None:
         lines = "lines" if found.documents is None else "documents"
         tell(f"{found.repeated:.1%} of the validation part stands in {lines} that the training part has too")

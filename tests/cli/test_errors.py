@@ -53,7 +53,7 @@ def texts() -> dict[str, Bad]:
         "folder": ("folder", ("folder is a folder without any file", "name another")),
         "empty": ("empty.txt", ("empty.txt is empty", "give a text")),
         "not UTF-8": ("latin1.txt", ("latin1.txt is not UTF-8", "0xe4", "offset 5", "iconv")),
-        "UTF-16": ("utf16.txt", ("utf16.txt is not UTF-8", "0xff", "offset 0", "iconv")),
+        "UTF-16": ("utf16.txt", ("utf16.txt is not UTF-8", "0xff", "offset 0", "--encoding utf-16")),
         "null byte in the name": ("nul\0l", ("cannot read nul",)),
         "null byte in the text": ("nul.txt", ("nul.txt has a NUL byte at offset 4", "--bytes")),
         "cut short": ("cut.txt.gz", ("cut.txt.gz is cut short or damaged", "another copy")),

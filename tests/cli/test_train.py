@@ -532,6 +532,17 @@ def test_bytes_are_trained_on_and_scored(run):
     assert run("eval", "x.bin", "--json").json["chars"] == 2559
 
 
+def test_carriage_returns_are_told_of(run):
+    Path("dos.txt").write_bytes(b"to be\r\nor not\r\n" * 40)
+    told = r"lines end at \r\n, or some do, and \r is learned as it stands: `tr -d '\r'` takes it away"
+    assert told in run("train", "dos.txt", *SMALL, "--steps", "1").stderr.splitlines()
+    for options in (
+        ("--bytes",),
+        ("--split-documents", "lines", "--val-fraction", "0"),
+    ):  # no character; no part of the text
+        assert "lines end" not in run("train", "dos.txt", *SMALL, "--steps", "1", "--force", *options).stderr
+
+
 def test_standard_input_is_told_of(run):
     assert run("train", "-", *SMALL, "--steps", "2", input=TEXT).stderr.startswith(f"1 file; {len(TEXT):,} characters,")
 
