@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from dataclasses import asdict, replace
 
 import pytest
@@ -289,6 +290,12 @@ def test_errors_are_one_line(folder):
     assert (missing.exit_code, missing.output.count("\n")) == (1, 1)
     assert "lacks tang_poems_zh.txt" in missing.output
     assert "no row is called like 'x'" in call("--rows", "x").output
+
+
+def test_the_commands_kernels_can_be_set_since_numpy_is_not_loaded_yet():
+    subprocess.run(
+        [sys.executable, "-c", "import benchmarks.records.__main__, sys; assert 'numpy' not in sys.modules"], check=True
+    )
 
 
 def test_the_rate_counts_the_operations_of_all_products():

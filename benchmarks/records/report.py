@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from benchmarks.markdown import markdown_table
 from benchmarks.records.rows import OTHERS, SHAKESPEARE, Row
 from benchmarks.records.runs import ATTEMPTS, SLOW, Run, counting, is_slow, median_run, share
-from charrnn.baselines import COMPRESSORS
 
 INTRODUCTION = f"""\
 # Results
@@ -56,6 +55,8 @@ CHOSEN = ("embed_size", "dropout", "input_dropout", "weight_drop", "learning_rat
 
 def document(rows: Sequence[Row], runs: Sequence[Run], seeds: int, picture: str | None) -> str:
     """Return the page; picture: the file's name beside it, or None where there is none."""
+    from charrnn.baselines import COMPRESSORS  # loads NumPy, for which the kernels have to be set before
+
     yardstick = [row for row in rows if row.text == SHAKESPEARE]
     tested = [row for row in rows if "test" in row.scores]
     curves = [f"![Learning curves: validation loss over the time of training]({picture})", ""] if picture else []
@@ -111,6 +112,8 @@ def _yardstick(rows: Sequence[Row], runs: Sequence[Run], seeds: int) -> Iterator
 
 
 def _tested(rows: Sequence[Row], runs: Sequence[Run], seeds: int) -> Iterator[tuple[str, ...]]:
+    from charrnn.baselines import COMPRESSORS
+
     for row in rows:
         found = counting(row, runs)
         ngram = compressors = whole = windows = "–"
