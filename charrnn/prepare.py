@@ -23,7 +23,13 @@ from charrnn.text import CHUNK, END
 _BLANK_LINES = re.compile("(?>\r\n|\r|\n)(?:[ \t]*(?>\r\n|\r|\n))+")
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\"}
 _UNSHOWN = re.compile("[\x00-\x1f\\\\\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # controls, line ends, halves of a pair
-_CONVERT = "convert it, for example with `iconv -f latin1 -t utf-8`, or train with its --encoding, or with --bytes"
+#: Byte order marks, with the encodings that begin so; the first begins with another one.
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 _SHOWN = 8  # columns or fields that an error names
 
 
@@ -47,11 +53,9 @@ def decoded(name: str, data: Iterable[bytes], encoding: str) -> Iterator[str]:
                     "to learn it as it is"
                 )
         except UnicodeError as error:
-            utf_16 = first and piece.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-            raise CorpusError(
-                f"{name} is not {codecs.lookup(encoding).name.upper()}: {_reason(error, read)}; "
-                + ("it begins as UTF-16 does: train with --encoding utf-16" if utf_16 else _CONVERT)
-            ) from None
+            wanted = codecs.lookup(encoding).name
+            what_to_do = _what_to_do(piece if first else b"", wanted)
+            raise CorpusError(f"{name} is not {wanted.upper()}: {_reason(error, read)}; {what_to_do}") from None
         if first and text:
             text, first = text.removeprefix("\ufeff"), False
         yield text
@@ -66,6 +70,14 @@ def _wrong(text: str) -> str:
     except UnicodeEncodeError as error:
         return text[error.start]
     return ""
+
+
+def _what_to_do(beginning: bytes, encoding: str) -> str:
+    """Return what makes a text readable that begins so, and that is not of the encoding."""
+    for mark, marked in _MARKS.items():
+        if beginning.startswith(mark) and not encoding.startswith(marked):
+            return f"it begins as {marked.upper()} does: train with --encoding {marked}"
+    return "convert it, for example with `iconv -f latin1 -t utf-8`, or train with its --encoding, or with --bytes"
 
 
 def _reason(error: UnicodeError, read: int) -> str:

@@ -32,7 +32,7 @@ _RATED = ("adam", "adamw")  # optimizers that these rates are for; others keep t
 _RESET_RATE = 0.05
 _WINDOWS = 4  # of a lane, at the least: with fewer, many steps learn from the few characters that are left of it
 _VALIDATED = 0.045  # of what is read, at the most, at an evaluation: which takes a hundredth of the time
-_MOST_AVERAGE = 0.99999
+_MOST_AVERAGE = 0.99999  # of what the mean keeps at a step
 
 
 class Recipe(NamedTuple):

@@ -5,6 +5,7 @@ import hashlib
 import io
 import sys
 from fractions import Fraction
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -114,6 +115,22 @@ def test_a_text_that_is_not_utf_8_is_refused_by_byte_and_offset(tmp_path, data, 
     message = refusal(read_text, str(path))
     assert f"{path} is not UTF-8: byte {byte} at offset {offset};" in message
     assert "iconv" in message
+
+
+@pytest.mark.parametrize(
+    ("data", "encoding", "says"),
+    [
+        ("Prosa".encode("utf-16"), "utf-8", "it begins as UTF-16 does: train with --encoding utf-16"),
+        ("Prosa".encode("utf-32"), "ascii", "it begins as UTF-32 does: train with --encoding utf-32"),
+        ("Prosa".encode("utf-16")[:-1], "utf-16", "convert it"),  # cut short: it has that encoding already
+        ("Prosa".encode("utf-16")[:-1], "utf-16-le", "convert it"),
+        (b"Prosa " * 20_000 + "Prosa".encode("utf-16"), "utf-8", "convert it"),  # later on, a mark is none
+    ],
+)
+def test_a_text_that_begins_as_another_encoding_does_is_said_to(tmp_path, data, encoding, says):
+    path = tmp_path / "text.txt"
+    path.write_bytes(data)
+    assert f"; {says}" in refusal(partial(read_text, config=TrainConfig(encoding=encoding)), str(path))
 
 
 def test_what_cannot_be_read_is_refused(tmp_path):

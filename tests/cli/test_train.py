@@ -536,10 +536,8 @@ def test_carriage_returns_are_told_of(run):
     Path("dos.txt").write_bytes(b"to be\r\nor not\r\n" * 40)
     told = r"lines end at \r\n, or some do, and \r is learned as it stands: `tr -d '\r'` takes it away"
     assert told in run("train", "dos.txt", *SMALL, "--steps", "1").stderr.splitlines()
-    for options in (
-        ("--bytes",),
-        ("--split-documents", "lines", "--val-fraction", "0"),
-    ):  # no character; no part of the text
+    lines = ("--split-documents", "lines", "--val-fraction", "0")  # of which line ends are no part
+    for options in (("--bytes",), lines):
         assert "lines end" not in run("train", "dos.txt", *SMALL, "--steps", "1", "--force", *options).stderr
 
 
