@@ -72,11 +72,16 @@ def steps_within(training: Training, left: float, step: float, evaluation: float
         return max(1, round((left - evaluation) / (step + evaluation / every))), every
     evaluations = min(float(EVALUATIONS), 1 + left * _EVALUATION_SHARE / evaluation)
     steps = max(1, round((left - evaluations * evaluation) / step))
-    return steps, evaluation_steps(steps, evaluations)
+    return steps, _evaluation_steps(steps, evaluations)
 
 
-def evaluation_steps(steps: int, evaluations: float = EVALUATIONS) -> int:
-    """Return the steps between so many evaluations."""
+def steps_between(training: Training, steps: int) -> int:
+    """Return the steps between evaluations, of so many steps: but for the last, they read no more than the steps do."""
+    passes = training.stream.chars_before(steps) // max(1, len(training.val_ids))
+    return _evaluation_steps(steps, min(EVALUATIONS, 1 + passes))
+
+
+def _evaluation_steps(steps: int, evaluations: float) -> int:
     return max(1, math.ceil(steps / max(1, round(evaluations))))
 
 

@@ -326,8 +326,9 @@ class Run:
             )
         else:
             steps = config.steps or (config.epochs or 1) * stream.steps_per_epoch
-        config = replace(config, steps=steps, epochs=None, minutes=None)
-        self.training = replace(training, config=replace(config, eval_every=every or budget.evaluation_steps(steps)))
+        every = every or budget.steps_between(training, steps)
+        config = replace(config, steps=steps, epochs=None, minutes=None, eval_every=every)
+        self.training = replace(training, config=config)
 
     def _saving_seconds(self) -> float:
         """Return what saving takes; shows at once whether the disk takes it."""

@@ -407,9 +407,18 @@ def test_epochs_are_turned_into_steps(tmp_path):
 
 @pytest.mark.parametrize(("steps", "every"), [(1, 1), (7, 1), (20, 1), (21, 2), (100, 5), (1000, 50), (1001, 51)])
 def test_evaluations_are_at_most_twenty_where_nobody_says_how_often(tmp_path, steps, every):
-    begun = start(tmp_path / "run", steps=steps, eval_every=None)
+    begun = start(tmp_path / "run", steps=steps, eval_every=None, val_chars=40)  # as many as a step learns from
     begun.close()
     assert begun.training.config.eval_every == every
+
+
+@pytest.mark.parametrize("steps", [1, 7, 20, 100])
+def test_evaluations_but_the_last_read_no_more_than_the_steps_do(tmp_path, steps):
+    begun = start(tmp_path / "run", steps=steps, eval_every=None, log_every=0, val_fraction=0.5)
+    training, evaluated = begun.training, [event.step for event in finish(begun) if isinstance(event, Report)]
+    read = (len(evaluated) - 1) * len(training.val_ids)
+    assert evaluated[-1] == steps
+    assert read <= training.stream.chars_before(steps) < read + 3 * len(training.val_ids)
 
 
 def test_a_time_budget_becomes_steps_that_give_the_same_run(tmp_path, monkeypatch):
