@@ -94,7 +94,7 @@ def _miniature(training: Training, lanes: int) -> tuple[Training, float]:
     )
     ids = np.arange(few * steps + 1) % small.vocab_size
     config = replace(config, batch_size=few, seq_len=steps, threads=1)
-    return Training(small, config, Stream(ids, few, steps, config.seed), ids[:0]), share
+    return Training(small, config, Stream(ids, few, steps), ids[:0]), share
 
 
 def _measure(small: Training, share: float) -> _Taken:

@@ -163,7 +163,7 @@ def _chars_per_second(seconds: float) -> float:
     model_config, config = ModelConfig(_VOCAB_SIZE), TrainConfig(steps=1, seed=0)
     config = replace(config, threads=usual_threads(model_config.hidden_size, available_threads()))
     ids = rng.integers(_VOCAB_SIZE, size=100 * config.batch_size * config.seq_len)
-    stream = Stream(ids, config.batch_size, config.seq_len, config.seed)
+    stream = Stream(ids, config.batch_size, config.seq_len)
     training = Training(model_config, config, stream, ids[:0])
     state, optimizer = training.begin(model.init_params(model_config, rng)), training.optimizer()
     with training.lanes() as lanes:

@@ -61,7 +61,7 @@ def training_for(
     config = fitted(config, len(ids) - 1, notes)
     if config.val_fraction and config.val_documents != 0 and len(val_ids) < 2:
         notes.append("the validation part is too short to be scored: nothing is validated, and there is no best.npz")
-    stream = Stream(ids, config.batch_size, config.seq_len, config.seed, config.reset_rate, vocab.end)
+    stream = Stream(ids, config.batch_size, config.seq_len, config.seed or 0, config.reset_rate, vocab.end)
     return Training(model_config, config, stream, val_ids)
 
 

@@ -1,9 +1,9 @@
 """The stream of windows that training reads: a function from the step to what is learned in it.
 
-What is predicted are the N-1 pairs of a character and its successor. They are cut into B lanes of equal length, and
-window after window runs down all lanes at once, so that the state of a lane carries over. Each epoch begins at another
-offset, which depends on the seed and the epoch alone; the pairs that fill no lane are thus others each time. A model
-that is to do well from a zero state too, as when it begins to write, is shown some: now and then a lane forgets.
+What is predicted are the N-1 pairs of a character and its successor. B lanes of equal length begin at equal distances,
+and window after window runs down all lanes at once, so that the state of a lane carries over. Where B does not divide
+the pairs, some lanes end with the pair that the next one begins with. A model that is to do well from a zero state, as
+when it begins to write, is shown some: now and then a lane forgets.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Stream:
     ids         (N,) with N >= 2
     batch_size  B, at most N-1
     seq_len     T; the last window of an epoch may be shorter
-    seed        None: every epoch begins at the text's beginning
+    seed        of the draws for `reset_rate`
     reset_rate  how probably a lane begins a window from a zero state; drawn for each window and lane by itself
     end         the id of the mark between documents, where the state is reset; None where there are none
     """
@@ -60,14 +60,14 @@ class Stream:
     ids: IdSource
     batch_size: int
     seq_len: int
-    seed: int | None = None
+    seed: int = 0
     reset_rate: float = 0.0
     end: int | None = None
 
     @property
     def lane(self) -> int:
         """Return the number of predictions in one lane."""
-        return (len(self.ids) - 1) // self.batch_size
+        return -(-(len(self.ids) - 1) // self.batch_size)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -85,10 +85,10 @@ class Stream:
 
     def __getitem__(self, step: int) -> Window:
         """Return the window of this step; its state is reset where epoch, text and document begin, and by chance."""
-        epoch, index = divmod(step, self.steps_per_epoch)
+        index = step % self.steps_per_epoch
         at = index * self.seq_len
         rows = np.arange(at, min(at + self.seq_len, self.lane))[:, None]
-        positions = (self._offset(epoch) + rows + np.arange(self.batch_size) * self.lane) % (len(self.ids) - 1)
+        positions = rows + np.arange(self.batch_size) * (len(self.ids) - 1) // self.batch_size
         window = window_at(self.ids, positions, self.end)
         if index > 0 and not self.reset_rate:
             return window
@@ -96,11 +96,6 @@ class Stream:
         if index == 0:
             reset[0] = True
         else:
-            rng = np.random.default_rng([self.seed or 0, step, _OF_RESETS])
+            rng = np.random.default_rng([self.seed, step, _OF_RESETS])
             reset[0] |= rng.random(self.batch_size) < self.reset_rate
         return window._replace(reset=reset if reset.any() else None)
-
-    def _offset(self, epoch: int) -> int:
-        if self.seed is None:
-            return 0
-        return int(np.random.default_rng([self.seed, epoch]).integers(len(self.ids) - 1))

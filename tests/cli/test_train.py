@@ -331,7 +331,7 @@ def test_a_run_that_learns_nothing_is_told_once_but_not_one_that_goes_on_from_a_
     stderr = run("train", corpus, *SMALL, *still, "--out", "new").stderr
     assert stderr.count("Note: the training loss hardly falls, and the model knows little more than how frequent") == 1
     run("train", corpus, *SMALL, "--steps", "150", "--learning-rate", "0.02", "--out", "first", "--quiet")
-    stderr = run("train", corpus, *SMALL[2:], *still, "--init-from", "first", "--out", "second", "--seed", "2").stderr
+    stderr = run("train", corpus, *SMALL[2:], *still, "--init-from", "first", "--out", "second", "--seed", "5").stderr
     assert "Note: the training loss" not in stderr
     first, *later = [line["loss"] for line in log(Path("second"))]
     assert min(later) > 0.98 * first  # it does hardly fall there too, by this seed
