@@ -109,7 +109,8 @@ def test_lines(command, tiny):
     assert (process.returncode, stderr.decode()) == (0, f"Model: {tiny / 'best.npz'}\n")
     found = {answer.pop("id"): answer for answer in map(json.loads, stdout.splitlines())}
     assert found.keys() == {1, 2, 4, 5}
-    assert found[1] == found[2] == found[5]
+    for other in (2, 5):  # how many share a batch is chance, and a product's last bits depend on it
+        assert found[other] == pytest.approx(found[1], rel=1e-5)
     assert len(found[1]["text"]) == 60
     assert "not JSON" in found[4]["error"]
 
