@@ -1,5 +1,6 @@
 """Train on each text by the recipe, and again with one thing changed; write what that bought and cost.
 
+\b
     python -m benchmarks.ablations tinyshakespeare.txt irish_abc.txt --minutes 2 --json docs/ablations.json
     python -m benchmarks.ablations tinyshakespeare.txt --only dropout --seeds 3 --json dropout.json
 

@@ -1,5 +1,6 @@
 """Make the runs of docs/results.md that are missing or were slow, and write the page as they come.
 
+\b
     python -m benchmarks.records TEXTS --json docs/results.json --write docs/results.md
     python -m benchmarks.records TEXTS --json docs/results.json --rows "tinyshakespeare, 3" --seeds 1
 

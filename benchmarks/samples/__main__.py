@@ -1,5 +1,6 @@
 """Train models of real texts by the recipe, let them write, check what they write, and make docs/samples.md of it.
 
+\b
     python -m benchmarks.samples TEXTS --folder FOLDER --write docs/samples.md
 
 TEXTS has names.txt, irish_abc.txt, tang_poems_zh.txt and alice29.txt. The runs stay in FOLDER; those that are there
