@@ -16,7 +16,7 @@ _SHARE = 0.03  # of the budget goes into measuring the speed, within the bounds 
 _SECONDS = (1.0, 4.0)
 _EVALUATION_SHARE = 0.05  # of the time goes into evaluating, where nobody says how often
 _WORTH_MEASURING = 10**12  # weights times characters, about half a minute: less is not worth a forecast
-EVALUATIONS = 20  # at the most, where nobody says how often
+_EVALUATIONS = 20  # at the most, where nobody says how often
 
 
 class Pace(NamedTuple):
@@ -70,7 +70,7 @@ def steps_within(training: Training, left: float, step: float, evaluation: float
     """Return the steps that so many seconds allow, evaluations included, and the steps between evaluations."""
     if every := training.config.eval_every:
         return max(1, round((left - evaluation) / (step + evaluation / every))), every
-    evaluations = min(float(EVALUATIONS), 1 + left * _EVALUATION_SHARE / evaluation)
+    evaluations = min(float(_EVALUATIONS), 1 + left * _EVALUATION_SHARE / evaluation)
     steps = max(1, round((left - evaluations * evaluation) / step))
     return steps, _evaluation_steps(steps, evaluations)
 
@@ -78,7 +78,7 @@ def steps_within(training: Training, left: float, step: float, evaluation: float
 def steps_between(training: Training, steps: int) -> int:
     """Return the steps between evaluations, of so many steps: but for the last, they read no more than the steps do."""
     passes = training.stream.chars_before(steps) // max(1, len(training.val_ids))
-    return _evaluation_steps(steps, min(EVALUATIONS, 1 + passes))
+    return _evaluation_steps(steps, min(_EVALUATIONS, 1 + passes))
 
 
 def _evaluation_steps(steps: int, evaluations: float) -> int:

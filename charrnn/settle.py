@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -258,8 +257,7 @@ def agreed(saved: Checkpoint, corpus: Corpus, settings: dict[str, Any], notes: l
         raise ConfigError("--steps and --epochs contradict each other: give one length")
     steps = length.get("steps")
     if steps is None:
-        lane = predictions // config.batch_size
-        steps = length["epochs"] * math.ceil(lane / config.seq_len)
+        steps = length["epochs"] * Stream(corpus.train.ids, config.batch_size, config.seq_len).steps_per_epoch
     if steps < (config.steps or 0):
         raise ConfigError(f"the run has {config.steps:,} steps: --steps or --epochs may raise that, not lower it")
     return replace(config, steps=steps, epochs=None, minutes=None)

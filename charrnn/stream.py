@@ -84,7 +84,7 @@ class Stream:
         return (epoch * self.lane + index * self.seq_len) * self.batch_size
 
     def __getitem__(self, step: int) -> Window:
-        """Return the window of this step; its state is reset where epoch, text and document begin, and by chance."""
+        """Return the window of this step; its state is reset where epoch and document begin, and by chance."""
         index = step % self.steps_per_epoch
         at = index * self.seq_len
         rows = np.arange(at, min(at + self.seq_len, self.lane))[:, None]

@@ -379,6 +379,16 @@ def test_the_total_cannot_be_lowered(stopped, settings):
     assert "not lower" in message
 
 
+def test_a_total_in_epochs_is_as_many_steps_as_in_a_new_run(tmp_path):
+    path = write_text(tmp_path, TEXT[:1002])  # 1,001 pairs in 4 lanes of 251: 25 windows of 10, and one of a row
+    begun = start(tmp_path / "run", path, epochs=1, val_fraction=0.0, batch_size=4, seq_len=10)
+    finish(begun)
+    assert begun.state.step == 26
+    going = Run.resume(tmp_path / "run", settings={"epochs": 2})
+    going.close()
+    assert going.training.steps == 52
+
+
 def test_a_total_in_epochs_cannot_lower_it_either(tmp_path):
     stop_at(start(tmp_path / "run", write_text(tmp_path), steps=STEPS_PER_EPOCH + 1), at_step(11))
     assert "not lower" in refusal(ConfigError, tmp_path / "run", settings={"epochs": 1})

@@ -113,8 +113,6 @@ def make(row: Row, seed: int, texts: Path) -> Run:
 
 def _course(log: list[dict[str, Any]], info: dict[str, Any], text: Path) -> dict[str, Any]:
     """Return what the log says of the run's length, speed and losses, by the names of `Run`'s fields."""
-    import numpy as np
-
     from charrnn.config import ModelConfig, TrainConfig
     from charrnn.corpus import Corpus
     from charrnn.model import param_shapes
@@ -123,8 +121,7 @@ def _course(log: list[dict[str, Any]], info: dict[str, Any], text: Path) -> dict
 
     last, train = log[-1], info["train"]
     corpus = Corpus.read(str(text), TrainConfig(**train))
-    ids = np.zeros(len(corpus.train), np.uint8)  # how many characters steps have depends on the length alone
-    chars = Stream(ids, train["batch_size"], train["seq_len"]).chars_before(last["step"])
+    chars = Stream(corpus.train.ids, train["batch_size"], train["seq_len"]).chars_before(last["step"])
     per_char = work(ModelConfig(**info["model"]), param_shapes)
     rates = sorted(line["chars_per_second"] for line in log if line["chars_per_second"])
     return {
