@@ -25,6 +25,8 @@ from charrnn.vocab import Vocab
 
 #: Characters of the training text, its last ones, that baselines learn from at the most: a bound of time and memory.
 READ = 4_000_000
+#: What compressors are given for a special symbol, so that it costs them something too.
+_SPECIALS = {"end": "\n", "unknown": "\N{REPLACEMENT CHARACTER}"}
 
 
 class Compressor(Protocol):
@@ -111,9 +113,10 @@ def _part(ids: IdSource, begin: int, end: int) -> Ids:
 
 
 def _utf8(ids: IdSource, vocab: Vocab) -> Iterator[bytes]:
-    """Yield the text of the ids as bytes, in pieces, with a line end behind each document."""
+    """Yield the text of the ids as bytes, in pieces, with a character for each special symbol too."""
+    specials = "".join(_SPECIALS[name] for name in vocab.specials)
     for begin in range(0, len(ids), CHUNK):
-        yield vocab.to_bytes(_part(ids, begin, begin + CHUNK), end="\n")
+        yield vocab.to_bytes(_part(ids, begin, begin + CHUNK), specials)
 
 
 def _compressed(compressor: Compressor, *texts: Iterable[bytes]) -> int:

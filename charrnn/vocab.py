@@ -244,24 +244,24 @@ class Vocab:
         begun, _ = _bytes_decoder(self.in_form(text[-_MOST_BYTES:])).getstate()
         return text[len(text) - len(begun) :]
 
-    def characters(self, ids: Ids | Sequence[int] | Iterable[int], end: str = "") -> str:
+    def characters(self, ids: Ids | Sequence[int] | Iterable[int], specials: str = "") -> str:
         """Return the text in form of the ids, a character each: of bytes those of the same numbers.
 
-        end: the character that stands for an end of a document; none if empty
+        specials: the characters that stand for the special symbols, in their order; none if empty
         Raises:  VocabError where an id is not of this vocabulary.
         """
         array = np.asarray(ids if isinstance(ids, (np.ndarray, Sequence)) else list(ids), dtype=np.int64).reshape(-1)
         if array.size and not (0 <= array.min() and array.max() < self.size):
             raise VocabError(f"ids run from 0 to {self.size - 1} here, not {array.min()} to {array.max()}")
-        shown = code_points(self.symbols + end * ("end" in self.specials))
+        shown = code_points(self.symbols + specials)
         return from_code_points(shown[array[array < len(shown)]])
 
-    def to_bytes(self, ids: Ids | Sequence[int] | Iterable[int], end: str = "") -> bytes:
+    def to_bytes(self, ids: Ids | Sequence[int] | Iterable[int], specials: str = "") -> bytes:
         """Return the UTF-8 bytes of the text of the ids, or, of bytes, these themselves.
 
-        end and errors: as for `characters`
+        specials and errors: as for `characters`
         """
-        text = self.characters(ids, end)
+        text = self.characters(ids, specials)
         return text.encode("latin-1") if self.kind == "bytes" else text.encode("utf-8", "surrogatepass")
 
     def one_hot(self, ids: Ids, dtype: npt.DTypeLike = np.float32) -> Array:

@@ -183,9 +183,9 @@ def test_a_corpus_that_was_no_file_is_told_of(lm, path):
         LanguageModel(replace(lm.checkpoint, source=source)).baselines(TEXT)
 
 
-def test_compressors_are_given_a_line_end_for_each_end_of_a_document():
+def test_compressors_are_given_a_character_for_each_special_symbol():
     vocab = Vocab("aé", specials=("end", "unknown"))
     ids = vocab.encode(f"{END}aé{END}x{END}")
-    assert b"".join(baselines._utf8(ids, vocab)) == "\naé\n\n".encode()
+    assert b"".join(baselines._utf8(ids, vocab)) == "\naé\n\ufffd\n".encode()
     data = Vocab("".join(map(chr, range(256))), specials=("end",), kind="bytes")
     assert b"".join(baselines._utf8(np.array([256, 255, 0, 256]), data)) == b"\n\xff\0\n"
