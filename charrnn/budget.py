@@ -37,7 +37,12 @@ def measure(training: Training, state: TrainState, seconds: float) -> Pace:
     with training.lanes() as lanes:
         char = char_seconds(training, state, lanes, seconds)
         evaluation = _evaluation_seconds(training, state, lanes, seconds / 2)
-    return Pace(char, evaluation * (2 if training.config.average else 1))
+    return Pace(char, evaluation * _models(training))
+
+
+def _models(training: Training) -> int:
+    """Return how many are validated at an evaluation: the running mean of the weights too, where one is kept."""
+    return 2 if training.config.average else 1
 
 
 def char_seconds(training: Training, state: TrainState, lanes: Lanes, seconds: float) -> float:
@@ -77,7 +82,7 @@ def steps_within(training: Training, left: float, step: float, evaluation: float
 
 def steps_between(training: Training, steps: int) -> int:
     """Return the steps between evaluations, of so many steps: but for the last, they read no more than the steps do."""
-    passes = training.stream.chars_before(steps) // max(1, len(training.val_ids))
+    passes = training.stream.chars_before(steps) // max(1, len(training.val_ids) * _models(training))
     return _evaluation_steps(steps, min(_EVALUATIONS, 1 + passes))
 
 

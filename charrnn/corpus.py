@@ -7,16 +7,17 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from charrnn import cache, prepare
-from charrnn.config import STDIN, TrainConfig, usual
-from charrnn.errors import CorpusError, OtherTextError
+from charrnn.config import STDIN, TrainConfig, flag_of, usual
+from charrnn.errors import ConfigError, CorpusError, OtherTextError
 from charrnn.inputs import describe, files_of, inputs_of, is_packed, size, stem
 from charrnn.text import CHUNK, END, Text, code_points, from_code_points, pieces_of
 
@@ -25,6 +26,8 @@ CACHED_FROM = 32 << 20
 _USUAL_RATIO = 10  # of a text to what it is compressed to, at the most
 #: The settings that fix what the characters of a file are.
 _OF_READING = ("bytes", "encoding", "normalize", "lowercase", "split_documents", "field")
+#: Those that fix which of them are trained on.
+_OF_PARTING = ("shuffle_documents", "val_documents", "test_documents", "val_fraction", "test_fraction")
 
 #: What is called while a text is put into the cache, with the bytes that have been read and those there are.
 Reading = Callable[[int, int], object]
@@ -66,6 +69,7 @@ class Corpus:
     test        what nothing is chosen on; may be empty
     val_source  the file of the validation text, or None where it is a part of the corpus itself
     found       all files, that of the validation text too
+    settings    by which it was read and parted: fields of `TrainConfig` by name
     """
 
     train: Text
@@ -74,6 +78,7 @@ class Corpus:
     source: Source
     val_source: Source | None = None
     found: Found | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -92,8 +97,8 @@ class Corpus:
     @classmethod
     def from_text(cls, text: str | Text, val_fraction: float = 0.1, test_fraction: float = 0.0) -> Corpus:
         """Return the corpus of a text at hand, which is taken as it is and parted as `split` does."""
-        text = Text.of(text)
-        return cls(*split(text, val_fraction, test_fraction), Source(None, text.sha256))
+        text, settings = Text.of(text), {"val_fraction": val_fraction, "test_fraction": test_fraction}
+        return cls(*split(text, val_fraction, test_fraction), Source(None, text.sha256), settings=settings)
 
     @classmethod
     def read(
@@ -117,6 +122,9 @@ class Corpus:
         paths = (paths,) if isinstance(paths, str) else tuple(paths)
         text = read_text(*paths, config=config, shuffled=config.shuffle_documents, reading=reading)
         name, source = named(paths), Source(paths[0], text.sha256, paths[1:])
+        settings = {name: getattr(config, name) for name in (*_OF_READING, *_OF_PARTING)}
+        if config.shuffle_documents:
+            settings["seed"] = config.seed or 0
         if learned:
             _recognise(source, learned[0])
         if len(text) < 2:
@@ -124,13 +132,27 @@ class Corpus:
         if len(text.symbols) < 2:
             raise CorpusError(f"{name} repeats the one character {text.symbols!r}: there is nothing to learn")
         if val_path is None:
-            return cls(*parts(text, config), source, found=Found.at(paths))
+            return cls(*parts(text, config), source, found=Found.at(paths), settings=settings)
         val = read_text(val_path, config=config, reading=reading)
         val_source = Source(val_path, val.sha256)
         if learned:
             _recognise(val_source, learned[1])
         train, _, test = parts(text, replace(config, val_fraction=0.0, val_documents=None))
-        return cls(train, val, test, source, val_source, Found.at([*paths, val_path]))
+        return cls(train, val, test, source, val_source, Found.at([*paths, val_path]), settings)
+
+    def agreed(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Return the settings of a run with those by which this text was read and parted.
+
+        A checkpoint keeps them: with others, a run that goes on would train on what it validated before.
+        Raises:  ConfigError where one contradicts.
+        """
+        for name, value in self.settings.items():
+            if settings.get(name, value) != value:
+                raise ConfigError(
+                    f"{flag_of(name)} {settings[name]} contradicts the corpus at hand, which was read with {value}: "
+                    "leave it out, or read the corpus with it"
+                )
+        return settings | self.settings
 
 
 def _recognise(source: Source, learned: Source | None) -> None:

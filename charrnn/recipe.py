@@ -17,9 +17,10 @@ from charrnn.config import ModelConfig, usual
 KIND = ("cell", "embed_size", "tied", "hidden_size")
 #: The running mean of the weights remembers a sixth of the run.
 AVERAGED_SHARE = 6
+#: Through the text: with more, any model that learns it well learns it by heart.
+MOST_PASSES = 120
 _CHARS_PER_PARAM = 14  # of the layers, read in the time: with more a larger model learns more, with less a smaller
 _PARAMS_PER_CHAR = 12  # of the text, at the most: a larger model would learn it by heart
-_MOST_PASSES = 120  # through the text: with more, any model that learns it well learns it by heart
 _SIZES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640, 704, 768, 896, 1024)
 _WORK_PER_UNIT, _WORK_PER_SYMBOL = 375, 30  # besides the products: what is done element by element, measured
 _ONE_HOT, _EMBED_SIZE = 512, 128  # symbols up to which one-hot rows serve; from there on, the size of an embedding
@@ -40,12 +41,10 @@ class Recipe(NamedTuple):
 
     settings  by name
     reasons   why, in plain words
-    passes    through the text that are of use, where the time allows more
     """
 
     settings: dict[str, Any]
     reasons: list[str]
-    passes: int | None = None
 
 
 #: Returns the shapes of a model's parameters, by name.
@@ -102,7 +101,7 @@ def choose(
     steps_per_epoch  in which the first are read once
     budget  the work that the time allows, as `work` measures it; where it allows none, one step is done all the same
     """
-    settings, reasons, _ = kind(config.vocab_size, chars, given)
+    settings, reasons = kind(config.vocab_size, chars, given)
     config = replace(config, **{name: value for name, value in settings.items() if name in KIND})
 
     @cache
@@ -121,11 +120,11 @@ def choose(
         if config == fit[-1] and config != sizes[-1] and readable(config) > _CHARS_PER_PARAM * params(config):
             why = f"a larger model would learn {chars:,} characters by heart"
         reasons.append(f"{config.hidden_size} units: {why}")
-    read = min(readable(config), _MOST_PASSES * chars)
+    read = min(readable(config), MOST_PASSES * chars)
     passes = read / chars
-    if limited := read < readable(config):
+    if read < readable(config):
         reasons.append(
-            f"{read / readable(config):.1%} of the time: after {_MOST_PASSES} passes the model would learn the text by "
+            f"{read / readable(config):.1%} of the time: after {MOST_PASSES} passes the model would learn the text by "
             "heart; --epochs sets another length, and leaves what is not given at its default"
         )
     if "dropout" not in given:
@@ -154,4 +153,4 @@ def choose(
     if "average" not in given and val_chars > 1 and remembered >= 2:  # where nothing is validated, no mean is kept
         settings["average"] = min(_MOST_AVERAGE, round(1 - 1 / remembered, 5))
         reasons.append(f"running mean of the weights over {remembered:,.0f} steps: a sixth of the run")
-    return Recipe(settings, reasons, _MOST_PASSES if limited else None)
+    return Recipe(settings, reasons)

@@ -95,8 +95,9 @@ class Run:
     ) -> Run:
         """Begin a run: build the vocabulary, draw the weights, find its length, and save it once.
 
-        settings    fields of `ModelConfig` and `TrainConfig` by name; under a budget of minutes a recipe chooses
-                    others, with `init_from` all but the kind and the size of the model
+        settings    fields of `ModelConfig` and `TrainConfig` by name; how the text was read and parted, the corpus
+                    knows; under a budget of minutes a recipe chooses others, with `init_from` all but the kind and the
+                    size of the model
         out         the run's folder; ./checkpoints/<corpus name> if None
         init_from   a checkpoint whose weights the run begins with; the model is then as large as that one
         force       True: an earlier run in the folder is removed
@@ -105,7 +106,7 @@ class Run:
         Raises:     CharRNNError for a folder that is taken, a corpus that is too short, settings that contradict.
         """
         began = time.monotonic() if began is None else began
-        settings = seeded(settings or {})
+        settings = seeded(corpus.agreed(settings or {}))
         model_settings, config = sort_settings(settings)
         folder = RunFolder(Path(out or RUNS / corpus.name))
         if folder.files() and not force:
@@ -146,11 +147,11 @@ class Run:
         folder.create()
         with ExitStack() as holds:
             holds.enter_context(folder.locked())
-            if force:
-                folder.clear()
             if ready:
                 ready(run)
-            run._fix_length(began, chosen.passes)
+            run._fix_length(began)
+            if force:  # not before this run has all that it needs to begin
+                folder.clear()
             run.save()
             run._holds = holds.pop_all()
         return run
@@ -202,7 +203,8 @@ class Run:
             )
             if run.finished:
                 raise ConfigError(_complete(run))
-            run.seconds = folder.cut_log(progress.reported)  # a save may come before the report of its step
+            reported = folder.cut_log(progress.reported)  # a save may come before the report of its step
+            run.seconds = reported + progress.seconds
             run._holds = holds.pop_all()
         return run
 
@@ -221,7 +223,7 @@ class Run:
     def events(self) -> Iterator[Event]:
         """Train to the end; log and save on the way. The run is whole whenever an event is yielded."""
         began = time.monotonic() - self.seconds
-        reported = self.seconds
+        reported = self.seconds - self.state.progress.seconds
         for event in fit(self.training, self.state):
             self.seconds = time.monotonic() - began
             saved = []
@@ -232,7 +234,8 @@ class Run:
                 reported = self.seconds
                 if self.training.evaluates_at(event.step):
                     saved.append(self.save())  # last, so that the log has the line of every step that is saved
-            elif isinstance(event, Stepped) and self._saves_at(event.step):
+            self.state.progress.seconds = self.seconds - reported
+            if isinstance(event, Stepped) and self._saves_at(event.step):
                 saved.append(self.save())
             yield event
             yield from saved
@@ -301,11 +304,11 @@ class Run:
             "chars_per_second": round(report.chars / seconds, 1) if seconds > 0 else None,
         }
 
-    def _fix_length(self, began: float, passes: int | None) -> None:
+    def _fix_length(self, began: float) -> None:
         """Turn the length that was asked for into steps, and settle how often to evaluate.
 
-        passes  through the text, which are the most that a time is turned into, and are done where the whole time
-                allows them, though set-up has used some of it up; None: any number, in what is left
+        A time makes no more than `MOST_PASSES` through the text, and these where it holds them as a whole, though
+        set-up has used some of it up.
         """
         training, config = self.training, self.training.config
         stream, every = training.stream, config.eval_every
@@ -313,13 +316,14 @@ class Run:
             seconds = config.minutes * 60
             pace = budget.measure(training, self.state, budget.trial_seconds(seconds))
             step = pace.char * stream.lane * stream.batch_size / stream.steps_per_epoch
-            evaluation = pace.evaluation + 2 * self._saving_seconds()
+            saving = self._saving_seconds()
+            step += saving / config.save_every if config.save_every else 0.0
+            evaluation = pace.evaluation + 2 * saving
             steps, every = budget.steps_within(training, seconds - (time.monotonic() - began), step, evaluation)
             length = f"{config.minutes:g} minutes"
-            if passes is not None:
-                most = passes * stream.steps_per_epoch
-                if most <= budget.steps_within(training, seconds, step, evaluation)[0]:
-                    steps, every, length = most, config.eval_every, f"{passes:,} passes"
+            most = recipe.MOST_PASSES * stream.steps_per_epoch
+            if most <= budget.steps_within(training, seconds, step, evaluation)[0]:
+                steps, every, length = most, config.eval_every, f"{recipe.MOST_PASSES} passes"
             here = "1 step" if steps == 1 else f"{steps:,} steps"
             self.notes.append(
                 f"{length} are {here} here ({step * 1000:.3g} ms a step, {evaluation:.2g} s an evaluation)"
@@ -334,10 +338,11 @@ class Run:
         """Return what saving takes; shows at once whether the disk takes it."""
         trial = self.folder.path / ".trial.npz"
         begin = time.perf_counter()
-        ckpt.save(trial, self.checkpoint(resumable=True))
-        saving = time.perf_counter() - begin
-        trial.unlink()
-        return saving
+        try:
+            ckpt.save(trial, self.checkpoint(resumable=True))
+            return time.perf_counter() - begin
+        finally:
+            trial.unlink(missing_ok=True)
 
 
 def _recipe(

@@ -20,7 +20,8 @@ from charrnn.text import END
 from charrnn.train import Progress, Training
 from charrnn.vocab import SPECIALS, Vocab
 
-_FREE = ("dropout", "input_dropout", "weight_drop", "init")  # of a model's settings, what changes no shape of it
+#: Of a model's settings, what changes no shape of it.
+FREE = ("dropout", "input_dropout", "weight_drop", "init")
 _SHOWN = 40  # characters that a note or an error names
 
 
@@ -34,7 +35,7 @@ def reread(
     """
     if not paths and (not saved.source.paths or STDIN in saved.source.paths):
         raise CorpusError("the model's corpus was not a file, so it cannot be read again: give the text")
-    if saved.val_source is not None and (val_path := val_path or saved.val_source.path) is None:
+    if saved.val_source is not None and not val_path and (val_path := saved.val_source.path) in (None, STDIN):
         raise CorpusError("the model's validation text was not a file, so it cannot be read again: give it")
     paths, learned = paths or saved.source.paths, (saved.source, saved.val_source)
     try:
@@ -94,12 +95,12 @@ def going_on_from(
 def same_model(earlier: ModelConfig, vocab: Vocab, settings: dict[str, Any]) -> ModelConfig:
     """Return the earlier model's settings for this vocabulary; only those that touch no shape may be set anew."""
     for name, value in settings.items():
-        if name not in _FREE and value != getattr(earlier, name):
+        if name not in FREE and value != getattr(earlier, name):
             raise ConfigError(
                 f"{flag_of(name)} {value} contradicts the model of --init-from, which has {getattr(earlier, name)}: "
                 "leave the option out"
             )
-    free = {name: value for name, value in settings.items() if name in _FREE}
+    free = {name: value for name, value in settings.items() if name in FREE}
     return replace(earlier, vocab_size=vocab.size, **free)
 
 
@@ -119,7 +120,7 @@ def as_learned(settings: dict[str, Any], earlier: Vocab) -> dict[str, Any]:
 
 
 def vocab_for(corpus: Corpus, config: TrainConfig) -> Vocab:
-    """Return the vocabulary of the training and the validation part.
+    """Return the vocabulary of the whole text, its test part too, and of a validation text of its own.
 
     With --min-count it is that of what stands so often in the training part, and an unknown symbol for the rest.
     Raises:  ConfigError where nothing stands so often, or a text at hand was not parted as the settings say.

@@ -79,6 +79,7 @@ class Progress:
     """The plain numbers that training carries from step to step, besides the step itself.
 
     reported    the step of the newest report; the sums run since then, norm_sums by layer
+    seconds     since then, which whoever has a clock counts
     best_loss   the least validation loss, and the step it was measured at
     stale       evaluations since then
     """
@@ -90,6 +91,7 @@ class Progress:
     norm_sum: float = 0.0
     norm_sums: dict[str, float] = field(default_factory=dict)
     clipped: int = 0
+    seconds: float = 0.0
     best_loss: float | None = None
     best_step: int = 0
     stale: int = 0

@@ -21,7 +21,7 @@ from fixtures_run import (
 from charrnn import budget
 from charrnn import checkpoint as ckpt
 from charrnn.cells import CELL_NAMES
-from charrnn.config import OPTIMIZER_DEFAULTS, SCHEDULE_NAMES
+from charrnn.config import OPTIMIZER_DEFAULTS, SCHEDULE_NAMES, STDIN, TrainConfig
 from charrnn.corpus import Corpus, Source
 from charrnn.errors import CharRNNError, CheckpointError, ConfigError, CorpusError, RunFolderError
 from charrnn.run import Run, Saved
@@ -215,6 +215,28 @@ def test_stopping_does_not_count_as_training_time(tmp_path, monkeypatch):
     assert told == times[0] == 3
     assert times == sorted(times)
     assert times[-1] < 100
+
+
+def test_the_time_before_a_stop_between_two_lines_of_the_log_is_kept(tmp_path, monkeypatch):
+    clock = {"now": 0.0}
+    set_clock(monkeypatch, lambda: clock["now"])
+    path = write_text(tmp_path)
+
+    def go_on(run, last=None):
+        for event in run.events():
+            if isinstance(event, Stepped) and event.step == 5:  # the lines are those of steps 3 and 6
+                if last:
+                    break
+                continue
+            clock["now"] += 1
+        run.save()
+        run.close()
+
+    go_on(start(tmp_path / "whole", path))
+    go_on(start(tmp_path / "parts", path), last=5)
+    clock["now"] += 10_000
+    go_on(Run.resume(tmp_path / "parts"))
+    assert log_of(tmp_path / "parts") == log_of(tmp_path / "whole")
 
 
 def test_nothing_is_written_by_resuming_alone(tmp_path):
@@ -439,16 +461,36 @@ def test_another_text_is_refused_as_such_before_it_is_parted(tmp_path):
         Run.resume(tmp_path / "run")
 
 
-def test_a_validation_text_that_was_no_file_is_asked_for(tmp_path):
+@pytest.mark.parametrize("source", [None, STDIN])
+def test_a_validation_text_that_was_no_file_is_asked_for(tmp_path, source):
     path = write_text(tmp_path)
     read = Corpus.read(path)
-    finish(start(tmp_path / "run", replace(read, val_source=Source(None, "0" * 64)), steps=2))
+    finish(start(tmp_path / "run", replace(read, val_source=Source(source, "0" * 64)), steps=2))
     with pytest.raises(CorpusError, match=r"^the model's validation text was not a file"):
         Run.resume(tmp_path / "run")
 
 
 def test_a_validation_text_that_it_never_had_is_refused(stopped, tmp_path):
     assert "is not the text" in refusal(CorpusError, stopped, None, write_text(tmp_path, TEXT, "val.txt"))
+
+
+def test_a_run_on_a_corpus_at_hand_is_read_and_parted_again_as_that_was(tmp_path):
+    path, way = write_text(tmp_path), {"split_documents": "lines", "shuffle_documents": True, "val_documents": 9}
+    read = Corpus.read(path, TrainConfig(**way, lowercase=True, test_fraction=0.1, seed=3))
+    finish(start(tmp_path / "run", read, steps=2, seed=None))
+    again = Run.resume(tmp_path / "run", settings={"steps": 3})
+    again.close()
+    for name in ("train", "val"):
+        text = getattr(read, name)
+        ids = again.training.stream.ids if name == "train" else again.training.val_ids
+        assert np.array_equal(ids[np.arange(len(ids))], again.vocab.encode(str(text)))
+
+
+@pytest.mark.parametrize("settings", [{"val_fraction": 0.1}, {"lowercase": True}, {"split_documents": "lines"}])
+def test_settings_that_contradict_a_corpus_at_hand_are_refused(tmp_path, settings):
+    read = Corpus.read(write_text(tmp_path), TrainConfig(val_fraction=0.05))
+    with pytest.raises(ConfigError, match=r"^--\S+ \S+ contradicts the corpus at hand, which was read with"):
+        Run.start(read, tmp_path / "run", settings=settings)
 
 
 def test_a_finished_run_is_refused(tmp_path):

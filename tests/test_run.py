@@ -300,6 +300,21 @@ def test_a_forced_start_that_fails_removes_nothing(tmp_path, settings):
     assert (tmp_path / "run" / "last.npz").read_bytes() == before
 
 
+def test_a_forced_start_that_is_stopped_before_its_first_save_removes_nothing(tmp_path, monkeypatch):
+    def stop(*given):
+        raise KeyboardInterrupt
+
+    finish(start(tmp_path / "run"))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    with pytest.raises(KeyboardInterrupt):
+        start(tmp_path / "run", force=True, ready=stop)
+    for place in ("charrnn.run.ckpt.save", "charrnn.run.budget.measure"):
+        monkeypatch.setattr(place, stop)
+        with pytest.raises(KeyboardInterrupt):
+            start(tmp_path / "run", force=True, minutes=0.005)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
 def test_the_lock_refuses_a_second_trainer_and_is_given_back(tmp_path):
     begun = start(tmp_path / "run", write_text(tmp_path))
     next(begun.events())
@@ -412,13 +427,15 @@ def test_evaluations_are_at_most_twenty_where_nobody_says_how_often(tmp_path, st
     assert begun.training.config.eval_every == every
 
 
+@pytest.mark.parametrize("average", [0.0, 0.5])
 @pytest.mark.parametrize("steps", [1, 7, 20, 100])
-def test_evaluations_but_the_last_read_no_more_than_the_steps_do(tmp_path, steps):
-    begun = start(tmp_path / "run", steps=steps, eval_every=None, log_every=0, val_fraction=0.5)
+def test_evaluations_but_the_last_read_no_more_than_the_steps_do(tmp_path, steps, average):
+    begun = start(tmp_path / "run", steps=steps, eval_every=None, log_every=0, val_fraction=0.5, average=average)
     training, evaluated = begun.training, [event.step for event in finish(begun) if isinstance(event, Report)]
-    read = (len(evaluated) - 1) * len(training.val_ids)
+    validated = len(training.val_ids) * (2 if average else 1)  # the running mean of the weights too
+    read = (len(evaluated) - 1) * validated
     assert evaluated[-1] == steps
-    assert read <= training.stream.chars_before(steps) < read + 3 * len(training.val_ids)
+    assert read <= training.stream.chars_before(steps) < read + 3 * validated
 
 
 def test_a_time_budget_becomes_steps_that_give_the_same_run(tmp_path, monkeypatch):
@@ -478,6 +495,27 @@ def test_a_time_budget_is_spent_on_steps_and_evaluations(tmp_path, monkeypatch, 
         assert evaluations * 0.2 <= 58 * 0.05 + 0.4
         seconds = steps * 0.01 + (58 * 0.05 + 0.2)
     assert seconds == pytest.approx(58, abs=0.3)
+
+
+def test_a_time_budget_is_spent_on_the_saves_between_evaluations_too(tmp_path, monkeypatch):
+    set_pace(monkeypatch, 0.01, 0.0)
+    set_clock(monkeypatch, lambda: 1000.0)
+    monkeypatch.setattr(Run, "_saving_seconds", lambda self: 0.1)
+    corpus, settings = Corpus.from_text(50 * TEXT), {"eval_every": 1000, "save_every": 5}
+    begun = start(tmp_path / "run", corpus, minutes=1, batch_size=4, seq_len=10, **settings)
+    begun.close()
+    steps = begun.training.config.steps
+    assert steps * (0.01 + 0.1 / 5) + (steps / 1000 + 1) * 0.2 == pytest.approx(60, abs=0.1)
+
+
+def test_a_text_that_is_read_faster_than_was_planned_is_read_no_more_often(tmp_path, monkeypatch):
+    set_pace(monkeypatch, 0.01, 0.0)
+    set_clock(monkeypatch, lambda: 1000.0)
+    monkeypatch.setattr(budget, "measure", lambda *given: budget.Pace(1e-6, 0.0))
+    begun = start(tmp_path / "run", minutes=0.3, batch_size=4, seq_len=10)
+    begun.close()
+    assert not any(" of the time" in note for note in begun.notes)  # the recipe planned fewer passes
+    assert begun.training.config.steps == 120 * begun.training.stream.steps_per_epoch
 
 
 @pytest.mark.parametrize("late", [0, 1000])  # seconds that reading and measuring take

@@ -192,9 +192,9 @@ def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
     except BrokenPipeError:  # nobody reads the screen any more: that is no reason to lose the run
         run.save()
         click.get_current_context().exit(1)
-    if signals.received:
+    if signals.received and not run.finished:
         run.save()
-        again = _command(run, resume=True, out=run.folder.path)
+        again = _command(run, resume=True, out=run.folder.path, **_validated_on(run))
         note(f"Saved after step {run.state.step:,}. Go on with: {again}")
         click.get_current_context().exit(128 + signals.received)
     if not quiet:
@@ -279,8 +279,15 @@ def _command(run: Run, **options: object) -> str:
     return shlex.join(words)
 
 
+def _validated_on(run: Run) -> dict[str, Any]:
+    """Return the option that names the validation text, where it is not a part of the corpus."""
+    return {"val_file": run.val_source.path} if run.val_source else {}
+
+
 def _repeat(run: Run) -> str:
     """Return the command that makes this run again, bit for bit: what is not the default, or set elsewhere, named."""
+    from charrnn.settle import FREE
+
     if run.earlier_totals:
         return f"no single command: its length was raised when it had {run.earlier_totals[0]:,} steps"
     config, elsewhere = run.training.config, set_elsewhere()
@@ -291,9 +298,10 @@ def _repeat(run: Run) -> str:
 
     def is_named(name: str) -> bool:
         value = actual[name]
-        return value is not None and (value != usual[name] or (name in elsewhere and value is not False))
+        inherits = run.init_from is not None and name in FREE  # from the earlier model, where it is not named
+        return value is not None and (value != usual[name] or inherits or (name in elsewhere and value is not False))
 
     chosen = {name: actual[name] for name in setting_names() if is_named(name)}
-    chosen |= {"val_file": run.val_source.path} if run.val_source else {}
+    chosen |= _validated_on(run)
     chosen |= {"init_from": run.init_from} if run.init_from else {}
     return _command(run, **chosen)

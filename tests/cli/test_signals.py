@@ -249,6 +249,12 @@ def test_a_signal_after_the_opening_lines(run, corpus, raising):
     assert meta(RUN / "last.npz")["step"] == 4
 
 
+def test_a_signal_while_the_last_step_is_saved_comes_too_late(run, corpus, raising):
+    raising("charrnn.run.Run._saved_best")
+    assert "Repeat" in run("train", "tiny.txt", *SMALL, "--steps", "4", "--eval-every", "4").stderr
+    assert meta(RUN / "last.npz")["step"] == 4
+
+
 def test_the_handlers_of_others_are_put_back(run, corpus):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     run("train", "tiny.txt", *SMALL, "--steps", "2", "--quiet")

@@ -131,14 +131,15 @@ VARIANTS = {
     "validation file": ("--val-file", "more words.txt"),
     "save and log": ("--save-every", "5", "--log-every", "2", "--patience", "3"),
     "from a model": ("--init-from", "first"),
+    "from a model, with other dropout": ("--init-from", "first", "--dropout", "0.4", "--weight-drop", "0"),
 }
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_repeat_command_gives_the_same_bytes(run, corpus, variant):
     Path("more words.txt").write_text("Käfer krabbelt, Käfer summt.\n", encoding="utf-8")
-    if variant == "from a model":
-        run(*TRAIN, "--steps", "2", "--out", "first", "--quiet")
+    if "--init-from" in VARIANTS[variant]:
+        run(*TRAIN, "--steps", "2", "--dropout", "0.2", "--weight-drop", "0.1", "--out", "first", "--quiet")
     outcome = run(*TRAIN, "--steps", "8", "--eval-every", "4", "--out", "once", *VARIANTS[variant])
     name, *again = shlex.split(facts(outcome.stderr)["Repeat"])
     assert name == "charrnn"
