@@ -53,7 +53,7 @@ format: $(VENV)/dev ## Bring the code into style
 bench: $(VENV)/bench ## Measure the speed against PyTorch and put it into docs/performance.md
 	$(BIN)/python -m benchmarks.speed --write docs/performance.md
 
-records: $(VENV)/installed ## Make the runs of docs/results.md from the texts in the folder TEXTS; takes hours, goes on
+records: $(VENV)/installed ## Make and commit runs that docs/results.md lacks, of the texts in the folder TEXTS; takes hours
 	@test -n "$(TEXTS)" || { echo "name the folder of the texts: make records TEXTS=folder" >&2; exit 2; }
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check matplotlib
 	$(BIN)/python -m benchmarks.records "$(TEXTS)" --json docs/results.json --write docs/results.md --commit

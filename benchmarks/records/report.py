@@ -11,8 +11,9 @@ from benchmarks.records.runs import ATTEMPTS, SLOW, Run, counting, is_slow, medi
 INTRODUCTION = f"""\
 # Results
 
-What `charrnn train` reaches with nothing chosen but the time. `make records TEXTS=FOLDER` makes this page from the
-texts in the folder; it takes hours, may be stopped at any time, and goes on with the row and seed where it was.
+What `charrnn train` reaches with nothing chosen but the time. `make records TEXTS=FOLDER` makes the runs that are
+missing or were slow from the texts in the folder, and commits each; it takes hours, may be stopped at any time, and
+goes on with the row and seed where it was. A run is made anew when its line is taken out of results.json.
 
 - **What was chosen on what.** A run's model is that with the least validation loss. As with nanoGPT, the best
   checkpoint and the recipe were chosen on tiny Shakespeare's validation part, so its figures flatter a little. Beside
@@ -27,7 +28,7 @@ texts in the folder; it takes hours, may be stopped at any time, and goes on wit
   on this processor: in any run for products, in the same row for training. Of several runs with one seed the fastest
   counts, whatever its score; after {ATTEMPTS} attempts in one go it stays as it is, and the table says so.
 
-A figure in bold reaches its bar.
+A bar is what was to be reached, set before the runs; a figure in bold reaches it.
 
 ## Tiny Shakespeare
 
@@ -38,7 +39,8 @@ TESTED = """\
 
 Bits per character on the test part, the last twentieth of each text, *whole*, scored once a run; a modified Kneser-Ney
 n-gram model on the same part, its n chosen on the validation part; what the part adds to the training text where
-compressors make one of both; and, of the same run, both protocols on the validation part, the twentieth before.
+compressors make one of both; and, of the same run, both protocols on the validation part, the twentieth before. A bar
+is what a modified Kneser-Ney 7-gram model reaches.
 
 Compressors are strong where a text repeats itself to the letter. Of irish_abc's test part, 37 % are runs of 16
 characters or more that stand earlier in the part itself, since tunes repeat their bars (of alice29's 5 %), though of
@@ -49,6 +51,10 @@ MACHINES = """
 Seconds are those of the whole command: reading, measuring, validating and saving included. Speed is the least share of
 a reference speed, as said above. Machines:
 """
+ORIGINS = (
+    "They are from the projects char-rnn (tinyshakespeare), introtodeeplearning (irish_abc) and Char-RNN-TensorFlow "
+    "(tang_poems_zh) on GitHub, and from the Canterbury corpus (alice29)."
+)
 #: What of the settings is shown beside the size, where it is not zero.
 CHOSEN = ("embed_size", "dropout", "input_dropout", "weight_drop", "learning_rate", "reset_rate", "average")
 
@@ -170,7 +176,7 @@ def _every_run(rows: Sequence[Row], runs: Sequence[Run]) -> list[str]:
     lines = markdown_table(tuple(columns), [tuple(cell(run) for cell in columns.values()) for run in found])
     lines += [MACHINES, *(f"{number}. {machine}" for number, machine in enumerate(machines, 1))]
     texts = dict.fromkeys(f"{row.text} {run.text_sha256[:8]}" for row in rows for run in counting(row, runs))
-    lines += ["", f"Texts, with the SHA-256 of their bytes: {', '.join(texts)}."]
+    lines += ["", f"Texts, with the SHA-256 of their bytes: {', '.join(texts)}. {ORIGINS}"]
     lines += ["", "What was scored after each, in its folder:", "", "```"]
     for example in {row.text: row for row in rows}.values():
         lines += [f"charrnn {' '.join(example.eval(score))}" for score in example.scores]

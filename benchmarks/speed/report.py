@@ -22,7 +22,7 @@ TITLES = {
     "sample": "Sampling, one character of each stream",
     "encode": "Encoding, 10 MB of UTF-8",
     "start": "Start-up, one process",
-    "memory": "Peak memory, one process",
+    "memory": "Peak memory, all processes",
 }
 COLUMNS = ("", "charrnn", "charrnn, a second", "PyTorch", "PyTorch ÷ charrnn", "floor", "charrnn ÷ floor")
 FAST_COLUMNS = (FAST, "PyTorch ÷ fast")
