@@ -96,13 +96,13 @@ def entries() -> list[Entry]:
     return sorted(found, key=lambda entry: entry.built, reverse=True)
 
 
-def remove(chosen: Iterable[Entry] | None = None) -> None:
-    """Remove entries, or, if None, whatever is in the cache, damaged or left behind by a kill.
+def remove(chosen: Iterable[Path] | None = None) -> None:
+    """Remove the entries of these paths, or, if None, whatever is in the cache, damaged or left behind by a kill.
 
     Raises:  CharRNNError where the system refuses.
     """
     with _locked():
-        for path in folder().glob("*.json") if chosen is None else [entry.path for entry in chosen]:
+        for path in folder().glob("*.json") if chosen is None else chosen:
             _unlink(path)
         _sweep()
 
@@ -122,6 +122,7 @@ def text_of(paths: Sequence[str], pieces: Callable[[], Iterable[str]], settings:
     with _locked():
         if (entry := _open(path)) and entry.valid:  # another process has made it meanwhile
             return entry.text
+        entry = None  # some systems remove no file that is mapped into memory
         _unlink(path)
         _sweep()
         files = [Stamp.of(name)._asdict() for name in paths]  # first, so that what changes while it is read is stale

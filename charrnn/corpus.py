@@ -169,10 +169,9 @@ def parts(text: Text, config: TrainConfig) -> tuple[Text, Text, Text]:
 
     Raises:  CorpusError where no document is left to train on.
     """
-    marks = text.marks()
-    if not len(marks):
+    documents = text.documents
+    if not documents:
         return split(text, config.val_fraction, config.test_fraction)
-    documents = len(marks) - 1
     val, test = Fraction(str(config.val_fraction)), Fraction(str(config.test_fraction))
     if config.test_documents is None:
         test_at = max(1, math.floor(documents * (1 - test)))
@@ -188,7 +187,7 @@ def parts(text: Text, config: TrainConfig) -> tuple[Text, Text, Text]:
         )
 
     def part(begin: int, end: int) -> Text:
-        return text[marks[begin] : marks[end] + 1] if begin < end else text[:0]
+        return text[text.mark(begin) : text.mark(end) + 1] if begin < end else text[:0]
 
     return part(0, val_at), part(val_at, test_at), part(test_at, documents)
 

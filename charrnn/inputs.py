@@ -137,7 +137,7 @@ def inputs_of(path: str, progress: Callable[[int], object]) -> Iterator[Input]:
                 raise CorpusError("standard input is closed: name a file, or pipe a text in")
             raw: Any = sys.stdin.buffer if path == STDIN else holds.enter_context(open(path, "rb"))
         if not is_packed(path):
-            yield Input(describe(path), Path(path).suffix.lower(), _told(_chunks(path, raw.read1, CHUNK), progress))
+            yield Input(describe(path), Path(path).suffix.lower(), _told(chunks(path, raw.read1, CHUNK), progress))
             return
         room = _Room(path)
         for item in _members(path, raw, holds):
@@ -152,7 +152,7 @@ def _told(chunks: Iterator[bytes], progress: Callable[[int], object]) -> Iterato
         yield data
 
 
-def _chunks(path: str, read: Callable[[int], bytes], amount: int) -> Iterator[bytes]:
+def chunks(path: str, read: Callable[[int], bytes], amount: int) -> Iterator[bytes]:
     """Yield the bytes that a file's method reads, so many at once."""
     while True:
         with refusing(path):
@@ -203,7 +203,7 @@ def _unpacked(
 ) -> Iterator[bytes]:
     for data in chunks:
         room.take(len(data))
-        progress(raw.tell())
+        progress(raw.tell() if raw.seekable() else 0)
         yield data
 
 
@@ -225,7 +225,7 @@ def _zipped(path: str, raw: IO[bytes], holds: ExitStack) -> Iterator[Input]:
     def member(item: zipfile.ZipInfo) -> Iterator[bytes]:
         with refusing(path):
             file = archive.open(item)
-        yield from _chunks(path, file.read, CHUNK)
+        yield from chunks(path, file.read, CHUNK)
 
     with refusing(path):
         archive = holds.enter_context(zipfile.ZipFile(raw))
@@ -241,7 +241,7 @@ def _zipped(path: str, raw: IO[bytes], holds: ExitStack) -> Iterator[Input]:
 def _gz(path: str, raw: IO[bytes]) -> Iterator[bytes]:
     import gzip
 
-    return _chunks(path, gzip.GzipFile(fileobj=raw).read, CHUNK)
+    return chunks(path, gzip.GzipFile(fileobj=raw).read, CHUNK)
 
 
 def _bz2(path: str, raw: IO[bytes]) -> Iterator[bytes]:
@@ -273,7 +273,7 @@ def _streams(path: str, raw: IO[bytes], new: Callable[[], Any], padding: bytes =
     padding: may stand between streams
     """
     stream: Any = new()
-    for packed in _chunks(path, raw.read, _SLIP):
+    for packed in chunks(path, raw.read, _SLIP):
         while packed := packed if stream else packed.lstrip(padding):
             stream = stream or new()
             with refusing(path):

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import BinaryIO
 
 from charrnn.errors import CorpusError
-from charrnn.inputs import CHUNK, files_of, inputs_of, is_packed, refusing
+from charrnn.inputs import CHUNK, chunks, files_of, inputs_of, is_packed, refusing
 
 _PAUSE = 0.2  # seconds between two looks at a file that grows
 
@@ -61,7 +61,7 @@ def _growing(path: str) -> Iterator[bytes]:
     try:
         while True:
             successor = _successor(path, file)  # before the rest is read, so that nothing is missed
-            while data := file.read(CHUNK):
+            for data in chunks(path, file.read, CHUNK):
                 yield data
                 ended = data.endswith(b"\n")
             if successor is None:

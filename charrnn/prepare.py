@@ -275,7 +275,7 @@ def _lines(pieces: Iterable[str]) -> Iterator[str]:
 
 
 def _cells(name: str, suffix: str, lines: Iterator[str], field: str) -> Iterator[tuple[int, str]]:
-    csv.field_size_limit(sys.maxsize)
+    csv.field_size_limit(2**31 - 1)  # the most that all systems take
     reader, begun = csv.reader(lines, delimiter="\t" if suffix == ".tsv" else ",", strict=True), 1
     try:
         columns = next(reader, [])

@@ -34,7 +34,7 @@ Numbers: TypeAlias = npt.NDArray[np.intp]
 
 _FLAGS = re.compile(r"\(\?[is]+\)")
 _GROUP = re.compile(r"\((?!\?)|\(\?:|\(\?P?<\w+>")
-_CLASS = re.compile(r"\[\^?\]?(?:\[:[^\]]*:\]|\\.|[^\]\\])*\]", re.DOTALL)
+_CLASS = re.compile(r"\[\^?\]?(?:\[:[^\]:\[]*:\]|\\.|[^\]\\])*\]", re.DOTALL)
 _ESCAPE = re.compile(
     r"\\(?:[pPN]\{[^}]*\}|[pP]\w|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[dDwWsSnrtfva]|[\W_])"
 )
@@ -290,7 +290,7 @@ class _Parser:
     def _sequence(self) -> _Part:
         parts: list[_Part] = []
         while self.at < len(self.pattern) and self.pattern[self.at] not in "|)":
-            if self.pattern[self.at :] == "$":
+            if self.at == len(self.pattern) - 1 and self.pattern[self.at] == "$":
                 self.at += 1
             else:
                 parts.append(self._repeated(self._single()))

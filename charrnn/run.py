@@ -109,11 +109,8 @@ class Run:
         settings = seeded(corpus.agreed(settings or {}))
         model_settings, config = sort_settings(settings)
         folder = RunFolder(Path(out or RUNS / corpus.name))
-        if folder.files() and not force:
-            raise RunFolderError(
-                f"{folder.path} holds a run already: go on with it by --resume, replace it by --force, "
-                "or choose another folder with --out"
-            )
+        if not force:
+            folder.refuse_taken()
         notes: list[str] = []
         chosen, measured = Recipe({}, []), None
         vocab, params = vocab_for(corpus, config), None
@@ -147,6 +144,8 @@ class Run:
         folder.create()
         with ExitStack() as holds:
             holds.enter_context(folder.locked())
+            if not force:
+                folder.refuse_taken()  # by one that began and ended meanwhile
             if ready:
                 ready(run)
             run._fix_length(began)

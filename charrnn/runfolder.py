@@ -48,6 +48,14 @@ class RunFolder:
         """
         return next((path for path in (self.best, self.last) if os.path.exists(path)), None)
 
+    def refuse_taken(self) -> None:
+        """Raise RunFolderError where a run is here."""
+        if self.files():
+            raise RunFolderError(
+                f"{self.path} holds a run already: go on with it by --resume, replace it by --force, "
+                "or choose another folder with --out"
+            )
+
     def create(self) -> None:
         """Make the folder.
 
@@ -84,13 +92,14 @@ class RunFolder:
 
         Raises:  RunFolderError where a process trains in it; CharRNNError where the system refuses.
         """
-        with self.locked("stop it first"):
-            self.clear()
         trial = self.path / ".trial.npz"
         halves = [path.with_name(f".{path.name}.tmp") for path in (self.best, self.last, self.log, trial)]
         with writing(self.path, "mend them"):
-            for path in (*halves, trial, self.path / ".lock"):
-                path.unlink(missing_ok=True)
+            with self.locked("stop it first"):
+                self.clear()
+                for path in (*halves, trial):
+                    path.unlink(missing_ok=True)
+            (self.path / ".lock").unlink(missing_ok=True)
         with suppress(OSError):  # what is there besides is not ours
             self.path.rmdir()
         return not self.path.exists()
@@ -152,7 +161,7 @@ def find_model(path: str | Path | None) -> Path:
         runs = [RunFolder(RUNS / name) for name in run_names()]
         if not runs:
             raise CheckpointError(f"no model under ./{RUNS}: train one with `charrnn train`, or name one with -m")
-        path = max(runs, key=lambda run: max(file.stat().st_mtime_ns for file in run.files())).path
+        path = max(runs, key=lambda run: max((file.stat().st_mtime_ns for file in run.files()), default=0)).path
     place = _place(Path(path))
     if place is None:
         remedy = _near(str(path)) or "train a model first, or name another with -m"
@@ -168,11 +177,12 @@ def find_model(path: str | Path | None) -> Path:
 
 
 def _place(path: Path) -> Path | None:
-    """Return what a path stands for: what is there, unless that is a folder without a model, or else what is below
-    ./checkpoints; None where there is nothing.
+    """Return what a path stands for: the checkpoint or run that is there, or else below ./checkpoints; where neither
+    is one, what there is; None where there is nothing.
     """
     places = [place for place in (path, RUNS / path) if os.path.lexists(place)]
-    return next((place for place in places if not place.is_dir() or RunFolder(place).model()), next(iter(places), None))
+    of_runs = (place for place in places if place.suffix == ".npz" or RunFolder(place).model())
+    return next(of_runs, next(iter(places), None))
 
 
 def _near(name: str) -> str | None:

@@ -49,13 +49,18 @@ def runs(folder: Path = RUNS) -> list[RunSummary]:
 
 
 def summary(run: RunFolder) -> RunSummary:
-    """Return what is to be known of a run that has a model."""
+    """Return what is to be known of a run that has a model.
+
+    Raises:  FileNotFoundError where it has just been removed.
+    """
     stats = [file.stat() for file in run.files()]
     facts: dict[str, Any] = dict.fromkeys(("corpus", "cell", "num_layers", "hidden_size", "step", "steps", "best_loss"))
     damage, newest = None, run.last if run.last.exists() else run.best
     try:
         facts |= _facts(ckpt.read_meta(newest))
     except CheckpointError as error:
+        if run.model() is None:
+            raise FileNotFoundError(run.path) from None
         damage = str(error)
     except (KeyError, TypeError, AttributeError) as error:
         damage = f"{newest} is damaged: its settings do not make sense ({error}); use another copy"

@@ -46,15 +46,15 @@ def survey(corpus: Corpus, vocab: Vocab) -> Survey:
     vocab: with the counts of its training part
     """
     texts = [text for text in (corpus.train, corpus.val, corpus.test) if len(text)]
-    marks = [len(text.marks()) for text in texts]
-    documents = sum(marks) - len(texts) if all(marks) else None
+    parted = [text.documents for text in texts]
+    documents = sum(parted) if all(parted) else None
     seen = set[str]().union(*(text.symbols for text in texts)) - {END}
     counted = sorted((count, symbol) for symbol, count in zip(vocab.symbols, vocab.counts, strict=True) if count)
     found = corpus.found or Found(0, 0)
     return Survey(
         files=found.files,
         bytes=found.bytes,
-        chars=sum(map(len, texts)) - sum(marks),
+        chars=sum(map(len, texts)) - (0 if documents is None else documents + len(texts)),
         symbols=len(seen),
         unknown=len(seen.difference(vocab.symbols)),
         unknown_share=vocab.count_unknown(corpus.train) / len(corpus.train),

@@ -178,6 +178,22 @@ class Text:
             starts += np.bincount(ids[1:][np.flatnonzero(ids[:-1] == newline)], minlength=len(starts))
         return starts
 
+    @property
+    def documents(self) -> int:
+        """Return how many documents the text has; 0 where it has no marks between any."""
+        mark = self.symbols.find(END)
+        return max(0, sum(int(np.count_nonzero(ids == mark)) for ids in self.chunks()) - 1) if mark >= 0 else 0
+
+    def mark(self, number: int) -> int:
+        """Return where the mark behind so many documents stands."""
+        mark, before = self.symbols.find(END), 0
+        for at, ids in enumerate(self.chunks()):
+            places = np.flatnonzero(ids == mark)
+            if number < before + len(places):
+                return at * CHUNK + int(places[number - before])
+            before += len(places)
+        raise IndexError(number)
+
     def marks(self) -> npt.NDArray[np.intp]:
         """Return where the marks between documents stand: one more than there are documents, or none at all."""
         mark = self.symbols.find(END)

@@ -26,6 +26,7 @@ from charrnn.text import END, Alphabet, Text, code_points, from_code_points, pie
 
 KINDS = ("chars", "bytes")
 SPECIALS = ("end", "unknown")  # in the order of their ids
+_NO_MARK = "\udbff"  # another lone surrogate
 _SHOWN = 5  # unknown characters named in an error
 _MOST_BYTES = 4  # of a character
 
@@ -147,10 +148,12 @@ class Vocab:
     def in_form(self, text: str) -> str:
         """Return the text in the form that the model was trained on, bytes as the characters of the same numbers.
 
+        What would be the mark between documents is a character that no vocabulary has.
         Raises:  VocabError where a bytes model is given what is no text.
         """
         if self.kind == "chars":
-            return prepare.in_form(text, self.normalize, self.lowercase)
+            formed = prepare.in_form(text, self.normalize, self.lowercase)
+            return formed.replace(END, _NO_MARK) if "end" in self.specials else formed
         try:
             return text.encode("utf-8", "surrogateescape").decode("latin-1")
         except UnicodeEncodeError as error:

@@ -12,11 +12,12 @@ import pytest
 from fixtures_run import SETTINGS, TEXT, finish, output_of, start, stop_at, write_text
 
 import charrnn
-from charrnn import api, errors
+from charrnn import api, errors, model
 from charrnn import checkpoint as ckpt
 from charrnn.api import LanguageModel
+from charrnn.checkpoint import Checkpoint
 from charrnn.config import ModelConfig, TrainConfig, sort_settings
-from charrnn.corpus import Corpus
+from charrnn.corpus import Corpus, Source
 from charrnn.errors import (
     CharRNNError,
     CheckpointError,
@@ -27,6 +28,7 @@ from charrnn.errors import (
     VocabError,
 )
 from charrnn.train import Evaluating, Report, Stepped
+from charrnn.vocab import Vocab
 
 pytestmark = pytest.mark.usefixtures("no_sync")
 
@@ -364,3 +366,12 @@ def test_without_a_prime_the_text_goes_on_as_after_a_line_end(tmp_path):
         text = model.sample(8, temperature=0.0, seed=seed)
         assert text[0] in "ac"
         assert text == model.sample(7, temperature=0.0, prime=f"\n{text[0]}")[1:]
+
+
+def test_of_a_character_that_the_prime_begins_no_byte_is_twice():
+    vocab = Vocab("".join(map(chr, range(256))), kind="bytes")
+    config = ModelConfig(256, hidden_size=4)
+    params = model.init_params(config, np.random.default_rng(1))
+    params["out.b_y"][0xB4] = 99.0  # the last byte of 水
+    lm = LanguageModel(Checkpoint(config, TrainConfig(bytes=True), vocab, params, 1, Source(None, "")))
+    assert lm.sample(1, prime="ä\udce6\udcb0", temperature=0) == "ä水"

@@ -20,7 +20,7 @@ from charrnn.corpus import Corpus
 from charrnn.errors import CorpusError, VocabError
 from charrnn.evaluate import bits
 from charrnn.ngram import NGrams
-from charrnn.text import END
+from charrnn.text import END, Text
 from charrnn.vocab import Vocab
 
 pytestmark = pytest.mark.usefixtures("no_sync")
@@ -185,7 +185,7 @@ def test_a_corpus_that_was_no_file_is_told_of(lm, path):
 
 def test_compressors_are_given_a_character_for_each_special_symbol():
     vocab = Vocab("aé", specials=("end", "unknown"))
-    ids = vocab.encode(f"{END}aé{END}x{END}")
+    ids = vocab.ids_of(Text.of(f"{END}aé{END}x{END}"))
     assert b"".join(baselines._utf8(ids, vocab)) == "\naé\n\ufffd\n".encode()
     data = Vocab("".join(map(chr, range(256))), specials=("end",), kind="bytes")
     assert b"".join(baselines._utf8(np.array([256, 255, 0, 256]), data)) == b"\n\xff\0\n"

@@ -437,7 +437,7 @@ def test_entries_can_be_removed(tmp_path, folder, reads):
     paths = [put(tmp_path / name, b"text") for name in ("one.txt", "two.txt")]
     texts = [read_text(path) for path in paths]
     (wanted,) = [entry for entry in cache.entries() if entry.paths == {os.path.realpath(paths[0])}]
-    cache.remove([wanted])
+    cache.remove([wanted.path])
     assert [entry.paths for entry in cache.entries()] == [{os.path.realpath(paths[1])}]
     assert names(folder) == [".ids", ".json"]
     (folder / "damaged.json").write_bytes(b"{")

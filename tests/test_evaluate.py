@@ -30,7 +30,7 @@ from charrnn.evaluate import (
     tally,
 )
 from charrnn.lanes import Lanes, available_threads, plan
-from charrnn.text import END
+from charrnn.text import END, Text
 from charrnn.train import fit, train_step, validate
 from charrnn.version import __version__
 from charrnn.vocab import Vocab
@@ -69,7 +69,8 @@ def last_of(lm, text, lanes=1, window=256, shares=1):
 
 def scores_of(lm, text):
     """Return the log-probability of each character but the first, from one forward pass over all of it."""
-    ids = lm.checkpoint.vocab.encode(text)
+    source = lm.checkpoint.vocab.ids_of(Text.of(text))
+    ids = source[np.arange(len(source))]
     state = model.zero_state(lm.checkpoint.model_config, 1)
     logits, _, _ = model.forward(lm.weights, ids[:-1, None], state)
     p = np.exp(logits[:, 0])

@@ -6,6 +6,7 @@ import io
 import lzma
 import os
 import sys
+import threading
 import zipfile
 import zlib
 from importlib import import_module
@@ -275,3 +276,12 @@ def test_the_reading_is_told_of_by_bytes_of_the_file(tmp_path, monkeypatch):
         assert sum(map(len, item.data)) == 5000
     assert told == sorted(told)
     assert told[-1] == path.stat().st_size
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_packed_text_may_come_through_a_pipe(tmp_path):
+    os.mkfifo(path := tmp_path / "a.gz")
+    writer = threading.Thread(target=path.write_bytes, args=(gzip.compress(b"abc"),))
+    writer.start()
+    assert b"".join(b"".join(each.data) for each in inputs_of(str(path), lambda read: None)) == b"abc"
+    writer.join()

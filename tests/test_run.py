@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from charrnn import checkpoint as ckpt
 from charrnn.corpus import Corpus
 from charrnn.errors import CharRNNError, ConfigError, CorpusError, DivergedError, RunFolderError
 from charrnn.run import Run, Saved
+from charrnn.runfolder import RunFolder
 from charrnn.train import Evaluating, Report, Stepped, validate
 
 pytestmark = pytest.mark.usefixtures("no_sync")
@@ -298,6 +300,20 @@ def test_a_forced_start_that_fails_removes_nothing(tmp_path, settings):
     with pytest.raises(CharRNNError):
         start(tmp_path / "run", corpus, force=True, **settings)
     assert (tmp_path / "run" / "last.npz").read_bytes() == before
+
+
+def test_a_run_that_was_made_while_another_began_is_not_overwritten(tmp_path, monkeypatch):
+    locked = RunFolder.locked
+
+    @contextmanager
+    def late(folder):
+        with locked(folder):
+            folder.last.write_bytes(b"x")
+            yield
+
+    monkeypatch.setattr(RunFolder, "locked", late)
+    assert "holds a run already" in refusal(RunFolderError, start, tmp_path / "run")
+    assert (tmp_path / "run" / "last.npz").read_bytes() == b"x"
 
 
 def test_a_forced_start_that_is_stopped_before_its_first_save_removes_nothing(tmp_path, monkeypatch):

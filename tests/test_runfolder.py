@@ -197,6 +197,16 @@ def test_a_model_is_found_by_its_name_under_checkpoints(tmp_path, monkeypatch):
     assert find_run("names").path == Path("names")
 
 
+def test_a_text_does_not_hide_the_run_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    best = touch(Path("checkpoints", "enwik8", "best.npz"), 0)
+    Path("enwik8").write_text("a text without a suffix\n")
+    assert find_model("enwik8") == best
+    assert find_run("enwik8").path == best.parent
+    other = touch(Path("enwik9"), 0)
+    assert find_model("enwik9") == other  # and is told to be no checkpoint
+
+
 @pytest.mark.parametrize("name", ["absent.npz", "x" * 5000, "nul\0", "a/b/c", "loop/x"])
 def test_a_model_that_is_absent_is_told_with_near_names(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)

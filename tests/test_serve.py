@@ -4,7 +4,7 @@ import asyncio
 import json
 import queue
 import threading
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from io import BytesIO
 
 import numpy as np
@@ -19,6 +19,7 @@ from charrnn.errors import CharRNNError
 from charrnn.lanes import available_threads
 from charrnn.nets import Nets
 from charrnn.sample import Streams
+from charrnn.serve import batch as batches
 from charrnn.serve import scoring
 from charrnn.serve import service as services
 from charrnn.serve.asks import MOST_BYTES, Limits, RequestError, checked, parsed
@@ -263,21 +264,27 @@ def test_no_more_requests_than_the_limit(gate):
     assert len(found[0]["text"]) == 3
 
 
-def test_a_text_ends_where_its_time_is_over(monkeypatch):
-    read = Served.job
-
-    @serving()
+def test_a_text_ends_where_its_time_is_over():
+    @serving(Limits(chars=10**9, seconds=1.0))
     async def found(service):
-        def job(*args):
-            service.limits = Limits(seconds=0.0)  # from here on: the prime is read
-            return read(*args)
-
-        monkeypatch.setattr(Served, "job", job)
-        *_, last = await answers(service, {"length": 10_000, "stream": True})
+        *_, last = await answers(service, {"length": 10**9, "stream": True})
         return last
 
     assert found["ended"] == "time"
-    assert len(found["text"]) < 10_000
+
+
+def test_the_time_of_a_prime_is_that_of_its_text(monkeypatch):
+    ends, in_time = [], Service._in_time
+    monkeypatch.setattr(
+        Service, "_in_time", lambda self, end, until: (ends.append(until), in_time(self, end, until))[1]
+    )
+
+    @serving()
+    async def _(service):
+        began = asyncio.get_running_loop().time()
+        await answers(service, {"length": 5})
+        assert ends[0] == ends[1] <= asyncio.get_running_loop().time() + service.limits.seconds
+        assert ends[0] >= began + service.limits.seconds
 
 
 def test_what_runs_is_told_when_the_service_stops(gate, monkeypatch):
@@ -324,6 +331,25 @@ def test_an_error_in_a_step_is_told_and_the_next_text_written(monkeypatch):
         return await answers(service, {"length": 5, "seed": 1})
 
     assert found[0]["text"] == sample({"length": 5, "seed": 1}).text
+
+
+def test_an_error_behind_a_step_leaves_what_ended_in_it_as_it_is(monkeypatch):
+    slow, quick = job_of({"seed": 1, "length": 10**9}), job_of({"seed": 2, "length": 1})
+    told, advance = set(), batches.advance
+
+    def failing(nets, groups):
+        if quick.written.ended:
+            raise MemoryError
+        advance(nets, groups)
+
+    monkeypatch.setattr(batches, "advance", failing)
+    worker = Worker(LM.writer.nets, told.update)
+    worker.add(slow)
+    worker.add(quick)
+    asyncio.run(asyncio.wait_for(until(lambda: {slow, quick} <= told), 60))
+    worker.close()
+    assert quick.written.ended == "length"
+    assert slow.written.ended.startswith("error: MemoryError")
 
 
 def test_an_error_of_one_text_is_told_to_nobody_else(gate, monkeypatch):
@@ -382,6 +408,8 @@ def test_models_are_chosen_by_name():
         ("generate", {"stop": ["a" * 1001]}, 422, "stop has at most 16 strings here, of 1,000 characters"),
         ("generate", {"stop": ["a"] * 17}, 422, "stop has at most 16"),
         ("generate", {"regex": "("}, 422, "without its )"),
+        ("generate", {"regex": "a" * 10_001}, 422, "regex is at most 10,000 characters"),
+        ("generate", {"charset": "[:" * 50_000}, 422, "charset is at most 10,000 characters"),
         ("generate", {"model": "three"}, 404, "no model 'three': there are one"),
         ("score", {"lines": "a"}, 422, "lines is not a list"),
         ("score", {"lines": ["a" * 10_001]}, 422, "a line has 10,001 characters"),
@@ -672,6 +700,56 @@ def test_an_error_after_the_first_piece_is_the_last_line(monkeypatch):
     @serving()
     async def _(service):
         assert (await http(service, "/generate", b"{}"))[::2] == (200, [{"piece": "a"}, {"error": "lost"}])
+
+
+# On a socket
+
+
+@pytest.fixture
+def knocking():
+    """Return what runs a coroutine function with a reader and a writer that are connected to a service with a token."""
+    pytest.importorskip("uvicorn")
+    from charrnn.serve import server
+
+    def run(talk):
+        @serving()
+        async def _(service):
+            with server.listening("127.0.0.1", 0) as own:
+                task = asyncio.create_task(server.serve(service, own, "secret"))
+                reader, writer = await asyncio.open_connection(*own.getsockname(), limit=1024)
+                await talk(reader, writer)
+                writer.close()
+                task.cancel()
+                await asyncio.wait([task])
+
+    return run
+
+
+def test_who_is_refused_before_all_has_arrived_cannot_stay(knocking, monkeypatch):
+    monkeypatch.setattr("charrnn.serve.server._HEAD_SECONDS", 0.1)
+
+    @knocking
+    async def _(reader, writer):
+        writer.write(b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 401 ")
+        writer.write(b"{")
+        await reader.read()  # up to its end
+
+
+def test_who_never_reads_is_hung_up_on(knocking, monkeypatch):
+    async def much(self, ask):
+        return {"much": "y" * 30_000_000}
+
+    monkeypatch.setattr(Service, "_score", much)
+    monkeypatch.setattr("charrnn.serve.server._UNREAD_SECONDS", 0.1)
+
+    @knocking
+    async def _(reader, writer):
+        head = b"POST /score HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\nContent-Length: 2\r\n\r\n"
+        writer.write(head + b"{}")
+        await asyncio.sleep(2)
+        with suppress(ConnectionError):
+            assert len(await reader.read()) < 30_000_000
 
 
 # By lines

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from charrnn import text as text_module
 from charrnn.errors import VocabError
-from charrnn.text import Alphabet, Encoder, Text, smallest_type
+from charrnn.text import END, Alphabet, Encoder, Text, smallest_type
 from charrnn.vocab import Vocab
 
 #: More kinds than a byte holds, with what breaks: NUL, line ends, a mark, characters beyond the basic plane.
@@ -152,3 +152,14 @@ def test_lone_surrogates_pass_through():
 def test_ids_may_be_changed_by_whoever_asked_for_them():
     for symbols in ("ab", "aé"):
         Vocab.from_text(symbols).encode(symbols)[...] = 0
+
+
+@given(st.lists(texts, min_size=1, max_size=6))
+def test_documents_are_counted_and_their_marks_found(documents):
+    text = Text.of(END + END.join(documents) + END)
+    assert text.documents == len(documents)
+    assert [text.mark(number) for number in range(len(documents) + 1)] == text.marks().tolist()
+    with pytest.raises(IndexError):
+        text.mark(len(documents) + 1)
+    assert text[1:].documents == len(documents) - 1
+    assert Text.of("").documents == text[:0].documents == 0

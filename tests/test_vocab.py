@@ -190,8 +190,15 @@ def test_the_unknown_symbol_stands_for_what_the_vocabulary_lacks():
 def test_marks_between_documents_have_the_id_of_the_end():
     vocab = Vocab.from_text(f"{END}ba{END}", "c")
     assert (vocab.symbols, vocab.specials) == ("abc", ("end",))
-    assert vocab.encode(f"{END}ab{END}").tolist() == [3, 0, 1, 3]
+    assert vocab.ids_of(Text.of(f"{END}ab{END}"))[np.arange(4)].tolist() == [3, 0, 1, 3]
     assert vocab.counted(f"{END}ab{END}").counts == (1, 1, 0)
+
+
+def test_no_text_that_is_given_has_marks():
+    vocab = Vocab("ab", specials=("end",))
+    assert vocab.encode(f"a{END}b", "skip").tolist() == [0, 1]
+    with pytest.raises(VocabError, match="1 of 3 characters"):
+        vocab.encode(f"a{END}b")
 
 
 def test_a_vocabulary_brings_what_it_encodes_into_form():

@@ -60,7 +60,9 @@ def command(corpora: tuple[str, ...], remove: bool, as_json: bool) -> None:
         for entry in entries
     ]
     if remove:
-        cache.remove(entries if corpora else None)
+        chosen = [entry.path for entry in entries] if corpora else None
+        del entries  # some systems remove no file that is mapped into memory
+        cache.remove(chosen)
     if as_json:
         print_json({"folder": str(cache.folder()), "entries": rows})
         return

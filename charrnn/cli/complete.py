@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -135,18 +136,22 @@ def _lines(encoding: str) -> Iterator[str]:
     """Yield the lines of standard input as they arrive, without their ends, in the encoding of the model's corpus."""
     from charrnn.prepare import line_decoder
 
-    return map(line_decoder(encoding), _bounded_lines())
+    continuing = _CONTINUING if codecs.lookup(encoding).name == "utf-8" else b""
+    return map(line_decoder(encoding), _bounded_lines(continuing))
 
 
-def _bounded_lines() -> Iterator[bytes]:
-    """Yield the bytes of each line of standard input; of a long one its end, from a character's first byte on."""
+def _bounded_lines(continuing: bytes) -> Iterator[bytes]:
+    """Yield the bytes of each line of standard input; of a long one its end, but for the first if they are continuing.
+
+    continuing: no character begins with these
+    """
     held = b""
     while piece := _piece():
-        held += piece
+        held += piece.removesuffix(b"\n")
         if len(held) > _LONGEST:
-            held = held[-_LONGEST:].lstrip(_CONTINUING)
+            held = held[-_LONGEST:].lstrip(continuing)
         if piece.endswith(b"\n"):
-            yield held.removesuffix(b"\n")
+            yield held
             held = b""
     if held:
         yield held
@@ -165,9 +170,11 @@ def _piece() -> bytes:
 def _suggest(model: LanguageModel, complete: Callable[[str], Completions], begun: str) -> None:
     """Print the lines that a user writes by the suggestions; those before are read too, where the model knows lines."""
     from charrnn.cli._interactive import typed_lines
+    from charrnn.complete import CONTEXT
 
-    knows_lines, before = "\n" in model.checkpoint.vocab.symbols, list[str]()
+    vocab, before = model.checkpoint.vocab, list[str]()
+    complete("")  # so that wishes that cannot be met are told at once
     for line in typed_lines(lambda typed: complete("".join([*before, typed])), begun):
         click.echo(line)
-        if knows_lines:
-            before.append(f"{line}\n")
+        if "\n" in vocab.symbols:  # what the model does not know is told by the line that has it, not by those after
+            before[:] = [vocab.decode(vocab.encode("".join([*before, line, "\n"]), "skip")[-CONTEXT:])]

@@ -16,7 +16,8 @@ from charrnn.errors import CharRNNError
 from charrnn.serve.service import GRACE, Service
 from charrnn.serve.web import Web, json_line
 
-_HEAD_SECONDS = 10.0  # in which the first lines of a request have to arrive
+_HEAD_SECONDS = 10.0  # in which the first lines of a request have to arrive, or the rest of one that was refused
+_UNREAD_SECONDS = 60.0  # in which a client that is told more than the system holds for it has to read some of it
 
 
 class _Server(uvicorn.Server):  # type: ignore[misc]
@@ -31,9 +32,10 @@ class _Server(uvicorn.Server):  # type: ignore[misc]
 
 
 class _Protocol(H11Protocol):  # type: ignore[misc]
-    """Uvicorn's connection, which does not wait for ever for a request that was begun."""
+    """Uvicorn's connection, which does not wait for ever for a request that was begun, nor to be read."""
 
     _patience: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for a request."""
@@ -49,6 +51,19 @@ class _Protocol(H11Protocol):  # type: ignore[misc]
         """Stop waiting."""
         super().connection_lost(exc)
         self._be_patient()
+        if self._unread is not None:
+            self._unread.cancel()
+
+    def pause_writing(self) -> None:
+        """Begin to see whether the client reads."""
+        super().pause_writing()
+        self._see_that_it_reads(self.transport.get_write_buffer_size() + 1)
+
+    def resume_writing(self) -> None:
+        """Leave that off."""
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
 
     def eof_received(self) -> None:
         """Tell a client that has sent half a request."""
@@ -63,8 +78,18 @@ class _Protocol(H11Protocol):  # type: ignore[misc]
             self.transport.write(self.conn.send(event))
         self.transport.close()
 
+    def _see_that_it_reads(self, before: int) -> None:
+        """Hang up where the client has read nothing since there were so many bytes for it."""
+        size = self.transport.get_write_buffer_size()
+        if size >= before:
+            self.transport.abort()
+        else:
+            self._unread = self.loop.call_later(_UNREAD_SECONDS, self._see_that_it_reads, size)
+
     def _be_patient(self) -> None:
-        waits = not self.transport.is_closing() and self.conn.their_state is h11.IDLE
+        begun = self.conn.their_state is h11.IDLE
+        refused = self.conn.their_state is h11.SEND_BODY and self.conn.our_state in (h11.DONE, h11.MUST_CLOSE)
+        waits = not self.transport.is_closing() and (begun or refused)
         if waits and self._patience is None:
             self._patience = self.loop.call_later(_HEAD_SECONDS, self.timeout_keep_alive_handler)
         elif not waits and self._patience is not None:

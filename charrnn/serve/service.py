@@ -29,6 +29,7 @@ _EVERY = 0.02  # seconds between two pieces of a text: quicker than eyes, and ra
 _ASIDE = 2  # threads for what is no step of a batch: primes that are read, scores, completions
 _MOST = {"count": 100, "max_length": 1000}  # of completions: no more than a second or two
 _STOPS, _LONGEST_STOP = 16, 1000  # strings, and characters of one: each is looked for at every step
+_LONGEST_RULE = 10_000  # characters of a regular expression or a charset
 _WINDOW = 10_000  # ids that a penalty looks at
 _SCORE = {"model": "str", "lines": "tuple[str, ...]", "per_char": "bool"}
 _COMPLETE = {
@@ -119,18 +120,19 @@ class Service:
             self._asked -= 1
 
     async def _generate(self, ask: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        until = self._loop.time() + self.limits.seconds
         given = checked(ask, _GENERATE)
         served = self._chosen(given.pop("model", None))
         prime, seed, pieces = given.pop("prime", ""), given.pop("seed", None), given.pop("stream", False)
         wanted = self._wishes(given)
         self._limit("prime", prime)
-        async with self._or_refused():
+        async with self._or_refused(until):
             job = await self._aside(served.job, prime, seed, wanted, pieces)
         self._events[job] = asyncio.Event()
         end = partial(served.worker.end, job)
         served.worker.add(job)
         try:
-            with self._in_time(end):
+            with self._in_time(end, until):
                 shown = 0
                 async for piece in self._growing(job, served.writer.vocab, prime):
                     yield {"piece": piece}
@@ -202,6 +204,9 @@ class Service:
             raise RequestError(422, f"repeat_window is 1 to {_WINDOW:,} characters here, not {wanted.repeat_window:,}")
         if len(wanted.stop) > _STOPS or any(len(stop) > _LONGEST_STOP for stop in wanted.stop):
             raise RequestError(422, f"stop has at most {_STOPS} strings here, of {_LONGEST_STOP:,} characters each")
+        for name in ("regex", "charset"):
+            if len(getattr(wanted, name) or "") > _LONGEST_RULE:
+                raise RequestError(422, f"{name} is at most {_LONGEST_RULE:,} characters long here")
         return wanted
 
     def _limit(self, name: str, text: str) -> None:
@@ -213,9 +218,9 @@ class Service:
         return await self._loop.run_in_executor(self._pool, function, *args)
 
     @contextmanager
-    def _in_time(self, end: Callable[[str], None]) -> Iterator[None]:
+    def _in_time(self, end: Callable[[str], None], until: float) -> Iterator[None]:
         """Call `end` with the reason where the time of the request, or of the service, is over."""
-        timer = self._loop.call_later(self.limits.seconds, end, "time")
+        timer = self._loop.call_at(until, end, "time")
         self._ends.add(end)
         try:
             yield
@@ -224,11 +229,15 @@ class Service:
             self._ends.discard(end)
 
     @asynccontextmanager
-    async def _or_refused(self) -> AsyncGenerator[None, None]:
-        """Leave off, and refuse, where the time is over: what has no part that could be told."""
+    async def _or_refused(self, until: float | None = None) -> AsyncGenerator[None, None]:
+        """Leave off, and refuse, where the time is over: what has no part that could be told.
+
+        until: by the loop's clock; the time of a request from now on if None
+        """
+        until = self._loop.time() + self.limits.seconds if until is None else until
         try:
             async with asyncio.timeout(None) as timeout:
-                with self._in_time(lambda why: timeout.reschedule(0)):
+                with self._in_time(lambda why: timeout.reschedule(0), until):
                     yield
         except TimeoutError:
             if self._stopping:

@@ -32,13 +32,15 @@ class Lines:
 
     async def converse(self, file: BinaryIO) -> None:
         """Answer every line of the file; no more is read while as many are being served as the service takes."""
-        lines: asyncio.Queue[bytes] = asyncio.Queue()
+        lines: asyncio.Queue[bytes | OSError] = asyncio.Queue()
         room = threading.Semaphore(self._service.limits.requests + 1)  # one more may be what cancels another
         threading.Thread(target=_read, args=(file, asyncio.get_running_loop(), lines, room), daemon=True).start()
         number = 0
         try:
             async with asyncio.TaskGroup() as tasks:
                 while line := await lines.get():
+                    if isinstance(line, OSError):
+                        break
                     number += 1
                     if line.isspace():
                         room.release()
@@ -47,6 +49,8 @@ class Lines:
                     task.add_done_callback(lambda _: room.release())
         except ExceptionGroup as errors:  # the reader of the answers is gone, as a rule
             raise errors.exceptions[0] from None
+        if isinstance(line, OSError):
+            raise CharRNNError(f"cannot read standard input: {line.strerror}: pipe requests in")
 
     async def _serve(self, number: int, line: bytes) -> None:
         """Answer a line; what has no id is answered by its number."""
@@ -103,14 +107,21 @@ class Lines:
 
 
 def _read(
-    file: BinaryIO, loop: asyncio.AbstractEventLoop, lines: asyncio.Queue[bytes], room: threading.Semaphore
+    file: BinaryIO, loop: asyncio.AbstractEventLoop, lines: asyncio.Queue[bytes | OSError], room: threading.Semaphore
 ) -> None:
-    """Hand on the lines of the file, and an empty one at its end; those that are too long are cut, so that it shows."""
+    """Hand on the lines of the file, and an empty one at its end, or why it cannot be read.
+
+    Those that are too long are cut, so that it shows.
+    """
+    last: bytes | OSError = b""
     with suppress(RuntimeError):  # the loop is closed: all is over
-        while line := file.readline(MOST_BYTES + 1):
-            rest = line
-            while rest and not rest.endswith(b"\n"):
-                rest = file.readline(MOST_BYTES)
-            room.acquire()
-            loop.call_soon_threadsafe(lines.put_nowait, line)
-        loop.call_soon_threadsafe(lines.put_nowait, b"")
+        try:
+            while line := file.readline(MOST_BYTES + 1):
+                rest = line
+                while rest and not rest.endswith(b"\n"):
+                    rest = file.readline(MOST_BYTES)
+                room.acquire()
+                loop.call_soon_threadsafe(lines.put_nowait, line)
+        except OSError as error:
+            last = error
+        loop.call_soon_threadsafe(lines.put_nowait, last)

@@ -51,7 +51,7 @@ class Web:
                 await _unless_left(self._answer(what, ask, reply), receive)
         except CharRNNError as error:
             await reply.error(getattr(error, "status", 422), one_line(error))
-        except TimeoutError:  # the client does not read what it asked for: the server closes the connection
+        except TimeoutError:  # the client does not read what it asked for: the server hangs up
             return
         except Exception as error:  # a mistake of ours: told, and the next request is served
             await reply.error(500, " ".join(f"{type(error).__name__}: {error}".split()))

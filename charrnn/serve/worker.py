@@ -58,12 +58,14 @@ class Worker:
 
     def _run(self) -> None:
         while self._wait():
+            jobs = self._batch.jobs
             try:
                 self._news(self._leave())
                 self._join()
+                jobs = self._batch.jobs  # before some of them end, and leave
                 self._news(self._batch.step())
             except Exception as error:  # such as too little memory: told to all, and the next ones are served
-                jobs, self._batch = self._batch.jobs, Batch(self._nets)
+                self._batch = Batch(self._nets)
                 self._news(_ended(dict.fromkeys(jobs, _told(error))))
 
     def _wait(self) -> bool:

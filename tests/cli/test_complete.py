@@ -11,6 +11,7 @@ import pytest
 
 import charrnn
 from charrnn.cli._interactive import _session, typed_lines
+from charrnn.cli.complete import _lines
 from charrnn.errors import ConfigError
 from charrnn.prepare import escaped, unescaped
 
@@ -185,6 +186,13 @@ def test_of_a_long_line_the_end_is_held(run, tiny, monkeypatch, char, more):
     assert 64 - 3 - 2 <= len(held.encode()) <= 64
 
 
+def test_no_more_is_cut_off_than_is_too_long(monkeypatch):
+    pieces = iter([b"\xb0" * 64 + b"\n", b"\xb0" * 65 + b"\n", b""])
+    monkeypatch.setattr("charrnn.cli.complete._LONGEST", 64)
+    monkeypatch.setattr("charrnn.cli.complete._piece", pieces.__next__)
+    assert list(_lines("latin-1")) == ["°" * 64] * 2  # in UTF-8, no character begins with these
+
+
 @posix
 def test_a_line_without_an_end_takes_bounded_memory(command, tiny):
     import resource
@@ -286,9 +294,29 @@ def test_suggestions_are_shown_while_one_types_and_lines_are_printed(typing, tin
     os.write(screen.master, "Q 語\r".encode())  # unknown characters have no suggestions
     assert screen.process.stdout.readline().decode() == "Q 語\n"
     screen.read_until(">")
+    vocab = charrnn.load(tiny).checkpoint.vocab
+    before = vocab.decode(vocab.encode(f"Der kleine K{best}\nQ 語\n", "skip"))  # and trouble none that follow
+    found = charrnn.load(tiny).complete(f"{before}Der kleine K").completions
+    os.write(screen.master, b"Der kleine K")
+    screen.read_until(f" {next(one.text for one in found if one.text.isalpha())} ")
+    os.write(screen.master, b"\x03")
+    assert screen.process.wait(TIMEOUT) == 130
+    assert screen.process.stdout.read() == b""
+
+
+def test_what_no_suggestion_can_meet_is_told_at_once(typing, run, cwd):
+    Path("dna.txt").write_text("acgtgca" * 200)
+    run("train", "dna.txt", *SMALL, "--steps", "2", "--quiet")
+    screen = typing("--to", "line")
+    screen.read_until("the model knows no line ends")
+    assert screen.process.wait(TIMEOUT) == 2
+
+
+def test_ctrl_d_ends_the_lines(typing, tiny):
+    screen = typing()
+    screen.read_until(">")
     os.write(screen.master, b"\x04")
     assert screen.process.wait(TIMEOUT) == 0
-    assert screen.process.stdout.read() == b""
 
 
 def test_ctrl_c_stops(typing, tiny):

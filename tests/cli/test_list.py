@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from charrnn import checkpoint
 from charrnn.runfolder import RunFolder
 from charrnn.runs import runs
 
@@ -23,6 +24,18 @@ def three(tiny):
         for file in (RUNS / name).iterdir():
             os.utime(file, (when, when))
     return RUNS
+
+
+def test_a_run_that_is_removed_while_it_is_read_is_not_listed(three, monkeypatch):
+    read = checkpoint.read_meta
+
+    def late(path):
+        if "old" in path.parts:
+            RunFolder(path.parent).clear()
+        return read(path)
+
+    monkeypatch.setattr(checkpoint, "read_meta", late)
+    assert [found.name for found in runs()] == ["new", "tiny"]
 
 
 def test_runs_are_listed_the_newest_first(run, three):

@@ -179,3 +179,12 @@ def test_closed_standard_input(command, tiny):
     process = command("serve", "--stdio", stdin=None, preexec_fn=lambda: os.close(0))
     assert "standard input is closed" in error_line(process.communicate(timeout=TIMEOUT)[1].decode())
     assert process.returncode == 1
+
+
+@posix
+def test_standard_input_that_cannot_be_read(command, tiny, tmp_path):
+    with open(tmp_path / "out", "wb") as file:
+        process = command("serve", "--stdio", stdin=file)
+    told = error_line(process.communicate(timeout=TIMEOUT)[1].decode())
+    assert told == "cannot read standard input: Bad file descriptor: pipe requests in"
+    assert process.returncode == 1
