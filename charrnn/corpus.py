@@ -96,9 +96,10 @@ class Corpus:
 
     @classmethod
     def from_text(cls, text: str | Text, val_fraction: float = 0.1, test_fraction: float = 0.0) -> Corpus:
-        """Return the corpus of a text at hand, which is taken as it is and parted as `split` does."""
-        text, settings = Text.of(text), {"val_fraction": val_fraction, "test_fraction": test_fraction}
-        return cls(*split(text, val_fraction, test_fraction), Source(None, text.sha256), settings=settings)
+        """Return the corpus of a text at hand, which is taken as it is, and parted as `parts` does."""
+        text, config = Text.of(text), TrainConfig(val_fraction=val_fraction, test_fraction=test_fraction)
+        settings = {name: getattr(config, name) for name in _OF_PARTING}
+        return cls(*parts(text, config), Source(None, text.sha256), settings=settings)
 
     @classmethod
     def read(
@@ -138,6 +139,8 @@ class Corpus:
         if learned:
             _recognise(val_source, learned[1])
         train, _, test = parts(text, replace(config, val_fraction=0.0, val_documents=None))
+        for name in ("val_fraction", "val_documents"):  # which then part nothing
+            del settings[name]
         return cls(train, val, test, source, val_source, Found.at([*paths, val_path]), settings)
 
     def agreed(self, settings: dict[str, Any]) -> dict[str, Any]:
@@ -147,7 +150,7 @@ class Corpus:
         Raises:  ConfigError where one contradicts.
         """
         for name, value in self.settings.items():
-            if settings.get(name, value) != value:
+            if settings.get(name) is not None and settings[name] != value:
                 raise ConfigError(
                     f"{flag_of(name)} {settings[name]} contradicts the corpus at hand, which was read with {value}: "
                     "leave it out, or read the corpus with it"
@@ -172,13 +175,13 @@ def parts(text: Text, config: TrainConfig) -> tuple[Text, Text, Text]:
     documents = text.documents
     if not documents:
         return split(text, config.val_fraction, config.test_fraction)
-    val, test = Fraction(str(config.val_fraction)), Fraction(str(config.test_fraction))
+    val_share, test_share = Fraction(str(config.val_fraction)), Fraction(str(config.test_fraction))
     if config.test_documents is None:
-        test_at = max(1, math.floor(documents * (1 - test)))
+        test_at = max(1, math.floor(documents * (1 - test_share)))
     else:
-        test_at, test = documents - config.test_documents, Fraction(config.test_documents, documents)
+        test_at, test_share = documents - config.test_documents, Fraction(config.test_documents, documents)
     if config.val_documents is None:
-        val_at = min(test_at, max(1, math.floor(documents * (1 - val - test))))
+        val_at = min(test_at, max(1, math.floor(documents * (1 - val_share - test_share))))
     else:
         val_at = test_at - config.val_documents
     if val_at < 1:
@@ -186,10 +189,10 @@ def parts(text: Text, config: TrainConfig) -> tuple[Text, Text, Text]:
             f"of {documents:,} documents none are left to train on: lower --val-documents or --test-documents"
         )
 
-    def part(begin: int, end: int) -> Text:
-        return text[text.mark(begin) : text.mark(end) + 1] if begin < end else text[:0]
-
-    return part(0, val_at), part(val_at, test_at), part(test_at, documents)
+    first = text.mark(val_at)
+    second = text.mark(test_at) if test_at < documents else len(text) - 1
+    val = text[first : second + 1] if val_at < test_at else text[:0]
+    return text[: first + 1], val, text[second:] if test_at < documents else text[:0]
 
 
 def split(text: Text, val_fraction: float, test_fraction: float = 0.0) -> tuple[Text, Text, Text]:

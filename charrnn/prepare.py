@@ -97,13 +97,18 @@ def _place(char: str, decoder: codecs.IncrementalDecoder, data: bytes) -> int:
     return len(data)
 
 
-def line_decoder(encoding: str, known: str = "") -> Callable[[bytes], str]:
-    """Return what makes a line's bytes the text that they stand for in the encoding of a corpus, bare but for `known`.
+def line_encoding(encoding: str) -> str:
+    """Return the encoding of lines, by its usual name: that of the corpus, or UTF-8 where that has other line ends."""
+    return codecs.lookup(encoding if "\n".encode(encoding) == b"\n" else "utf-8").name
 
-    Where that encoding has other line ends, it is UTF-8. What is no text becomes characters that no vocabulary has.
+
+def line_decoder(encoding: str, known: str = "") -> Callable[[bytes], str]:
+    """Return what makes a line's bytes the text that they stand for beside a corpus in this encoding.
+
+    It is bare but for what is `known`. What is no text becomes characters that no vocabulary has.
     """
-    used = encoding if "\n".encode(encoding) == b"\n" else "utf-8"
-    errors = "surrogateescape" if codecs.lookup(used).name == "utf-8" else "replace"
+    used = line_encoding(encoding)
+    errors = "surrogateescape" if used == "utf-8" else "replace"
     return lambda line: bare(line.decode(used, errors), known)
 
 

@@ -112,7 +112,7 @@ class Run:
         if not force:
             folder.refuse_taken()
         notes: list[str] = []
-        chosen, measured = Recipe({}, []), None
+        chosen, measured, left = Recipe({}, []), None, 0.0
         vocab, params = vocab_for(corpus, config), None
         inherited: dict[str, Any] = {"vocab_size": vocab.size}
         if init_from:
@@ -148,7 +148,7 @@ class Run:
                 folder.refuse_taken()  # by one that began and ended meanwhile
             if ready:
                 ready(run)
-            run._fix_length(began)
+            run._fix_length(began, left)
             if force:  # not before this run has all that it needs to begin
                 folder.clear()
             run.save()
@@ -303,11 +303,11 @@ class Run:
             "chars_per_second": round(report.chars / seconds, 1) if seconds > 0 else None,
         }
 
-    def _fix_length(self, began: float) -> None:
+    def _fix_length(self, began: float, planned: float) -> None:
         """Turn the length that was asked for into steps, and settle how often to evaluate.
 
-        A time makes no more than `MOST_PASSES` through the text, and these where it holds them as a whole, though
-        set-up has used some of it up.
+        A time makes no more than `MOST_PASSES` through the text, and these where the seconds hold them that the recipe
+        planned with, though measuring has used some of them up.
         """
         training, config = self.training, self.training.config
         stream, every = training.stream, config.eval_every
@@ -321,7 +321,7 @@ class Run:
             steps, every = budget.steps_within(training, seconds - (time.monotonic() - began), step, evaluation)
             length = f"{config.minutes:g} minutes"
             most = recipe.MOST_PASSES * stream.steps_per_epoch
-            if most <= budget.steps_within(training, seconds, step, evaluation)[0]:
+            if most <= budget.steps_within(training, planned, step, evaluation)[0]:
                 steps, every, length = most, config.eval_every, f"{recipe.MOST_PASSES} passes"
             here = "1 step" if steps == 1 else f"{steps:,} steps"
             self.notes.append(

@@ -114,7 +114,7 @@ def as_learned(settings: dict[str, Any], earlier: Vocab) -> dict[str, Any]:
         if settings.get(name, value) != value:
             raise ConfigError(
                 f"{flag_of(name)} contradicts the model of --init-from, which learned its text otherwise "
-                f"({name} {value}): leave the option out"
+                f"({name} {value}): leave the option out; a corpus at hand has to be read so too"
             )
     return settings | {name: value for name, value in form.items() if value != usual(name)}
 

@@ -22,7 +22,7 @@ from charrnn import budget
 from charrnn import checkpoint as ckpt
 from charrnn.cells import CELL_NAMES
 from charrnn.config import OPTIMIZER_DEFAULTS, SCHEDULE_NAMES, STDIN, TrainConfig
-from charrnn.corpus import Corpus, Source
+from charrnn.corpus import Corpus, Source, text_of
 from charrnn.errors import CharRNNError, CheckpointError, ConfigError, CorpusError, RunFolderError
 from charrnn.run import Run, Saved
 from charrnn.train import Evaluating, Report, Stepped
@@ -485,6 +485,22 @@ def test_a_run_on_a_corpus_at_hand_is_read_and_parted_again_as_that_was(tmp_path
         wanted = again.vocab.ids_of(getattr(read, name))
         assert len(ids) == len(wanted)
         assert np.array_equal(ids[np.arange(len(ids))], wanted[np.arange(len(ids))])
+
+
+def test_a_text_with_marks_is_parted_between_documents(tmp_path):
+    whole = text_of(TEXT, TrainConfig(split_documents="lines"))
+    corpus = Corpus.from_text(whole, 0.2)
+    assert [part.documents for part in (corpus.train, corpus.val, corpus.test)] == [64, 16, 0]
+    with pytest.raises(ConfigError, match=r"^--val-documents 9 contradicts the corpus at hand"):
+        Run.start(corpus, tmp_path / "run", settings={"split_documents": "lines", "val_documents": 9, "steps": 1})
+
+
+def test_what_parts_nothing_contradicts_nothing(tmp_path):
+    path = write_text(tmp_path)
+    begun = start(tmp_path / "run", Corpus.read(path, None, path), val_fraction=0.0)
+    begun.close()
+    shuffled = Corpus.read(path, TrainConfig(split_documents="lines", shuffle_documents=True, seed=3))
+    assert shuffled.agreed({"seed": None, "val_documents": None})["seed"] == 3
 
 
 @pytest.mark.parametrize("settings", [{"val_fraction": 0.1}, {"lowercase": True}, {"split_documents": "lines"}])

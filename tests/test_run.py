@@ -571,10 +571,11 @@ def test_a_time_budget_that_is_already_spent_leaves_one_step(tmp_path, monkeypat
     assert (begun.training.config.steps, begun.training.config.eval_every) == (1, 1)
 
 
-def test_reading_may_outlast_the_time_budget(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("minutes", "now"), [(0.05, 1008.0), (60, 4700.0)])
+def test_reading_may_outlast_the_time_budget(tmp_path, monkeypatch, minutes, now):
     set_pace(monkeypatch, 0.01, 0.01)
-    set_clock(monkeypatch, lambda: 1008.0)
-    settings = {"minutes": 0.05, "seed": 1, "hidden_size": 8}
+    set_clock(monkeypatch, lambda: now)
+    settings = {"minutes": minutes, "seed": 1, "hidden_size": 8}
     begun = Run.start(Corpus.from_text(TEXT), tmp_path / "run", settings=settings, began=1000.0)
     begun.close()
     assert begun.training.config.steps == 1

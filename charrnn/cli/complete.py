@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -134,9 +133,9 @@ def _as_json(number: int, done: Completions) -> str:
 
 def _lines(encoding: str) -> Iterator[str]:
     """Yield the lines of standard input as they arrive, without their ends, in the encoding of the model's corpus."""
-    from charrnn.prepare import line_decoder
+    from charrnn.prepare import line_decoder, line_encoding
 
-    continuing = _CONTINUING if codecs.lookup(encoding).name == "utf-8" else b""
+    continuing = _CONTINUING if line_encoding(encoding) == "utf-8" else b""
     return map(line_decoder(encoding), _bounded_lines(continuing))
 
 

@@ -57,7 +57,8 @@ class _Protocol(H11Protocol):  # type: ignore[misc]
     def pause_writing(self) -> None:
         """Begin to see whether the client reads."""
         super().pause_writing()
-        self._see_that_it_reads(self.transport.get_write_buffer_size() + 1)
+        if os.name == "posix":  # elsewhere nobody knows what is left while it is being sent
+            self._see_that_it_reads(self.transport.get_write_buffer_size() + 1)
 
     def resume_writing(self) -> None:
         """Leave that off."""

@@ -60,7 +60,7 @@ class Worker:
         while self._wait():
             jobs = self._batch.jobs
             try:
-                self._news(self._leave())
+                self._leave()
                 self._join()
                 jobs = self._batch.jobs  # before some of them end, and leave
                 self._news(self._batch.step())
@@ -74,14 +74,14 @@ class Worker:
             self._changed.wait_for(lambda: self._closed or self._ending or self._waiting or len(self._batch))
             return not self._closed
 
-    def _leave(self) -> Iterable[Job]:
-        """Let the texts go that were told to end, and return them."""
+    def _leave(self) -> None:
+        """Let the texts go that were told to end."""
         with self._changed:
             ending, self._ending = self._ending, {}
             if ending:
                 self._waiting = deque(job for job in self._waiting if job not in ending)
+        self._news(_ended(ending))
         self._batch.leave(ending.keys())
-        return _ended(ending)
 
     def _join(self) -> None:
         """Take in as many of those that wait as there are places."""

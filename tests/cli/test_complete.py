@@ -186,6 +186,14 @@ def test_of_a_long_line_the_end_is_held(run, tiny, monkeypatch, char, more):
     assert 64 - 3 - 2 <= len(held.encode()) <= 64
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "UTF8", "utf-8-sig", "utf-16"])  # whose lines are UTF-8
+def test_a_character_that_is_cut_through_is_left_out(monkeypatch, encoding):
+    pieces = iter(["ä".encode() * 40 + b"a\n", b""])
+    monkeypatch.setattr("charrnn.cli.complete._LONGEST", 64)
+    monkeypatch.setattr("charrnn.cli.complete._piece", pieces.__next__)
+    assert list(_lines(encoding)) == ["ä" * 31 + "a"]
+
+
 def test_no_more_is_cut_off_than_is_too_long(monkeypatch):
     pieces = iter([b"\xb0" * 64 + b"\n", b"\xb0" * 65 + b"\n", b""])
     monkeypatch.setattr("charrnn.cli.complete._LONGEST", 64)
