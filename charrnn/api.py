@@ -142,9 +142,8 @@ class LanguageModel:
 
     def sample(self, length: int | None = 500, **options: Any) -> str:
         """Return the prime with `length` characters that continue it; options as for `stream`."""
-        prime = str(options.get("prime", ""))
-        begun = self.checkpoint.vocab.unfinished(prime)  # of bytes: what the stream begins with, whole
-        return prime.removesuffix(begun) + "".join(self.stream(length, **options))
+        begun = self.checkpoint.vocab.finished(str(options.get("prime", "")))
+        return begun + "".join(self.stream(length, **options))
 
     def samples(self, count: int, length: int | None = 500, **options: Any) -> Iterator[Sample]:
         """Return an iterator of `count` texts that are written side by side; options as for `Writer.samples`."""

@@ -144,9 +144,9 @@ def inputs_of(path: str, progress: Callable[[int], object]) -> Iterator[Input]:
             yield item._replace(data=_unpacked(item.data, raw, room, progress))
 
 
-def _told(chunks: Iterator[bytes], progress: Callable[[int], object]) -> Iterator[bytes]:
+def _told(pieces: Iterator[bytes], progress: Callable[[int], object]) -> Iterator[bytes]:
     read = 0
-    for data in chunks:
+    for data in pieces:
         read += len(data)
         progress(read)
         yield data
@@ -199,9 +199,9 @@ class _Room:
 
 
 def _unpacked(
-    chunks: Iterator[bytes], raw: IO[bytes], room: _Room, progress: Callable[[int], object]
+    pieces: Iterator[bytes], raw: IO[bytes], room: _Room, progress: Callable[[int], object]
 ) -> Iterator[bytes]:
-    for data in chunks:
+    for data in pieces:
         room.take(len(data))
         progress(raw.tell() if raw.seekable() else 0)
         yield data

@@ -240,12 +240,15 @@ class Vocab:
         decode = _bytes_decoder(self.in_form(behind[-_MOST_BYTES:])).decode
         return lambda piece: decode(piece.encode("latin-1"))
 
-    def unfinished(self, text: str) -> str:
-        """Return the first bytes of a character that a text ends with, each half a pair; "" where it ends with none."""
+    def finished(self, text: str) -> str:
+        """Return the text without the first bytes of a character, each half a pair, if it ends with some.
+
+        What goes on from the text, and passes through its `decoder`, begins with that character whole.
+        """
         if self.kind == "chars":
-            return ""
+            return text
         begun, _ = _bytes_decoder(self.in_form(text[-_MOST_BYTES:])).getstate()
-        return text[len(text) - len(begun) :]
+        return text[: len(text) - len(begun)]
 
     def characters(self, ids: Ids | Sequence[int] | Iterable[int], specials: str = "") -> str:
         """Return the text in form of the ids, a character each: of bytes those of the same numbers.

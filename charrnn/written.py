@@ -55,8 +55,8 @@ class Written:
         """Return what was written after the prime, as text."""
         characters, logprob = vocab.characters(self.ids), math.fsum(self.log_probs)
         bpc = -logprob / math.log(2) / len(characters) if characters else None
-        text, prime = vocab.decoder(prime)(characters), prime.removesuffix(vocab.unfinished(prime))
-        return Sample(text=text, logprob=logprob, bpc=bpc, ended=self.ended, prime=prime, **more)
+        text, begun = vocab.decoder(prime)(characters), vocab.finished(prime)
+        return Sample(text=text, logprob=logprob, bpc=bpc, ended=self.ended, prime=begun, **more)
 
 
 def held_back(characters: Iterator[str], stops: tuple[str, ...]) -> Iterator[str]:

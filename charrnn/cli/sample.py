@@ -265,8 +265,7 @@ def command(
     draws, settled = Draws(), seeded({"seed": seed})["seed"]
     if len(primes) == count == best_of == 1 and not (beam or novel or as_json):
         pieces = writer.stream(prime=primes[0], seed=settled, **wishes)
-        begun = primes[0].removesuffix(writer.vocab.unfinished(primes[0]))
-        shown = pieces if no_echo else chain([begun], pieces)
+        shown = pieces if no_echo else chain([writer.vocab.finished(primes[0])], pieces)
     else:
         if beam:
             norm = 1 if length_norm is None else length_norm
