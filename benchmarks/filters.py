@@ -17,8 +17,8 @@ import click
 
 import charrnn
 from benchmarks.markdown import markdown_table
-from charrnn.sample import Streams, advance
-from charrnn.writer import Wishes
+from charrnn.generation.loop import Streams, advance
+from charrnn.generation.writer import Wishes
 
 WISHES: dict[str, dict[str, Any]] = {
     "temperature alone": {},

@@ -7,8 +7,8 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from charrnn.files import replacing
-from charrnn.processor import cpu_facts
+from charrnn.system.atomic import replacing
+from charrnn.system.processor import cpu_facts
 
 
 def load(path: Path) -> list[dict[str, Any]]:

@@ -12,38 +12,38 @@ from charrnn.version import __version__
 
 if TYPE_CHECKING:
     from charrnn.api import LanguageModel, fit, load
-    from charrnn.baselines import Baselines
-    from charrnn.complete import Completion, Completions
     from charrnn.config import ModelConfig, TrainConfig
-    from charrnn.corpus import Corpus
+    from charrnn.data.corpus import Corpus
+    from charrnn.data.vocab import Vocab
     from charrnn.errors import CharRNNError
-    from charrnn.evaluate import Evaluation
-    from charrnn.run import Run, Saved
-    from charrnn.score import Scored
-    from charrnn.train import Evaluating, Report, Stepped
-    from charrnn.vocab import Vocab
-    from charrnn.written import Sample
+    from charrnn.evaluation.baselines import Baselines
+    from charrnn.evaluation.scoring import Scored
+    from charrnn.evaluation.whole import Evaluation
+    from charrnn.generation.completion import Completion, Completions
+    from charrnn.generation.sample import Sample
+    from charrnn.training.loop import Evaluating, Report, Stepped
+    from charrnn.training.run import Run, Saved
 
 _HOMES = {
     "LanguageModel": "api",
     "fit": "api",
     "load": "api",
-    "Baselines": "baselines",
-    "Completion": "complete",
-    "Completions": "complete",
+    "Baselines": "evaluation.baselines",
+    "Completion": "generation.completion",
+    "Completions": "generation.completion",
     "ModelConfig": "config",
     "TrainConfig": "config",
-    "Corpus": "corpus",
+    "Corpus": "data.corpus",
     "CharRNNError": "errors",
-    "Evaluation": "evaluate",
-    "Run": "run",
-    "Saved": "run",
-    "Scored": "score",
-    "Evaluating": "train",
-    "Report": "train",
-    "Stepped": "train",
-    "Vocab": "vocab",
-    "Sample": "written",
+    "Evaluation": "evaluation.whole",
+    "Run": "training.run",
+    "Saved": "training.run",
+    "Scored": "evaluation.scoring",
+    "Evaluating": "training.loop",
+    "Report": "training.loop",
+    "Stepped": "training.loop",
+    "Vocab": "data.vocab",
+    "Sample": "generation.sample",
 }
 
 __all__ = [

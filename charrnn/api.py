@@ -22,26 +22,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charrnn import checkpoint as ckpt
-from charrnn import model
 from charrnn.checkpoint import Checkpoint
-from charrnn.complete import Completions, complete
 from charrnn.config import PROTOCOLS, STDIN, seeded, sort_settings
-from charrnn.corpus import Corpus, Reading, text_of
+from charrnn.data.corpus import Corpus, Reading, text_of
+from charrnn.data.text import Text
 from charrnn.errors import ConfigError, CorpusError
-from charrnn.evaluate import COLD_WINDOW, WARM_UP, Evaluation, Sums, dynamic_scores, lanes_for, lanes_of, scores
-from charrnn.nets import Net, Nets
-from charrnn.run import Event, Run
-from charrnn.runfolder import find_model
-from charrnn.score import Scored, in_blocks, score_blocks
-from charrnn.settle import reread
-from charrnn.tape import Line
-from charrnn.text import Text
+from charrnn.evaluation.packing import Line
+from charrnn.evaluation.scoring import Scored, in_blocks, score_blocks
+from charrnn.evaluation.whole import COLD_WINDOW, WARM_UP, Evaluation, Sums, dynamic_scores, lanes_for, lanes_of, scores
+from charrnn.generation.completion import Completions, complete
+from charrnn.generation.ensemble import Net, Nets
+from charrnn.generation.sample import Sample
+from charrnn.generation.writer import Writer
+from charrnn.nn import model
+from charrnn.training.folder import find_model
+from charrnn.training.run import Event, Run
+from charrnn.training.setup import reread
 from charrnn.version import __version__
-from charrnn.writer import Writer
-from charrnn.written import Sample
 
 if TYPE_CHECKING:
-    from charrnn.baselines import Baselines
+    from charrnn.evaluation.baselines import Baselines
 
 _MOST_SHARE = 1e9  # of a model among others: the sum of all is a number too
 
@@ -256,7 +256,7 @@ class LanguageModel:
         reading: as for `corpus.read_text`
         Raises:  CorpusError where the corpus cannot be found or is no longer the same; VocabError as for `evaluate`.
         """
-        from charrnn.baselines import measure  # with its compressors, which no other command waits for
+        from charrnn.evaluation.baselines import measure  # with its compressors, which no other command waits for
 
         saved = self.checkpoint
         text = text_of(text, saved.train_config)

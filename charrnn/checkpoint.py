@@ -16,16 +16,17 @@ from typing import Any
 
 import numpy as np
 
-from charrnn import fused, model
 from charrnn.arrays import Array, Params
-from charrnn.blas import blas
 from charrnn.config import ModelConfig, TrainConfig, build, from_dict
-from charrnn.corpus import Source
+from charrnn.data.corpus import Source
+from charrnn.data.vocab import Vocab
 from charrnn.errors import CharRNNError, CheckpointError
-from charrnn.files import replacing, uninterrupted
-from charrnn.optim import OPTIMIZERS
+from charrnn.nn import compiled as fused
+from charrnn.nn import model
+from charrnn.nn.optimizers import OPTIMIZERS
+from charrnn.system.atomic import replacing, uninterrupted
+from charrnn.system.blas import blas
 from charrnn.version import __version__
-from charrnn.vocab import Vocab
 
 FORMAT_VERSION = 1
 _META_TYPES = {

@@ -13,10 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
-from charrnn.cells import CELL_NAMES
 from charrnn.errors import ConfigError
-from charrnn.inputs import STDIN as STDIN
 
+STDIN = "-"  # the path that stands for standard input
+#: A cell is the file of this name in `nn/cells`.
+CELL_NAMES = ("rnn", "lstm", "gru", "lnlstm")
 INIT_NAMES = ("orthogonal", "glorot", "uniform", "he", "gaussian")
 SCHEDULE_NAMES = ("constant", "exponential", "step", "cosine")
 #: Each optimizer with the settings that are used when none are given.

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 import charrnn
-from charrnn import model
 from charrnn.config import ModelConfig, sort_settings
-from charrnn.corpus import Corpus
-from charrnn.run import Run
-from charrnn.stream import Stream
-from charrnn.train import Training
-from charrnn.vocab import Vocab
+from charrnn.data.corpus import Corpus
+from charrnn.data.stream import Stream
+from charrnn.data.vocab import Vocab
+from charrnn.nn import model
+from charrnn.training.loop import Training
+from charrnn.training.run import Run
 
 #: About a thousand characters in short lines, which a tiny model learns something of in a few steps.
 TEXT = "".join(f"{count} {colour} boats\n" for count in range(10, 30) for colour in ("red", "blue", "grey", "green"))
@@ -67,7 +67,7 @@ def start(out, corpus=None, *, init_from=None, force=False, ready=None, **settin
 def set_clock(monkeypatch, now):
     """Let runs, and nothing else in this process, read the time from the function `now`."""
     clock = SimpleNamespace(monotonic=now, perf_counter=time.perf_counter)
-    for module in ("run", "budget"):
+    for module in ("training.run", "training.budget"):
         monkeypatch.setattr(f"charrnn.{module}.time", clock)
 
 

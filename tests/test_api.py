@@ -12,12 +12,13 @@ import pytest
 from fixtures_run import SETTINGS, TEXT, finish, output_of, start, stop_at, write_text
 
 import charrnn
-from charrnn import api, errors, model
+from charrnn import api, errors
 from charrnn import checkpoint as ckpt
 from charrnn.api import LanguageModel
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import ModelConfig, TrainConfig, sort_settings
-from charrnn.corpus import Corpus, Source
+from charrnn.data.corpus import Corpus, Source
+from charrnn.data.vocab import Vocab
 from charrnn.errors import (
     CharRNNError,
     CheckpointError,
@@ -27,8 +28,8 @@ from charrnn.errors import (
     RunFolderError,
     VocabError,
 )
-from charrnn.train import Evaluating, Report, Stepped
-from charrnn.vocab import Vocab
+from charrnn.nn import model
+from charrnn.training.loop import Evaluating, Report, Stepped
 
 pytestmark = pytest.mark.usefixtures("no_sync")
 

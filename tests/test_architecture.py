@@ -1,4 +1,4 @@
-"""Which module may import which: the layers of docs/architecture.md, held by reading the imports of every file."""
+"""Which package may import which: the order of docs/architecture.md, held by reading the imports of every file."""
 
 import ast
 import json
@@ -13,74 +13,22 @@ import charrnn
 
 PACKAGE = Path(charrnn.__file__).parent
 
-#: A module imports only from layers strictly below its own; layer 0 serves all. `cells` and `cli` are folders whose
-#: files need no entry each: within `cells` only `base` may be imported, and the commands in `cli` never import each
-#: other. A new module has its place to find here before this test passes.
-LAYERS = {
-    # 0: words that everyone uses, and the loops that are compiled where Numba is installed
-    "arrays": 0,
-    "errors": 0,
-    "fused": 0,
-    "version": 0,
-    # 1: one idea each, of arrays, of files or of the machine
-    "blas": 1,
-    "files": 1,
-    "functional": 1,
-    "gradcheck": 1,
-    "init": 1,
-    "inputs": 1,
-    "ngram": 1,
-    "optim": 1,
-    "advice": 1,
-    "processor": 1,
-    "regular": 1,
-    "schedules": 1,
-    "stream": 1,
-    "text": 1,
-    # 2: a cell; where runs and encoded texts go
-    "cache": 2,
-    "cells": 2,
-    "constraint": 2,
-    "lines": 2,
-    "novel": 2,
-    "prepare": 2,
-    "runfolder": 2,
-    # 3: all settings
-    "config": 3,
-    # 4: what they are the settings of: the text, the model, the vocabulary with its policy for unknown characters
-    "corpus": 4,
-    "filters": 4,
-    "model": 4,
-    "recipe": 4,
-    "vocab": 4,
-    # 5: what is done with a model
-    "checkpoint": 5,
-    "lanes": 5,
-    "nets": 5,
-    "rules": 5,
-    "survey": 5,
-    "tape": 5,
-    # 6: a text scored, one searched for, 7: texts written, training in memory, 8: what is settled before, 9: on disk
-    "baselines": 7,
-    "evaluate": 6,
-    "sample": 6,
-    "score": 7,
-    "search": 6,
-    "written": 6,
-    "writer": 7,
-    "train": 7,
-    "complete": 8,
-    "settle": 8,
-    "budget": 8,
-    "footprint": 8,
-    "machine": 8,  # it measures training
-    "runs": 8,
-    "run": 9,
-    # 10: all of it for a program, 11: for programs that ask for it, 12: the command, 13: `python -m`
-    "api": 10,
-    "serve": 11,
-    "cli": 12,
-    "__main__": 13,
+#: The packages and the modules at the top, in the order of docs/architecture.md: each imports from those before it.
+ORDER = [
+    *("errors", "arrays", "version", "config"),
+    *("system", "nn", "data", "parallel", "checkpoint", "memory", "evaluation", "generation", "training"),
+    *("api", "doctor", "serve", "cli", "__main__"),
+]
+#: Neighbours in that order which do not know each other.
+APART = {("data", "nn"), ("generation", "evaluation")}
+#: What else than NumPy is imported below the command, and where.
+THIRD_PARTY = {
+    "system/blas.py": {"threadpoolctl"},
+    "parallel/processes.py": {"threadpoolctl"},
+    "nn/compiled.py": {"numba"},
+    "generation/regex.py": {"regex"},
+    "data/files.py": {"zstandard", "compression"},
+    "serve/server.py": {"uvicorn", "h11"},
 }
 
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
@@ -128,25 +76,23 @@ def ours(names):
     return {name.removeprefix("charrnn").removeprefix(".") for name in names if name.split(".")[0] == "charrnn"}
 
 
-def test_every_module_has_a_layer_and_every_layer_its_modules():
-    found = {module_of(file).partition(".")[0] for file in FILES} - {""}
-    assert found == LAYERS.keys()
+def room_of(module):
+    """Return the package, or the module at the top, that a module is in."""
+    return module.partition(".")[0]
+
+
+def test_every_package_has_its_place_in_the_order():
+    assert {room_of(module_of(file)) for file in FILES} - {""} == set(ORDER)
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if file != "__init__.py"])
-def test_imports_go_to_lower_layers_only(file):
-    here = module_of(file).partition(".")[0]
+def test_imports_go_to_earlier_packages_only(file):
+    here = room_of(module_of(file))
     for module in ours(imports_of(file)):
-        there = module.partition(".")[0]
+        there = room_of(module)
         assert there, f"{file} imports the package itself: name the module"
-        if there != here:
-            assert LAYERS[there] < LAYERS[here] or LAYERS[there] == 0, f"{file} imports {module}"
-
-
-def test_layer_zero_imports_nothing_of_ours():
-    for name, layer in LAYERS.items():
-        if layer == 0:
-            assert ours(imports_of(f"{name}.py")) == set(), name
+        assert ORDER.index(there) <= ORDER.index(here), f"{file} imports {module}"
+        assert (here, there) not in APART, f"{file} imports {module}"
 
 
 def test_the_package_itself_imports_its_version_and_the_rest_only_for_types():
@@ -155,10 +101,11 @@ def test_the_package_itself_imports_its_version_and_the_rest_only_for_types():
     assert imports_of("__init__.py") - imports_of("__init__.py", typing=False) == homes
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if file.startswith("cells/")])
-def test_within_cells_only_the_contract_is_imported(file):
-    within = {module for module in ours(imports_of(file)) if module.partition(".")[0] == "cells"}
-    assert within <= ({"cells.base"} if file != "cells/base.py" else set())
+@pytest.mark.parametrize("file", [file for file in FILES if file.startswith("nn/cells/")])
+def test_a_cell_imports_the_contract_and_no_other_cell(file):
+    within = {module for module in ours(imports_of(file)) if module.startswith("nn.cells.")}
+    allowed = {"nn/cells/base.py": set(), "nn/cells/lnlstm.py": {"nn.cells.base", "nn.cells.lstm"}}
+    assert within <= allowed.get(file, {"nn.cells.base"})
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if file.startswith("cli/")])
@@ -172,12 +119,7 @@ def test_commands_import_helpers_and_never_each_other(file):
 @pytest.mark.parametrize("file", [file for file in FILES if not file.startswith(("cli/", "__main__"))])
 def test_below_the_command_only_numpy_and_the_standard_library_are_imported(file):
     names = {name.split(".")[0] for name in imports_of(file)}
-    threads = {"threadpoolctl"} if file in ("blas.py", "lanes.py") else set()
-    compiler = {"numba"} if file == "fused.py" else set()
-    classes = {"regex"} if file == "regular.py" else set()
-    unpackers = {"zstandard", "compression"} if file == "inputs.py" else set()
-    server = {"uvicorn", "h11"} if file == "serve/server.py" else set()
-    assert names <= sys.stdlib_module_names | {"numpy", "charrnn"} | threads | compiler | unpackers | classes | server
+    assert names <= sys.stdlib_module_names | {"numpy", "charrnn"} | THIRD_PARTY.get(file, set())
 
 
 def test_the_types_are_there_for_those_who_use_the_package():
@@ -196,9 +138,8 @@ def test_no_cycle_is_left():
 
 def test_the_settings_and_the_commands_import_no_numpy():
     # Not even by way of others: so that `--help` is quick.
-    without = [
-        file for file in FILES if file.startswith("cli/") or file in ("config.py", "processor.py", "cells/__init__.py")
-    ]
+    light = ("config.py", "system/processor.py", "nn/cells/__init__.py")
+    without = [file for file in FILES if file.startswith("cli/") or file in light]
     modules = [f"charrnn.{module_of(file)}" for file in without if file != "cli/_console.py"]
     assert "charrnn.cli.train" in modules
     assert "charrnn.config" in modules

@@ -19,16 +19,15 @@ import pytest
 from fixtures_run import TEXT, arrays_of, finish, meta_of, same, set_clock, start, stop_at, write_text
 
 from charrnn import checkpoint as ckpt
-from charrnn import model
 from charrnn.api import LanguageModel
-from charrnn.cells import CELL_NAMES
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import OPTIMIZER_DEFAULTS, ModelConfig, TrainConfig
-from charrnn.corpus import Source
+from charrnn.config import CELL_NAMES, OPTIMIZER_DEFAULTS, ModelConfig, TrainConfig
+from charrnn.data.corpus import Source
+from charrnn.data.vocab import Vocab
 from charrnn.errors import CheckpointError
-from charrnn.run import Run
+from charrnn.nn import model
+from charrnn.training.run import Run
 from charrnn.version import __version__
-from charrnn.vocab import Vocab
 
 KEPT = Path(__file__).parent / "checkpoint_v1"
 

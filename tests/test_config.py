@@ -7,8 +7,8 @@ from itertools import combinations
 
 import pytest
 
-from charrnn.cells import CELL_NAMES
 from charrnn.config import (
+    CELL_NAMES,
     DEFAULT_MINUTES,
     INIT_NAMES,
     NORMAL_FORMS,

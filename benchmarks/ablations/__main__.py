@@ -29,11 +29,12 @@ from rich.console import Console
 import charrnn
 from benchmarks import kept
 from benchmarks.markdown import markdown_table
-from charrnn import budget, model
 from charrnn.config import ModelConfig, TrainConfig, sort_settings
-from charrnn.corpus import Corpus
-from charrnn.recipe import AVERAGED_SHARE
-from charrnn.settle import training_for, vocab_for
+from charrnn.data.corpus import Corpus
+from charrnn.nn import model
+from charrnn.training import budget
+from charrnn.training.recipe import AVERAGED_SHARE
+from charrnn.training.setup import training_for, vocab_for
 
 #: By name, what is changed.
 ABLATIONS: dict[str, dict[str, Any]] = {

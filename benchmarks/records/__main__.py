@@ -26,7 +26,7 @@ from benchmarks.records import picture, report
 from benchmarks.records.rows import ROWS
 from benchmarks.records.runs import Run, counting, fill, is_slow, make
 from charrnn.cli._kernel import set_kernel
-from charrnn.files import replacing
+from charrnn.system.atomic import replacing
 
 
 @click.command(help=__doc__)

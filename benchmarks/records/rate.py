@@ -18,7 +18,7 @@ TURNS, SECONDS = 3, 1.0
 def gemm_rate() -> float:
     """Return 10^9 operations per second of all processes together: the median of a few turns of a second."""
     from charrnn.config import ModelConfig
-    from charrnn.lanes import available_threads, plan
+    from charrnn.parallel.processes import available_threads, plan
 
     shared = plan(ModelConfig(VOCAB_SIZE, hidden_size=UNITS), None, LANES, STEPS, available_threads())
     case = Case("evaluate", "lstm", 1, UNITS, LANES // shared.shares, STEPS)

@@ -61,7 +61,7 @@ CHOSEN = ("embed_size", "dropout", "input_dropout", "weight_drop", "learning_rat
 
 def document(rows: Sequence[Row], runs: Sequence[Run], seeds: int, picture: str | None) -> str:
     """Return the page; picture: the file's name beside it, or None where there is none."""
-    from charrnn.baselines import COMPRESSORS  # loads NumPy, for which the kernels have to be set before
+    from charrnn.evaluation.baselines import COMPRESSORS  # loads NumPy, for which the kernels have to be set before
 
     yardstick = [row for row in rows if row.text == SHAKESPEARE]
     tested = [row for row in rows if "test" in row.scores]
@@ -118,7 +118,7 @@ def _yardstick(rows: Sequence[Row], runs: Sequence[Run], seeds: int) -> Iterator
 
 
 def _tested(rows: Sequence[Row], runs: Sequence[Run], seeds: int) -> Iterator[tuple[str, ...]]:
-    from charrnn.baselines import COMPRESSORS
+    from charrnn.evaluation.baselines import COMPRESSORS
 
     for row in rows:
         found = counting(row, runs)

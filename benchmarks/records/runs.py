@@ -114,10 +114,10 @@ def make(row: Row, seed: int, texts: Path) -> Run:
 def _course(log: list[dict[str, Any]], info: dict[str, Any], text: Path) -> dict[str, Any]:
     """Return what the log says of the run's length, speed and losses, by the names of `Run`'s fields."""
     from charrnn.config import ModelConfig, TrainConfig
-    from charrnn.corpus import Corpus
-    from charrnn.model import param_shapes
-    from charrnn.recipe import work
-    from charrnn.stream import Stream
+    from charrnn.data.corpus import Corpus
+    from charrnn.data.stream import Stream
+    from charrnn.nn.model import param_shapes
+    from charrnn.training.recipe import work
 
     last, train = log[-1], info["train"]
     corpus = Corpus.read(str(text), TrainConfig(**train))

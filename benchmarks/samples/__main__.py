@@ -18,7 +18,7 @@ import click
 
 from benchmarks.kept import processor
 from benchmarks.samples.sections import SECTIONS, TEXTS, Workshop
-from charrnn.files import replacing
+from charrnn.system.atomic import replacing
 
 INTRODUCTION = """\
 # What it writes

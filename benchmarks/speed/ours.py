@@ -8,16 +8,16 @@ from itertools import cycle
 import numpy as np
 
 from benchmarks.speed.cases import TEMPERATURE, VOCAB_SIZE, WINDOWS, Case, Work, random_ids, text_to_encode
-from charrnn import model
 from charrnn.config import ModelConfig, TrainConfig
-from charrnn.filters import Filters
-from charrnn.lanes import Lanes, plan, usual_threads
-from charrnn.nets import Net, Nets
-from charrnn.rules import Rules
-from charrnn.sample import generate
-from charrnn.stream import Stream, Window
-from charrnn.train import Training, train_step
-from charrnn.vocab import Vocab
+from charrnn.data.stream import Stream, Window
+from charrnn.data.vocab import Vocab
+from charrnn.generation.ensemble import Net, Nets
+from charrnn.generation.filters import Filters
+from charrnn.generation.loop import generate
+from charrnn.generation.rules import Rules
+from charrnn.nn import model
+from charrnn.parallel.processes import Lanes, plan, usual_threads
+from charrnn.training.loop import Training, train_step
 
 _open = ExitStack()
 

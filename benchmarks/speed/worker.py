@@ -68,7 +68,7 @@ def facts(side: str) -> dict[str, Any]:
         found = {"torch": torch.__version__, "vectors": torch.backends.cpu.get_cpu_capability()}
         found["threads"] = torch.get_num_threads()
     if side == FAST:
-        from charrnn.fused import numba_version
+        from charrnn.nn.compiled import numba_version
 
         found["numba"] = numba_version()
     wanted = ("user_api", "internal_api", "version", "architecture", "threading_layer", "num_threads")

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from charrnn.advice import advise
 from charrnn.api import LanguageModel, load
-from charrnn.evaluate import bits, perplexity
-from charrnn.run import Event, Run
-from charrnn.train import Evaluating, Report, Stepped
+from charrnn.evaluation.whole import bits, perplexity
+from charrnn.training.advice import advise
+from charrnn.training.loop import Evaluating, Report, Stepped
+from charrnn.training.run import Event, Run
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

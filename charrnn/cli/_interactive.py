@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from charrnn.errors import ConfigError, VocabError
 
 if TYPE_CHECKING:
-    from charrnn.complete import Completions
+    from charrnn.generation.completion import Completions
 
 
 def typed_lines(complete: Callable[[str], Completions], begun: str) -> Iterator[str]:
@@ -41,7 +41,7 @@ def _session(complete: Callable[[str], Completions]) -> Any:
     except ModuleNotFoundError:
         raise ConfigError("--interactive needs prompt_toolkit: install charrnn-numpy[interactive]") from None
 
-    from charrnn.prepare import escaped
+    from charrnn.data.documents import escaped
 
     class Suggestions(Completer):  # type: ignore[misc]
         def get_completions(self, document: Any, event: object) -> Iterator[Completion]:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
-from charrnn.processor import best_kernel, cpu_facts
+from charrnn.system.processor import best_kernel, cpu_facts
 
 VARIABLE = "OPENBLAS_CORETYPE"
 

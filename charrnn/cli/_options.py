@@ -131,7 +131,7 @@ def complete_files(ctx: click.Context, param: click.Parameter, incomplete: str) 
 
 def complete_runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """Return the names of runs that begin so, or let the shell complete the name of a file or folder."""
-    from charrnn.runfolder import run_names
+    from charrnn.training.folder import run_names
 
     names = [CompletionItem(name) for name in run_names() if name.startswith(incomplete)]
     return names or complete_files(ctx, param, incomplete)

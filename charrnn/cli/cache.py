@@ -36,11 +36,11 @@ def command(corpora: tuple[str, ...], remove: bool, as_json: bool) -> None:
     import os
     from datetime import datetime
 
-    from charrnn import cache
     from charrnn.cli._console import print_json, print_table
-    from charrnn.corpus import named
+    from charrnn.data import cache
+    from charrnn.data.corpus import named
+    from charrnn.data.files import files_of
     from charrnn.errors import CorpusError
-    from charrnn.inputs import files_of
 
     wanted = {os.path.realpath(file): corpus for corpus in corpora for file in files_of([corpus])}
     entries = [entry for entry in cache.entries() if not wanted or wanted.keys() & entry.paths]

@@ -16,7 +16,7 @@ from charrnn.errors import ConfigError, CorpusError, VocabError
 
 if TYPE_CHECKING:
     from charrnn.api import LanguageModel
-    from charrnn.complete import Completions
+    from charrnn.generation.completion import Completions
 
 _LONGEST = 1 << 20  # bytes of a line that are held, its last ones
 _CONTINUING = bytes(range(0x80, 0xC0))  # no character of UTF-8 begins with these
@@ -92,8 +92,8 @@ def command(
       head -n 3 story.txt | charrnn complete --to line --json | jq -r '.text + .completions[0].text'
     """
     from charrnn.cli._console import note, open_model
-    from charrnn.complete import Completions
-    from charrnn.prepare import unescaped
+    from charrnn.data.documents import unescaped
+    from charrnn.generation.completion import Completions
 
     if interactive and as_json:
         raise ConfigError("--interactive shows completions while you type: leave out --json")
@@ -121,7 +121,7 @@ def command(
 
 
 def _as_columns(number: int, done: Completions) -> str:
-    from charrnn.prepare import escaped
+    from charrnn.data.documents import escaped
 
     rows = (f"{number}\t{one.probability:.4g}\t{one.ended}\t{escaped(one.text)}\n" for one in done.completions)
     return "".join(rows)
@@ -133,7 +133,7 @@ def _as_json(number: int, done: Completions) -> str:
 
 def _lines(encoding: str) -> Iterator[str]:
     """Yield the lines of standard input as they arrive, without their ends, in the encoding of the model's corpus."""
-    from charrnn.prepare import line_decoder, line_encoding
+    from charrnn.data.documents import line_decoder, line_encoding
 
     continuing = _CONTINUING if line_encoding(encoding) == "utf-8" else b""
     return map(line_decoder(encoding), _bounded_lines(continuing))
@@ -169,7 +169,7 @@ def _piece() -> bytes:
 def _suggest(model: LanguageModel, complete: Callable[[str], Completions], begun: str) -> None:
     """Print the lines that a user writes by the suggestions; those before are read too, where the model knows lines."""
     from charrnn.cli._interactive import typed_lines
-    from charrnn.complete import CONTEXT
+    from charrnn.generation.completion import CONTEXT
 
     vocab, before = model.checkpoint.vocab, list[str]()
     complete("")  # so that wishes that cannot be met are told at once

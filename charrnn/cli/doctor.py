@@ -26,7 +26,7 @@ def command(set_kernel: str | None, as_json: bool) -> None:
     from dataclasses import asdict
 
     from charrnn.cli._console import print_facts, print_json
-    from charrnn.machine import TRAINING_PRODUCT, advice, look
+    from charrnn.doctor import TRAINING_PRODUCT, advice, look
 
     machine = look(set_kernel=set_kernel)
     found = advice(machine)

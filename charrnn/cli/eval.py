@@ -18,8 +18,8 @@ from charrnn.config import PROTOCOLS
 from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
-    from charrnn.baselines import Baselines
-    from charrnn.evaluate import Evaluation
+    from charrnn.evaluation.baselines import Baselines
+    from charrnn.evaluation.whole import Evaluation
 
 
 _scoring = section("How it is scored")
@@ -74,7 +74,7 @@ def command(
       grep -v '^#' notes.txt | charrnn eval - --json
     """
     from charrnn.cli._console import ReadingBar, open_model, print_facts, print_json
-    from charrnn.corpus import read_text
+    from charrnn.data.corpus import read_text
 
     if test and texts:
         raise ConfigError("--test scores a part of the model's own corpus: give either it or TEXT")
@@ -132,9 +132,9 @@ def _print_positions(losses: list[float]) -> None:
 
 
 def _print_baselines(result: Evaluation, others: Baselines) -> None:
-    from charrnn.baselines import COMPRESSORS
     from charrnn.cli._console import print_table
-    from charrnn.evaluate import bits
+    from charrnn.evaluation.baselines import COMPRESSORS
+    from charrnn.evaluation.whole import bits
 
     reached = {
         "this model": result.nats_per_char,

@@ -24,7 +24,7 @@ def command(model_path: str | None, as_json: bool) -> None:
       charrnn info -m checkpoints/corpus/last.npz --json | jq '.history[-1].val_loss'
     """
     from charrnn.cli._console import open_model, print_facts, print_json, print_table
-    from charrnn.corpus import named
+    from charrnn.data.corpus import named
 
     model = open_model(model_path)
     saved = model.checkpoint

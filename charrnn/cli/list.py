@@ -24,9 +24,9 @@ def command(as_json: bool) -> None:
     from datetime import datetime
 
     from charrnn.cli._console import note, print_json, print_table
-    from charrnn.corpus import named
-    from charrnn.runfolder import RUNS
-    from charrnn.runs import runs
+    from charrnn.data.corpus import named
+    from charrnn.training.catalog import runs
+    from charrnn.training.folder import RUNS
 
     found = runs()
     changed = [datetime.fromtimestamp(run.changed).astimezone().isoformat(" ", "seconds") for run in found]

@@ -10,7 +10,7 @@ import click
 from charrnn.cli._options import SectionedCommand, complete_runs, section
 
 if TYPE_CHECKING:
-    from charrnn.runfolder import RunFolder
+    from charrnn.training.folder import RunFolder
 
 
 @click.command(cls=SectionedCommand, section="Runs and texts", short_help="Remove runs.")
@@ -29,7 +29,7 @@ def command(names: tuple[str, ...], yes: bool) -> None:
       charrnn rm /data/runs/third
     """
     from charrnn.errors import RunFolderError
-    from charrnn.runfolder import find_run
+    from charrnn.training.folder import find_run
 
     runs = {run.path.resolve(): run for run in map(find_run, names)}.values()  # each once, whatever its names
     if not (yes or _agreed(", ".join(map(_shown, runs)))):

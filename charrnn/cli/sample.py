@@ -28,7 +28,7 @@ from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
     from charrnn.api import LanguageModel
-    from charrnn.written import Sample
+    from charrnn.generation.sample import Sample
 
 #: What a beam search, which draws nothing, has no use for.
 _DRAWING = (
@@ -39,7 +39,7 @@ _DRAWING = (
 
 def text(value: str) -> str:
     """Return the text with its escapes as what they stand for."""
-    from charrnn.prepare import unescaped
+    from charrnn.data.documents import unescaped
 
     return unescaped(value)
 
@@ -239,7 +239,7 @@ def command(
     """
     from charrnn.api import mixed
     from charrnn.cli._console import note
-    from charrnn.writer import Draws
+    from charrnn.generation.writer import Draws
 
     if documents is not None and count > 1:
         raise ConfigError("--documents and --count both say how many texts: give one of them")
@@ -299,7 +299,7 @@ def _refuse_with_beam() -> None:
 
 def _primes(prime: str | None, file: str | None, lines: str | None, learned: TrainConfig) -> list[str]:
     """Return the primes; one that is empty if none was given. What is read is decoded as the corpus was."""
-    from charrnn.prepare import bare
+    from charrnn.data.documents import bare
 
     if lines is not None:
         return [*map(bare, _read(lines, learned).removesuffix("\n").split("\n"))]
@@ -310,7 +310,7 @@ def _primes(prime: str | None, file: str | None, lines: str | None, learned: Tra
 
 def _read(path: str, learned: TrainConfig) -> str:
     """Return the text of a file; of bytes, those that are no UTF-8 become halves of pairs, as on a command line."""
-    from charrnn.corpus import read_text
+    from charrnn.data.corpus import read_text
 
     text = str(read_text(path, config=TrainConfig(bytes=learned.bytes, encoding=learned.encoding)))
     return text.encode("latin-1").decode("utf-8", "surrogateescape") if learned.bytes else text

@@ -16,8 +16,8 @@ from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
     from charrnn.api import LanguageModel
-    from charrnn.score import Scored
-    from charrnn.tape import Line
+    from charrnn.evaluation.packing import Line
+    from charrnn.evaluation.scoring import Scored
 
 
 _output = section("Output")
@@ -73,8 +73,8 @@ def command(
       printf 'the cat\\t sat\\nthe cat\\t zat\\n' | charrnn score --context --json
     """
     from charrnn.cli._console import open_model
-    from charrnn.lines import follow_lines, read_lines
-    from charrnn.score import in_blocks
+    from charrnn.data.lines import follow_lines, read_lines
+    from charrnn.evaluation.scoring import in_blocks
 
     if follow and (len(texts) != 1 or texts == (STDIN,)):
         raise ConfigError("--follow watches one file: name it")
@@ -123,7 +123,7 @@ def _lies(bpc: float | None, above: float | None, below: float | None) -> bool:
 
 def _decoder(model: LanguageModel, context: bool) -> Callable[[bytes], Line]:
     """Return what makes of a line's bytes the text to score; with a context, what stands before it too."""
-    from charrnn.prepare import line_decoder
+    from charrnn.data.documents import line_decoder
 
     vocab = model.checkpoint.vocab
     decode = line_decoder(

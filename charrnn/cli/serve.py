@@ -90,7 +90,7 @@ def command(
 
     from charrnn.cli._console import note
     from charrnn.cli._signals import StopSignals
-    from charrnn.serve.asks import Limits
+    from charrnn.serve.requests import Limits
     from charrnn.serve.service import Service
 
     if stdio and sys.stdin is None:

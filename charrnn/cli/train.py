@@ -27,8 +27,8 @@ from charrnn.config import OF_CHARACTERS, STDIN, ModelConfig, TrainConfig, flag_
 from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
-    from charrnn.run import Run
-    from charrnn.survey import Survey
+    from charrnn.data.summary import Survey
+    from charrnn.training.run import Run
 
 _files, _screen = section("Files"), section("Screen")
 
@@ -131,11 +131,11 @@ def _open(paths: tuple[str, ...], options: dict[str, Any], began: float) -> Run:
     """Start or resume the run that the options ask for."""
     from charrnn.checkpoint import load
     from charrnn.cli._console import ReadingBar
-    from charrnn.corpus import Corpus
-    from charrnn.run import Run
-    from charrnn.runfolder import RUNS, find_model
-    from charrnn.settle import as_learned
-    from charrnn.survey import survey
+    from charrnn.data.corpus import Corpus
+    from charrnn.data.summary import survey
+    from charrnn.training.folder import RUNS, find_model
+    from charrnn.training.run import Run
+    from charrnn.training.setup import as_learned
 
     asked = given(options)
     out = Path(options["out"]) if options["out"] else None
@@ -253,8 +253,8 @@ def _mib(size: int) -> str:
 
 def _tell_course(run: Run, *, forecast: bool) -> None:
     """Say what was adjusted, how long the run is, and, with a forecast, how much time that takes."""
-    from charrnn.budget import expected_seconds
     from charrnn.cli._console import tell
+    from charrnn.training.budget import expected_seconds
 
     for sentence in run.notes:
         tell(f"Note: {sentence}")
@@ -286,7 +286,7 @@ def _validated_on(run: Run) -> dict[str, Any]:
 
 def _repeat(run: Run) -> str:
     """Return the command that makes this run again, bit for bit: what is not the default, or set elsewhere, named."""
-    from charrnn.settle import FREE
+    from charrnn.training.setup import FREE
 
     if run.earlier_totals:
         return f"no single command: its length was raised when it had {run.earlier_totals[0]:,} steps"

@@ -25,8 +25,8 @@ def command(corpus: tuple[str, ...], as_json: bool, **reading_settings: Any) -> 
     """
     from charrnn.cli._console import ReadingBar, print_json, print_table
     from charrnn.config import TrainConfig
-    from charrnn.corpus import read_text
-    from charrnn.vocab import Vocab, describe_symbol
+    from charrnn.data.corpus import read_text
+    from charrnn.data.vocab import Vocab, describe_symbol
 
     with ReadingBar() as reading:
         text = read_text(*corpus, config=TrainConfig(**given(reading_settings)), reading=reading)

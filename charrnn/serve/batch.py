@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
-from charrnn.nets import Beginning, Nets
-from charrnn.rules import Rules
-from charrnn.sample import Streams, advance
-from charrnn.writer import Wishes
-from charrnn.written import Written
+from charrnn.generation.ensemble import Beginning, Nets
+from charrnn.generation.loop import Streams, advance
+from charrnn.generation.rules import Rules
+from charrnn.generation.sample import Written
+from charrnn.generation.writer import Wishes
 
 
 @dataclass(frozen=True, eq=False)

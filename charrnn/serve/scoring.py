@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from charrnn.api import LanguageModel
-from charrnn.score import Scored, in_blocks
+from charrnn.evaluation.scoring import Scored, in_blocks
 
 _BLOCK = 50_000  # characters that are scored before others have their turn, and before it is seen who has left
 

@@ -8,11 +8,11 @@ from functools import lru_cache
 from typing import Any
 
 from charrnn.api import LanguageModel
-from charrnn.rules import Rules
+from charrnn.generation.rules import Rules
+from charrnn.generation.writer import Wishes
 from charrnn.serve.batch import Job
 from charrnn.serve.scoring import Scoring
 from charrnn.serve.worker import Worker
-from charrnn.writer import Wishes
 
 _RULES = 16  # wishes whose rules are kept: an automaton takes time to make, and memory to keep
 

@@ -12,15 +12,15 @@ from functools import partial
 from typing import Any, TypeVar
 
 from charrnn.api import LanguageModel
-from charrnn.blas import one_thread
-from charrnn.serve.asks import Limits, RequestError, checked
+from charrnn.data.vocab import Vocab
+from charrnn.generation.sample import unsure
+from charrnn.generation.writer import Wishes
 from charrnn.serve.batch import Job
+from charrnn.serve.requests import Limits, RequestError, checked
 from charrnn.serve.scoring import Scoring
 from charrnn.serve.served import Served
+from charrnn.system.blas import one_thread
 from charrnn.version import __version__
-from charrnn.vocab import Vocab
-from charrnn.writer import Wishes
-from charrnn.written import unsure
 
 T = TypeVar("T")
 

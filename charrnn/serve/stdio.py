@@ -15,7 +15,7 @@ from contextlib import aclosing, suppress
 from typing import Any, BinaryIO
 
 from charrnn.errors import CharRNNError
-from charrnn.serve.asks import MOST_BYTES, RequestError, check_size, one_line, parsed
+from charrnn.serve.requests import MOST_BYTES, RequestError, check_size, one_line, parsed
 from charrnn.serve.service import Service
 from charrnn.serve.web import json_line
 

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from charrnn.errors import CharRNNError
-from charrnn.serve.asks import RequestError, check_size, one_line, parsed
+from charrnn.serve.requests import RequestError, check_size, one_line, parsed
 from charrnn.serve.service import GRACE, Service
 
 Message: TypeAlias = MutableMapping[str, Any]

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from charrnn.nets import Nets
+from charrnn.generation.ensemble import Nets
 from charrnn.serve.batch import Batch, Job
 
 TOGETHER = 128  # texts that are written side by side; others wait. More bring no more speed, and slow each other

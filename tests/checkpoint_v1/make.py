@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from charrnn import checkpoint as ckpt
-from charrnn import model
-from charrnn.corpus import Corpus
-from charrnn.run import Run
-from charrnn.train import Report
+from charrnn.data.corpus import Corpus
+from charrnn.nn import model
+from charrnn.training.loop import Report
+from charrnn.training.run import Run
 
 os.chdir(Path(__file__).parent)
 here = Path()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from charrnn import corpus as corpus_module
+from charrnn.data import corpus as corpus_module
 
 from ._material import SMALL, TEXT, error_line, posix, same_arrays
 

@@ -12,8 +12,8 @@ import pytest
 import charrnn
 from charrnn.cli._interactive import _session, typed_lines
 from charrnn.cli.complete import _lines
+from charrnn.data.documents import escaped, unescaped
 from charrnn.errors import ConfigError
-from charrnn.prepare import escaped, unescaped
 
 from ._material import SMALL, TEXT, TIMEOUT, Terminal, error_line, posix
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import charrnn
-from charrnn import cli, machine
-from charrnn.blas import Blas
+from charrnn import cli
+from charrnn import doctor as machine
+from charrnn.system.blas import Blas
 
 from ._material import facts
 

@@ -451,7 +451,7 @@ def test_what_the_system_refuses_is_told_by_its_name(run, monkeypatch):
     def refuse() -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "checkpoints")
 
-    monkeypatch.setattr("charrnn.runs.runs", refuse)
+    monkeypatch.setattr("charrnn.training.catalog.runs", refuse)
     told = error_line(run("list", code=1).stderr)
     assert told == f"checkpoints: {os.strerror(errno.EACCES)}: see to its rights, or move it away"
 
@@ -462,7 +462,7 @@ def full(*_: object) -> None:
 
 def test_a_full_disk(run, tiny, monkeypatch):
     before = everything(tiny)
-    monkeypatch.setattr("charrnn.files.os.fsync", full)
+    monkeypatch.setattr("charrnn.system.atomic.os.fsync", full)
     told = error_line(run("train", "tiny.txt", "--resume", "--steps", "42", "--log-every", "100", code=1).stderr)
     assert os.strerror(errno.ENOSPC) in told
     assert str(tiny) in told
@@ -471,7 +471,7 @@ def test_a_full_disk(run, tiny, monkeypatch):
 
 
 def test_a_full_disk_at_the_start(run, corpus, monkeypatch):
-    monkeypatch.setattr("charrnn.files.os.fsync", full)
+    monkeypatch.setattr("charrnn.system.atomic.os.fsync", full)
     told = error_line(run("train", corpus, *SMALL, "--steps", "2", code=1).stderr)
     assert f"cannot write {Path(TINY) / 'last.npz'}: {os.strerror(errno.ENOSPC)}" in told
 
@@ -480,7 +480,7 @@ def test_too_little_memory(run, corpus, monkeypatch):
     def start(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("charrnn.run.Run.start", start)
+    monkeypatch.setattr("charrnn.training.run.Run.start", start)
     told = error_line(run("train", corpus, code=1).stderr)
     assert "not enough memory" in told
     assert "--hidden-size" in told

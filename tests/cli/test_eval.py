@@ -214,7 +214,7 @@ def test_baselines(run, tiny):
 
 
 def test_baselines_of_another_text(run, tiny, monkeypatch):
-    monkeypatch.setattr("charrnn.baselines.READ", 1000)
+    monkeypatch.setattr("charrnn.evaluation.baselines.READ", 1000)
     text = "Der Ωmega-Käfer, Ω." + TEXT[:300]
     data = run("eval", "-", "--baselines", "--json", input=text).json
     assert list(data) == [*KEYS, "baselines"]

@@ -9,10 +9,10 @@ from importlib.machinery import ModuleSpec
 import pytest
 from fixtures_run import output_of
 
-from charrnn import processor
-from charrnn.blas import blas
 from charrnn.cli import _kernel
 from charrnn.cli._kernel import VARIABLE, set_kernel
+from charrnn.system import processor
+from charrnn.system.blas import blas
 
 ZEN4 = (
     "processor\t: 0\nvendor_id\t: AuthenticAMD\ncpu family\t: 25\nmodel\t\t: 17\n"
@@ -95,7 +95,7 @@ CODE = f"""
 import json, os, sys
 from pathlib import Path
 os.environ.pop("{VARIABLE}", None)
-from charrnn import processor
+from charrnn.system import processor
 processor.CPUINFO = Path(sys.argv[1])
 %s
 from threadpoolctl import threadpool_info
@@ -104,7 +104,7 @@ print(json.dumps([os.environ.get("{VARIABLE}"), kernels]))
 """
 #: Each in a Python of its own, by what it does.
 COMMAND = 'from charrnn.cli import main\nmain(["vocab", sys.argv[2], "--json"], standalone_mode=False)\nimport numpy'
-LIBRARY = "import charrnn\nimport charrnn.api, charrnn.machine, charrnn.cli\ncharrnn.Corpus.read(sys.argv[2])"
+LIBRARY = "import charrnn\nimport charrnn.api, charrnn.doctor, charrnn.cli\ncharrnn.Corpus.read(sys.argv[2])"
 needs_the_wheel = pytest.mark.skipif(
     sys.platform != "linux" or platform.machine() != "x86_64" or not blas().own,
     reason="needs a NumPy that brings OpenBLAS, on a processor that its Haswell kernels are for",

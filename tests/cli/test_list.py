@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from charrnn import checkpoint
-from charrnn.runfolder import RunFolder
-from charrnn.runs import runs
+from charrnn.training.catalog import runs
+from charrnn.training.folder import RunFolder
 
 from ._material import error_line, meta, posix
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from charrnn.vocab import Vocab
+from charrnn.data.vocab import Vocab
 
 from ._material import SMALL, TEXT, TIMEOUT, error_line, posix
 
@@ -427,7 +427,7 @@ def test_too_little_memory_is_no_matter_of_training(run, tiny, monkeypatch):
     def too_much(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("charrnn.writer.Writer.stream", too_much)
+    monkeypatch.setattr("charrnn.generation.writer.Writer.stream", too_much)
     assert error_line(run("sample", code=1).stderr) == "not enough memory: ask for less at once"
 
 

@@ -148,8 +148,8 @@ def test_no_lines_in_no_lines_out(run, tiny, words):
 
 
 def test_a_line_longer_than_all_buffers(run, tiny, monkeypatch):
-    monkeypatch.setattr("charrnn.score.BLOCK", 1000)
-    monkeypatch.setattr("charrnn.inputs.CHUNK", 999)
+    monkeypatch.setattr("charrnn.evaluation.scoring.BLOCK", 1000)
+    monkeypatch.setattr("charrnn.data.files.CHUNK", 999)
     line = "Der kleine Käfer brummt. " * 500
     told = [json.loads(row) for row in run("score", "--json", input=f"Der\n{line}\nKäfer").stdout.splitlines()]
     assert [row["text"] for row in told] == ["Der", line, "Käfer"]

@@ -223,7 +223,7 @@ def raising(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 @pytest.mark.parametrize("place", ["charrnn.checkpoint.np.savez", "os.fsync", "os.replace"])
 def test_a_second_signal_while_it_saves(run, corpus, raising, place):
     run("train", "tiny.txt", *SMALL, "--steps", "4", "--eval-every", "2", "--quiet")
-    raising("charrnn.train.train_step", place)
+    raising("charrnn.training.loop.train_step", place)
     run("train", "tiny.txt", "--resume", "--steps", "8", code=130)
     assert meta(RUN / "last.npz")["step"] in (4, 5)
     assert_whole(RUN)
@@ -231,7 +231,10 @@ def test_a_second_signal_while_it_saves(run, corpus, raising, place):
     assert meta(RUN / "last.npz")["step"] == 8
 
 
-@pytest.mark.parametrize("place", ["charrnn.budget.train_step", "charrnn.budget.validate", "charrnn.run.ckpt.save"])
+@pytest.mark.parametrize(
+    "place",
+    ["charrnn.training.budget.train_step", "charrnn.training.budget.validate", "charrnn.training.run.ckpt.save"],
+)
 def test_a_signal_while_the_speed_is_measured(run, corpus, raising, place):
     args = ("train", "tiny.txt", *SMALL, "--minutes", "0.005", "--quiet")
     raising(place)
@@ -250,7 +253,7 @@ def test_a_signal_after_the_opening_lines(run, corpus, raising):
 
 
 def test_a_signal_while_the_last_step_is_saved_comes_too_late(run, corpus, raising):
-    raising("charrnn.run.Run._saved_best")
+    raising("charrnn.training.run.Run._saved_best")
     assert "Repeat" in run("train", "tiny.txt", *SMALL, "--steps", "4", "--eval-every", "4").stderr
     assert meta(RUN / "last.npz")["step"] == 4
 

@@ -62,7 +62,7 @@ def test_what_is_trained_is_said_before_the_speed_is_measured(run, corpus, monke
     def stop(*given):
         raise CharRNNError("stopped")
 
-    monkeypatch.setattr("charrnn.run.Run._fix_length", stop)
+    monkeypatch.setattr("charrnn.training.run.Run._fix_length", stop)
     *_, first, memory, error = run(*TRAIN, "--minutes", "1", code=1).stderr.splitlines()
     assert first.startswith("lnlstm 1x16")
     assert memory.startswith("about ")
@@ -70,12 +70,12 @@ def test_what_is_trained_is_said_before_the_speed_is_measured(run, corpus, monke
 
 
 def test_too_little_memory_is_noted_and_the_run_goes_on(run, corpus, monkeypatch):
-    monkeypatch.setattr("charrnn.footprint._free", lambda: 5 << 20)
+    monkeypatch.setattr("charrnn.training.memory._free", lambda: 5 << 20)
     lines = run(*TRAIN, "--steps", "2").stderr.splitlines()
     assert lines[5].startswith("Note: only 5 MiB are free")
     assert all(flag in lines[5] for flag in ("--batch-size", "--seq-len", "--hidden-size"))
     assert meta(RUN / "last.npz")["step"] == 2
-    monkeypatch.setattr("charrnn.footprint._free", lambda: None)
+    monkeypatch.setattr("charrnn.training.memory._free", lambda: None)
     assert "are free" not in run(*TRAIN, "--resume", "--steps", "3").stderr
 
 
@@ -448,7 +448,7 @@ def test_the_library_reads_what_the_command_wrote(run, tiny):
 
 
 def test_two_runs_in_one_folder_exclude_each_other(run, tiny):
-    from charrnn.runfolder import RunFolder
+    from charrnn.training.folder import RunFolder
 
     before = (tiny / "last.npz").read_bytes()
     with RunFolder(tiny).locked():
@@ -576,7 +576,7 @@ def test_options_of_the_text_that_make_no_sense_are_usage_errors(run, corpus, op
 
 
 def test_the_time_that_a_long_run_takes_is_told(run, corpus, monkeypatch):
-    monkeypatch.setattr("charrnn.budget.expected_seconds", lambda training, state: 90.0)
+    monkeypatch.setattr("charrnn.training.budget.expected_seconds", lambda training, state: 90.0)
     told = "\nabout 1.5 minutes, evaluations aside\n"
     assert told in run(*TRAIN, "--steps", "2").stderr
     assert told in run("train", "tiny.txt", "--resume", "--steps", "4").stderr
@@ -584,6 +584,6 @@ def test_the_time_that_a_long_run_takes_is_told(run, corpus, monkeypatch):
 
 
 def test_under_a_budget_the_speed_is_not_measured_once_more(run, corpus, monkeypatch):
-    monkeypatch.setattr("charrnn.budget._SECONDS", (0.01, 0.01))
-    monkeypatch.setattr("charrnn.budget.expected_seconds", lambda training, state: 90.0)
+    monkeypatch.setattr("charrnn.training.budget._SECONDS", (0.01, 0.01))
+    monkeypatch.setattr("charrnn.training.budget.expected_seconds", lambda training, state: 90.0)
     assert "evaluations aside" not in run(*TRAIN, "--minutes", "0.002").stderr

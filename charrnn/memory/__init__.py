@@ -1,0 +1,1 @@
+"""Models that remember a text by counting it."""

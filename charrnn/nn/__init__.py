@@ -1,0 +1,1 @@
+"""The mathematics of recurrent nets, in NumPy alone."""

@@ -1,0 +1,22 @@
+"""The registry of cells: a name is a file in this folder, a word of `CELL_NAMES` and a value of `--cell`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from charrnn.config import CELL_NAMES
+
+if TYPE_CHECKING:
+    from charrnn.nn.cells.base import Cell
+
+    CELLS: dict[str, Cell]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the cells when `CELLS` is first asked for, so that the names alone cost nothing."""
+    if name != "CELLS":
+        raise AttributeError(name)
+    cells = {cell: import_module(f"charrnn.nn.cells.{cell}").CELL for cell in CELL_NAMES}
+    globals()["CELLS"] = cells
+    return cells

@@ -1,0 +1,160 @@
+"""The gated recurrent unit, in the variant of cuDNN and PyTorch.
+
+[a_r a_z a_n] = x_t W_xh + b_h          [q_r q_z q_n] = h_{t-1} W_hh
+r = sigmoid(a_r + q_r)   z = sigmoid(a_z + q_z)   n = tanh(a_n + r * (q_n + b_hn))
+h_t = (1 - z) * n + z * h_{t-1}
+
+Shapes:  W_xh (D, 3H) · W_hh (H, 3H) · b_h (3H,) · b_hn (H,) · gates in the order r z n · state (1, B, H) = (h,)
+Source:  Cho et al. 2014. There r multiplies h before the product; here the product's result, so that one product
+         serves all gates. PyTorch has a second bias for r and z too, which adds nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
+from charrnn.nn import compiled as fused
+from charrnn.nn.cells.base import SIGMOID, TANH, Cell, blocks_back, kept
+from charrnn.nn.functional import project, project_backward
+from charrnn.nn.initializers import Init
+
+
+def init_params(D: int, H: int, rng: np.random.Generator, init: Init) -> Params:
+    """Draw the weights of one layer; biases begin at zero."""
+    return {
+        "W_xh": np.hstack([init.inputs(rng, D, H) for _ in range(3)]),
+        "W_hh": np.hstack([init.recurrent(rng, H, H) for _ in range(3)]),
+        "b_h": np.zeros(3 * H),
+        "b_hn": np.zeros(H),
+    }
+
+
+def prepare(params: Params) -> Params:
+    """Add copies of the weights with the sigmoid gates' half of `sigmoid(a) = tanh(a / 2) / 2 + 1/2` folded in.
+
+    The bias becomes a row (1, 3H), because NumPy adds a row to a single one three times as fast as a vector.
+    """
+    H = len(params["W_hh"])
+    half = np.repeat(np.array([[0.5, 0.5, 1]], params["b_h"].dtype), H, axis=1)
+    return params | {f"{name}_half": params[name] * half for name in ("W_xh", "W_hh", "b_h")}
+
+
+def forward(
+    weights: Params, x: Array | Ids, state: Array, *, reset: Mask | None = None, scratch: Scratch = FRESH
+) -> tuple[Array, Array, Backprop]:
+    """Run one layer over a window; see `cells.base` for the contract."""
+    W_xh, W_hh, W_hh_half, b_hn = weights["W_xh"], weights["W_hh"], weights["W_hh_half"], weights["b_hn"]
+    T, B = x.shape[:2]
+    H, dtype = len(W_hh), W_hh.dtype
+    gates = scratch.empty("gates", (T, B, 3 * H), dtype)  # first the inputs' part, then r z n
+    project(x, weights["W_xh_half"], weights["b_h_half"], gates)
+    h = scratch.empty("h", (T + 1, B, H), dtype)  # h[t] is the state before step t
+    q_n = scratch.empty("q_n", (T, B, H), dtype)  # the recurrent part of n, bias included
+    recurrent = scratch.empty("recurrent", (B, 3 * H), dtype)
+    product = scratch.empty("product", (B, H), dtype)
+    keep = kept(reset)
+    step, step_back = fused.steps(T, B, fused.gru_step, fused.gru_step_back)
+    (h[0],) = state
+    for t in range(T):
+        h_prev = h[t] if keep is None else h[t] * keep[t]
+        np.matmul(h_prev, W_hh_half, out=recurrent)
+        if step is not None:
+            step(t, recurrent, b_hn, gates, q_n, h_prev, h)
+            continue
+        r_z, n = gates[t, :, : 2 * H], gates[t, :, 2 * H :]
+        r, z = r_z[:, :H], r_z[:, H:]
+        r_z += recurrent[:, : 2 * H]
+        np.tanh(r_z, out=r_z)
+        r_z *= 0.5
+        r_z += 0.5
+        np.add(recurrent[:, 2 * H :], b_hn, out=q_n[t])
+        np.multiply(r, q_n[t], out=product)
+        n += product
+        np.tanh(n, out=n)
+        np.subtract(h_prev, n, out=product)
+        product *= z
+        np.add(n, product, out=h[t + 1])
+
+    def backprop(dh: Array, dstate: Array) -> tuple[Array | None, Array, Params]:
+        dq = scratch.empty("dq", (T, B, 3 * H), dtype)  # first the slopes by which dh reaches the recurrent parts
+        slope_n = scratch.empty("slope_n", (T, B, H), dtype)  # and a_n, the inputs' part of n
+        total = scratch.empty("total", (T, B, H), dtype)  # the gradient of h[t + 1], from above and from later steps
+        through = scratch.empty("through", (B, H), dtype)
+        h_prev = h[:-1] if keep is None else h[:-1] * keep
+        W_hh_T = np.ascontiguousarray(W_hh.T)  # BLAS multiplies few rows by it faster than by a transposed view
+        dh_next = dstate[0].copy()
+        for block in blocks_back(T, B * 3 * H):
+            if step_back is None:
+                slopes(gates[block], h_prev[block], q_n[block], dq[block], slope_n[block])
+            for t in reversed(range(T)[block]):
+                if step_back is not None:
+                    step_back(t, dh, dh_next, gates, h_prev, q_n, total, slope_n, dq, through)
+                else:
+                    np.add(dh_next, dh[t], out=total[t])
+                    dq_t = dq[t].reshape(B, 3, H)
+                    dq_t *= total[t, :, None]
+                    np.multiply(total[t], gates[t, :, H : 2 * H], out=through)  # what goes straight on to h_prev
+                np.matmul(dq[t], W_hh_T, out=dh_next)
+                dh_next += through
+                if keep is not None:
+                    dh_next *= keep[t]
+        dW_hh = h_prev.reshape(-1, H).T @ dq.reshape(-1, 3 * H)
+        db_hn = dq[:, :, 2 * H :].sum(axis=(0, 1))
+        da = dq  # the inputs' part has the same gradient but in n
+        np.multiply(total, slope_n, out=da[:, :, 2 * H :])
+        dx, dW_xh, db_h = project_backward(x, W_xh, da)
+        return dx, dh_next[None], {"W_xh": dW_xh, "W_hh": dW_hh, "b_h": db_h, "b_hn": db_hn}
+
+    return h[1:], h[T:].copy(), backprop
+
+
+def slopes(gates: Array, h_prev: Array, q_n: Array, dq: Array, slope_n: Array) -> None:
+    """Write the slopes by which dh reaches q_r, q_z and q_n, and for a_n, of several steps.
+
+    s (1 - s) is a sigmoid's slope and 1 - n^2 a tanh's; h_prev - n is that of h over z, and q_n that of n's sum over r.
+    """
+    H = h_prev.shape[-1]
+    r, z, n = (gates[..., k * H : (k + 1) * H] for k in range(3))
+    d_r, d_z, d_n = (dq[..., k * H : (k + 1) * H] for k in range(3))
+    np.subtract(1, z, out=slope_n)
+    np.subtract(h_prev, n, out=d_z)
+    d_z *= z
+    d_z *= slope_n
+    np.multiply(n, n, out=d_n)
+    np.subtract(1, d_n, out=d_n)
+    slope_n *= d_n
+    np.multiply(slope_n, r, out=d_n)
+    np.subtract(1, r, out=d_r)
+    d_r *= d_n
+    d_r *= q_n
+
+
+def step(weights: Params, x: Array | Ids, state: Array) -> None:
+    """Take one step without a way back; see `cells.base` for the contract."""
+    h = state[0]
+    B, H = h.shape
+    gates = project(x, weights["W_xh_half"], weights["b_h_half"], np.empty((B, 3 * H), h.dtype))
+    recurrent = h.dot(weights["W_hh_half"])
+    r_z, n, q_n = gates[:, : 2 * H], gates[:, 2 * H :], recurrent[:, 2 * H :]
+    r_z += recurrent[:, : 2 * H]
+    np.tanh(r_z, out=r_z)
+    r_z *= 0.5
+    r_z += 0.5
+    q_n += weights["b_hn"][None]
+    q_n *= r_z[:, :H]
+    n += q_n
+    np.tanh(n, out=n)
+    h -= n
+    h *= r_z[:, H:]
+    h += n
+
+
+CELL = Cell(
+    n_states=1,
+    init_params=init_params,
+    prepare=prepare,
+    forward=forward,
+    step=step,
+    gates={"r": SIGMOID, "z": SIGMOID, "n": TANH},
+)

@@ -1,0 +1,72 @@
+"""The plain recurrent net of Elman, with tanh.
+
+a_t = x_t W_xh + h_{t-1} W_hh + b_h
+h_t = tanh(a_t)
+
+Shapes:  W_xh (D, H) · W_hh (H, H) · b_h (H,) · state (1, B, H) = (h,)
+Source:  Elman 1990.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
+from charrnn.nn.cells.base import Cell, blocks_back, kept
+from charrnn.nn.functional import project, project_backward
+from charrnn.nn.initializers import Init
+
+
+def init_params(D: int, H: int, rng: np.random.Generator, init: Init) -> Params:
+    """Draw the weights of one layer; the bias begins at zero."""
+    return {"W_xh": init.inputs(rng, D, H), "W_hh": init.recurrent(rng, H, H), "b_h": np.zeros(H)}
+
+
+def forward(
+    weights: Params, x: Array | Ids, state: Array, *, reset: Mask | None = None, scratch: Scratch = FRESH
+) -> tuple[Array, Array, Backprop]:
+    """Run one layer over a window; see `cells.base` for the contract."""
+    W_xh, W_hh, b_h = weights["W_xh"], weights["W_hh"], weights["b_h"]
+    T, B = x.shape[:2]
+    H, dtype = len(W_hh), W_hh.dtype
+    a = project(x, W_xh, b_h, scratch.empty("a", (T, B, H), dtype))
+    h = scratch.empty("h", (T + 1, B, H), dtype)  # h[t] is the state before step t
+    recurrent = scratch.empty("recurrent", (B, H), dtype)
+    keep = kept(reset)
+    (h[0],) = state
+    for t in range(T):
+        h_prev = h[t] if keep is None else h[t] * keep[t]
+        np.matmul(h_prev, W_hh, out=recurrent)
+        recurrent += a[t]
+        np.tanh(recurrent, out=h[t + 1])
+
+    def backprop(dh: Array, dstate: Array) -> tuple[Array | None, Array, Params]:
+        da = scratch.empty("da", (T, B, H), dtype)  # first the slopes by which dh reaches a
+        W_hh_T = np.ascontiguousarray(W_hh.T)  # BLAS multiplies few rows by it faster than by a transposed view
+        dh_next = dstate[0].copy()
+        for block in blocks_back(T, B * H):
+            np.multiply(h[1:][block], h[1:][block], out=da[block])
+            np.subtract(1, da[block], out=da[block])
+            for t in reversed(range(T)[block]):
+                dh_next += dh[t]
+                da[t] *= dh_next
+                np.matmul(da[t], W_hh_T, out=dh_next)
+                if keep is not None:
+                    dh_next *= keep[t]
+        h_prev = h[:-1] if keep is None else h[:-1] * keep
+        dx, dW_xh, db_h = project_backward(x, W_xh, da)
+        dW_hh = h_prev.reshape(-1, H).T @ da.reshape(-1, H)
+        return dx, dh_next[None], {"W_xh": dW_xh, "W_hh": dW_hh, "b_h": db_h}
+
+    return h[1:], h[T:].copy(), backprop
+
+
+def step(weights: Params, x: Array | Ids, state: Array) -> None:
+    """Take one step without a way back; see `cells.base` for the contract."""
+    h = state[0]
+    a = project(x, weights["W_xh"], weights["b_h"][None], np.empty_like(h))
+    a += h.dot(weights["W_hh"])
+    np.tanh(a, out=h)
+
+
+CELL = Cell(n_states=1, init_params=init_params, prepare=dict, forward=forward, step=step)

@@ -1,0 +1,323 @@
+"""The model: ids -> one-hot or embedding -> stacked cells -> readout -> logits, and the way back.
+
+Parameters are one flat dict: `embed.W_e` (V, E), `layer0.W_xh` … as the cell names them, `out.W_hy` (H, V), `out.b_y`
+(V,). Where the embedding is tied, the readout is `out.W_he` (H, E) and then the embedding's rows again, and there is no
+`out.W_hy`. `prepare` turns them into `Weights`, what forward passes read; it is called anew whenever they change.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.arrays import FRESH, Array, Ids, Mask, Params, Scratch
+from charrnn.config import ModelConfig
+from charrnn.nn.cells import CELLS
+from charrnn.nn.cells.base import Cell
+from charrnn.nn.functional import log_prob, sum_rows
+from charrnn.nn.initializers import INITS, Init, zeros
+
+#: The backward pass of the hidden layers: (dh (T, B, H), dstate (L, S, B, H)) -> dstate0 (L, S, B, H), grads.
+HiddenBackprop: TypeAlias = Callable[[Array, Array], tuple[Array, Params]]
+#: The backward pass of the readout: dlogits (T, B, V) -> dh (T, B, H), grads.
+ReadoutBackprop: TypeAlias = Callable[[Array], tuple[Array, Params]]
+#: The backward pass of the whole model: (dlogits (T, B, V), dstate (L, S, B, H)) -> dstate0 (L, S, B, H), grads.
+ModelBackprop: TypeAlias = Callable[[Array, Array], tuple[Array, Params]]
+
+_BLOCK = 2**18  # logits that are scored at once: a megabyte of floats
+
+
+class Weights(NamedTuple):
+    """The parameters of a model as forward passes read them: sliced by layer, with what the cells derive from them."""
+
+    cell: Cell
+    embed: Array | None  # (V, E), the rows as the first layer gets them
+    layers: tuple[Params, ...]
+    W_he: Array | None  # (H, E), where the embedding is tied
+    W_hy: Array  # (H, V); tied: (E, V), the embedding's rows as columns
+    b_y: Array  # (V,)
+
+
+def init_params(config: ModelConfig, rng: np.random.Generator, init: Init | None = None) -> Params:
+    """Return freshly drawn parameters, in the order in which they are drawn.
+
+    They are drawn in float64 and cast once, so that both precisions begin at the same place. Where no `init` is given,
+    the config names it.
+    """
+    cell, init = CELLS[config.cell], init or INITS[config.init]
+    params: Params = {}
+    input_size = config.vocab_size
+    if config.embed_size:
+        draw = init.tied if config.tied else init.symbols
+        params["embed.W_e"] = draw(rng, config.vocab_size, config.embed_size)
+        input_size = config.embed_size
+    for layer in range(config.num_layers):
+        takes_symbols = layer == 0 and not config.embed_size
+        own = init._replace(inputs=init.symbols) if takes_symbols else init
+        drawn = cell.init_params(input_size, config.hidden_size, rng, own)
+        params |= {f"layer{layer}.{name}": array for name, array in drawn.items()}
+        input_size = config.hidden_size
+    if config.tied:
+        params["out.W_he"] = init.inputs(rng, config.hidden_size, config.embed_size)
+    else:
+        params["out.W_hy"] = init.inputs(rng, config.hidden_size, config.vocab_size)
+    params["out.b_y"] = np.zeros(config.vocab_size)
+    return {name: array.astype(config.dtype) for name, array in params.items()}
+
+
+def param_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every parameter, without drawing any."""
+    blank = init_params(config, np.random.default_rng(0), Init(zeros, zeros, zeros, zeros))
+    return {name: array.shape for name, array in blank.items()}
+
+
+def count_params(config: ModelConfig) -> int:
+    """Return the number of parameters."""
+    return sum(math.prod(shape) for shape in param_shapes(config).values())
+
+
+def state_shape(config: ModelConfig, batch_size: int) -> tuple[int, int, int, int]:
+    """Return (L, S, B, H)."""
+    return config.num_layers, CELLS[config.cell].n_states, batch_size, config.hidden_size
+
+
+def zero_state(config: ModelConfig, batch_size: int) -> Array:
+    """Return the state (L, S, B, H) before the first character."""
+    return np.zeros(state_shape(config, batch_size), config.dtype)
+
+
+class Noise(NamedTuple):
+    """What one step drops, as factors: 0, or what keeps the mean; None where nothing is dropped.
+
+    inputs   (B, E), of the embedding
+    outputs  (L, B, H), of each layer
+    weights  as the parameters of these names, the recurrent matrices
+    """
+
+    inputs: Array | None = None
+    outputs: Array | None = None
+    weights: Params | None = None
+
+
+QUIET = Noise()
+
+
+def noise(params: Params, config: ModelConfig, seed: int | None, step: int, lanes: slice) -> Noise:
+    """Return what a step drops in these lanes: a function of seed, step and lane, however the lanes are shared out.
+
+    Dropout is locked: a lane lacks the same units throughout a window. By weight-drop all lanes lack the same weights.
+    Source:  Gal & Ghahramani 2016 (locked dropout); Merity et al. 2018 (weight-drop).
+    """
+    L, E, H = config.num_layers, config.embed_size, config.hidden_size
+    inputs = outputs = None
+    if config.dropout or config.input_dropout:
+        source = np.random.PCG64([seed or 0, step])
+        words = -(-(E + L * H) // 4)  # of 64 bits, four draws each: every lane begins with a new one
+        source.advance(lanes.start * words)
+        bits = _bits(source, (lanes.stop - lanes.start) * words).reshape(-1, 4 * words)
+        if config.input_dropout:
+            inputs = dropout_mask(bits[:, :E], config.input_dropout, config.dtype)
+        if config.dropout:
+            of_layers = bits[:, E : E + L * H].reshape(-1, L, H).swapaxes(0, 1)
+            outputs = dropout_mask(of_layers, config.dropout, config.dtype)
+    weights: Params = {}
+    for layer in range(L if config.weight_drop else 0):
+        W_hh = params[name := f"layer{layer}.W_hh"]
+        source = np.random.PCG64([seed or 0, step, 1 + layer])  # a zero at the end would change nothing
+        bits = _bits(source, -(-W_hh.size // 4))
+        weights[name] = dropout_mask(bits[: W_hh.size].reshape(W_hh.shape), config.weight_drop, config.dtype)
+    return Noise(inputs, outputs, weights)
+
+
+def _bits(source: np.random.PCG64, words: int) -> npt.NDArray[np.uint16]:
+    """Return four draws of sixteen random bits for each word."""
+    return source.random_raw(words).view(np.uint16)
+
+
+def dropout_mask(bits: npt.NDArray[np.uint16], rate: float, dtype: npt.DTypeLike) -> Array:
+    """Return a mask that is 0 with probability `rate` and 1 / (1 - rate) elsewhere, so that the mean is kept.
+
+    The rate is rounded to a multiple of 2^-16: sixteen random bits an element are drawn four times faster than a float.
+    """
+    limit = round(rate * 2**16)
+    mask: Array = (bits >= limit).astype(dtype)
+    mask *= 2**16 / (2**16 - limit)
+    return mask
+
+
+def prepare(params: Params, config: ModelConfig, noise: Noise = QUIET) -> Weights:
+    """Return the weights that forward passes read, without those that the noise drops; valid until params change."""
+    cell = CELLS[config.cell]
+    params = params | {name: params[name] * mask for name, mask in (noise.weights or {}).items()}
+    layers = []
+    for layer in range(config.num_layers):
+        prefix = f"layer{layer}."
+        own = {name.removeprefix(prefix): array for name, array in params.items() if name.startswith(prefix)}
+        layers.append(cell.prepare(own))
+    embed, b_y = params.get("embed.W_e"), params["out.b_y"]
+    if embed is None or not config.tied:
+        return Weights(cell, embed, tuple(layers), None, params["out.W_hy"], b_y)
+    return Weights(cell, embed * _loudness(embed), tuple(layers), params["out.W_he"], embed.T, b_y)
+
+
+def _loudness(embed: Array) -> float:
+    """Return sqrt(E), by which the rows of a tied embedding are louder as inputs than in the readout.
+
+    There they begin with a length of one or so, which as inputs would be a whisper. Measured in docs/choices.md.
+    Source:  Vaswani et al. 2017.
+    """
+    return math.sqrt(embed.shape[1])
+
+
+def hidden(
+    weights: Weights,
+    ids: Ids,
+    state: Array,
+    *,
+    reset: Mask | None = None,
+    noise: Noise = QUIET,
+    scratch: Scratch = FRESH,
+) -> tuple[Array, Array, HiddenBackprop]:
+    """Return the last layer's outputs, the state after the window, and the backward pass.
+
+    Shapes:  ids (T, B) · state (L, S, B, H) · reset (T, B) · returns h (T, B, H), state (L, S, B, H)
+    """
+    x: Array | Ids = ids if weights.embed is None else weights.embed[ids]
+    if noise.inputs is not None:
+        x *= noise.inputs
+    states, backprops = [], []
+    for layer, own in enumerate(weights.layers):
+        buffers = scratch.scope(f"layer{layer}")
+        h, layer_state, layer_backprop = weights.cell.forward(own, x, state[layer], reset=reset, scratch=buffers)
+        if noise.outputs is not None:
+            h = np.multiply(h, noise.outputs[layer], out=buffers.empty("dropped", h.shape, h.dtype))
+        x = h
+        states.append(layer_state)
+        backprops.append(layer_backprop)
+
+    def backprop(dh: Array, dstate: Array) -> tuple[Array, Params]:
+        grads: Params = {}
+        dstate0 = np.empty_like(dstate)
+        dx: Array | None = dh
+        for layer in reversed(range(len(backprops))):
+            assert dx is not None  # only ids have no gradient, and they feed the first layer
+            if noise.outputs is not None:
+                dx = dx * noise.outputs[layer]
+            dx, dstate0[layer], own = backprops[layer](dx, dstate[layer])
+            grads |= {f"layer{layer}.{name}": grad for name, grad in own.items()}
+        if weights.embed is not None and dx is not None:
+            if noise.inputs is not None:
+                dx *= noise.inputs
+            rows = grads["embed.W_e"] = sum_rows(ids.reshape(-1), dx.reshape(-1, dx.shape[-1]), len(weights.embed))
+            if weights.W_he is not None:
+                rows *= _loudness(rows)
+        for name, mask in (noise.weights or {}).items():
+            grads[name] *= mask
+        return dstate0, grads
+
+    return h, np.array(states), backprop
+
+
+def gates(
+    weights: Weights, ids: Ids, state: Array, scratch: Scratch, *, reset: Mask | None = None
+) -> list[dict[str, Array]]:
+    """Return what the gates of each layer are in a window, by the cell's names; they lie in the scratch.
+
+    Shapes:  ids (T, B) · state (L, S, B, H) · reset (T, B) · returns (T, B, H) for each gate
+    """
+    x: Array | Ids = ids if weights.embed is None else weights.embed[ids]
+    found = []
+    for layer, own in enumerate(weights.layers):
+        buffers = scratch.scope(f"layer{layer}")
+        h, _, _ = weights.cell.forward(own, x, state[layer], reset=reset, scratch=buffers)
+        found.append(weights.cell.gates_of(h, buffers))
+        x = h
+    return found
+
+
+def readout(weights: Weights, h: Array) -> tuple[Array, ReadoutBackprop]:
+    """Return the logits of the outputs, and the backward pass.
+
+    logits = h W_hy + b_y, or h W_he W_e^T + b_y where the embedding is tied
+    Shapes:  h (T, B, H) · returns logits (T, B, V)
+    Source:  Press & Wolf 2017, Inan et al. 2017 (tied embeddings).
+    """
+    W_he, W_hy, b_y = weights.W_he, weights.W_hy, weights.b_y
+    flat_h = h.reshape(-1, h.shape[-1])
+    e = flat_h if W_he is None else flat_h @ W_he
+    logits = e @ W_hy
+    logits += b_y
+
+    def backprop(dlogits: Array) -> tuple[Array, Params]:
+        flat = dlogits.reshape(-1, len(b_y))
+        db_y, de = flat.sum(axis=0), flat @ W_hy.T
+        if W_he is None:
+            return de.reshape(h.shape), {"out.W_hy": e.T @ flat, "out.b_y": db_y}
+        grads = {"embed.W_e": flat.T @ e, "out.W_he": flat_h.T @ de, "out.b_y": db_y}
+        return (de @ W_he.T).reshape(h.shape), grads
+
+    return logits.reshape(*h.shape[:2], len(b_y)), backprop
+
+
+def score(weights: Weights, h: Array, targets: Ids) -> tuple[Array, Mask]:
+    """Return the log-probability of each target, and whether it is the likeliest symbol.
+
+    A block of predictions at a time, so that their logits stay in the processor's cache, and in bounds where the
+    vocabulary is large.
+    Shapes:  h (T, B, H) · targets (T, B) · returns (T, B), (T, B)
+    Units:   nats.
+    """
+    flat_h, flat = h.reshape(-1, h.shape[-1]), targets.reshape(-1)
+    log_probs, right = np.empty(flat.shape, h.dtype), np.empty(flat.shape, bool)
+    size = max(1, _BLOCK // len(weights.b_y))
+    for at in range(0, len(flat), size):
+        block = slice(at, at + size)
+        logits, _ = readout(weights, flat_h[block, None])
+        log_probs[block], right[block] = log_prob(logits[:, 0], flat[block])
+    return log_probs.reshape(targets.shape), right.reshape(targets.shape)
+
+
+def forward(
+    weights: Weights,
+    ids: Ids,
+    state: Array,
+    *,
+    reset: Mask | None = None,
+    noise: Noise = QUIET,
+    scratch: Scratch = FRESH,
+) -> tuple[Array, Array, ModelBackprop]:
+    """Return the logits (T, B, V), the state after the window, and the backward pass: `hidden`, then `readout`."""
+    h, state, hidden_backprop = hidden(weights, ids, state, reset=reset, noise=noise, scratch=scratch)
+    logits, readout_backprop = readout(weights, h)
+
+    def backprop(dlogits: Array, dstate: Array) -> tuple[Array, Params]:
+        dh, grads = readout_backprop(dlogits)
+        dstate0, more = hidden_backprop(dh, dstate)
+        if weights.W_he is not None:
+            more["embed.W_e"] += grads["embed.W_e"]
+        return dstate0, grads | more
+
+    return logits, state, backprop
+
+
+def step(weights: Weights, ids: Ids, state: Array) -> Array:
+    """Return the logits after one more id of each lane, and write the state over: `forward` without a way back.
+
+    Shapes:  ids (B,) · state (L, S, B, H), becomes that after the step · returns logits (B, V)
+    """
+    x: Array | Ids = ids if weights.embed is None else weights.embed.take(ids, axis=0)
+    for own, layer_state in zip(weights.layers, state, strict=True):
+        if weights.cell.step is None:
+            _, layer_state[:], _ = weights.cell.forward(own, x[None], layer_state)
+        else:
+            weights.cell.step(own, x, layer_state)
+        x = layer_state[0]
+    if weights.W_he is not None:
+        x = x.dot(weights.W_he)
+    logits: Array = x.dot(weights.W_hy)
+    logits += weights.b_y[None]
+    return logits

@@ -1,0 +1,1 @@
+"""The machine: files that are never half-written, the BLAS, the processor."""

@@ -1,0 +1,100 @@
+"""A budget of minutes, turned into steps: what a step and an evaluation take here, measured on copies."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from charrnn.parallel.processes import Lanes
+from charrnn.training.loop import Training, TrainState, train_step, validate
+
+_SHARE = 0.03  # of the budget goes into measuring the speed, within the bounds below
+_SECONDS = (1.0, 4.0)
+_EVALUATION_SHARE = 0.05  # of the time goes into evaluating, where nobody says how often
+_WORTH_MEASURING = 10**12  # weights times characters, about half a minute: less is not worth a forecast
+_EVALUATIONS = 20  # at the most, where nobody says how often
+
+
+class Pace(NamedTuple):
+    """Seconds: of training on one character, and of one evaluation."""
+
+    char: float
+    evaluation: float
+
+
+def trial_seconds(budget: float) -> float:
+    """Return for how long the speed is measured, where there are so many seconds in all."""
+    low, high = _SECONDS
+    return min(high, max(low, budget * _SHARE), budget / 4)
+
+
+def measure(training: Training, state: TrainState, seconds: float) -> Pace:
+    """Return the pace of this training, measured for about so long; the state is left as it is."""
+    with training.lanes() as lanes:
+        char = char_seconds(training, state, lanes, seconds)
+        evaluation = _evaluation_seconds(training, state, lanes, seconds / 2)
+    return Pace(char, evaluation * _models(training))
+
+
+def _models(training: Training) -> int:
+    """Return how many are validated at an evaluation: the running mean of the weights too, where one is kept."""
+    return 2 if training.config.average else 1
+
+
+def char_seconds(training: Training, state: TrainState, lanes: Lanes, seconds: float) -> float:
+    """Return what training on one character takes, measured for about so long; the state is left as it is."""
+    state, optimizer = copy.deepcopy(state), training.optimizer()
+    train_step(
+        training, optimizer, 0.0, state, training.stream[state.step], lanes
+    )  # memory and processes are there now
+    times: list[float] = []
+    end = time.monotonic() + seconds
+    while len(times) < 2 or time.monotonic() < end:
+        begin = time.perf_counter()
+        window = training.stream[state.step]
+        train_step(training, optimizer, 0.0, state, window, lanes)
+        times.append((time.perf_counter() - begin) / window.targets.size)
+    return float(np.median(times))
+
+
+def _evaluation_seconds(training: Training, state: TrainState, lanes: Lanes, seconds: float) -> float:
+    """Return what validating once takes, measured for no longer than this."""
+    took, of, begin = 0.0, max(1, len(training.val_ids) - 1), time.perf_counter()
+    for result in validate(training, state.params, lanes):
+        took = (time.perf_counter() - begin) * of / max(1, result.chars)
+        if time.perf_counter() - begin > seconds:
+            break
+    return took
+
+
+def steps_within(training: Training, left: float, step: float, evaluation: float) -> tuple[int, int]:
+    """Return the steps that so many seconds allow, evaluations included, and the steps between evaluations."""
+    if every := training.config.eval_every:
+        return max(1, round((left - evaluation) / (step + evaluation / every))), every
+    evaluations = min(float(_EVALUATIONS), 1 + left * _EVALUATION_SHARE / evaluation)
+    steps = max(1, round((left - evaluations * evaluation) / step))
+    return steps, _evaluation_steps(steps, evaluations)
+
+
+def steps_between(training: Training, steps: int) -> int:
+    """Return the steps between evaluations, of so many steps: but for the last, they read no more than the steps do."""
+    passes = training.stream.chars_before(steps) // max(1, len(training.val_ids) * _models(training))
+    return _evaluation_steps(steps, min(_EVALUATIONS, 1 + passes))
+
+
+def _evaluation_steps(steps: int, evaluations: float) -> int:
+    return max(1, math.ceil(steps / max(1, round(evaluations))))
+
+
+def expected_seconds(training: Training, state: TrainState) -> float | None:
+    """Return what the steps that are left take, evaluations aside; None where they are told in no time."""
+    stream = training.stream
+    chars = stream.chars_before(training.steps) - stream.chars_before(state.step)
+    if chars * sum(array.size for array in state.params.values()) < _WORTH_MEASURING:
+        return None
+    with training.lanes() as lanes:
+        return chars * char_seconds(training, state, lanes, _SECONDS[0])

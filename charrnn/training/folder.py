@@ -1,0 +1,193 @@
+"""The folder of a training run: its three files, its lock, and how a model is found among such folders."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from charrnn.errors import CheckpointError, RunFolderError
+from charrnn.system.atomic import lock, replacing, writing
+
+RUNS = Path("checkpoints")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A folder with `best.npz` (for inference), `last.npz` (for resuming) and `log.jsonl` (one JSON object a line)."""
+
+    path: Path
+
+    @property
+    def best(self) -> Path:
+        """Return the path of the checkpoint with the least validation loss."""
+        return self.path / "best.npz"
+
+    @property
+    def last(self) -> Path:
+        """Return the path of the newest checkpoint."""
+        return self.path / "last.npz"
+
+    @property
+    def log(self) -> Path:
+        """Return the path of the log."""
+        return self.path / "log.jsonl"
+
+    def files(self) -> list[Path]:
+        """Return the files of a run that are here."""
+        return [path for path in (self.best, self.last, self.log) if os.path.exists(path)]
+
+    def model(self) -> Path | None:
+        """Return the checkpoint that serves inference: `best.npz`, or `last.npz` where there is none, or None.
+
+        None is also what a folder that may not be read has.
+        """
+        return next((path for path in (self.best, self.last) if os.path.exists(path)), None)
+
+    def refuse_taken(self) -> None:
+        """Raise RunFolderError where a run is here."""
+        if self.files():
+            raise RunFolderError(
+                f"{self.path} holds a run already: go on with it by --resume, replace it by --force, "
+                "or choose another folder with --out"
+            )
+
+    def create(self) -> None:
+        """Make the folder.
+
+        Raises:  RunFolderError where a file is in its place; CharRNNError where the system refuses.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise RunFolderError(f"{self.path} is a file: name a folder with --out")
+        with writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def locked(self, remedy: str = "wait for it, or choose another folder with --out") -> Iterator[None]:
+        """Hold the folder's lock, which the system takes back when the process ends, however it ends.
+
+        Raises:  RunFolderError where another process holds it, with this remedy.
+        """
+        with writing(self.path):
+            file = open(self.path / ".lock", "w")
+        with file:
+            try:
+                lock(file)
+            except OSError:
+                raise RunFolderError(f"{self.path} is in use by another training run: {remedy}") from None
+            yield
+
+    def clear(self) -> None:
+        """Remove the files of an earlier run."""
+        with writing(self.path):
+            for path in self.files():
+                path.unlink()
+
+    def remove(self) -> bool:
+        """Remove the run's files, those that a kill left too, and then the folder if it is empty; return whether it is.
+
+        Raises:  RunFolderError where a process trains in it; CharRNNError where the system refuses.
+        """
+        trial = self.path / ".trial.npz"
+        halves = [path.with_name(f".{path.name}.tmp") for path in (self.best, self.last, self.log, trial)]
+        with writing(self.path, "mend them"):
+            with self.locked("stop it first"):
+                self.clear()
+                for path in (*halves, trial):
+                    path.unlink(missing_ok=True)
+            (self.path / ".lock").unlink(missing_ok=True)
+        with suppress(OSError):  # what is there besides is not ours
+            self.path.rmdir()
+        return not self.path.exists()
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Add a line to the log."""
+        with writing(self.log), open(self.log, "a", encoding="utf-8", newline="\n") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def cut_log(self, step: int) -> float:
+        """Cut the log back to the lines up to this step; return the seconds of the last of them."""
+        if not self.log.exists():
+            return 0.0
+        kept, seconds = [], 0.0
+        for line in self.log.read_bytes().splitlines():
+            try:
+                record = json.loads(line)
+                newer, at = record["step"] > step, float(record["seconds"])
+            except (ValueError, TypeError, KeyError):  # what a kill cut short: all that follows is newer
+                break
+            if newer:
+                break
+            kept.append(line + b"\n")
+            seconds = at
+        with replacing(self.log) as file:
+            file.write(b"".join(kept))
+        return seconds
+
+
+def run_names(folder: Path = RUNS) -> list[str]:
+    """Return the names of the runs in a folder that have a model."""
+    return sorted(path.name for path in folder.glob("*/") if RunFolder(path).model())
+
+
+def find_run(name: str) -> RunFolder:
+    """Return the folder of a run: the one of this path, or of this name under ./checkpoints.
+
+    Raises:  RunFolderError where there is none, the folder holds no run, or it is a link to one.
+    """
+    place = _place(Path(name)) if name else None
+    if place is None:
+        raise RunFolderError(f"there is no run {name!r}: {_near(name) or '`charrnn list` shows what there is'}")
+    if not RunFolder(place).model():
+        raise RunFolderError(
+            f"{place} is not the folder of a run: it holds neither best.npz nor last.npz, or may not be read"
+        )
+    if place.is_symlink():
+        raise RunFolderError(f"{place} is a link to {place.resolve()}: name that, or remove the link")
+    return RunFolder(place)
+
+
+def find_model(path: str | Path | None) -> Path:
+    """Return the checkpoint's file: `path` itself, the best in a run's folder, or that of the newest run.
+
+    path: a file or a run's folder, as they are or below ./checkpoints, or None for the newest run there
+    Raises:  CheckpointError where there is none.
+    """
+    if path is None:
+        runs = [RunFolder(RUNS / name) for name in run_names()]
+        if not runs:
+            raise CheckpointError(f"no model under ./{RUNS}: train one with `charrnn train`, or name one with -m")
+        path = max(runs, key=lambda run: max((file.stat().st_mtime_ns for file in run.files()), default=0)).path
+    place = _place(Path(path))
+    if place is None:
+        remedy = _near(str(path)) or "train a model first, or name another with -m"
+        raise CheckpointError(f"{path} does not exist, here or under ./{RUNS}: {remedy}")
+    if not place.is_dir():
+        return place
+    model = RunFolder(place).model()
+    if model is None:
+        raise CheckpointError(
+            f"{place} holds neither best.npz nor last.npz, or may not be read: name the folder of a run, or a .npz file"
+        )
+    return model
+
+
+def _place(path: Path) -> Path | None:
+    """Return what a path stands for: the checkpoint or run that is there, or else below ./checkpoints; where neither
+    is one, what there is; None where there is nothing.
+    """
+    places = [place for place in (path, RUNS / path) if os.path.lexists(place)]
+    of_runs = (place for place in places if place.suffix == ".npz" or RunFolder(place).model())
+    return next(of_runs, next(iter(places), None))
+
+
+def _near(name: str) -> str | None:
+    """Return which runs may be meant, or None."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, run_names())
+    return f"did you mean {' or '.join(near)}?" if near else None

@@ -1,0 +1,297 @@
+"""Training: one step of truncated back-propagation through time, and the loop over steps as a generator of events.
+
+Nothing here touches a file, a clock or the screen: `run` keeps a training run on disk, the command shows it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from charrnn.arrays import Array, IdSource, Mask, Params
+from charrnn.config import ModelConfig, TrainConfig, build
+from charrnn.data.stream import Stream, Window
+from charrnn.errors import DivergedError
+from charrnn.evaluation.whole import Tally, lanes_for, tally
+from charrnn.nn import model
+from charrnn.nn.cells import CELLS
+from charrnn.nn.optimizers import OPTIMIZERS, Optimizer, clip, global_norm
+from charrnn.nn.schedules import SCHEDULES, Schedule
+from charrnn.parallel.processes import Lanes, plan
+
+#: By layer and gate: the shares of the activations near the least and near the greatest value that the gate can have.
+Saturation: TypeAlias = dict[str, dict[str, tuple[float, float]]]
+
+_NEAR = 0.1  # by Karpathy, Johnson & Li 2016, who call these gates left- and right-saturated
+_LANES_SEEN = 8  # of a window, where gates are looked at: what each process has at least, so that no buffer grows
+
+
+class Stepped(NamedTuple):
+    """One update was done: the loss of its window, the gradients' norms before clipping, global and by layer, and
+    whether a limit made them shorter.
+    """
+
+    step: int
+    chars: int
+    loss: float
+    grad_norm: float
+    grad_norms: dict[str, float]
+    clipped: bool
+
+
+class Evaluating(NamedTuple):
+    """An evaluation is under way: so many of the characters are scored."""
+
+    chars: int
+    of: int
+
+
+class Report(NamedTuple):
+    """What a line of the log says; `val_loss` is None where nothing was evaluated.
+
+    averaged    whether the validation loss is that of the weights' running mean, because it is less than theirs
+    loss, grad_norm, grad_norms  the means over the steps since the report before
+    clipped     the share of these steps whose gradients a limit made shorter
+    saturation  of the gates; None where nothing was to be evaluated
+    chars       characters trained on since the report before
+    """
+
+    step: int
+    epoch: float
+    loss: float
+    val_loss: float | None
+    learning_rate: float
+    grad_norm: float
+    grad_norms: dict[str, float]
+    clipped: float
+    saturation: Saturation | None
+    chars: int
+    best: bool
+    averaged: bool
+
+
+@dataclass
+class Progress:
+    """The plain numbers that training carries from step to step, besides the step itself.
+
+    reported    the step of the newest report; the sums run since then, norm_sums by layer
+    seconds     since then, which whoever has a clock counts
+    best_loss   the least validation loss, and the step it was measured at
+    stale       evaluations since then
+    """
+
+    reported: int = 0
+    steps: int = 0
+    chars: int = 0
+    loss_sum: float = 0.0
+    norm_sum: float = 0.0
+    norm_sums: dict[str, float] = field(default_factory=dict)
+    clipped: int = 0
+    seconds: float = 0.0
+    best_loss: float | None = None
+    best_step: int = 0
+    stale: int = 0
+
+
+@dataclass
+class TrainState:
+    """All that changes while a model is trained."""
+
+    params: Params
+    opt_state: Params
+    state: Array  # (L, S, B, H)
+    step: int = 0
+    progress: Progress = field(default_factory=Progress)
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What stays the same while a model is trained.
+
+    val_ids  (M,); with less than two of them nothing is validated
+    """
+
+    model_config: ModelConfig
+    config: TrainConfig
+    stream: Stream
+    val_ids: IdSource
+
+    @property
+    def steps(self) -> int:
+        """Return the length of the run."""
+        assert self.config.steps is not None  # a run's length is in steps before it begins
+        return self.config.steps
+
+    def optimizer(self) -> Optimizer:
+        """Return the optimizer that the settings name."""
+        return build(OPTIMIZERS[self.config.optimizer], self.config)
+
+    def schedule(self) -> Schedule:
+        """Return the rate as a function of the step."""
+        return build(SCHEDULES[self.config.schedule], self.config)
+
+    def lanes(self) -> Lanes:
+        """Return what learns and validates, with the threads that the settings name, or one."""
+        config = self.config
+        return Lanes(plan(self.model_config, config.seed, config.batch_size, config.seq_len, config.threads or 1))
+
+    def evaluates_at(self, step: int) -> bool:
+        """Return whether this step ends with an evaluation, and with a save: every so often, and at the end."""
+        return step % (self.config.eval_every or self.steps) == 0 or step == self.steps
+
+    def reports_at(self, step: int) -> bool:
+        """Return whether this step ends with a line of the log."""
+        every = self.config.log_every
+        return self.evaluates_at(step) or (every > 0 and step % every == 0)
+
+    def averaged(self, state: TrainState) -> Params:
+        """Return the running mean of the weights; empty where none is kept."""
+        return self.optimizer().averaged(state.opt_state, state.step)
+
+    def begin(self, params: Params) -> TrainState:
+        """Return the state before the first step."""
+        state = model.zero_state(self.model_config, self.stream.batch_size)
+        return TrainState(params, self.optimizer().init(params), state)
+
+
+def train_step(
+    training: Training, optimizer: Optimizer, learning_rate: float, state: TrainState, window: Window, lanes: Lanes
+) -> Stepped:
+    """Do one update in place, and return what it came to.
+
+    Back-propagation is truncated: no gradient enters from the windows to come, and the one that reaches the state
+    before this window is dropped.
+    Raises:  DivergedError where loss or gradient is not finite; the parameters are then as before.
+    """
+    config = training.config
+    with np.errstate(all="ignore"):  # what overflows is found below
+        lanes.take(state.params)
+        loss, carried, grads = lanes.gradients(window, state.state, state.step)
+        norms, clipped = clip(grads, config.clip_value, config.clip_norm)
+        grad_norm = global_norm(norms)
+        for what, value in (("loss", loss), ("gradient", grad_norm)):
+            check_finite(what, value, state.step + 1)
+        optimizer.update(state.params, grads, state.opt_state, learning_rate, state.step)
+    state.state = carried
+    state.step += 1
+    return Stepped(state.step, window.targets.size, loss, grad_norm, norms, clipped)
+
+
+def check_finite(what: str, value: float, step: int) -> None:
+    """Raise DivergedError where a number is infinite or none."""
+    if not math.isfinite(value):
+        raise DivergedError(
+            f"the {what} is no longer finite at step {step}: checkpoints saved before are intact; "
+            "start again with a lower --learning-rate or --clip-norm"
+        )
+
+
+def fit(training: Training, state: TrainState) -> Iterator[Stepped | Evaluating | Report]:
+    """Train from the state's step to the end, and yield what happens.
+
+    The state changes in place and is whole whenever an event is yielded; whoever wants to stop calls `next` no more.
+    """
+    optimizer, schedule = training.optimizer(), training.schedule()
+    with training.lanes() as lanes:
+        while True:
+            if state.progress.reported < state.step and training.reports_at(state.step):
+                yield from _report(training, state, schedule, lanes)
+            if state.step >= training.steps or is_stale(training.config, state.progress):
+                return
+            rate, window = schedule(state.step), training.stream[state.step]
+            stepped = train_step(training, optimizer, rate, state, window, lanes)
+            progress = state.progress
+            progress.steps += 1
+            progress.chars += stepped.chars
+            progress.loss_sum += stepped.loss
+            progress.norm_sum += stepped.grad_norm
+            for layer, norm in stepped.grad_norms.items():
+                progress.norm_sums[layer] = progress.norm_sums.get(layer, 0.0) + norm
+            progress.clipped += stepped.clipped
+            yield stepped
+
+
+def is_stale(config: TrainConfig, progress: Progress) -> bool:
+    """Return whether patience has run out."""
+    return 0 < config.patience <= progress.stale
+
+
+def _report(training: Training, state: TrainState, schedule: Schedule, lanes: Lanes) -> Iterator[Evaluating | Report]:
+    """Evaluate if it is time to, bring the progress up to date, and yield the report."""
+    progress, val_loss, best, averaged = state.progress, None, False, False
+    if training.evaluates_at(state.step):
+        val_loss = yield from _loss_of(training, state.params, lanes)
+    if val_loss is not None and (mean := training.averaged(state)):
+        loss_of_mean = yield from _loss_of(training, mean, lanes)
+        if loss_of_mean is not None and loss_of_mean < val_loss:
+            val_loss, averaged = loss_of_mean, True
+    if val_loss is not None:
+        check_finite("validation loss", val_loss, state.step)
+        best = progress.best_loss is None or val_loss < progress.best_loss
+        if best:
+            progress.best_loss, progress.best_step, progress.stale = val_loss, state.step, 0
+        else:
+            progress.stale += 1
+    report = Report(
+        step=state.step,
+        epoch=state.step / training.stream.steps_per_epoch,
+        loss=progress.loss_sum / progress.steps,
+        val_loss=val_loss,
+        learning_rate=schedule(state.step - 1),
+        grad_norm=progress.norm_sum / progress.steps,
+        grad_norms={layer: total / progress.steps for layer, total in progress.norm_sums.items()},
+        clipped=progress.clipped / progress.steps,
+        saturation=saturation(training, state, lanes) if training.evaluates_at(state.step) else None,
+        chars=progress.chars,
+        best=best,
+        averaged=averaged,
+    )
+    state.progress = Progress(
+        reported=state.step, best_loss=progress.best_loss, best_step=progress.best_step, stale=progress.stale
+    )
+    if training.evaluates_at(state.step):
+        of_the_event = ("grad_norms", "saturation", "chars", "best", "averaged")
+        state.history.append({name: value for name, value in report._asdict().items() if name not in of_the_event})
+    yield report
+
+
+def saturation(training: Training, state: TrainState, lanes: Lanes) -> Saturation:
+    """Return how much of each gate is near an end of its range, in a few lanes of the window to come, nothing dropped.
+
+    Source:  Karpathy, Johnson & Li 2016.
+    """
+    least, few = CELLS[training.model_config.cell].gates, slice(_LANES_SEEN)
+    with np.errstate(all="ignore"):  # what is no number is near no end
+        lanes.take(state.params)
+        found = lanes.gates(training.stream[state.step].lanes(few), state.state[:, :, few])
+        return {
+            f"layer{layer}": {
+                name: (_share(gate < least[name] + _NEAR), _share(gate > 1 - _NEAR)) for name, gate in gates.items()
+            }
+            for layer, gates in enumerate(found)
+        }
+
+
+def _share(mask: Mask) -> float:
+    """Return how much of the mask is True, to four digits."""
+    return round(float(mask.mean()), 4)
+
+
+def _loss_of(training: Training, params: Params, lanes: Lanes) -> Generator[Evaluating, None, float | None]:
+    """Return the validation loss, and yield how far its evaluation is."""
+    result = Tally()
+    for result in validate(training, params, lanes):
+        yield Evaluating(result.chars, max(0, len(training.val_ids) - 1))
+    return result.nats_per_char
+
+
+def validate(training: Training, params: Params, lanes: Lanes) -> Iterator[Tally]:
+    """Yield the running tally of the validation text, in as many lanes as training has, if it is long enough."""
+    count = lanes_for(len(training.val_ids) - 1, training.stream.batch_size)
+    with np.errstate(all="ignore"):  # the caller looks at the result
+        yield from tally(params, lanes, training.val_ids, count, end=training.stream.end)

@@ -1,0 +1,387 @@
+"""A training run on disk: how it starts, goes on after a stop, fits a time budget, logs and saves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from charrnn import checkpoint as ckpt
+from charrnn.checkpoint import Checkpoint
+from charrnn.config import ModelConfig, seeded, sort_settings
+from charrnn.data.corpus import Corpus, Reading, Source
+from charrnn.data.vocab import Vocab
+from charrnn.errors import CheckpointError, ConfigError, RunFolderError
+from charrnn.evaluation.whole import bits
+from charrnn.nn import model
+from charrnn.parallel.processes import available_threads, usual_threads
+from charrnn.training import budget, recipe
+from charrnn.training.folder import RUNS, RunFolder
+from charrnn.training.loop import (
+    Evaluating,
+    Report,
+    Stepped,
+    Training,
+    TrainState,
+    check_finite,
+    fit,
+    is_stale,
+)
+from charrnn.training.memory import Footprint, footprint
+from charrnn.training.recipe import Recipe
+from charrnn.training.setup import (
+    agreed,
+    going_on_from,
+    progress_of,
+    reread,
+    tell_of_changes,
+    training_for,
+    vocab_for,
+)
+
+_PROBE_UNITS, _PROBE_SECONDS = 256, 1.0  # of the model on which a recipe measures the speed
+_FOR_TRAINING = 0.93  # of the time, roughly; the rest goes into measuring, evaluating and saving
+
+
+class Saved(NamedTuple):
+    """A checkpoint was written."""
+
+    path: Path
+    step: int
+
+
+Event = Stepped | Evaluating | Report | Saved
+
+
+@dataclass
+class Run:
+    """A training run in its folder. `start` or `resume` one, go through its `events`, `save` at any time between two.
+
+    init_from       the checkpoint whose weights it began with, or None
+    earlier_totals  the lengths it had before a resume raised them
+    notes           what was adjusted, in sentences for the user
+    seconds         of training so far, stops not counted
+    measured        the memory that the recipe's measurement took, where there was one
+    """
+
+    folder: RunFolder
+    training: Training
+    vocab: Vocab
+    source: Source
+    val_source: Source | None
+    state: TrainState
+    init_from: str | None = None
+    earlier_totals: list[int] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    measured: Footprint | None = None
+    _holds: ExitStack = field(default_factory=ExitStack)
+
+    @classmethod
+    def start(
+        cls,
+        corpus: Corpus,
+        out: Path | None = None,
+        *,
+        settings: dict[str, Any] | None = None,
+        init_from: Path | None = None,
+        force: bool = False,
+        began: float | None = None,
+        ready: Callable[[Run], object] | None = None,
+    ) -> Run:
+        """Begin a run: build the vocabulary, draw the weights, find its length, and save it once.
+
+        settings    fields of `ModelConfig` and `TrainConfig` by name; how the text was read and parted, the corpus
+                    knows; under a budget of minutes a recipe chooses others, with `init_from` all but the kind and the
+                    size of the model
+        out         the run's folder; ./checkpoints/<corpus name> if None
+        init_from   a checkpoint whose weights the run begins with; the model is then as large as that one
+        force       True: an earlier run in the folder is removed
+        began       time.monotonic() when the time budget began; now if None
+        ready       called with the run before its length is measured
+        Raises:     CharRNNError for a folder that is taken, a corpus that is too short, settings that contradict.
+        """
+        began = time.monotonic() if began is None else began
+        settings = seeded(corpus.agreed(settings or {}))
+        model_settings, config = sort_settings(settings)
+        folder = RunFolder(Path(out or RUNS / corpus.name))
+        if not force:
+            folder.refuse_taken()
+        notes: list[str] = []
+        chosen, measured, left = Recipe({}, []), None, 0.0
+        vocab, params = vocab_for(corpus, config), None
+        inherited: dict[str, Any] = {"vocab_size": vocab.size}
+        if init_from:
+            vocab, model_config, params = going_on_from(ckpt.load(init_from), vocab, settings, notes)
+            inherited = vars(model_config)
+        if config.minutes is not None:
+            left = config.minutes * 60 - (time.monotonic() - began)
+            chosen, measured = _recipe(corpus, vocab, inherited, settings, left)
+            notes += chosen.reasons
+            model_settings, config = sort_settings(settings | chosen.settings)
+        model_config = ModelConfig(**inherited | model_settings)
+        if params is None:
+            params = model.init_params(model_config, np.random.default_rng(config.seed))
+        if config.threads is None:
+            config = replace(config, threads=usual_threads(model_config.hidden_size, available_threads()))
+        vocab = vocab.counted(corpus.train)
+        training = training_for(corpus, vocab, model_config, config, notes)
+        run = cls(
+            folder,
+            training,
+            vocab,
+            corpus.source,
+            corpus.val_source,
+            training.begin(params),
+            init_from=str(init_from) if init_from else None,
+            notes=notes,
+            measured=measured,
+        )
+        folder.create()
+        with ExitStack() as holds:
+            holds.enter_context(folder.locked())
+            if not force:
+                folder.refuse_taken()  # by one that began and ended meanwhile
+            if ready:
+                ready(run)
+            run._fix_length(began, left)
+            if force:  # not before this run has all that it needs to begin
+                folder.clear()
+            run.save()
+            run._holds = holds.pop_all()
+        return run
+
+    @classmethod
+    def resume(
+        cls,
+        out: Path,
+        corpus_paths: str | Sequence[str] = (),
+        val_path: str | None = None,
+        *,
+        settings: dict[str, Any] | None = None,
+        reading: Reading | None = None,
+    ) -> Run:
+        """Go on with the run in a folder exactly where its `last.npz` left it.
+
+        corpus_paths where the text is; if none, where the checkpoint says
+        val_path    likewise for a validation text of its own
+        settings    what the user asks for: `steps` or `epochs` set the total anew, anything else must agree
+        reading     as for `corpus.read_text`
+        Raises:     CharRNNError where the folder holds no run, the corpus is another, or a setting contradicts.
+        """
+        folder = RunFolder(Path(out))
+        if not folder.last.exists():
+            raise RunFolderError(f"{folder.path} holds no last.npz to resume from: start a run there without --resume")
+        with ExitStack() as holds:
+            holds.enter_context(folder.locked())
+            saved = ckpt.load(folder.last)
+            if saved.state is None or saved.train_config.steps is None:
+                raise CheckpointError(f"{folder.last} holds a model but no run: start a new one with --init-from")
+            corpus = reread(saved, corpus_paths, val_path, reading=reading)
+            notes: list[str] = []
+            config = agreed(saved, corpus, settings or {}, notes)
+            tell_of_changes(saved.versions, ckpt.current_versions(), notes)
+            training = training_for(corpus, saved.vocab, saved.model_config, config, [])
+            progress = progress_of(folder.last, saved)
+            state = TrainState(saved.params, saved.opt_state, saved.state, saved.step, progress, saved.history)
+            raised = [] if config.steps == saved.train_config.steps else [saved.train_config.steps or 0]
+            run = cls(
+                folder,
+                training,
+                saved.vocab,
+                corpus.source,
+                corpus.val_source,
+                state,
+                init_from=saved.init_from,
+                earlier_totals=saved.earlier_totals + raised,
+                notes=notes,
+            )
+            if run.finished:
+                raise ConfigError(_complete(run))
+            reported = folder.cut_log(progress.reported)  # a save may come before the report of its step
+            run.seconds = reported + progress.seconds
+            run._holds = holds.pop_all()
+        return run
+
+    @property
+    def finished(self) -> bool:
+        """Return whether no step is left to do."""
+        complete = self.state.step >= self.training.steps or is_stale(self.training.config, self.state.progress)
+        return complete and self.state.progress.reported == self.state.step
+
+    @property
+    def footprint(self) -> Footprint:
+        """Return the memory that the run takes at its peak; ask before its first step."""
+        own = footprint(self.training)
+        return own if self.measured is None else max(own, self.measured)
+
+    def events(self) -> Iterator[Event]:
+        """Train to the end; log and save on the way. The run is whole whenever an event is yielded."""
+        began = time.monotonic() - self.seconds
+        reported = self.seconds - self.state.progress.seconds
+        for event in fit(self.training, self.state):
+            self.seconds = time.monotonic() - began
+            saved = []
+            if isinstance(event, Report):
+                if event.best:
+                    saved.append(self._saved_best(event.averaged))
+                self.folder.append(self._log_line(event, self.seconds - reported))
+                reported = self.seconds
+                if self.training.evaluates_at(event.step):
+                    saved.append(self.save())  # last, so that the log has the line of every step that is saved
+            self.state.progress.seconds = self.seconds - reported
+            if isinstance(event, Stepped) and self._saves_at(event.step):
+                saved.append(self.save())
+            yield event
+            yield from saved
+
+    def _saves_at(self, step: int) -> bool:
+        every = self.training.config.save_every
+        return every > 0 and step % every == 0
+
+    def save(self) -> Saved:
+        """Write `last.npz`, from which the run can go on."""
+        return self._written(self.folder.last, self.checkpoint(resumable=True))
+
+    def close(self) -> None:
+        """Give the folder's lock back."""
+        self._holds.close()
+
+    def _saved_best(self, averaged: bool) -> Saved:
+        """Write `best.npz`: the model alone, with the running mean of the weights where that is better."""
+        checkpoint = self.checkpoint()
+        if averaged:
+            checkpoint = replace(checkpoint, params=self.training.averaged(self.state), averaged=True)
+        return self._written(self.folder.best, checkpoint)
+
+    def _written(self, path: Path, checkpoint: Checkpoint) -> Saved:
+        for name, array in (checkpoint.params | checkpoint.opt_state | {"state": self.state.state}).items():
+            if array.size:  # a file that is good is never replaced by one that is not
+                check_finite(name, float(np.abs(array).max()), self.state.step)
+        ckpt.save(path, checkpoint)
+        return Saved(path, self.state.step)
+
+    def checkpoint(self, resumable: bool = False) -> Checkpoint:
+        """Return the run as it stands: the model alone, or with all that resuming needs."""
+        state = self.state
+        more: dict[str, Any] = {}
+        if resumable:
+            more = {"progress": asdict(state.progress), "opt_state": state.opt_state, "state": state.state}
+        return Checkpoint(
+            self.training.model_config,
+            self.training.config,
+            self.vocab,
+            state.params,
+            state.step,
+            self.source,
+            self.val_source,
+            self.init_from,
+            self.earlier_totals,
+            state.history,
+            **more,
+        )
+
+    def _log_line(self, report: Report, seconds: float) -> dict[str, Any]:
+        return {
+            "step": report.step,
+            "epoch": round(report.epoch, 6),
+            "seconds": round(self.seconds, 3),
+            "loss": report.loss,
+            "val_loss": report.val_loss,
+            "averaged": report.averaged,
+            "gap": None if report.val_loss is None else report.val_loss - report.loss,
+            "bpc": None if report.val_loss is None else bits(report.val_loss),
+            "learning_rate": report.learning_rate,
+            "grad_norm": report.grad_norm,
+            "grad_norms": report.grad_norms,
+            "clipped": round(report.clipped, 4),
+            "saturation": report.saturation,
+            "chars_per_second": round(report.chars / seconds, 1) if seconds > 0 else None,
+        }
+
+    def _fix_length(self, began: float, planned: float) -> None:
+        """Turn the length that was asked for into steps, and settle how often to evaluate.
+
+        A time makes no more than `MOST_PASSES` through the text, and these where the seconds hold them that the recipe
+        planned with, though measuring has used some of them up.
+        """
+        training, config = self.training, self.training.config
+        stream, every = training.stream, config.eval_every
+        if config.minutes is not None:
+            seconds = config.minutes * 60
+            pace = budget.measure(training, self.state, budget.trial_seconds(seconds))
+            step = pace.char * stream.lane * stream.batch_size / stream.steps_per_epoch
+            saving = self._saving_seconds()
+            step += saving / config.save_every if config.save_every else 0.0
+            evaluation = pace.evaluation + 2 * saving
+            steps, every = budget.steps_within(training, seconds - (time.monotonic() - began), step, evaluation)
+            length = f"{config.minutes:g} minutes"
+            most = recipe.MOST_PASSES * stream.steps_per_epoch
+            if most <= budget.steps_within(training, planned, step, evaluation)[0]:
+                steps, every, length = most, config.eval_every, f"{recipe.MOST_PASSES} passes"
+            here = "1 step" if steps == 1 else f"{steps:,} steps"
+            self.notes.append(
+                f"{length} are {here} here ({step * 1000:.3g} ms a step, {evaluation:.2g} s an evaluation)"
+            )
+        else:
+            steps = config.steps or (config.epochs or 1) * stream.steps_per_epoch
+        every = every or budget.steps_between(training, steps)
+        config = replace(config, steps=steps, epochs=None, minutes=None, eval_every=every)
+        self.training = replace(training, config=config)
+
+    def _saving_seconds(self) -> float:
+        """Return what saving takes; shows at once whether the disk takes it."""
+        trial = self.folder.path / ".trial.npz"
+        begin = time.perf_counter()
+        try:
+            ckpt.save(trial, self.checkpoint(resumable=True))
+            return time.perf_counter() - begin
+        finally:
+            trial.unlink(missing_ok=True)
+
+
+def _recipe(
+    corpus: Corpus, vocab: Vocab, inherited: dict[str, Any], settings: dict[str, Any], seconds: float
+) -> tuple[Recipe, Footprint]:
+    """Return what serves this corpus best in this time, by this machine's speed, and the memory that measuring took.
+
+    inherited  the model's settings where none are given: the size of its vocabulary, or all of the model gone on with
+    """
+    given = {*settings, *inherited.keys() & set(recipe.KIND)}
+    model_settings, config = sort_settings(settings | recipe.kind(vocab.size, len(corpus.train), given).settings)
+    wanted = ModelConfig(**inherited | model_settings)
+    probe = wanted if "hidden_size" in given else replace(wanted, hidden_size=_PROBE_UNITS)
+    threads = config.threads or usual_threads(probe.hidden_size, available_threads())
+    training = training_for(corpus, vocab, probe, replace(config, threads=threads), [])
+    state = training.begin(model.init_params(probe, np.random.default_rng(0)))
+    memory = footprint(training)
+    with training.lanes() as lanes:
+        char = budget.char_seconds(training, state, lanes, min(_PROBE_SECONDS, seconds / 8))
+    speed = recipe.work(probe, model.param_shapes) / char
+    found = recipe.choose(
+        wanted,
+        model.param_shapes,
+        len(corpus.train),
+        len(corpus.val),
+        training.stream.steps_per_epoch,
+        speed * seconds * _FOR_TRAINING,
+        given,
+        config.optimizer,
+    )
+    return found, memory
+
+
+def _complete(run: Run) -> str:
+    """Return why a run cannot go on."""
+    step, config = run.state.step, run.training.config
+    if is_stale(config, run.state.progress):
+        return (
+            f"the run in {run.folder.path} stopped at step {step:,} because its validation loss no longer fell "
+            f"(--patience {config.patience}): start a new run with --init-from"
+        )
+    return f"the run in {run.folder.path} is complete after {step:,} steps: raise --steps to train on"

@@ -1,0 +1,142 @@
+"""Lines of bytes: whole whatever the pieces, from files, from standard input as it arrives, and from one that grows."""
+
+import gzip
+import io
+import os
+import sys
+from itertools import chain, islice
+from types import SimpleNamespace
+
+import pytest
+
+from charrnn.data import files as inputs
+from charrnn.data import lines
+from charrnn.data.lines import follow_lines, read_lines
+from charrnn.errors import CorpusError
+
+LINES = [b"one", b"", b"K\xc3\xa4se\r", b"\xff\0\t", b"x" * 50, b"last"]
+DATA = b"\n".join(LINES)
+
+
+def read(*paths):
+    """Return all lines of the files."""
+    return list(chain.from_iterable(read_lines([str(path) for path in paths])))
+
+
+@pytest.mark.parametrize("end", [b"", b"\n"], ids=["without an end", "with one"])
+@pytest.mark.parametrize("chunk", [1, 2, 7, 1000])
+def test_lines_are_whole_whatever_the_pieces(tmp_path, monkeypatch, chunk, end):
+    (tmp_path / "lines").write_bytes(DATA + end)
+    monkeypatch.setattr(inputs, "CHUNK", chunk)
+    assert read(tmp_path / "lines") == LINES
+
+
+def test_a_file_has_as_many_lines_as_it_has_line_ends_and_a_rest(tmp_path):
+    for data, found in ((b"", []), (b"\n", [b""]), (b"\n\n", [b"", b""]), (b"a", [b"a"])):
+        (tmp_path / "lines").write_bytes(data)
+        assert read(tmp_path / "lines") == found
+
+
+def test_files_follow_one_another_and_are_unpacked(tmp_path):
+    (tmp_path / "a").write_bytes(b"one\ntwo")
+    (tmp_path / "b.gz").write_bytes(gzip.compress(b"three\n"))
+    assert read(tmp_path / "a", tmp_path / "b.gz", tmp_path / "a") == [b"one", b"two", b"three", b"one", b"two"]
+
+
+class Arriving(io.RawIOBase):
+    """Bytes that arrive in these pieces."""
+
+    def __init__(self, *pieces):
+        self.pieces, self.asked = list(pieces), 0
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        self.asked += 1
+        piece = self.pieces.pop(0) if self.pieces else b""
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+def test_what_has_arrived_waits_for_nothing(monkeypatch):
+    raw = Arriving(b"one\ntwo\nthr", b"ee\n", b"four")
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BufferedReader(raw)))
+    pieces = read_lines(["-"])
+    assert next(pieces) == [b"one", b"two"]
+    assert raw.asked == 1
+    assert next(pieces) == [b"three"]
+    assert raw.asked == 2
+    assert list(pieces) == [[b"four"]]
+
+
+@pytest.fixture
+def grown(tmp_path, monkeypatch):
+    """Return a file, and a list of what happens to it whenever its reader waits."""
+    path, happens = tmp_path / "log", []
+    path.write_bytes(b"one\ntw")
+
+    def sleep(seconds):
+        assert happens, "the reader waits for more than there will be"
+        happens.pop(0)(path)
+
+    monkeypatch.setattr(lines, "time", SimpleNamespace(sleep=sleep))
+    return path, happens
+
+
+def append(data):
+    def add(path):
+        with open(path, "ab") as file:
+            file.write(data)
+
+    return add
+
+
+def replaced(data):
+    def replace(path):
+        new = path.with_name("new")
+        new.write_bytes(data)
+        os.replace(new, path)
+
+    return replace
+
+
+def followed(path, count):
+    """Return so many of the lines that come."""
+    found = follow_lines(str(path))
+    try:
+        return list(islice(chain.from_iterable(found), count))
+    finally:
+        found.close()
+
+
+def test_a_growing_file_is_followed(grown):
+    path, happens = grown
+    happens += [append(b"o"), append(b""), append(b"\nthree\nfo"), append(b"ur\n")]
+    assert followed(path, 4) == [b"one", b"two", b"three", b"four"]
+    assert happens == []
+
+
+def test_a_file_that_was_cut_short_is_read_from_its_beginning(grown):
+    path, happens = grown
+    happens += [lambda path: path.write_bytes(b"x\n"), append(b"y\n")]
+    assert followed(path, 4) == [b"one", b"tw", b"x", b"y"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs files that can be replaced while they are read")
+def test_a_file_that_was_replaced_is_read_to_its_end_and_then_the_new_one(grown):
+    path, happens = grown
+    old = path.with_name("old")
+
+    def rotate(path):
+        append(b"o\nlate\n")(path)
+        os.replace(path, old)
+
+    happens += [rotate, append(b""), append(b"new\n"), replaced(b"newer, and longer\n")]
+    assert followed(path, 5) == [b"one", b"two", b"late", b"new", b"newer, and longer"]
+
+
+def test_what_does_not_grow_is_not_followed(tmp_path):
+    for name, says in (("absent", "does not exist"), ("a.gz", "unpack it first"), (".", "no file that grows")):
+        with pytest.raises(CorpusError, match=says):
+            next(follow_lines(str(tmp_path / name)))

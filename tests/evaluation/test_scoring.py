@@ -1,0 +1,250 @@
+"""Scoring lines: what each line is scored from and up to, and that no line knows of those beside it."""
+
+import math
+import os
+from itertools import count, islice, repeat
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charrnn.api import LanguageModel
+from charrnn.checkpoint import Checkpoint
+from charrnn.config import CELL_NAMES, ModelConfig, TrainConfig
+from charrnn.data.corpus import Source
+from charrnn.data.text import END
+from charrnn.data.vocab import Vocab
+from charrnn.errors import ConfigError, VocabError
+from charrnn.evaluation import packing as tape
+from charrnn.evaluation import scoring as score
+from charrnn.evaluation import whole as evaluate
+from charrnn.evaluation.scoring import Scored, in_blocks
+from charrnn.nn import model
+from charrnn.parallel.processes import Lanes
+
+posix = pytest.mark.skipif(os.name != "posix", reason="needs processes that share memory")
+
+PLAIN = Vocab("\nabcde")
+VOCABS = {
+    "plain": PLAIN,
+    "documents": Vocab("\nabcde", specials=("end",)),
+    "no line ends": Vocab("abcde"),
+    "unknown symbol": Vocab("\nabcde", specials=("unknown",)),
+    "all specials": Vocab("abcde", specials=("end", "unknown")),
+    "bytes": Vocab("".join(map(chr, range(256))), kind="bytes"),
+    "in a form": Vocab("\nabcdeä", normalize="NFC", lowercase=True),
+}
+LINES = ["", "a", "b", "x", "ab", "xx", "axb", "edcba" * 9, "A\u0308aB", "\udcffa\0", "é", "e" * 70, "abcde", "a\nb"]
+
+
+def language_model(vocab=PLAIN, seed=1, **settings):
+    """Return a model with random weights large enough that what was read before matters."""
+    config = ModelConfig(vocab.size, **{"hidden_size": 6, "dtype": "float64", **settings})
+    params = model.init_params(config, np.random.default_rng(seed))
+    params["embed.W_e" if config.tied else "out.W_hy"] *= 5
+    train = TrainConfig(steps=1, seed=1, split_documents="lines" if vocab.end is not None else None)
+    return LanguageModel(Checkpoint(config, train, vocab, params, 0, Source(None, "00" * 32)))
+
+
+def expected(lm, line):
+    """Return chars, log-probability and unknown of a line, and each character's bits, from one forward pass."""
+    vocab = lm.checkpoint.vocab
+    mark = [vocab.end] if vocab.end is not None else vocab.encode("\n").tolist() if "\n" in vocab.symbols else []
+    context, text, end = (line[0], line[1], []) if isinstance(line, tuple) else ("", line, mark)
+    head, known = mark + vocab.encode(context, "skip").tolist(), [vocab.encode(c, "skip") for c in vocab.in_form(text)]
+    if vocab.kind == "bytes":
+        known = [[id_] for id_ in vocab.encode(text)]
+    ids = [*head, *(id_ for own in known for id_ in own), *end]
+    unknown = sum(len(own) == 0 or own[0] == vocab.unknown for own in known)
+    if not any(map(len, known)) or len(ids) < 2:
+        return 0, None, unknown, [None] * (len(known) + len(end))
+    logits, _, _ = model.forward(lm.weights, np.array(ids)[:-1, None], model.zero_state(lm.checkpoint.model_config, 1))
+    log_p = logits[:, 0] - np.log(np.exp(logits[:, 0]).sum(axis=-1, keepdims=True))
+    scored = [None, *log_p[np.arange(len(ids) - 1), ids[1:]].tolist()][len(head) :]
+    each = iter(scored)
+    per_char = [next(each) if len(own) else None for own in [*known, *([id_] for id_ in end)]]
+    told = [log_prob for log_prob in scored if log_prob is not None]
+    return len(told), sum(told), unknown, [None if p is None else -p / math.log(2) for p in per_char]
+
+
+def assert_scored(lm, lines):
+    """Assert that each line has its own figures, with and without the bits of its characters."""
+    plain, detailed = list(lm.score(lines)), list(lm.score(lines, per_char=True))
+    for line, found, detail in zip(lines, plain, detailed, strict=True):
+        chars, logprob, unknown, per_char = expected(lm, line)
+        assert found == (line if isinstance(line, str) else line[1], chars, pytest.approx(logprob), unknown, None), line
+        assert detail[:4] == found[:4]
+        assert list(detail.bits) == [bit if bit is None else pytest.approx(bit) for bit in per_char], line
+        assert found.bpc == (None if logprob is None else pytest.approx(-logprob / math.log(2) / chars))
+
+
+@pytest.mark.parametrize("name", VOCABS)
+def test_a_line_is_scored_by_itself_from_its_beginning_to_its_end(name):
+    assert_scored(language_model(VOCABS[name]), LINES)
+
+
+@pytest.mark.parametrize("name", VOCABS)
+def test_after_a_context_the_text_alone_is_scored(name):
+    contexts = ("", "a", "x", "abc", "axe")
+    assert_scored(language_model(VOCABS[name]), [*LINES, *((context, line) for line in LINES for context in contexts)])
+
+
+@pytest.mark.parametrize("settings", [*({"cell": cell} for cell in CELL_NAMES), {"embed_size": 3, "tied": True}])
+def test_every_model_scores_lines(settings):
+    assert_scored(language_model(num_layers=2, **settings), LINES)
+
+
+@given(
+    st.lists(st.text("ab\nxé\0", max_size=70), max_size=20), st.sampled_from(sorted(VOCABS)), st.sampled_from([1, 2, 5])
+)
+def test_neither_the_lines_beside_it_nor_the_lanes_matter(lines, name, lanes):
+    lm = language_model(VOCABS[name])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tape, "LANES", lanes)
+        patch.setattr(score, "BLOCK", 50)
+        patch.setattr(score, "_WINDOW", 9)
+        together = list(lm.score(lines))
+    alone = [found for line in lines for found in lm.score([line])]
+    assert together == [
+        own._replace(logprob=None if own.logprob is None else pytest.approx(own.logprob, rel=1e-9)) for own in alone
+    ]
+
+
+def test_lanes_end_one_after_the_other(monkeypatch):
+    monkeypatch.setattr(score, "_WINDOW", 60)
+    assert_scored(language_model(), ["abc" * size for size in range(20)])
+
+
+def test_in_single_precision_the_batch_changes_less_than_the_fifth_place():
+    lm, rng = language_model(hidden_size=20, dtype="float32"), np.random.default_rng(4)
+    lines = ["".join(rng.choice(list("abcde"), size)) for size in rng.integers(1, 300, 400)]
+    together = list(lm.score(lines))
+    for line, found in list(zip(lines, together, strict=True))[::20]:
+        assert found.bpc == pytest.approx(next(lm.score([line])).bpc, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["documents", "all specials"])
+def test_lines_that_are_documents_add_up_to_their_evaluation(name):
+    lm = language_model(VOCABS[name])
+    lines = [line for line in LINES if set(line) & set("abcde") and "\n" not in line]
+    whole, scored = lm.evaluate("\n".join(lines)), list(lm.score(lines))
+    assert sum(found.chars for found in scored) == whole.chars
+    assert sum(found.unknown for found in scored) == whole.unknown > 0
+    assert -sum(found.logprob for found in scored) / whole.chars == pytest.approx(whole.nats_per_char)
+
+
+def test_a_line_is_that_of_a_text_with_a_line_end_before_it():
+    lm, line = language_model(), "abcde" * 999
+    found, whole = next(lm.score([line])), lm.evaluate(f"\n{line}\n")
+    assert found.chars == whole.chars == len(line) + 1
+    assert found.bpc == pytest.approx(whole.bpc)
+
+
+def test_sums_are_in_double_precision():
+    (found,) = language_model(dtype="float32").score(["abcde" * 999], per_char=True)
+    assert found.logprob == pytest.approx(-math.fsum(found.bits) * math.log(2), rel=1e-12)
+
+
+def test_what_follows_a_context_adds_up():
+    lm = language_model()
+    whole, first, second = lm.score([("ab", "cde"), ("ab", "c"), ("abc", "de")])
+    assert whole.chars == 3
+    assert whole.logprob == pytest.approx(first.logprob + second.logprob)
+
+
+@posix
+@pytest.mark.parametrize("lines", [["abc" * 99], LINES * 9], ids=["fewer lanes than processes", "more"])
+def test_processes_that_share_the_work_change_nothing(lines, monkeypatch):
+    lm, opened = language_model(hidden_size=33), []
+    alone = list(lm.score(lines))
+    monkeypatch.setattr(evaluate, "available_threads", lambda: 2)
+    monkeypatch.setattr(evaluate, "_WORTH_SHARING", 1)
+    monkeypatch.setattr(
+        Lanes, "__exit__", lambda self, *_, end=Lanes.__exit__: opened.append(self.plan.shares) or end(self)
+    )
+    shared = list(lm.score(lines))
+    assert max(opened) == 2
+    assert [found.logprob for found in shared] == [
+        None if own.logprob is None else pytest.approx(own.logprob) for own in alone
+    ]
+
+
+def test_equal_lines_are_read_once(monkeypatch):
+    lm, windows = language_model(), []
+    score_window = Lanes.score
+    monkeypatch.setattr(
+        Lanes, "score", lambda self, window, state: windows.append(window) or score_window(self, window, state)
+    )
+    found = list(lm.score(["abc", "b", "abc", ("a", "bc"), "abc", ("a", "bc")]))
+    assert sum(window.inputs.shape[1] for window in windows) == 3
+    assert [own.text for own in found] == ["abc", "b", "abc", "bc", "abc", "bc"]
+    assert found[0] == found[2] != found[3] == found[5]
+
+
+def test_lines_are_taken_as_they_are_needed(monkeypatch):
+    monkeypatch.setattr(score, "BLOCK", 30)
+    lm, taken = language_model(), []
+    lines = (taken.append(number) or "abcd" for number in count())
+    scored = lm.score(lines)
+    assert taken == []
+    assert len(list(islice(scored, 13))) == 13
+    assert len(taken) == 18  # three blocks of six lines
+
+
+def test_a_block_is_scored_before_the_next_is_asked_for():
+    lm, asked = language_model(), []
+
+    def blocks():
+        for block in (["ab"], [], ["cd", "e"]):
+            asked.append(block)
+            yield block
+
+    scored = lm.score_blocks(blocks())
+    assert [found.text for found in next(scored)] == ["ab"]
+    assert len(asked) == 1
+    assert next(scored) == []
+    assert [found.text for found in next(scored)] == ["cd", "e"]
+    assert next(scored, None) is None
+
+
+def test_nothing_in_nothing_out():
+    assert list(language_model().score([])) == []
+    assert list(language_model(VOCABS["no line ends"]).score([""])) == [Scored("", 0, None, 0)]
+
+
+def test_blocks_are_bounded_by_their_characters_and_their_number(monkeypatch):
+    monkeypatch.setattr(score, "BLOCK", 10)
+    assert list(in_blocks(["a" * 25, "b", "cccccccc", "", ("de", "f" * 7), b"g"])) == [
+        ["a" * 25],
+        ["b", "cccccccc"],
+        ["", ("de", "f" * 7)],
+        [b"g"],
+    ]
+    assert [len(block) for block in islice(in_blocks(repeat("")), 3)] == [10, 10, 10]
+
+
+@pytest.mark.parametrize("sizes", [[], [0], [5], [3] * 128, [7] * 1000, [9999, *[10] * 999], [*range(500)]])
+def test_lanes_are_filled_evenly(sizes):
+    sizes = np.array(sizes, np.intp)
+    order, lane = tape._dealt(sizes)
+    assert sorted(order) == list(range(len(sizes)))
+    assert (np.diff(lane) >= 0).all()
+    loads = np.bincount(lane, sizes[order])
+    assert len(loads) == min(len(sizes), tape.LANES)
+    assert max(loads, default=0) <= max([*sizes, 0]) + sizes.sum() / tape.LANES
+
+
+def test_the_lane_of_the_longest_line_is_given_the_shortest_of_the_others():
+    order, lane = tape._dealt(sizes := np.array([1000, *[10] * 127, 9, *[5] * 127, 4, *[1] * 127]))
+    assert np.bincount(lane, sizes[order]).max() == 1006
+
+
+def test_a_string_is_no_list_of_lines():
+    with pytest.raises(ConfigError, match="in a list"):
+        language_model().score("abc")
+
+
+def test_half_a_surrogate_pair_has_no_bytes():
+    with pytest.raises(VocabError, match="surrogate"):
+        list(language_model(VOCABS["bytes"]).score([f"a{END}"]))

@@ -1,0 +1,81 @@
+"""Schedules: the rates of whole runs, as literals."""
+
+import pytest
+
+from charrnn.config import SCHEDULE_NAMES, TrainConfig, build
+from charrnn.nn.schedules import SCHEDULES, constant, cosine, exponential, step
+
+
+def rates(schedule, steps):
+    return [schedule(at) for at in steps]
+
+
+def test_the_names_are_those_of_the_settings():
+    assert tuple(SCHEDULES) == SCHEDULE_NAMES
+
+
+def test_constant():
+    assert rates(constant(0.5), [0, 1, 10**9]) == [0.5, 0.5, 0.5]
+
+
+def test_exponential():
+    schedule = exponential(8.0, decay_rate=0.25, decay_steps=2, steps=100)
+    assert rates(schedule, range(5)) == [8.0, 4.0, 2.0, 1.0, 0.5]
+
+
+def test_step():
+    schedule = step(8.0, decay_rate=0.5, decay_steps=3, steps=100)
+    assert rates(schedule, range(10)) == [8, 8, 8, 4, 4, 4, 2, 2, 2, 1]
+
+
+def test_decay_takes_a_quarter_of_the_run_where_nothing_is_said():
+    assert rates(step(8.0, 0.5, None, steps=10), range(10)) == [8, 8, 4, 4, 2, 2, 1, 1, 0.5, 0.5]
+    assert rates(exponential(8.0, 0.5, None, steps=8), [0, 2, 4, 6]) == [8, 4, 2, 1]
+    assert rates(step(8.0, 0.5, None, steps=3), range(3)) == [8, 4, 2]  # never less than one step
+
+
+def test_cosine_rises_and_falls():
+    # A warm-up of 3 steps: 1/4, 2/4, 3/4. Then (1 + cos(pi k / 40)) / 2 from 1 at step 3 to 0 at step 43.
+    schedule = cosine(4.0, warmup_steps=3, final_rate=0.0, steps=43)
+    assert rates(schedule, range(4)) == [1.0, 2.0, 3.0, 4.0]
+    assert rates(schedule, [13, 23, 33]) == pytest.approx([3.414213562, 2.0, 0.585786438], rel=1e-9)
+    assert rates(schedule, [43, 44, 1000]) == [0.0, 0.0, 0.0]
+
+
+def test_cosine_ends_at_the_final_rate():
+    # final 0.2: 0.2 + 0.8 (1 + cos) / 2, which is 0.6 half-way
+    schedule = cosine(10.0, warmup_steps=0, final_rate=0.2, steps=4)
+    assert rates(schedule, range(6)) == pytest.approx([10.0, 8.828427125, 6.0, 3.171572875, 2.0, 2.0], rel=1e-9)
+
+
+def test_a_short_run_gives_a_tenth_of_itself_to_the_rise():
+    schedule = cosine(3.0, warmup_steps=100, final_rate=0.0, steps=20)
+    assert rates(schedule, range(3)) == [1.0, 2.0, 3.0]
+    assert rates(cosine(3.0, 100, 0.0, steps=9), [0]) == [3.0]
+    assert rates(cosine(3.0, 100, 0.0, steps=1), [0]) == [3.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "expected"),
+    [
+        ("constant", [0, 5, 10], [2, 2, 2]),
+        ("exponential", [0, 5, 10], [2, 1, 0.5]),
+        ("step", [0, 9, 10], [2, 2, 0.5]),
+        # 1/2 of the rate; 0.5 + 0.5 (1 + cos(pi k / 20)) / 2 of it at k = 4 and 9
+        ("cosine", [0, 5, 10], [1, 1.9045084972, 1.5782172325]),
+    ],
+)
+def test_the_settings_build_every_schedule(name, steps, expected):
+    config = TrainConfig(
+        schedule=name, learning_rate=2.0, warmup_steps=1, final_rate=0.5, decay_rate=0.25, decay_steps=10
+    )
+    assert rates(build(SCHEDULES[name], config, steps=21), steps) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_rate_is_a_plain_float_of_the_step_alone(name):
+    schedule = build(SCHEDULES[name], TrainConfig(schedule=name, steps=50), steps=50)
+    forwards, backwards = rates(schedule, range(50)), rates(schedule, reversed(range(50)))
+    assert forwards == backwards[::-1]
+    assert {type(rate) for rate in forwards} == {float}
+    assert all(0 < rate <= 8e-3 for rate in forwards)

@@ -1,0 +1,177 @@
+"""The lanes of a step, shared out to processes: the same step as one process does, whatever becomes of the others."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fixtures_run import assert_same_run, begin, finish, make_training, start, stop_at, write_text
+
+from charrnn.config import CELL_NAMES, ModelConfig
+from charrnn.errors import CharRNNError
+from charrnn.parallel import processes as lanes_module
+from charrnn.parallel.processes import Lanes, plan
+from charrnn.training.loop import Stepped
+
+posix = pytest.mark.skipif(os.name != "posix" or not shutil.which("ps"), reason="needs processes, and ps to see them")
+
+#: A batch that two processes share.
+SHARED = {"batch_size": 16, "threads": 2}
+
+
+def step_with(training, threads, step=3, window=None):
+    """Return loss, state and gradients of a step that so many parts share, from a state that is not zero."""
+    config = training.config
+    state = begin(training)
+    before = np.random.default_rng(2).normal(size=state.state.shape).astype(state.state.dtype)
+    with Lanes(
+        plan(training.model_config, config.seed, config.batch_size, config.seq_len, threads)._replace(shares=threads)
+    ) as lanes:
+        lanes.take(state.params)
+        return lanes.gradients(window or training.stream[step], before, step)
+
+
+@posix
+@pytest.mark.parametrize("settings", [*({"cell": cell} for cell in CELL_NAMES), {"embed_size": 3, "tied": True}])
+def test_the_parts_add_up_to_the_whole(settings):
+    training = make_training(
+        dtype="float64", num_layers=2, dropout=0.4, weight_drop=0.3, batch_size=5, seq_len=9, **settings
+    )
+    last = training.stream.steps_per_epoch - 1
+    windows = [training.stream[0], training.stream[3], training.stream[last]]
+    assert windows[0].reset is not None
+    assert windows[1].reset is None
+    assert len(windows[2].inputs) < 9
+    for window in windows:
+        loss, state, grads = step_with(training, 1, window=window)
+        for shares in (2, 5):
+            other_loss, other_state, other_grads = step_with(training, shares, window=window)
+            assert other_loss == pytest.approx(loss, rel=1e-13)
+            np.testing.assert_allclose(other_state, state, rtol=0, atol=1e-12)
+            assert other_grads.keys() == grads.keys()
+            for name, grad in grads.items():
+                np.testing.assert_allclose(other_grads[name], grad, rtol=0, atol=1e-13, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("threads", "batch_size", "shares", "each"),
+    [(1, 32, 1, 1), (2, 32, 2, 1), (2, 15, 1, 2), (2, 16, 2, 1), (16, 32, 4, 4), (3, 100, 3, 1), (2, 1, 1, 2)],
+)
+@posix
+def test_a_part_has_lanes_enough_and_threads_left_over_serve_its_products(threads, batch_size, shares, each):
+    settled = plan(ModelConfig(9), 1, batch_size, 10, threads)
+    assert (settled.shares, settled.threads) == (shares, each)
+    lanes = [settled.lanes(share, batch_size) for share in range(shares)]
+    assert np.concatenate([np.arange(batch_size)[part] for part in lanes]).tolist() == list(range(batch_size))
+
+
+def test_where_processes_cannot_share_memory_there_is_one(monkeypatch):
+    monkeypatch.setattr(lanes_module.os, "name", "nt")
+    settled = plan(ModelConfig(9), 1, 32, 10, 2)
+    assert (settled.shares, settled.threads) == (1, 2)
+
+
+@posix
+def test_a_shared_run_is_repeated_and_resumed_bit_for_bit(tmp_path):
+    corpus = write_text(tmp_path)
+    settings = SHARED | {"dropout": 0.3}
+    for name in ("one", "two"):
+        finish(start(tmp_path / name, corpus, **settings))
+    assert_same_run(tmp_path / "one", tmp_path / "two")
+    run = start(tmp_path / "stopped", corpus, **settings)
+    stop_at(run, lambda event: isinstance(event, Stepped) and event.step == 5)
+    finish(type(run).resume(tmp_path / "stopped"))
+    assert_same_run(tmp_path / "one", tmp_path / "stopped")
+
+
+@posix
+def test_a_run_leaves_no_process_behind(tmp_path):
+    run = start(tmp_path / "run", **SHARED)
+    events = run.events()
+    next(events)
+    assert children(os.getpid())
+    events.close()
+    assert not children(os.getpid())
+    run.close()
+
+
+@posix
+def test_a_process_that_is_killed_ends_the_run_and_loses_nothing(tmp_path):
+    run = start(tmp_path / "run", **SHARED)
+    events = run.events()
+    next(event for event in events if isinstance(event, Stepped))
+    run.save()
+    before = (tmp_path / "run" / "last.npz").read_bytes()
+    (child,) = children(os.getpid())
+    os.kill(child, signal.SIGKILL)
+    with pytest.raises(CharRNNError, match=r"ended from outside.*--threads 1"):
+        list(events)
+    run.close()
+    assert (tmp_path / "run" / "last.npz").read_bytes() == before
+    assert not children(os.getpid())
+
+
+@posix
+def test_what_stops_a_process_is_told(monkeypatch):
+    failing = (
+        "import charrnn.parallel.processes as lanes\n"
+        "def fail(*given): raise MemoryError('no room')\n"
+        "lanes._Part.gradients = fail\n"
+    )
+    monkeypatch.setattr(lanes_module, "_START", failing + lanes_module._START)
+    training = make_training(batch_size=4)
+    with pytest.raises(CharRNNError, match="MemoryError: no room"):
+        step_with(training, 2)
+
+
+@posix
+def test_the_processes_end_when_the_one_that_asks_is_killed(tmp_path):
+    corpus = write_text(tmp_path)
+    command = [sys.executable, "-m", "charrnn", "train", corpus, "--hidden-size", "16", "--batch-size", "16"]
+    command += ["--seq-len", "10", "--threads", "2", "--steps", "1000000", "--quiet", "--out", str(tmp_path / "run")]
+    process = subprocess.Popen(command, cwd=Path(__file__).parents[2])
+    (child,) = wait_for(lambda: children(process.pid))
+    process.kill()
+    process.wait()
+    assert wait_for(lambda: not is_alive(child))
+
+
+@posix
+def test_a_process_that_nobody_listens_to_ends_quietly():
+    listening, talking = os.pipe()
+    os.close(listening)
+    command = [sys.executable, "-c", lanes_module._START.format(path=sys.path)]
+    ended = subprocess.run(command, input=b"no request\n", stdout=talking, stderr=subprocess.PIPE, check=True)
+    os.close(talking)
+    assert ended.stderr == b""
+
+
+def wait_for(what):
+    """Return what becomes true within a minute."""
+    for _ in range(600):
+        if found := what():
+            return found
+        time.sleep(0.1)
+    return pytest.fail("waited in vain")
+
+
+def children(pid):
+    """Return the processes that this one has started to share its work, and that have not ended."""
+    return [int(child) for child, parent, _ in processes() if int(parent) == pid]
+
+
+def is_alive(pid):
+    """Return whether the process has not ended; one that nobody has asked how it ended has."""
+    return any(int(child) == pid for child, _, _ in processes())
+
+
+def processes():
+    """Return id, parent and state of the processes that share somebody's work and have not ended."""
+    listed = subprocess.run(["ps", "-eww", "-o", "pid=,ppid=,stat=,args="], capture_output=True, text=True, check=True)
+    rows = [line.split(None, 3) for line in listed.stdout.splitlines()]
+    return [row[:3] for row in rows if "charrnn.parallel.processes" in row[3] and not row[2].startswith("Z")]

@@ -1,0 +1,196 @@
+"""Files that are never half-written."""
+
+import errno
+import os
+import signal
+import threading
+
+import pytest
+
+from charrnn.errors import CharRNNError
+from charrnn.system import atomic as files
+from charrnn.system.atomic import replacing, uninterrupted, writing
+
+
+def test_the_file_appears_whole_and_alone(tmp_path):
+    path = tmp_path / "file.bin"
+    with replacing(path) as file:
+        file.write(b"new\r\n\x00")
+        assert not path.exists()
+    assert path.read_bytes() == b"new\r\n\x00"
+    assert os.listdir(tmp_path) == ["file.bin"]
+
+
+def test_the_old_file_stands_until_the_new_one_is_complete(tmp_path):
+    path = tmp_path / "file.bin"
+    path.write_bytes(b"old")
+    with replacing(path) as file:
+        file.write(b"new" * 100_000)
+        file.flush()
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new" * 100_000
+
+
+def test_the_bytes_and_then_the_name_are_put_on_the_disk(tmp_path, monkeypatch):
+    calls = []
+    path = tmp_path / "file.bin"
+    path.write_bytes(b"old")
+    sync, move = os.fsync, os.replace
+
+    def fsync(descriptor):
+        held = os.fstat(descriptor)
+        folder = os.path.samestat(held, os.stat(tmp_path))
+        calls.append("sync folder" if folder else f"sync {held.st_size} bytes")
+        sync(descriptor)
+
+    def replace(source, target):
+        calls.append("replace")
+        move(source, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replace)
+    with replacing(path) as file:
+        file.write(b"12345")
+    assert calls[:2] == ["sync 5 bytes", "replace"]
+    if os.name == "posix":
+        assert calls[2:] == ["sync folder"]
+
+
+@pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt(), SystemExit(3)])
+def test_whatever_stops_the_writing_leaves_the_old_file(tmp_path, error):
+    path = tmp_path / "file.bin"
+    path.write_bytes(b"old")
+    with pytest.raises(type(error)) as caught, replacing(path) as file:  # noqa: PT012
+        file.write(b"half")
+        raise error
+    assert caught.value is error
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file.bin"]
+
+
+@pytest.mark.parametrize("name", ["fsync", "replace"])
+def test_a_disk_that_refuses_late_leaves_the_old_file(tmp_path, monkeypatch, name):
+    path = tmp_path / "file.bin"
+    path.write_bytes(b"old")
+
+    def refuse(*args):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(files.os, name, refuse)
+    with pytest.raises(CharRNNError) as caught, replacing(path) as file:
+        file.write(b"new")
+    assert f"cannot write {path}: {os.strerror(errno.EIO)}; " in str(caught.value)
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file.bin"]
+
+
+def test_what_an_earlier_kill_left_behind_is_no_obstacle(tmp_path):
+    path = tmp_path / "file.bin"
+    with replacing(path) as file:
+        left = tmp_path / os.path.basename(file.name)
+        file.write(b"1")
+    left.write_bytes(b"what a killed process left")
+    with replacing(path) as file:
+        file.write(b"2")
+    assert path.read_bytes() == b"2"
+    assert os.listdir(tmp_path) == ["file.bin"]
+
+
+def test_the_temporary_file_stands_in_the_same_folder(tmp_path):
+    # Only there is its renaming one indivisible act.
+    with replacing(tmp_path / "file.bin") as file:
+        assert os.path.dirname(file.name) == str(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["missing", "file"])
+def test_a_folder_that_is_none_is_refused_in_one_line(tmp_path, kind):
+    folder = tmp_path / "folder"
+    if kind == "file":
+        folder.write_bytes(b"")
+    with pytest.raises(CharRNNError) as caught, replacing(folder / "file.bin"):
+        pytest.fail("there is no such folder")
+    message = str(caught.value)
+    assert message.startswith(f"cannot write {folder / 'file.bin'}: ")
+    assert "--out" in message
+    assert "\n" not in message
+
+
+def test_a_folder_in_place_of_the_file_is_refused(tmp_path):
+    (tmp_path / "file.bin").mkdir()
+    with pytest.raises(CharRNNError, match="cannot write"), replacing(tmp_path / "file.bin") as file:
+        file.write(b"new")
+    assert os.listdir(tmp_path) == ["file.bin"]
+    assert os.listdir(tmp_path / "file.bin") == []
+
+
+def test_only_the_systems_refusals_are_turned_into_one_line(tmp_path):
+    with pytest.raises(CharRNNError) as caught, writing(tmp_path):
+        raise OSError("a reason without a number")
+    assert "a reason without a number" in str(caught.value)
+    assert isinstance(caught.value.__cause__, OSError)
+    error = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError) as caught, writing(tmp_path):
+        raise error
+    assert caught.value is error
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="the superuser may write anywhere")
+def test_a_read_only_folder_is_refused(tmp_path):
+    path = tmp_path / "file.bin"
+    path.write_bytes(b"old")
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(CharRNNError, match=os.strerror(errno.EACCES)), replacing(path):
+            pytest.fail("nothing can be written there")
+    finally:
+        tmp_path.chmod(0o700)
+    assert path.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_until_it_is_over(number):
+    got, done = [], []
+    earlier = signal.signal(number, lambda number, _: got.append(number))
+    handler = signal.getsignal(number)
+    try:
+        with uninterrupted():
+            signal.raise_signal(number)
+            signal.raise_signal(number)
+            assert not got
+            done.append(True)
+        assert (done, got, signal.getsignal(number)) == ([True], [number, number], handler)
+    finally:
+        signal.signal(number, earlier)
+
+
+def test_ctrl_c_is_raised_when_it_is_over():
+    done = []
+
+    def work():
+        with uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            done.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_error_leaves_the_signals_as_they_were():
+    with pytest.raises(CharRNNError, match="full"), uninterrupted():
+        raise CharRNNError("full")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_other_threads_have_no_signals_to_wait_for():
+    done = []
+
+    def work():
+        with uninterrupted():
+            done.append(True)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert done

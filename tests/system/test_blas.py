@@ -1,0 +1,50 @@
+"""The BLAS: what NumPy and threadpoolctl tell of it, and that nothing is made up where they do not."""
+
+import sys
+import types
+
+import numpy as np
+import pytest
+
+from charrnn.system.blas import Blas, blas
+
+
+def test_without_threadpoolctl_kernel_and_threads_are_unknown(monkeypatch):
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    found = blas()
+    assert (found.kernel, found.threads) == (None, None)
+
+
+def test_threadpoolctl_tells_kernel_and_threads(monkeypatch):
+    pools = [
+        {"user_api": "openmp", "num_threads": 9},
+        {"user_api": "blas", "internal_api": "mkl", "version": "2024.1", "num_threads": 3},
+    ]
+    monkeypatch.setitem(sys.modules, "threadpoolctl", types.SimpleNamespace(threadpool_info=lambda: pools))
+    built = {"Build Dependencies": {"blas": {"name": "blas", "found": True, "version": "3.9.0"}}}
+    monkeypatch.setattr(np, "show_config", lambda mode: built)
+    assert blas() == Blas("mkl", "2024.1", own=False, kernel=None, threads=3)
+
+
+def test_a_threadpoolctl_that_fails_is_none(monkeypatch):
+    monkeypatch.setitem(sys.modules, "threadpoolctl", types.SimpleNamespace())
+    assert blas().threads is None
+
+
+@pytest.mark.parametrize(
+    ("built", "expected"),
+    [
+        (None, Blas(None, None, False, None, None)),
+        ({"name": "none", "version": ""}, Blas(None, None, False, None, None)),
+        (
+            {"name": "scipy-openblas", "found": True, "version": "0.3"},
+            Blas("scipy-openblas", "0.3", True, None, None),
+        ),
+        ({"name": "accelerate", "found": True}, Blas("accelerate", None, False, None, None)),
+    ],
+)
+def test_what_numpy_says_of_its_blas(monkeypatch, built, expected):
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    told = {} if built is None else {"Build Dependencies": {"blas": built}}
+    monkeypatch.setattr(np, "show_config", lambda mode: told)
+    assert blas() == expected

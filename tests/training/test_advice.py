@@ -1,0 +1,125 @@
+"""What a run's figures say is wrong: said where it is so, and nowhere else."""
+
+import pytest
+from fixtures_run import TEXT, begin, make_training
+
+from charrnn.config import CELL_NAMES
+from charrnn.data.vocab import Vocab
+from charrnn.training.advice import advise
+from charrnn.training.loop import fit
+
+#: Of the symbols' frequencies in the text that all these figures might be of.
+ENTROPY = 3.0
+
+
+def history(losses, val_losses=None, clipped=()):
+    return [
+        {"step": 100 * at, "loss": loss, "val_loss": val, "clipped": share}
+        for at, (loss, val, share) in enumerate(
+            zip(losses, val_losses or [None] * len(losses), clipped or [0.3] * len(losses), strict=True), 1
+        )
+    ]
+
+
+FALLING = [3.0, 2.0, 1.5, 1.2, 1.0, 0.8]
+
+
+@pytest.mark.parametrize(
+    "val_losses",
+    [
+        [2.9, 2.1, 1.8, 1.7, 1.6, 1.5],  # still falling
+        [2.9, 2.1, 1.6, 1.605, 1.601, 1.609],  # level: chance
+        [2.9, 2.1, 1.6, 1.5, 1.6, 1.7],  # not for long
+        None,
+    ],
+)
+def test_nothing_is_said_where_all_is_well(val_losses):
+    assert advise(history(FALLING, val_losses), ENTROPY) == {}
+
+
+def test_overfitting_is_said_with_the_step_it_began_at():
+    told = advise(history(FALLING, [2.9, 2.1, 1.6, 1.65, 1.7, 1.8]), ENTROPY)
+    assert list(told) == ["overfits"]
+    assert "since step 300 " in told["overfits"]
+    assert "--dropout" in told["overfits"]
+
+
+def test_a_validation_loss_that_rises_with_the_training_loss_is_no_overfitting():
+    assert advise(history([3.0, 2.0, 1.0, 1.1, 1.2, 1.3], [2.9, 2.1, 1.6, 1.65, 1.7, 1.8]), ENTROPY) == {}
+
+
+def test_a_model_that_knows_nothing_knows_no_text_by_heart():
+    assert advise(history([99.0, 60.0, 50.0, 40.0], [40.0, 45.0, 44.0, 46.0]), ENTROPY) == {}
+
+
+@pytest.mark.parametrize("losses", [[3.0, 2.99, 2.98, 2.97], [3.4, 3.35, 3.34, 3.36], [2.0, 3.1, 3.0, 2.9]])
+def test_a_loss_that_hardly_falls_is_said(losses):
+    for val_losses in (losses, None):
+        told = advise(history(losses, val_losses), ENTROPY)
+        assert list(told) == ["does not learn"]
+        assert "--learning-rate" in told["does not learn"]
+    assert advise(history(losses[:3]), ENTROPY) == {}
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [
+        [1.30, 1.30, 1.29, 1.31],  # a model that was learned before
+        [0.1, 0.1, 0.1, 0.1],
+        [2.6, 2.59, 2.58, 2.57],  # it knows more than frequencies
+        [3.4, 3.35, 3.34, 3.2],  # it has begun to fall
+    ],
+)
+def test_a_loss_that_hardly_falls_where_much_is_known_already_is_no_failure(losses):
+    assert advise(history(losses), ENTROPY) == {}
+
+
+def test_clipping_all_the_time_is_said():
+    told = advise(history(FALLING[:4], clipped=[0.2, 0.95, 1.0, 0.97]), ENTROPY)
+    assert list(told) == ["clipped"]
+    assert told["clipped"].startswith("95% of the steps")
+    assert "--clip-norm" in told["clipped"]
+    assert "--clip-value" in told["clipped"]
+
+
+@pytest.mark.parametrize("clipped", [[1.0, 1.0, 0.85, 1.0], [1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 1.0]])
+def test_clipping_for_a_while_is_no_failure(clipped):
+    assert advise(history(FALLING[: len(clipped)], clipped=clipped), ENTROPY) == {}
+
+
+def test_a_history_that_does_not_tell_of_clipping_is_read():
+    records = [{name: value for name, value in record.items() if name != "clipped"} for record in history(FALLING)]
+    assert advise(records, ENTROPY) == {}
+
+
+# Runs that are well, and runs that are not
+
+
+def notes_of(state=None, **settings):
+    """Return what is said at any evaluation of a run, and its last state; the text is of short lines."""
+    settings = {"steps": 200, "eval_every": 10, "hidden_size": 16, "learning_rate": 0.01} | settings
+    training = make_training(TEXT * 3, TEXT, **settings)
+    entropy = Vocab.from_text(TEXT).counted(TEXT).entropy
+    state, told = begin(training) if state is None else training.begin(state.params), set()
+    for _ in fit(training, state):
+        told |= advise(state.history, entropy).keys()
+    assert len(state.history) == training.steps / settings["eval_every"]
+    return told, state
+
+
+@pytest.mark.parametrize("cell", CELL_NAMES)
+def test_a_healthy_run_is_left_in_peace_and_so_is_one_that_goes_on_from_it(cell):
+    told, state = notes_of(cell=cell)
+    assert told == set()
+    assert state.history[-1]["loss"] < 1.0
+    assert notes_of(state, cell=cell, steps=100, learning_rate=1e-4)[0] == set()
+
+
+@pytest.mark.parametrize("learning_rate", [1e-7, 10.0])
+def test_a_rate_far_too_low_or_too_high_is_said(learning_rate):
+    assert "does not learn" in notes_of(learning_rate=learning_rate, schedule="constant")[0]
+
+
+@pytest.mark.parametrize("limit", [{"clip_norm": 1e-3}, {"clip_value": 1e-5}])
+def test_a_limit_far_too_low_is_said(limit):
+    assert notes_of(**limit)[0] == {"clipped"}

@@ -1,0 +1,174 @@
+"""The recipe: what it chooses for a text and a time, and that it says why."""
+
+import math
+
+import pytest
+
+from charrnn.config import OPTIMIZER_DEFAULTS, ModelConfig, TrainConfig
+from charrnn.nn.model import param_shapes
+from charrnn.training.recipe import choose, kind, work
+
+CONFIG = ModelConfig(65)
+SPEED = 2.4e10  # of two cores
+
+
+def layer_params(config):
+    return sum(math.prod(shape) for name, shape in param_shapes(config).items() if name.startswith("layer"))
+
+
+def chosen(minutes=5, chars=10**6, given=(), config=CONFIG, val_chars=1000):
+    return choose(config, param_shapes, chars, val_chars, math.ceil(chars / 3200), SPEED * minutes * 60, given)
+
+
+def test_more_time_buys_a_larger_model():
+    sizes = [chosen(minutes, 10**8).settings["hidden_size"] for minutes in (0.01, 1, 3, 10, 30, 120)]
+    assert sizes == sorted(set(sizes))
+    assert sizes[0] == 64
+    assert all(size % 32 == 0 for size in sizes)
+
+
+@pytest.mark.parametrize("minutes", [1, 3, 10, 30])
+def test_the_size_is_that_at_which_the_time_allows_to_read_enough(minutes):
+    config = ModelConfig(65, hidden_size=chosen(minutes, 10**8).settings["hidden_size"])
+    assert SPEED * minutes * 60 / work(config, param_shapes) / layer_params(config) == pytest.approx(14, rel=0.25)
+
+
+def test_a_small_text_gets_a_small_model_and_much_dropout():
+    small, large = chosen(30, 20_000), chosen(30, 10**8)
+    assert layer_params(ModelConfig(65, hidden_size=small.settings["hidden_size"])) <= 12 * 20_000
+    assert small.settings["dropout"] > 0.5
+    assert large.settings["dropout"] == 0.0
+    assert (
+        f"{small.settings['hidden_size']} units: a larger model would learn 20,000 characters by heart" in small.reasons
+    )
+    assert any("the time allows" in reason for reason in large.reasons)
+
+
+def test_dropout_rises_with_the_passes():
+    rates = [chosen(5, chars).settings["dropout"] for chars in (10**8, 10**7, 3 * 10**6, 10**6, 2 * 10**5)]
+    assert rates == sorted(rates)
+    assert rates[0] == 0
+    assert 0.3 < chosen(5, 10**6).settings["dropout"] < 0.5
+
+
+@pytest.mark.parametrize("chars", [6 * 10**6, 3 * 10**6, 2 * 10**6, 10**6, 5 * 10**5])
+def test_a_text_that_is_read_three_times_needs_no_dropout(chars):
+    found = chosen(5, chars)
+    passes = next(float(why.split()[-2]) for why in found.reasons if why.startswith("dropout"))
+    usual = 0.05 + 0.15 * math.log(passes)
+    assert found.settings["dropout"] == pytest.approx(min(usual, 0.06 * max(0, passes - 3)), abs=0.01)
+
+
+def test_weights_are_dropped_only_in_runs_of_many_passes():
+    rates = [chosen(5, chars).settings["weight_drop"] for chars in (10**8, 3 * 10**6, 5 * 10**5, 2 * 10**5, 10**4)]
+    assert rates == sorted(rates)
+    assert rates[1] == 0 < rates[2] < rates[-1] == 0.45
+
+
+def test_the_mean_of_the_weights_remembers_a_sixth_of_the_run():
+    for minutes in (1, 10):
+        recipe = chosen(minutes, 10**8)
+        config = ModelConfig(65, hidden_size=recipe.settings["hidden_size"])
+        steps = SPEED * minutes * 60 / work(config, param_shapes) / 3200
+        assert 1 / (1 - recipe.settings["average"]) == pytest.approx(steps / 6, rel=0.1)
+    for short_or_unvalidated in (chosen(0.0001, 1000), chosen(5, val_chars=0)):
+        assert "average" not in short_or_unvalidated.settings
+        assert not any("mean" in reason for reason in short_or_unvalidated.reasons)
+    assert TrainConfig(average=chosen(10**6, 10**12).settings["average"]).average == 0.99999
+
+
+def test_each_reason_stands_by_itself():
+    (why,) = [why for why in chosen(5, 10**4, given={"dropout"}).reasons if why.startswith("weight-drop")]
+    assert why == "weight-drop 0.45: the text is read 120 times"
+
+
+def test_a_small_text_is_read_no_more_often_than_is_of_use():
+    large, small, twice = chosen(5, 10**6), chosen(5, 20_000), chosen(10, 20_000)
+    assert [any("120 passes" in reason for reason in found.reasons) for found in (large, small)] == [False, True]
+    assert small.settings == twice.settings  # which follow what is read, not what could be
+
+
+@pytest.mark.parametrize("minutes", [0, -1, 1e-9])
+def test_where_reading_has_taken_all_the_time_one_step_is_planned(minutes):
+    found = chosen(minutes, 32_000)
+    assert (found.settings["hidden_size"], found.settings["dropout"]) == (64, 0)
+    assert "64 units: the time allows to read 3,200 characters" in found.reasons
+
+
+def test_of_a_large_validation_part_a_part_is_scored():
+    assert "val_chars" not in chosen(5, val_chars=10**5).settings
+    short, long = (chosen(minutes, 10**8, val_chars=10**7).settings["val_chars"] for minutes in (1, 5))
+    assert 50_000 < short < long < 10**6
+    assert "val_chars" not in chosen(5, 10**8, val_chars=10**7, given={"val_chars"}).settings
+
+
+def test_many_symbols_are_embedded():
+    few, many = chosen(config=ModelConfig(512)), chosen(config=ModelConfig(5387))
+    assert not {"embed_size", "tied"} & few.settings.keys()
+    assert (many.settings["embed_size"], many.settings["tied"]) == (128, True)
+    assert many.settings["hidden_size"] < chosen().settings["hidden_size"]  # most of the time goes into the readout
+    own = chosen(given={"embed_size"}, config=ModelConfig(5387))
+    assert not {"embed_size", "tied"} & own.settings.keys()
+    assert kind(5387, 10**6, {"tied", "cell"}).settings == {"embed_size": 128}
+    assert kind(5387, 10**6, {"input_dropout", "cell"}).settings == {"embed_size": 128, "tied": True}
+
+
+@pytest.mark.parametrize(("chars", "lanes"), [(300, 1), (2701, 6), (12_800, 31), (12_801, None), (10**6, None)])
+def test_of_a_tiny_text_each_lane_has_four_windows(chars, lanes):
+    found = kind(65, chars, ())
+    assert found.settings.get("batch_size") == lanes
+    assert any(why.startswith(f"batch {lanes}: {chars:,} characters") for why in found.reasons) == (lanes is not None)
+    for given in ("batch_size", "seq_len"):
+        assert "batch_size" not in kind(65, chars, {given}).settings
+
+
+def test_the_mean_remembers_a_sixth_of_the_steps_however_long_these_are():
+    # 2,700 characters in 8 lanes of 338: an epoch has four steps, the last of them short.
+    (why,) = [why for why in choose(CONFIG, param_shapes, 2700, 300, 4, 1e12, ()).reasons if "mean" in why]
+    assert why == "running mean of the weights over 80 steps: a sixth of the run"
+
+
+def test_rows_that_are_looked_up_cost_nothing():
+    for less, more in [
+        (ModelConfig(5387, embed_size=128), ModelConfig(5387, embed_size=128, num_layers=2)),
+        (ModelConfig(65, hidden_size=128), ModelConfig(65, hidden_size=256)),
+        (ModelConfig(65), ModelConfig(66)),
+    ]:
+        assert work(less, param_shapes) < work(more, param_shapes)
+    one_hot, embedded = ModelConfig(65), ModelConfig(65, embed_size=65)
+    tied = ModelConfig(65, embed_size=65, tied=True)
+    assert work(embedded, param_shapes) - work(one_hot, param_shapes) == 65 * 4 * 384
+    assert work(tied, param_shapes) - work(embedded, param_shapes) == 65 * 65  # instead of H V: H E and E V
+
+
+def test_only_optimizers_of_adams_kind_get_its_rate():
+    rates = {
+        name: choose(CONFIG, param_shapes, 10**6, 1000, 313, 1e12, (), name).settings.get("learning_rate")
+        for name in OPTIMIZER_DEFAULTS
+    }
+    assert rates == {"sgd": None, "rmsprop": None, "adagrad": None, "adam": rates["adam"], "adamw": rates["adam"]}
+    assert rates["adam"] > 4e-3
+
+
+def test_a_text_that_is_read_a_few_times_gets_a_faster_rate():
+    for chars in (10**8, 3 * 10**6, 10**6, 4 * 10**5, 2 * 10**5, 2 * 10**4):
+        found = chosen(5, chars, given=("hidden_size",), config=ModelConfig(65, hidden_size=384))
+        passes = next(float(why.split()[-2]) for why in found.reasons if why.startswith("dropout"))
+        wanted = 8e-3 * min(2.5, max(1, (20 / passes) ** 0.7))
+        assert found.settings["learning_rate"] == pytest.approx(wanted, abs=5e-4)
+    assert (passes, found.settings["learning_rate"]) == (120, 8e-3)
+
+
+def test_what_is_given_is_not_chosen():
+    given = {"cell": "gru", "hidden_size": 128, "dropout": 0.25, "weight_drop": 0.1, "learning_rate": 0.01}
+    given |= {"reset_rate": 0.0, "average": 0.9}
+    for name, value in given.items():
+        config = ModelConfig(65, **({name: value} if name in vars(CONFIG) else {}))
+        recipe = chosen(given={name}, config=config)
+        assert recipe.settings.keys() == given.keys() - {name}
+        assert len(recipe.reasons) == len(recipe.settings)
+    assert chosen(given=given).settings == {}
+    assert chosen(given=given).reasons == []
+    # what is given counts in what is chosen: a small model reads the text more often
+    small = chosen(given={"hidden_size"}, config=ModelConfig(65, hidden_size=128))
+    assert small.settings["dropout"] > chosen().settings["dropout"]
