@@ -12,7 +12,7 @@ from charrnn.version import __version__
 
 if TYPE_CHECKING:
     from charrnn.api import LanguageModel, fit, load
-    from charrnn.config import ModelConfig, TrainConfig
+    from charrnn.config import ModelConfig, TextConfig, TrainConfig
     from charrnn.data.corpus import Corpus
     from charrnn.data.vocab import Vocab
     from charrnn.errors import CharRNNError
@@ -32,6 +32,7 @@ _HOMES = {
     "Completion": "generation.completion",
     "Completions": "generation.completion",
     "ModelConfig": "config",
+    "TextConfig": "config",
     "TrainConfig": "config",
     "Corpus": "data.corpus",
     "CharRNNError": "errors",
@@ -62,6 +63,7 @@ __all__ = [
     "Saved",
     "Scored",
     "Stepped",
+    "TextConfig",
     "TrainConfig",
     "Vocab",
     "__version__",

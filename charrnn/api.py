@@ -69,14 +69,14 @@ def fit(
     corpus      the path of a text, or several, or a `Corpus`
     out         the run's folder; ./checkpoints/<corpus name> if None
     force       True: an earlier run in the folder is removed
-    settings    fields of `ModelConfig` and `TrainConfig` by name
+    settings    fields of `ModelConfig`, `TextConfig` and `TrainConfig` by name
     Raises:     CharRNNError where something is wrong that the caller can mend.
     """
     began = time.monotonic()
     if not isinstance(corpus, Corpus):
         settings = seeded(settings)
         paths = [corpus] if isinstance(corpus, (str, PathLike)) else corpus
-        corpus = Corpus.read([str(path) for path in paths], sort_settings(settings)[1])
+        corpus = Corpus.read([str(path) for path in paths], sort_settings(settings).text, seed=settings["seed"])
     run = Run.start(corpus, None if out is None else Path(out), settings=settings, force=force, began=began)
     try:
         yield from run.events()
@@ -190,7 +190,7 @@ class LanguageModel:
         if protocol not in PROTOCOLS:
             raise ConfigError(f"protocol {protocol!r} is not one of {', '.join(PROTOCOLS)}")
         config, vocab = self.checkpoint.model_config, self.checkpoint.vocab
-        text = text_of(text, self.checkpoint.train_config)
+        text = text_of(text, self.checkpoint.text_config)
         ids = vocab.ids_of(text, unknown)
         lanes = 1 if protocol == "whole" else lanes_for(len(ids) - 1, batch_size)
         begin = time.perf_counter()
@@ -259,7 +259,7 @@ class LanguageModel:
         from charrnn.evaluation.baselines import measure  # with its compressors, which no other command waits for
 
         saved = self.checkpoint
-        text = text_of(text, saved.train_config)
+        text = text_of(text, saved.text_config)
         if not saved.source.paths or STDIN in saved.source.paths:
             raise CorpusError(
                 "the model's corpus was not a file, so baselines cannot learn from it: do without, or train on a file"

@@ -17,7 +17,15 @@ from typing import Any
 import numpy as np
 
 from charrnn.arrays import Array, Params
-from charrnn.config import ModelConfig, TrainConfig, build, from_dict
+from charrnn.config import (
+    ModelConfig,
+    TextConfig,
+    TrainConfig,
+    build,
+    from_dict,
+    text_and_train_configs,
+    text_and_train_settings,
+)
 from charrnn.data.corpus import Source
 from charrnn.data.vocab import Vocab
 from charrnn.errors import CharRNNError, CheckpointError
@@ -85,6 +93,7 @@ class Checkpoint:
     opt_state: Params = field(default_factory=dict)
     state: Array | None = None
     averaged: bool = False
+    text_config: TextConfig = field(default_factory=TextConfig)
     versions: dict[str, str] = field(default_factory=current_versions)
 
 
@@ -98,7 +107,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         "format_version": FORMAT_VERSION,
         "versions": checkpoint.versions,
         "model": asdict(checkpoint.model_config),
-        "train": asdict(checkpoint.train_config),
+        "train": text_and_train_settings(checkpoint.text_config, checkpoint.train_config),
         "vocab": checkpoint.vocab.to_dict(),
         "step": checkpoint.step,
         "source": asdict(checkpoint.source),
@@ -127,9 +136,11 @@ def load(path: Path) -> Checkpoint:
     arrays = _read_arrays(path)
     meta = _checked_meta(path, arrays.pop("meta"))
     try:
+        text_config, train_config = text_and_train_configs(meta["train"])
         checkpoint = Checkpoint(
             model_config=from_dict(ModelConfig, meta["model"]),
-            train_config=from_dict(TrainConfig, meta["train"]),
+            train_config=train_config,
+            text_config=text_config,
             vocab=Vocab.from_dict(meta["vocab"]),
             params=_take("params/", arrays),
             step=meta["step"],

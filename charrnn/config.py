@@ -1,4 +1,4 @@
-"""The settings of a model and of its training, as two frozen dataclasses.
+"""The settings of a model, of its text and of its training, as three frozen dataclasses.
 
 A field that a user may set says in its metadata what it is and which values make sense. The command's options are made
 from these fields, so a flag and its field always agree. This module imports no NumPy.
@@ -10,8 +10,8 @@ import codecs
 import inspect
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
-from typing import Any, TypeVar
+from dataclasses import Field, asdict, dataclass, field, fields
+from typing import Any, NamedTuple, TypeVar
 
 from charrnn.errors import ConfigError
 
@@ -42,6 +42,9 @@ MOST_WINDOW = 100_000  # characters that a penalty looks back on: they are held 
 OF_CHARACTERS = ("encoding", "normalize", "lowercase", "min_count", "field")
 _OF_DOCUMENTS = ("shuffle_documents", "val_documents", "test_documents")
 
+#: The sections of `charrnn train --help`, in their order.
+SECTIONS = ("Model", "Length", "Training", "Text", "Files")
+
 T = TypeVar("T")
 
 
@@ -54,16 +57,18 @@ def setting(
     high: float | None = None,
     open_ends: bool = False,
     choices: tuple[str, ...] = (),
+    decides: str = "characters",
 ) -> Any:
     """Return a dataclass field with its section in the help, its help text and the values it may take.
 
-    `open_ends`: low and high themselves are not allowed.
+    open_ends  low and high themselves are not allowed
+    decides    of a text's settings: which "characters" a file holds, how they are "split", or which are "symbols"
     """
     limits = {"low": low, "high": high, "open_ends": open_ends, "choices": choices}
-    return field(default=default, metadata={"group": group, "help": help, **limits})
+    return field(default=default, metadata={"group": group, "help": help, "decides": decides, **limits})
 
 
-def _check(config: ModelConfig | TrainConfig) -> None:
+def _check(config: ModelConfig | TextConfig | TrainConfig) -> None:
     """Refuse values outside the limits that the fields name."""
     for item in fields(config):
         value: Any = vars(config)[item.name]
@@ -146,6 +151,101 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
+class TextConfig:
+    """How a text is read from files, split into training, validation and test, and made into symbols.
+
+    Raises:  ConfigError if a value makes no sense or two contradict each other.
+    """
+
+    bytes: bool = setting(False, "Text", "Learn the bytes of any files, 256 symbols, instead of characters.")
+    encoding: str = setting(
+        "utf-8", "Text", "Encoding of the text; a byte order mark at a file's beginning is dropped."
+    )
+    normalize: str = setting(
+        "none", "Text", "Normal form of Unicode that the text is brought into.", choices=NORMAL_FORMS
+    )
+    lowercase: bool = setting(False, "Text", "Bring the text into lower case.")
+    min_count: int = setting(
+        1,
+        "Text",
+        "Learn one symbol, never written, for all that stands less often than this to train on.",
+        low=1,
+        decides="symbols",
+    )
+    split_documents: str | None = setting(
+        None,
+        "Text",
+        "Part the text into documents with an end that is learned: lines, blank-lines, files, or at a separator such "
+        "as '<|end|>' or '\\n---\\n'. Empty documents, and what parts them, are left out.",
+    )
+    field: str | None = setting(
+        None, "Text", "Take this column of .csv or .tsv, or this field of lines of JSON: each record is a document."
+    )
+    shuffle_documents: bool = setting(
+        False, "Text", "Shuffle the documents by the seed before they are held back.", decides="split"
+    )
+    val_documents: int | None = setting(
+        None,
+        "Text",
+        "Documents towards the end held back for validation, in place of --val-fraction.",
+        low=0,
+        decides="split",
+    )
+    test_documents: int | None = setting(
+        None, "Text", "Documents behind those for `eval --test`, in place of --test-fraction.", low=0, decides="split"
+    )
+    val_fraction: float = setting(
+        0.1,
+        "Files",
+        "Share of the text, towards its end, held back for validation; 0 for none.",
+        low=0.0,
+        high=0.9,
+        decides="split",
+    )
+    test_fraction: float = setting(
+        0.0,
+        "Files",
+        "Share of the text, behind that, for `eval --test` alone; 0 for none.",
+        low=0.0,
+        high=0.9,
+        decides="split",
+    )
+
+    def __post_init__(self) -> None:
+        _check(self)
+        if self.val_fraction + self.test_fraction >= 1:
+            raise ConfigError("--val-fraction and --test-fraction leave nothing to train on: lower one")
+        changed = [name for name, value in vars(self).items() if value != usual(name)]
+        if self.bytes and (wrong := [name for name in changed if name in OF_CHARACTERS]):
+            raise ConfigError(f"--bytes learns files as they are: leave {flag_of(wrong[0])} out")
+        if self.field is not None and self.split_documents is not None:
+            raise ConfigError("--field makes each record a document: leave --split-documents out")
+        if not self.has_documents and (wrong := [name for name in changed if name in _OF_DOCUMENTS]):
+            raise ConfigError(f"{flag_of(wrong[0])} needs documents: give --split-documents or --field too")
+        if not _is_text_encoding(self.encoding):
+            raise ConfigError(
+                f"--encoding {self.encoding!r} is not known: name one such as utf-8, utf-16, latin-1, cp1252 or gb18030"
+            )
+
+    @property
+    def has_documents(self) -> bool:
+        """Return whether the text is split into documents."""
+        return self.split_documents is not None or self.field is not None
+
+    def deciding(self, what: str) -> dict[str, Any]:
+        """Return the settings that decide which "characters" a file holds, how they are "split", or the "symbols"."""
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.metadata["decides"] == what}
+
+
+def _is_text_encoding(name: str) -> bool:
+    """Return whether Python can decode bytes to text piece by piece in this encoding."""
+    try:
+        return isinstance(codecs.getincrementaldecoder(name)().decode(b"", True), str)
+    except (LookupError, ValueError, TypeError):
+        return False
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """What fixes the course of a training run; None stands for what is found out at its start.
 
@@ -218,40 +318,7 @@ class TrainConfig:
     seed: int | None = setting(
         None, "Training", "Seed of all that is random; drawn if not given, always shown.", low=0, high=2**63 - 1
     )
-    bytes: bool = setting(False, "Text", "Learn the bytes of any files, 256 symbols, instead of characters.")
-    encoding: str = setting(
-        "utf-8", "Text", "Encoding of the text; a byte order mark at a file's beginning is dropped."
-    )
-    normalize: str = setting(
-        "none", "Text", "Normal form of Unicode that the text is brought into.", choices=NORMAL_FORMS
-    )
-    lowercase: bool = setting(False, "Text", "Bring the text into lower case.")
-    min_count: int = setting(
-        1, "Text", "Learn one symbol, never written, for all that stands less often than this to train on.", low=1
-    )
-    split_documents: str | None = setting(
-        None,
-        "Text",
-        "Part the text into documents with an end that is learned: lines, blank-lines, files, or at a separator such "
-        "as '<|end|>' or '\\n---\\n'. Empty documents, and what parts them, are left out.",
-    )
-    field: str | None = setting(
-        None, "Text", "Take this column of .csv or .tsv, or this field of lines of JSON: each record is a document."
-    )
-    shuffle_documents: bool = setting(False, "Text", "Shuffle the documents by the seed before they are held back.")
-    val_documents: int | None = setting(
-        None, "Text", "Documents towards the end held back for validation, in place of --val-fraction.", low=0
-    )
-    test_documents: int | None = setting(
-        None, "Text", "Documents behind those for `eval --test`, in place of --test-fraction.", low=0
-    )
     extend_vocab: bool = setting(False, "Text", "With --init-from: add the characters that are new to that model.")
-    val_fraction: float = setting(
-        0.1, "Files", "Share of the text, towards its end, held back for validation; 0 for none.", low=0.0, high=0.9
-    )
-    test_fraction: float = setting(
-        0.0, "Files", "Share of the text, behind that, for `eval --test` alone; 0 for none.", low=0.0, high=0.9
-    )
     val_chars: int = setting(
         0, "Files", "Characters of the validation part that an evaluation scores, from its beginning; 0: all.", low=0
     )
@@ -266,47 +333,27 @@ class TrainConfig:
         given = [flag_of(name) for name in ("steps", "epochs", "minutes") if getattr(self, name) is not None]
         if len(given) > 1:
             raise ConfigError(f"{' and '.join(given)} contradict each other: give one length")
-        if self.val_fraction + self.test_fraction >= 1:
-            raise ConfigError("--val-fraction and --test-fraction leave nothing to train on: lower one")
-        self._check_text()
         if not given:
             object.__setattr__(self, "minutes", DEFAULT_MINUTES)
         for name, value in OPTIMIZER_DEFAULTS[self.optimizer].items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
 
-    @property
-    def has_documents(self) -> bool:
-        """Return whether the text is parted into documents."""
-        return self.split_documents is not None or self.field is not None
 
-    def _check_text(self) -> None:
-        """Refuse what contradicts itself in how a text is read."""
-        own = [name for name, value in vars(self).items() if value != usual(name)]
-        if self.bytes and (wrong := [name for name in own if name in OF_CHARACTERS]):
-            raise ConfigError(f"--bytes learns files as they are: leave {flag_of(wrong[0])} out")
-        if self.field is not None and self.split_documents is not None:
-            raise ConfigError("--field makes each record a document: leave --split-documents out")
-        if not self.has_documents and (wrong := [name for name in own if name in _OF_DOCUMENTS]):
-            raise ConfigError(f"{flag_of(wrong[0])} needs documents: give --split-documents or --field too")
-        try:
-            known = codecs.lookup(self.encoding)._is_text_encoding and codecs.getincrementaldecoder(self.encoding)
-        except (LookupError, ValueError):
-            known = None
-        if not known:
-            raise ConfigError(
-                f"--encoding {self.encoding!r} is not known: name one such as utf-8, utf-16, latin-1, cp1252 or gb18030"
-            )
+def setting_fields() -> list[Field[Any]]:
+    """Return the fields that a user may set, in the order of the help's sections."""
+    found = [item for item in fields(ModelConfig) + fields(TextConfig) + fields(TrainConfig) if item.metadata]
+    return sorted(found, key=lambda item: SECTIONS.index(item.metadata["group"]))
 
 
 def setting_names() -> tuple[str, ...]:
-    """Return the names of all that a user may set, of the model first."""
-    return tuple(item.name for item in fields(ModelConfig) + fields(TrainConfig) if item.metadata)
+    """Return the names of all settings, in the order of the help."""
+    return tuple(item.name for item in setting_fields())
 
 
 def usual(name: str) -> Any:
-    """Return the default of a setting of training."""
-    return TrainConfig.__dataclass_fields__[name].default
+    """Return the default of a setting of the text or of training."""
+    return (TextConfig.__dataclass_fields__ | TrainConfig.__dataclass_fields__)[name].default
 
 
 def seeded(settings: dict[str, Any]) -> dict[str, Any]:
@@ -316,18 +363,47 @@ def seeded(settings: dict[str, Any]) -> dict[str, Any]:
     return settings if settings.get("seed") is not None else settings | {"seed": randbelow(2**32)}
 
 
-def sort_settings(settings: dict[str, Any]) -> tuple[dict[str, Any], TrainConfig]:
-    """Return the settings that are a model's, and the config of the training that the others make.
+class Settings(NamedTuple):
+    """Settings by what they configure.
 
-    Raises:  ConfigError where a name is neither's, or a value makes no sense.
+    model  fields of `ModelConfig` that were given; the vocabulary's size is not known yet
     """
-    of_model = {item.name for item in fields(ModelConfig)} - {"vocab_size"}
-    of_training = {item.name for item in fields(TrainConfig)}
-    if unknown := settings.keys() - of_model - of_training:
-        raise ConfigError(f"unknown settings: {', '.join(sorted(unknown))}; see ModelConfig and TrainConfig")
-    return (
-        {name: value for name, value in settings.items() if name in of_model},
-        TrainConfig(**{name: value for name, value in settings.items() if name in of_training}),
+
+    model: dict[str, Any]
+    text: TextConfig
+    train: TrainConfig
+
+
+def sort_settings(settings: dict[str, Any]) -> Settings:
+    """Return the settings sorted by what they configure.
+
+    Raises:  ConfigError if a name is unknown, a value makes no sense, or two contradict each other.
+    """
+    kinds = (ModelConfig, TextConfig, TrainConfig)
+    names = [{item.name for item in fields(kind)} - {"vocab_size"} for kind in kinds]
+    if unknown := settings.keys() - set().union(*names):
+        raise ConfigError(
+            f"unknown settings: {', '.join(sorted(unknown))}; see ModelConfig, TextConfig and TrainConfig"
+        )
+    model, text, train = ({name: value for name, value in settings.items() if name in own} for own in names)
+    return Settings(model, TextConfig(**text), TrainConfig(**train))
+
+
+def text_and_train_settings(text: TextConfig, train: TrainConfig) -> dict[str, Any]:
+    """Return the settings of both as one dict, as checkpoints keep them under `train`."""
+    values = asdict(text) | asdict(train)
+    return {name: values[name] for name in setting_names() if name in values}
+
+
+def text_and_train_configs(data: dict[str, Any]) -> tuple[TextConfig, TrainConfig]:
+    """Return the configs that `text_and_train_settings` wrote.
+
+    Raises:  ConfigError if a setting is unknown.
+    """
+    of_text = {item.name for item in fields(TextConfig)}
+    text = {name: value for name, value in data.items() if name in of_text}
+    return TextConfig(**text), from_dict(
+        TrainConfig, {name: value for name, value in data.items() if name not in of_text}
     )
 
 

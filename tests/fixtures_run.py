@@ -52,8 +52,8 @@ def start(out, corpus=None, *, init_from=None, force=False, ready=None, **settin
     if init_from:
         settings.pop("hidden_size")
     if not isinstance(corpus, Corpus):
-        config = sort_settings(settings)[1]
-        corpus = Corpus.read(str(corpus), config) if corpus else Corpus.from_text(TEXT, config.val_fraction)
+        config, seed = sort_settings(settings).text, settings.get("seed")
+        corpus = Corpus.read(str(corpus), config, seed=seed) if corpus else Corpus.from_text(TEXT, config.val_fraction)
     return Run.start(
         corpus,
         Path(out),
@@ -123,7 +123,7 @@ def assert_same_run(one, other):
 
 def make_training(text=TEXT, val_text="", *, vocab=None, **settings):
     """Return a training of a tiny model on the text, with nothing on disk."""
-    model_settings, config = sort_settings(SETTINGS | settings)
+    model_settings, _, config = sort_settings(SETTINGS | settings)
     vocab = vocab or Vocab.from_text(text, val_text)
     stream = Stream(vocab.encode(text), config.batch_size, config.seq_len, config.seed, config.reset_rate)
     return Training(ModelConfig(vocab.size, **model_settings), config, stream, vocab.encode(val_text))

@@ -16,7 +16,7 @@ from charrnn import api, errors
 from charrnn import checkpoint as ckpt
 from charrnn.api import LanguageModel
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import ModelConfig, TrainConfig, sort_settings
+from charrnn.config import ModelConfig, TextConfig, TrainConfig, sort_settings
 from charrnn.data.corpus import Corpus, Source
 from charrnn.data.vocab import Vocab
 from charrnn.errors import (
@@ -202,8 +202,9 @@ def test_settings_that_make_no_sense_are_refused_before_anything_is_made(tmp_pat
 
 
 def test_settings_are_sorted_to_where_they_belong():
-    assert sort_settings({"cell": "gru", "steps": 3, "dropout": 0.1}) == (
+    assert sort_settings({"cell": "gru", "steps": 3, "bytes": True, "dropout": 0.1}) == (
         {"cell": "gru", "dropout": 0.1},
+        TextConfig(bytes=True),
         TrainConfig(steps=3),
     )
 
@@ -374,5 +375,6 @@ def test_of_a_character_that_the_prime_begins_no_byte_is_twice():
     config = ModelConfig(256, hidden_size=4)
     params = model.init_params(config, np.random.default_rng(1))
     params["out.b_y"][0xB4] = 99.0  # the last byte of 水
-    lm = LanguageModel(Checkpoint(config, TrainConfig(bytes=True), vocab, params, 1, Source(None, "")))
+    text_config = TextConfig(bytes=True)
+    lm = LanguageModel(Checkpoint(config, TrainConfig(), vocab, params, 1, Source(None, ""), text_config=text_config))
     assert lm.sample(1, prime="ä\udce6\udcb0", temperature=0) == "ä水"

@@ -15,6 +15,7 @@ from charrnn.config import (
     OPTIMIZER_DEFAULTS,
     SCHEDULE_NAMES,
     ModelConfig,
+    TextConfig,
     TrainConfig,
     build,
     describe_range,
@@ -89,6 +90,8 @@ OPTIONAL = {
     "eval_every",
 }
 
+KINDS = (ModelConfig, TextConfig, TrainConfig)
+
 numbers = pytest.mark.parametrize("name", [*WHOLE_NUMBERS, *NUMBERS])
 
 
@@ -96,8 +99,10 @@ def make(name, value):
     """Return the config that has the field, with this value."""
     if name in {field.name for field in fields(ModelConfig)}:
         return ModelConfig(**{"vocab_size": 5, "embed_size": 2, name: value})
+    if name in {field.name for field in fields(TrainConfig)}:
+        return TrainConfig(**{name: value})
     documents = {"split_documents": "lines"} if name.endswith("_documents") else {}
-    return TrainConfig(**documents | {"val_fraction": 0.0, name: value})
+    return TextConfig(**documents | {"val_fraction": 0.0, name: value})
 
 
 def refuse(name, value):
@@ -110,12 +115,12 @@ def refuse(name, value):
 
 
 def test_every_setting_is_tested_here():
-    settings = {item.name for kind in (ModelConfig, TrainConfig) for item in fields(kind) if item.metadata}
+    settings = {item.name for kind in KINDS for item in fields(kind) if item.metadata}
     assert settings == WHOLE_NUMBERS.keys() | NUMBERS.keys() | CHOICES.keys() | FACTS | WORDS
 
 
 def test_every_setting_says_in_which_group_it_stands_and_what_it_is():
-    for kind in (ModelConfig, TrainConfig):
+    for kind in KINDS:
         for item in fields(kind):
             if item.name != "vocab_size":
                 assert item.metadata["group"] in ("Model", "Training", "Length", "Text", "Files")
@@ -254,7 +259,7 @@ def test_what_concerns_an_embedding_needs_one(settings):
 
 
 def test_configs_are_frozen():
-    for config in (ModelConfig(5), TrainConfig()):
+    for config in (ModelConfig(5), TextConfig(), TrainConfig()):
         with pytest.raises(FrozenInstanceError):
             config.seed = 1
 
@@ -267,6 +272,8 @@ def test_configs_are_frozen():
     [
         ModelConfig(65),
         ModelConfig(7, cell="gru", hidden_size=3, num_layers=2, embed_size=4, dropout=0.25, init="he", dtype="float64"),
+        TextConfig(),
+        TextConfig(split_documents="lines", val_documents=3, min_count=2),
         TrainConfig(),
         TrainConfig(steps=9, optimizer="sgd", schedule="step", decay_steps=3, seed=2**63 - 1, eval_every=4),
         TrainConfig(epochs=2, learning_rate=0.1, weight_decay=0.0),
@@ -277,7 +284,7 @@ def test_a_config_comes_back_from_its_dict_and_from_json(config):
     assert from_dict(type(config), json.loads(json.dumps(asdict(config)))) == config
 
 
-@pytest.mark.parametrize(("kind", "given"), [(ModelConfig, {"vocab_size": 5}), (TrainConfig, {})])
+@pytest.mark.parametrize(("kind", "given"), [(ModelConfig, {"vocab_size": 5}), (TextConfig, {}), (TrainConfig, {})])
 def test_unknown_settings_are_refused(kind, given):
     with pytest.raises(ConfigError) as caught:
         from_dict(kind, given | {"width": 3, "depth": 4})
@@ -299,9 +306,9 @@ def test_build_hands_a_factory_the_settings_it_names():
 
 
 def test_parts_that_leave_nothing_to_train_on_are_refused():
-    assert TrainConfig(val_fraction=0.5, test_fraction=0.4)
+    assert TextConfig(val_fraction=0.5, test_fraction=0.4)
     with pytest.raises(ConfigError, match="--val-fraction and --test-fraction leave nothing"):
-        TrainConfig(val_fraction=0.5, test_fraction=0.5)
+        TextConfig(val_fraction=0.5, test_fraction=0.5)
 
 
 @pytest.mark.parametrize("name", sorted(FACTS))
@@ -334,15 +341,15 @@ def test_what_is_text_is_nothing_else(name, value):
 )
 def test_settings_of_the_text_that_contradict_are_refused(settings, message):
     with pytest.raises(ConfigError) as caught:
-        TrainConfig(**settings)
+        TextConfig(**settings)
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize("encoding", ["utf-9", "hex", "rot13", "zlib", "a\0b"])
+@pytest.mark.parametrize("encoding", ["utf-9", "hex", "rot13", "zlib", "uu", "undefined", "a\0b"])
 def test_what_is_no_encoding_of_texts_is_refused(encoding):
     assert "is not known" in refuse("encoding", encoding)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "UTF-16", "latin-1", "cp1252", "gb18030", "shift_jis"])
 def test_encodings_are_known_by_python_s_names(encoding):
-    assert TrainConfig(encoding=encoding).encoding == encoding
+    assert TextConfig(encoding=encoding).encoding == encoding

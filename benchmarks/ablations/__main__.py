@@ -29,7 +29,7 @@ from rich.console import Console
 import charrnn
 from benchmarks import kept
 from benchmarks.markdown import markdown_table
-from charrnn.config import ModelConfig, TrainConfig, sort_settings
+from charrnn.config import ModelConfig, TextConfig, sort_settings
 from charrnn.data.corpus import Corpus
 from charrnn.nn import model
 from charrnn.training import budget
@@ -107,12 +107,12 @@ def changed(recipe: dict[str, Any], text: str, change: dict[str, Any]) -> dict[s
 
 def speed(text: str, *settings: dict[str, Any]) -> float:
     """Return how many times as many characters are learned from in a second by the first settings as by the second."""
-    corpus = Corpus.read(text, TrainConfig(**_PARTS))
+    corpus = Corpus.read(text, TextConfig(**_PARTS))
     with ExitStack() as stack:
         timed = []
         for one in settings:
-            of_model, config = sort_settings(one | _PARTS | {"steps": 1, "seed": 1})
-            vocab = vocab_for(corpus, config)
+            of_model, text_config, config = sort_settings(one | _PARTS | {"steps": 1, "seed": 1})
+            vocab = vocab_for(corpus, text_config)
             model_config = ModelConfig(vocab.size, **of_model)
             training = training_for(corpus, vocab, model_config, config, [])
             state = training.begin(model.init_params(model_config, np.random.default_rng(0)))

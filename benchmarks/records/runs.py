@@ -113,14 +113,14 @@ def make(row: Row, seed: int, texts: Path) -> Run:
 
 def _course(log: list[dict[str, Any]], info: dict[str, Any], text: Path) -> dict[str, Any]:
     """Return what the log says of the run's length, speed and losses, by the names of `Run`'s fields."""
-    from charrnn.config import ModelConfig, TrainConfig
+    from charrnn.config import ModelConfig, text_and_train_configs
     from charrnn.data.corpus import Corpus
     from charrnn.data.stream import Stream
     from charrnn.nn.model import param_shapes
     from charrnn.training.recipe import work
 
     last, train = log[-1], info["train"]
-    corpus = Corpus.read(str(text), TrainConfig(**train))
+    corpus = Corpus.read(str(text), text_and_train_configs(train)[0])
     chars = Stream(corpus.train.ids, train["batch_size"], train["seq_len"]).chars_before(last["step"])
     per_char = work(ModelConfig(**info["model"]), param_shapes)
     rates = sorted(line["chars_per_second"] for line in log if line["chars_per_second"])

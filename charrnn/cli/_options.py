@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from dataclasses import Field, fields
+from dataclasses import Field
 from functools import partial
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from charrnn.cli._settings import read_settings, telling_origins, variables
-from charrnn.config import UNKNOWN_POLICIES, ModelConfig, TrainConfig, flag_of, setting_names
+from charrnn.config import UNKNOWN_POLICIES, flag_of, setting_fields, setting_names
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -195,7 +195,7 @@ def settings(*names: str) -> Callable[[F], F]:
     """Add an option for each of these settings of model and training; one that is not given is None."""
 
     def add(function: F) -> F:
-        for item in reversed(fields(ModelConfig) + fields(TrainConfig)):
+        for item in reversed(setting_fields()):
             if item.name in names:
                 function = _option(item)(function)
         return function

@@ -107,7 +107,7 @@ def command(
         click.echo(shown(1, complete(unescaped(text))), nl=False)
         return
     number, refused = 0, 0
-    for number, line in enumerate(_lines(model.checkpoint.train_config.encoding), 1):
+    for number, line in enumerate(_lines(model.checkpoint.text_config.encoding), 1):
         try:
             done = complete(line)
         except VocabError as error:  # of this line alone: the others are answered

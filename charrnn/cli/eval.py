@@ -79,7 +79,7 @@ def command(
     if test and texts:
         raise ConfigError("--test scores a part of the model's own corpus: give either it or TEXT")
     model = open_model(model_path)
-    config = model.checkpoint.train_config
+    config = model.checkpoint.text_config
     own_text = model.test_text if test else model.validation_text
     with ReadingBar() as reading:
         text = read_text(*texts, config=config, reading=reading) if texts else own_text(reading=reading)

@@ -24,17 +24,19 @@ def command(model_path: str | None, as_json: bool) -> None:
       charrnn info -m checkpoints/corpus/last.npz --json | jq '.history[-1].val_loss'
     """
     from charrnn.cli._console import open_model, print_facts, print_json, print_table
+    from charrnn.config import text_and_train_settings
     from charrnn.data.corpus import named
 
     model = open_model(model_path)
     saved = model.checkpoint
+    training = text_and_train_settings(saved.text_config, saved.train_config)
     total = sum(array.size for array in saved.params.values())
     if as_json:
         print_json(
             {
                 "path": str(model.path),
                 "model": asdict(saved.model_config),
-                "train": asdict(saved.train_config),
+                "train": training,
                 "parameters": {name: list(array.shape) for name, array in saved.params.items()},
                 "parameters_total": total,
                 "vocab": saved.vocab.to_dict(),
@@ -63,7 +65,7 @@ def command(model_path: str | None, as_json: bool) -> None:
             "Vocabulary": f"{' and '.join(kinds)}: {symbols[:60]!r}{'…' if len(symbols) > 60 else ''}",
             "Versions": ", ".join(f"{name} {version}" for name, version in saved.versions.items()),
             "Model": _in_words(asdict(saved.model_config)),
-            "Training": _in_words(asdict(saved.train_config)),
+            "Training": _in_words(training),
         }
     )
     click.echo()

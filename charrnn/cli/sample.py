@@ -23,7 +23,7 @@ from charrnn.cli._options import (
     source_of,
     unknown_option,
 )
-from charrnn.config import MOST_LENGTH, MOST_NORM, MOST_WIDTH, MOST_WINDOW, STDIN, TrainConfig, seeded
+from charrnn.config import MOST_LENGTH, MOST_NORM, MOST_WIDTH, MOST_WINDOW, STDIN, TextConfig, seeded
 from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -254,7 +254,7 @@ def command(
     if sum(given is not None for given in (prime, prime_file, prime_lines)) > 1:
         raise ConfigError("--prime, --prime-file and --prime-lines exclude each other: give one of them")
     writing = _writing(models)
-    primes = _primes(prime, prime_file, prime_lines, writing[0][0].checkpoint.train_config)
+    primes = _primes(prime, prime_file, prime_lines, writing[0][0].checkpoint.text_config)
     writer = mixed(writing)
     if documents is not None and writer.vocab.end is None:
         raise ConfigError("--documents: the model did not learn where documents end: give -n or --lines")
@@ -297,7 +297,7 @@ def _refuse_with_beam() -> None:
             raise ConfigError(f"--beam draws nothing: leave out {option.opts[-1]}")
 
 
-def _primes(prime: str | None, file: str | None, lines: str | None, learned: TrainConfig) -> list[str]:
+def _primes(prime: str | None, file: str | None, lines: str | None, learned: TextConfig) -> list[str]:
     """Return the primes; one that is empty if none was given. What is read is decoded as the corpus was."""
     from charrnn.data.documents import bare
 
@@ -308,11 +308,11 @@ def _primes(prime: str | None, file: str | None, lines: str | None, learned: Tra
     return [prime or ""]
 
 
-def _read(path: str, learned: TrainConfig) -> str:
+def _read(path: str, learned: TextConfig) -> str:
     """Return the text of a file; of bytes, those that are no UTF-8 become halves of pairs, as on a command line."""
     from charrnn.data.corpus import read_text
 
-    text = str(read_text(path, config=TrainConfig(bytes=learned.bytes, encoding=learned.encoding)))
+    text = str(read_text(path, config=TextConfig(bytes=learned.bytes, encoding=learned.encoding)))
     return text.encode("latin-1").decode("utf-8", "surrogateescape") if learned.bytes else text
 
 

@@ -126,9 +126,7 @@ def _decoder(model: LanguageModel, context: bool) -> Callable[[bytes], Line]:
     from charrnn.data.documents import line_decoder
 
     vocab = model.checkpoint.vocab
-    decode = line_decoder(
-        model.checkpoint.train_config.encoding, vocab.symbols if vocab.kind == "chars" else "\ufeff\r"
-    )
+    decode = line_decoder(model.checkpoint.text_config.encoding, vocab.symbols if vocab.kind == "chars" else "\ufeff\r")
 
     def with_context(line: bytes) -> Line:
         before, _, after = decode(line).partition("\t")

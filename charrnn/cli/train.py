@@ -23,7 +23,17 @@ from charrnn.cli._options import (
     source_of,
 )
 from charrnn.cli._signals import StopSignals
-from charrnn.config import OF_CHARACTERS, STDIN, ModelConfig, TrainConfig, flag_of, seeded, setting_names, sort_settings
+from charrnn.config import (
+    OF_CHARACTERS,
+    STDIN,
+    ModelConfig,
+    TextConfig,
+    TrainConfig,
+    flag_of,
+    seeded,
+    setting_names,
+    sort_settings,
+)
 from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -158,9 +168,9 @@ def _open(paths: tuple[str, ...], options: dict[str, Any], began: float) -> Run:
         raise ConfigError("--extend-vocab is about the model that --init-from names: give that too")
     init_from = find_model(options["init_from"]) if options["init_from"] else None
     asked = seeded(as_learned(asked, load(init_from).vocab) if init_from else asked)
-    _, config = sort_settings(asked)
+    config = sort_settings(asked).text
     with ReadingBar(quiet=options["quiet"]) as reading:
-        corpus = Corpus.read(paths, config, options["val_file"], reading=reading)
+        corpus = Corpus.read(paths, config, options["val_file"], seed=asked["seed"], reading=reading)
     return Run.start(
         corpus,
         out,
@@ -292,9 +302,12 @@ def _repeat(run: Run) -> str:
         return f"no single command: its length was raised when it had {run.earlier_totals[0]:,} steps"
     config, elsewhere = run.training.config, set_elsewhere()
     usual = (
-        vars(ModelConfig(1)) | vars(TrainConfig(optimizer=config.optimizer)) | {"optimizer": TrainConfig().optimizer}
+        vars(ModelConfig(1))
+        | vars(TextConfig())
+        | vars(TrainConfig(optimizer=config.optimizer))
+        | {"optimizer": TrainConfig().optimizer}
     )
-    actual: dict[str, Any] = vars(run.training.model_config) | vars(config)
+    actual: dict[str, Any] = vars(run.training.model_config) | vars(run.text_config) | vars(config)
 
     def is_named(name: str) -> bool:
         value = actual[name]

@@ -24,12 +24,12 @@ def command(corpus: tuple[str, ...], as_json: bool, **reading_settings: Any) -> 
       cat chapters/*.txt | charrnn vocab - | tail -n 1
     """
     from charrnn.cli._console import ReadingBar, print_json, print_table
-    from charrnn.config import TrainConfig
+    from charrnn.config import TextConfig
     from charrnn.data.corpus import read_text
     from charrnn.data.vocab import Vocab, describe_symbol
 
     with ReadingBar() as reading:
-        text = read_text(*corpus, config=TrainConfig(**given(reading_settings)), reading=reading)
+        text = read_text(*corpus, config=TextConfig(**given(reading_settings)), reading=reading)
     vocab = Vocab.from_text(text.symbols).counted(text)
     rows = [
         {**describe_symbol(symbol), "count": count, "share": count / len(text)}

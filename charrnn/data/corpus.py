@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.config import STDIN, TrainConfig, flag_of, usual
+from charrnn.config import STDIN, TextConfig, flag_of, usual
 from charrnn.data import cache
 from charrnn.data import documents as prepare
 from charrnn.data.files import describe, files_of, inputs_of, is_packed, size, stem
@@ -25,11 +25,6 @@ from charrnn.errors import ConfigError, CorpusError, OtherTextError
 #: Bytes from which on texts go through the cache: below, reading takes a fifth of a second and memory has room.
 CACHED_FROM = 32 << 20
 _USUAL_RATIO = 10  # of a text to what it is compressed to, at the most
-#: The settings that fix what the characters of a file are.
-_OF_READING = ("bytes", "encoding", "normalize", "lowercase", "split_documents", "field")
-#: Those that fix which of them are trained on.
-_OF_PARTING = ("shuffle_documents", "val_documents", "test_documents", "val_fraction", "test_fraction")
-
 #: What is called while a text is put into the cache, with the bytes that have been read and those there are.
 Reading = Callable[[int, int], object]
 
@@ -70,7 +65,7 @@ class Corpus:
     test        what nothing is chosen on; may be empty
     val_source  the file of the validation text, or None where it is a part of the corpus itself
     found       all files, that of the validation text too
-    settings    by which it was read and parted: fields of `TrainConfig` by name
+    settings    by which it was read and split: fields of `TextConfig` by name, and the `seed` of a shuffle
     """
 
     train: Text
@@ -80,6 +75,11 @@ class Corpus:
     val_source: Source | None = None
     found: Found | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def wants_validation(self) -> bool:
+        """Return whether the settings ask for a validation split, or a file of its own is one."""
+        return bool(self.settings.get("val_fraction", 1)) and self.settings.get("val_documents") != 0
 
     @property
     def name(self) -> str:
@@ -98,35 +98,37 @@ class Corpus:
     @classmethod
     def from_text(cls, text: str | Text, val_fraction: float = 0.1, test_fraction: float = 0.0) -> Corpus:
         """Return the corpus of a text at hand, which is taken as it is, and parted as `parts` does."""
-        text, config = Text.of(text), TrainConfig(val_fraction=val_fraction, test_fraction=test_fraction)
-        settings = {name: getattr(config, name) for name in _OF_PARTING}
-        return cls(*parts(text, config), Source(None, text.sha256), settings=settings)
+        text, config = Text.of(text), TextConfig(val_fraction=val_fraction, test_fraction=test_fraction)
+        return cls(*parts(text, config), Source(None, text.sha256), settings=config.deciding("split"))
 
     @classmethod
     def read(
         cls,
         paths: str | Sequence[str],
-        config: TrainConfig | None = None,
+        config: TextConfig | None = None,
         val_path: str | None = None,
         *,
+        seed: int | None = None,
         learned: tuple[Source, Source | None] | None = None,
         reading: Reading | None = None,
     ) -> Corpus:
         """Return the corpus in files ("-": standard input), with the validation part from its end or another file.
 
-        config:  how it is read, shuffled and parted
+        config:  how it is read, shuffled and split
+        seed:    of the shuffle
         learned: what corpus and validation text have to be, where a model learned from them
         reading: as for `read_text`
         Raises:  CorpusError where a text cannot be read or has less than two characters, or all are the same;
                  OtherTextError where one is another.
         """
-        config = config or TrainConfig()
+        config, seed = config or TextConfig(), seed or 0
         paths = (paths,) if isinstance(paths, str) else tuple(paths)
-        text = read_text(*paths, config=config, shuffled=config.shuffle_documents, reading=reading)
+        shuffle_seed = seed if config.shuffle_documents else None
+        text = read_text(*paths, config=config, shuffle_seed=shuffle_seed, reading=reading)
         name, source = named(paths), Source(paths[0], text.sha256, paths[1:])
-        settings = {name: getattr(config, name) for name in (*_OF_READING, *_OF_PARTING)}
+        settings = config.deciding("characters") | config.deciding("split")
         if config.shuffle_documents:
-            settings["seed"] = config.seed or 0
+            settings["seed"] = seed
         if learned:
             _recognise(source, learned[0])
         if len(text) < 2:
@@ -168,7 +170,7 @@ def _recognise(source: Source, learned: Source | None) -> None:
         )
 
 
-def parts(text: Text, config: TrainConfig) -> tuple[Text, Text, Text]:
+def parts(text: Text, config: TextConfig) -> tuple[Text, Text, Text]:
     """Return the text in its three parts: between documents where it has any, with the marks around each.
 
     Raises:  CorpusError where no document is left to train on.
@@ -207,22 +209,22 @@ def split(text: Text, val_fraction: float, test_fraction: float = 0.0) -> tuple[
 
 
 def read_text(
-    *paths: str, config: TrainConfig | None = None, shuffled: bool = False, reading: Reading | None = None
+    *paths: str, config: TextConfig | None = None, shuffle_seed: int | None = None, reading: Reading | None = None
 ) -> Text:
     """Return the text of files, folders, globs, or of standard input for "-", read as one in this order.
 
     Line ends stay as they are. Large files are held in the cache on disk, not in memory.
     config:   how it is decoded, brought into form and parted into documents; if None, it is UTF-8 as it stands
-    shuffled: True: its documents are in an order that depends on the config's seed
+    shuffle_seed: puts its documents into an order that depends on this; None: they stay in the order of the files
     reading:  called with the bytes read and those there are, while a large text is encoded for the cache
     Raises:   CorpusError where one is missing, unreadable, empty, or not what the config says it is (file and byte or
               line are named); CharRNNError where the cache cannot be written.
     """
-    config = config or TrainConfig()
+    config = config or TextConfig()
     files = files_of(paths)
     total = sum(map(size, files))
     unpacked = sum(size(file) * (_USUAL_RATIO if is_packed(file) else 1) for file in files)
-    settings = {name: value for name, value in vars(config).items() if name in _OF_READING and value != usual(name)}
+    settings = {name: value for name, value in config.deciding("characters").items() if value != usual(name)}
 
     cached = STDIN not in files and unpacked >= CACHED_FROM
 
@@ -242,13 +244,12 @@ def read_text(
         raise CorpusError(f"not enough memory for the text of {named(paths)}: {remedy}") from None
     if len(text) < (2 if config.has_documents else 1):
         raise CorpusError(f"{named(paths)} is empty: give a text to read")
-    if not shuffled:
+    if shuffle_seed is None:
         return text
-    seed = config.seed or 0
-    return held(lambda: _shuffled(text, seed), settings | {"shuffled": seed})
+    return held(lambda: _shuffled(text, shuffle_seed), settings | {"shuffled": shuffle_seed})
 
 
-def text_of(text: str | Text, config: TrainConfig) -> Text:
+def text_of(text: str | Text, config: TextConfig) -> Text:
     """Return a text that was read, or a string as `read_text` would return it if a file held it.
 
     Raises:  CorpusError for half a surrogate pair where bytes are learned, since it has none.
@@ -266,13 +267,13 @@ def text_of(text: str | Text, config: TrainConfig) -> Text:
     return Text.gather(_formed(pieces, config))
 
 
-def _way(config: TrainConfig) -> str:
+def _way(config: TextConfig) -> str:
     """Return how `parted` parts a text: the fields of records are documents as they are."""
     way = prepare.unescaped(config.split_documents or "files")
     return way.encode("utf-8", "surrogatepass").decode("latin-1") if config.bytes else way
 
 
-def _formed(pieces: Iterator[str], config: TrainConfig) -> Iterator[str]:
+def _formed(pieces: Iterator[str], config: TextConfig) -> Iterator[str]:
     if config.normalize != "none" or config.lowercase:
         pieces = prepare.formed(pieces, config.normalize, config.lowercase)
     return prepare.marked(pieces) if config.has_documents else pieces
@@ -284,14 +285,14 @@ def named(paths: Sequence[str]) -> str:
 
 
 def _pieces(
-    paths: Sequence[str], files: Sequence[str], config: TrainConfig, progress: Callable[[int], object]
+    paths: Sequence[str], files: Sequence[str], config: TextConfig, progress: Callable[[int], object]
 ) -> Iterator[str]:
     """Yield the texts of the files one after the other; tell how many bytes have been read."""
     return _formed(_texts(paths, files, config, progress), config)
 
 
 def _texts(
-    paths: Sequence[str], files: Sequence[str], config: TrainConfig, progress: Callable[[int], object]
+    paths: Sequence[str], files: Sequence[str], config: TextConfig, progress: Callable[[int], object]
 ) -> Iterator[str]:
     """Yield what is in the files, with marks between documents where it is parted into some."""
     before = 0

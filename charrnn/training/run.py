@@ -13,7 +13,7 @@ import numpy as np
 
 from charrnn import checkpoint as ckpt
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import ModelConfig, seeded, sort_settings
+from charrnn.config import ModelConfig, TextConfig, seeded, sort_settings
 from charrnn.data.corpus import Corpus, Reading, Source
 from charrnn.data.vocab import Vocab
 from charrnn.errors import CheckpointError, ConfigError, RunFolderError
@@ -62,6 +62,7 @@ Event = Stepped | Evaluating | Report | Saved
 class Run:
     """A training run in its folder. `start` or `resume` one, go through its `events`, `save` at any time between two.
 
+    text_config     how its text was read and split
     init_from       the checkpoint whose weights it began with, or None
     earlier_totals  the lengths it had before a resume raised them
     notes           what was adjusted, in sentences for the user
@@ -75,6 +76,7 @@ class Run:
     source: Source
     val_source: Source | None
     state: TrainState
+    text_config: TextConfig = field(default_factory=TextConfig)
     init_from: str | None = None
     earlier_totals: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -96,7 +98,7 @@ class Run:
     ) -> Run:
         """Begin a run: build the vocabulary, draw the weights, find its length, and save it once.
 
-        settings    fields of `ModelConfig` and `TrainConfig` by name; how the text was read and parted, the corpus
+        settings    fields of the configs by name; how the text was read and parted, the corpus
                     knows; under a budget of minutes a recipe chooses others, with `init_from` all but the kind and the
                     size of the model
         out         the run's folder; ./checkpoints/<corpus name> if None
@@ -108,13 +110,13 @@ class Run:
         """
         began = time.monotonic() if began is None else began
         settings = seeded(corpus.agreed(settings or {}))
-        model_settings, config = sort_settings(settings)
+        model_settings, text_config, config = sort_settings(settings)
         folder = RunFolder(Path(out or RUNS / corpus.name))
         if not force:
             folder.refuse_taken()
         notes: list[str] = []
         chosen, measured, left = Recipe({}, []), None, 0.0
-        vocab, params = vocab_for(corpus, config), None
+        vocab, params = vocab_for(corpus, text_config), None
         inherited: dict[str, Any] = {"vocab_size": vocab.size}
         if init_from:
             vocab, model_config, params = going_on_from(ckpt.load(init_from), vocab, settings, notes)
@@ -123,13 +125,16 @@ class Run:
             left = config.minutes * 60 - (time.monotonic() - began)
             chosen, measured = _recipe(corpus, vocab, inherited, settings, left)
             notes += chosen.reasons
-            model_settings, config = sort_settings(settings | chosen.settings)
+            model_settings, _, config = sort_settings(settings | chosen.settings)
         model_config = ModelConfig(**inherited | model_settings)
         if params is None:
             params = model.init_params(model_config, np.random.default_rng(config.seed))
         if config.threads is None:
             config = replace(config, threads=usual_threads(model_config.hidden_size, available_threads()))
         vocab = vocab.counted(corpus.train)
+        if text_config.min_count > 1 and not vocab.count_unknown(corpus.train):
+            min_count = text_config.min_count
+            notes.append(f"--min-count {min_count} leaves nothing unknown to learn the unknown symbol from")
         training = training_for(corpus, vocab, model_config, config, notes)
         run = cls(
             folder,
@@ -138,6 +143,7 @@ class Run:
             corpus.source,
             corpus.val_source,
             training.begin(params),
+            text_config,
             init_from=str(init_from) if init_from else None,
             notes=notes,
             measured=measured,
@@ -197,6 +203,7 @@ class Run:
                 corpus.source,
                 corpus.val_source,
                 state,
+                saved.text_config,
                 init_from=saved.init_from,
                 earlier_totals=saved.earlier_totals + raised,
                 notes=notes,
@@ -283,6 +290,7 @@ class Run:
             self.init_from,
             self.earlier_totals,
             state.history,
+            text_config=self.text_config,
             **more,
         )
 
@@ -353,7 +361,7 @@ def _recipe(
     inherited  the model's settings where none are given: the size of its vocabulary, or all of the model gone on with
     """
     given = {*settings, *inherited.keys() & set(recipe.KIND)}
-    model_settings, config = sort_settings(settings | recipe.kind(vocab.size, len(corpus.train), given).settings)
+    model_settings, _, config = sort_settings(settings | recipe.kind(vocab.size, len(corpus.train), given).settings)
     wanted = ModelConfig(**inherited | model_settings)
     probe = wanted if "hidden_size" in given else replace(wanted, hidden_size=_PROBE_UNITS)
     threads = config.threads or usual_threads(probe.hidden_size, available_threads())

@@ -11,7 +11,7 @@ import numpy as np
 
 from charrnn.arrays import Params
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import STDIN, ModelConfig, TrainConfig, flag_of, sort_settings, usual
+from charrnn.config import STDIN, ModelConfig, TextConfig, TrainConfig, flag_of, sort_settings, usual
 from charrnn.data.corpus import Corpus, Reading
 from charrnn.data.stream import Stream
 from charrnn.data.text import END
@@ -39,7 +39,9 @@ def reread(
         raise CorpusError("the model's validation text was not a file, so it cannot be read again: give it")
     paths, learned = paths or saved.source.paths, (saved.source, saved.val_source)
     try:
-        return Corpus.read(paths, saved.train_config, val_path, learned=learned, reading=reading)
+        return Corpus.read(
+            paths, saved.text_config, val_path, seed=saved.train_config.seed, learned=learned, reading=reading
+        )
     except OtherTextError:
         raise
     except CorpusError as error:
@@ -56,10 +58,8 @@ def training_for(
         raise CorpusError(
             f"{corpus.name} is too short: less than two characters to train on; give a longer text, or --val-fraction 0"
         )
-    if config.min_count > 1 and not vocab.count_unknown(corpus.train):
-        notes.append(f"--min-count {config.min_count} leaves nothing unknown to learn the unknown symbol from")
     config = fitted(config, len(ids) - 1, notes)
-    if config.val_fraction and config.val_documents != 0 and len(val_ids) < 2:
+    if corpus.wants_validation and len(val_ids) < 2:
         notes.append("the validation part is too short to be scored: nothing is validated, and there is no best.npz")
     stream = Stream(ids, config.batch_size, config.seq_len, config.seed or 0, config.reset_rate, vocab.end)
     return Training(model_config, config, stream, val_ids)
@@ -86,7 +86,7 @@ def going_on_from(
     Raises:  ConfigError where a setting contradicts the checkpoint, or the text has symbols that it lacks.
     """
     as_learned(settings, earlier.vocab)
-    model_settings, config = sort_settings(settings)
+    model_settings, _, config = sort_settings(settings)
     vocab = extended(earlier.vocab, vocab, config.extend_vocab, notes)
     model_config = same_model(earlier.model_config, vocab, model_settings)
     return vocab, model_config, grown_params(earlier, vocab, model_config, notes)
@@ -119,7 +119,7 @@ def as_learned(settings: dict[str, Any], earlier: Vocab) -> dict[str, Any]:
     return settings | {name: value for name, value in form.items() if value != usual(name)}
 
 
-def vocab_for(corpus: Corpus, config: TrainConfig) -> Vocab:
+def vocab_for(corpus: Corpus, config: TextConfig) -> Vocab:
     """Return the vocabulary of the whole text, its test part too, and of a validation text of its own.
 
     With --min-count it is that of what stands so often in the training part, and an unknown symbol for the rest.
@@ -233,7 +233,7 @@ def tell_of_changes(then: dict[str, str], now: dict[str, str], notes: list[str])
 def agreed(saved: Checkpoint, corpus: Corpus, settings: dict[str, Any], notes: list[str]) -> TrainConfig:
     """Return the checkpoint's settings with the total that is asked for now; refuse any other difference."""
     config = saved.train_config
-    stored = asdict(saved.model_config) | asdict(config)
+    stored = asdict(saved.model_config) | asdict(saved.text_config) | asdict(config)
     length = {name: settings[name] for name in ("steps", "epochs") if name in settings}
     if "minutes" in settings:
         notes.append(f"the run's length was settled when it began: {config.steps:,} steps, which --steps can raise")

@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import zipfile
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +19,7 @@ import numpy as np
 import pytest
 
 from charrnn.cli import main
-from charrnn.config import ModelConfig, TrainConfig, flag_of
+from charrnn.config import flag_of, setting_fields
 
 from ._material import SMALL, TEXT, TIMEOUT, error_line, meta, posix
 
@@ -338,7 +337,7 @@ def test_options_that_contradict_each_other_are_told_in_one_line(run, tiny, args
     assert run(*args, code=2).stderr.startswith("Error: ")
 
 
-SETTINGS = {flag_of(item.name): item for item in fields(ModelConfig) + fields(TrainConfig) if item.metadata}
+SETTINGS = {flag_of(item.name): item for item in setting_fields()}
 
 
 @pytest.mark.parametrize("flag", [flag for flag, item in SETTINGS.items() if item.metadata["choices"]])

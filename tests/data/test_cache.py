@@ -12,7 +12,7 @@ from fixtures_run import SETTINGS, TEXT, assert_same_run, finish, output_of, pyt
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from charrnn.config import TrainConfig
+from charrnn.config import TextConfig
 from charrnn.data import cache, corpus, text
 from charrnn.data import documents as prepare
 from charrnn.data import files as inputs
@@ -544,19 +544,19 @@ def test_each_way_to_read_a_text_has_an_entry_of_its_own(tmp_path, folder, reads
     path = put(tmp_path / "text.txt", "Eins\nÉs\nzwei\n".encode())
     lines = {"split_documents": "lines"}
     ways = [{}, {"lowercase": True}, {"bytes": True}, {"encoding": "latin-1"}, lines]
-    texts = [read_text(path, config=TrainConfig(**way)) for way in ways]
+    texts = [read_text(path, config=TextConfig(**way)) for way in ways]
     for seed in (1, 2):
-        texts.append(read_text(path, config=TrainConfig(seed=seed, **lines), shuffled=True))
+        texts.append(read_text(path, config=TextConfig(**lines), shuffle_seed=seed))
     assert all(in_cache(found, folder) for found in texts)
     assert len({str(found) for found in texts[:5]}) == 4  # bytes are latin-1
     assert sorted(str(texts[5]).split(END)) == sorted(str(texts[4]).split(END))
     assert len(cache.entries()) == 7
     assert len(reads) == 5
-    again = [read_text(path, config=TrainConfig(**way)) for way in ways]
-    again += [read_text(path, config=TrainConfig(seed=seed, **lines), shuffled=True) for seed in (1, 2)]
+    again = [read_text(path, config=TextConfig(**way)) for way in ways]
+    again += [read_text(path, config=TextConfig(**lines), shuffle_seed=seed) for seed in (1, 2)]
     assert list(map(str, again)) == list(map(str, texts))
     assert len(reads) == 5
-    assert str(read_text(path, config=TrainConfig(min_count=3, seed=9))) == str(texts[0])
+    assert str(read_text(path, config=TextConfig(min_count=3, val_fraction=0.2))) == str(texts[0])
     assert len(cache.entries()) == 7
 
 

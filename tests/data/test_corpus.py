@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from charrnn.config import TrainConfig
+from charrnn.config import TextConfig
 from charrnn.data import corpus as corpus_module
 from charrnn.data import text as text_module
 from charrnn.data.corpus import STDIN, Corpus, read_text, split, text_of
@@ -73,7 +73,7 @@ def test_standard_input_is_read_as_bytes(monkeypatch):
         buffer = io.BytesIO(b"\xef\xbb\xbfa\r\nb")
 
     monkeypatch.setattr(sys, "stdin", Input)
-    corpus = Corpus.read(STDIN, TrainConfig(val_fraction=0.0))
+    corpus = Corpus.read(STDIN, TextConfig(val_fraction=0.0))
     assert str(corpus.train) == "a\r\nb"
     assert corpus.source.path == STDIN
     assert corpus.name == "stdin"
@@ -130,7 +130,7 @@ def test_a_text_that_is_not_utf_8_is_refused_by_byte_and_offset(tmp_path, data, 
 def test_a_text_that_begins_as_another_encoding_does_is_said_to(tmp_path, data, encoding, says):
     path = tmp_path / "text.txt"
     path.write_bytes(data)
-    assert f"; {says}" in refusal(partial(read_text, config=TrainConfig(encoding=encoding)), str(path))
+    assert f"; {says}" in refusal(partial(read_text, config=TextConfig(encoding=encoding)), str(path))
 
 
 def test_what_cannot_be_read_is_refused(tmp_path):
@@ -157,14 +157,14 @@ def test_a_text_with_nothing_to_learn_is_refused(tmp_path, text, words):
 def test_two_characters_are_a_corpus(tmp_path):
     path = tmp_path / "short.txt"
     path.write_bytes(b"ab")
-    assert str(Corpus.read(str(path), TrainConfig(val_fraction=0.0)).train) == "ab"
+    assert str(Corpus.read(str(path), TextConfig(val_fraction=0.0)).train) == "ab"
 
 
 def test_a_validation_file_leaves_the_corpus_whole(tmp_path):
     train, val = tmp_path / "train.txt", tmp_path / "val.txt"
     train.write_bytes(b"abcdefghij")
     val.write_bytes(b"zz")
-    corpus = Corpus.read(str(train), TrainConfig(val_fraction=0.5), str(val))
+    corpus = Corpus.read(str(train), TextConfig(val_fraction=0.5), str(val))
     assert (str(corpus.train), str(corpus.val)) == ("abcdefghij", "zz")
     assert corpus.val_source.path == str(val)
     assert corpus.val_source.sha256 == hashlib.sha256(b"zz").hexdigest()
@@ -213,9 +213,9 @@ def test_a_validation_file_leaves_the_test_part_to_the_corpus(tmp_path):
     corpus, val = tmp_path / "corpus.txt", tmp_path / "val.txt"
     corpus.write_text("abcdefghij")
     val.write_text("jihg")
-    read = Corpus.read(str(corpus), TrainConfig(test_fraction=0.2), str(val))
+    read = Corpus.read(str(corpus), TextConfig(test_fraction=0.2), str(val))
     assert (str(read.train), str(read.val), str(read.test)) == ("abcdefgh", "jihg", "ij")
-    read = Corpus.read(str(corpus), TrainConfig(test_fraction=0.2))
+    read = Corpus.read(str(corpus), TextConfig(test_fraction=0.2))
     assert (str(read.train), str(read.val), str(read.test)) == ("abcdefg", "h", "ij")
 
 
@@ -264,25 +264,25 @@ def test_packed_texts_are_those_that_were_packed(names):
 
 @pytest.mark.parametrize("settings", [{"split_documents": "lines"}, {"split_documents": "lines", "bytes": True}])
 def test_lines_become_documents_with_marks_around_them(names, settings):
-    text = read_text(str(names), config=TrainConfig(**settings))
+    text = read_text(str(names), config=TextConfig(**settings))
     assert documents(text) == NAMES
     assert text.marks().tolist() == [0, *np.cumsum([len(name) + 1 for name in NAMES])]
     assert len(read_text(str(names)).marks()) == 0
 
 
 def test_the_ends_of_files_are_ends_of_documents(names):
-    by_file = read_text(str(names), config=TrainConfig(split_documents="files"))
+    by_file = read_text(str(names), config=TextConfig(split_documents="files"))
     assert documents(by_file) == [(names / name).read_bytes().decode() for name in ("a.txt", "b.txt")]
-    by_blank = read_text(str(names), config=TrainConfig(split_documents="blank-lines"))
+    by_blank = read_text(str(names), config=TextConfig(split_documents="blank-lines"))
     assert documents(by_blank) == ["anna\nbert\r\ncleo", "dora", "emil\nfranz\ngerda\nhans\nida\njan"]
-    by_separator = read_text(str(names), config=TrainConfig(split_documents=r"\nf"))
+    by_separator = read_text(str(names), config=TextConfig(split_documents=r"\nf"))
     assert documents(by_separator)[1:] == ["emil", "ranz\ngerda\nhans\nida\njan"]
 
 
 def test_records_are_documents(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "one\\n"}\n{"text": "two"}\n')
     (tmp_path / "b.csv").write_text("id,text\n1,three\n")
-    assert documents(read_text(str(tmp_path), config=TrainConfig(field="text"))) == ["one\n", "two", "three"]
+    assert documents(read_text(str(tmp_path), config=TextConfig(field="text"))) == ["one\n", "two", "three"]
 
 
 @pytest.mark.parametrize(
@@ -302,8 +302,8 @@ def test_records_are_documents(tmp_path):
 )
 @pytest.mark.parametrize("shuffled", [False, True])
 def test_documents_are_held_back_whole(names, settings, parts, shuffled):
-    settings = settings | {"split_documents": "lines", "shuffle_documents": shuffled, "seed": 3}
-    corpus = Corpus.read(str(names), TrainConfig(**settings))
+    settings = settings | {"split_documents": "lines", "shuffle_documents": shuffled}
+    corpus = Corpus.read(str(names), TextConfig(**settings), seed=3)
     found = [documents(part) for part in (corpus.train, corpus.val, corpus.test)]
     assert tuple(map(len, found)) == parts
     whole = list(chain(*found))
@@ -315,8 +315,8 @@ def test_documents_are_held_back_whole(names, settings, parts, shuffled):
 
 def test_a_shuffle_is_a_matter_of_the_seed(names, monkeypatch):
     def order(seed):
-        settings = TrainConfig(split_documents="lines", shuffle_documents=True, seed=seed, val_fraction=0.0)
-        return documents(Corpus.read(str(names), settings).train)
+        settings = TextConfig(split_documents="lines", shuffle_documents=True, val_fraction=0.0)
+        return documents(Corpus.read(str(names), settings, seed=seed).train)
 
     orders = [order(seed) for seed in (1, 2, 1)]
     assert orders[0] == orders[2] != orders[1]
@@ -335,19 +335,19 @@ def test_long_documents_are_shuffled_in_pieces(monkeypatch):
 
 
 def test_holding_all_documents_back_is_refused(names):
-    settings = TrainConfig(split_documents="lines", val_documents=6, test_documents=4)
+    settings = TextConfig(split_documents="lines", val_documents=6, test_documents=4)
     assert "of 10 documents none are left to train on" in refusal(Corpus.read, str(names), settings)
 
 
 def test_a_validation_file_is_parted_too(names):
-    settings = TrainConfig(split_documents="lines", val_fraction=0.5)
+    settings = TextConfig(split_documents="lines", val_fraction=0.5)
     corpus = Corpus.read(str(names / "b.txt"), settings, str(names / "a.txt"))
     assert (documents(corpus.train), documents(corpus.val)) == (NAMES[4:], NAMES[:4])
 
 
 def test_files_without_any_document_are_empty(tmp_path):
     (tmp_path / "blank.txt").write_text("\n\n\n")
-    settings = TrainConfig(split_documents="lines")
+    settings = TextConfig(split_documents="lines")
     with pytest.raises(CorpusError, match=r"blank\.txt is empty"):
         read_text(str(tmp_path / "blank.txt"), config=settings)
 
@@ -357,13 +357,13 @@ def test_a_text_at_hand_is_read_as_a_file_would_be(tmp_path_factory, text):
     path = tmp_path_factory.getbasetemp() / "text.txt"
     path.write_bytes(text.encode() + b"x")
     for settings in ({"split_documents": "lines"}, {"normalize": "NFKC", "lowercase": True}, {"bytes": True}, {}):
-        config = TrainConfig(**settings)
+        config = TextConfig(**settings)
         assert str(text_of(text + "x", config)) == str(read_text(str(path), config=config))
 
 
 def test_half_a_surrogate_pair_has_no_bytes():
     with pytest.raises(CorpusError, match="position 2"):
-        text_of("ab\ud83d", TrainConfig(bytes=True))
+        text_of("ab\ud83d", TextConfig(bytes=True))
 
 
 @pytest.mark.parametrize("data", [b"a\0b", b"\x89PNG\r\n\x1a\n\0"])
@@ -371,4 +371,4 @@ def test_what_is_no_text_is_refused_but_can_be_learned_as_bytes(tmp_path, data):
     path = tmp_path / "x.bin"
     path.write_bytes(data)
     assert "--bytes" in refusal(read_text, str(path))
-    assert list(map(ord, str(read_text(str(path), config=TrainConfig(bytes=True))))) == list(data)
+    assert list(map(ord, str(read_text(str(path), config=TextConfig(bytes=True))))) == list(data)

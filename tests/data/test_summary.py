@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.config import TrainConfig
+from charrnn.config import TextConfig
 from charrnn.data import summary as survey_module
 from charrnn.data import text as text_module
 from charrnn.data.corpus import Corpus
@@ -17,7 +17,7 @@ from charrnn.data.vocab import Vocab
 
 
 def surveyed(*paths, val_path=None, **settings):
-    corpus = Corpus.read([str(path) for path in paths], TrainConfig(**settings), val_path)
+    corpus = Corpus.read([str(path) for path in paths], TextConfig(**settings), val_path)
     return survey(corpus, Vocab.from_text(corpus.train.symbols, corpus.val.symbols).counted(corpus.train))
 
 

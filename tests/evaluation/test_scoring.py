@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from charrnn.api import LanguageModel
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import CELL_NAMES, ModelConfig, TrainConfig
+from charrnn.config import CELL_NAMES, ModelConfig, TextConfig, TrainConfig
 from charrnn.data.corpus import Source
 from charrnn.data.text import END
 from charrnn.data.vocab import Vocab
@@ -43,8 +43,9 @@ def language_model(vocab=PLAIN, seed=1, **settings):
     config = ModelConfig(vocab.size, **{"hidden_size": 6, "dtype": "float64", **settings})
     params = model.init_params(config, np.random.default_rng(seed))
     params["embed.W_e" if config.tied else "out.W_hy"] *= 5
-    train = TrainConfig(steps=1, seed=1, split_documents="lines" if vocab.end is not None else None)
-    return LanguageModel(Checkpoint(config, train, vocab, params, 0, Source(None, "00" * 32)))
+    text_config = TextConfig(split_documents="lines" if vocab.end is not None else None)
+    train, source = TrainConfig(steps=1, seed=1), Source(None, "00" * 32)
+    return LanguageModel(Checkpoint(config, train, vocab, params, 0, source, text_config=text_config))
 
 
 def expected(lm, line):

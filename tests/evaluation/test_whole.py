@@ -12,7 +12,7 @@ from fixtures_run import TEXT, begin, copies, make_training, same
 
 from charrnn.api import LanguageModel
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import PROTOCOLS, ModelConfig, TrainConfig
+from charrnn.config import PROTOCOLS, ModelConfig, TextConfig, TrainConfig
 from charrnn.data.corpus import Source
 from charrnn.data.text import END, Text
 from charrnn.data.vocab import Vocab
@@ -47,8 +47,9 @@ def language_model(symbols=SYMBOLS, seed=1, specials=(), split_documents=None, *
     config = ModelConfig(vocab.size, **{"hidden_size": 8, "dtype": "float64", **settings})
     params = model.init_params(config, np.random.default_rng(seed))
     params["out.W_hy"] *= 5
-    training = TrainConfig(steps=1, seed=1, split_documents=split_documents)
-    return LanguageModel(Checkpoint(config, training, vocab, params, 0, Source(None, "00" * 32)))
+    training, text_config = TrainConfig(steps=1, seed=1), TextConfig(split_documents=split_documents)
+    source = Source(None, "00" * 32)
+    return LanguageModel(Checkpoint(config, training, vocab, params, 0, source, text_config=text_config))
 
 
 def text_of(length, symbols=SYMBOLS, seed=2):

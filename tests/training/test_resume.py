@@ -19,7 +19,7 @@ from fixtures_run import (
 )
 
 from charrnn import checkpoint as ckpt
-from charrnn.config import CELL_NAMES, OPTIMIZER_DEFAULTS, SCHEDULE_NAMES, STDIN, TrainConfig
+from charrnn.config import CELL_NAMES, OPTIMIZER_DEFAULTS, SCHEDULE_NAMES, STDIN, TextConfig
 from charrnn.data.corpus import Corpus, Source, text_of
 from charrnn.errors import CharRNNError, CheckpointError, ConfigError, CorpusError, RunFolderError
 from charrnn.training import budget
@@ -475,7 +475,7 @@ def test_a_validation_text_that_it_never_had_is_refused(stopped, tmp_path):
 
 def test_a_run_on_a_corpus_at_hand_is_read_and_parted_again_as_that_was(tmp_path):
     path, way = write_text(tmp_path), {"split_documents": "lines", "shuffle_documents": True, "val_documents": 9}
-    read = Corpus.read(path, TrainConfig(**way, lowercase=True, test_fraction=0.1, seed=3))
+    read = Corpus.read(path, TextConfig(**way, lowercase=True, test_fraction=0.1), seed=3)
     finish(start(tmp_path / "run", read, steps=2, seed=None))
     again = Run.resume(tmp_path / "run", settings={"steps": 3})
     again.close()
@@ -487,7 +487,7 @@ def test_a_run_on_a_corpus_at_hand_is_read_and_parted_again_as_that_was(tmp_path
 
 
 def test_a_text_with_marks_is_parted_between_documents(tmp_path):
-    whole = text_of(TEXT, TrainConfig(split_documents="lines"))
+    whole = text_of(TEXT, TextConfig(split_documents="lines"))
     corpus = Corpus.from_text(whole, 0.2)
     assert [part.documents for part in (corpus.train, corpus.val, corpus.test)] == [64, 16, 0]
     with pytest.raises(ConfigError, match=r"^--val-documents 9 contradicts the corpus at hand"):
@@ -498,13 +498,13 @@ def test_what_parts_nothing_contradicts_nothing(tmp_path):
     path = write_text(tmp_path)
     begun = start(tmp_path / "run", Corpus.read(path, None, path), val_fraction=0.0)
     begun.close()
-    shuffled = Corpus.read(path, TrainConfig(split_documents="lines", shuffle_documents=True, seed=3))
+    shuffled = Corpus.read(path, TextConfig(split_documents="lines", shuffle_documents=True), seed=3)
     assert shuffled.agreed({"seed": None, "val_documents": None})["seed"] == 3
 
 
 @pytest.mark.parametrize("settings", [{"val_fraction": 0.1}, {"lowercase": True}, {"split_documents": "lines"}])
 def test_settings_that_contradict_a_corpus_at_hand_are_refused(tmp_path, settings):
-    read = Corpus.read(write_text(tmp_path), TrainConfig(val_fraction=0.05))
+    read = Corpus.read(write_text(tmp_path), TextConfig(val_fraction=0.05))
     with pytest.raises(ConfigError, match=r"^--\S+ \S+ contradicts the corpus at hand, which was read with"):
         Run.start(read, tmp_path / "run", settings=settings)
 

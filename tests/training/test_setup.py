@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 import charrnn
 from charrnn import checkpoint as ckpt
 from charrnn.api import LanguageModel
-from charrnn.config import TrainConfig
+from charrnn.config import TextConfig
 from charrnn.data.corpus import Corpus
 from charrnn.data.text import END
 from charrnn.data.vocab import Vocab
@@ -143,23 +143,23 @@ def test_a_resume_on_another_kernel_says_so_and_records_it(tmp_path, monkeypatch
 def test_rare_characters_become_the_unknown_symbol():
     corpus = Corpus.from_text("ab" * 9 + "c" * 2 + "xa" + "z", 0.05)
     assert str(corpus.val) == "az"
-    assert vocab_for(corpus, TrainConfig()).symbols == "abcxz"
-    vocab = vocab_for(corpus, TrainConfig(min_count=2))
+    assert vocab_for(corpus, TextConfig()).symbols == "abcxz"
+    vocab = vocab_for(corpus, TextConfig(min_count=2))
     assert (vocab.symbols, vocab.specials) == ("abc", ("unknown",))
     assert vocab.counted(corpus.train).counts == (9, 9, 2)
     with pytest.raises(ConfigError, match="has no marks between documents"):
-        vocab_for(corpus, TrainConfig(split_documents="lines"))
+        vocab_for(corpus, TextConfig(split_documents="lines"))
     with pytest.raises(ConfigError, match="--min-count 10 leaves no character"):
-        vocab_for(corpus, TrainConfig(min_count=10))
+        vocab_for(corpus, TextConfig(min_count=10))
 
 
 def test_bytes_have_all_their_symbols_and_documents_an_end():
     plain, parted = Corpus.from_text("abc"), Corpus.from_text(f"{END}a{END}bb{END}", 0)
-    assert vocab_for(plain, TrainConfig(bytes=True)).symbols == "".join(map(chr, range(256)))
-    vocab = vocab_for(parted, TrainConfig(bytes=True))
+    assert vocab_for(plain, TextConfig(bytes=True)).symbols == "".join(map(chr, range(256)))
+    vocab = vocab_for(parted, TextConfig(bytes=True))
     assert (vocab.kind, vocab.size, vocab.end, vocab.unknown) == ("bytes", 257, 256, None)
-    assert vocab_for(parted, TrainConfig(min_count=2)).specials == ("end", "unknown")
-    assert vocab_for(plain, TrainConfig(lowercase=True, normalize="NFC")).normalize == "NFC"
+    assert vocab_for(parted, TextConfig(min_count=2)).specials == ("end", "unknown")
+    assert vocab_for(plain, TextConfig(lowercase=True, normalize="NFC")).normalize == "NFC"
 
 
 def test_a_run_learns_the_unknown_symbol_and_eval_scores_by_it(tmp_path):
