@@ -6,9 +6,10 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 DEMO := checkpoints/demo
 # The suite's nets are tiny: one BLAS thread a process serves them best, and a process a core.
 TEST := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+FAST_TESTS := tests/nn tests/parallel tests/training/test_advice.py tests/training/test_loop.py tests/training/test_resume.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint types format bench records samples cookbook wheel clean
+.PHONY: help demo test test-fast test-slow lint types format bench records samples cookbook wheel clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -35,6 +36,15 @@ demo: $(VENV)/installed ## Train for a minute on data/ferry.txt, evaluate, and w
 
 test: $(VENV)/dev ## Run the tests
 	$(TEST) -n 2 -q
+
+# In an environment of its own, so that `make test` stays one without Numba.
+$(VENV)/with-fast: pyproject.toml $(VENV)/dev
+	$(PYTHON) -m venv $@
+	$@/$(notdir $(BIN))/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,fast]"
+	touch $@
+
+test-fast: $(VENV)/with-fast ## Run what the extra `fast` changes, with it installed: cells, training, resuming
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $</$(notdir $(BIN))/python -m pytest -n 2 -q $(FAST_TESTS)
 
 test-slow: $(VENV)/dev ## Run also the tests that take long
 	$(TEST) -n 2 -q -m "slow or not slow"

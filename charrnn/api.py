@@ -36,8 +36,8 @@ from charrnn.generation.sample import Sample
 from charrnn.generation.writer import Writer
 from charrnn.nn import model
 from charrnn.training.folder import find_model
+from charrnn.training.resume import corpus_of
 from charrnn.training.run import Event, Run
-from charrnn.training.setup import reread
 from charrnn.version import __version__
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def mixed(models: Sequence[tuple[LanguageModel, float]]) -> Writer:
                 f"{other.path}: its share is {share}: give a number more than 0 and below {_MOST_SHARE:g}, like 0.7"
             )
     nets = tuple(Net(each.weights, each.checkpoint.model_config, share / total) for each, share in models)
-    return Writer(Nets(nets), first, lambda: [reread(each.checkpoint).train for each, _ in models])
+    return Writer(Nets(nets), first, lambda: [corpus_of(each.checkpoint).train for each, _ in models])
 
 
 @dataclass(frozen=True)
@@ -264,7 +264,7 @@ class LanguageModel:
             raise CorpusError(
                 "the model's corpus was not a file, so baselines cannot learn from it: do without, or train on a file"
             )
-        corpus = reread(saved, reading=reading)
+        corpus = corpus_of(saved, reading=reading)
         val = corpus.val[:0] if corpus.val.sha256 == text.sha256 else corpus.val
         ids_of = saved.vocab.ids_of
         return measure(ids_of(corpus.train), ids_of(val), ids_of(text, unknown), saved.vocab)
@@ -275,7 +275,7 @@ class LanguageModel:
         reading: as for `corpus.read_text`
         Raises:  CorpusError where it cannot be found, is no longer the same, or had no validation part.
         """
-        text = reread(self.checkpoint, reading=reading).val
+        text = corpus_of(self.checkpoint, reading=reading).val
         if not len(text):
             raise CorpusError(
                 "the model has no validation part, it was trained on its whole corpus: give a text to score"
@@ -288,7 +288,7 @@ class LanguageModel:
         reading: as for `corpus.read_text`
         Raises:  CorpusError where the corpus cannot be found, is no longer the same, or had no test part.
         """
-        text = reread(self.checkpoint, reading=reading).test
+        text = corpus_of(self.checkpoint, reading=reading).test
         if not len(text):
             raise CorpusError("the model has no test part: train with --test-fraction, or give a text to score")
         return text

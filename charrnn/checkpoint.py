@@ -73,7 +73,8 @@ class Checkpoint:
     source     the corpus it was trained on; val_source where validation had a file of its own
     init_from  the checkpoint whose weights the run began with, or None for random ones
     earlier_totals  the lengths that the run had, in steps, before a resume raised them
-    history    one record for each evaluation: step, epoch, loss, val_loss, learning_rate, grad_norm, clipped
+    history    one record for each evaluation, or, of very many, for some: step, epoch, loss, val_loss, learning_rate,
+               grad_norm, clipped
     progress   plain numbers that a run carries from step to step, by name
     opt_state  the optimizer's arrays; empty where only inference is served
     state      the hidden state (L, S, B, H) of the lanes, or None likewise

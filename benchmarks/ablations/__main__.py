@@ -114,7 +114,7 @@ def speed(text: str, *settings: dict[str, Any]) -> float:
             of_model, text_config, config = sort_settings(one | _PARTS | {"steps": 1, "seed": 1})
             vocab = vocab_for(corpus, text_config)
             model_config = ModelConfig(vocab.size, **of_model)
-            training = training_for(corpus, vocab, model_config, config, [])
+            training, _ = training_for(corpus, vocab, model_config, config)
             state = training.begin(model.init_params(model_config, np.random.default_rng(0)))
             timed.append((training, state, stack.enter_context(training.lanes())))
         rounds = [[budget.char_seconds(*one, _SECONDS) for one in timed] for _ in range(_ROUNDS)]

@@ -143,9 +143,9 @@ def _open(paths: tuple[str, ...], options: dict[str, Any], began: float) -> Run:
     from charrnn.cli._console import ReadingBar
     from charrnn.data.corpus import Corpus
     from charrnn.data.summary import survey
+    from charrnn.training.finetune import adopt_text_form
     from charrnn.training.folder import RUNS, find_model
     from charrnn.training.run import Run
-    from charrnn.training.setup import as_learned
 
     asked = given(options)
     out = Path(options["out"]) if options["out"] else None
@@ -167,7 +167,7 @@ def _open(paths: tuple[str, ...], options: dict[str, Any], began: float) -> Run:
     if options["extend_vocab"] and not options["init_from"]:
         raise ConfigError("--extend-vocab is about the model that --init-from names: give that too")
     init_from = find_model(options["init_from"]) if options["init_from"] else None
-    asked = seeded(as_learned(asked, load(init_from).vocab) if init_from else asked)
+    asked = seeded(adopt_text_form(asked, load(init_from).vocab) if init_from else asked)
     config = sort_settings(asked).text
     with ReadingBar(quiet=options["quiet"]) as reading:
         corpus = Corpus.read(paths, config, options["val_file"], seed=asked["seed"], reading=reading)
@@ -296,7 +296,7 @@ def _validated_on(run: Run) -> dict[str, Any]:
 
 def _repeat(run: Run) -> str:
     """Return the command that makes this run again, bit for bit: what is not the default, or set elsewhere, named."""
-    from charrnn.training.setup import FREE
+    from charrnn.training.finetune import FREE
 
     if run.earlier_totals:
         return f"no single command: its length was raised when it had {run.earlier_totals[0]:,} steps"

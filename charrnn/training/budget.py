@@ -5,12 +5,16 @@ from __future__ import annotations
 import copy
 import math
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
+from charrnn.config import TrainConfig
 from charrnn.parallel.processes import Lanes
 from charrnn.training.loop import Training, TrainState, train_step, validate
+from charrnn.training.recipe import MOST_PASSES
 
 _SHARE = 0.03  # of the budget goes into measuring the speed, within the bounds below
 _SECONDS = (1.0, 4.0)
@@ -24,6 +28,40 @@ class Pace(NamedTuple):
 
     char: float
     evaluation: float
+
+
+def fix_length(
+    training: Training, state: TrainState, began: float, planned: float, saving_seconds: Callable[[], float]
+) -> tuple[TrainConfig, list[str]]:
+    """Return the settings with a length in steps and the steps between evaluations, and notes for the user.
+
+    A budget of minutes makes no more than `MOST_PASSES` passes through the text. It makes all of them if the planned
+    seconds hold them, though measuring has used some of these seconds up.
+
+    began           time.monotonic() when the budget began
+    planned         seconds that the recipe planned with
+    saving_seconds  measures a save
+    """
+    config, stream, notes = training.config, training.stream, list[str]()
+    every = config.eval_every
+    if config.minutes is None:
+        steps = config.steps or (config.epochs or 1) * stream.steps_per_epoch
+    else:
+        seconds = config.minutes * 60
+        pace = measure(training, state, trial_seconds(seconds))
+        step = pace.char * stream.lane * stream.batch_size / stream.steps_per_epoch
+        saving = saving_seconds()
+        step += saving / config.save_every if config.save_every else 0.0
+        evaluation = pace.evaluation + 2 * saving
+        steps, every = steps_within(training, seconds - (time.monotonic() - began), step, evaluation)
+        length = f"{config.minutes:g} minutes"
+        most = MOST_PASSES * stream.steps_per_epoch
+        if most <= steps_within(training, planned, step, evaluation)[0]:
+            steps, every, length = most, config.eval_every, f"{MOST_PASSES} passes"
+        here = "1 step" if steps == 1 else f"{steps:,} steps"
+        notes.append(f"{length} are {here} here ({step * 1000:.3g} ms a step, {evaluation:.2g} s an evaluation)")
+    every = every or steps_between(training, steps)
+    return replace(config, steps=steps, epochs=None, minutes=None, eval_every=every), notes
 
 
 def trial_seconds(budget: float) -> float:

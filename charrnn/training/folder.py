@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from charrnn.errors import CheckpointError, RunFolderError
 from charrnn.system.atomic import lock, replacing, writing
@@ -48,6 +48,14 @@ class RunFolder:
         """
         return next((path for path in (self.best, self.last) if os.path.exists(path)), None)
 
+    def changed(self) -> int:
+        """Return when one of its files was last written, in nanoseconds since 1970; 0 if there is none."""
+        newest = 0
+        for file in self.files():
+            with suppress(FileNotFoundError):  # another process has just removed it
+                newest = max(newest, file.stat().st_mtime_ns)
+        return newest
+
     def refuse_taken(self) -> None:
         """Raise RunFolderError where a run is here."""
         if self.files():
@@ -68,18 +76,36 @@ class RunFolder:
 
     @contextmanager
     def locked(self, remedy: str = "wait for it, or choose another folder with --out") -> Iterator[None]:
-        """Hold the folder's lock, which the system takes back when the process ends, however it ends.
+        """Hold the folder's lock, which the system releases when the process ends, however it ends.
 
-        Raises:  RunFolderError where another process holds it, with this remedy.
+        Raises:  RunFolderError, with this remedy, if another process holds it.
         """
-        with writing(self.path):
-            file = open(self.path / ".lock", "w")
-        with file:
+        with self._lock_file(remedy):
+            yield
+
+    def _lock_file(self, remedy: str) -> IO[str]:
+        """Return the lock's file, open and locked.
+
+        `remove` may unlink a file that this process has opened and not locked yet: its lock would keep nobody out, so
+        the file is opened again until the locked one is the one in the folder.
+        """
+        while True:
+            with writing(self.path):
+                file = open(self._lock_path, "w")
             try:
                 lock(file)
+                if os.path.samestat(os.fstat(file.fileno()), os.stat(self._lock_path)):
+                    return file
+            except FileNotFoundError:
+                pass
             except OSError:
+                file.close()
                 raise RunFolderError(f"{self.path} is in use by another training run: {remedy}") from None
-            yield
+            file.close()
+
+    @property
+    def _lock_path(self) -> Path:
+        return self.path / ".lock"
 
     def clear(self) -> None:
         """Remove the files of an earlier run."""
@@ -99,7 +125,8 @@ class RunFolder:
                 self.clear()
                 for path in (*halves, trial):
                     path.unlink(missing_ok=True)
-            (self.path / ".lock").unlink(missing_ok=True)
+                with suppress(PermissionError):  # Windows unlinks no file that is open: there the lock's file stays
+                    self._lock_path.unlink(missing_ok=True)
         with suppress(OSError):  # what is there besides is not ours
             self.path.rmdir()
         return not self.path.exists()
@@ -161,7 +188,7 @@ def find_model(path: str | Path | None) -> Path:
         runs = [RunFolder(RUNS / name) for name in run_names()]
         if not runs:
             raise CheckpointError(f"no model under ./{RUNS}: train one with `charrnn train`, or name one with -m")
-        path = max(runs, key=lambda run: max((file.stat().st_mtime_ns for file in run.files()), default=0)).path
+        path = max(runs, key=RunFolder.changed).path
     place = _place(Path(path))
     if place is None:
         remedy = _near(str(path)) or "train a model first, or name another with -m"

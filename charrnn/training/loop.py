@@ -26,6 +26,9 @@ from charrnn.parallel.processes import Lanes, plan
 #: By layer and gate: the shares of the activations near the least and near the greatest value that the gate can have.
 Saturation: TypeAlias = dict[str, dict[str, tuple[float, float]]]
 
+#: Evaluations that a checkpoint remembers.
+MOST_HISTORY = 1000
+_NOT_IN_HISTORY = ("grad_norms", "saturation", "chars", "best", "averaged")
 _NEAR = 0.1  # by Karpathy, Johnson & Li 2016, who call these gates left- and right-saturated
 _LANES_SEEN = 8  # of a window, where gates are looked at: what each process has at least, so that no buffer grows
 
@@ -255,9 +258,22 @@ def _report(training: Training, state: TrainState, schedule: Schedule, lanes: La
         reported=state.step, best_loss=progress.best_loss, best_step=progress.best_step, stale=progress.stale
     )
     if training.evaluates_at(state.step):
-        of_the_event = ("grad_norms", "saturation", "chars", "best", "averaged")
-        state.history.append({name: value for name, value in report._asdict().items() if name not in of_the_event})
+        record = {name: value for name, value in report._asdict().items() if name not in _NOT_IN_HISTORY}
+        state.history = thinned([*state.history, record])
     yield report
+
+
+def thinned(history: list[dict[str, Any]], most: int = MOST_HISTORY) -> list[dict[str, Any]]:
+    """Return the history without every second of its older records if it has more than so many; log.jsonl has all.
+
+    The first, the best and the newest quarter stay. Every save writes the history, so an unbounded one would make the
+    cost of a run that evaluates often grow with the square of its length.
+    """
+    if len(history) <= most:
+        return history
+    losses = [math.inf if record["val_loss"] is None else record["val_loss"] for record in history]
+    best, newest = losses.index(min(losses)), len(history) - most // 4
+    return [record for at, record in enumerate(history) if at % 2 == 0 or at == best or at >= newest]
 
 
 def saturation(training: Training, state: TrainState, lanes: Lanes) -> Saturation:

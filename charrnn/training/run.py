@@ -1,4 +1,4 @@
-"""A training run on disk: how it starts, goes on after a stop, fits a time budget, logs and saves."""
+"""A training run on disk: it starts or resumes, trains, logs and saves."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ import numpy as np
 
 from charrnn import checkpoint as ckpt
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import ModelConfig, TextConfig, seeded, sort_settings
+from charrnn.config import TextConfig, seeded, sort_settings
 from charrnn.data.corpus import Corpus, Reading, Source
 from charrnn.data.vocab import Vocab
 from charrnn.errors import CheckpointError, ConfigError, RunFolderError
 from charrnn.evaluation.whole import bits
-from charrnn.nn import model
-from charrnn.parallel.processes import available_threads, usual_threads
-from charrnn.training import budget, recipe
+from charrnn.training import budget
 from charrnn.training.folder import RUNS, RunFolder
 from charrnn.training.loop import (
     Evaluating,
@@ -33,19 +31,8 @@ from charrnn.training.loop import (
     is_stale,
 )
 from charrnn.training.memory import Footprint, footprint
-from charrnn.training.recipe import Recipe
-from charrnn.training.setup import (
-    agreed,
-    going_on_from,
-    progress_of,
-    reread,
-    tell_of_changes,
-    training_for,
-    vocab_for,
-)
-
-_PROBE_UNITS, _PROBE_SECONDS = 256, 1.0  # of the model on which a recipe measures the speed
-_FOR_TRAINING = 0.93  # of the time, roughly; the rest goes into measuring, evaluating and saving
+from charrnn.training.resume import corpus_of, progress_of, resumed_config, version_notes
+from charrnn.training.setup import set_up, training_for
 
 
 class Saved(NamedTuple):
@@ -110,53 +97,34 @@ class Run:
         """
         began = time.monotonic() if began is None else began
         settings = seeded(corpus.agreed(settings or {}))
-        model_settings, text_config, config = sort_settings(settings)
+        minutes = sort_settings(settings).train.minutes
         folder = RunFolder(Path(out or RUNS / corpus.name))
         if not force:
             folder.refuse_taken()
-        notes: list[str] = []
-        chosen, measured, left = Recipe({}, []), None, 0.0
-        vocab, params = vocab_for(corpus, text_config), None
-        inherited: dict[str, Any] = {"vocab_size": vocab.size}
-        if init_from:
-            vocab, model_config, params = going_on_from(ckpt.load(init_from), vocab, settings, notes)
-            inherited = vars(model_config)
-        if config.minutes is not None:
-            left = config.minutes * 60 - (time.monotonic() - began)
-            chosen, measured = _recipe(corpus, vocab, inherited, settings, left)
-            notes += chosen.reasons
-            model_settings, _, config = sort_settings(settings | chosen.settings)
-        model_config = ModelConfig(**inherited | model_settings)
-        if params is None:
-            params = model.init_params(model_config, np.random.default_rng(config.seed))
-        if config.threads is None:
-            config = replace(config, threads=usual_threads(model_config.hidden_size, available_threads()))
-        vocab = vocab.counted(corpus.train)
-        if text_config.min_count > 1 and not vocab.count_unknown(corpus.train):
-            min_count = text_config.min_count
-            notes.append(f"--min-count {min_count} leaves nothing unknown to learn the unknown symbol from")
-        training = training_for(corpus, vocab, model_config, config, notes)
+        earlier = ckpt.load(init_from) if init_from else None
+        left = 0.0 if minutes is None else minutes * 60 - (time.monotonic() - began)
+        setup = set_up(corpus, settings, earlier, left)
         run = cls(
             folder,
-            training,
-            vocab,
-            corpus.source,
-            corpus.val_source,
-            training.begin(params),
-            text_config,
+            setup.training,
+            setup.vocab,
+            setup.corpus.source,
+            setup.corpus.val_source,
+            setup.training.begin(setup.params),
+            setup.text_config,
             init_from=str(init_from) if init_from else None,
-            notes=notes,
-            measured=measured,
+            notes=setup.notes,
+            measured=setup.measured,
         )
         folder.create()
         with ExitStack() as holds:
             holds.enter_context(folder.locked())
             if not force:
-                folder.refuse_taken()  # by one that began and ended meanwhile
+                folder.refuse_taken()  # another run may have begun and ended meanwhile
             if ready:
                 ready(run)
             run._fix_length(began, left)
-            if force:  # not before this run has all that it needs to begin
+            if force:  # the earlier run stays until this one has all that it needs
                 folder.clear()
             run.save()
             run._holds = holds.pop_all()
@@ -188,11 +156,10 @@ class Run:
             saved = ckpt.load(folder.last)
             if saved.state is None or saved.train_config.steps is None:
                 raise CheckpointError(f"{folder.last} holds a model but no run: start a new one with --init-from")
-            corpus = reread(saved, corpus_paths, val_path, reading=reading)
-            notes: list[str] = []
-            config = agreed(saved, corpus, settings or {}, notes)
-            tell_of_changes(saved.versions, ckpt.current_versions(), notes)
-            training = training_for(corpus, saved.vocab, saved.model_config, config, [])
+            corpus = corpus_of(saved, corpus_paths, val_path, reading=reading)
+            config, notes = resumed_config(saved, corpus, settings or {})
+            notes += version_notes(saved.versions, ckpt.current_versions())
+            training, _ = training_for(corpus, saved.vocab, saved.model_config, config)
             progress = progress_of(folder.last, saved)
             state = TrainState(saved.params, saved.opt_state, saved.state, saved.step, progress, saved.history)
             raised = [] if config.steps == saved.train_config.steps else [saved.train_config.steps or 0]
@@ -313,37 +280,13 @@ class Run:
         }
 
     def _fix_length(self, began: float, planned: float) -> None:
-        """Turn the length that was asked for into steps, and settle how often to evaluate.
-
-        A time makes no more than `MOST_PASSES` through the text, and these where the seconds hold them that the recipe
-        planned with, though measuring has used some of them up.
-        """
-        training, config = self.training, self.training.config
-        stream, every = training.stream, config.eval_every
-        if config.minutes is not None:
-            seconds = config.minutes * 60
-            pace = budget.measure(training, self.state, budget.trial_seconds(seconds))
-            step = pace.char * stream.lane * stream.batch_size / stream.steps_per_epoch
-            saving = self._saving_seconds()
-            step += saving / config.save_every if config.save_every else 0.0
-            evaluation = pace.evaluation + 2 * saving
-            steps, every = budget.steps_within(training, seconds - (time.monotonic() - began), step, evaluation)
-            length = f"{config.minutes:g} minutes"
-            most = recipe.MOST_PASSES * stream.steps_per_epoch
-            if most <= budget.steps_within(training, planned, step, evaluation)[0]:
-                steps, every, length = most, config.eval_every, f"{recipe.MOST_PASSES} passes"
-            here = "1 step" if steps == 1 else f"{steps:,} steps"
-            self.notes.append(
-                f"{length} are {here} here ({step * 1000:.3g} ms a step, {evaluation:.2g} s an evaluation)"
-            )
-        else:
-            steps = config.steps or (config.epochs or 1) * stream.steps_per_epoch
-        every = every or budget.steps_between(training, steps)
-        config = replace(config, steps=steps, epochs=None, minutes=None, eval_every=every)
-        self.training = replace(training, config=config)
+        """Turn the length that was asked for into steps, and choose how often to evaluate."""
+        config, notes = budget.fix_length(self.training, self.state, began, planned, self._saving_seconds)
+        self.training = replace(self.training, config=config)
+        self.notes += notes
 
     def _saving_seconds(self) -> float:
-        """Return what saving takes; shows at once whether the disk takes it."""
+        """Return the seconds that a save takes; a disk that is full shows at once."""
         trial = self.folder.path / ".trial.npz"
         begin = time.perf_counter()
         try:
@@ -351,37 +294,6 @@ class Run:
             return time.perf_counter() - begin
         finally:
             trial.unlink(missing_ok=True)
-
-
-def _recipe(
-    corpus: Corpus, vocab: Vocab, inherited: dict[str, Any], settings: dict[str, Any], seconds: float
-) -> tuple[Recipe, Footprint]:
-    """Return what serves this corpus best in this time, by this machine's speed, and the memory that measuring took.
-
-    inherited  the model's settings where none are given: the size of its vocabulary, or all of the model gone on with
-    """
-    given = {*settings, *inherited.keys() & set(recipe.KIND)}
-    model_settings, _, config = sort_settings(settings | recipe.kind(vocab.size, len(corpus.train), given).settings)
-    wanted = ModelConfig(**inherited | model_settings)
-    probe = wanted if "hidden_size" in given else replace(wanted, hidden_size=_PROBE_UNITS)
-    threads = config.threads or usual_threads(probe.hidden_size, available_threads())
-    training = training_for(corpus, vocab, probe, replace(config, threads=threads), [])
-    state = training.begin(model.init_params(probe, np.random.default_rng(0)))
-    memory = footprint(training)
-    with training.lanes() as lanes:
-        char = budget.char_seconds(training, state, lanes, min(_PROBE_SECONDS, seconds / 8))
-    speed = recipe.work(probe, model.param_shapes) / char
-    found = recipe.choose(
-        wanted,
-        model.param_shapes,
-        len(corpus.train),
-        len(corpus.val),
-        training.stream.steps_per_epoch,
-        speed * seconds * _FOR_TRAINING,
-        given,
-        config.optimizer,
-    )
-    return found, memory
 
 
 def _complete(run: Run) -> str:

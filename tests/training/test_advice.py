@@ -115,9 +115,16 @@ def test_a_healthy_run_is_left_in_peace_and_so_is_one_that_goes_on_from_it(cell)
     assert notes_of(state, cell=cell, steps=100, learning_rate=1e-4)[0] == set()
 
 
-@pytest.mark.parametrize("learning_rate", [1e-7, 10.0])
-def test_a_rate_far_too_low_or_too_high_is_said(learning_rate):
-    assert "does not learn" in notes_of(learning_rate=learning_rate, schedule="constant")[0]
+def test_a_rate_far_too_low_is_said():
+    assert "does not learn" in notes_of(learning_rate=1e-7, schedule="constant")[0]
+
+
+def test_a_rate_far_too_high_is_said():
+    # The losses that a run at rate 10 had once. Such a run is chaotic: other kernels or compiled loops change its bits,
+    # and then all its figures, so it is not run here.
+    losses = [23.87, 31.39, 15.13, 20.96, 24.56, 24.14, 27.36]
+    assert advise(history(losses[:-1]), ENTROPY) == {}
+    assert list(advise(history(losses), ENTROPY)) == ["does not learn"]
 
 
 @pytest.mark.parametrize("limit", [{"clip_norm": 1e-3}, {"clip_value": 1e-5}])

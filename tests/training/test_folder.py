@@ -8,6 +8,7 @@ import pytest
 from fixtures_run import output_of, python
 
 from charrnn.errors import CharRNNError, CheckpointError, RunFolderError
+from charrnn.training import folder as folder_module
 from charrnn.training.folder import RunFolder, find_model, find_run, run_names
 
 LINES = [{"step": step, "seconds": step / 10, "loss": 1 / step} for step in (3, 6, 7, 9)]
@@ -173,6 +174,54 @@ def test_the_lock_holds_between_processes_and_goes_with_a_killed_one(tmp_path):
         process.kill()
     with RunFolder(tmp_path).locked():
         pass
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows removes no file that is open")
+def test_a_lock_on_a_file_that_has_been_removed_does_not_count(tmp_path, monkeypatch):
+    lock = folder_module.lock
+
+    def late(file, **options):
+        monkeypatch.setattr(folder_module, "lock", lock)
+        (tmp_path / ".lock").unlink()  # as `remove` does, between opening the file and locking it
+        lock(file, **options)
+
+    monkeypatch.setattr(folder_module, "lock", late)
+    with RunFolder(tmp_path).locked():
+        with pytest.raises(RunFolderError, match="in use"), RunFolder(tmp_path).locked():
+            pytest.fail("two hold the lock")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows removes no file that is open")
+def test_a_run_is_removed_under_its_lock(tmp_path, monkeypatch):
+    folder, held = RunFolder(tmp_path / "run"), []
+    touch(folder.last, 0)
+    unlink = Path.unlink
+
+    def watched(path, **options):
+        if path.name == ".lock":
+            held.append("in use" in output_of(TAKE_LOCK, tmp_path / "run"))
+        unlink(path, **options)
+
+    monkeypatch.setattr(Path, "unlink", watched)
+    assert folder.remove()
+    assert held == [True]
+
+
+def test_the_newest_run_is_found_while_another_is_being_removed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    best = touch(Path("checkpoints/there/best.npz"), 5)
+    touch(Path("checkpoints/going/best.npz"), 9)
+    files = RunFolder.files
+
+    def vanishing(folder):
+        found = files(folder)
+        if folder.path.name == "going":
+            for path in found:
+                path.unlink()
+        return found
+
+    monkeypatch.setattr(RunFolder, "files", vanishing)
+    assert find_model(None) == best
 
 
 def test_a_model_is_found_by_its_file_or_folder(tmp_path):

@@ -17,7 +17,8 @@ from charrnn.evaluation.whole import tally
 from charrnn.nn import model
 from charrnn.nn.functional import cross_entropy
 from charrnn.nn.optimizers import global_norm, norms_by_layer
-from charrnn.training.loop import Evaluating, Report, Stepped, fit, is_stale, saturation, train_step
+from charrnn.training import loop
+from charrnn.training.loop import Evaluating, Report, Stepped, fit, is_stale, saturation, thinned, train_step
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs processes that share memory")
 
@@ -404,6 +405,29 @@ def test_an_evaluation_tells_how_far_it_is_and_ends_at_its_end():
     length = training.config.seq_len
     assert [event.chars for event in told] == [*range(length, 699, length), 699] * 3
     assert {event.of for event in told} == {699}
+
+
+def test_a_long_history_is_thinned_and_keeps_what_matters():
+    history = []
+    for step in range(1, 5001):
+        loss = None if step < 3 else abs(step - 777) + 1.0
+        history = thinned([*history, {"step": step, "val_loss": loss}], 100)
+        assert len(history) <= 100
+    steps = [record["step"] for record in history]
+    assert steps == sorted(set(steps))
+    assert steps[0] == 1
+    assert 777 in steps  # the best
+    assert steps[-25:] == list(range(4976, 5001))
+    assert thinned(history[:100], 100) == history[:100]
+
+
+def test_a_run_that_evaluates_often_keeps_a_bounded_history(monkeypatch):
+    monkeypatch.setattr(loop, "thinned", lambda history: thinned(history, 8))
+    training = make_training(TEXT[:200], TEXT[:50], steps=40, eval_every=1)
+    state = begin(training)
+    for _ in fit(training, state):
+        assert len(state.history) <= 8
+    assert [record["step"] for record in state.history][-2:] == [39, 40]
 
 
 def test_the_history_has_a_record_of_each_evaluation():

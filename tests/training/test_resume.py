@@ -22,8 +22,10 @@ from charrnn import checkpoint as ckpt
 from charrnn.config import CELL_NAMES, OPTIMIZER_DEFAULTS, SCHEDULE_NAMES, STDIN, TextConfig
 from charrnn.data.corpus import Corpus, Source, text_of
 from charrnn.errors import CharRNNError, CheckpointError, ConfigError, CorpusError, RunFolderError
+from charrnn.system.blas import blas
 from charrnn.training import budget
 from charrnn.training.loop import Evaluating, Report, Stepped
+from charrnn.training.resume import version_notes
 from charrnn.training.run import Run, Saved
 
 pytestmark = pytest.mark.usefixtures("no_sync")
@@ -555,3 +557,57 @@ def test_the_meta_of_a_resumed_run_has_no_trace_of_the_stop(compare):
     folder = compare(at_step(11))
     assert meta_of(folder / "last.npz")["earlier_totals"] == []
     assert meta_of(folder / "last.npz")["init_from"] is None
+
+
+# Versions
+
+
+HERE = {"charrnn": "1.0", "numpy": "2.4.0", "python": "3.12.0", "blas": "scipy-openblas 0.3.31", "kernel": "Haswell"}
+
+
+@pytest.mark.parametrize(
+    ("then", "before", "here"),
+    [
+        ({"kernel": "SkylakeX"}, "kernel SkylakeX", "kernel Haswell"),
+        ({"numpy": "2.3.0", "python": "3.11.0"}, "numpy 2.3.0", "numpy 2.4.0"),
+        (
+            {"numpy": "2.3.0", "blas": "scipy-openblas 0.3.29"},
+            "numpy 2.3.0, blas scipy-openblas 0.3.29",
+            "numpy 2.4.0, blas scipy-openblas 0.3.31",
+        ),
+    ],
+)
+def test_what_bits_depend_on_and_has_changed_is_told(then, before, here):
+    assert version_notes(HERE | then, HERE) == [
+        f"the run was on {before}, and from here on it is on {here}: results agree to rounding but not bit for bit"
+    ]
+
+
+@pytest.mark.parametrize("then", [HERE, HERE | {"python": "3.11.0", "charrnn": "0.1"}, {"numpy": "2.4.0"}, {}])
+def test_what_is_the_same_or_not_known_is_not_told(then):
+    assert version_notes(then, HERE) == version_notes(HERE, then) == []
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "told"),
+    [
+        ({}, {"numba": "0.68.1"}, "on no numba, and from here on it is on numba 0.68.1:"),
+        ({"numba": "0.68.1"}, {}, "on numba 0.68.1, and from here on it is on no numba:"),
+        ({"numba": "0.61.0"}, {"numba": "0.68.1"}, "on numba 0.61.0, and from here on it is on numba 0.68.1:"),
+    ],
+)
+def test_numba_is_told_of_when_it_comes_or_goes(then, now, told):
+    assert [told in note for note in version_notes(HERE | then, HERE | now)] == [True]
+
+
+def test_a_resume_on_another_kernel_says_so_and_records_it(tmp_path, monkeypatch):
+    run = start(tmp_path / "run", write_text(tmp_path))
+    stop_at(run, lambda event: isinstance(event, Stepped))
+    now = ckpt.current_versions() | {"kernel": "Another"}
+    monkeypatch.setattr(ckpt, "blas", lambda: replace(blas(), kernel="Another"))
+    assert ckpt.current_versions() == now
+    again = Run.resume(tmp_path / "run")
+    assert [note for note in again.notes if "kernel Another" in note] == again.notes
+    assert len(again.notes) == (blas().kernel is not None)
+    finish(again)
+    assert ckpt.load(tmp_path / "run" / "last.npz").versions["kernel"] == "Another"

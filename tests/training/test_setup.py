@@ -1,7 +1,5 @@
 """What is settled before a run: how many threads serve it, which symbols it learns, and what it begins with."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from fixtures_run import TEXT, finish, start, stop_at, write_text
@@ -9,18 +7,16 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import charrnn
 from charrnn import checkpoint as ckpt
-from charrnn.api import LanguageModel
 from charrnn.config import TextConfig
 from charrnn.data.corpus import Corpus
 from charrnn.data.text import END
-from charrnn.data.vocab import Vocab
 from charrnn.errors import ConfigError
 from charrnn.evaluation import whole as evaluate
 from charrnn.parallel.processes import available_threads, usual_threads
 from charrnn.system.blas import blas
 from charrnn.training.loop import Stepped
 from charrnn.training.run import Run
-from charrnn.training.setup import as_learned, extended, grown_params, tell_of_changes, vocab_for
+from charrnn.training.setup import vocab_for
 
 
 def blas_threads():
@@ -77,64 +73,6 @@ def test_the_checkpoint_records_the_blas_and_its_kernel(tmp_path):
     versions = ckpt.load(tmp_path / "run" / "last.npz").versions
     assert versions.get("kernel") == library.kernel
     assert versions.get("blas", "").split() == [word for word in (library.name, library.version) if word]
-
-
-HERE = {"charrnn": "1.0", "numpy": "2.4.0", "python": "3.12.0", "blas": "scipy-openblas 0.3.31", "kernel": "Haswell"}
-
-
-@pytest.mark.parametrize(
-    ("then", "before", "here"),
-    [
-        ({"kernel": "SkylakeX"}, "kernel SkylakeX", "kernel Haswell"),
-        ({"numpy": "2.3.0", "python": "3.11.0"}, "numpy 2.3.0", "numpy 2.4.0"),
-        (
-            {"numpy": "2.3.0", "blas": "scipy-openblas 0.3.29"},
-            "numpy 2.3.0, blas scipy-openblas 0.3.29",
-            "numpy 2.4.0, blas scipy-openblas 0.3.31",
-        ),
-    ],
-)
-def test_what_bits_depend_on_and_has_changed_is_told(then, before, here):
-    notes = []
-    tell_of_changes(HERE | then, HERE, notes)
-    assert notes == [
-        f"the run was on {before}, and from here on it is on {here}: results agree to rounding but not bit for bit"
-    ]
-
-
-@pytest.mark.parametrize("then", [HERE, HERE | {"python": "3.11.0", "charrnn": "0.1"}, {"numpy": "2.4.0"}, {}])
-def test_what_is_the_same_or_not_known_is_not_told(then):
-    notes = []
-    tell_of_changes(then, HERE, notes)
-    tell_of_changes(HERE, then, notes)
-    assert notes == []
-
-
-@pytest.mark.parametrize(
-    ("then", "now", "told"),
-    [
-        ({}, {"numba": "0.68.1"}, "on no numba, and from here on it is on numba 0.68.1:"),
-        ({"numba": "0.68.1"}, {}, "on numba 0.68.1, and from here on it is on no numba:"),
-        ({"numba": "0.61.0"}, {"numba": "0.68.1"}, "on numba 0.61.0, and from here on it is on numba 0.68.1:"),
-    ],
-)
-def test_numba_is_told_of_when_it_comes_or_goes(then, now, told):
-    notes = []
-    tell_of_changes(HERE | then, HERE | now, notes)
-    assert [told in note for note in notes] == [True]
-
-
-def test_a_resume_on_another_kernel_says_so_and_records_it(tmp_path, monkeypatch):
-    run = start(tmp_path / "run", write_text(tmp_path))
-    stop_at(run, lambda event: isinstance(event, Stepped))
-    now = ckpt.current_versions() | {"kernel": "Another"}
-    monkeypatch.setattr(ckpt, "blas", lambda: replace(blas(), kernel="Another"))
-    assert ckpt.current_versions() == now
-    again = Run.resume(tmp_path / "run")
-    assert [note for note in again.notes if "kernel Another" in note] == again.notes
-    assert len(again.notes) == (blas().kernel is not None)
-    finish(again)
-    assert ckpt.load(tmp_path / "run" / "last.npz").versions["kernel"] == "Another"
 
 
 # The vocabulary
@@ -219,75 +157,3 @@ def test_documents_go_on_after_a_stop_as_if_there_had_been_none(tmp_path):
     finish(Run.resume(tmp_path / "parts"))
     whole, parts = (ckpt.load(tmp_path / name / "last.npz") for name in ("whole", "parts"))
     assert all(np.array_equal(whole.params[name], parts.params[name]) for name in whole.params)
-
-
-# Beginning with another model
-
-
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [({"lowercase": True}, "--lowercase"), ({"normalize": "NFC"}, "--normalize"), ({"bytes": True}, "--bytes")],
-)
-def test_another_form_than_that_of_the_model_is_refused(settings, words):
-    with pytest.raises(ConfigError, match=f"^{words} contradicts the model of --init-from"):
-        as_learned(settings, Vocab("ab"))
-    assert as_learned({"steps": 1}, Vocab("ab")) == {"steps": 1}
-    assert as_learned({}, Vocab("ab", normalize="NFC", lowercase=True)) == {"normalize": "NFC", "lowercase": True}
-
-
-def test_a_vocabulary_is_extended_only_if_that_is_asked_for():
-    earlier = Vocab("bd", (1, 1), (1, 1), ("unknown",))
-    wanted = Vocab("abc", specials=("end",))
-    assert extended(earlier, wanted, True, []) == Vocab("abcd", specials=("end", "unknown"))
-    with pytest.raises(ConfigError, match=r"has no symbol for end: add it by --extend-vocab"):
-        extended(earlier, wanted, False, [])
-    with pytest.raises(ConfigError, match=r"^the text has 2 characters \('ac'\) that .* lacks: add what is new by"):
-        extended(Vocab("bd"), Vocab("abc"), False, [])
-
-
-def test_characters_that_are_learned_as_unknown_are_named():
-    earlier, notes = Vocab("bd", specials=("unknown",)), []
-    assert extended(earlier, Vocab("abd" + "".join(map(chr, range(200, 300)))), False, notes) == earlier
-    first = "a" + "".join(map(chr, range(200, 239)))
-    assert notes == [
-        f"the text has 101 characters ({first!r}) that the model of --init-from lacks, learned as unknown: "
-        "--extend-vocab adds what is new"
-    ]
-    assert extended(earlier, Vocab("bd"), False, notes) == earlier
-    assert len(notes) == 1
-
-
-def test_notes_on_a_model_that_is_extended_are_true(tmp_path):
-    finish(start(tmp_path / "first"))
-    options = {"init_from": tmp_path / "first" / "last.npz", "extend_vocab": True, "steps": 1}
-    text = TEXT[:200]
-    run = start(tmp_path / "unknown", Corpus.from_text(text, 0), min_count=5, val_fraction=0.0, **options)
-    run.close()
-    assert any(text.count(char) < 5 for char in set(text))
-    assert run.notes[:2] == [
-        "new to the model, and begun at the mean of its other symbols: the unknown symbol",
-        "--min-count 5 leaves nothing unknown to learn the unknown symbol from",
-    ]
-    run = start(tmp_path / "both", Corpus.from_text(f"{END}{TEXT}水{END}", 0), split_documents="files", **options)
-    run.close()
-    assert run.notes[0].endswith("symbols: 1 character ('水'), the end symbol")
-
-
-@pytest.mark.parametrize("extend", [True, False])
-def test_a_model_of_documents_does_not_go_on_with_running_text(extend):
-    earlier = Vocab("ab", specials=("end",))
-    with pytest.raises(ConfigError, match="learned where documents end, and this text is not parted into any"):
-        extended(earlier, Vocab("ab"), extend, [])
-    assert extended(earlier, Vocab("ab", specials=("end",)), extend, []) == earlier
-
-
-@pytest.mark.parametrize("embed_size", [0, 6])
-def test_new_symbols_take_little_from_the_old_ones(tmp_path, embed_size):
-    finish(start(tmp_path / "run", steps=40, embed_size=embed_size))
-    saved = ckpt.load(tmp_path / "run" / "last.npz")
-    vocab = extended(saved.vocab, Vocab("水火", specials=("end",)), True, [])
-    config = replace(saved.model_config, vocab_size=vocab.size)
-    grown = grown_params(saved, vocab, config, [])
-    before = LanguageModel(saved).evaluate(TEXT).nats_per_char
-    after = LanguageModel(replace(saved, params=grown, vocab=vocab, model_config=config)).evaluate(TEXT).nats_per_char
-    assert before < after < before + np.log(vocab.size / saved.vocab.size)
