@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from charrnn.errors import CharRNNError
     from charrnn.evaluation.baselines import Baselines
     from charrnn.evaluation.scoring import Scored
-    from charrnn.evaluation.whole import Evaluation
+    from charrnn.evaluation.statistics import Evaluation
     from charrnn.generation.completion import Completion, Completions
     from charrnn.generation.sample import Sample
     from charrnn.training.loop import Evaluating, Report, Stepped
@@ -36,7 +36,7 @@ _HOMES = {
     "TrainConfig": "config",
     "Corpus": "data.corpus",
     "CharRNNError": "errors",
-    "Evaluation": "evaluation.whole",
+    "Evaluation": "evaluation.statistics",
     "Run": "training.run",
     "Saved": "training.run",
     "Scored": "evaluation.scoring",

@@ -29,7 +29,8 @@ from charrnn.data.text import Text
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.evaluation.packing import Line
 from charrnn.evaluation.scoring import Scored, in_blocks, score_blocks
-from charrnn.evaluation.whole import COLD_WINDOW, WARM_UP, Evaluation, Sums, dynamic_scores, lanes_for, lanes_of, scores
+from charrnn.evaluation.statistics import COLD_WINDOW, Evaluation, Sums
+from charrnn.evaluation.whole import WARM_UP, dynamic_predictions, predictions, rows_for, workers_for
 from charrnn.generation.completion import Completions, complete
 from charrnn.generation.ensemble import Net, Nets
 from charrnn.generation.sample import Sample
@@ -192,24 +193,24 @@ class LanguageModel:
         config, vocab = self.checkpoint.model_config, self.checkpoint.vocab
         text = text_of(text, self.checkpoint.text_config)
         ids = vocab.ids_of(text, unknown)
-        lanes = 1 if protocol == "whole" else lanes_for(len(ids) - 1, batch_size)
+        rows = 1 if protocol == "whole" else rows_for(len(ids) - 1, batch_size)
         begin = time.perf_counter()
         sums = Sums(max(0, len(ids) - 1))
-        with lanes_of(config, self.checkpoint.params, len(ids), lanes) as shared:
-            for scored in scores(self.checkpoint.params, shared, ids, lanes, cold=protocol == "windows", end=vocab.end):
-                sums.add(scored)
+        params, cold = self.checkpoint.params, protocol == "windows"
+        with workers_for(config, params, len(ids), rows) as workers:
+            for found in predictions(params, workers, ids, rows, cold=cold, end=vocab.end):
+                sums.add(found)
         seconds = time.perf_counter() - begin
         adapted = Sums(max(0, len(ids) - 1))
-        for scored in dynamic_scores(self.checkpoint.params, config, ids, vocab.end) if dynamic else ():
-            adapted.add(scored)
+        for found in dynamic_predictions(params, config, ids, vocab.end) if dynamic else ():
+            adapted.add(found)
         skipped = len(text) - len(ids)
         learned = vocab.count_unknown(text) if vocab.unknown is not None else 0
         signature = {
             "cell": config.cell,
             "layers": config.num_layers,
             "hidden": config.hidden_size,
-            "protocol": protocol
-            + {"whole": "", "lanes": f"-{lanes}x{WARM_UP}", "windows": f"-{COLD_WINDOW}"}[protocol],
+            "protocol": protocol + {"whole": "", "lanes": f"-{rows}x{WARM_UP}", "windows": f"-{COLD_WINDOW}"}[protocol],
             "chars": sums.tally.chars,
             "unknown": f"skipped-{skipped}" if skipped else f"learned-{learned}" if learned else 0,
             "text": f"sha256-{text.sha256[:8]}",

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from charrnn.api import LanguageModel, load
-from charrnn.evaluation.whole import bits, perplexity
+from charrnn.nn.functional import bits, perplexity
 from charrnn.training.advice import advise
 from charrnn.training.loop import Evaluating, Report, Stepped
 from charrnn.training.run import Event, Run

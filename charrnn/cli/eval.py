@@ -19,7 +19,7 @@ from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
     from charrnn.evaluation.baselines import Baselines
-    from charrnn.evaluation.whole import Evaluation
+    from charrnn.evaluation.statistics import Evaluation
 
 
 _scoring = section("How it is scored")
@@ -134,7 +134,7 @@ def _print_positions(losses: list[float]) -> None:
 def _print_baselines(result: Evaluation, others: Baselines) -> None:
     from charrnn.cli._console import print_table
     from charrnn.evaluation.baselines import COMPRESSORS
-    from charrnn.evaluation.whole import bits
+    from charrnn.nn.functional import bits
 
     reached = {
         "this model": result.nats_per_char,

@@ -1,7 +1,6 @@
-"""Baselines: what counting and compressors reach on the characters that a model was scored on.
+"""Baselines: the loss of an n-gram model and of compressors on the characters that a model was scored on.
 
-They learn from the text that the model was trained on. A net that does no better has learned no more than counting
-would have found.
+They learn from the model's training text. A network that does no better has learned no more than counting finds.
 """
 
 from __future__ import annotations
@@ -20,24 +19,24 @@ import numpy as np
 from charrnn.arrays import Ids, IdSource
 from charrnn.data.text import CHUNK
 from charrnn.data.vocab import Vocab
-from charrnn.evaluation.whole import bits
 from charrnn.memory.ngram import NGrams
+from charrnn.nn.functional import bits
 
-#: Characters of the training text, its last ones, that baselines learn from at the most: a bound of time and memory.
+#: Baselines learn from at most this many characters, the last of the training text: bounds time and memory.
 READ = 4_000_000
-#: What compressors are given for a special symbol, so that it costs them something too.
+#: The character that stands in for a special symbol, so that compressors pay for it too.
 _SPECIALS = {"end": "\n", "unknown": "\N{REPLACEMENT CHARACTER}"}
 
 
 class Compressor(Protocol):
-    """What the compressors of the standard library have in common."""
+    """The interface that the standard library's compressors share."""
 
     def compress(self, data: bytes, /) -> bytes:
-        """Return what is ready of the compressed data."""
+        """Compress more data and return the output that is ready."""
         ...
 
     def flush(self) -> bytes:
-        """Return the rest of it."""
+        """Finish, and return the remaining output."""
         ...
 
 
@@ -51,13 +50,14 @@ COMPRESSORS: dict[str, Callable[[], Compressor]] = {
 
 @dataclass(frozen=True)
 class Baselines:
-    """The figures of one text under what is no net.
+    """The loss of each baseline on one text.
 
-    train_chars    characters that were learned from, the last ones
+    train_chars    characters that the baselines learned from, the last of the training text
     train_total    characters that the model was trained on
-    n              order of the n-gram model: the best one, from 1 to 10
-    n_chosen_on    where it was: "the validation part", or "this text" where that was scored or there is no other
-    nats_per_char  by name: ngram, gzip, bzip2, xz; None where nothing was scored
+    n              order of the n-gram model, the best from 1 to 10
+    n_chosen_on    the text that n was chosen on: "the validation part", or "this text" if that is the text to score or
+                   there is no validation split
+    nats_per_char  by name: ngram, gzip, bzip2, xz; None if nothing was scored
     """
 
     train_chars: int
@@ -67,7 +67,7 @@ class Baselines:
     nats_per_char: dict[str, float | None]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures by the names under which `eval --baselines --json` prints them."""
+        """Return the figures under the names that `eval --baselines --json` prints."""
         figures = {
             name: {"nats_per_char": nats, "bpc": None if nats is None else bits(nats)}
             for name, nats in self.nats_per_char.items()
@@ -82,19 +82,19 @@ class Baselines:
 
 
 def measure(train: IdSource, val: IdSource, ids: IdSource, vocab: Vocab) -> Baselines:
-    """Return what the baselines reach on a text, of which every character but the first is scored.
+    """Score every character of a text but the first with each baseline.
 
-    A compressor is charged the bits that these characters add to what it makes of the training text and the first.
-    val: the text on which n is chosen; where it has nothing to score, that is the text itself
+    A compressor's score is the number of bits by which these characters lengthen its output for the training text.
+    val: the text to choose n on; if it has fewer than two characters, n is chosen on the text itself
     Shapes:  train, val, ids (N,)
     """
-    learned = _part(train, max(0, len(train) - READ), len(train))
+    learned = _slice(train, max(0, len(train) - READ), len(train))
     grams = NGrams.of(learned, vocab.size)
     chosen_on, where = (val, "the validation part") if len(val) > 1 else (ids, "this text")
-    n = int(grams.nats(_part(chosen_on, 0, READ)).argmin()) + 1
+    n = int(grams.nats(_slice(chosen_on, 0, READ)).argmin()) + 1
     nats = {"ngram": float(grams.up_to(n).nats(ids)[-1])}
     for name, new in COMPRESSORS.items():
-        before = _compressed(new(), _utf8(learned, vocab), _utf8(_part(ids, 0, 1), vocab))
+        before = _compressed(new(), _utf8(learned, vocab), _utf8(_slice(ids, 0, 1), vocab))
         added = _compressed(new(), _utf8(learned, vocab), _utf8(ids, vocab)) - before
         nats[name] = 8 * added * math.log(2)
     chars = len(ids) - 1
@@ -107,18 +107,18 @@ def measure(train: IdSource, val: IdSource, ids: IdSource, vocab: Vocab) -> Base
     )
 
 
-def _part(ids: IdSource, begin: int, end: int) -> Ids:
-    """Return the ids from one place to before another, or to the end."""
+def _slice(ids: IdSource, begin: int, end: int) -> Ids:
+    """Return ids[begin:end] as an array."""
     return ids[np.arange(begin, min(end, len(ids)))]
 
 
 def _utf8(ids: IdSource, vocab: Vocab) -> Iterator[bytes]:
-    """Yield the text of the ids as bytes, in pieces, with a character for each special symbol too."""
+    """Yield the text of the ids in UTF-8, piece by piece, with a stand-in for each special symbol."""
     specials = "".join(_SPECIALS[name] for name in vocab.specials)
     for begin in range(0, len(ids), CHUNK):
-        yield vocab.to_bytes(_part(ids, begin, begin + CHUNK), specials)
+        yield vocab.to_bytes(_slice(ids, begin, begin + CHUNK), specials)
 
 
 def _compressed(compressor: Compressor, *texts: Iterable[bytes]) -> int:
-    """Return how many bytes the compressor makes of the texts as one."""
+    """Return the compressed size of the texts, as one, in bytes."""
     return sum(len(compressor.compress(piece)) for piece in chain(*texts)) + len(compressor.flush())

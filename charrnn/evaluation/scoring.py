@@ -1,10 +1,8 @@
-"""Scoring: how likely each of many lines is, read many side by side and told in their order.
+"""Score many lines: the log-probability of each, read side by side in batch rows and returned in order.
 
-A line is scored as it would stand in the text that the model learned: behind a line end and with its own, or, where the
-model learned documents, as one of them, from the start mark to the end mark. Models that know neither predict nothing
-of a line's first character. The state is zero before each line.
-
-Lines are laid end to end into lanes of about the same length, and windows run down all lanes at once.
+A line is scored as it would appear in the training text: after a line end and with its own, or, if the model learned
+documents, as a document, from start mark to end mark. A model that knows neither does not score a line's first
+character. Each line starts from a zero state.
 """
 
 from __future__ import annotations
@@ -20,25 +18,28 @@ from charrnn.config import ModelConfig
 from charrnn.data.stream import Window
 from charrnn.data.vocab import Vocab
 from charrnn.errors import CharRNNError
-from charrnn.evaluation.packing import LANES, Line, Tape, sums
-from charrnn.evaluation.whole import bits, lanes_of
+from charrnn.evaluation.packing import ROWS, Line, PackedLines, run_sums
+from charrnn.evaluation.whole import workers_for
 from charrnn.nn import model
+from charrnn.nn.functional import bits
 from charrnn.parallel.processes import Lanes
 
-BLOCK = 1 << 20  # characters of lines that wait for one another: fills all lanes, bounds memory
-_WINDOW = 1 << 12  # predictions taken at once: takes the memory of an evaluation, and few lanes go far with it
+BLOCK = 1 << 20  # characters of lines that are packed together: fills all batch rows, bounds memory
+_WINDOW = (
+    1 << 12
+)  # predictions of one forward pass: takes as much memory as an evaluation; with few rows, longer windows
 
 _Sized = TypeVar("_Sized", str, bytes, Line)
 
 
 class Scored(NamedTuple):
-    """How likely a line is.
+    """The score of one line.
 
-    text     the line, or what continues a context
-    chars    the predictions that were scored: of its characters, but those left out, and of its end
-    logprob  the log-probability of all these in nats; None where nothing was scored
-    unknown  characters of the text that the vocabulary lacks: left out, or scored as the unknown symbol
-    bits     of each character, and of the end; None in the place of those not scored, and if nobody asked
+    text     the line, or the text that follows a context
+    chars    predictions that were scored: of its characters in the vocabulary, and of its end
+    logprob  their log-probability in nats; None if nothing was scored
+    unknown  characters of the text outside the vocabulary: left out, or scored as the unknown symbol
+    bits     bits of each character and of the end, None for one that was not scored; None unless requested
     """
 
     text: str
@@ -49,15 +50,15 @@ class Scored(NamedTuple):
 
     @property
     def bpc(self) -> float | None:
-        """Return bits per character, or None where nothing was scored."""
+        """Return bits per character, or None if nothing was scored."""
         return None if self.logprob is None else bits(-self.logprob) / self.chars
 
 
 def in_blocks(lines: Iterable[_Sized], least: int | None = None) -> Iterator[list[_Sized]]:
-    """Yield the lines in lists that have, with an end each, so many characters or more, the last one aside.
+    """Group lines into lists of at least this many characters, counting one for each line's end.
 
-    Where there is an error in reading on, the lines before it come first.
-    least: characters of a list; BLOCK if None
+    Only the last list may be smaller. If reading raises an error, the lines read before come first.
+    least: BLOCK if None
     """
     block, size, least = list[_Sized](), 0, BLOCK if least is None else least
     try:
@@ -77,69 +78,76 @@ def in_blocks(lines: Iterable[_Sized], least: int | None = None) -> Iterator[lis
 def score_blocks(
     config: ModelConfig, params: Params, vocab: Vocab, blocks: Iterable[Sequence[Line]], *, per_char: bool = False
 ) -> Iterator[list[Scored]]:
-    """Yield how likely the lines of each block are, before the next block is asked for.
+    """Yield the scores of each block's lines before reading the next block.
 
-    per_char: True: the bits of each character are told
+    per_char: True: include the bits of each character
     """
-    seen, lanes = 0, lanes_of(config, params, 0, LANES, _WINDOW)
-    with ExitStack() as holds:
-        holds.enter_context(lanes).take(params)
+    seen, lanes = 0, workers_for(config, params, 0, ROWS, _WINDOW)
+    with ExitStack() as stack:
+        stack.enter_context(lanes).take(params)
         for block in blocks:
-            tape = Tape.of(vocab, [*dict.fromkeys(block)])  # equal lines once: a log has many
-            seen += len(tape.targets)
-            wider = lanes_of(config, params, seen, LANES, _WINDOW)
-            if wider.plan.shares > lanes.plan.shares:  # what there is to do pays for other processes
-                lanes = holds.enter_context(wider)
+            packed = PackedLines.of(vocab, [*dict.fromkeys(block)])  # equal lines once: a log has many
+            seen += len(packed.targets)
+            more = workers_for(config, params, seen, ROWS, _WINDOW)
+            if more.plan.shares > lanes.plan.shares:  # enough work now to pay for more processes
+                lanes = stack.enter_context(more)
                 lanes.take(params)
-            found = dict(zip(tape.lines, _told(tape, _log_probs(lanes, tape), per_char), strict=True))
-            yield [found[line] for line in block]
+            scores = dict(zip(packed.lines, _scores(packed, _log_probs(lanes, packed), per_char), strict=True))
+            yield [scores[line] for line in block]
 
 
-def _log_probs(lanes: Lanes, tape: Tape) -> Array:
-    """Return the log-probability of each prediction on the tape.
+def _log_probs(lanes: Lanes, packed: PackedLines) -> Array:
+    """Return the log-probability of each prediction, in packed order.
 
+    Rows are read longest first, so that those still unfinished are always the first ones.
     Shapes:  returns (P,)
     Units:   nats.
     """
-    lengths = np.bincount(tape.lane, tape.pairs).astype(np.intp)
+    lengths = np.bincount(packed.row, packed.pairs).astype(np.intp)
     longest = np.argsort(-lengths, kind="stable")
     starts, lengths = (lengths.cumsum() - lengths)[longest], lengths[longest]
     state = model.zero_state(lanes.plan.config, len(lengths))
-    found = np.empty(len(tape.targets), state.dtype)
+    log_probs = np.empty(len(packed.targets), state.dtype)
     begin, end = 0, int(lengths.max(initial=0))
     while begin < end:
-        going = int((lengths > begin).sum())  # lanes that have not ended: the first ones
-        steps = np.arange(begin, min(begin + _WINDOW // going, end))[:, None]
-        own = steps < lengths[:going]
-        places = starts[:going] + np.where(own, steps, begin)
-        window = Window(tape.inputs[places], tape.targets[places], tape.reset[places])
-        log_probs, _, state = lanes.score(window, state[:, :, :going])
-        found[places[own]] = log_probs[own]
+        rows = int((lengths > begin).sum())
+        steps = np.arange(begin, min(begin + _WINDOW // rows, end))[:, None]
+        inside = steps < lengths[:rows]
+        indices = starts[:rows] + np.where(inside, steps, begin)
+        window = Window(packed.inputs[indices], packed.targets[indices], packed.reset[indices])
+        scored, _, state = lanes.score(window, state[:, :, :rows])
+        log_probs[indices[inside]] = scored[inside]
         begin += len(steps)
-    return found
+    return log_probs
 
 
-def _told(tape: Tape, log_probs: Array, per_char: bool) -> list[Scored]:
-    """Return what the log-probabilities (P,) of the predictions say of each line, in the order in which they came."""
-    chars = sums(tape.counted, tape.pairs)
-    chars *= chars > tape.ends  # where no character is known, nothing is scored
-    nats = sums(np.where(tape.counted, log_probs, 0), tape.pairs, np.float64)
-    place = np.argsort(tape.order)
-    columns = [column[place].tolist() for column in (chars, nats, tape.unknown)]
-    each = _bits(tape, log_probs, chars > 0) if per_char else [None] * len(place)
+def _scores(packed: PackedLines, log_probs: Array, per_char: bool) -> list[Scored]:
+    """Return the score of each line, in the order of `packed.lines`.
+
+    Shapes:  log_probs (P,)
+    """
+    chars = run_sums(packed.counted, packed.pairs)
+    chars *= chars > packed.ends  # a line without a known character has no score, though its end was predicted
+    logprobs = run_sums(np.where(packed.counted, log_probs, 0), packed.pairs, np.float64)
+    place = np.argsort(packed.order)
+    columns = [column[place].tolist() for column in (chars, logprobs, packed.unknown)]
+    bits_of = _bits(packed, log_probs, chars > 0) if per_char else [None] * len(place)
     return [
-        Scored(line if isinstance(line, str) else line[1], count, total if count else None, unknown, own)
-        for line, count, total, unknown, own in zip(tape.lines, *columns, each, strict=True)
+        Scored(line if isinstance(line, str) else line[1], count, logprob if count else None, unknown, own)
+        for line, count, logprob, unknown, own in zip(packed.lines, *columns, bits_of, strict=True)
     ]
 
 
-def _bits(tape: Tape, log_probs: Array, scored: Mask) -> list[tuple[float | None, ...]]:
-    """Return the bits of each line's characters, likewise."""
-    found = np.full(len(tape.predicted), np.nan)
-    found[tape.predicted] = np.where(tape.counted, -log_probs / np.log(2), np.nan)
-    ends = tape.sizes.sum(axis=1).cumsum()
-    own = [found[ends[line] - tape.sizes[line, 1] : ends[line]].tolist() for line in range(len(ends))]
+def _bits(packed: PackedLines, log_probs: Array, scored: Mask) -> list[tuple[float | None, ...]]:
+    """Return the bits of each line's characters, in the order of `packed.lines`; None for one that was not scored.
+
+    Shapes:  log_probs (P,) · scored (N,), which lines have a score
+    """
+    values = np.full(len(packed.predicted), np.nan)
+    values[packed.predicted] = np.where(packed.counted, -log_probs / np.log(2), np.nan)
+    ends = packed.sizes.sum(axis=1).cumsum()
+    own = [values[ends[line] - packed.sizes[line, 1] : ends[line]].tolist() for line in range(len(ends))]
     return [
-        tuple(number if scored[line] and number == number else None for number in own[line])
-        for line in np.argsort(tape.order)
+        tuple(value if scored[line] and value == value else None for value in own[line])
+        for line in np.argsort(packed.order)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 import numpy as np
@@ -11,6 +12,19 @@ from charrnn.nn import compiled as fused
 
 #: Up to this many symbols a one-hot matrix product sums rows faster than sorting them (measured at 3,200 rows).
 ONE_HOT_LIMIT = 512
+
+
+def bits(nats: float) -> float:
+    """Convert nats to bits."""
+    return nats / math.log(2)
+
+
+def perplexity(nats: float) -> float:
+    """Return exp(nats), the effective number of characters a model chooses among; infinity if it overflows."""
+    try:
+        return math.exp(nats)
+    except OverflowError:
+        return math.inf
 
 
 def sigmoid(a: Array) -> Array:

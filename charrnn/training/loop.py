@@ -16,7 +16,8 @@ from charrnn.arrays import Array, IdSource, Mask, Params
 from charrnn.config import ModelConfig, TrainConfig, build
 from charrnn.data.stream import Stream, Window
 from charrnn.errors import DivergedError
-from charrnn.evaluation.whole import Tally, lanes_for, tally
+from charrnn.evaluation.statistics import Tally
+from charrnn.evaluation.whole import rows_for, tally
 from charrnn.nn import model
 from charrnn.nn.cells import CELLS
 from charrnn.nn.optimizers import OPTIMIZERS, Optimizer, clip, global_norm
@@ -308,6 +309,6 @@ def _loss_of(training: Training, params: Params, lanes: Lanes) -> Generator[Eval
 
 def validate(training: Training, params: Params, lanes: Lanes) -> Iterator[Tally]:
     """Yield the running tally of the validation text, in as many lanes as training has, if it is long enough."""
-    count = lanes_for(len(training.val_ids) - 1, training.stream.batch_size)
+    count = rows_for(len(training.val_ids) - 1, training.stream.batch_size)
     with np.errstate(all="ignore"):  # the caller looks at the result
         yield from tally(params, lanes, training.val_ids, count, end=training.stream.end)

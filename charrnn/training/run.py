@@ -17,7 +17,7 @@ from charrnn.config import TextConfig, seeded, sort_settings
 from charrnn.data.corpus import Corpus, Reading, Source
 from charrnn.data.vocab import Vocab
 from charrnn.errors import CheckpointError, ConfigError, RunFolderError
-from charrnn.evaluation.whole import bits
+from charrnn.nn.functional import bits
 from charrnn.training import budget
 from charrnn.training.folder import RUNS, RunFolder
 from charrnn.training.loop import (

@@ -20,8 +20,8 @@ from charrnn.data.vocab import Vocab
 from charrnn.errors import CorpusError, VocabError
 from charrnn.evaluation import baselines
 from charrnn.evaluation.baselines import Baselines, measure
-from charrnn.evaluation.whole import bits
 from charrnn.memory.ngram import NGrams
+from charrnn.nn.functional import bits
 
 pytestmark = pytest.mark.usefixtures("no_sync")
 

@@ -16,9 +16,7 @@ from charrnn.data.corpus import Source
 from charrnn.data.text import END
 from charrnn.data.vocab import Vocab
 from charrnn.errors import ConfigError, VocabError
-from charrnn.evaluation import packing as tape
-from charrnn.evaluation import scoring as score
-from charrnn.evaluation import whole as evaluate
+from charrnn.evaluation import packing, scoring, whole
 from charrnn.evaluation.scoring import Scored, in_blocks
 from charrnn.nn import model
 from charrnn.parallel.processes import Lanes
@@ -99,12 +97,12 @@ def test_every_model_scores_lines(settings):
 @given(
     st.lists(st.text("ab\nxé\0", max_size=70), max_size=20), st.sampled_from(sorted(VOCABS)), st.sampled_from([1, 2, 5])
 )
-def test_neither_the_lines_beside_it_nor_the_lanes_matter(lines, name, lanes):
+def test_neither_the_lines_beside_it_nor_the_batch_rows_matter(lines, name, rows):
     lm = language_model(VOCABS[name])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tape, "LANES", lanes)
-        patch.setattr(score, "BLOCK", 50)
-        patch.setattr(score, "_WINDOW", 9)
+        patch.setattr(packing, "ROWS", rows)
+        patch.setattr(scoring, "BLOCK", 50)
+        patch.setattr(scoring, "_WINDOW", 9)
         together = list(lm.score(lines))
     alone = [found for line in lines for found in lm.score([line])]
     assert together == [
@@ -112,8 +110,8 @@ def test_neither_the_lines_beside_it_nor_the_lanes_matter(lines, name, lanes):
     ]
 
 
-def test_lanes_end_one_after_the_other(monkeypatch):
-    monkeypatch.setattr(score, "_WINDOW", 60)
+def test_rows_end_one_after_the_other(monkeypatch):
+    monkeypatch.setattr(scoring, "_WINDOW", 60)
     assert_scored(language_model(), ["abc" * size for size in range(20)])
 
 
@@ -155,12 +153,12 @@ def test_what_follows_a_context_adds_up():
 
 
 @posix
-@pytest.mark.parametrize("lines", [["abc" * 99], LINES * 9], ids=["fewer lanes than processes", "more"])
+@pytest.mark.parametrize("lines", [["abc" * 99], LINES * 9], ids=["fewer rows than processes", "more"])
 def test_processes_that_share_the_work_change_nothing(lines, monkeypatch):
     lm, opened = language_model(hidden_size=33), []
     alone = list(lm.score(lines))
-    monkeypatch.setattr(evaluate, "available_threads", lambda: 2)
-    monkeypatch.setattr(evaluate, "_WORTH_SHARING", 1)
+    monkeypatch.setattr(whole, "available_threads", lambda: 2)
+    monkeypatch.setattr(whole, "_WORTH_SHARING", 1)
     monkeypatch.setattr(
         Lanes, "__exit__", lambda self, *_, end=Lanes.__exit__: opened.append(self.plan.shares) or end(self)
     )
@@ -184,7 +182,7 @@ def test_equal_lines_are_read_once(monkeypatch):
 
 
 def test_lines_are_taken_as_they_are_needed(monkeypatch):
-    monkeypatch.setattr(score, "BLOCK", 30)
+    monkeypatch.setattr(scoring, "BLOCK", 30)
     lm, taken = language_model(), []
     lines = (taken.append(number) or "abcd" for number in count())
     scored = lm.score(lines)
@@ -215,7 +213,7 @@ def test_nothing_in_nothing_out():
 
 
 def test_blocks_are_bounded_by_their_characters_and_their_number(monkeypatch):
-    monkeypatch.setattr(score, "BLOCK", 10)
+    monkeypatch.setattr(scoring, "BLOCK", 10)
     assert list(in_blocks(["a" * 25, "b", "cccccccc", "", ("de", "f" * 7), b"g"])) == [
         ["a" * 25],
         ["b", "cccccccc"],
@@ -226,19 +224,19 @@ def test_blocks_are_bounded_by_their_characters_and_their_number(monkeypatch):
 
 
 @pytest.mark.parametrize("sizes", [[], [0], [5], [3] * 128, [7] * 1000, [9999, *[10] * 999], [*range(500)]])
-def test_lanes_are_filled_evenly(sizes):
+def test_rows_are_filled_evenly(sizes):
     sizes = np.array(sizes, np.intp)
-    order, lane = tape._dealt(sizes)
+    order, row = packing._assign_rows(sizes)
     assert sorted(order) == list(range(len(sizes)))
-    assert (np.diff(lane) >= 0).all()
-    loads = np.bincount(lane, sizes[order])
-    assert len(loads) == min(len(sizes), tape.LANES)
-    assert max(loads, default=0) <= max([*sizes, 0]) + sizes.sum() / tape.LANES
+    assert (np.diff(row) >= 0).all()
+    loads = np.bincount(row, sizes[order])
+    assert len(loads) == min(len(sizes), packing.ROWS)
+    assert max(loads, default=0) <= max([*sizes, 0]) + sizes.sum() / packing.ROWS
 
 
-def test_the_lane_of_the_longest_line_is_given_the_shortest_of_the_others():
-    order, lane = tape._dealt(sizes := np.array([1000, *[10] * 127, 9, *[5] * 127, 4, *[1] * 127]))
-    assert np.bincount(lane, sizes[order]).max() == 1006
+def test_the_row_of_the_longest_line_is_given_the_shortest_of_the_others():
+    order, row = packing._assign_rows(sizes := np.array([1000, *[10] * 127, 9, *[5] * 127, 4, *[1] * 127]))
+    assert np.bincount(row, sizes[order]).max() == 1006
 
 
 def test_a_string_is_no_list_of_lines():

@@ -17,20 +17,8 @@ from charrnn.data.corpus import Source
 from charrnn.data.text import END, Text
 from charrnn.data.vocab import Vocab
 from charrnn.errors import VocabError
-from charrnn.evaluation import whole as evaluate
-from charrnn.evaluation.whole import (
-    WARM_UP,
-    Evaluation,
-    Scored,
-    Sums,
-    Tally,
-    bits,
-    dynamic_scores,
-    lanes_for,
-    lanes_of,
-    perplexity,
-    tally,
-)
+from charrnn.evaluation import whole
+from charrnn.evaluation.whole import WARM_UP, dynamic_predictions, rows_for, tally, workers_for
 from charrnn.nn import model
 from charrnn.parallel.processes import Lanes, available_threads, plan
 from charrnn.training.loop import fit, train_step, validate
@@ -57,16 +45,16 @@ def text_of(length, symbols=SYMBOLS, seed=2):
     return "".join(np.random.default_rng(seed).choice(list(symbols), length))
 
 
-def tallies(lm, text, lanes=1, window=256, shares=1):
+def tallies(lm, text, rows=1, window=256, shares=1):
     """Return the running tallies of a text."""
-    settled = plan(lm.checkpoint.model_config, None, lanes, window, 1)._replace(shares=shares)
-    with Lanes(settled) as opened:
-        return list(tally(lm.checkpoint.params, opened, lm.checkpoint.vocab.encode(text), lanes))
+    work = plan(lm.checkpoint.model_config, None, rows, window, 1)._replace(shares=shares)
+    with Lanes(work) as workers:
+        return list(tally(lm.checkpoint.params, workers, lm.checkpoint.vocab.encode(text), rows))
 
 
-def last_of(lm, text, lanes=1, window=256, shares=1):
-    """Return the whole tally of a text."""
-    return tallies(lm, text, lanes, window, shares)[-1]
+def last_of(lm, text, rows=1, window=256, shares=1):
+    """Return the final tally of a text."""
+    return tallies(lm, text, rows, window, shares)[-1]
 
 
 def scores_of(lm, text):
@@ -84,11 +72,11 @@ def scores_of(lm, text):
 
 
 @pytest.mark.parametrize("length", [2, 3, 300, 1000])
-@pytest.mark.parametrize("lanes", [1, 4])
-def test_a_model_that_knows_nothing_needs_the_logarithm_of_the_symbols(length, lanes):
+@pytest.mark.parametrize("rows", [1, 4])
+def test_a_model_that_knows_nothing_needs_the_logarithm_of_the_symbols(length, rows):
     lm = language_model()
     lm.checkpoint.params["out.W_hy"][...] = 0
-    result = last_of(lm, text_of(length), lanes)
+    result = last_of(lm, text_of(length), rows)
     assert result.chars == length - 1
     assert result.nats_per_char / math.log(2) == pytest.approx(math.log2(16), rel=1e-12)
     figures = lm.evaluate(text_of(length))
@@ -113,11 +101,11 @@ def test_whole_is_the_sum_over_one_forward_pass(settings, length):
     assert figures.perplexity == pytest.approx(math.exp(figures.nats_per_char), rel=1e-12)
 
 
-@pytest.mark.parametrize("lanes", [1, 3])
-def test_the_size_of_a_window_changes_no_figure(monkeypatch, lanes):
+@pytest.mark.parametrize("rows", [1, 3])
+def test_the_size_of_a_window_changes_no_figure(monkeypatch, rows):
     lm, text = language_model(), text_of(1300)
-    monkeypatch.setattr(evaluate, "WARM_UP", 20)
-    results = [last_of(lm, text, lanes, window) for window in (1, 7, 256, 10_000)]
+    monkeypatch.setattr(whole, "WARM_UP", 20)
+    results = [last_of(lm, text, rows, window) for window in (1, 7, 256, 10_000)]
     for result in results:
         assert (result.chars, result.correct) == (1299, results[0].correct)
         assert result.nats == pytest.approx(results[0].nats, rel=1e-12)
@@ -142,18 +130,6 @@ def test_accuracy_counts_where_the_likeliest_character_is_the_right_one():
     assert lm.evaluate("abcab").accuracy == 0.5
     p = np.exp([0, 1, 0.5]) / np.exp([0, 1, 0.5]).sum()
     assert lm.evaluate("abca").nats_per_char == pytest.approx(-np.log(p[[1, 2, 0]]).mean(), rel=1e-12)
-
-
-@pytest.mark.parametrize("nats", [0.0, 1.5, 700.0, 709.0, 710.0, 1e5, math.inf])
-def test_perplexity_is_infinite_where_it_is_beyond_all_floats(nats):
-    assert bits(nats) == nats / math.log(2)
-    if nats < 709.5:
-        assert perplexity(nats) == math.exp(nats)
-    else:
-        assert perplexity(nats) == math.inf
-    figures = Evaluation(2, nats, None, 0.0, None, [], 0, 1.0, "")
-    assert figures.perplexity == perplexity(nats)
-    assert figures.bpc == bits(nats)
 
 
 def test_a_model_sure_of_what_is_wrong_gives_large_figures_and_no_warning():
@@ -184,11 +160,6 @@ def test_where_nothing_is_scored_there_is_no_figure(text, protocol):
     }  # fmt: skip
     assert told["unknown"] == text.count("?")
     assert "|chars:0|" in figures.signature
-
-
-def test_an_empty_tally_has_no_mean():
-    assert Tally().nats_per_char is None
-    assert Tally(4, 2.0, 1).nats_per_char == 0.5
 
 
 def test_the_figures_are_told_by_name():
@@ -222,11 +193,11 @@ def test_unknown_characters_can_be_refused():
     assert lm.evaluate("abc", unknown="error").chars == 2
 
 
-# Lanes
+# Batch rows
 
 
 @pytest.mark.parametrize(
-    ("chars", "batch_size", "lanes"),
+    ("chars", "batch_size", "rows"),
     [
         (-1, 32, 1),
         (0, 32, 1),
@@ -238,21 +209,21 @@ def test_unknown_characters_can_be_refused():
         (10**6, 1, 1),
     ],
 )
-def test_a_lane_is_never_much_shorter_than_its_warm_up(chars, batch_size, lanes):
+def test_a_row_is_never_much_shorter_than_its_warm_up(chars, batch_size, rows):
     assert WARM_UP == 512
-    assert lanes_for(chars, batch_size) == lanes
+    assert rows_for(chars, batch_size) == rows
 
 
 @pytest.mark.parametrize("length", [2, 5, 12, 13, 14, 97, 100, 101, 1025])
-@pytest.mark.parametrize("lanes", [1, 2, 3, 4, 7, 12])
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 7, 12])
 @pytest.mark.parametrize("window", [5, 256])
-def test_each_character_but_the_first_is_scored_exactly_once(monkeypatch, length, lanes, window):
+def test_each_character_but_the_first_is_scored_exactly_once(monkeypatch, length, rows, window):
     # The text has as many symbols as characters, each at one place.
-    monkeypatch.setattr(evaluate, "WARM_UP", 8)
+    monkeypatch.setattr(whole, "WARM_UP", 8)
     config = ModelConfig(length, hidden_size=2, cell="rnn", dtype="float64")
     ids = np.random.default_rng(1).permutation(length)
-    shared = Counting(plan(config, None, lanes, window, 1))
-    *_, result = tally({}, shared, ids, lanes)
+    workers = Counting(plan(config, None, rows, window, 1))
+    *_, result = tally({}, workers, ids, rows)
     assert result.chars == length - 1
     assert result.nats == -worth(ids[1:]).sum()
 
@@ -276,30 +247,30 @@ class Counting(Lanes):
 
 
 @pytest.mark.parametrize("settings", [{}, {"cell": "gru"}, {"num_layers": 2}])
-def test_lanes_are_close_to_whole(settings):
+def test_the_protocol_lanes_is_close_to_whole(settings):
     lm, text = language_model(**settings), text_of(4000)
-    whole, lanes = lm.evaluate(text), lm.evaluate(text, protocol="lanes")
-    assert whole.chars == lanes.chars == 3999
-    assert lanes.nats_per_char == pytest.approx(whole.nats_per_char, abs=0.002)
-    assert lanes.accuracy == pytest.approx(whole.accuracy, abs=0.002)
+    one, several = lm.evaluate(text), lm.evaluate(text, protocol="lanes")
+    assert one.chars == several.chars == 3999
+    assert several.nats_per_char == pytest.approx(one.nats_per_char, abs=0.002)
+    assert several.accuracy == pytest.approx(one.accuracy, abs=0.002)
 
 
-def test_a_lane_begins_with_the_state_of_what_precedes_it(monkeypatch):
-    # A warm-up as long as all that precedes gives each lane the very state that it has in one pass over the whole.
-    monkeypatch.setattr(evaluate, "WARM_UP", 2000)
+def test_a_row_begins_with_the_state_of_what_precedes_it(monkeypatch):
+    # A warm-up as long as all that precedes gives each row the very state that it has in one pass over the whole.
+    monkeypatch.setattr(whole, "WARM_UP", 2000)
     lm, text = language_model(), text_of(1500)
-    for lanes in (2, 3, 7):
-        whole, parted = last_of(lm, text), last_of(lm, text, lanes)
-        assert parted.nats == pytest.approx(whole.nats, rel=1e-9)
-        assert parted.correct == whole.correct
+    for rows in (2, 3, 7):
+        one, several = last_of(lm, text), last_of(lm, text, rows)
+        assert several.nats == pytest.approx(one.nats, rel=1e-9)
+        assert several.correct == one.correct
 
 
 @posix
 @pytest.mark.parametrize("settings", [{}, {"cell": "gru", "num_layers": 2}, {"embed_size": 3}])
-@pytest.mark.parametrize("lanes", [1, 3, 7])
-def test_processes_share_the_lanes_and_change_no_figure(settings, lanes):
+@pytest.mark.parametrize("rows", [1, 3, 7])
+def test_processes_share_the_rows_and_change_no_figure(settings, rows):
     lm, text = language_model(**settings), text_of(5000)
-    alone, shared = last_of(lm, text, lanes, 100), last_of(lm, text, lanes, 100, shares=3)
+    alone, shared = last_of(lm, text, rows, 100), last_of(lm, text, rows, 100, shares=3)
     assert shared.chars == alone.chars == 4999
     assert shared.correct == alone.correct
     assert shared.nats == pytest.approx(alone.nats, rel=1e-12)
@@ -309,23 +280,23 @@ def test_large_work_is_shared_out_and_small_work_is_not():
     config = ModelConfig(9, hidden_size=64)
     params = {"W": np.zeros(10**6)}
     for chars, shares in ((29_000, 1), (31_000, plan(config, None, 32, 1, available_threads()).shares)):
-        settled = lanes_of(config, params, chars, 32).plan
-        assert settled.shares == shares
-        assert settled.shares * settled.threads == available_threads()
+        work = workers_for(config, params, chars, 32).plan
+        assert work.shares == shares
+        assert work.shares * work.threads == available_threads()
 
 
-def test_without_a_warm_up_the_lanes_would_differ(monkeypatch):
+def test_without_a_warm_up_the_rows_would_differ(monkeypatch):
     # Otherwise the two tests above would show nothing.
     lm, text = language_model(), text_of(1500)
-    monkeypatch.setattr(evaluate, "WARM_UP", 0)
+    monkeypatch.setattr(whole, "WARM_UP", 0)
     assert abs(last_of(lm, text, 7).nats - last_of(lm, text).nats) > 0.01
 
 
-def test_few_characters_are_one_lane():
+def test_few_characters_are_one_row():
     lm = language_model()
-    whole, lanes = lm.evaluate(text_of(900)), lm.evaluate(text_of(900), protocol="lanes")
-    assert lanes.nats_per_char == whole.nats_per_char
-    assert "|protocol:lanes-1x512|" in lanes.signature
+    one, several = lm.evaluate(text_of(900)), lm.evaluate(text_of(900), protocol="lanes")
+    assert several.nats_per_char == one.nats_per_char
+    assert "|protocol:lanes-1x512|" in several.signature
 
 
 # Windows
@@ -389,8 +360,8 @@ def test_dynamic_evaluation_learns_from_nothing_that_it_has_not_scored():
     lm, text = language_model(), text_of(400)
     config, params, vocab = lm.checkpoint.model_config, lm.checkpoint.params, lm.checkpoint.vocab
     one, other = (
-        np.concatenate([scored.log_probs for scored in dynamic_scores(params, config, vocab.encode(whole))])
-        for whole in (text, text[:300] + text[100:200])
+        np.concatenate([found.log_probs for found in dynamic_predictions(params, config, vocab.encode(ending))])
+        for ending in (text, text[:300] + text[100:200])
     )
     assert np.array_equal(one[:299], other[:299])
     assert not np.array_equal(one[299:], other[299:])
@@ -401,44 +372,6 @@ def test_dynamic_evaluation_drops_nothing():
     lm, noisy = language_model(), language_model(dropout=0.5, weight_drop=0.5)
     text = text_of(300)
     assert noisy.evaluate(text, dynamic=True).dynamic == lm.evaluate(text, dynamic=True).dynamic
-
-
-# The interval
-
-
-def sums_of(nats, at_once=700):
-    """Return the sums of predictions with these losses, added some at a time."""
-    sums = Sums(len(nats))
-    for at in range(0, len(nats), at_once):
-        part = nats[at : at + at_once]
-        sums.add(Scored(np.arange(at, at + len(part)), -part, part < 1))
-    return sums
-
-
-def test_the_interval_is_that_of_a_mean_of_blocks():
-    rng = np.random.default_rng(5)
-    nats = np.repeat(rng.gamma(2.0, 1.0, 400), 512)  # blocks of one value each: 400 independent numbers
-    low, high = sums_of(nats).interval()
-    width = 2 * 1.96 * nats[::512].std() / 400**0.5
-    assert high - low == pytest.approx(width, rel=0.1)
-    assert (low + high) / 2 == pytest.approx(nats.mean(), abs=0.1 * width)
-    assert sums_of(nats).interval() == (low, high)
-
-
-def test_neighbours_that_are_alike_widen_the_interval():
-    nats = np.random.default_rng(6).gamma(2.0, 1.0, 100_000)
-    low, high = sums_of(nats).interval()
-    alike_low, alike_high = sums_of(np.sort(nats.reshape(-1, 500), axis=0).reshape(-1)).interval()
-    assert alike_high - alike_low > 3 * (high - low)
-
-
-def test_a_long_text_has_no_more_blocks_and_a_short_one_has_no_interval():
-    sums = Sums(10**9)
-    sums.add(Scored(np.array([0, 10**9 - 1]), np.array([-1.0, -2.0]), np.array([True, False])))
-    assert (sums.tally.chars, sums.tally.nats_per_char, sums.tally.accuracy) == (2, 1.5, 0.5)
-    assert len(sums._nats) == 1000
-    assert sums_of(np.ones(9 * 512)).interval() is None
-    assert sums_of(np.ones(10 * 512)).interval() == (1, 1)
 
 
 # The signature

@@ -5,7 +5,16 @@ import math
 import numpy as np
 import pytest
 
-from charrnn.nn.functional import cross_entropy, log_prob, project, project_backward, sigmoid, sum_rows
+from charrnn.nn.functional import (
+    bits,
+    cross_entropy,
+    log_prob,
+    perplexity,
+    project,
+    project_backward,
+    sigmoid,
+    sum_rows,
+)
 from charrnn.nn.gradcheck import check_gradients
 
 both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -14,6 +23,15 @@ both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def relative(actual, expected):
     assert actual.shape == expected.shape
     return np.linalg.norm(actual - expected) / np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("nats", [0.0, 1.5, 700.0, 709.0, 710.0, 1e5, math.inf])
+def test_perplexity_is_infinite_where_it_is_beyond_all_floats(nats):
+    assert bits(nats) == nats / math.log(2)
+    if nats < 709.5:
+        assert perplexity(nats) == math.exp(nats)
+    else:
+        assert perplexity(nats) == math.inf
 
 
 def test_sigmoid_equals_its_definition():

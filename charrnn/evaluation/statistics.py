@@ -1,0 +1,152 @@
+"""The figures of an evaluation, computed from sums and counts: a mean is never taken of means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.arrays import Array, Mask
+from charrnn.nn.functional import bits, perplexity
+
+COLD_WINDOW = 256  # predictions from each zero state in the protocol `windows`
+_BLOCK = 512  # predictions that the bootstrap draws together: more than the distance over which losses correlate
+_MAX_BLOCKS, _MIN_BLOCKS, _RESAMPLES = 1000, 10, 2000
+
+
+class Predictions(NamedTuple):
+    """N scored predictions of a text.
+
+    indices     (N,) which predictions; 0 predicts the text's second character
+    log_probs   (N,) of the right characters, in nats
+    correct     (N,) whether the right character was the most likely one
+    since_zero  (N,) predictions made since the last zero state; None unless the protocol is `windows`
+    """
+
+    indices: npt.NDArray[np.intp]
+    log_probs: Array
+    correct: Mask
+    since_zero: npt.NDArray[np.intp] | None = None
+
+
+class Tally(NamedTuple):
+    """Running totals: characters scored, their loss in nats, and how many were the model's most likely character."""
+
+    chars: int = 0
+    nats: float = 0.0
+    correct: int = 0
+
+    @property
+    def nats_per_char(self) -> float | None:
+        """Return the loss, or None if nothing was scored."""
+        return self.nats / self.chars if self.chars else None
+
+    @property
+    def accuracy(self) -> float | None:
+        """Return the fraction of correct predictions, or None if nothing was scored."""
+        return self.correct / self.chars if self.chars else None
+
+    def plus(self, predictions: Predictions) -> Tally:
+        """Return the totals with these predictions included."""
+        return Tally(
+            self.chars + len(predictions.indices),
+            self.nats - float(predictions.log_probs.sum(dtype=np.float64)),
+            self.correct + int(predictions.correct.sum()),
+        )
+
+
+class Sums:
+    """Everything that the figures of a text are computed from, in memory that does not grow with the text.
+
+    total  the number of predictions that will be added
+    tally  the totals of those added so far
+    """
+
+    def __init__(self, total: int) -> None:
+        self.tally = Tally()
+        self._block = max(_BLOCK, -(-total // _MAX_BLOCKS))
+        self._nats = np.zeros(-(-total // self._block))
+        self._chars = np.zeros_like(self._nats)
+        self._nats_at = np.zeros(COLD_WINDOW)
+        self._chars_at = np.zeros(COLD_WINDOW)
+
+    def add(self, predictions: Predictions) -> None:
+        """Add some predictions."""
+        groups = [(self._nats, self._chars, predictions.indices // self._block)]
+        if predictions.since_zero is not None:
+            groups.append((self._nats_at, self._chars_at, predictions.since_zero))
+        for nats, chars, group in groups:
+            nats += np.bincount(group, -predictions.log_probs.astype(np.float64), len(nats))
+            chars += np.bincount(group, minlength=len(chars))
+        self.tally = self.tally.plus(predictions)
+
+    @property
+    def by_position(self) -> list[float]:
+        """Return the mean loss by predictions since a zero state; empty unless the protocol is `windows`."""
+        seen = self._chars_at > 0
+        return [float(loss) for loss in self._nats_at[seen] / self._chars_at[seen]]
+
+    def interval(self) -> tuple[float, float] | None:
+        """Return the 95 % bootstrap interval of the loss, or None if the text has too few blocks.
+
+        Blocks of neighbouring predictions are resampled with replacement, because the losses of neighbours correlate.
+        Source:  Carlstein 1986.
+        """
+        n = len(self._nats)
+        if n < _MIN_BLOCKS:
+            return None
+        draws = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), _RESAMPLES)
+        low, high = np.quantile(draws @ self._nats / (draws @ self._chars), (0.025, 0.975))
+        return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The figures of one model on one text. A figure is None if nothing was scored.
+
+    chars             predictions that were scored
+    interval          95 % block-bootstrap interval of nats_per_char; None for a short text
+    accuracy          fraction of characters that were the model's most likely one
+    dynamic           nats per character of a model that learns as it reads; None unless requested
+    by_position       nats per character by characters read since a zero state; empty unless the protocol is `windows`
+    unknown           characters outside the vocabulary: skipped, or scored as the unknown symbol
+    signature         the settings of model and evaluation: compare two figures only if these agree
+    """
+
+    chars: int
+    nats_per_char: float | None
+    interval: tuple[float, float] | None
+    accuracy: float | None
+    dynamic: float | None
+    by_position: list[float]
+    unknown: int
+    chars_per_second: float | None
+    signature: str
+
+    @property
+    def bpc(self) -> float | None:
+        """Return bits per character."""
+        return None if self.nats_per_char is None else bits(self.nats_per_char)
+
+    @property
+    def perplexity(self) -> float | None:
+        """Return the perplexity per character."""
+        return None if self.nats_per_char is None else perplexity(self.nats_per_char)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures under the names that `eval --json` prints."""
+        return {
+            "chars": self.chars,
+            "nats_per_char": self.nats_per_char,
+            "bpc": self.bpc,
+            "perplexity": self.perplexity,
+            "interval": self.interval,
+            "accuracy": self.accuracy,
+            "dynamic": self.dynamic,
+            "by_position": self.by_position,
+            "unknown": self.unknown,
+            "chars_per_second": self.chars_per_second,
+            "signature": self.signature,
+        }
