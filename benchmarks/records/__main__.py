@@ -25,8 +25,8 @@ from benchmarks import kept
 from benchmarks.records import picture, report
 from benchmarks.records.rows import ROWS
 from benchmarks.records.runs import Run, counting, fill, is_slow, make
-from charrnn.cli._kernel import set_kernel
 from charrnn.system.atomic import replacing
+from charrnn.system.processor import set_kernel
 
 
 @click.command(help=__doc__)

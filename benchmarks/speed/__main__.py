@@ -19,7 +19,7 @@ from rich.console import Console
 
 from benchmarks.speed import processes, report
 from benchmarks.speed.cases import CASES, FAST, Result
-from charrnn.cli._kernel import set_kernel
+from charrnn.system.processor import set_kernel
 
 QUICK_REPEATS, QUICK_SECONDS = 3, 0.1
 BUSY = 0.5  # a load above this is worth a warning

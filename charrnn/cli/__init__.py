@@ -14,8 +14,8 @@ from typing import Any, NoReturn, TextIO
 import click
 from click.exceptions import Exit
 
-from charrnn.cli._kernel import set_kernel
 from charrnn.errors import EXIT_CODES, CharRNNError
+from charrnn.system.processor import set_kernel
 from charrnn.version import __version__
 
 

@@ -1,1 +1,1 @@
-"""The machine: files that are never half-written, the BLAS, the processor."""
+"""The machine: files that are never half-written, the BLAS, and the processor."""

@@ -1,4 +1,4 @@
-"""Files that are never half-written: the one place where anything of value is put on disk."""
+"""Write files so that they are never half-written; everything worth keeping is written here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _REMEDY = "choose another folder with --out"
 
 @contextmanager
 def writing(path: Path, remedy: str = _REMEDY) -> Iterator[None]:
-    """Turn the operating system's refusals to write into one line that names the path and, beside others, a remedy."""
+    """Raise a CharRNNError that names the path and a remedy in place of an OSError."""
     try:
         yield
     except OSError as error:
@@ -28,9 +28,10 @@ def writing(path: Path, remedy: str = _REMEDY) -> Iterator[None]:
 
 
 def lock(file: IO[Any], *, wait: bool = False) -> None:
-    """Take the lock of an open file, which the system takes back when the process ends, however it ends.
+    """Lock an open file; the system releases the lock when the process ends, however it ends.
 
-    Raises:  OSError where another process holds it, at once or, on Windows, after waiting for ten seconds.
+    wait: True: block until the lock is free
+    Raises:  OSError if another process has the lock: at once, or with `wait` on Windows, after ten seconds.
     """
     if os.name == "nt":
         import msvcrt
@@ -44,9 +45,9 @@ def lock(file: IO[Any], *, wait: bool = False) -> None:
 
 @contextmanager
 def replacing(path: Path, remedy: str = _REMEDY) -> Iterator[BinaryIO]:
-    """Yield a file that takes the place of `path` once it is complete and on the disk, and not before.
+    """Yield a temporary file that replaces `path` when the block ends, once it is complete and on disk.
 
-    Raises:  CharRNNError where the disk is full or the folder read-only; what stood at `path` is then untouched.
+    Raises:  CharRNNError if the disk is full or the folder read-only; `path` is then unchanged.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     with writing(path, remedy):
@@ -65,24 +66,24 @@ def replacing(path: Path, remedy: str = _REMEDY) -> Iterator[BinaryIO]:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM wait until this is over, which takes a moment: an archive that is cut short laments."""
+    """Defer Ctrl-C and SIGTERM until the block ends; an interrupted zip write prints a traceback."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # Python hands signals to the main thread alone
+        yield  # only the main thread receives signals in Python
         return
-    came: list[int] = []
+    received: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM)
-    earlier = {number: signal.signal(number, lambda caught, _: came.append(caught)) for number in numbers}
+    earlier = {number: signal.signal(number, lambda caught, _: received.append(caught)) for number in numbers}
     try:
         yield
     finally:
         for number, handler in earlier.items():
-            signal.signal(number, handler or signal.SIG_DFL)  # None: of a program that Python is a part of
-        for caught in came:
+            signal.signal(number, handler or signal.SIG_DFL)  # None: set by a program that embeds Python
+        for caught in received:
             signal.raise_signal(caught)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Put the folder's new entry on the disk, where the system can (Windows cannot)."""
+    """Write the folder's new entry to disk; Windows has no way to."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""The library that multiplies matrices, as NumPy and threadpoolctl tell of it. What is not known is None."""
+"""The BLAS, the library that multiplies matrices, as NumPy and threadpoolctl report it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _NUMPY_OWN = "scipy-openblas"  # the name of the OpenBLAS that NumPy's wheels br
 
 @dataclass(frozen=True)
 class Blas:
-    """The library that multiplies matrices.
+    """The library that multiplies matrices; a field is None if it is unknown.
 
-    name, version  as NumPy was built, or as threadpoolctl finds it
+    name, version  from NumPy's build, or from threadpoolctl
     own            whether it came in NumPy's wheel
-    kernel         the processor whose code the library uses; from threadpoolctl alone, like threads
+    kernel         name of the processor whose code the library runs; like threads, known only to threadpoolctl
     """
 
     name: str | None
@@ -28,12 +28,12 @@ class Blas:
 
 
 def blas() -> Blas:
-    """Return what NumPy says of its BLAS, and what threadpoolctl finds loaded."""
+    """Describe the BLAS that NumPy was built with, or that threadpoolctl finds loaded."""
     built = numpy_config("Build Dependencies").get("blas", {})
     name = built.get("name") if built.get("found") else None
     version, own = built.get("version"), name is not None and name.startswith(_NUMPY_OWN)
     loaded: dict[str, Any] = {}
-    with suppress(Exception):  # it reads the process's memory map, which not every system shows
+    with suppress(Exception):  # it reads the process's memory map, which some systems hide
         from threadpoolctl import threadpool_info
 
         loaded = next((pool for pool in threadpool_info() if pool.get("user_api") == "blas"), {})
@@ -47,7 +47,7 @@ def blas() -> Blas:
 
 
 def one_thread() -> AbstractContextManager[Any]:
-    """Return a context in which matrix products use one thread each, from whichever thread they are asked for."""
+    """Return a context in which each matrix product uses one thread, whichever thread calls it."""
     from threadpoolctl import threadpool_limits
 
     limits: AbstractContextManager[Any] = threadpool_limits(1, "blas")
@@ -55,6 +55,6 @@ def one_thread() -> AbstractContextManager[Any]:
 
 
 def numpy_config(section: str) -> dict[str, Any]:
-    """Return a section of what NumPy tells of its build."""
+    """Return one section of NumPy's build configuration."""
     config: Any = np.show_config(mode="dicts")
     return dict((config or {}).get(section, {}))
