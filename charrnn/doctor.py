@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import platform
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import metadata
 
@@ -19,8 +17,10 @@ from charrnn.data.stream import Stream
 from charrnn.nn import model
 from charrnn.parallel.processes import available_threads, usual_threads
 from charrnn.system.blas import Blas, blas, numpy_config
+from charrnn.system.meter import seconds_per_unit
 from charrnn.system.processor import best_kernel, cpu_facts
-from charrnn.training.loop import Training, train_step
+from charrnn.training.budget import char_seconds
+from charrnn.training.loop import Training
 from charrnn.version import __version__
 
 VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_CORETYPE")
@@ -154,7 +154,12 @@ def _gflops(rows: int, inner: int, columns: int, seconds: float) -> float:
     rng = np.random.default_rng(0)
     a, b = rng.random((rows, inner), np.float32), rng.random((inner, columns), np.float32)
     out = np.empty((rows, columns), np.float32)
-    return 2e-9 * rows * inner * columns / _median_seconds(lambda: np.matmul(a, b, out=out), seconds)
+
+    def multiply() -> int:
+        np.matmul(a, b, out=out)
+        return 2 * rows * inner * columns
+
+    return 1e-9 / seconds_per_unit(multiply, seconds)
 
 
 def _chars_per_second(seconds: float) -> float:
@@ -165,21 +170,9 @@ def _chars_per_second(seconds: float) -> float:
     ids = rng.integers(_VOCAB_SIZE, size=100 * config.batch_size * config.seq_len)
     stream = Stream(ids, config.batch_size, config.seq_len)
     training = Training(model_config, config, stream, ids[:0])
-    state, optimizer = training.begin(model.init_params(model_config, rng)), training.optimizer()
+    state = training.begin(model.init_params(model_config, rng))
     with training.lanes() as lanes:
-        one = _median_seconds(lambda: train_step(training, optimizer, 0.0, state, stream[state.step], lanes), seconds)
-    return config.batch_size * config.seq_len / one
-
-
-def _median_seconds(work: Callable[[], object], seconds: float) -> float:
-    """Return the median time of the calls that fit in, at least one, after a first that does not count."""
-    times: list[float] = []
-    end = time.perf_counter() + seconds
-    while len(times) < 2 or time.perf_counter() < end:
-        begin = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - begin)
-    return max(1e-9, float(np.median(times[1:])))
+        return 1 / char_seconds(training, state, lanes, seconds)
 
 
 def advice(machine: Machine) -> list[str]:

@@ -106,6 +106,7 @@ def test_a_system_that_tells_nothing(monkeypatch, tmp_path):
     monkeypatch.setattr(machine.platform, "processor", lambda: "")
     monkeypatch.setattr(machine, "PACKAGES", ("no-such-package-anywhere",))
     monkeypatch.setattr(machine, "speed", lambda seconds: FREE.speed)
+    monkeypatch.setattr(machine, "blas", lambda: replace(FREE.blas, kernel=None, threads=None))
     found = machine.look()
     assert (found.load, found.memory, found.processor, found.features) == (None, None, None, ())
     assert (found.cores, found.all_cores) == (1, 1)

@@ -9,10 +9,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
-import numpy as np
-
 from charrnn.config import TrainConfig
 from charrnn.parallel.processes import Lanes
+from charrnn.system.meter import seconds_per_unit
 from charrnn.training.loop import Training, TrainState, train_step, validate
 from charrnn.training.recipe import MOST_PASSES
 
@@ -84,19 +83,15 @@ def _models(training: Training) -> int:
 
 
 def char_seconds(training: Training, state: TrainState, lanes: Lanes, seconds: float) -> float:
-    """Return what training on one character takes, measured for about so long; the state is left as it is."""
+    """Return the seconds of training on one character, measured for about this long; the state is left unchanged."""
     state, optimizer = copy.deepcopy(state), training.optimizer()
-    train_step(
-        training, optimizer, 0.0, state, training.stream[state.step], lanes
-    )  # memory and processes are there now
-    times: list[float] = []
-    end = time.monotonic() + seconds
-    while len(times) < 2 or time.monotonic() < end:
-        begin = time.perf_counter()
+
+    def step() -> int:
         window = training.stream[state.step]
         train_step(training, optimizer, 0.0, state, window, lanes)
-        times.append((time.perf_counter() - begin) / window.targets.size)
-    return float(np.median(times))
+        return window.targets.size
+
+    return seconds_per_unit(step, seconds)
 
 
 def _evaluation_seconds(training: Training, state: TrainState, lanes: Lanes, seconds: float) -> float:

@@ -1,0 +1,29 @@
+"""Measure how fast something runs here, by running it repeatedly."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from statistics import median
+
+_SHORTEST = 1e-9  # seconds: what a call takes at least, should the clock be too coarse to show it
+
+
+def seconds_per_unit(work: Callable[[], int], seconds: float) -> float:
+    """Return the median time that `work` takes for one unit, from calls repeated for about this many seconds.
+
+    The first call is not counted: it allocates memory and starts processes. At least one more is made.
+    work: does something and returns how many units that was, such as characters or operations
+    """
+    work()
+    end = time.perf_counter() + seconds
+    times = [_seconds_per_unit(work)]
+    while time.perf_counter() < end:
+        times.append(_seconds_per_unit(work))
+    return median(times)
+
+
+def _seconds_per_unit(work: Callable[[], int]) -> float:
+    begin = time.perf_counter()
+    units = work()
+    return max(_SHORTEST, time.perf_counter() - begin) / units
