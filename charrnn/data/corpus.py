@@ -66,6 +66,7 @@ class Corpus:
     val_source  the file of the validation text, or None where it is a part of the corpus itself
     found       all files, that of the validation text too
     settings    by which it was read and split: fields of `TextConfig` by name, and the `seed` of a shuffle
+    string      a string that `read_as` can read in another way; None for a text that is read for good
     """
 
     train: Text
@@ -75,6 +76,7 @@ class Corpus:
     val_source: Source | None = None
     found: Found | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    string: str | None = field(default=None, repr=False)
 
     @property
     def wants_validation(self) -> bool:
@@ -97,9 +99,33 @@ class Corpus:
 
     @classmethod
     def from_text(cls, text: str | Text, val_fraction: float = 0.1, test_fraction: float = 0.0) -> Corpus:
-        """Return the corpus of a text at hand, which is taken as it is, and parted as `parts` does."""
-        text, config = Text.of(text), TextConfig(val_fraction=val_fraction, test_fraction=test_fraction)
-        return cls(*parts(text, config), Source(None, text.sha256), settings=config.deciding("split"))
+        """Return the corpus of a text in memory, split at these fractions.
+
+        A string is taken unchanged until `read_as` reads it by other settings; a `Text` is taken as it is for good.
+        """
+        config, read = TextConfig(val_fraction=val_fraction, test_fraction=test_fraction), Text.of(text)
+        source = Source(None, read.sha256)
+        if isinstance(text, Text):
+            return cls(*parts(read, config), source, settings=config.deciding("split"))
+        fractions = {"val_fraction": val_fraction, "test_fraction": test_fraction}
+        return cls(*parts(read, config), source, settings=fractions, string=text)
+
+    def read_as(self, config: TextConfig, seed: int | None) -> Corpus:
+        """Return the corpus that a file with this string would give under these settings; any other corpus unchanged.
+
+        config: how it is read, shuffled and split, but for the fractions, which `from_text` chose
+        seed:   of the shuffle
+        Raises:  CorpusError where the string has no document to train on, or no bytes.
+        """
+        if self.string is None:
+            return self
+        config, seed = replace(config, **self.settings), seed or 0
+        text = text_of(self.string, config)
+        if config.has_documents and not text.documents:
+            raise CorpusError("the text is empty: give a text to read")
+        if config.shuffle_documents:
+            text = Text.gather(_shuffled(text, seed))
+        return Corpus(*parts(text, config), Source(None, text.sha256), settings=_settings(config, seed))
 
     @classmethod
     def read(
@@ -126,9 +152,7 @@ class Corpus:
         shuffle_seed = seed if config.shuffle_documents else None
         text = read_text(*paths, config=config, shuffle_seed=shuffle_seed, reading=reading)
         name, source = named(paths), Source(paths[0], text.sha256, paths[1:])
-        settings = config.deciding("characters") | config.deciding("split")
-        if config.shuffle_documents:
-            settings["seed"] = seed
+        settings = _settings(config, seed)
         if learned:
             _recognise(source, learned[0])
         if len(text) < 2:
@@ -159,6 +183,12 @@ class Corpus:
                     "leave it out, or read the corpus with it"
                 )
         return settings | self.settings
+
+
+def _settings(config: TextConfig, seed: int) -> dict[str, Any]:
+    """Return the settings by which a text was read and split."""
+    settings = config.deciding("characters") | config.deciding("split")
+    return settings | {"seed": seed} if config.shuffle_documents else settings
 
 
 def _recognise(source: Source, learned: Source | None) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from charrnn.config import TextConfig
 from charrnn.data import corpus as corpus_module
 from charrnn.data import text as text_module
-from charrnn.data.corpus import STDIN, Corpus, read_text, split, text_of
+from charrnn.data.corpus import STDIN, Corpus, Source, read_text, split, text_of
 from charrnn.data.files import describe
 from charrnn.data.text import END, Text
 from charrnn.errors import CorpusError
@@ -66,6 +66,53 @@ def test_a_text_at_hand_is_a_corpus_without_a_path():
     assert corpus.source.path is None
     assert corpus.source.sha256 == hashlib.sha256(b"0123456789" * 3).hexdigest()
     assert corpus.name == "text"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"bytes": True},
+        {"lowercase": True},
+        {"normalize": "NFKC"},
+        {"split_documents": "lines"},
+        {"split_documents": "lines", "bytes": True, "val_documents": 2},
+        {"split_documents": r"\n", "shuffle_documents": True, "test_documents": 1},
+    ],
+    ids=str,
+)
+def test_a_string_is_read_as_a_file_with_its_text(tmp_path, settings):
+    text, fractions = "Éins\nﬁn é\nzwei\nDrei\nvier\nfünf", {"val_fraction": 0.25, "test_fraction": 0.2}
+    (tmp_path / "text.txt").write_bytes(text.encode())
+    config = TextConfig(**settings, **fractions)
+    ours = Corpus.from_text(text, **fractions).read_as(config, 3)
+    theirs = Corpus.read(str(tmp_path / "text.txt"), config, seed=3)
+    for name in ("train", "val", "test"):
+        assert str(getattr(ours, name)) == str(getattr(theirs, name))
+    assert ours.source == Source(None, theirs.source.sha256)
+    assert ours.settings == theirs.settings
+    assert ours.agreed({}) == theirs.settings
+
+
+def test_a_string_keeps_its_fractions_and_can_be_read_in_several_ways():
+    corpus = Corpus.from_text("Éa" * 10, 0.5, 0.1)
+    lower, as_bytes = (corpus.read_as(TextConfig(**{way: True}), None) for way in ("lowercase", "bytes"))
+    assert (str(lower.train), str(lower.val), str(lower.test)) == ("éa" * 4, "éa" * 5, "éa")
+    assert (len(as_bytes.train), len(as_bytes.val), len(as_bytes.test)) == (12, 15, 3)
+    assert (lower.settings["val_fraction"], lower.settings["test_fraction"]) == (0.5, 0.1)
+    assert str(corpus.train) == "Éa" * 4
+
+
+def test_what_is_read_is_not_read_again(tmp_path):
+    (tmp_path / "text.txt").write_text("ABC")
+    read, config = Corpus.read(str(tmp_path / "text.txt")), TextConfig(lowercase=True)
+    for corpus in (read, Corpus.from_text(Text.of("ABC")), Corpus.from_text("ABC").read_as(TextConfig(), None)):
+        assert corpus.read_as(config, None) is corpus
+
+
+def test_a_string_without_any_document_is_empty():
+    with pytest.raises(CorpusError, match=r"^the text is empty: "):
+        Corpus.from_text("\n\n").read_as(TextConfig(split_documents="lines"), None)
 
 
 def test_standard_input_is_read_as_bytes(monkeypatch):
