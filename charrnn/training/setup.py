@@ -53,7 +53,7 @@ def set_up(corpus: Corpus, settings: dict[str, Any], earlier: Checkpoint | None,
     if earlier is not None:
         settings = adopt_text_form(settings, earlier.vocab)
     _, text_config, config = sort_settings(settings)
-    # corpus = corpus.read_as(text_config, config.seed)
+    corpus = corpus.read_as(text_config, config.seed)
     vocab, params, notes = vocab_for(corpus, text_config), None, list[str]()
     defaults: dict[str, Any] = {"vocab_size": vocab.size}
     if earlier is not None:

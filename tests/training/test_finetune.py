@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fixtures_run import TEXT, finish, start
+from fixtures_run import TEXT, finish, start, write_text
 
 from charrnn import checkpoint as ckpt
 from charrnn.api import LanguageModel
@@ -24,6 +24,29 @@ def test_another_form_than_that_of_the_model_is_refused(settings, words):
         adopt_text_form(settings, Vocab("ab"))
     assert adopt_text_form({"steps": 1}, Vocab("ab")) == {"steps": 1}
     assert adopt_text_form({}, Vocab("ab", normalize="NFC", lowercase=True)) == {"normalize": "NFC", "lowercase": True}
+
+
+@pytest.mark.parametrize("form", [{"bytes": True}, {"lowercase": True}, {"normalize": "NFKC"}], ids=str)
+@pytest.mark.parametrize("fine_tuned", [False, True])
+def test_a_string_is_trained_on_by_the_ids_that_primes_have(tmp_path, form, fine_tuned):
+    text = TEXT + "Éclair ﬁn é ÿ\n" * 20
+    run = start(tmp_path / "run", Corpus.from_text(text, 0.0), val_fraction=0.0, steps=1, **form)
+    finish(run)
+    if fine_tuned:  # the form is the earlier model's, and nothing else names it
+        earlier = tmp_path / "run" / "last.npz"
+        run = start(tmp_path / "other", Corpus.from_text(text, 0.0), init_from=earlier, val_fraction=0.0, steps=1)
+        finish(run)
+    ids = run.training.stream.ids
+    assert np.array_equal(ids[np.arange(len(ids))], run.vocab.encode(text))
+    saved = ckpt.load(run.folder.last)
+    assert {name: getattr(saved.text_config, name) for name in form} == form
+
+
+def test_a_corpus_that_was_read_in_another_form_is_refused(tmp_path):
+    finish(start(tmp_path / "run", bytes=True, steps=1))
+    path = write_text(tmp_path, "Éclair\n" * 100)
+    with pytest.raises(ConfigError, match="^--bytes contradicts the model of --init-from"):
+        start(tmp_path / "other", path, init_from=tmp_path / "run" / "last.npz")
 
 
 def test_a_vocabulary_is_extended_only_if_that_is_asked_for():
