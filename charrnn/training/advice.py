@@ -1,22 +1,22 @@
-"""What a training run's figures say is wrong, in plain words, and what to change."""
+"""Advice on a training run: what its figures show to be wrong, and what to change."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-_PATIENCE = 3  # evaluations that agree before anything is said
-_WORSE = 0.01  # nats per character above the best: more than chance
-_LEARNED = 0.02  # share by which the loss falls, at the least, where anything is learned
-_KNOWN = 0.1  # share by which it lies below the entropy, at the least, where more than frequencies is known
-_CLIPPED = 0.9  # share of the steps
+_PATIENCE = 3  # evaluations that must agree
+_WORSE = 0.01  # nats per character above the best: more than noise
+_LEARNED = 0.02  # share by which the loss falls, at least, if the model learns
+_KNOWN = 0.1  # share by which the loss is below the entropy, at least, if the model knows more than frequencies
+_CLIPPED = 0.9  # share of the steps that are clipped
 
 
 def advise(history: Sequence[dict[str, Any]], entropy: float) -> dict[str, str]:
-    """Return what is wrong, by name, as sentences for the user; empty where all is well.
+    """Return a sentence for the user about each problem, by its name; an empty dict if there is none.
 
-    history  one record for each evaluation: step, loss, val_loss, and the share of clipped steps
-    entropy  the loss of a model that knows how frequent each character is, and nothing else
+    history  a record for each evaluation: step, loss, val_loss, and the share of clipped steps
+    entropy  the loss of a model that knows only how frequent each character is
     """
     found: dict[str, str] = {}
     if len(history) <= _PATIENCE:
@@ -38,7 +38,7 @@ def advise(history: Sequence[dict[str, Any]], entropy: float) -> dict[str, str]:
             "the training loss hardly falls, and the model knows little more than how frequent each character is: "
             "try a lower --learning-rate, then a higher one, or a larger --hidden-size"
         )
-    clipped = min(record.get("clipped", 0.0) for record in newest)  # records of earlier versions do not say
+    clipped = min(record.get("clipped", 0.0) for record in newest)  # earlier versions did not record it
     if clipped > _CLIPPED:
         found["clipped"] = (
             f"{clipped:.0%} of the steps are clipped, so that the rate is not what it seems: "

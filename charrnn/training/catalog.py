@@ -1,4 +1,4 @@
-"""The runs that are here: what their checkpoints say of them, read without their arrays."""
+"""The runs in a folder, summarised from their checkpoints without reading arrays."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from charrnn.training.folder import RUNS, RunFolder, run_names
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What there is to know of a run at a glance; all but name, path, changed, bytes is None where it is damaged.
+    """A run at a glance. If its checkpoint is damaged, only name, path, changed, bytes and damage are known.
 
     corpus     the paths that it was trained on; empty for a text in memory
-    step       updates done, of steps in all
-    best_loss  the least validation loss, nats per character; None also where nothing was validated
-    changed    when one of its files was written last, in seconds since 1970
+    step       updates done, out of `steps`
+    best_loss  the lowest validation loss in nats per character; None if nothing was validated
+    changed    when one of its files was last written, in seconds since 1970
     bytes      of all its files
     damage     what is wrong with its checkpoint, or None
     """
@@ -43,15 +43,15 @@ def runs(folder: Path = RUNS) -> list[RunSummary]:
     """Return the runs in a folder, the newest first."""
     found = []
     for name in run_names(folder):
-        with suppress(FileNotFoundError):  # it has just been removed
+        with suppress(FileNotFoundError):  # it was removed meanwhile
             found.append(summary(RunFolder(folder / name)))
     return sorted(found, key=lambda run: run.changed, reverse=True)
 
 
 def summary(run: RunFolder) -> RunSummary:
-    """Return what is to be known of a run that has a model.
+    """Return the summary of a run.
 
-    Raises:  FileNotFoundError where it has just been removed.
+    Raises:  FileNotFoundError if it was removed meanwhile.
     """
     stats = [file.stat() for file in run.files()]
     facts: dict[str, Any] = dict.fromkeys(("corpus", "cell", "num_layers", "hidden_size", "step", "steps", "best_loss"))

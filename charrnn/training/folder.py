@@ -1,4 +1,4 @@
-"""The folder of a training run: its three files, its lock, and how a model is found among such folders."""
+"""The folder of a training run: its files and its lock; and how a run or a model is found by name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class RunFolder:
 
     @property
     def best(self) -> Path:
-        """Return the path of the checkpoint with the least validation loss."""
+        """Return the path of the checkpoint with the lowest validation loss."""
         return self.path / "best.npz"
 
     @property
@@ -38,13 +38,13 @@ class RunFolder:
         return self.path / "log.jsonl"
 
     def files(self) -> list[Path]:
-        """Return the files of a run that are here."""
+        """Return the files of a run that exist."""
         return [path for path in (self.best, self.last, self.log) if os.path.exists(path)]
 
     def model(self) -> Path | None:
-        """Return the checkpoint that serves inference: `best.npz`, or `last.npz` where there is none, or None.
+        """Return the checkpoint to use the model from: `best.npz`, else `last.npz`, else None.
 
-        None is also what a folder that may not be read has.
+        A folder without read permission has none either.
         """
         return next((path for path in (self.best, self.last) if os.path.exists(path)), None)
 
@@ -57,7 +57,7 @@ class RunFolder:
         return newest
 
     def refuse_taken(self) -> None:
-        """Raise RunFolderError where a run is here."""
+        """Raise RunFolderError if the folder has a run."""
         if self.files():
             raise RunFolderError(
                 f"{self.path} holds a run already: go on with it by --resume, replace it by --force, "
@@ -67,7 +67,7 @@ class RunFolder:
     def create(self) -> None:
         """Make the folder.
 
-        Raises:  RunFolderError where a file is in its place; CharRNNError where the system refuses.
+        Raises:  RunFolderError if its path is a file; CharRNNError if the system refuses.
         """
         if self.path.exists() and not self.path.is_dir():
             raise RunFolderError(f"{self.path} is a file: name a folder with --out")
@@ -114,9 +114,9 @@ class RunFolder:
                 path.unlink()
 
     def remove(self) -> bool:
-        """Remove the run's files, those that a kill left too, and then the folder if it is empty; return whether it is.
+        """Remove the run's files, and the folder if nothing else is in it; return whether the folder is gone.
 
-        Raises:  RunFolderError where a process trains in it; CharRNNError where the system refuses.
+        Raises:  RunFolderError if a process trains in it; CharRNNError if the system refuses.
         """
         trial = self.path / ".trial.npz"
         halves = [path.with_name(f".{path.name}.tmp") for path in (self.best, self.last, self.log, trial)]
@@ -127,7 +127,7 @@ class RunFolder:
                     path.unlink(missing_ok=True)
                 with suppress(PermissionError):  # Windows unlinks no file that is open: there the lock's file stays
                     self._lock_path.unlink(missing_ok=True)
-        with suppress(OSError):  # what is there besides is not ours
+        with suppress(OSError):  # it has other files, which are not ours
             self.path.rmdir()
         return not self.path.exists()
 
@@ -137,7 +137,7 @@ class RunFolder:
             file.write(json.dumps(record) + "\n")
 
     def cut_log(self, step: int) -> float:
-        """Cut the log back to the lines up to this step; return the seconds of the last of them."""
+        """Truncate the log after the line of this step; return the seconds in its last line."""
         if not self.log.exists():
             return 0.0
         kept, seconds = [], 0.0
@@ -145,7 +145,7 @@ class RunFolder:
             try:
                 record = json.loads(line)
                 newer, at = record["step"] > step, float(record["seconds"])
-            except (ValueError, TypeError, KeyError):  # what a kill cut short: all that follows is newer
+            except (ValueError, TypeError, KeyError):  # a line that a kill cut short: everything after it is newer
                 break
             if newer:
                 break
@@ -157,14 +157,14 @@ class RunFolder:
 
 
 def run_names(folder: Path = RUNS) -> list[str]:
-    """Return the names of the runs in a folder that have a model."""
+    """Return the names of the runs in a folder."""
     return sorted(path.name for path in folder.glob("*/") if RunFolder(path).model())
 
 
 def find_run(name: str) -> RunFolder:
-    """Return the folder of a run: the one of this path, or of this name under ./checkpoints.
+    """Return the folder of a run, given its path or its name under ./checkpoints.
 
-    Raises:  RunFolderError where there is none, the folder holds no run, or it is a link to one.
+    Raises:  RunFolderError if there is none, the folder has no run, or it is a link to one.
     """
     place = _place(Path(name)) if name else None
     if place is None:
@@ -179,10 +179,10 @@ def find_run(name: str) -> RunFolder:
 
 
 def find_model(path: str | Path | None) -> Path:
-    """Return the checkpoint's file: `path` itself, the best in a run's folder, or that of the newest run.
+    """Return the path of a checkpoint.
 
-    path: a file or a run's folder, as they are or below ./checkpoints, or None for the newest run there
-    Raises:  CheckpointError where there is none.
+    path: a checkpoint, a run's folder, either by its name under ./checkpoints, or None for the newest run there
+    Raises:  CheckpointError if there is none.
     """
     if path is None:
         runs = [RunFolder(RUNS / name) for name in run_names()]
@@ -204,16 +204,14 @@ def find_model(path: str | Path | None) -> Path:
 
 
 def _place(path: Path) -> Path | None:
-    """Return what a path stands for: the checkpoint or run that is there, or else below ./checkpoints; where neither
-    is one, what there is; None where there is nothing.
-    """
+    """Return the path itself or the one under ./checkpoints, preferring a checkpoint or run; None if neither exists."""
     places = [place for place in (path, RUNS / path) if os.path.lexists(place)]
     of_runs = (place for place in places if place.suffix == ".npz" or RunFolder(place).model())
     return next(of_runs, next(iter(places), None))
 
 
 def _near(name: str) -> str | None:
-    """Return which runs may be meant, or None."""
+    """Return a question that names runs with similar names, or None."""
     from difflib import get_close_matches
 
     near = get_close_matches(name, run_names())

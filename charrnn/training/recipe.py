@@ -1,6 +1,6 @@
-"""The recipe: what serves a text best in a given time, from the text's size, its symbols, and this machine's speed.
+"""The recipe: settings that suit a text and a time budget, from the text's size, its symbols and the machine's speed.
 
-Every rule is a formula with its reason, found by the ablations in docs/ablations.md. None looks at what the text says.
+Each rule is a formula with a reason, measured in docs/ablations.md. No rule looks at the words of the text.
 """
 
 from __future__ import annotations
@@ -13,48 +13,52 @@ from typing import Any, NamedTuple, TypeAlias
 
 from charrnn.config import ModelConfig, usual
 
-#: Of what is chosen, what a model is, and stays where another run goes on with it.
+#: The chosen settings that make up the model itself: fine-tuning keeps them.
 KIND = ("cell", "embed_size", "tied", "hidden_size")
 #: The running mean of the weights remembers a sixth of the run.
 AVERAGED_SHARE = 6
-#: Through the text: with more, any model that learns it well learns it by heart.
+#: Passes through the text: with more, a model that is large enough memorises it.
 MOST_PASSES = 120
-_CHARS_PER_PARAM = 14  # of the layers, read in the time: with more a larger model learns more, with less a smaller
-_PARAMS_PER_CHAR = 12  # of the text, at the most: a larger model would learn it by heart
+_CHARS_PER_PARAM = 14  # characters read for each parameter of the layers: if more, a larger model learns more
+_PARAMS_PER_CHAR = 12  # parameters of the layers for each character of the text: a larger model would memorise it
 _SIZES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640, 704, 768, 896, 1024)
-_WORK_PER_UNIT, _WORK_PER_SYMBOL = 375, 30  # besides the products: what is done element by element, measured
-_ONE_HOT, _EMBED_SIZE = 512, 128  # symbols up to which one-hot rows serve; from there on, the size of an embedding
-_DROPOUT, _DROPOUT_BY_PASSES, _MOST_DROPOUT = 0.05, 0.15, 0.6  # for one pass, for each e-fold of them, at the most
-_DROPOUT_AFTER, _DROPOUT_A_PASS = 3, 0.06  # up to so many passes none; what each one more allows
-_DROP_FROM, _DROP_BY_PASSES, _MOST_DROP = 6, 0.15, 0.5  # weight-drop: from so many passes on, the same
-_RATE, _RATE_SIZE, _RATES = 8e-3, 384, (4e-3, 1e-2)  # for a text that is read often, by the root of the size
-_OFTEN, _RATE_BY_PASSES, _MOST_FASTER = 20, 0.7, 2.5  # passes; with fewer it is faster, by this power of them
-_RATED = ("adam", "adamw")  # optimizers that these rates are for; others keep their own
+_WORK_PER_UNIT, _WORK_PER_SYMBOL = 375, 30  # elementwise work beside the matrix products, measured
+_ONE_HOT, _EMBED_SIZE = 512, 128  # up to so many symbols one-hot rows; with more, an embedding of this size
+_DROPOUT, _DROPOUT_BY_PASSES, _MOST_DROPOUT = 0.05, 0.15, 0.6  # for one pass, more for each e-fold of them, at most
+_DROPOUT_AFTER, _DROPOUT_A_PASS = 3, 0.06  # none up to so many passes; then at most this much for each pass more
+_DROP_FROM, _DROP_BY_PASSES, _MOST_DROP = (
+    6,
+    0.15,
+    0.5,
+)  # weight-drop: from so many passes on, for each e-fold of them, at most
+_RATE, _RATE_SIZE, _RATES = 8e-3, 384, (4e-3, 1e-2)  # for a text that is read often, by the square root of the size
+_OFTEN, _RATE_BY_PASSES, _MOST_FASTER = (
+    20,
+    0.7,
+    2.5,
+)  # with fewer passes than this the rate is higher, by this power of their ratio
+_RATED = ("adam", "adamw")  # the optimizers that these rates suit; others keep their defaults
 _RESET_RATE = 0.05
-_WINDOWS = 4  # of a lane, at the least: with fewer, many steps learn from the few characters that are left of it
-_VALIDATED = 0.045  # of what is read, at the most, at an evaluation: which takes a hundredth of the time
-_MOST_AVERAGE = 0.99999  # of what the mean keeps at a step
+_WINDOWS = 4  # windows in a batch row, at least: with fewer, many steps are the short last window
+_VALIDATED = 0.045  # characters of an evaluation as a share of those trained on: a hundredth of the time
+_MOST_AVERAGE = 0.99999  # share of the running mean that a step keeps
 
 
 class Recipe(NamedTuple):
-    """What serves.
-
-    settings  by name
-    reasons   why, in plain words
-    """
+    """Settings by name, and the reasons for them in plain words."""
 
     settings: dict[str, Any]
     reasons: list[str]
 
 
-#: Returns the shapes of a model's parameters, by name.
+#: Returns the shapes of a model's parameters by name.
 Shapes: TypeAlias = Callable[[ModelConfig], dict[str, tuple[int, ...]]]
 
 
 def kind(vocab_size: int, chars: int, given: Collection[str]) -> Recipe:
-    """Return which kind of model and of batch serves so many symbols and characters to train on, whatever the time.
+    """Return the kind of model and the batch size for so many symbols and characters, whatever the time.
 
-    What is given is left alone.
+    given: names of settings that are chosen already
     """
     settings: dict[str, Any] = {}
     reasons: list[str] = []
@@ -75,9 +79,9 @@ def kind(vocab_size: int, chars: int, given: Collection[str]) -> Recipe:
 
 
 def work(config: ModelConfig, shapes: Shapes) -> float:
-    """Return what a character costs in training: multiplications, up to a factor that is the machine's.
+    """Return what a character costs in training, in multiplications; a machine's speed turns them into seconds.
 
-    Of a table that symbols are only looked up in, embedding or one-hot rows, one row is touched.
+    The table in which symbols are looked up (an embedding, or input weights under one-hot rows) costs nothing.
     """
     lookup = ("embed.W_e" if config.embed_size else "layer0.W_xh") if not config.tied else None
     products = sum(math.prod(shape) for name, shape in shapes(config).items() if len(shape) > 1 and name != lookup)
@@ -94,12 +98,12 @@ def choose(
     given: Collection[str],
     optimizer: str = "adamw",
 ) -> Recipe:
-    """Return those settings that are not given.
+    """Return the settings that are not given.
 
-    config  the model, with what is given
-    chars   characters to train on; val_chars, to validate
-    steps_per_epoch  in which the first are read once
-    budget  the work that the time allows, as `work` measures it; where it allows none, one step is done all the same
+    config           the model with the given settings
+    chars            characters to train on; val_chars: to validate
+    steps_per_epoch  steps that read them once
+    budget           the work that fits into the time, as `work` counts it; one step is done in any case
     """
     settings, reasons = kind(config.vocab_size, chars, given)
     config = replace(config, **{name: value for name, value in settings.items() if name in KIND})
@@ -150,7 +154,7 @@ def choose(
         settings["val_chars"] = most
         reasons.append(f"{most:,} characters validated at an evaluation: all {val_chars:,} would take too long")
     remembered = passes * steps_per_epoch / AVERAGED_SHARE
-    if "average" not in given and val_chars > 1 and remembered >= 2:  # where nothing is validated, no mean is kept
+    if "average" not in given and val_chars > 1 and remembered >= 2:  # without validation no mean is kept
         settings["average"] = min(_MOST_AVERAGE, round(1 - 1 / remembered, 5))
         reasons.append(f"running mean of the weights over {remembered:,.0f} steps: a sixth of the run")
     return Recipe(settings, reasons)

@@ -47,14 +47,14 @@ Event = Stepped | Evaluating | Report | Saved
 
 @dataclass
 class Run:
-    """A training run in its folder. `start` or `resume` one, go through its `events`, `save` at any time between two.
+    """A training run in its folder: `start` or `resume` one, iterate over its `events`, `save` between any two.
 
     text_config     how its text was read and split
     init_from       the checkpoint whose weights it began with, or None
-    earlier_totals  the lengths it had before a resume raised them
-    notes           what was adjusted, in sentences for the user
-    seconds         of training so far, stops not counted
-    measured        the memory that the recipe's measurement took, where there was one
+    earlier_totals  the lengths in steps that it had before a resume raised them
+    notes           what was adjusted or chosen, in sentences for the user
+    seconds         of training so far, without the time between a stop and a resume
+    measured        the memory that measuring the speed took, if the recipe did
     """
 
     folder: RunFolder
@@ -83,17 +83,16 @@ class Run:
         began: float | None = None,
         ready: Callable[[Run], object] | None = None,
     ) -> Run:
-        """Begin a run: build the vocabulary, draw the weights, find its length, and save it once.
+        """Start a run: build the vocabulary, draw the weights, fix the length, and save once.
 
-        settings    fields of the configs by name; how the text was read and parted, the corpus
-                    knows; under a budget of minutes a recipe chooses others, with `init_from` all but the kind and the
-                    size of the model
+        settings    fields of the configs by name. The corpus knows how it was read and split. Under a budget of minutes
+                    the recipe chooses the others, but with `init_from` neither kind nor size of the model
         out         the run's folder; ./checkpoints/<corpus name> if None
-        init_from   a checkpoint whose weights the run begins with; the model is then as large as that one
-        force       True: an earlier run in the folder is removed
+        init_from   a checkpoint whose weights the run begins with; the model then has the size of that one
+        force       True: remove an earlier run in the folder
         began       time.monotonic() when the time budget began; now if None
         ready       called with the run before its length is measured
-        Raises:     CharRNNError for a folder that is taken, a corpus that is too short, settings that contradict.
+        Raises:     CharRNNError if the folder is taken, the corpus too short, or settings contradict each other.
         """
         began = time.monotonic() if began is None else began
         settings = seeded(corpus.agreed(settings or {}))
@@ -140,13 +139,13 @@ class Run:
         settings: dict[str, Any] | None = None,
         reading: Reading | None = None,
     ) -> Run:
-        """Go on with the run in a folder exactly where its `last.npz` left it.
+        """Continue the run in a folder exactly from its `last.npz`.
 
-        corpus_paths where the text is; if none, where the checkpoint says
-        val_path    likewise for a validation text of its own
-        settings    what the user asks for: `steps` or `epochs` set the total anew, anything else must agree
+        corpus_paths where the text is; where the checkpoint says if not given
+        val_path    likewise for a validation file
+        settings    what the user asks for: `steps` or `epochs` raise the length, `threads` may change, others must agree
         reading     as for `corpus.read_text`
-        Raises:     CharRNNError where the folder holds no run, the corpus is another, or a setting contradicts.
+        Raises:     CharRNNError if the folder has no run, the corpus is another, or a setting differs from the run's.
         """
         folder = RunFolder(Path(out))
         if not folder.last.exists():
@@ -177,25 +176,25 @@ class Run:
             )
             if run.finished:
                 raise ConfigError(_complete(run))
-            reported = folder.cut_log(progress.reported)  # a save may come before the report of its step
+            reported = folder.cut_log(progress.reported)  # a save can precede the log line of its step
             run.seconds = reported + progress.seconds
             run._holds = holds.pop_all()
         return run
 
     @property
     def finished(self) -> bool:
-        """Return whether no step is left to do."""
+        """Return whether the run has done all its steps, or stopped early."""
         complete = self.state.step >= self.training.steps or is_stale(self.training.config, self.state.progress)
         return complete and self.state.progress.reported == self.state.step
 
     @property
     def footprint(self) -> Footprint:
-        """Return the memory that the run takes at its peak; ask before its first step."""
+        """Return the memory that the run takes at its peak; call it before the first step."""
         own = footprint(self.training)
         return own if self.measured is None else max(own, self.measured)
 
     def events(self) -> Iterator[Event]:
-        """Train to the end; log and save on the way. The run is whole whenever an event is yielded."""
+        """Train to the end, log and save; when an event is yielded, memory and disk are consistent."""
         began = time.monotonic() - self.seconds
         reported = self.seconds - self.state.progress.seconds
         for event in fit(self.training, self.state):
@@ -207,7 +206,7 @@ class Run:
                 self.folder.append(self._log_line(event, self.seconds - reported))
                 reported = self.seconds
                 if self.training.evaluates_at(event.step):
-                    saved.append(self.save())  # last, so that the log has the line of every step that is saved
+                    saved.append(self.save())  # after the log line, so that the log has every step that is saved
             self.state.progress.seconds = self.seconds - reported
             if isinstance(event, Stepped) and self._saves_at(event.step):
                 saved.append(self.save())
@@ -219,15 +218,15 @@ class Run:
         return every > 0 and step % every == 0
 
     def save(self) -> Saved:
-        """Write `last.npz`, from which the run can go on."""
+        """Write `last.npz`, from which the run can resume."""
         return self._written(self.folder.last, self.checkpoint(resumable=True))
 
     def close(self) -> None:
-        """Give the folder's lock back."""
+        """Release the folder's lock."""
         self._holds.close()
 
     def _saved_best(self, averaged: bool) -> Saved:
-        """Write `best.npz`: the model alone, with the running mean of the weights where that is better."""
+        """Write `best.npz`: the model alone, with the running mean of the weights if that is better."""
         checkpoint = self.checkpoint()
         if averaged:
             checkpoint = replace(checkpoint, params=self.training.averaged(self.state), averaged=True)
@@ -235,13 +234,13 @@ class Run:
 
     def _written(self, path: Path, checkpoint: Checkpoint) -> Saved:
         for name, array in (checkpoint.params | checkpoint.opt_state | {"state": self.state.state}).items():
-            if array.size:  # a file that is good is never replaced by one that is not
+            if array.size:  # never replace a good file by one with NaN
                 check_finite(name, float(np.abs(array).max()), self.state.step)
         ckpt.save(path, checkpoint)
         return Saved(path, self.state.step)
 
     def checkpoint(self, resumable: bool = False) -> Checkpoint:
-        """Return the run as it stands: the model alone, or with all that resuming needs."""
+        """Return the run as a checkpoint: the model alone, or with all that resuming needs."""
         state = self.state
         more: dict[str, Any] = {}
         if resumable:
@@ -297,7 +296,7 @@ class Run:
 
 
 def _complete(run: Run) -> str:
-    """Return why a run cannot go on."""
+    """Return the error of a run that has no steps left."""
     step, config = run.state.step, run.training.config
     if is_stale(config, run.state.progress):
         return (
