@@ -1,4 +1,4 @@
-"""The library in a few lines: `load` a model to sample and evaluate with it, `fit` one to a text.
+"""The library: `fit` trains a model on a text, `load` returns a model to sample, score and evaluate with.
 
 import charrnn
 
@@ -44,15 +44,15 @@ from charrnn.version import __version__
 if TYPE_CHECKING:
     from charrnn.evaluation.baselines import Baselines
 
-_MOST_SHARE = 1e9  # of a model among others: the sum of all is a number too
+_MOST_SHARE = 1e9  # of a model among others, so that the sum of all is finite
 
 
 def load(path: str | PathLike[str] | None = None) -> LanguageModel:
-    """Return the model of a checkpoint.
+    """Return the model in a checkpoint.
 
-    path: a `.npz` file, a run's folder (its best.npz, or last.npz where there is none), either by its name under
-          ./checkpoints, or None for the newest run there
-    Raises:  CheckpointError where there is none, or it is damaged.
+    path: a `.npz` file, a run's folder (its best.npz, else its last.npz), either by its name under ./checkpoints, or
+          None for the newest run there
+    Raises:  CheckpointError if there is none, or it is damaged.
     """
     found = find_model(None if path is None else Path(path))
     return LanguageModel(ckpt.load(found), found)
@@ -65,13 +65,13 @@ def fit(
     force: bool = False,
     **settings: Any,
 ) -> Iterator[Event]:
-    """Train a model on a text and yield what happens: `Stepped`, `Evaluating`, `Report`, `Saved`.
+    """Train a model on a text and yield events: `Stepped`, `Evaluating`, `Report`, `Saved`.
 
-    corpus      the path of a text, or several, or a `Corpus`
+    corpus      the path of a text, several paths, or a `Corpus`
     out         the run's folder; ./checkpoints/<corpus name> if None
-    force       True: an earlier run in the folder is removed
+    force       True: remove an earlier run in the folder
     settings    fields of `ModelConfig`, `TextConfig` and `TrainConfig` by name
-    Raises:     CharRNNError where something is wrong that the caller can mend.
+    Raises:     CharRNNError for anything that the caller can fix.
     """
     began = time.monotonic()
     if not isinstance(corpus, Corpus):
@@ -86,10 +86,10 @@ def fit(
 
 
 def mixed(models: Sequence[tuple[LanguageModel, float]]) -> Writer:
-    """Return what writes with models of one vocabulary, by the mean of their probabilities.
+    """Return a writer that draws from the weighted mean of several models' probabilities.
 
-    models: each with its share of the mean; the shares are divided by their sum
-    Raises:  ConfigError where vocabularies differ, or a share is not more than 0 and below 1e9.
+    models: each with its weight in the mean; the weights are divided by their sum
+    Raises:  ConfigError if the vocabularies differ, or a weight is not above 0 and below 1e9.
     """
     first, total = models[0][0].checkpoint.vocab, sum(share for _, share in models)
     vocab = replace(first, counts=(), starts=())
@@ -107,10 +107,10 @@ def mixed(models: Sequence[tuple[LanguageModel, float]]) -> Writer:
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A trained model. It keeps no state: every call begins anew.
+    """A trained model. It keeps no state between calls.
 
-    checkpoint  all that was saved with it
-    path        the file it came from, or None for a run's model in memory
+    checkpoint  its parameters, settings, vocabulary and history
+    path        the file it came from; None for the model of a run in memory
     """
 
     checkpoint: Checkpoint
@@ -118,12 +118,12 @@ class LanguageModel:
 
     @cached_property
     def weights(self) -> model.Weights:
-        """Return the weights as forward passes read them."""
+        """Return the weights in the form that forward passes read."""
         return model.prepare(self.checkpoint.params, self.checkpoint.model_config)
 
     @cached_property
     def writer(self) -> Writer:
-        """Return what writes with this model alone; `mixed` writes with several."""
+        """Return the writer of this model alone; `mixed` returns one of several models."""
         return mixed([(self, 1.0)])
 
     def stream(
@@ -131,8 +131,8 @@ class LanguageModel:
     ) -> Iterator[str]:
         """Return an iterator of `length` characters that continue the prime, which is not repeated.
 
-        length   None: without an end
-        prime    what was written before; without it the first character is one that begins lines
+        length   None: endless
+        prime    the text to continue; without it the sample starts like a line of the training text
         seed     random if None
         wishes   fields of `Wishes` by name: temperature=0.8, top_k, top_p, min_p, repeat_penalty, repeat_window, lines,
                  stop, regex, charset, unknown
@@ -142,12 +142,12 @@ class LanguageModel:
         return self.writer.stream(prime=prime, seed=seed, length=length, **wishes)
 
     def sample(self, length: int | None = 500, **options: Any) -> str:
-        """Return the prime with `length` characters that continue it; options as for `stream`."""
+        """Return the prime and `length` characters that continue it; options as for `stream`."""
         begun = self.checkpoint.vocab.finished(str(options.get("prime", "")))
         return begun + "".join(self.stream(length, **options))
 
     def samples(self, count: int, length: int | None = 500, **options: Any) -> Iterator[Sample]:
-        """Return an iterator of `count` texts that are written side by side; options as for `Writer.samples`."""
+        """Return an iterator of `count` samples, generated in one batch; options as for `Writer.samples`."""
         return self.writer.samples(count, length=length, **options)
 
     def complete(
@@ -159,13 +159,13 @@ class LanguageModel:
         max_length: int | None = None,
         unknown: str = "error",
     ) -> Completions:
-        """Return the likeliest completions of the text, with their probabilities; of a long text its end is read.
+        """Return the most likely completions of the text with their probabilities; of a long text, the end is read.
 
-        to          "char": the next character. "word" or "line": to its end, without what ends it
-        count       how many, at the most
-        max_length  characters at which a completion is cut; if None, 32 of a word and 200 of a line
+        to          "char": the next character; "word" or "line": up to its end, without the character that ends it
+        count       number of completions, at most
+        max_length  characters after which a completion is cut off; if None, 32 for a word and 200 for a line
         unknown     what to do with characters that the vocabulary lacks: "error" or "skip"
-        Raises:     VocabError for an unknown character under "error"; ConfigError for wishes that make no sense.
+        Raises:     VocabError for an unknown character under "error"; ConfigError for options that make no sense.
         """
         return complete(self.writer, text, to=to, count=count, max_length=max_length, unknown=unknown)
 
@@ -181,11 +181,11 @@ class LanguageModel:
         """Return how well the model predicts the text.
 
         unknown     what to do with characters that the vocabulary lacks: "skip" and count them, or "error"
-        protocol    "whole": the state runs through the whole text. "windows": every 256 characters it begins at zero.
-                    "lanes": several places are read at once, each after a warm-up, which is faster than "whole" and
-                    equal to about 0.002 nats
-        dynamic     True: the text is read a second time, by a model that learns as it reads
-        batch_size  lanes or windows read at once, at the most
+        protocol    "whole": the hidden state is carried through the whole text. "windows": it is zero at the start of
+                    every 256 characters. "lanes": several stretches of the text are read at once, each after a warm-up;
+                    faster than "whole", and equal to about 0.002 nats
+        dynamic     True: also read the text with a model that learns as it reads
+        batch_size  stretches or windows read at once, at most
         Raises:     VocabError for an unknown character under "error".
         """
         if protocol not in PROTOCOLS:
@@ -229,35 +229,35 @@ class LanguageModel:
         )
 
     def score(self, lines: Iterable[Line], *, per_char: bool = False) -> Iterator[Scored]:
-        """Return an iterator of how likely each line is, in their order; `score_blocks` does not wait for more lines.
+        """Return an iterator of the scores of lines, in their order; `score_blocks` does not wait for more lines.
 
-        lines     texts, each scored by itself: where the model learned documents, as one of them, else between line
-                  ends; or pairs of a context and the text that continues it, which is scored without an end
-        per_char  True: the bits of each character are told too
-        Raises:   ConfigError where lines is a string; VocabError where a model of bytes gets half a surrogate pair.
+        lines     strings, each scored by itself: as a document if the model learned documents, else between line ends;
+                  or pairs of a context and the text that continues it, of which the text is scored, without an end
+        per_char  True: with the bits of each character
+        Raises:   ConfigError if lines is a string; VocabError if a bytes model gets half a surrogate pair.
         """
         if isinstance(lines, str):
             raise ConfigError("a line alone stands in a list: score([line])")
         return chain.from_iterable(self.score_blocks(in_blocks(lines), per_char=per_char))
 
     def score_blocks(self, blocks: Iterable[Sequence[Line]], *, per_char: bool = False) -> Iterator[list[Scored]]:
-        """Return an iterator of how likely the lines of each block are, told before the next block is asked for.
+        """Return an iterator of the scores of each block of lines, yielded before the next block is taken.
 
-        The lines of a block are read side by side; else as for `score`.
+        The lines of a block are scored in one batch; otherwise as for `score`.
         """
         saved = self.checkpoint
         return score_blocks(saved.model_config, saved.params, saved.vocab, blocks, per_char=per_char)
 
     def baselines(self, text: str | Text, *, unknown: str = "skip", reading: Reading | None = None) -> Baselines:
-        """Return what an n-gram model and compressors reach on the characters that `evaluate` scores.
+        """Return the scores of an n-gram model and of compressors on the characters that `evaluate` scores.
 
-        They learn from the text that the model was trained on. The order of the n-gram model is chosen on the
-        validation part, or on the text to score where that is the same or there is none.
+        They learn from the training split of the model's corpus. The order of the n-gram model is chosen on the
+        validation split, or on the text itself if there is none or the text is that split.
         unknown: as for `evaluate`
         reading: as for `corpus.read_text`
-        Raises:  CorpusError where the corpus cannot be found or is no longer the same; VocabError as for `evaluate`.
+        Raises:  CorpusError if the corpus cannot be found or has changed; VocabError as for `evaluate`.
         """
-        from charrnn.evaluation.baselines import measure  # with its compressors, which no other command waits for
+        from charrnn.evaluation.baselines import measure  # it loads the compressors, which nothing else needs
 
         saved = self.checkpoint
         text = text_of(text, saved.text_config)
@@ -271,10 +271,10 @@ class LanguageModel:
         return measure(ids_of(corpus.train), ids_of(val), ids_of(text, unknown), saved.vocab)
 
     def validation_text(self, *, reading: Reading | None = None) -> Text:
-        """Return the validation part of the corpus that the model was trained on, read again and checked by its hash.
+        """Return the validation split of the model's corpus, read again and checked by its hash.
 
         reading: as for `corpus.read_text`
-        Raises:  CorpusError where it cannot be found, is no longer the same, or had no validation part.
+        Raises:  CorpusError if the corpus cannot be found, has changed, or has no validation split.
         """
         text = corpus_of(self.checkpoint, reading=reading).val
         if not len(text):
@@ -284,10 +284,10 @@ class LanguageModel:
         return text
 
     def test_text(self, *, reading: Reading | None = None) -> Text:
-        """Return the test part, on which nothing was chosen, as `validation_text` does the validation part.
+        """Return the test split, on which nothing was chosen; otherwise as `validation_text`.
 
         reading: as for `corpus.read_text`
-        Raises:  CorpusError where the corpus cannot be found, is no longer the same, or had no test part.
+        Raises:  CorpusError if the corpus cannot be found, has changed, or has no test split.
         """
         text = corpus_of(self.checkpoint, reading=reading).test
         if not len(text):

@@ -1,7 +1,7 @@
 """The settings of a model, of its text and of its training, as three frozen dataclasses.
 
-A field that a user may set says in its metadata what it is and which values make sense. The command's options are made
-from these fields, so a flag and its field always agree. This module imports no NumPy.
+Each field carries its help text and its limits as metadata. The options of the command are made from the fields, so a
+flag and its field always agree. This module imports no NumPy, so `--help` is quick.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ STDIN = "-"  # the path that stands for standard input
 CELL_NAMES = ("rnn", "lstm", "gru", "lnlstm")
 INIT_NAMES = ("orthogonal", "glorot", "uniform", "he", "gaussian")
 SCHEDULE_NAMES = ("constant", "exponential", "step", "cosine")
-#: Each optimizer with the settings that are used when none are given.
+#: The optimizers, with their defaults for settings that are not given.
 OPTIMIZER_DEFAULTS = {
     "sgd": {"learning_rate": 1.0, "weight_decay": 0.0},
     "rmsprop": {"learning_rate": 2e-3, "weight_decay": 0.0},
@@ -69,7 +69,7 @@ def setting(
 
 
 def _check(config: ModelConfig | TextConfig | TrainConfig) -> None:
-    """Refuse values outside the limits that the fields name."""
+    """Raise ConfigError if a value is outside the limits of its field."""
     for item in fields(config):
         value: Any = vars(config)[item.name]
         meta = item.metadata
@@ -110,7 +110,7 @@ def flag_of(name: str) -> str:
 
 
 def describe_range(meta: Any) -> str:
-    """Return the limits of a field in words, as the errors and the help show them."""
+    """Return the limits of a field, as the errors show them."""
     sign = "<" if meta["open_ends"] else "<="
     low = "" if meta["low"] is None else f"{meta['low']:g} {sign} "
     high = "" if meta["high"] is None else f" {sign} {meta['high']:g}"
@@ -119,9 +119,9 @@ def describe_range(meta: Any) -> str:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What fixes the shapes of a model, its first weights and its forward pass.
+    """The settings of a model: the shapes of its parameters, their initial values, and dropout.
 
-    Raises:  ConfigError where a value makes no sense.
+    Raises:  ConfigError if a value makes no sense.
     """
 
     vocab_size: int
@@ -247,9 +247,9 @@ def _is_text_encoding(name: str) -> bool:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What fixes the course of a training run; None stands for what is found out at its start.
+    """The settings of a training run; None stands for a value that is found when the run starts.
 
-    Raises:  ConfigError where a value makes no sense or two contradict each other.
+    Raises:  ConfigError if a value makes no sense or two contradict each other.
     """
 
     steps: int | None = setting(None, "Length", "Train for this many updates.", low=1)
@@ -357,8 +357,8 @@ def usual(name: str) -> Any:
 
 
 def seeded(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings with a seed, drawn where none is given."""
-    from secrets import randbelow  # with random and hashes, which no help waits for
+    """Return the settings with a seed; a random one if none is given."""
+    from secrets import randbelow  # it loads random and hashes, which `--help` does not need
 
     return settings if settings.get("seed") is not None else settings | {"seed": randbelow(2**32)}
 
@@ -408,15 +408,15 @@ def text_and_train_configs(data: dict[str, Any]) -> tuple[TextConfig, TrainConfi
 
 
 def build(factory: Callable[..., T], config: TrainConfig, **more: Any) -> T:
-    """Call a factory whose parameters bear the names of the config's fields, and of `more`."""
+    """Call a factory with the config's fields, and those of `more`, that its parameters name."""
     values = vars(config) | more
     return factory(**{name: values[name] for name in inspect.signature(factory).parameters})
 
 
 def from_dict(kind: type[T], data: dict[str, Any]) -> T:
-    """Return the config that `dataclasses.asdict` wrote.
+    """Return the config that `dataclasses.asdict` turned into a dict.
 
-    Raises:  ConfigError where a field is unknown.
+    Raises:  ConfigError if a field is unknown.
     """
     unknown = data.keys() - {item.name for item in fields(kind)}  # type: ignore[arg-type]
     if unknown:

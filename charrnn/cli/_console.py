@@ -1,7 +1,7 @@
-"""The terminal: rich tables and tqdm's bar, in this one place. Results go to stdout, everything else to stderr.
+"""Everything that commands show on a terminal: tables by rich, bars by tqdm. Results go to stdout, the rest to stderr.
 
-Rich always colours; Click, by way of which all is printed, takes the colours away where none are wanted. What is not on
-every command's way is imported where it is used: rich and tqdm take as long as half of NumPy.
+Rich always renders colours, and Click removes them if the terminal or the user wants none. Rich and tqdm are imported
+inside the functions that use them, since importing both takes half as long as importing NumPy.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ if TYPE_CHECKING:
     from rich.text import Text
     from tqdm import tqdm
 
-_SMOOTHING = 0.98  # of the loss in the bar, per step
-_ENDLESS = 100_000  # columns where there is no terminal: a row is a line for the next program
-_NARROWEST = 40  # columns of a table: in fewer, cells would have no room at all
+_SMOOTHING = 0.98  # share of the old value in the loss that the bar shows, at each step
+_ENDLESS = 100_000  # columns without a terminal, so that each row is one line for the next program
+_NARROWEST = 40  # columns of a table, at least, so that each cell has some room
 
 
 def note(text: str) -> None:
-    """Tell the user something that is not the product; if nobody can read it, go on."""
+    """Print a message to stderr; ignore a reader that is gone."""
     with suppress(OSError):
         click.echo(text, err=True)
 
 
 def tell(text: str, *, nl: bool = True) -> None:
-    """Show what a training run says before it ends.
+    """Print a message of a training run to stderr.
 
-    Raises:  BrokenPipeError where nobody can read it, whatever the reason.
+    Raises:  BrokenPipeError if it cannot be written, whatever the reason.
     """
     try:
         click.echo(text, err=True, nl=nl)
@@ -52,7 +52,7 @@ def tell(text: str, *, nl: bool = True) -> None:
 
 
 def open_model(path: str | None) -> LanguageModel:
-    """Load the model that a command was given; name it on stderr where the user did not choose the file."""
+    """Load the model of a command; name its file on stderr if the user did not."""
     model = load(path)
     if model.path is not None and str(model.path) != path:
         chosen = model.path.name in ("best.npz", Path(path or "").name)
@@ -62,7 +62,7 @@ def open_model(path: str | None) -> LanguageModel:
 
 
 def print_json(data: Any) -> None:
-    """Print one JSON value; numbers that JSON does not have become null."""
+    """Print a JSON value; NaN and infinity become null."""
 
     def clean(value: Any) -> Any:
         if isinstance(value, float) and not math.isfinite(value):
@@ -75,7 +75,7 @@ def print_json(data: Any) -> None:
 
 
 def print_table(headings: Iterable[str], rows: Iterable[Iterable[str]], *, right: Iterable[int] = ()) -> None:
-    """Print a table on stdout; `right` names the columns of numbers."""
+    """Print a table on stdout; the columns in `right` are right-aligned."""
     from rich.table import Table
     from rich.text import Text
 
@@ -90,38 +90,38 @@ def print_table(headings: Iterable[str], rows: Iterable[Iterable[str]], *, right
 
 
 def _printable(text: str) -> str:
-    """Return the text with what moves a terminal's cursor, or cannot be seen, escaped."""
+    """Return the text with control and invisible characters escaped."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def _console(**options: Any) -> Console:
-    """Return what renders, with colours whatever the environment says, of which Click takes account."""
+    """Return a console that always renders colours: Click decides whether they are shown."""
     from rich.console import Console
 
     return Console(highlight=False, force_terminal=True, color_system="standard", no_color=False, height=24, **options)
 
 
 def _rendered(console: Console, what: RenderableType) -> str:
-    """Return what Click is to print, which tells of a reader that is gone; rich would exit on its own."""
+    """Return the rendered text for Click to print: rich itself would exit if the reader is gone."""
     with console.capture() as captured:
         console.print(what)
     return captured.get()
 
 
 def _bars() -> bool:
-    """Return whether bars can be drawn: where a line on stderr can be written over."""
+    """Return whether stderr is a terminal that can redraw a line."""
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def print_facts(facts: dict[str, str], *, err: bool = False) -> None:
-    """Print names and values, a pair a line; on stderr if `err`."""
+    """Print a line for each name and value; on stderr if `err`."""
     width = max(map(len, facts))
     for name, value in facts.items():
         (note if err else click.echo)(f"{click.style(f'{name:<{width}}', bold=True)}  {value}")
 
 
 class ReadingBar:
-    """What the user sees while large texts are put into the cache: a bar on a terminal, else a line for each."""
+    """Progress while large texts are put into the cache: a bar on a terminal, else a line for each text."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
@@ -136,7 +136,7 @@ class ReadingBar:
             self.bar.close()
 
     def __call__(self, read: int, total: int) -> None:
-        """Show how many bytes have been read, of how many."""
+        """Show how many bytes of the total have been read."""
         if self.bar is None or read < self.read:  # another text begins
             self.__exit__()
             bars = _bars()
@@ -158,7 +158,7 @@ class ReadingBar:
 
 
 class TrainScreen:
-    """What a training run shows: a bar on a terminal, a line at each evaluation, samples, and closing figures."""
+    """The screen of a training run: a bar on a terminal, a line for each evaluation, and samples."""
 
     def __init__(self, run: Run, *, quiet: bool, sample_every: int) -> None:
         from tqdm import tqdm
@@ -188,7 +188,7 @@ class TrainScreen:
         self.bar.close()
 
     def show(self, event: Event) -> None:
-        """Show what happened."""
+        """Show an event."""
         if isinstance(event, Stepped):
             self._step(event)
         elif isinstance(event, Evaluating):
@@ -238,7 +238,7 @@ class TrainScreen:
 
 
 def closing_figures(run: Run) -> dict[str, str]:
-    """Return what a finished run tells its user."""
+    """Return the figures that a finished run prints."""
     progress, state = run.state.progress, run.state
     facts = {}
     if progress.best_loss is not None:

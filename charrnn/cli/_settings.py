@@ -1,7 +1,7 @@
-"""Settings that are not on the command line: a file's, as Click's default map, and where a value came from.
+"""Settings from a file, as Click's default map, and the place that each setting came from, for error messages.
 
-The file is charrnn.toml, or pyproject.toml with a table [tool.charrnn]: the nearest of them, in this folder or above.
-Keys are the names of flags; a command's own table goes before what stands outside of tables. Imports no NumPy, no rich.
+The file is charrnn.toml, or pyproject.toml with a table [tool.charrnn]: the nearest in this folder or one above it. Keys
+are the names of flags; a key in a command's own table overrides one outside of tables. Imports neither NumPy nor rich.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from click.core import ParameterSource
 from charrnn.errors import CharRNNError, ConfigError
 
 OWN, SHARED = "charrnn.toml", "pyproject.toml"
-_FILE = "charrnn.settings_file"  # under which a context remembers it
+_FILE = "charrnn.settings_file"  # the key in a context's `meta`
 
 
 @dataclass(frozen=True)
 class SettingsFile:
-    """A file of settings, and the table in it that is ours."""
+    """A file of settings and our table in it."""
 
     path: Path
     table: dict[str, Any]
 
     @classmethod
     def read(cls, path: Path) -> SettingsFile | None:
-        """Return the settings in a file; None where it is a pyproject.toml that has none of ours.
+        """Return the settings in a file; None for a pyproject.toml without a table of ours.
 
-        Raises:  ConfigError where it cannot be read or is no TOML.
+        Raises:  ConfigError if it cannot be read or is no TOML.
         """
         import tomllib
 
@@ -56,7 +56,7 @@ class SettingsFile:
 
     @classmethod
     def nearest(cls) -> SettingsFile | None:
-        """Return the settings of this folder, or of the nearest above it that has some."""
+        """Return the settings of this folder, or of the nearest folder above that has a file of settings."""
         try:
             above = Path.cwd().parents
         except OSError:  # this folder has been removed
@@ -65,9 +65,9 @@ class SettingsFile:
         return next(filter(None, (cls.read(path) for path in paths if os.path.isfile(path))), None)
 
     def defaults(self, ctx: click.Context) -> dict[str, Any]:
-        """Return what the file says for the context's command, by the names of its parameters.
+        """Return the values in the file for the context's command, by the names of its parameters.
 
-        Raises:  ConfigError where a key is no setting, or its value not of the kind that the setting takes.
+        Raises:  ConfigError if a key is no setting, or its value has the wrong type.
         """
         self._check_names(ctx)
         options, own = _options(ctx.command, ctx), self.table.get(ctx.info_name or "", {})
@@ -83,7 +83,7 @@ class SettingsFile:
         return found
 
     def _check_names(self, ctx: click.Context) -> None:
-        """Refuse tables that are no command's, and keys outside of tables that no command has."""
+        """Raise ConfigError for a table that is not named after a command, or a key that no command has."""
         group = ctx.parent.command if ctx.parent else None
         if not isinstance(group, click.Group):
             return
@@ -114,18 +114,18 @@ class SettingsFile:
 
 
 def _flag(key: str) -> str:
-    """Return the flag that a key names, with or without its dashes."""
+    """Return the flag that a key names; the key may have the dashes or not."""
     return "--" + key.removeprefix("--").replace("_", "-")
 
 
 def _options(command: click.Command, ctx: click.Context) -> dict[str, click.Option]:
-    """Return the options of a command that are settings, by their long flags; not those that must be said each time."""
+    """Return the options that a file may set, by their long flags; some must be on the command line."""
     options = [param for param in command.get_params(ctx) if isinstance(param, click.Option) and not param.is_eager]
     return {flag: option for option in options if option.allow_from_autoenv for flag in option.opts if flag[:2] == "--"}
 
 
 def _checked(value: Any, option: click.Option, place: str) -> Any:
-    """Return a value as Click takes it, which checks its range; refuse what is of another kind."""
+    """Return a value for Click, which checks its range; raise ConfigError if its type is wrong."""
     kinds, wanted = _kinds(option)
     values = value if option.multiple and isinstance(value, list) else [value]
     if any(type(each) not in kinds for each in values):
@@ -134,7 +134,7 @@ def _checked(value: Any, option: click.Option, place: str) -> Any:
 
 
 def _kinds(option: click.Option) -> tuple[tuple[type, ...], str]:
-    """Return the types of TOML that an option takes, and what an error calls them."""
+    """Return the TOML types that an option takes, and their name in errors."""
     if option.is_flag:
         return (bool,), "true or false"
     if isinstance(option.type, click.types.IntParamType):
@@ -145,7 +145,7 @@ def _kinds(option: click.Option) -> tuple[tuple[type, ...], str]:
 
 
 def read_settings(ctx: click.Context, _: click.Parameter, name: str | None) -> None:
-    """Let the context's command have the settings of this file, or of the nearest one, as defaults."""
+    """Use the settings in this file, or the nearest one, as defaults of the command."""
     if name is None:
         file = SettingsFile.nearest()
     elif (file := SettingsFile.read(Path(name))) is None:
@@ -156,7 +156,7 @@ def read_settings(ctx: click.Context, _: click.Parameter, name: str | None) -> N
 
 
 def variables(option: click.Option, ctx: click.Context) -> list[str]:
-    """Return the variables of the environment that set an option, the stronger first."""
+    """Return the environment variables that set an option; the first one that is set counts."""
     shared = [option.envvar] if isinstance(option.envvar, str) else []
     if not option.allow_from_autoenv or ctx.auto_envvar_prefix is None:
         return shared
@@ -165,7 +165,7 @@ def variables(option: click.Option, ctx: click.Context) -> list[str]:
 
 @contextmanager
 def telling_origins(ctx: click.Context) -> Iterator[None]:
-    """Add to an error where the settings that it names come from, where that is not the command line."""
+    """Add to an error the places of the settings that it names, if not the command line."""
     try:
         yield
     except click.UsageError as error:
@@ -178,7 +178,7 @@ def telling_origins(ctx: click.Context) -> Iterator[None]:
 
 
 def _origins(ctx: click.Context, message: str) -> str:
-    """Return where the settings come from whose flag or value the message names."""
+    """Return the places of the settings whose flag or value a message names."""
     told = []
     for option in ctx.command.get_params(ctx):
         if not isinstance(option, click.Option) or option.name is None:
@@ -197,5 +197,5 @@ def _origins(ctx: click.Context, message: str) -> str:
 
 
 def _long(option: click.Option) -> str:
-    """Return the flag of an option that people know it by."""
+    """Return the longest flag of an option."""
     return max(option.opts, key=len)

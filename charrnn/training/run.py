@@ -143,7 +143,7 @@ class Run:
 
         corpus_paths where the text is; where the checkpoint says if not given
         val_path    likewise for a validation file
-        settings    what the user asks for: `steps` or `epochs` raise the length, `threads` may change, others must agree
+        settings    what the user asks for: `steps` or `epochs` raise the length, `threads` may change, no other may
         reading     as for `corpus.read_text`
         Raises:     CharRNNError if the folder has no run, the corpus is another, or a setting differs from the run's.
         """

@@ -45,7 +45,7 @@ def test_a_string_is_trained_on_by_the_ids_that_primes_have(tmp_path, form, fine
 def test_a_corpus_that_was_read_in_another_form_is_refused(tmp_path):
     finish(start(tmp_path / "run", bytes=True, steps=1))
     path = write_text(tmp_path, "Éclair\n" * 100)
-    with pytest.raises(ConfigError, match="^--bytes contradicts the model of --init-from"):
+    with pytest.raises(ConfigError, match=r"^--bytes contradicts the model of --init-from"):
         start(tmp_path / "other", path, init_from=tmp_path / "run" / "last.npz")
 
 
