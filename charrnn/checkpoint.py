@@ -29,8 +29,7 @@ from charrnn.config import (
 from charrnn.data.corpus import Source
 from charrnn.data.vocab import Vocab
 from charrnn.errors import CharRNNError, CheckpointError
-from charrnn.nn import compiled as fused
-from charrnn.nn import model
+from charrnn.nn import compiled, model
 from charrnn.nn.optimizers import OPTIMIZERS
 from charrnn.system.atomic import replacing, uninterrupted
 from charrnn.system.blas import blas
@@ -59,7 +58,7 @@ def current_versions() -> dict[str, str]:
         "python": platform.python_version(),
         "blas": " ".join(filter(None, (library.name, library.version))),
         "kernel": library.kernel,
-        "numba": fused.numba_version(),
+        "numba": compiled.numba_version(),
     }
     return {name: version for name, version in found.items() if version}
 

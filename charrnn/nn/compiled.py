@@ -1,11 +1,11 @@
-"""Loops over single numbers, compiled by Numba where it is installed: `pip install ".[fast]"`.
+"""Loops over single numbers, compiled by Numba if it is installed: `pip install ".[fast]"`.
 
-NumPy's functions are the reference, and what every cell can do without Numba. Here stands the elementwise work of one
-time step once more, for those cells that gain by it, as loops that take each number once; they give the same results to
-rounding. Short loops over one lane's row, one for each result, are what the compiler makes vector instructions of. All
-loops are in this file because Numba keeps the compiled code until the file changes that a function is in.
+The cells compute with NumPy's functions; those are the reference and need no Numba. For the cells that gain by it, this
+file repeats the elementwise work of one time step as loops that read each number once. The results agree to rounding.
+Each loop is short, runs over one batch row and writes one result, because the compiler can vectorise that. All loops
+are in one file because Numba recompiles a function only when the file that defines it changes.
 
-The environment variable CHARRNN_FUSED=0 switches this off.
+CHARRNN_FUSED=0 in the environment switches this off.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
+from types import FunctionType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,36 +24,38 @@ import numpy.typing as npt
 Array: TypeAlias = npt.NDArray[Any]
 Loops: TypeAlias = Callable[..., None]
 
-_LIMIT = np.float32(8)  # from here on tanh is 1 to less than the error of the rational function
+_LIMIT = np.float32(8)  # beyond it, 1 is closer to tanh than the rational function is
 _P1, _P2, _P3, _P4 = map(np.float32, (1.340216100e-1, 3.520756727e-3, 2.102733560e-5, 1.394553628e-8))
 _Q1, _Q2, _Q3, _Q4 = map(np.float32, (4.673548340e-1, 2.597254514e-2, 3.326951409e-4, 8.015776984e-7))
 _1 = np.float32(1)
 
 
-def steps(T: int, B: int, forward: Loops, backward: Loops) -> tuple[Loops | None, Loops | None]:
-    """Return the loops of a step and of the way back, compiled; None where there is no Numba, or one step or one lane.
+def step_pair(
+    T: int, B: int, dtype: np.dtype[Any], forward: Loops, backward: Loops
+) -> tuple[Loops | None, Loops | None]:
+    """Return the compiled loops of a forward and a backward step; None without Numba, or if T or B is 1.
 
-    Those who sample or read a prompt so save the quarter of a second that Numba needs to load.
+    So sampling, and reading a prompt, do not wait the quarter of a second that Numba takes to load.
     """
-    return (None, None) if min(T, B) == 1 else (compiled(forward), compiled(backward))
+    return (None, None) if min(T, B) == 1 else (machine_code(forward, dtype), machine_code(backward, dtype))
 
 
 @cache
-def compiled(loops: Loops) -> Loops | None:
-    """Return the loops as machine code, made at the first call and kept on disk; None where there is no Numba."""
-    found = _compiler()
-    return found[0](loops) if found else None
+def machine_code(loops: Loops, *dtypes: np.dtype[Any]) -> Loops | None:
+    """Return the loops for arrays of these types, compiled at the first call; None without Numba."""
+    numba = _numba()
+    return numba and _compile(numba.njit, loops, *dtypes)
 
 
 def numba_version() -> str | None:
-    """Return the version of the Numba that compiles here, or None where NumPy does all the work."""
-    found = _compiler()
-    return found[1] if found else None
+    """Return the version of the Numba that compiles here, or None if NumPy does all the work."""
+    numba = _numba()
+    return numba and str(numba.__version__)
 
 
 @cache
-def _compiler() -> tuple[Callable[[Loops], Loops], str] | None:
-    """Return what compiles loops, and Numba's version; None where it is off, absent, or does not work."""
+def _numba() -> Any:
+    """Return the module numba, or None if it is switched off, missing or broken."""
     if os.environ.get("CHARRNN_FUSED") == "0":
         return None
     try:
@@ -60,51 +64,54 @@ def _compiler() -> tuple[Callable[[Loops], Loops], str] | None:
 
         if numba.config.DISABLE_JIT:  # the loops would run in Python
             return None
-        # Of the fast-math liberties only a * b + c in one rounding: others would lose NaN, which shows divergence.
-        overload(tanh, jit_options={"fastmath": {"contract"}})(_tanh_of)
-        compiler = numba.njit(nogil=True, error_model="numpy", fastmath={"contract"})
-
-        def compile_loops(loops: Loops) -> Loops:
-            return _keep(compiler(loops))
-
-        compile_loops(_probe)(np.zeros(1, np.float32))
-        return compile_loops, str(numba.__version__)
-    except Exception:  # whatever ails it: NumPy does the same work
+        overload(tanh, jit_options={"fastmath": _FAST_MATH})(_tanh_of)
+        _compile(numba.njit, _probe)(np.zeros(1, np.float32))
+        return numba
+    except Exception:  # whatever is wrong with it, NumPy does the same work
         return None
 
 
-def _keep(loops: Any) -> Loops:
-    """Return compiled loops whose code Numba keeps on disk; where it finds no folder, each process compiles anew."""
-    with suppress(Exception):
-        loops.enable_caching()
-        loops._cache = _Kept(loops._cache)
-    kept: Loops = loops
-    return kept
+_FAST_MATH = {"contract"}  # only a * b + c in one rounding: the other liberties lose NaN, by which divergence shows
 
 
-class _Kept:
-    """Numba's files of one function's code; where one fails, the code is compiled, and no more comes of it.
+def _compile(njit: Callable[..., Any], loops: Loops, *dtypes: np.dtype[Any]) -> Loops:
+    """Return the loops compiled, with the machine code cached on disk if Numba finds a folder for it.
 
-    Numba alone would raise, from within the first call. Several processes may read and write the files at once.
+    Each combination of types gets a name, and so a cache file, of its own. Under one name, two processes that compile
+    for different types at the same time could each read the other's code.
     """
+    assert isinstance(loops, FunctionType)
+    named = FunctionType(loops.__code__, loops.__globals__, loops.__name__)
+    named.__module__ = loops.__module__
+    named.__qualname__ = "_".join([loops.__name__, *map(str, dtypes)])
+    options = {"nogil": True, "error_model": "numpy", "fastmath": _FAST_MATH}
+    run: Loops
+    try:
+        run = cached = njit(named, cache=True, **options)
+    except RuntimeError:  # no folder can be written to
+        run = njit(named, **options)
+        return run
 
-    def __init__(self, files: Any) -> None:
-        self._files = files
+    def call(*args: Any) -> None:
+        nonlocal run
+        try:
+            run(*args)
+        except Exception:
+            # A damaged or unreadable cache raises here, before the loops run.
+            if run is not cached:
+                raise
+            _clear(cached, named)
+            run = njit(named, **options)
+            run(*args)
 
-    def load_overload(self, types: Any, target: Any) -> Any:
-        """Return the code for arguments of these types, or None; files that mislead are forgotten."""
-        with suppress(Exception):
-            code = self._files.load_overload(types, target)
-            if code is None or code.signature.args == types:  # two processes can have given one name to two files
-                return code
-        with suppress(Exception):
-            self._files.flush()
-        return None
+    return call
 
-    def save_overload(self, types: Any, code: Any) -> None:
-        """Write the code, where that can be done."""
-        with suppress(Exception):
-            self._files.save_overload(types, code)
+
+def _clear(cached: Any, named: FunctionType) -> None:
+    """Remove the cache files of a function, so that the next process writes new ones."""
+    with suppress(OSError):
+        for path in Path(cached.stats.cache_path).glob(f"*.{named.__qualname__}-*"):
+            path.unlink()
 
 
 def _probe(a: Array) -> None:
@@ -112,12 +119,12 @@ def _probe(a: Array) -> None:
 
 
 def tanh(a: Any) -> Any:
-    """Stand for the tanh of one number, in loops that are compiled."""
+    """Return the tanh of one number; in compiled loops, Numba replaces this by `_tanh_of` its type."""
     return np.tanh(a)
 
 
 def _tanh_of(a: Any) -> Any:
-    """Return the tanh of a Numba type; Numba wants the same signature of all."""
+    """Return the function that computes tanh for a Numba type; Numba requires the signature of `tanh`."""
     return _rational_tanh if str(a) == "float32" else _exact_tanh
 
 
@@ -126,10 +133,10 @@ def _exact_tanh(a: Any) -> Any:
 
 
 def _rational_tanh(a: Any) -> Any:
-    """Return tanh(a) in float32, by what vectorises; the error is at most 4e-7, and NaN stays NaN.
+    """Return tanh(a) in float32 by operations that vectorise; the relative error is at most 4e-7, and NaN stays NaN.
 
     tanh(a) = a P(a^2) / Q(a^2)
-    Source:  the coefficients are those of Eigen.
+    Source:  Eigen, for the coefficients.
     """
     s = a * a
     p = _1 + s * (_P1 + s * (_P2 + s * (_P3 + s * _P4)))
@@ -138,7 +145,7 @@ def _rational_tanh(a: Any) -> Any:
 
 
 def add_rows(ids: Array, rows: Array, total: Array) -> None:
-    """Add each row to the total of its id."""
+    """Add each row to the total of its id: total[ids[n]] += rows[n]."""
     for n in range(len(ids)):
         row, its_total = rows[n], total[ids[n]]
         for k in range(len(row)):
@@ -146,7 +153,7 @@ def add_rows(ids: Array, rows: Array, total: Array) -> None:
 
 
 def lstm_step(t: int, recurrent: Array, gates: Array, c: Array, tanh_c: Array, h: Array) -> None:
-    """Make gates[t], c[t + 1], tanh_c[t] and h[t + 1] of the pre-activations' two parts and c[t]."""
+    """Compute gates[t], c[t + 1], tanh_c[t] and h[t + 1], where gates[t] + recurrent is a_t; see `cells.lstm`."""
     B, H = recurrent.shape[0], recurrent.shape[1] // 4
     half = gates.dtype.type(0.5)
     for b in range(B):
@@ -170,7 +177,7 @@ def lstm_step(t: int, recurrent: Array, gates: Array, c: Array, tanh_c: Array, h
 def lstm_step_back(
     t: int, dh: Array, dh_next: Array, dc: Array, gates: Array, c: Array, tanh_c: Array, da: Array
 ) -> None:
-    """Make da[t] of dh[t] and of what comes from step t + 1: dh_next, and dc, which becomes that of c[t]."""
+    """Compute da[t]; dh_next and dc come from step t + 1, and dc becomes the gradient of c[t]; see `cells.lstm`."""
     B, H = dc.shape
     one = gates.dtype.type(1)
     for b in range(B):
@@ -194,7 +201,7 @@ def lstm_step_back(
 
 
 def gru_step(t: int, recurrent: Array, b_hn: Array, gates: Array, q_n: Array, h_prev: Array, h: Array) -> None:
-    """Make gates[t], q_n[t] and h[t + 1] of the pre-activations' two parts and h_prev."""
+    """Compute gates[t], q_n[t] and h[t + 1] from a_t, which is in gates[t], and q_t = recurrent; see `cells.gru`."""
     B, H = h_prev.shape
     half = gates.dtype.type(0.5)
     for b in range(B):
@@ -217,27 +224,27 @@ def gru_step_back(
     gates: Array,
     h_prev: Array,
     q_n: Array,
-    total: Array,
-    slope_n: Array,
+    dh_total: Array,
+    dh_da_n: Array,
     dq: Array,
-    through: Array,
+    dh_direct: Array,
 ) -> None:
-    """Make total[t], slope_n[t], dq[t] and through of dh[t] and of dh_next, which comes from step t + 1."""
+    """Compute dh_total[t], dh_da_n[t], dq[t] and dh_direct; dh_next comes from step t + 1; see `cells.gru`."""
     B, H = dh_next.shape
     one = gates.dtype.type(1)
     for b in range(B):
         r, z, n, h_from, q_n_t = gates[t, b, :H], gates[t, b, H : 2 * H], gates[t, b, 2 * H :], h_prev[t, b], q_n[t, b]
         dq_r, dq_z, dq_n, dh_t = dq[t, b, :H], dq[t, b, H : 2 * H], dq[t, b, 2 * H :], dh[t, b]
-        dh_later, dh_all, slope, straight = dh_next[b], total[t, b], slope_n[t, b], through[b]
+        dh_later, total, slope, direct = dh_next[b], dh_total[t, b], dh_da_n[t, b], dh_direct[b]
         for k in range(H):
-            dh_all[k] = dh_later[k] + dh_t[k]
+            total[k] = dh_later[k] + dh_t[k]
         for k in range(H):
-            straight[k] = dh_all[k] * z[k]
+            direct[k] = total[k] * z[k]
         for k in range(H):
             slope[k] = (one - z[k]) * (one - n[k] * n[k])
         for k in range(H):
-            dq_z[k] = straight[k] * (h_from[k] - n[k]) * (one - z[k])
+            dq_z[k] = direct[k] * (h_from[k] - n[k]) * (one - z[k])
         for k in range(H):
-            dq_n[k] = dh_all[k] * slope[k] * r[k]
+            dq_n[k] = total[k] * slope[k] * r[k]
         for k in range(H):
             dq_r[k] = dq_n[k] * q_n_t[k] * (one - r[k])

@@ -8,7 +8,7 @@ from typing import cast
 import numpy as np
 
 from charrnn.arrays import Array, Ids, Mask
-from charrnn.nn import compiled as fused
+from charrnn.nn import compiled
 
 #: Up to this many symbols a one-hot matrix product sums rows faster than sorting them (measured at 3,200 rows).
 ONE_HOT_LIMIT = 512
@@ -105,7 +105,7 @@ def sum_rows(ids: Ids, rows: Array, size: int) -> Array:
 
     Shapes:  ids (N,) · rows (N, K) · returns (size, K)
     """
-    if (add := fused.compiled(fused.add_rows)) is not None:
+    if (add := compiled.machine_code(compiled.add_rows, ids.dtype, rows.dtype)) is not None:
         total = np.zeros((size, rows.shape[1]), rows.dtype)
         add(ids, rows, total)
         return total

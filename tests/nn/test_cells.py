@@ -12,7 +12,7 @@ import pytest
 
 from charrnn.arrays import FRESH, Scratch
 from charrnn.config import CELL_NAMES
-from charrnn.nn import compiled as fused
+from charrnn.nn import compiled
 from charrnn.nn.cells import CELLS
 from charrnn.nn.gradcheck import check_gradients
 from charrnn.nn.initializers import INITS
@@ -28,11 +28,13 @@ RESETS = {
 }
 
 
-@pytest.fixture(params=["numpy", "loops", *(["numba"] if fused.numba_version() else [])], autouse=True)
+@pytest.fixture(params=["numpy", "loops", *(["numba"] if compiled.numba_version() else [])], autouse=True)
 def elementwise(request, monkeypatch):
     """Run every test by NumPy's functions, by the loops in Python, and by them compiled where Numba is there."""
     if request.param != "numba":
-        monkeypatch.setattr(fused, "compiled", lambda loops: loops if request.param == "loops" else None)
+        monkeypatch.setattr(
+            compiled, "machine_code", lambda loops, *dtypes: loops if request.param == "loops" else None
+        )
 
 
 every_cell = pytest.mark.parametrize("name", list(CELLS))

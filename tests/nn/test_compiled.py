@@ -1,4 +1,7 @@
-"""The compiled loops: when they serve, that they agree with NumPy, and that NaN stays. All else: `test_cells`."""
+"""The compiled loops: when they are used, that they agree with NumPy, keep NaN, and survive any state of the cache.
+
+`test_cells` runs every test of a cell with them too.
+"""
 
 import os
 import subprocess
@@ -9,12 +12,12 @@ import numpy as np
 import pytest
 from fixtures_run import write_text
 
-from charrnn.nn import compiled as fused
+from charrnn.nn import compiled
 from charrnn.nn.functional import sum_rows
 
 from .test_cells import assert_close, draw, run_all
 
-with_numba = pytest.mark.skipif(fused.numba_version() is None, reason="Numba is not installed, or is switched off")
+with_numba = pytest.mark.skipif(compiled.numba_version() is None, reason="Numba is not installed, or is switched off")
 both_dtypes = pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 3e-6), (np.float64, 1e-12)])
 
 
@@ -24,7 +27,7 @@ def by_numpy(monkeypatch):
 
     def call(work, *args, **kwargs):
         with monkeypatch.context() as patch:
-            patch.setattr(fused, "compiled", lambda loops: None)
+            patch.setattr(compiled, "machine_code", lambda loops, *dtypes: None)
             return work(*args, **kwargs)
 
     return call
@@ -32,22 +35,22 @@ def by_numpy(monkeypatch):
 
 def test_the_variable_switches_it_off(monkeypatch):
     monkeypatch.setenv("CHARRNN_FUSED", "0")
-    assert fused._compiler.__wrapped__() is None
+    assert compiled._numba.__wrapped__() is None
 
 
 @pytest.mark.parametrize("numba", [None, object()], ids=["absent", "broken"])
 def test_without_a_numba_that_works_numpy_does_the_work(monkeypatch, numba):
     monkeypatch.delenv("CHARRNN_FUSED", raising=False)
     monkeypatch.setitem(sys.modules, "numba", numba)
-    assert fused._compiler.__wrapped__() is None
+    assert compiled._numba.__wrapped__() is None
 
 
-def test_one_step_or_one_lane_does_not_load_the_compiler(monkeypatch):
-    monkeypatch.setattr(fused, "compiled", lambda loops: loops)
-    pair = (fused.lstm_step, fused.lstm_step_back)
-    assert fused.steps(2, 2, *pair) == pair
+def test_one_step_or_one_batch_row_does_not_load_the_compiler(monkeypatch):
+    monkeypatch.setattr(compiled, "machine_code", lambda loops, *dtypes: loops)
+    single, pair = np.dtype(np.float32), (compiled.lstm_step, compiled.lstm_step_back)
+    assert compiled.step_pair(2, 2, single, *pair) == pair
     for T, B in ((1, 1), (1, 9), (9, 1)):
-        assert fused.steps(T, B, *pair) == (None, None)
+        assert compiled.step_pair(T, B, single, *pair) == (None, None)
 
 
 @with_numba
@@ -89,7 +92,7 @@ def test_tanh_is_exact_to_a_few_roundings_and_one_at_its_ends():
     H = len(wanted)
     gates = np.zeros((1, 1, 4 * H), np.float32)
     c, tanh_c, h = (np.zeros((steps, 1, H), np.float32) for steps in (2, 1, 2))
-    fused.compiled(fused.lstm_step)(0, recurrent, gates, c, tanh_c, h)
+    compiled.machine_code(compiled.lstm_step, np.dtype(np.float32))(0, recurrent, gates, c, tanh_c, h)
     actual, expected = gates[0, 0, 2 * H : 3 * H], np.tanh(wanted.astype(np.float32).astype(np.float64))
     assert np.isnan(actual[-1])
     assert np.array_equal(actual[-5:-1], [1, -1, 1, -1])
@@ -99,17 +102,24 @@ def test_tanh_is_exact_to_a_few_roundings_and_one_at_its_ends():
 
 @pytest.fixture
 def sum_anew(tmp_path, monkeypatch):
-    """Return a function that sums rows as a new process would, and returns whether it read code that was kept."""
+    """Return a function that sums rows as a new process would, and returns whether it read cached machine code."""
     import numba
 
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
 
     def call(dtype=np.float32):
-        total = np.zeros((2, 3), dtype)
-        loops = fused._keep(numba.njit(fused.add_rows))
-        loops(np.array([1, 0, 1]), np.arange(9, dtype=dtype).reshape(3, 3), total)
-        assert total.tolist() == [[3, 4, 5], [6, 8, 10]]
-        return bool(loops._cache_hits)
+        made = []
+
+        def njit(*args, **kwargs):
+            made.append(numba.njit(*args, **kwargs))
+            return made[-1]
+
+        add = compiled._compile(njit, compiled.add_rows, np.dtype(dtype))
+        for _ in range(2):
+            total = np.zeros((2, 3), dtype)
+            add(np.array([1, 0, 1]), np.arange(9, dtype=dtype).reshape(3, 3), total)
+            assert total.tolist() == [[3, 4, 5], [6, 8, 10]]
+        return bool(made[-1].stats.cache_hits)
 
     return call
 
@@ -124,31 +134,71 @@ def empty_index(folder):
         os.truncate(path, 0)
 
 
-def swap_codes(folder):
-    """Do what two processes can do that compile at once for other types: each finds the other's code in its file."""
-    one, two = folder.rglob("*.nbc")
-    code = one.read_bytes()
-    one.write_bytes(two.read_bytes())
-    two.write_bytes(code)
-
-
 @with_numba
-@pytest.mark.parametrize("damage", [cut_code, empty_index, swap_codes])
-def test_kept_code_that_is_damaged_is_made_again(sum_anew, tmp_path, damage):
+@pytest.mark.parametrize("damage", [cut_code, empty_index])
+def test_a_damaged_cache_is_written_anew(sum_anew, tmp_path, damage):
     dtypes = (np.float32, np.float64)
     assert [sum_anew(dtype) for dtype in dtypes * 2] == [False, False, True, True]
     damage(tmp_path)
-    assert [sum_anew(dtype) for dtype in dtypes * 2] == [False, False, True, True]
+    assert [sum_anew(dtype) for dtype in dtypes * 3] == [False, False, False, False, True, True]
+
+
+@with_numba
+def test_a_cache_that_cannot_be_read_is_no_obstacle(sum_anew, tmp_path):
+    sum_anew()
+    for path in tmp_path.rglob("*.nbi"):
+        path.unlink()
+        path.mkdir()
+    assert [sum_anew(), sum_anew()] == [False, False]
 
 
 @with_numba
 @pytest.mark.parametrize("function", ["makedirs", "replace"], ids=["read-only folder", "full disk"])
-def test_code_that_cannot_be_kept_serves_nevertheless(sum_anew, monkeypatch, function):
+def test_a_cache_that_cannot_be_written_is_no_obstacle(sum_anew, monkeypatch, function):
     def fail(*args, **kwargs):
         raise OSError("no")
 
     monkeypatch.setattr(os, function, fail)
     assert [sum_anew(), sum_anew()] == [False, False]
+
+
+@with_numba
+def test_no_two_types_share_a_cache_file(sum_anew, tmp_path):
+    # Two processes that compile at the same time number the files under one name alike.
+    sum_anew(np.float32)
+    (index,) = (path.name for path in tmp_path.rglob("*.nbi"))
+    sum_anew(np.float64)
+    assert len({*(path.name for path in tmp_path.rglob("*.nbi"))} - {index}) == 1
+    assert "add_rows_float32" in index
+
+
+@with_numba
+@pytest.mark.parametrize(
+    "settings", [["--dtype", "float64"], ["--dropout", "0.5", "--num-layers", "2", "--embed-size", "5"]]
+)
+def test_training_compiles_each_function_for_one_signature(tmp_path, settings):
+    # A second signature under the same name would share its cache file.
+    cache, text = tmp_path / "cache", write_text(tmp_path)
+    command = [
+        sys.executable,
+        "-m",
+        "charrnn",
+        "train",
+        text,
+        "--hidden-size",
+        "8",
+        "--seq-len",
+        "10",
+        "--threads",
+        "1",
+    ]
+    command += ["--batch-size", "4", "--steps", "30", "--eval-every", "10", "--quiet", *settings, "--out"]
+    for cell in ("lstm", "gru"):
+        environment = os.environ | {"NUMBA_CACHE_DIR": str(cache)}
+        run = [*command, str(tmp_path / cell), "--cell", cell, "--reset-rate", "0.3"]
+        subprocess.run(run, cwd=Path(__file__).parents[2], env=environment, check=True)
+    assert len([*cache.rglob("*.nbi")]) >= 5
+    assert len([*cache.rglob("*.nbc")]) == len([*cache.rglob("*.nbi")])
 
 
 @with_numba

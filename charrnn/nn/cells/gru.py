@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
-from charrnn.nn import compiled as fused
+from charrnn.nn import compiled
 from charrnn.nn.cells.base import SIGMOID, TANH, Cell, blocks_back, kept
 from charrnn.nn.functional import project, project_backward
 from charrnn.nn.initializers import Init
@@ -54,7 +54,7 @@ def forward(
     recurrent = scratch.empty("recurrent", (B, 3 * H), dtype)
     product = scratch.empty("product", (B, H), dtype)
     keep = kept(reset)
-    step, step_back = fused.steps(T, B, fused.gru_step, fused.gru_step_back)
+    step, step_back = compiled.step_pair(T, B, dtype, compiled.gru_step, compiled.gru_step_back)
     (h[0],) = state
     for t in range(T):
         h_prev = h[t] if keep is None else h[t] * keep[t]

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
-from charrnn.nn import compiled as fused
+from charrnn.nn import compiled
 from charrnn.nn.cells.base import SIGMOID, TANH, Cell, blocks_back, kept, lstm_slopes
 from charrnn.nn.functional import project, project_backward
 from charrnn.nn.initializers import Init
@@ -60,7 +60,7 @@ def forward(
     ig = scratch.empty("ig", (B, H), dtype)
     slope, shift = weights["slope"], weights["shift"]
     keep = kept(reset)
-    step, step_back = fused.steps(T, B, fused.lstm_step, fused.lstm_step_back)
+    step, step_back = compiled.step_pair(T, B, dtype, compiled.lstm_step, compiled.lstm_step_back)
     h[0], c[0] = state
     for t in range(T):
         h_prev = h[t]
