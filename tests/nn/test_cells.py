@@ -20,7 +20,7 @@ from charrnn.nn.initializers import INITS
 EXACT = 1e-12  # relative, for the same sums in another order
 T, B, D, H = 5, 3, 4, 6
 
-#: Where each lane is reset: none; or between windows' ends, at the window's start, and in two lanes at once.
+#: Where each batch row is reset: nowhere; or inside the window, at its start and end, and in two rows at once.
 RESETS = {
     "none": None,
     "nowhere": np.zeros((T, B), bool),
@@ -183,7 +183,7 @@ def test_a_reset_at_the_start_replaces_the_given_state(name):
 
 
 @every_cell
-def test_a_reset_touches_its_own_lane_alone(name):
+def test_a_reset_touches_its_own_batch_row_alone(name):
     it = draw(name)
     reset = np.zeros((T, B), bool)
     reset[2, 1] = True
@@ -194,7 +194,7 @@ def test_a_reset_touches_its_own_lane_alone(name):
         assert not np.array_equal(a[1], b[1])
 
 
-# --- the oracle: one lane, one step, one unit at a time
+# --- the oracle: one batch row, one step, one unit at a time
 
 
 def sigmoid(a):
@@ -256,7 +256,7 @@ def gru_step(p, x, state):
     return [h_next]
 
 
-#: (params, x (D,), state S lists of H) -> the state after one step of one lane, h first.
+#: (params, x (D,), state S lists of H) -> the state after one step of one batch row, h first.
 ORACLES = {"rnn": rnn_step, "lstm": lstm_step, "gru": gru_step, "lnlstm": lnlstm_step}
 
 
@@ -268,13 +268,13 @@ def test_the_forward_pass_equals_the_equations(name, reset):
     it = draw(name)
     h, state = np.empty((T, B, H)), np.empty_like(it.state)
     for b in range(B):
-        lane = it.state[:, b].tolist()
+        row = it.state[:, b].tolist()
         for t in range(T):
             if reset is not None and reset[t, b]:
-                lane = [[0.0] * H for _ in lane]
-            lane = ORACLES[name](it.params, it.x[t, b], lane)
-            h[t, b] = lane[0]
-        state[:, b] = lane
+                row = [[0.0] * H for _ in row]
+            row = ORACLES[name](it.params, it.x[t, b], row)
+            h[t, b] = row[0]
+        state[:, b] = row
     actual = run_all(it, reset=reset)
     assert_close({key: actual[key] for key in ("h", "state")}, {"h": h, "state": state})
 
@@ -288,24 +288,24 @@ def test_no_oracle_is_left_over():
 
 @every_reset
 @every_cell
-def test_lanes_do_not_know_of_each_other(name, reset):
+def test_batch_rows_are_independent(name, reset):
     it = draw(name)
     together = run_all(it, reset=reset)
     totals = {key: np.zeros_like(array) for key, array in it.params.items()}
     for b in range(B):
-        lane = slice(b, b + 1)
+        row = slice(b, b + 1)
         alone = run_all(
             it,
-            x=it.x[:, lane],
-            state=it.state[:, lane],
-            dh=it.dh[:, lane],
-            dstate=it.dstate[:, lane],
-            reset=None if reset is None else reset[:, lane],
+            x=it.x[:, row],
+            state=it.state[:, row],
+            dh=it.dh[:, row],
+            dstate=it.dstate[:, row],
+            reset=None if reset is None else reset[:, row],
         )
         for key in totals:
             totals[key] += alone.pop(key)
-        expected = {key: together[key][:, lane] for key in alone}
-        if not expected["dstate0"].any():  # the lane is reset at its first step
+        expected = {key: together[key][:, row] for key in alone}
+        if not expected["dstate0"].any():  # the row is reset at its first step
             assert not alone.pop("dstate0").any()
             del expected["dstate0"]
         assert_close(alone, expected)

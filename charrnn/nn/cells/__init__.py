@@ -1,4 +1,4 @@
-"""The registry of cells: a name is a file in this folder, a word of `CELL_NAMES` and a value of `--cell`."""
+"""The recurrent cells, by name. A name is a file in this folder, a word of `CELL_NAMES` and a value of `--cell`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """Import the cells when `CELLS` is first asked for, so that the names alone cost nothing."""
+    """Import the cells when `CELLS` is first used, so that reading the names stays fast."""
     if name != "CELLS":
         raise AttributeError(name)
     cells = {cell: import_module(f"charrnn.nn.cells.{cell}").CELL for cell in CELL_NAMES}

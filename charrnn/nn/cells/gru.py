@@ -1,12 +1,12 @@
-"""The gated recurrent unit, in the variant of cuDNN and PyTorch.
+"""The gated recurrent unit (GRU), in the variant of cuDNN and PyTorch.
 
-[a_r a_z a_n] = x_t W_xh + b_h          [q_r q_z q_n] = h_{t-1} W_hh
-r = sigmoid(a_r + q_r)   z = sigmoid(a_z + q_z)   n = tanh(a_n + r * (q_n + b_hn))
+[a_r a_z a_n] = x_t W_xh + b_h          [q_r q_z q_n] = h_{t-1} W_hh          q_n = q_n + b_hn
+r = sigmoid(a_r + q_r)   z = sigmoid(a_z + q_z)   n = tanh(a_n + r * q_n)
 h_t = (1 - z) * n + z * h_{t-1}
 
 Shapes:  W_xh (D, 3H) · W_hh (H, 3H) · b_h (3H,) · b_hn (H,) · gates in the order r z n · state (1, B, H) = (h,)
-Source:  Cho et al. 2014. There r multiplies h before the product; here the product's result, so that one product
-         serves all gates. PyTorch has a second bias for r and z too, which adds nothing.
+Source:  Cho et al. 2014. There r multiplies h before the matrix product; here r multiplies the product, so that one
+         product serves all gates. PyTorch also has a second, redundant bias for r and z.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy as np
 
 from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
 from charrnn.nn import compiled
-from charrnn.nn.cells.base import SIGMOID, TANH, Cell, blocks_back, kept
+from charrnn.nn.cells.base import SIGMOID, TANH, Cell, blocks_backward, carry_mask
 from charrnn.nn.functional import project, project_backward
 from charrnn.nn.initializers import Init
 
 
 def init_params(D: int, H: int, rng: np.random.Generator, init: Init) -> Params:
-    """Draw the weights of one layer; biases begin at zero."""
+    """Draw the weights of one layer; biases start at zero."""
     return {
         "W_xh": np.hstack([init.inputs(rng, D, H) for _ in range(3)]),
         "W_hh": np.hstack([init.recurrent(rng, H, H) for _ in range(3)]),
@@ -31,9 +31,9 @@ def init_params(D: int, H: int, rng: np.random.Generator, init: Init) -> Params:
 
 
 def prepare(params: Params) -> Params:
-    """Add copies of the weights with the sigmoid gates' half of `sigmoid(a) = tanh(a / 2) / 2 + 1/2` folded in.
+    """Add copies of the weights in which those of the sigmoid gates are halved: sigmoid(a) = tanh(a / 2) / 2 + 1/2.
 
-    The bias becomes a row (1, 3H), because NumPy adds a row to a single one three times as fast as a vector.
+    The bias becomes a row (1, 3H), because NumPy adds a row to a single row three times as fast as a vector.
     """
     H = len(params["W_hh"])
     half = np.repeat(np.array([[0.5, 0.5, 1]], params["b_h"].dtype), H, axis=1)
@@ -47,13 +47,13 @@ def forward(
     W_xh, W_hh, W_hh_half, b_hn = weights["W_xh"], weights["W_hh"], weights["W_hh_half"], weights["b_hn"]
     T, B = x.shape[:2]
     H, dtype = len(W_hh), W_hh.dtype
-    gates = scratch.empty("gates", (T, B, 3 * H), dtype)  # first the inputs' part, then r z n
+    gates = scratch.empty("gates", (T, B, 3 * H), dtype)  # first a, then r z n
     project(x, weights["W_xh_half"], weights["b_h_half"], gates)
     h = scratch.empty("h", (T + 1, B, H), dtype)  # h[t] is the state before step t
-    q_n = scratch.empty("q_n", (T, B, H), dtype)  # the recurrent part of n, bias included
+    q_n = scratch.empty("q_n", (T, B, H), dtype)  # b_hn included
     recurrent = scratch.empty("recurrent", (B, 3 * H), dtype)
     product = scratch.empty("product", (B, H), dtype)
-    keep = kept(reset)
+    keep = carry_mask(reset)
     step, step_back = compiled.step_pair(T, B, dtype, compiled.gru_step, compiled.gru_step_back)
     (h[0],) = state
     for t in range(T):
@@ -77,61 +77,77 @@ def forward(
         np.add(n, product, out=h[t + 1])
 
     def backprop(dh: Array, dstate: Array) -> tuple[Array | None, Array, Params]:
-        dq = scratch.empty("dq", (T, B, 3 * H), dtype)  # first the slopes by which dh reaches the recurrent parts
-        slope_n = scratch.empty("slope_n", (T, B, H), dtype)  # and a_n, the inputs' part of n
-        total = scratch.empty("total", (T, B, H), dtype)  # the gradient of h[t + 1], from above and from later steps
-        through = scratch.empty("through", (B, H), dtype)
+        """Apply the chain rule from the last step to the first.
+
+        dh_t = dh[t] + dh_next
+        da_n = dh_t * (1 - z) * (1 - n^2)     dq_n = da_n * r
+        da_z = dq_z = dh_t * (h_{t-1} - n) * z * (1 - z)
+        da_r = dq_r = da_n * q_n * r * (1 - r)
+        then, for step t - 1:   dh_next = dq_t W_hh^T + dh_t * z
+        summed over the steps:  dW_hh = h_{t-1}^T dq_t   db_hn = dq_n   dW_xh = x_t^T da_t   db_h = da_t
+
+        All factors but dh_t are known beforehand: `slopes` writes them, for a block of steps at once.
+        """
+        dq = scratch.empty("dq", (T, B, 3 * H), dtype)  # first the slopes of h over q, then dq
+        dh_da_n = scratch.empty("dh_da_n", (T, B, H), dtype)
+        dh_total = scratch.empty("dh_total", (T, B, H), dtype)  # dh_t of the equations, kept for da_n
+        dh_direct = scratch.empty("dh_direct", (B, H), dtype)  # dh_t * z, which reaches h_{t-1} past the weights
         h_prev = h[:-1] if keep is None else h[:-1] * keep
-        W_hh_T = np.ascontiguousarray(W_hh.T)  # BLAS multiplies few rows by it faster than by a transposed view
+        W_hh_T = np.ascontiguousarray(W_hh.T)  # with few rows, BLAS multiplies by a copy faster than by a view
         dh_next = dstate[0].copy()
-        for block in blocks_back(T, B * 3 * H):
+        for block in blocks_backward(T, B * 3 * H):
             if step_back is None:
-                slopes(gates[block], h_prev[block], q_n[block], dq[block], slope_n[block])
+                slopes(gates[block], h_prev[block], q_n[block], dq[block], dh_da_n[block])
             for t in reversed(range(T)[block]):
                 if step_back is not None:
-                    step_back(t, dh, dh_next, gates, h_prev, q_n, total, slope_n, dq, through)
+                    step_back(t, dh, dh_next, gates, h_prev, q_n, dh_total, dh_da_n, dq, dh_direct)
                 else:
-                    np.add(dh_next, dh[t], out=total[t])
+                    np.add(dh_next, dh[t], out=dh_total[t])
                     dq_t = dq[t].reshape(B, 3, H)
-                    dq_t *= total[t, :, None]
-                    np.multiply(total[t], gates[t, :, H : 2 * H], out=through)  # what goes straight on to h_prev
+                    dq_t *= dh_total[t, :, None]
+                    np.multiply(dh_total[t], gates[t, :, H : 2 * H], out=dh_direct)
                 np.matmul(dq[t], W_hh_T, out=dh_next)
-                dh_next += through
+                dh_next += dh_direct
                 if keep is not None:
                     dh_next *= keep[t]
         dW_hh = h_prev.reshape(-1, H).T @ dq.reshape(-1, 3 * H)
         db_hn = dq[:, :, 2 * H :].sum(axis=(0, 1))
-        da = dq  # the inputs' part has the same gradient but in n
-        np.multiply(total, slope_n, out=da[:, :, 2 * H :])
+        da = dq  # the same memory: da differs from dq in n only
+        np.multiply(dh_total, dh_da_n, out=da[:, :, 2 * H :])
         dx, dW_xh, db_h = project_backward(x, W_xh, da)
         return dx, dh_next[None], {"W_xh": dW_xh, "W_hh": dW_hh, "b_h": db_h, "b_hn": db_hn}
 
     return h[1:], h[T:].copy(), backprop
 
 
-def slopes(gates: Array, h_prev: Array, q_n: Array, dq: Array, slope_n: Array) -> None:
-    """Write the slopes by which dh reaches q_r, q_z and q_n, and for a_n, of several steps.
+def slopes(gates: Array, h_prev: Array, q_n: Array, dq: Array, dh_da_n: Array) -> None:
+    """Write the derivatives that the backward pass multiplies by dh, for several steps at once.
 
-    s (1 - s) is a sigmoid's slope and 1 - n^2 a tanh's; h_prev - n is that of h over z, and q_n that of n's sum over r.
+    dh/da_n = (1 - z) * (1 - n^2)       dh/dq_n = dh/da_n * r
+    dh/dq_z = (h_{t-1} - n) * z * (1 - z)
+    dh/dq_r = dh/dq_n * q_n * (1 - r)
+
+    Those over q go side by side into `dq`.
+    Shapes:  gates, dq (T, B, 3H) · h_prev, q_n, dh_da_n (T, B, H)
     """
     H = h_prev.shape[-1]
     r, z, n = (gates[..., k * H : (k + 1) * H] for k in range(3))
     d_r, d_z, d_n = (dq[..., k * H : (k + 1) * H] for k in range(3))
-    np.subtract(1, z, out=slope_n)
+    np.subtract(1, z, out=dh_da_n)
     np.subtract(h_prev, n, out=d_z)
     d_z *= z
-    d_z *= slope_n
+    d_z *= dh_da_n  # 1 - z as yet
     np.multiply(n, n, out=d_n)
     np.subtract(1, d_n, out=d_n)
-    slope_n *= d_n
-    np.multiply(slope_n, r, out=d_n)
+    dh_da_n *= d_n
+    np.multiply(dh_da_n, r, out=d_n)
     np.subtract(1, r, out=d_r)
     d_r *= d_n
     d_r *= q_n
 
 
 def step(weights: Params, x: Array | Ids, state: Array) -> None:
-    """Take one step without a way back; see `cells.base` for the contract."""
+    """Take one step in place, without a backward pass; see `cells.base` for the contract."""
     h = state[0]
     B, H = h.shape
     gates = project(x, weights["W_xh_half"], weights["b_h_half"], np.empty((B, 3 * H), h.dtype))

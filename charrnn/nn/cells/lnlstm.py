@@ -1,38 +1,45 @@
-"""The long short-term memory with layer normalisation.
+"""The LSTM with layer normalisation.
 
 LN(v) = (v - mean(v)) / sqrt(mean((v - mean(v))^2) + 1e-5)
 [a_i a_f a_g a_o] = gain_x * LN(x_t W_xh) + gain_h * LN(h_{t-1} W_hh) + b_h
 i = sigmoid(a_i)   f = sigmoid(a_f)   g = tanh(a_g)   o = sigmoid(a_o)
 c_t = f * c_{t-1} + i * g
-h_t = o * tanh(gain_c * LN(c_t) + b_c)
+a_c = gain_c * LN(c_t) + b_c
+h_t = o * tanh(a_c)
 
-A mean is over all 4H numbers of a product, or the H of c. The way back through n = LN(v), whose divisor is 1 / s:
-dv = s (d - mean(d)) with d = dn - n mean(dn * n)
-The mean of v W is v times the mean of the columns of W. So both matrices are centred once, by `prepare`, and their
-gradients once, after the last step; in between only c has a mean to take away.
+The mean is over all 4H numbers of a product, or over the H of c. With n = LN(v) and its scale 1 / sqrt(...):
+dv = scale * (d - mean(d)), where d = dn - n * mean(dn * n)
+The mean of v W equals v times the means of the columns of W. So both matrices are centred once, in `prepare`, and their
+gradients once, after the last step; within the loop only c has a mean to subtract.
 
 Shapes:  W_xh (D, 4H) · W_hh (H, 4H) · gain_x, gain_h, b_h (4H,) · gain_c, b_c (H,) · gates in the order i f g o
          state (2, B, H) = (h, c)
-Source:  Ba, Kiros & Hinton 2016, where all gains begin at 1; that of the inputs begins at 2 here (docs/choices.md).
+Source:  Ba, Kiros & Hinton 2016, where all gains start at 1; here gain_x starts at 2 (docs/choices.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import TypeAlias, cast
 
 import numpy as np
 
 from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
-from charrnn.nn.cells.base import SIGMOID, TANH, Cell, blocks_back, kept, lstm_slopes
+from charrnn.nn.cells.base import SIGMOID, TANH, Cell, blocks_backward, carry_mask
+from charrnn.nn.cells.lstm import slopes
 from charrnn.nn.functional import project, sum_rows
 from charrnn.nn.initializers import Init
 
-_EPSILON = 1e-5  # the paper gives none; this is PyTorch's
+#: The backward pass of the inputs: da (T, B, 4H) -> dx or None, grads.
+InputsBackprop: TypeAlias = Callable[[Array], tuple[Array | None, Params]]
+#: The backward pass of the recurrence: (dh (T, B, H), dstate (2, B, H)) -> da (T, B, 4H), dstate0 (2, B, H), grads.
+RecurrenceBackprop: TypeAlias = Callable[[Array, Array], tuple[Array, Array, Params]]
+
+_EPSILON = 1e-5  # PyTorch's value; the paper gives none
 
 
 def init_params(D: int, H: int, rng: np.random.Generator, init: Init) -> Params:
-    """Draw the weights of one layer; biases begin at zero, but the forget gate's at one, and gains at one or two."""
+    """Draw the weights of one layer; gains start at one, gain_x at two; biases at zero, the forget gate's at one."""
     b_h = np.zeros(4 * H)
     b_h[H : 2 * H] = 1
     return {
@@ -47,12 +54,15 @@ def init_params(D: int, H: int, rng: np.random.Generator, init: Init) -> Params:
 
 
 def prepare(params: Params) -> Params:
-    """Add the matrices centred, W_xh's rows normalised, and what lets one tanh serve all gates (see `lstm`)."""
+    """Add the centred matrices, the normalised rows of W_xh, and the halves that let one tanh serve all gates.
+
+    The halves are explained in `lstm.prepare`. `n_rows` is LN(x W_xh) for each id.
+    """
     H = len(params["W_hh"])
     half = np.repeat(np.array([0.5, 0.5, 1, 0.5], params["b_h"].dtype), H)
     weights = params | {f"{name}_half": params[name] * half for name in ("gain_x", "gain_h", "b_h")}
     weights |= {f"{name}_centred": centred(params[name]) for name in ("W_xh", "W_hh")}
-    weights["n_rows"] = weights["W_xh_centred"].copy()  # what a symbol's product comes to
+    weights["n_rows"] = weights["W_xh_centred"].copy()
     weights["scale_rows"] = normalise(weights["n_rows"])
     weights["rows_half"] = weights["n_rows"] * weights["gain_x_half"]
     return weights | {"slope": half, "shift": 1 - half, "share": np.full_like(params["b_c"], 1 / H)}
@@ -61,22 +71,82 @@ def prepare(params: Params) -> Params:
 def forward(
     weights: Params, x: Array | Ids, state: Array, *, reset: Mask | None = None, scratch: Scratch = FRESH
 ) -> tuple[Array, Array, Backprop]:
-    """Run one layer over a window; see `cells.base` for the contract."""
+    """Run one layer over a window: the inputs, then the recurrence; see `cells.base` for the contract."""
+    b_h = weights["b_h"]
+    gates = scratch.empty("gates", (*x.shape[:2], len(b_h)), b_h.dtype)
+    inputs_backprop = inputs(weights, x, gates, scratch)
+    h, state, recurrence_backprop = recurrence(weights, gates, state, carry_mask(reset), scratch)
+
+    def backprop(dh: Array, dstate: Array) -> tuple[Array | None, Array, Params]:
+        da, dstate0, grads = recurrence_backprop(dh, dstate)
+        dx, input_grads = inputs_backprop(da)
+        return dx, dstate0, grads | input_grads
+
+    return h, state, backprop
+
+
+def inputs(weights: Params, x: Array | Ids, out: Array, scratch: Scratch) -> InputsBackprop:
+    """Write gain_x * LN(x W_xh) + b_h into `out`, halved for the sigmoid gates; return the backward pass.
+
+    For ids, the rows of W_xh are normalised instead of the products: there are fewer of them.
+    Shapes:  x (T, B, D) float or (T, B) ids · out (T, B, 4H)
+    """
+    W_xh, gain, gain_half, b_half = (weights[name] for name in ("W_xh_centred", "gain_x", "gain_x_half", "b_h_half"))
+    ids = cast(Ids, x.reshape(-1)) if x.dtype.kind in "iu" else None
+    if ids is not None:
+        n, scale = weights["n_rows"], weights["scale_rows"]
+        project(x, weights["rows_half"], b_half, out)
+    else:
+        flat = out.reshape(-1, len(gain))
+        n, scale = scratch.empty("n_x", flat.shape, out.dtype), scratch.empty("scale_x", (len(flat), 1), out.dtype)
+        np.matmul(x.reshape(-1, len(W_xh)), W_xh, out=n)
+        for block in blocks_backward(*n.shape):
+            scale[block] = normalise(n[block])
+            np.multiply(n[block], gain_half, out=flat[block])
+            flat[block] += b_half
+
+    def backprop(da: Array) -> tuple[Array | None, Params]:
+        """Apply the chain rule, with n_x = LN(x W_xh) and q_x = x W_xh.
+
+        dn_x = da * gain_x                  dgain_x = da * n_x      db_h = da
+        dq_x = scale_x * (dn_x - n_x * mean(dn_x * n_x))
+        dx = dq_x W_xh^T                    dW_xh = x^T dq_x, centred
+        """
+        da = da.reshape(-1, len(gain))
+        if ids is not None:
+            da = sum_rows(ids, da, len(W_xh))
+        dq = scratch.empty("dq_x", da.shape, da.dtype)
+        for block in blocks_backward(*dq.shape):
+            np.multiply(da[block], gain, out=dq[block])
+            remove_component(dq[block], n[block])
+            dq[block] *= scale[block]
+        grads = {"gain_x": gain_gradient(da, n), "b_h": da.sum(axis=0)}
+        if ids is not None:
+            return None, grads | {"W_xh": centred(dq)}
+        return (dq @ W_xh.T).reshape(x.shape), grads | {"W_xh": centred(x.reshape(-1, len(W_xh)).T @ dq)}
+
+    return backprop
+
+
+def recurrence(
+    weights: Params, gates: Array, state: Array, keep: Mask | None, scratch: Scratch
+) -> tuple[Array, Array, RecurrenceBackprop]:
+    """Run the steps of a window; `gates` contains the inputs' share of a and is overwritten with i f g o.
+
+    Shapes:  gates (T, B, 4H) · state (2, B, H) · keep (T, B, 1) or None · returns h (T, B, H), state (2, B, H)
+    """
     W_hh, gain_h, gain_h_half = weights["W_hh_centred"], weights["gain_h"], weights["gain_h_half"]
     gain_c, b_c, share = weights["gain_c"], weights["b_c"], weights["share"]
-    T, B = x.shape[:2]
+    T, B = gates.shape[:2]
     H, dtype = len(W_hh), W_hh.dtype
-    gates = scratch.empty("gates", (T, B, 4 * H), dtype)  # first the inputs' part, then i f g o
-    inputs_back = inputs(weights, x, gates, scratch)
     h = scratch.empty("h", (T + 1, B, H), dtype)  # h[t], c[t] are the state before step t
     c = scratch.empty("c", (T + 1, B, H), dtype)
     n_h, scale_h = scratch.empty("n_h", (T, B, 4 * H), dtype), scratch.empty("scale_h", (T, B, 1), dtype)
     n_c, scale_c = scratch.empty("n_c", (T, B, H), dtype), scratch.empty("scale_c", (T, B, 1), dtype)
-    tanh_c = scratch.empty("tanh_c", (T, B, H), dtype)
+    tanh_c = scratch.empty("tanh_c", (T, B, H), dtype)  # tanh(a_c)
     a = scratch.empty("a", (B, 4 * H), dtype)
     ig = scratch.empty("ig", (B, H), dtype)
     slope, shift = weights["slope"], weights["shift"]
-    keep = kept(reset)
     h[0], c[0] = state
     for t in range(T):
         h_prev = h[t]
@@ -88,8 +158,8 @@ def forward(
         np.multiply(n_h[t], gain_h_half, out=a)
         a += gates[t]
         np.tanh(a, out=a)
-        a *= slope  # 1/2 and 1/2 make tanh(a / 2) the sigmoid; 1 and 0 leave g as it is
-        np.add(a, shift, out=gates[t])
+        a *= slope  # 1/2 for the sigmoids, and 1 for g
+        np.add(a, shift, out=gates[t])  # likewise 1/2, and 0
         i, f, g, o = gates[t].reshape(B, 4, H).swapaxes(0, 1)
         np.multiply(f, c[t], out=c[t + 1])
         np.multiply(i, g, out=ig)
@@ -101,20 +171,32 @@ def forward(
         np.tanh(tanh_c[t], out=tanh_c[t])
         np.multiply(o, tanh_c[t], out=h[t + 1])
 
-    def backprop(dh: Array, dstate: Array) -> tuple[Array | None, Array, Params]:
-        da = scratch.empty("da", (T, B, 4 * H), dtype)  # first the slopes by which dc and dh reach each gate
-        dq = scratch.empty("dq", (T, B, 4 * H), dtype)  # of the product h_prev W_hh, but for the factor scale_h
-        da_c = scratch.empty("da_c", (T, B, H), dtype)  # of gain_c * n_c + b_c; first the slope by which dh reaches it
+    def backprop(dh: Array, dstate: Array) -> tuple[Array, Array, Params]:
+        """Apply the chain rule from the last step to the first, with n_h = LN(q), q = h_{t-1} W_hh and n_c = LN(c_t).
+
+        dh_t = dh[t] + dh_next
+        da_c = dh_t * o * (1 - tanh(a_c)^2)
+        d    = da_c * gain_c - n_c * mean(da_c * gain_c * n_c)
+        dc_t = dc_next + scale_c * (d - mean(d))
+        da_i, da_f, da_g, da_o as in `lstm`, from dc_t and dh_t
+        dn_h = da_t * gain_h
+        dq   = scale_h * (dn_h - n_h * mean(dn_h * n_h))
+        then, for step t - 1:   dh_next = dq W_hh^T   dc_next = dc_t * f
+        summed over the steps:  dW_hh = h_{t-1}^T dq, centred   dgain_h = da * n_h   dgain_c = da_c * n_c   db_c = da_c
+        """
+        da = scratch.empty("da", (T, B, 4 * H), dtype)  # first the slopes of each gate, then da
+        dq = scratch.empty("dq", (T, B, 4 * H), dtype)  # without the factor scale_h, which is cheaper to apply later
+        da_c = scratch.empty("da_c", (T, B, H), dtype)  # first the slope of h over a_c, then da_c
         d = scratch.empty("d", (B, H), dtype)
-        W_hh_T = np.ascontiguousarray(W_hh.T)  # BLAS multiplies few rows by it faster than by a transposed view
+        W_hh_T = np.ascontiguousarray(W_hh.T)  # with few rows, BLAS multiplies by a copy faster than by a view
         dh_next, dc = dstate[0].copy(), dstate[1].copy()
-        for block in blocks_back(T, B * 4 * H):
-            lstm_slopes(gates[block], c[block], tanh_c[block], h[1:][block], da[block], da_c[block])
+        for block in blocks_backward(T, B * 4 * H):
+            slopes(gates[block], c[block], tanh_c[block], h[1:][block], da[block], da_c[block])
             for t in reversed(range(T)[block]):
                 dh_next += dh[t]
                 da_c[t] *= dh_next
                 np.multiply(da_c[t], gain_c, out=d)
-                remove_along(d, n_c[t])
+                remove_component(d, n_c[t])
                 d -= np.vecdot(d, share)[:, None]
                 d *= scale_c[t]
                 dc += d
@@ -123,7 +205,7 @@ def forward(
                 da_o *= dh_next
                 dc *= gates[t, :, H : 2 * H]
                 np.multiply(da[t], gain_h, out=dq[t])
-                remove_along(dq[t], n_h[t])
+                remove_component(dq[t], n_h[t])
                 np.matmul(dq[t], W_hh_T, out=dh_next)
                 dh_next *= scale_h[t]
                 if keep is not None:
@@ -131,16 +213,40 @@ def forward(
                     dc *= keep[t]
         scaled = h[:-1] * (scale_h if keep is None else scale_h * keep)
         dW_hh = scaled.reshape(-1, H).T @ dq.reshape(-1, 4 * H)
-        grads = {"W_hh": centred(dW_hh), "gain_h": column_sums(da, n_h)}
-        grads |= {"gain_c": column_sums(da_c, n_c), "b_c": da_c.sum(axis=(0, 1))}
-        dx, own = inputs_back(da)
-        return dx, np.stack((dh_next, dc)), grads | own
+        grads = {"W_hh": centred(dW_hh), "gain_h": gain_gradient(da, n_h)}
+        grads |= {"gain_c": gain_gradient(da_c, n_c), "b_c": da_c.sum(axis=(0, 1))}
+        return da, np.stack((dh_next, dc)), grads
 
     return h[1:], np.array((h[T], c[T])), backprop
 
 
+def centred(W: Array) -> Array:
+    """Return the matrix minus the mean of each row."""
+    result: Array = W - W.mean(axis=1, keepdims=True)
+    return result
+
+
+def normalise(v: Array) -> Array:
+    """Divide rows of mean zero by their standard deviation, in place; return the factors, (..., 1)."""
+    scale: Array = 1 / np.sqrt(np.vecdot(v, v) / v.shape[-1] + _EPSILON)[..., None]
+    v *= scale
+    return scale
+
+
+def remove_component(dn: Array, n: Array) -> None:
+    """Subtract n * mean(dn * n) from dn, in place: LN(v) does not depend on the length of v."""
+    dn -= n * (np.vecdot(dn, n) / n.shape[-1])[..., None]
+
+
+def gain_gradient(da: Array, n: Array) -> Array:
+    """Return da * n summed over all steps and batch rows."""
+    K = n.shape[-1]
+    result: Array = np.einsum("nk,nk->k", da.reshape(-1, K), n.reshape(-1, K))
+    return result
+
+
 def step(weights: Params, x: Array | Ids, state: Array) -> None:
-    """Take one step without a way back; see `cells.base` for the contract."""
+    """Take one step in place, without a backward pass; see `cells.base` for the contract."""
     h, c = state[0], state[1]
     H = h.shape[-1]
     if x.dtype.kind in "iu":
@@ -167,70 +273,6 @@ def step(weights: Params, x: Array | Ids, state: Array) -> None:
     h += weights["b_c"]
     np.tanh(h, out=h)
     h *= o
-
-
-def inputs(
-    weights: Params, x: Array | Ids, out: Array, scratch: Scratch
-) -> Callable[[Array], tuple[Array | None, Params]]:
-    """Write gain_x * LN(x W_xh) + b_h into `out`, the sigmoids' half folded in; return the backward pass.
-
-    Where x holds ids, what is normalised is the rows of W_xh, which are fewer than the window's.
-    Shapes:  x (T, B, D) float or (T, B) ids · out (T, B, 4H) · backward da (T, B, 4H) -> dx or None, grads
-    """
-    W_xh, gain, gain_half, b_half = (weights[name] for name in ("W_xh_centred", "gain_x", "gain_x_half", "b_h_half"))
-    ids = cast(Ids, x.reshape(-1)) if x.dtype.kind in "iu" else None
-    if ids is not None:
-        n, scale = weights["n_rows"], weights["scale_rows"]
-        project(x, weights["rows_half"], b_half, out)
-    else:
-        flat = out.reshape(-1, len(gain))
-        n, scale = scratch.empty("n_x", flat.shape, out.dtype), scratch.empty("scale_x", (len(flat), 1), out.dtype)
-        np.matmul(x.reshape(-1, len(W_xh)), W_xh, out=n)
-        for block in blocks_back(*n.shape):
-            scale[block] = normalise(n[block])
-            np.multiply(n[block], gain_half, out=flat[block])
-            flat[block] += b_half
-
-    def backprop(da: Array) -> tuple[Array | None, Params]:
-        da = da.reshape(-1, len(gain))
-        if ids is not None:
-            da = sum_rows(ids, da, len(W_xh))
-        dq = scratch.empty("dq_x", da.shape, da.dtype)
-        for block in blocks_back(*dq.shape):
-            np.multiply(da[block], gain, out=dq[block])
-            remove_along(dq[block], n[block])
-            dq[block] *= scale[block]
-        grads = {"gain_x": column_sums(da, n), "b_h": da.sum(axis=0)}
-        if ids is not None:
-            return None, grads | {"W_xh": centred(dq)}
-        return (dq @ W_xh.T).reshape(x.shape), grads | {"W_xh": centred(x.reshape(-1, len(W_xh)).T @ dq)}
-
-    return backprop
-
-
-def centred(W: Array) -> Array:
-    """Return the matrix without the mean of each row."""
-    result: Array = W - W.mean(axis=1, keepdims=True)
-    return result
-
-
-def normalise(v: Array) -> Array:
-    """Divide rows of mean zero by their deviation, in place; return what they were multiplied by, (..., 1)."""
-    scale: Array = 1 / np.sqrt(np.vecdot(v, v) / v.shape[-1] + _EPSILON)[..., None]
-    v *= scale
-    return scale
-
-
-def remove_along(dn: Array, n: Array) -> None:
-    """Take n mean(dn * n) from dn, in place: what normalising forgets, how long a row was."""
-    dn -= n * (np.vecdot(dn, n) / n.shape[-1])[..., None]
-
-
-def column_sums(da: Array, n: Array) -> Array:
-    """Return the sum of da * n over all steps and lanes: the gradient of a gain."""
-    K = n.shape[-1]
-    result: Array = np.einsum("nk,nk->k", da.reshape(-1, K), n.reshape(-1, K))
-    return result
 
 
 CELL = Cell(

@@ -1,4 +1,4 @@
-"""The long short-term memory with a forget gate.
+"""The long short-term memory (LSTM) with a forget gate.
 
 [a_i a_f a_g a_o] = x_t W_xh + h_{t-1} W_hh + b_h
 i = sigmoid(a_i)   f = sigmoid(a_f)   g = tanh(a_g)   o = sigmoid(a_o)
@@ -6,8 +6,8 @@ c_t = f * c_{t-1} + i * g
 h_t = o * tanh(c_t)
 
 Shapes:  W_xh (D, 4H) · W_hh (H, 4H) · b_h (4H,) · gates in the order i f g o · state (2, B, H) = (h, c)
-Source:  Hochreiter & Schmidhuber 1997; Gers et al. 2000 (forget gate); Jozefowicz et al. 2015 (its bias begins at 1).
-         PyTorch's LSTM has a second bias, which adds nothing; the gates' order is the same.
+Source:  Hochreiter & Schmidhuber 1997; Gers et al. 2000 (forget gate); Jozefowicz et al. 2015 (its bias starts at 1).
+         PyTorch has a second, redundant bias; its gates are in the same order.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import numpy as np
 
 from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
 from charrnn.nn import compiled
-from charrnn.nn.cells.base import SIGMOID, TANH, Cell, blocks_back, kept, lstm_slopes
+from charrnn.nn.cells.base import SIGMOID, TANH, Cell, blocks_backward, carry_mask
 from charrnn.nn.functional import project, project_backward
 from charrnn.nn.initializers import Init
 
 
 def init_params(D: int, H: int, rng: np.random.Generator, init: Init) -> Params:
-    """Draw the weights of one layer; biases begin at zero, but the forget gate's at one."""
+    """Draw the weights of one layer; the forget gate's bias starts at one, the others at zero."""
     b_h = np.zeros(4 * H)
     b_h[H : 2 * H] = 1
     return {
@@ -33,10 +33,10 @@ def init_params(D: int, H: int, rng: np.random.Generator, init: Init) -> Params:
 
 
 def prepare(params: Params) -> Params:
-    """Add copies of the weights with the sigmoid gates' half of `sigmoid(a) = tanh(a / 2) / 2 + 1/2` folded in.
+    """Add copies of the weights in which those of the sigmoid gates are halved: sigmoid(a) = tanh(a / 2) / 2 + 1/2.
 
-    One tanh over all four gates then does the work of three sigmoids and a tanh. Biases, slope and shift are rows
-    (1, 4H), because NumPy adds a row to a single one three times as fast as a vector.
+    One tanh over all four gates then replaces three sigmoids and a tanh: gate = slope * tanh(a_half) + shift. Bias,
+    slope and shift are rows (1, 4H), because NumPy adds a row to a single row three times as fast as a vector.
     """
     H = len(params["W_hh"])
     half = np.repeat(np.array([[0.5, 0.5, 1, 0.5]], params["b_h"].dtype), H, axis=1)
@@ -59,7 +59,7 @@ def forward(
     recurrent = scratch.empty("recurrent", (B, 4 * H), dtype)
     ig = scratch.empty("ig", (B, H), dtype)
     slope, shift = weights["slope"], weights["shift"]
-    keep = kept(reset)
+    keep = carry_mask(reset)
     step, step_back = compiled.step_pair(T, B, dtype, compiled.lstm_step, compiled.lstm_step_back)
     h[0], c[0] = state
     for t in range(T):
@@ -73,8 +73,8 @@ def forward(
             continue
         recurrent += gates[t]
         np.tanh(recurrent, out=recurrent)
-        recurrent *= slope  # 1/2 and 1/2 make tanh(a / 2) the sigmoid; 1 and 0 leave g as it is
-        np.add(recurrent, shift, out=gates[t])
+        recurrent *= slope  # 1/2 for the sigmoids, and 1 for g
+        np.add(recurrent, shift, out=gates[t])  # likewise 1/2, and 0
         i, f, g, o = gates[t].reshape(B, 4, H).swapaxes(0, 1)
         np.multiply(f, c[t], out=c[t + 1])
         np.multiply(i, g, out=ig)
@@ -83,20 +83,31 @@ def forward(
         np.multiply(o, tanh_c[t], out=h[t + 1])
 
     def backprop(dh: Array, dstate: Array) -> tuple[Array | None, Array, Params]:
-        da = scratch.empty("da", (T, B, 4 * H), dtype)  # first the slopes by which dc and dh reach each gate
-        through = scratch.empty("through", (T, B, H), dtype)  # the slope by which dh reaches dc
+        """Apply the chain rule from the last step to the first.
+
+        dh_t = dh[t] + dh_next
+        dc_t = dc_next + dh_t * o * (1 - tanh(c_t)^2)
+        da_i = dc_t * g * i * (1 - i)       da_f = dc_t * c_{t-1} * f * (1 - f)
+        da_g = dc_t * i * (1 - g^2)         da_o = dh_t * tanh(c_t) * o * (1 - o)
+        then, for step t - 1:   dh_next = da_t W_hh^T   dc_next = dc_t * f
+        summed over the steps:  dW_xh = x_t^T da_t   dW_hh = h_{t-1}^T da_t   db_h = da_t
+
+        All factors but dh_t and dc_t are known beforehand: `slopes` writes them, for a block of steps at once.
+        """
+        da = scratch.empty("da", (T, B, 4 * H), dtype)  # first the slopes of each gate, then da
+        dh_dc = scratch.empty("dh_dc", (T, B, H), dtype)
         d = scratch.empty("d", (B, H), dtype)
-        W_hh_T = np.ascontiguousarray(W_hh.T)  # BLAS multiplies few rows by it faster than by a transposed view
+        W_hh_T = np.ascontiguousarray(W_hh.T)  # with few rows, BLAS multiplies by a copy faster than by a view
         dh_next, dc = dstate[0].copy(), dstate[1].copy()
-        for block in blocks_back(T, B * 4 * H):
+        for block in blocks_backward(T, B * 4 * H):
             if step_back is None:
-                lstm_slopes(gates[block], c[block], tanh_c[block], h[1:][block], da[block], through[block])
+                slopes(gates[block], c[block], tanh_c[block], h[1:][block], da[block], dh_dc[block])
             for t in reversed(range(T)[block]):
                 if step_back is not None:
                     step_back(t, dh, dh_next, dc, gates, c, tanh_c, da)
                 else:
                     dh_next += dh[t]
-                    np.multiply(dh_next, through[t], out=d)
+                    np.multiply(dh_next, dh_dc[t], out=d)
                     dc += d
                     da_ifg, da_o = da[t, :, : 3 * H].reshape(B, 3, H), da[t, :, 3 * H :]
                     da_ifg *= dc[:, None]
@@ -114,8 +125,32 @@ def forward(
     return h[1:], np.array((h[T], c[T])), backprop
 
 
+def slopes(gates: Array, c_prev: Array, tanh_c: Array, h: Array, da: Array, dh_dc: Array) -> None:
+    """Write the derivatives that the backward pass multiplies by dc and dh, for several steps at once.
+
+    dc/da_i = g * i * (1 - i)           dc/da_f = c_{t-1} * f * (1 - f)
+    dc/da_g = i * (1 - g^2)             dh/da_o = tanh(c) * o * (1 - o)
+    dh/dc   = o * (1 - tanh(c)^2) = o - h * tanh(c)
+
+    The first four go side by side into `da`. `lnlstm` uses this too; there the tanh is not of c itself but of its
+    normalised value, and `dh_dc` is the derivative with respect to that.
+    Shapes:  gates, da (T, B, 4H) · c_prev, tanh_c, h, dh_dc (T, B, H)
+    """
+    H = c_prev.shape[-1]
+    i, _, g, o = (gates[..., k * H : (k + 1) * H] for k in range(4))
+    d_i, d_f, d_g, d_o = (da[..., k * H : (k + 1) * H] for k in range(4))
+    np.multiply(gates, gates, out=da)
+    np.subtract(gates[..., : 2 * H], da[..., : 2 * H], out=da[..., : 2 * H])  # i - i^2 and f - f^2
+    np.subtract(1, d_g, out=d_g)  # 1 - g^2
+    np.subtract(o, d_o, out=d_o)  # o - o^2
+    for slope, factor in ((d_i, g), (d_f, c_prev), (d_g, i), (d_o, tanh_c)):
+        slope *= factor
+    np.multiply(h, tanh_c, out=dh_dc)
+    np.subtract(o, dh_dc, out=dh_dc)
+
+
 def step(weights: Params, x: Array | Ids, state: Array) -> None:
-    """Take one step without a way back; see `cells.base` for the contract."""
+    """Take one step in place, without a backward pass; see `cells.base` for the contract."""
     h, c = state[0], state[1]
     B, H = h.shape
     gates = project(x, weights["W_xh_half"], weights["b_h_half"], np.empty((B, 4 * H), h.dtype))

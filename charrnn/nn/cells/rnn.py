@@ -1,4 +1,4 @@
-"""The plain recurrent net of Elman, with tanh.
+"""The plain recurrent net (Elman net), with tanh.
 
 a_t = x_t W_xh + h_{t-1} W_hh + b_h
 h_t = tanh(a_t)
@@ -12,13 +12,13 @@ from __future__ import annotations
 import numpy as np
 
 from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
-from charrnn.nn.cells.base import Cell, blocks_back, kept
+from charrnn.nn.cells.base import Cell, blocks_backward, carry_mask
 from charrnn.nn.functional import project, project_backward
 from charrnn.nn.initializers import Init
 
 
 def init_params(D: int, H: int, rng: np.random.Generator, init: Init) -> Params:
-    """Draw the weights of one layer; the bias begins at zero."""
+    """Draw the weights of one layer; the bias starts at zero."""
     return {"W_xh": init.inputs(rng, D, H), "W_hh": init.recurrent(rng, H, H), "b_h": np.zeros(H)}
 
 
@@ -32,7 +32,7 @@ def forward(
     a = project(x, W_xh, b_h, scratch.empty("a", (T, B, H), dtype))
     h = scratch.empty("h", (T + 1, B, H), dtype)  # h[t] is the state before step t
     recurrent = scratch.empty("recurrent", (B, H), dtype)
-    keep = kept(reset)
+    keep = carry_mask(reset)
     (h[0],) = state
     for t in range(T):
         h_prev = h[t] if keep is None else h[t] * keep[t]
@@ -41,10 +41,17 @@ def forward(
         np.tanh(recurrent, out=h[t + 1])
 
     def backprop(dh: Array, dstate: Array) -> tuple[Array | None, Array, Params]:
-        da = scratch.empty("da", (T, B, H), dtype)  # first the slopes by which dh reaches a
-        W_hh_T = np.ascontiguousarray(W_hh.T)  # BLAS multiplies few rows by it faster than by a transposed view
+        """Apply the chain rule from the last step to the first.
+
+        dh_t = dh[t] + dh_next
+        da_t = dh_t * (1 - h_t^2)
+        then, for step t - 1:   dh_next = da_t W_hh^T
+        summed over the steps:  dW_xh = x_t^T da_t   dW_hh = h_{t-1}^T da_t   db_h = da_t
+        """
+        da = scratch.empty("da", (T, B, H), dtype)  # first 1 - h^2, for a block of steps at once; then da
+        W_hh_T = np.ascontiguousarray(W_hh.T)  # with few rows, BLAS multiplies by a copy faster than by a view
         dh_next = dstate[0].copy()
-        for block in blocks_back(T, B * H):
+        for block in blocks_backward(T, B * H):
             np.multiply(h[1:][block], h[1:][block], out=da[block])
             np.subtract(1, da[block], out=da[block])
             for t in reversed(range(T)[block]):
@@ -62,7 +69,7 @@ def forward(
 
 
 def step(weights: Params, x: Array | Ids, state: Array) -> None:
-    """Take one step without a way back; see `cells.base` for the contract."""
+    """Take one step in place, without a backward pass; see `cells.base` for the contract."""
     h = state[0]
     a = project(x, weights["W_xh"], weights["b_h"][None], np.empty_like(h))
     a += h.dot(weights["W_hh"])
