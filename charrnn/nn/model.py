@@ -1,8 +1,8 @@
-"""The model: ids -> one-hot or embedding -> stacked cells -> readout -> logits, and the way back.
+"""The model: ids -> one-hot or embedding -> stacked cells -> readout -> logits, and the backward pass.
 
-Parameters are one flat dict: `embed.W_e` (V, E), `layer0.W_xh` … as the cell names them, `out.W_hy` (H, V), `out.b_y`
-(V,). Where the embedding is tied, the readout is `out.W_he` (H, E) and then the embedding's rows again, and there is no
-`out.W_hy`. `prepare` turns them into `Weights`, what forward passes read; it is called anew whenever they change.
+Parameters are one flat dict: `embed.W_e` (V, E), `layer0.W_xh` … as named by the cell, `out.W_hy` (H, V), `out.b_y`
+(V,). With a tied embedding, the readout is `out.W_he` (H, E) followed by the transposed `embed.W_e`, and there is no
+`out.W_hy`. Forward passes read `Weights`, which `prepare` makes from the parameters whenever they have changed.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from charrnn.arrays import FRESH, Array, Ids, Mask, Params, Scratch
 from charrnn.config import ModelConfig
 from charrnn.nn.cells import CELLS
 from charrnn.nn.cells.base import Cell
+from charrnn.nn.dropout import NO_DROPOUT, Masks
 from charrnn.nn.functional import log_prob, sum_rows
 from charrnn.nn.initializers import INITS, Init, zeros
 
@@ -28,25 +28,25 @@ ReadoutBackprop: TypeAlias = Callable[[Array], tuple[Array, Params]]
 #: The backward pass of the whole model: (dlogits (T, B, V), dstate (L, S, B, H)) -> dstate0 (L, S, B, H), grads.
 ModelBackprop: TypeAlias = Callable[[Array, Array], tuple[Array, Params]]
 
-_BLOCK = 2**18  # logits that are scored at once: a megabyte of floats
+_BLOCK = 2**18  # logits scored at once: a megabyte of float32
 
 
 class Weights(NamedTuple):
-    """The parameters of a model as forward passes read them: sliced by layer, with what the cells derive from them."""
+    """The parameters as forward passes read them: split by layer, with whatever the cells derive from them."""
 
     cell: Cell
-    embed: Array | None  # (V, E), the rows as the first layer gets them
+    embed: Array | None  # (V, E), the rows as fed to the first layer
     layers: tuple[Params, ...]
-    W_he: Array | None  # (H, E), where the embedding is tied
-    W_hy: Array  # (H, V); tied: (E, V), the embedding's rows as columns
+    W_he: Array | None  # (H, E), only with a tied embedding
+    W_hy: Array  # (H, V); tied: (E, V), the transposed embedding
     b_y: Array  # (V,)
 
 
 def init_params(config: ModelConfig, rng: np.random.Generator, init: Init | None = None) -> Params:
-    """Return freshly drawn parameters, in the order in which they are drawn.
+    """Draw the parameters and return them in the order in which they were drawn.
 
-    They are drawn in float64 and cast once, so that both precisions begin at the same place. Where no `init` is given,
-    the config names it.
+    They are drawn in float64 and cast once, so that both precisions start from the same values. `init` defaults to the
+    one that the config names.
     """
     cell, init = CELLS[config.cell], init or INITS[config.init]
     params: Params = {}
@@ -90,69 +90,10 @@ def zero_state(config: ModelConfig, batch_size: int) -> Array:
     return np.zeros(state_shape(config, batch_size), config.dtype)
 
 
-class Noise(NamedTuple):
-    """What one step drops, as factors: 0, or what keeps the mean; None where nothing is dropped.
-
-    inputs   (B, E), of the embedding
-    outputs  (L, B, H), of each layer
-    weights  as the parameters of these names, the recurrent matrices
-    """
-
-    inputs: Array | None = None
-    outputs: Array | None = None
-    weights: Params | None = None
-
-
-QUIET = Noise()
-
-
-def noise(params: Params, config: ModelConfig, seed: int | None, step: int, lanes: slice) -> Noise:
-    """Return what a step drops in these lanes: a function of seed, step and lane, however the lanes are shared out.
-
-    Dropout is locked: a lane lacks the same units throughout a window. By weight-drop all lanes lack the same weights.
-    Source:  Gal & Ghahramani 2016 (locked dropout); Merity et al. 2018 (weight-drop).
-    """
-    L, E, H = config.num_layers, config.embed_size, config.hidden_size
-    inputs = outputs = None
-    if config.dropout or config.input_dropout:
-        source = np.random.PCG64([seed or 0, step])
-        words = -(-(E + L * H) // 4)  # of 64 bits, four draws each: every lane begins with a new one
-        source.advance(lanes.start * words)
-        bits = _bits(source, (lanes.stop - lanes.start) * words).reshape(-1, 4 * words)
-        if config.input_dropout:
-            inputs = dropout_mask(bits[:, :E], config.input_dropout, config.dtype)
-        if config.dropout:
-            of_layers = bits[:, E : E + L * H].reshape(-1, L, H).swapaxes(0, 1)
-            outputs = dropout_mask(of_layers, config.dropout, config.dtype)
-    weights: Params = {}
-    for layer in range(L if config.weight_drop else 0):
-        W_hh = params[name := f"layer{layer}.W_hh"]
-        source = np.random.PCG64([seed or 0, step, 1 + layer])  # a zero at the end would change nothing
-        bits = _bits(source, -(-W_hh.size // 4))
-        weights[name] = dropout_mask(bits[: W_hh.size].reshape(W_hh.shape), config.weight_drop, config.dtype)
-    return Noise(inputs, outputs, weights)
-
-
-def _bits(source: np.random.PCG64, words: int) -> npt.NDArray[np.uint16]:
-    """Return four draws of sixteen random bits for each word."""
-    return source.random_raw(words).view(np.uint16)
-
-
-def dropout_mask(bits: npt.NDArray[np.uint16], rate: float, dtype: npt.DTypeLike) -> Array:
-    """Return a mask that is 0 with probability `rate` and 1 / (1 - rate) elsewhere, so that the mean is kept.
-
-    The rate is rounded to a multiple of 2^-16: sixteen random bits an element are drawn four times faster than a float.
-    """
-    limit = round(rate * 2**16)
-    mask: Array = (bits >= limit).astype(dtype)
-    mask *= 2**16 / (2**16 - limit)
-    return mask
-
-
-def prepare(params: Params, config: ModelConfig, noise: Noise = QUIET) -> Weights:
-    """Return the weights that forward passes read, without those that the noise drops; valid until params change."""
+def prepare(params: Params, config: ModelConfig, masks: Masks = NO_DROPOUT) -> Weights:
+    """Return the weights that forward passes read, with dropped weights at zero; valid until params change."""
     cell = CELLS[config.cell]
-    params = params | {name: params[name] * mask for name, mask in (noise.weights or {}).items()}
+    params = params | {name: params[name] * mask for name, mask in (masks.weights or {}).items()}
     layers = []
     for layer in range(config.num_layers):
         prefix = f"layer{layer}."
@@ -161,13 +102,13 @@ def prepare(params: Params, config: ModelConfig, noise: Noise = QUIET) -> Weight
     embed, b_y = params.get("embed.W_e"), params["out.b_y"]
     if embed is None or not config.tied:
         return Weights(cell, embed, tuple(layers), None, params["out.W_hy"], b_y)
-    return Weights(cell, embed * _loudness(embed), tuple(layers), params["out.W_he"], embed.T, b_y)
+    return Weights(cell, embed * _input_scale(embed), tuple(layers), params["out.W_he"], embed.T, b_y)
 
 
-def _loudness(embed: Array) -> float:
-    """Return sqrt(E), by which the rows of a tied embedding are louder as inputs than in the readout.
+def _input_scale(embed: Array) -> float:
+    """Return sqrt(E), the factor by which a tied embedding is larger as the input than in the readout.
 
-    There they begin with a length of one or so, which as inputs would be a whisper. Measured in docs/choices.md.
+    Its rows start with a length of about 1, which suits the readout and is too small for inputs (docs/choices.md).
     Source:  Vaswani et al. 2017.
     """
     return math.sqrt(embed.shape[1])
@@ -179,7 +120,7 @@ def hidden(
     state: Array,
     *,
     reset: Mask | None = None,
-    noise: Noise = QUIET,
+    masks: Masks = NO_DROPOUT,
     scratch: Scratch = FRESH,
 ) -> tuple[Array, Array, HiddenBackprop]:
     """Return the last layer's outputs, the state after the window, and the backward pass.
@@ -187,14 +128,14 @@ def hidden(
     Shapes:  ids (T, B) · state (L, S, B, H) · reset (T, B) · returns h (T, B, H), state (L, S, B, H)
     """
     x: Array | Ids = ids if weights.embed is None else weights.embed[ids]
-    if noise.inputs is not None:
-        x *= noise.inputs
+    if masks.inputs is not None:
+        x *= masks.inputs
     states, backprops = [], []
     for layer, own in enumerate(weights.layers):
         buffers = scratch.scope(f"layer{layer}")
         h, layer_state, layer_backprop = weights.cell.forward(own, x, state[layer], reset=reset, scratch=buffers)
-        if noise.outputs is not None:
-            h = np.multiply(h, noise.outputs[layer], out=buffers.empty("dropped", h.shape, h.dtype))
+        if masks.outputs is not None:
+            h = np.multiply(h, masks.outputs[layer], out=buffers.empty("dropped", h.shape, h.dtype))
         x = h
         states.append(layer_state)
         backprops.append(layer_backprop)
@@ -204,18 +145,18 @@ def hidden(
         dstate0 = np.empty_like(dstate)
         dx: Array | None = dh
         for layer in reversed(range(len(backprops))):
-            assert dx is not None  # only ids have no gradient, and they feed the first layer
-            if noise.outputs is not None:
-                dx = dx * noise.outputs[layer]
+            assert dx is not None  # only ids have no gradient, and only the first layer reads them
+            if masks.outputs is not None:
+                dx = dx * masks.outputs[layer]
             dx, dstate0[layer], own = backprops[layer](dx, dstate[layer])
             grads |= {f"layer{layer}.{name}": grad for name, grad in own.items()}
         if weights.embed is not None and dx is not None:
-            if noise.inputs is not None:
-                dx *= noise.inputs
+            if masks.inputs is not None:
+                dx *= masks.inputs
             rows = grads["embed.W_e"] = sum_rows(ids.reshape(-1), dx.reshape(-1, dx.shape[-1]), len(weights.embed))
             if weights.W_he is not None:
-                rows *= _loudness(rows)
-        for name, mask in (noise.weights or {}).items():
+                rows *= _input_scale(rows)
+        for name, mask in (masks.weights or {}).items():
             grads[name] *= mask
         return dstate0, grads
 
@@ -225,24 +166,24 @@ def hidden(
 def gates(
     weights: Weights, ids: Ids, state: Array, scratch: Scratch, *, reset: Mask | None = None
 ) -> list[dict[str, Array]]:
-    """Return what the gates of each layer are in a window, by the cell's names; they lie in the scratch.
+    """Return the gates of each layer in a window by name; in scratch memory, so valid until the next forward.
 
     Shapes:  ids (T, B) · state (L, S, B, H) · reset (T, B) · returns (T, B, H) for each gate
     """
     x: Array | Ids = ids if weights.embed is None else weights.embed[ids]
-    found = []
+    layers = []
     for layer, own in enumerate(weights.layers):
         buffers = scratch.scope(f"layer{layer}")
         h, _, _ = weights.cell.forward(own, x, state[layer], reset=reset, scratch=buffers)
-        found.append(weights.cell.gates_of(h, buffers))
+        layers.append(weights.cell.gates_of(h, buffers))
         x = h
-    return found
+    return layers
 
 
 def readout(weights: Weights, h: Array) -> tuple[Array, ReadoutBackprop]:
-    """Return the logits of the outputs, and the backward pass.
+    """Return the logits and the backward pass.
 
-    logits = h W_hy + b_y, or h W_he W_e^T + b_y where the embedding is tied
+    logits = h W_hy + b_y, or h W_he W_e^T + b_y with a tied embedding
     Shapes:  h (T, B, H) · returns logits (T, B, V)
     Source:  Press & Wolf 2017, Inan et al. 2017 (tied embeddings).
     """
@@ -264,21 +205,21 @@ def readout(weights: Weights, h: Array) -> tuple[Array, ReadoutBackprop]:
 
 
 def score(weights: Weights, h: Array, targets: Ids) -> tuple[Array, Mask]:
-    """Return the log-probability of each target, and whether it is the likeliest symbol.
+    """Return the log-probability of each target, and whether it is the most likely symbol.
 
-    A block of predictions at a time, so that their logits stay in the processor's cache, and in bounds where the
+    Logits are computed for a block of predictions at a time, so that they fit the processor's cache, and memory if the
     vocabulary is large.
     Shapes:  h (T, B, H) · targets (T, B) · returns (T, B), (T, B)
     Units:   nats.
     """
     flat_h, flat = h.reshape(-1, h.shape[-1]), targets.reshape(-1)
-    log_probs, right = np.empty(flat.shape, h.dtype), np.empty(flat.shape, bool)
+    log_probs, correct = np.empty(flat.shape, h.dtype), np.empty(flat.shape, bool)
     size = max(1, _BLOCK // len(weights.b_y))
     for at in range(0, len(flat), size):
         block = slice(at, at + size)
         logits, _ = readout(weights, flat_h[block, None])
-        log_probs[block], right[block] = log_prob(logits[:, 0], flat[block])
-    return log_probs.reshape(targets.shape), right.reshape(targets.shape)
+        log_probs[block], correct[block] = log_prob(logits[:, 0], flat[block])
+    return log_probs.reshape(targets.shape), correct.reshape(targets.shape)
 
 
 def forward(
@@ -287,11 +228,11 @@ def forward(
     state: Array,
     *,
     reset: Mask | None = None,
-    noise: Noise = QUIET,
+    masks: Masks = NO_DROPOUT,
     scratch: Scratch = FRESH,
 ) -> tuple[Array, Array, ModelBackprop]:
     """Return the logits (T, B, V), the state after the window, and the backward pass: `hidden`, then `readout`."""
-    h, state, hidden_backprop = hidden(weights, ids, state, reset=reset, noise=noise, scratch=scratch)
+    h, state, hidden_backprop = hidden(weights, ids, state, reset=reset, masks=masks, scratch=scratch)
     logits, readout_backprop = readout(weights, h)
 
     def backprop(dlogits: Array, dstate: Array) -> tuple[Array, Params]:
@@ -305,9 +246,9 @@ def forward(
 
 
 def step(weights: Weights, ids: Ids, state: Array) -> Array:
-    """Return the logits after one more id of each lane, and write the state over: `forward` without a way back.
+    """Read one id per batch row and return the logits that follow; overwrite the state. There is no backward pass.
 
-    Shapes:  ids (B,) · state (L, S, B, H), becomes that after the step · returns logits (B, V)
+    Shapes:  ids (B,) · state (L, S, B, H) · returns logits (B, V)
     """
     x: Array | Ids = ids if weights.embed is None else weights.embed.take(ids, axis=0)
     for own, layer_state in zip(weights.layers, state, strict=True):

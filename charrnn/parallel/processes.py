@@ -34,6 +34,7 @@ from charrnn.data.stream import Window
 from charrnn.data.text import smallest_type
 from charrnn.errors import CharRNNError
 from charrnn.nn import model
+from charrnn.nn.dropout import draw_masks
 from charrnn.nn.functional import cross_entropy
 
 _ONE_THREAD = 32  # units up to which handing out the work saves too little
@@ -218,10 +219,10 @@ class _Part:
         """Return this part's share in the loss and in its gradient, and the state of its lanes after the window."""
         lanes, config = self.lanes(window), self._plan.config
         own = window.lanes(lanes)
-        noise = model.noise(self._params, config, self._plan.seed, step, lanes)
-        weights = model.prepare(self._params, config, noise) if noise.weights else self._prepared()
+        masks = draw_masks(self._params, config, self._plan.seed, step, lanes)
+        weights = model.prepare(self._params, config, masks) if masks.weights else self._prepared()
         logits, carried, backprop = model.forward(
-            weights, own.inputs, state[:, :, lanes], reset=own.reset, noise=noise, scratch=self._scratch
+            weights, own.inputs, state[:, :, lanes], reset=own.reset, masks=masks, scratch=self._scratch
         )
         loss, dlogits = cross_entropy(logits, own.targets, of=window.targets.size)
         return loss, carried, backprop(dlogits, np.zeros_like(carried))[1]
