@@ -1,7 +1,8 @@
 """Settings from a file, as Click's default map, and the place that each setting came from, for error messages.
 
-The file is charrnn.toml, or pyproject.toml with a table [tool.charrnn]: the nearest in this folder or one above it. Keys
-are the names of flags; a key in a command's own table overrides one outside of tables. Imports neither NumPy nor rich.
+The file is charrnn.toml, or pyproject.toml with a table [tool.charrnn]: the nearest one, in this folder or above it.
+Keys are the names of flags; a key in a command's own table overrides one outside of tables. Imports neither NumPy nor
+rich.
 """
 
 from __future__ import annotations
