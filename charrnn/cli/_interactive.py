@@ -41,7 +41,7 @@ def _session(complete: Callable[[str], Completions]) -> Any:
     except ModuleNotFoundError:
         raise ConfigError("--interactive needs prompt_toolkit: install charrnn-numpy[interactive]") from None
 
-    from charrnn.data.documents import escaped
+    from charrnn.data.escapes import escaped
 
     class Suggestions(Completer):  # type: ignore[misc]
         def get_completions(self, document: Any, event: object) -> Iterator[Completion]:

@@ -92,7 +92,7 @@ def command(
       head -n 3 story.txt | charrnn complete --to line --json | jq -r '.text + .completions[0].text'
     """
     from charrnn.cli._console import note, open_model
-    from charrnn.data.documents import unescaped
+    from charrnn.data.escapes import unescaped
     from charrnn.generation.completion import Completions
 
     if interactive and as_json:
@@ -121,7 +121,7 @@ def command(
 
 
 def _as_columns(number: int, done: Completions) -> str:
-    from charrnn.data.documents import escaped
+    from charrnn.data.escapes import escaped
 
     rows = (f"{number}\t{one.probability:.4g}\t{one.ended}\t{escaped(one.text)}\n" for one in done.completions)
     return "".join(rows)
@@ -133,7 +133,7 @@ def _as_json(number: int, done: Completions) -> str:
 
 def _lines(encoding: str) -> Iterator[str]:
     """Yield the lines of standard input as they arrive, without their ends, in the encoding of the model's corpus."""
-    from charrnn.data.documents import line_decoder, line_encoding
+    from charrnn.data.decoding import line_decoder, line_encoding
 
     continuing = _CONTINUING if line_encoding(encoding) == "utf-8" else b""
     return map(line_decoder(encoding), _bounded_lines(continuing))

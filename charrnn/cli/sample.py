@@ -39,7 +39,7 @@ _DRAWING = (
 
 def text(value: str) -> str:
     """Return the text with its escapes as what they stand for."""
-    from charrnn.data.documents import unescaped
+    from charrnn.data.escapes import unescaped
 
     return unescaped(value)
 
@@ -299,7 +299,7 @@ def _refuse_with_beam() -> None:
 
 def _primes(prime: str | None, file: str | None, lines: str | None, learned: TextConfig) -> list[str]:
     """Return the primes; one that is empty if none was given. What is read is decoded as the corpus was."""
-    from charrnn.data.documents import bare
+    from charrnn.data.decoding import bare
 
     if lines is not None:
         return [*map(bare, _read(lines, learned).removesuffix("\n").split("\n"))]

@@ -123,7 +123,7 @@ def _lies(bpc: float | None, above: float | None, below: float | None) -> bool:
 
 def _decoder(model: LanguageModel, context: bool) -> Callable[[bytes], Line]:
     """Return what makes of a line's bytes the text to score; with a context, what stands before it too."""
-    from charrnn.data.documents import line_decoder
+    from charrnn.data.decoding import line_decoder
 
     vocab = model.checkpoint.vocab
     decode = line_decoder(model.checkpoint.text_config.encoding, vocab.symbols if vocab.kind == "chars" else "\ufeff\r")

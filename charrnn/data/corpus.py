@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from charrnn.config import STDIN, TextConfig, flag_of, usual
-from charrnn.data import cache
-from charrnn.data import documents as prepare
+from charrnn.data import cache, decoding, escapes, normalize, records
+from charrnn.data import documents as parting
 from charrnn.data.files import describe, files_of, inputs_of, is_packed, size, stem
 from charrnn.data.text import CHUNK, END, Text, code_points, from_code_points, pieces_of
 from charrnn.errors import ConfigError, CorpusError, OtherTextError
@@ -293,20 +293,20 @@ def text_of(text: str | Text, config: TextConfig) -> Text:
             raise CorpusError(f"half a surrogate pair at position {error.start} has no bytes: leave it out") from None
     pieces = pieces_of(text)
     if config.has_documents:
-        pieces = prepare.parted(pieces, _way(config))
+        pieces = parting.parted(pieces, _way(config))
     return Text.gather(_formed(pieces, config))
 
 
 def _way(config: TextConfig) -> str:
     """Return how `parted` parts a text: the fields of records are documents as they are."""
-    way = prepare.unescaped(config.split_documents or "files")
+    way = escapes.unescaped(config.split_documents or "files")
     return way.encode("utf-8", "surrogatepass").decode("latin-1") if config.bytes else way
 
 
 def _formed(pieces: Iterator[str], config: TextConfig) -> Iterator[str]:
     if config.normalize != "none" or config.lowercase:
-        pieces = prepare.formed(pieces, config.normalize, config.lowercase)
-    return prepare.marked(pieces) if config.has_documents else pieces
+        pieces = normalize.formed(pieces, config.normalize, config.lowercase)
+    return parting.marked(pieces) if config.has_documents else pieces
 
 
 def named(paths: Sequence[str]) -> str:
@@ -328,13 +328,13 @@ def _texts(
     before = 0
     for path in files:
         for name, suffix, data in inputs_of(path, _further(progress, before)):
-            pieces = prepare.as_bytes(data) if config.bytes else prepare.decoded(name, data, config.encoding)
+            pieces = decoding.as_bytes(data) if config.bytes else decoding.decoded(name, data, config.encoding)
             if name in map(describe, paths):  # what is found in folders may be empty
                 pieces = _not_empty(name, pieces)
             if config.field is not None:
-                pieces = prepare.gathered(prepare.records(name, suffix, pieces, config.field))
+                pieces = records.gathered(records.records(name, suffix, pieces, config.field))
             elif config.split_documents is not None:
-                pieces = prepare.parted(pieces, _way(config))
+                pieces = parting.parted(pieces, _way(config))
             yield from pieces
         before += size(path)
 

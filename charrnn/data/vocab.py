@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from charrnn.arrays import Array, Ids, IdSource, Mask
 from charrnn.config import NORMAL_FORMS, UNKNOWN_POLICIES
-from charrnn.data import documents as prepare
+from charrnn.data.normalize import in_form
 from charrnn.data.text import END, Alphabet, Text, code_points, from_code_points, pieces_of, smallest_type
 from charrnn.errors import VocabError
 
@@ -152,7 +152,7 @@ class Vocab:
         Raises:  VocabError where a bytes model is given what is no text.
         """
         if self.kind == "chars":
-            formed = prepare.in_form(text, self.normalize, self.lowercase)
+            formed = in_form(text, self.normalize, self.lowercase)
             return formed.replace(END, _NO_MARK) if "end" in self.specials else formed
         try:
             return text.encode("utf-8", "surrogateescape").decode("latin-1")

@@ -12,7 +12,7 @@ import pytest
 import charrnn
 from charrnn.cli._interactive import _session, typed_lines
 from charrnn.cli.complete import _lines
-from charrnn.data.documents import escaped, unescaped
+from charrnn.data.escapes import escaped, unescaped
 from charrnn.errors import ConfigError
 
 from ._material import SMALL, TEXT, TIMEOUT, Terminal, error_line, posix

@@ -13,8 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charrnn.config import TextConfig
-from charrnn.data import cache, corpus, text
-from charrnn.data import documents as prepare
+from charrnn.data import cache, corpus, records, text
 from charrnn.data import files as inputs
 from charrnn.data.corpus import Corpus, read_text
 from charrnn.data.text import END, Text
@@ -34,7 +33,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("CHARRNN_CACHE", str(path))
     monkeypatch.setattr(corpus, "CACHED_FROM", 1)
     monkeypatch.setattr(text, "_BLOCK", 7)
-    for module in (inputs, prepare, text, cache):
+    for module in (inputs, records, text, cache):
         monkeypatch.setattr(module, "CHUNK", 7)
     return path
 
@@ -108,7 +107,7 @@ def test_no_byte_is_changed(tmp_path, data):
 
 @pytest.mark.parametrize(("kinds", "dtype"), [(255, "u1"), (256, "u1"), (257, "<u2"), (65_536, "<u2"), (65_537, "<u4")])
 def test_the_type_on_disk_grows_with_the_symbols(tmp_path, folder, monkeypatch, kinds, dtype):
-    for module in (inputs, prepare, text, cache):
+    for module in (inputs, records, text, cache):
         monkeypatch.setattr(module, "CHUNK", 100 if kinds < 1000 else 9999)
     whole = "".join(chr(point) for point in range(1, 70_000) if not 0xD800 <= point < 0xE000)[:kinds]
     whole += whole[::-1]
@@ -333,12 +332,12 @@ def test_the_reading_is_told_of(tmp_path):
 SUICIDES = """
 import builtins, os, signal, sys
 from pathlib import Path
-from charrnn.data import cache, corpus, files as inputs, documents as prepare, text
+from charrnn.data import cache, corpus, files as inputs, records, text
 from charrnn.system import atomic as files
 from data.test_cache import put
 
 corpus.CACHED_FROM = 1
-inputs.CHUNK = prepare.CHUNK = text.CHUNK = cache.CHUNK = 10
+inputs.CHUNK = records.CHUNK = text.CHUNK = cache.CHUNK = 10
 path, stale, left = Path(sys.argv[1]), sys.argv[2] == "a stale entry", 0
 whole = ("Der müde Käfer. 水\\n" * 2 + "".join(map(chr, range(0x4E00, 0x4E00 + 260)))).encode()
 

@@ -1,0 +1,32 @@
+"""Forms of a text: whatever the borders of pieces, that of the whole."""
+
+import unicodedata
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from charrnn.data.normalize import formed, in_form
+
+from ._material import pieces, sizes, some_text
+
+joining = st.text(
+    st.sampled_from("ae\u0301\u0323\u0300가각\u1100\u1161\u11a8ㅏ\uff76\uff9eﬁΣς A\u09c7\u09be"), max_size=12
+)
+
+
+@given(joining | some_text, sizes, st.sampled_from(["none", "NFC", "NFKC"]), st.booleans())
+@example("\u1100\u1161\u11a8", [1], "NFC", False)  # letters of which three make one, though none is a combining one
+@example("\u09c7\u09be", [1], "NFKC", True)
+def test_pieces_are_brought_into_the_form_of_the_whole(text, sizes, normalize, lowercase):
+    whole = in_form(text, normalize, lowercase)
+    assert "".join(formed(pieces(text, sizes), normalize, lowercase)) == whole
+    assert in_form(whole, normalize, lowercase) == whole or normalize == "none"
+    if normalize != "none":
+        assert unicodedata.is_normalized(normalize, whole)
+
+
+def test_forms():
+    assert in_form("E\u0301ﬁ Σ", "none", False) == "E\u0301ﬁ Σ"
+    assert in_form("E\u0301ﬁ", "NFC", False) == "Éﬁ"
+    assert in_form("E\u0301ﬁ", "NFKC", True) == "éfi"
+    assert in_form("ΟΔΟΣ ὀδός", "none", True) == "οδοσ ὀδός"

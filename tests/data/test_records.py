@@ -1,0 +1,81 @@
+"""Records: fields of .csv, .tsv and lines of JSON, whatever the borders of pieces; refusals that name the line."""
+
+import csv
+import io
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charrnn.data import records as records_module
+from charrnn.data.documents import marked
+from charrnn.data.records import gathered, records
+from charrnn.data.text import END
+
+from ._material import pieces, refusal, sizes, some_text
+
+
+@given(st.lists(some_text), st.integers(1, 9))
+def test_gathered_pieces_are_the_same_text(texts, least):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records_module, "CHUNK", least)
+        found = list(gathered(texts))
+    assert "".join(found) == "".join(texts)
+    assert all(len(piece) >= least for piece in found[:-1])
+
+
+def fields(name, text, field, sizes=(3,)):
+    suffix = "." + name.rpartition(".")[2]
+    return "".join(marked(records(name, suffix, pieces(text, list(sizes)), field))).split(END)[1:-1]
+
+
+cells = st.lists(st.tuples(some_text, some_text.filter(bool)), max_size=5)
+
+
+@given(cells, sizes, st.sampled_from(["csv", "tsv"]))
+def test_a_column_is_taken_of_each_row(rows, sizes, suffix):
+    rows = [[cell.replace("\0", "") or "x" for cell in row] for row in rows]
+    file = io.StringIO()
+    csv.writer(file, delimiter="\t" if suffix == "tsv" else ",").writerows([["id", "text"], *rows])
+    assert fields(f"x.{suffix}", file.getvalue(), "text", sizes) == [row[1] for row in rows]
+
+
+@given(cells, sizes, st.booleans())
+def test_a_field_is_taken_of_each_line_of_json(rows, sizes, ascii_only):
+    rows = [(a, b.replace("\0", "x")) for a, b in rows]
+    lines = [json.dumps({"id": a, "text": b}, ensure_ascii=ascii_only) + "\n" for a, b in rows]
+    assert fields("x.jsonl", "\n".join(lines), "text", sizes) == [text for _, text in rows]
+
+
+def test_long_records_are_no_matter():
+    long = "x" * 10_000_000
+    assert fields("x.csv", f"text\n{long}\n", "text", [1 << 20]) == [long]
+    assert fields("x.jsonl", json.dumps({"text": long}), "text", [1 << 20]) == [long]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("x.csv", "a,b\n1,2\n", "x.csv has no column 'text': it has 'a', 'b'"),
+        ("x.csv", "", "x.csv has no column 'text': it has none"),
+        ("x.csv", "a,text\n1,2\n3\n", "x.csv, line 3: 1 columns, so 'text' is missing"),
+        ("x.csv", 'a,text\n1,"2\n', "x.csv, in the record that begins in line 2: unexpected end of data: mend its"),
+        ("x.csv", 'a,text\n1,2\n\n3,"4\n' + "5,6\n" * 9, "x.csv, in the record that begins in line 4: unexpected end"),
+        ("x.csv", '"a,text\n1,2\n', "x.csv, in the record that begins in line 1: unexpected end"),
+        ("x.csv", "text,a,text\n1,2,3\n", "x.csv has 2 columns 'text': rename all but one"),
+        ("x.jsonl", '{"text": "a"}\n{"text": \n', "x.jsonl, line 2 is no JSON (Expecting value"),
+        ("x.jsonl", '{"text": "a"}\n\n[1]\n', "x.jsonl, line 3 has no field 'text': it has a list, no object"),
+        ("x.jsonl", '{"txt": "a"}', "x.jsonl, line 1 has no field 'text': it has 'txt'"),
+        ("x.jsonl", '{"text": null}', "x.jsonl, line 1: 'text' is NoneType, no string"),
+        ("x.jsonl", '{"text": "\\ud800"}', "x.jsonl, line 1: 'text' has half a surrogate pair"),
+        (
+            "x.jsonl",
+            '{"text": "a\\u0000"}',
+            "x.jsonl, line 1: 'text' has a NUL character, as no text does: leave it out",
+        ),
+        ("x.jsonl", "[" * 100_000, "x.jsonl, line 1 is no JSON"),
+    ],
+)
+def test_records_that_are_none_are_named_by_line(name, text, words):
+    assert words in refusal(fields, name, text, "text")
