@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 from charrnn import checkpoint as ckpt
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import PROTOCOLS, STDIN, seeded, sort_settings
-from charrnn.data.corpus import Corpus, Reading, text_of
+from charrnn.data.corpus import Corpus
+from charrnn.data.reading import Reading, text_of
 from charrnn.data.text import Text
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.evaluation.packing import Line
@@ -254,7 +255,7 @@ class LanguageModel:
         They learn from the training split of the model's corpus. The order of the n-gram model is chosen on the
         validation split, or on the text itself if there is none or the text is that split.
         unknown: as for `evaluate`
-        reading: as for `corpus.read_text`
+        reading: as for `read_text`
         Raises:  CorpusError if the corpus cannot be found or has changed; VocabError as for `evaluate`.
         """
         from charrnn.evaluation.baselines import measure  # it loads the compressors, which nothing else needs
@@ -273,7 +274,7 @@ class LanguageModel:
     def validation_text(self, *, reading: Reading | None = None) -> Text:
         """Return the validation split of the model's corpus, read again and checked by its hash.
 
-        reading: as for `corpus.read_text`
+        reading: as for `read_text`
         Raises:  CorpusError if the corpus cannot be found, has changed, or has no validation split.
         """
         text = corpus_of(self.checkpoint, reading=reading).val
@@ -286,7 +287,7 @@ class LanguageModel:
     def test_text(self, *, reading: Reading | None = None) -> Text:
         """Return the test split, on which nothing was chosen; otherwise as `validation_text`.
 
-        reading: as for `corpus.read_text`
+        reading: as for `read_text`
         Raises:  CorpusError if the corpus cannot be found, has changed, or has no test split.
         """
         text = corpus_of(self.checkpoint, reading=reading).test

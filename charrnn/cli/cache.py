@@ -38,8 +38,8 @@ def command(corpora: tuple[str, ...], remove: bool, as_json: bool) -> None:
 
     from charrnn.cli._console import print_json, print_table
     from charrnn.data import cache
-    from charrnn.data.corpus import named
     from charrnn.data.files import files_of
+    from charrnn.data.reading import named
     from charrnn.errors import CorpusError
 
     wanted = {os.path.realpath(file): corpus for corpus in corpora for file in files_of([corpus])}

@@ -74,7 +74,7 @@ def command(
       grep -v '^#' notes.txt | charrnn eval - --json
     """
     from charrnn.cli._console import ReadingBar, open_model, print_facts, print_json
-    from charrnn.data.corpus import read_text
+    from charrnn.data.reading import read_text
 
     if test and texts:
         raise ConfigError("--test scores a part of the model's own corpus: give either it or TEXT")

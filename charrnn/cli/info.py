@@ -25,7 +25,7 @@ def command(model_path: str | None, as_json: bool) -> None:
     """
     from charrnn.cli._console import open_model, print_facts, print_json, print_table
     from charrnn.config import text_and_train_settings
-    from charrnn.data.corpus import named
+    from charrnn.data.reading import named
 
     model = open_model(model_path)
     saved = model.checkpoint

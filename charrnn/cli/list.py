@@ -24,7 +24,7 @@ def command(as_json: bool) -> None:
     from datetime import datetime
 
     from charrnn.cli._console import note, print_json, print_table
-    from charrnn.data.corpus import named
+    from charrnn.data.reading import named
     from charrnn.training.catalog import runs
     from charrnn.training.folder import RUNS
 

@@ -310,7 +310,7 @@ def _primes(prime: str | None, file: str | None, lines: str | None, learned: Tex
 
 def _read(path: str, learned: TextConfig) -> str:
     """Return the text of a file; of bytes, those that are no UTF-8 become halves of pairs, as on a command line."""
-    from charrnn.data.corpus import read_text
+    from charrnn.data.reading import read_text
 
     text = str(read_text(path, config=TextConfig(bytes=learned.bytes, encoding=learned.encoding)))
     return text.encode("latin-1").decode("utf-8", "surrogateescape") if learned.bytes else text

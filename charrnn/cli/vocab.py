@@ -25,7 +25,7 @@ def command(corpus: tuple[str, ...], as_json: bool, **reading_settings: Any) -> 
     """
     from charrnn.cli._console import ReadingBar, print_json, print_table
     from charrnn.config import TextConfig
-    from charrnn.data.corpus import read_text
+    from charrnn.data.reading import read_text
     from charrnn.data.vocab import Vocab, describe_symbol
 
     with ReadingBar() as reading:

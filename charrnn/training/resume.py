@@ -9,7 +9,8 @@ from typing import Any
 
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import STDIN, TrainConfig, flag_of
-from charrnn.data.corpus import Corpus, Reading
+from charrnn.data.corpus import Corpus
+from charrnn.data.reading import Reading
 from charrnn.data.stream import Stream
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, OtherTextError
 from charrnn.training.loop import Progress

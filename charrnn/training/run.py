@@ -14,7 +14,8 @@ import numpy as np
 from charrnn import checkpoint as ckpt
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import TextConfig, seeded, sort_settings
-from charrnn.data.corpus import Corpus, Reading, Source
+from charrnn.data.corpus import Corpus, Source
+from charrnn.data.reading import Reading
 from charrnn.data.vocab import Vocab
 from charrnn.errors import CheckpointError, ConfigError, RunFolderError
 from charrnn.nn.functional import bits
@@ -144,7 +145,7 @@ class Run:
         corpus_paths where the text is; where the checkpoint says if not given
         val_path    likewise for a validation file
         settings    what the user asks for: `steps` or `epochs` raise the length, `threads` may change, no other may
-        reading     as for `corpus.read_text`
+        reading     as for `read_text`
         Raises:     CharRNNError if the folder has no run, the corpus is another, or a setting differs from the run's.
         """
         folder = RunFolder(Path(out))

@@ -83,7 +83,7 @@ def vocab_for(corpus: Corpus, config: TextConfig) -> Vocab:
     train = corpus.train
     vocab = Vocab.from_text(train.symbols, corpus.val.symbols)
     if config.has_documents and vocab.end is None:
-        raise ConfigError("the text at hand has no marks between documents: read it by Corpus.read, or corpus.text_of")
+        raise ConfigError("the text at hand has no marks between documents: read it by Corpus.read, or reading.text_of")
     if config.bytes:
         return replace(vocab, symbols="".join(map(chr, range(256))), kind="bytes")
     if config.min_count > 1:

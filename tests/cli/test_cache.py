@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from charrnn.data import corpus as corpus_module
+from charrnn.data import reading
 
 from ._material import SMALL, TEXT, error_line, posix, same_arrays
 
@@ -15,7 +15,7 @@ NOTE = "Encoding 0 MB of text, once: `charrnn cache` tells where it is kept\n"
 @pytest.fixture(autouse=True)
 def folder(cwd, monkeypatch):
     """Let every text be a large one, and the cache be in the test's folder."""
-    monkeypatch.setattr(corpus_module, "CACHED_FROM", 1)
+    monkeypatch.setattr(reading, "CACHED_FROM", 1)
     monkeypatch.setenv("CHARRNN_CACHE", str(cwd / "cache"))
     return cwd / "cache"
 
@@ -104,7 +104,7 @@ def test_what_is_computed_is_the_same(run, corpus, monkeypatch):
         ).bytes
 
     ours = all_of("cached")
-    monkeypatch.setattr(corpus_module, "CACHED_FROM", 1 << 40)
+    monkeypatch.setattr(reading, "CACHED_FROM", 1 << 40)
     assert ours == all_of("memory")
     assert same_arrays(Path("cached/last.npz"), Path("memory/last.npz"))
 

@@ -74,7 +74,7 @@ def test_what_is_printed_is_what_is_documented(run, tiny, quick_machine, monkeyp
     assert has_json == (name in SECTIONS) == (name in RUNS)
     if not has_json:
         return
-    monkeypatch.setattr("charrnn.data.corpus.CACHED_FROM", 1)
+    monkeypatch.setattr("charrnn.data.reading.CACHED_FROM", 1)
     monkeypatch.setenv("CHARRNN_CACHE", "cache")
     run("vocab", "tiny.txt")
     Path("one.txt").write_text("D")

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import strategies as st
 
+from charrnn.data.text import END
 from charrnn.errors import CorpusError
 
 
@@ -20,7 +21,16 @@ some_text = st.text(st.sampled_from("ab \n\r\t-é\u0301水😀ΑΣσ\ufeff") | s
 
 
 def refusal(call, *args):
+    """Return the one line with which the call, or the reading of what it yields, refuses."""
     with pytest.raises(CorpusError) as caught:
-        "".join(call(*args))
+        list(call(*args))
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+def documents(text):
+    """Return the documents of a text."""
+    return str(text).split(END)[1:-1]
+
+
+NAMES = ["anna", "bert", "cleo", "dora", "emil", "franz", "gerda", "hans", "ida", "jan"]

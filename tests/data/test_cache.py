@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charrnn.config import TextConfig
-from charrnn.data import cache, corpus, records, text
+from charrnn.data import cache, reading, records, text
 from charrnn.data import files as inputs
-from charrnn.data.corpus import Corpus, read_text
+from charrnn.data.corpus import Corpus
+from charrnn.data.reading import read_text
 from charrnn.data.text import END, Text
 from charrnn.data.vocab import Vocab
 from charrnn.errors import CharRNNError, CorpusError
@@ -31,7 +32,7 @@ def folder(tmp_path, monkeypatch):
     """Put every text into a cache of this test's own, in pieces of a few characters; return its folder."""
     path = tmp_path / "cache"
     monkeypatch.setenv("CHARRNN_CACHE", str(path))
-    monkeypatch.setattr(corpus, "CACHED_FROM", 1)
+    monkeypatch.setattr(reading, "CACHED_FROM", 1)
     monkeypatch.setattr(text, "_BLOCK", 7)
     for module in (inputs, records, text, cache):
         monkeypatch.setattr(module, "CHUNK", 7)
@@ -41,8 +42,8 @@ def folder(tmp_path, monkeypatch):
 @pytest.fixture
 def reads(monkeypatch):
     """Return a list that grows by the path of each file whose text is read."""
-    paths, read = [], corpus.inputs_of
-    monkeypatch.setattr(corpus, "inputs_of", lambda path, told: paths.append(path) or read(path, told))
+    paths, read = [], reading.inputs_of
+    monkeypatch.setattr(reading, "inputs_of", lambda path, told: paths.append(path) or read(path, told))
     return paths
 
 
@@ -138,7 +139,7 @@ def test_several_texts_are_one_entry(tmp_path, folder, reads):
 
 
 def test_small_texts_standard_input_and_pipes_are_held_in_memory(tmp_path, folder, monkeypatch):
-    monkeypatch.setattr(corpus, "CACHED_FROM", 6)
+    monkeypatch.setattr(reading, "CACHED_FROM", 6)
     assert not in_cache(read_text(put(tmp_path / "small.txt", b"12345")), folder)
     assert not folder.exists()
     assert in_cache(read_text(put(tmp_path / "large.txt", b"123456")), folder)
@@ -332,11 +333,11 @@ def test_the_reading_is_told_of(tmp_path):
 SUICIDES = """
 import builtins, os, signal, sys
 from pathlib import Path
-from charrnn.data import cache, corpus, files as inputs, records, text
+from charrnn.data import cache, files as inputs, reading, records, text
 from charrnn.system import atomic as files
 from data.test_cache import put
 
-corpus.CACHED_FROM = 1
+reading.CACHED_FROM = 1
 inputs.CHUNK = records.CHUNK = text.CHUNK = cache.CHUNK = 10
 path, stale, left = Path(sys.argv[1]), sys.argv[2] == "a stale entry", 0
 whole = ("Der müde Käfer. 水\\n" * 2 + "".join(map(chr, range(0x4E00, 0x4E00 + 260)))).encode()
@@ -359,18 +360,18 @@ def suffixes():
 died, code = 0, -signal.SIGKILL
 while code == -signal.SIGKILL:
     if stale:
-        corpus.read_text(put(path, b"what stood there before"))
+        reading.read_text(put(path, b"what stood there before"))
     put(path, whole)
     if os.fork() == 0:
         left = died + 1
-        corpus.read_text(str(path))
+        reading.read_text(str(path))
         os._exit(0)
     code = os.waitstatus_to_exitcode(os.wait()[1])
     assert code in (0, -signal.SIGKILL), code
     died += code != 0
     for entry in cache.entries():
         assert not entry.valid or str(entry.text).encode() == whole
-    assert str(corpus.read_text(str(path))).encode() == whole
+    assert str(reading.read_text(str(path))).encode() == whole
     assert suffixes() == [".ids", ".json"]
     cache.remove()
     assert suffixes() == []
@@ -388,9 +389,9 @@ def test_two_processes_may_want_the_same_entry_at_once(tmp_path, folder):
     path = put(tmp_path / "text.txt", "Der müde Käfer. 水\n".encode() * 3000)
     code = """
 import sys
-from charrnn.data import corpus
-corpus.CACHED_FROM = 1
-print(corpus.read_text(sys.argv[1]))
+from charrnn.data import reading
+reading.CACHED_FROM = 1
+print(reading.read_text(sys.argv[1]))
 """
     processes = [python(code, path) for _ in range(4)]
     outputs = [process.communicate() for process in processes]
@@ -458,7 +459,7 @@ def test_training_from_the_cache_gives_the_same_bytes(tmp_path, folder, monkeypa
     path = write_text(tmp_path, TEXT[::-1] + "é水")
     finish(start(tmp_path / "cached", path, **settings))
     assert len(cache.entries()) == 1
-    monkeypatch.setattr(corpus, "CACHED_FROM", 1 << 30)
+    monkeypatch.setattr(reading, "CACHED_FROM", 1 << 30)
     finish(start(tmp_path / "memory", path, **settings))
     for name in ("last.npz", "best.npz", "log.jsonl"):
         ours, theirs = tmp_path / "cached" / name, tmp_path / "memory" / name
@@ -493,7 +494,7 @@ def test_another_vocabulary_and_a_validation_file_are_mapped(tmp_path, monkeypat
     val = write_text(tmp_path, "grün " + TEXT[:300], "val.txt")
     finish(start(tmp_path / "first", first))
     for name, least in (("cached", 1), ("memory", 1 << 30)):
-        monkeypatch.setattr(corpus, "CACHED_FROM", least)
+        monkeypatch.setattr(reading, "CACHED_FROM", least)
         read = Corpus.read(second, val_path=val)
         finish(start(tmp_path / name, read, init_from=tmp_path / "first" / "last.npz", extend_vocab=True))
     assert_same_run(tmp_path / "cached", tmp_path / "memory")

@@ -16,7 +16,8 @@ import pytest
 
 from charrnn.data import files as inputs
 from charrnn.data.files import STDIN, files_of, inputs_of, stem
-from charrnn.errors import CorpusError
+
+from ._material import refusal
 
 TEXT = "Käse\r\n水 ".encode() * 1000
 
@@ -24,14 +25,6 @@ TEXT = "Käse\r\n水 ".encode() * 1000
 def contents(path):
     """Return what an input holds: name, suffix and bytes of each of its texts."""
     return [(item.name, item.suffix, b"".join(item.data)) for item in inputs_of(str(path), lambda read: None)]
-
-
-def refusal(call, *args):
-    """Return the one line with which the call refuses."""
-    with pytest.raises(CorpusError) as caught:
-        call(*args)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def tree(folder, *names):

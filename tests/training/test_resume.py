@@ -20,7 +20,8 @@ from fixtures_run import (
 
 from charrnn import checkpoint as ckpt
 from charrnn.config import CELL_NAMES, OPTIMIZER_DEFAULTS, SCHEDULE_NAMES, STDIN, TextConfig
-from charrnn.data.corpus import Corpus, Source, text_of
+from charrnn.data.corpus import Corpus, Source
+from charrnn.data.reading import text_of
 from charrnn.errors import CharRNNError, CheckpointError, ConfigError, CorpusError, RunFolderError
 from charrnn.system.blas import blas
 from charrnn.training import budget
