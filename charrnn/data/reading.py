@@ -108,11 +108,11 @@ def _texts(
     paths: Sequence[str], files: Sequence[str], config: TextConfig, progress: Callable[[int], object]
 ) -> Iterator[str]:
     """Yield what is in the files, with marks between documents where it is parted into some."""
-    before = 0
+    before, named_files = 0, {describe(path) for path in paths}
     for path in files:
         for name, suffix, data in inputs_of(path, _further(progress, before)):
             pieces = decoding.as_bytes(data) if config.bytes else decoding.decoded(name, data, config.encoding)
-            if name in map(describe, paths):  # what is found in folders may be empty
+            if name in named_files:  # what is found in folders may be empty
                 pieces = _not_empty(name, pieces)
             if config.field is not None:
                 pieces = records.gathered(records.records(name, suffix, pieces, config.field))

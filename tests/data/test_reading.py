@@ -4,6 +4,7 @@ import gzip
 import io
 import sys
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -106,6 +107,23 @@ def test_packed_texts_are_those_that_were_packed(names):
     whole = (names / "a.txt").read_bytes()
     (names / "a.txt.gz").write_bytes(gzip.compress(whole))
     assert str(read_text(str(names / "a.txt.gz"))).encode() == whole
+
+
+def test_the_work_for_many_files_grows_with_their_number(tmp_path, monkeypatch):
+    described = []
+    monkeypatch.setattr(reading, "describe", lambda path: described.append(path) or describe(path))
+    paths = [str(tmp_path / f"{number}.txt") for number in range(100)]
+    for path in paths:
+        Path(path).write_text("a")
+    assert str(read_text(*paths)) == "a" * 100
+    assert len(described) <= 2 * len(paths)
+
+
+def test_only_files_that_are_named_have_to_hold_text(tmp_path):
+    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "full.txt").write_text("a")
+    assert str(read_text(str(tmp_path))) == "a"
+    assert f"{tmp_path / 'empty.txt'} is empty" in refusal(read_text, str(tmp_path), str(tmp_path / "empty.txt"))
 
 
 @pytest.mark.parametrize("settings", [{"split_documents": "lines"}, {"split_documents": "lines", "bytes": True}])
