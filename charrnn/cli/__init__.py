@@ -1,4 +1,4 @@
-"""The command `charrnn`. A subcommand is one file of this folder that defines `command`; nothing else names it."""
+"""The command `charrnn`: each file in this folder that defines `command` is a subcommand."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from charrnn.version import __version__
 
 
 class Commands(click.Group):
-    """A group whose commands are the modules of this package, and the one place where errors become exit codes."""
+    """The group of commands: it finds them in this package, and turns errors into exit codes."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the modules that are commands."""
         return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """Import the one module that was asked for."""
+        """Import the module of one command."""
         if name not in self.list_commands(ctx):
             return None
         command: click.Command = import_module(f"{__name__}.{name}").command
@@ -47,30 +47,30 @@ class Commands(click.Group):
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        """Read the command line; `--help` and `--version` of the group print, and end, here."""
-        if sys.stderr is None:  # closed by the caller: nobody wants to read it
+        """Parse the command line; the group's `--help` and `--version` print and exit here."""
+        if sys.stderr is None:  # the caller closed it
             sys.stderr = open(os.devnull, "w")
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-        with _telling():
+        with _errors_as_exit_codes():
             return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         ctx.obj = set_kernel()  # before a command loads NumPy; `doctor` tells of it
-        with _telling():
+        with _errors_as_exit_codes():
             return super().invoke(ctx)
 
 
 @contextmanager
-def _telling() -> Iterator[None]:
-    """Turn what may go wrong into one line and an exit code."""
+def _errors_as_exit_codes() -> Iterator[None]:
+    """Turn any error that a user can cause into one line on stderr and an exit code."""
     try:
         if sys.stdout is None:
             raise CharRNNError("standard output is closed: direct it to a file or a pipe")
         yield
-        sys.stdout.flush()  # here, where what goes wrong can still be told
+        sys.stdout.flush()  # here, while an error can still be reported
     except CharRNNError as error:
         _end(f"Error: {error}", error.exit_code)
     except click.ClickException as error:
@@ -81,11 +81,11 @@ def _telling() -> Iterator[None]:
         trains = click.get_current_context().invoked_subcommand == "train"
         remedy = "use a smaller --hidden-size, --batch-size or --seq-len" if trains else "ask for less at once"
         _end(f"Error: not enough memory: {remedy}", 1)
-    except BrokenPipeError:  # the reader has what it wanted
+    except BrokenPipeError:  # the reader closed the pipe: it has what it needs
         _discard(sys.stdout)
         raise Exit(0) from None
     except OSError as error:
-        if error.filename is not None:  # a write does not know the name of its file
+        if error.filename is not None:  # an error of a write names no file
             _end(f"Error: {error.filename}: {error.strerror}: see to its rights, or move it away", 1)
         _discard(sys.stdout)
         _end(f"Error: cannot write to standard output: {error.strerror}: free space there", 1)
@@ -94,19 +94,19 @@ def _telling() -> Iterator[None]:
     finally:
         try:
             sys.stderr.flush()
-        except OSError:  # nobody could read what was said there, which is no error
+        except OSError:  # nobody reads stderr, which is no error
             _discard(sys.stderr)
 
 
 def _end(line: str, code: int) -> NoReturn:
-    """Say a last word to whoever reads it, and end with this exit code."""
+    """Print a last line to stderr and exit with this code."""
     with suppress(OSError):
         click.echo(line, err=True)
     raise Exit(code) from None
 
 
 def _discard(stream: TextIO) -> None:
-    """Let nothing more be written to a standard stream, not even what waits in its buffer."""
+    """Send the rest of a standard stream, its buffer included, to the null device."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 

@@ -122,7 +122,7 @@ def command(corpus: tuple[str, ...], **options: Any) -> None:
     with StopSignals() as signals:
         try:
             run = _open(corpus, options, began)
-        except BrokenPipeError:  # nobody reads what is about to be trained: nothing has begun
+        except BrokenPipeError:  # nobody reads stderr, and nothing has begun
             click.get_current_context().exit(1)
         try:
             _train(run, options, signals)
@@ -131,7 +131,7 @@ def command(corpus: tuple[str, ...], **options: Any) -> None:
 
 
 def _resuming(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options without settings from files and variables: a run that goes on has its own."""
+    """Return the options without settings from files and variables: a resumed run has its own."""
     typed = [name for name in options if source_of(name) is ParameterSource.COMMANDLINE]
     settled = {*setting_names(), "val_file", "init_from"}.difference(typed)
     return options | dict.fromkeys(settled)
@@ -178,28 +178,28 @@ def _open(paths: tuple[str, ...], options: dict[str, Any], began: float) -> Run:
         init_from=init_from,
         force=options["force"],
         began=began,
-        ready=None if options["quiet"] else lambda run: _introduce(run, survey(corpus, run.vocab)),
+        ready=None if options["quiet"] else lambda run: _describe(run, survey(corpus, run.vocab)),
     )
 
 
 def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
-    """Go through the run's events, show them, and end with figures or with how to go on."""
+    """Train and show the events; end with the figures, or with the command that resumes."""
     from charrnn.cli._console import TrainScreen, closing_figures, note, print_facts
 
     signals.patient = True
     quiet = options["quiet"]
     try:
         if not quiet:
-            if options["resume"]:  # a new run is introduced before its speed is measured
-                _introduce(run)
+            if options["resume"]:  # a new run was described before its speed was measured
+                _describe(run)
             by_time = not options["resume"] and options["steps"] is options["epochs"] is None
-            _tell_course(run, forecast=not by_time)  # the time is known, and the speed has been measured for it
+            _print_course(run, forecast=not by_time)  # under a time budget the speed has been measured already
         with TrainScreen(run, quiet=quiet, sample_every=options["sample_every"]) as screen:
             for event in run.events():
                 screen.show(event)
                 if signals.received:
                     break
-    except BrokenPipeError:  # nobody reads the screen any more: that is no reason to lose the run
+    except BrokenPipeError:  # nobody reads the screen any more: save the run
         run.save()
         click.get_current_context().exit(1)
     if signals.received and not run.finished:
@@ -214,12 +214,12 @@ def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
         print_facts(closing_figures(run) | {"Repeat": _repeat(run), "Sample": sample}, err=True)
 
 
-def _introduce(run: Run, found: Survey | None = None) -> None:
-    """Say what was found in the corpus, what is about to be trained, and what memory it takes."""
+def _describe(run: Run, found: Survey | None = None) -> None:
+    """Describe the corpus, the model and the memory that training takes."""
     from charrnn.cli._console import tell
 
     if found is not None:
-        _tell_found(found, run.vocab.kind)
+        _print_summary(found, run.vocab.kind)
     training, model_config = run.training, run.training.model_config
     weights = sum(array.size for array in run.state.params.values())
     embedding = f"embedding {model_config.embed_size}" if model_config.embed_size else "one-hot input"
@@ -239,11 +239,11 @@ def _introduce(run: Run, found: Survey | None = None) -> None:
         )
 
 
-def _tell_found(found: Survey, kind: str) -> None:
+def _print_summary(found: Survey, kind: str) -> None:
     from charrnn.cli._console import tell
 
     files = "1 file" if found.files == 1 else f"{found.files:,} files"
-    size = f", {found.bytes:,} bytes" if found.bytes else ""  # with standard input, nobody knows them
+    size = f", {found.bytes:,} bytes" if found.bytes else ""  # unknown for standard input
     documents = "" if found.documents is None else f" in {found.documents:,} document{'s' * (found.documents != 1)}"
     tell(f"{files}{size}; {found.chars:,} characters{documents}, {found.symbols:,} distinct")
     rarest = [(f"0x{ord(char):02x}" if kind == "bytes" else repr(char), count) for char, count in found.rarest]
@@ -261,8 +261,8 @@ def _mib(size: int) -> str:
     return f"{size / 2**20:,.0f} MiB"
 
 
-def _tell_course(run: Run, *, forecast: bool) -> None:
-    """Say what was adjusted, how long the run is, and, with a forecast, how much time that takes."""
+def _print_course(run: Run, *, forecast: bool) -> None:
+    """Print the notes, the length of the run and, if asked, a forecast of its time."""
     from charrnn.cli._console import tell
     from charrnn.training.budget import expected_seconds
 
@@ -280,7 +280,7 @@ def _tell_course(run: Run, *, forecast: bool) -> None:
 
 
 def _command(run: Run, **options: object) -> str:
-    """Return the command line that trains on this run's corpus with these options, safe to paste into a shell."""
+    """Return a command line that trains on this run's corpus with these options, quoted for a shell."""
     words = ["charrnn", "train"]
     for name, value in options.items():
         flag = flag_of(name)
@@ -290,12 +290,12 @@ def _command(run: Run, **options: object) -> str:
 
 
 def _validated_on(run: Run) -> dict[str, Any]:
-    """Return the option that names the validation text, where it is not a part of the corpus."""
+    """Return the option that names the validation file, if there is one."""
     return {"val_file": run.val_source.path} if run.val_source else {}
 
 
 def _repeat(run: Run) -> str:
-    """Return the command that makes this run again, bit for bit: what is not the default, or set elsewhere, named."""
+    """Return the command that repeats this run bit for bit: it names every setting that is not the default."""
     from charrnn.training.finetune import FREE
 
     if run.earlier_totals:
@@ -311,7 +311,7 @@ def _repeat(run: Run) -> str:
 
     def is_named(name: str) -> bool:
         value = actual[name]
-        inherits = run.init_from is not None and name in FREE  # from the earlier model, where it is not named
+        inherits = run.init_from is not None and name in FREE  # from the earlier model, unless it is named
         return value is not None and (value != usual[name] or inherits or (name in elsewhere and value is not False))
 
     chosen = {name: actual[name] for name in setting_names() if is_named(name)}
