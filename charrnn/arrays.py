@@ -1,4 +1,4 @@
-"""The array types that every module speaks of, the letters of their axes, and the buffers a caller may lend.
+"""The types of arrays that all modules use, the letters of their axes, windows of text, and reusable buffers.
 
 Axes, everywhere and in this order: L layers, S states, T time, B batch, D input size, H hidden size, V vocabulary,
 E embedding. Sequences are time-major: (T, B, ...).
@@ -8,35 +8,56 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 #: Real numbers, float32 or float64.
 Array: TypeAlias = npt.NDArray[np.floating[Any]]
-#: Ids of symbols, 0 <= id < V.
+#: Symbol ids, 0 <= id < V.
 Ids: TypeAlias = npt.NDArray[np.integer[Any]]
 #: True and False.
 Mask: TypeAlias = npt.NDArray[np.bool_]
-#: Named arrays: parameters, their gradients (the same names), an optimizer's state.
+#: Arrays by name: parameters, their gradients under the same names, an optimizer's state.
 Params: TypeAlias = dict[str, Array]
 #: A cell's backward pass: (dh (T, B, H), dstate (S, B, H)) -> (dx or None, dstate0 (S, B, H), grads).
 Backprop: TypeAlias = Callable[[Array, Array], tuple[Array | None, Array, Params]]
 
 
+def smallest_type(size: int) -> np.dtype[np.unsignedinteger]:
+    """Return the smallest unsigned type that holds the ids 0 .. size-1."""
+    return np.min_scalar_type(max(0, size - 1))
+
+
 class IdSource(Protocol):
-    """Ids that are read by their places: an array (N,), or what makes them as they are read."""
+    """Ids that are read by index: an array (N,), or an object that computes them as they are read."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, places: npt.NDArray[np.intp], /) -> Ids: ...
 
 
-class Scratch:
-    """Buffers that a caller owns and lends to forward passes: the same name gives the same memory again.
+class Window(NamedTuple):
+    """One step's inputs and targets (T, B), and the reset mask (T, B): True where the state is zero before the step.
 
-    What a forward pass returned is valid until the next one on the same scratch; one scratch serves one thread.
+    The mask is None if no state is reset.
+    """
+
+    inputs: Ids
+    targets: Ids
+    reset: Mask | None
+
+    def rows(self, rows: slice) -> Window:
+        """Return these batch rows of the window."""
+        reset = None if self.reset is None else self.reset[:, rows]
+        return Window(self.inputs[:, rows], self.targets[:, rows], reset)
+
+
+class Scratch:
+    """Buffers that forward passes reuse: the same name returns the same memory.
+
+    The results of a forward pass are valid until the next one on the same scratch. Each thread needs its own.
     """
 
     def __init__(self) -> None:
@@ -44,7 +65,7 @@ class Scratch:
         self._scopes: dict[str, Scratch] = {}
 
     def empty(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        """Return an uninitialised array in the memory that belongs to `name`, which grows as needed."""
+        """Return an uninitialised array in the memory named `name`, which grows as needed."""
         size = math.prod(shape)
         buffer = self._buffers.get(name)
         if buffer is None or buffer.size < size or buffer.dtype != dtype:
@@ -52,12 +73,12 @@ class Scratch:
         return buffer[:size].reshape(shape)
 
     def scope(self, name: str) -> Scratch:
-        """Return the scratch inside this one that belongs to `name`, so that two layers never share a buffer."""
+        """Return the scratch named `name` inside this one, so that two layers never share a buffer."""
         return self._scopes.setdefault(name, Scratch())
 
 
 class _Fresh(Scratch):
-    """A scratch that keeps nothing: every array is new."""
+    """A scratch that reuses nothing: every array is new."""
 
     def empty(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         return np.empty(shape, dtype)
@@ -66,5 +87,5 @@ class _Fresh(Scratch):
         return self
 
 
-#: What `scratch=None` means: fresh arrays, with the same results.
+#: The default scratch: new arrays each time, with the same results.
 FRESH: Scratch = _Fresh()

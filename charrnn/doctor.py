@@ -15,7 +15,7 @@ import numpy as np
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.data.stream import Stream
 from charrnn.nn import model
-from charrnn.parallel.processes import available_threads, usual_threads
+from charrnn.parallel.plan import available_threads, usual_threads
 from charrnn.system.blas import Blas, blas, numpy_config
 from charrnn.system.meter import seconds_per_unit
 from charrnn.system.processor import best_kernel, cpu_facts

@@ -24,7 +24,8 @@ APART = {("data", "nn"), ("generation", "evaluation")}
 #: What else than NumPy is imported below the command, and where.
 THIRD_PARTY = {
     "system/blas.py": {"threadpoolctl"},
-    "parallel/processes.py": {"threadpoolctl"},
+    "parallel/plan.py": {"threadpoolctl"},
+    "parallel/workers.py": {"threadpoolctl"},
     "nn/compiled.py": {"numba"},
     "generation/regex.py": {"regex"},
     "data/files.py": {"zstandard", "compression"},

@@ -18,13 +18,13 @@ TURNS, SECONDS = 3, 1.0
 def gemm_rate() -> float:
     """Return 10^9 operations per second of all processes together: the median of a few turns of a second."""
     from charrnn.config import ModelConfig
-    from charrnn.parallel.processes import available_threads, plan
+    from charrnn.parallel.plan import available_threads, make_plan
 
-    shared = plan(ModelConfig(VOCAB_SIZE, hidden_size=UNITS), None, LANES, STEPS, available_threads())
-    case = Case("evaluate", "lstm", 1, UNITS, LANES // shared.shares, STEPS)
+    shared = make_plan(ModelConfig(VOCAB_SIZE, hidden_size=UNITS), None, LANES, STEPS, available_threads())
+    case = Case("evaluate", "lstm", 1, UNITS, LANES // shared.processes, STEPS)
     with ExitStack() as holds:
-        workers = [holds.enter_context(closing(Worker("floor", shared.threads))) for _ in range(shared.shares)]
-        pool = holds.enter_context(ThreadPoolExecutor(shared.shares))
+        workers = [holds.enter_context(closing(Worker("floor", shared.threads))) for _ in range(shared.processes)]
+        pool = holds.enter_context(ThreadPoolExecutor(shared.processes))
 
         def all_at_once(do: str, **request: Any) -> list[dict[str, Any]]:
             return list(pool.map(lambda worker: worker.ask(do, **request), workers))

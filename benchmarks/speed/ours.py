@@ -8,15 +8,17 @@ from itertools import cycle
 import numpy as np
 
 from benchmarks.speed.cases import TEMPERATURE, VOCAB_SIZE, WINDOWS, Case, Work, random_ids, text_to_encode
+from charrnn.arrays import Window
 from charrnn.config import ModelConfig, TrainConfig
-from charrnn.data.stream import Stream, Window
+from charrnn.data.stream import Stream
 from charrnn.data.vocab import Vocab
 from charrnn.generation.ensemble import Net, Nets
 from charrnn.generation.filters import Filters
 from charrnn.generation.loop import generate
 from charrnn.generation.rules import Rules
 from charrnn.nn import model
-from charrnn.parallel.processes import Lanes, plan, usual_threads
+from charrnn.parallel.plan import make_plan, usual_threads
+from charrnn.parallel.workers import Workers
 from charrnn.training.loop import Training, train_step
 
 _open = ExitStack()
@@ -74,8 +76,8 @@ def _train(case: Case, threads: int) -> Work:
 def _evaluate(case: Case, threads: int) -> Work:
     config, params = _model(case)
     window, state = cycle(_windows(case)[1]), model.zero_state(config, case.batch)
-    lanes = _open.enter_context(Lanes(plan(config, None, case.batch, case.steps, threads)))
-    lanes.take(params)
+    lanes = _open.enter_context(Workers(make_plan(config, None, case.batch, case.steps, threads)))
+    lanes.set_params(params)
 
     def run() -> float:
         nonlocal state

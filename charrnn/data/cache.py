@@ -20,7 +20,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.data.text import CHUNK, Encoder, Text, smallest_type
+from charrnn.arrays import smallest_type
+from charrnn.data.text import CHUNK, Encoder, Text
 from charrnn.errors import CharRNNError, CorpusError
 from charrnn.system.atomic import lock, replacing, writing
 

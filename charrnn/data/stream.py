@@ -9,28 +9,13 @@ when it begins to write, is shown some: now and then a lane forgets.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.arrays import Ids, IdSource, Mask
+from charrnn.arrays import IdSource, Window
 
 _OF_RESETS = 0x5E7  # tells their draws from whatever else is drawn for a seed and a step
-
-
-class Window(NamedTuple):
-    """What one step learns from: inputs and targets (T, B), and the reset mask (T, B), None where the state goes on."""
-
-    inputs: Ids
-    targets: Ids
-    reset: Mask | None
-
-    def lanes(self, lanes: slice) -> Window:
-        """Return these lanes of the window."""
-        return Window(
-            self.inputs[:, lanes], self.targets[:, lanes], None if self.reset is None else self.reset[:, lanes]
-        )
 
 
 def window_at(ids: IdSource, places: npt.NDArray[np.intp], end: int | None = None) -> Window:

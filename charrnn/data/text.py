@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.arrays import Ids, IdSource
+from charrnn.arrays import Ids, IdSource, smallest_type
 
 CHUNK = 1 << 20  # characters taken at once: bounds memory, and is quickest between 2^16 and 2^20
 #: What stands in a text before, between and behind its documents: a lone surrogate, which no text that is read has.
@@ -31,11 +31,6 @@ def code_points(text: str) -> npt.NDArray[np.uint32]:
 def from_code_points(points: npt.NDArray[np.uint32]) -> str:
     """Return the text of these code points."""
     return points.astype("<u4", copy=False).tobytes().decode("utf-32-le", "surrogatepass")
-
-
-def smallest_type(size: int) -> np.dtype[np.unsignedinteger]:
-    """Return the smallest unsigned type that holds the ids 0 .. size-1."""
-    return np.min_scalar_type(max(0, size - 1))
 
 
 def pieces_of(text: str) -> Iterator[str]:

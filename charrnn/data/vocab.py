@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.arrays import Array, Ids, IdSource, Mask
+from charrnn.arrays import Array, Ids, IdSource, Mask, smallest_type
 from charrnn.config import NORMAL_FORMS, UNKNOWN_POLICIES
 from charrnn.data.normalize import in_form
-from charrnn.data.text import END, Alphabet, Text, code_points, from_code_points, pieces_of, smallest_type
+from charrnn.data.text import END, Alphabet, Text, code_points, from_code_points, pieces_of
 from charrnn.errors import VocabError
 
 KINDS = ("chars", "bytes")

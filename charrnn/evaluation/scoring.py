@@ -13,16 +13,15 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from charrnn.arrays import Array, Mask, Params
+from charrnn.arrays import Array, Mask, Params, Window
 from charrnn.config import ModelConfig
-from charrnn.data.stream import Window
 from charrnn.data.vocab import Vocab
 from charrnn.errors import CharRNNError
 from charrnn.evaluation.packing import ROWS, Line, PackedLines, run_sums
 from charrnn.evaluation.whole import workers_for
 from charrnn.nn import model
 from charrnn.nn.functional import bits
-from charrnn.parallel.processes import Lanes
+from charrnn.parallel.workers import Workers
 
 BLOCK = 1 << 20  # characters of lines that are packed together: fills all batch rows, bounds memory
 _WINDOW = (
@@ -84,19 +83,19 @@ def score_blocks(
     """
     seen, lanes = 0, workers_for(config, params, 0, ROWS, _WINDOW)
     with ExitStack() as stack:
-        stack.enter_context(lanes).take(params)
+        stack.enter_context(lanes).set_params(params)
         for block in blocks:
             packed = PackedLines.of(vocab, [*dict.fromkeys(block)])  # equal lines once: a log has many
             seen += len(packed.targets)
             more = workers_for(config, params, seen, ROWS, _WINDOW)
-            if more.plan.shares > lanes.plan.shares:  # enough work now to pay for more processes
+            if more.plan.processes > lanes.plan.processes:  # enough work now to pay for more processes
                 lanes = stack.enter_context(more)
-                lanes.take(params)
+                lanes.set_params(params)
             scores = dict(zip(packed.lines, _scores(packed, _log_probs(lanes, packed), per_char), strict=True))
             yield [scores[line] for line in block]
 
 
-def _log_probs(lanes: Lanes, packed: PackedLines) -> Array:
+def _log_probs(lanes: Workers, packed: PackedLines) -> Array:
     """Return the log-probability of each prediction, in packed order.
 
     Rows are read longest first, so that those still unfinished are always the first ones.

@@ -20,7 +20,8 @@ from charrnn.data.stream import window_at
 from charrnn.evaluation.statistics import COLD_WINDOW, Predictions, Tally
 from charrnn.nn import model
 from charrnn.nn.optimizers import clip_by_global_norm
-from charrnn.parallel.processes import Lanes, available_threads, plan, usual_threads
+from charrnn.parallel.plan import available_threads, make_plan, usual_threads
+from charrnn.parallel.workers import Workers
 
 WARM_UP = 512  # unscored characters that each batch row but the first reads before its own
 _WINDOW = 128  # time steps of one forward pass: bounds memory, changes no result
@@ -33,17 +34,17 @@ def rows_for(chars: int, batch_size: int) -> int:
     return max(1, min(batch_size, chars // WARM_UP))
 
 
-def workers_for(config: ModelConfig, params: Params, chars: int, rows: int, window: int = _WINDOW) -> Lanes:
+def workers_for(config: ModelConfig, params: Params, chars: int, rows: int, window: int = _WINDOW) -> Workers:
     """Return workers that score a text of this many characters in batch rows, as many as pay for their start."""
     threads = usual_threads(config.hidden_size, available_threads())
-    work = plan(config, None, rows, window, threads)
+    work = make_plan(config, None, rows, window, threads)
     if chars * sum(array.size for array in params.values()) < _WORTH_SHARING:
-        work = work._replace(shares=1, threads=threads)
-    return Lanes(work)
+        work = work._replace(processes=1, threads=threads)
+    return Workers(work)
 
 
 def predictions(
-    params: Params, lanes: Lanes, ids: IdSource, rows: int = 1, *, cold: bool = False, end: int | None = None
+    params: Params, lanes: Workers, ids: IdSource, rows: int = 1, *, cold: bool = False, end: int | None = None
 ) -> Iterator[Predictions]:
     """Yield every prediction of the text once, a window at a time.
 
@@ -54,7 +55,7 @@ def predictions(
     Shapes:  ids (N,); N - 1 predictions
     """
     total = len(ids) - 1
-    lanes.take(params)
+    lanes.set_params(params)
     if cold:
         for begin in range(0, total, COLD_WINDOW * rows):
             indices = np.arange(begin, min(begin + COLD_WINDOW * rows, total))
@@ -75,7 +76,7 @@ def _since_zero(ids: IdSource, indices: npt.NDArray[np.intp], end: int | None) -
 
 
 def _read_rows(
-    lanes: Lanes, ids: IdSource, starts: npt.NDArray[np.intp], length: int, end_mark: int | None, warm_up: int = 0
+    lanes: Workers, ids: IdSource, starts: npt.NDArray[np.intp], length: int, end_mark: int | None, warm_up: int = 0
 ) -> Iterator[Predictions]:
     """Yield the predictions of batch rows of this length that begin at `starts`, after an unscored warm-up.
 
@@ -107,11 +108,11 @@ def dynamic_predictions(
     total, state = len(ids) - 1, model.zero_state(config, 1)
     config = replace(config, dropout=0.0, input_dropout=0.0, weight_drop=0.0)
     learned = {name: array.copy() for name, array in params.items()}
-    with Lanes(plan(config, None, 1, _DYNAMIC_WINDOW, available_threads())) as lanes:
+    with Workers(make_plan(config, None, 1, _DYNAMIC_WINDOW, available_threads())) as lanes:
         for begin in range(0, total, _DYNAMIC_WINDOW):
             indices = np.arange(begin, min(begin + _DYNAMIC_WINDOW, total))
             window = window_at(ids, indices[:, None], end)
-            lanes.take(learned)
+            lanes.set_params(learned)
             log_probs, correct, _ = lanes.score(window, state)
             yield Predictions(indices, log_probs[:, 0], correct[:, 0])
             _, state, grads = lanes.gradients(window, state, 0)
@@ -120,7 +121,7 @@ def dynamic_predictions(
                 array -= _DYNAMIC_RATE * grads[name] + _DYNAMIC_DECAY * (array - params[name])
 
 
-def tally(params: Params, lanes: Lanes, ids: IdSource, rows: int = 1, *, end: int | None = None) -> Iterator[Tally]:
+def tally(params: Params, lanes: Workers, ids: IdSource, rows: int = 1, *, end: int | None = None) -> Iterator[Tally]:
     """Yield the running tally of a text, read as `predictions` does; the last one is the result."""
     total = Tally()
     if len(ids) < 2:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from charrnn.config import TrainConfig
-from charrnn.parallel.processes import Lanes
+from charrnn.parallel.workers import Workers
 from charrnn.system.meter import seconds_per_unit
 from charrnn.training.loop import Training, TrainState, train_step, validate
 from charrnn.training.recipe import MOST_PASSES
@@ -82,7 +82,7 @@ def _models(training: Training) -> int:
     return 2 if training.config.average else 1
 
 
-def char_seconds(training: Training, state: TrainState, lanes: Lanes, seconds: float) -> float:
+def char_seconds(training: Training, state: TrainState, lanes: Workers, seconds: float) -> float:
     """Return the seconds of training on one character, measured for about this long; the state is left unchanged."""
     state, optimizer = copy.deepcopy(state), training.optimizer()
 
@@ -94,7 +94,7 @@ def char_seconds(training: Training, state: TrainState, lanes: Lanes, seconds: f
     return seconds_per_unit(step, seconds)
 
 
-def _evaluation_seconds(training: Training, state: TrainState, lanes: Lanes, seconds: float) -> float:
+def _evaluation_seconds(training: Training, state: TrainState, lanes: Workers, seconds: float) -> float:
     """Return what validating once takes, measured for no longer than this."""
     took, of, begin = 0.0, max(1, len(training.val_ids) - 1), time.perf_counter()
     for result in validate(training, state.params, lanes):

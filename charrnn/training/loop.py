@@ -12,9 +12,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from charrnn.arrays import Array, IdSource, Mask, Params
+from charrnn.arrays import Array, IdSource, Mask, Params, Window
 from charrnn.config import ModelConfig, TrainConfig, build
-from charrnn.data.stream import Stream, Window
+from charrnn.data.stream import Stream
 from charrnn.errors import DivergedError
 from charrnn.evaluation.statistics import Tally
 from charrnn.evaluation.whole import rows_for, tally
@@ -22,7 +22,8 @@ from charrnn.nn import model
 from charrnn.nn.cells import CELLS
 from charrnn.nn.optimizers import OPTIMIZERS, Optimizer, clip, global_norm
 from charrnn.nn.schedules import SCHEDULES, Schedule
-from charrnn.parallel.processes import Lanes, plan
+from charrnn.parallel.plan import make_plan
+from charrnn.parallel.workers import Workers
 
 #: By layer and gate: the shares of the activations near the least and near the greatest value that the gate can have.
 Saturation: TypeAlias = dict[str, dict[str, tuple[float, float]]]
@@ -139,10 +140,12 @@ class Training:
         """Return the rate as a function of the step."""
         return build(SCHEDULES[self.config.schedule], self.config)
 
-    def lanes(self) -> Lanes:
+    def lanes(self) -> Workers:
         """Return what learns and validates, with the threads that the settings name, or one."""
         config = self.config
-        return Lanes(plan(self.model_config, config.seed, config.batch_size, config.seq_len, config.threads or 1))
+        return Workers(
+            make_plan(self.model_config, config.seed, config.batch_size, config.seq_len, config.threads or 1)
+        )
 
     def evaluates_at(self, step: int) -> bool:
         """Return whether this step ends with an evaluation, and with a save: every so often, and at the end."""
@@ -164,7 +167,7 @@ class Training:
 
 
 def train_step(
-    training: Training, optimizer: Optimizer, learning_rate: float, state: TrainState, window: Window, lanes: Lanes
+    training: Training, optimizer: Optimizer, learning_rate: float, state: TrainState, window: Window, lanes: Workers
 ) -> Stepped:
     """Do one update in place, and return what it came to.
 
@@ -174,7 +177,7 @@ def train_step(
     """
     config = training.config
     with np.errstate(all="ignore"):  # what overflows is found below
-        lanes.take(state.params)
+        lanes.set_params(state.params)
         loss, carried, grads = lanes.gradients(window, state.state, state.step)
         norms, clipped = clip(grads, config.clip_value, config.clip_norm)
         grad_norm = global_norm(norms)
@@ -225,7 +228,7 @@ def is_stale(config: TrainConfig, progress: Progress) -> bool:
     return 0 < config.patience <= progress.stale
 
 
-def _report(training: Training, state: TrainState, schedule: Schedule, lanes: Lanes) -> Iterator[Evaluating | Report]:
+def _report(training: Training, state: TrainState, schedule: Schedule, lanes: Workers) -> Iterator[Evaluating | Report]:
     """Evaluate if it is time to, bring the progress up to date, and yield the report."""
     progress, val_loss, best, averaged = state.progress, None, False, False
     if training.evaluates_at(state.step):
@@ -277,15 +280,15 @@ def thinned(history: list[dict[str, Any]], most: int = MOST_HISTORY) -> list[dic
     return [record for at, record in enumerate(history) if at % 2 == 0 or at == best or at >= newest]
 
 
-def saturation(training: Training, state: TrainState, lanes: Lanes) -> Saturation:
+def saturation(training: Training, state: TrainState, lanes: Workers) -> Saturation:
     """Return how much of each gate is near an end of its range, in a few lanes of the window to come, nothing dropped.
 
     Source:  Karpathy, Johnson & Li 2016.
     """
     least, few = CELLS[training.model_config.cell].gates, slice(_LANES_SEEN)
     with np.errstate(all="ignore"):  # what is no number is near no end
-        lanes.take(state.params)
-        found = lanes.gates(training.stream[state.step].lanes(few), state.state[:, :, few])
+        lanes.set_params(state.params)
+        found = lanes.gates(training.stream[state.step].rows(few), state.state[:, :, few])
         return {
             f"layer{layer}": {
                 name: (_share(gate < least[name] + _NEAR), _share(gate > 1 - _NEAR)) for name, gate in gates.items()
@@ -299,7 +302,7 @@ def _share(mask: Mask) -> float:
     return round(float(mask.mean()), 4)
 
 
-def _loss_of(training: Training, params: Params, lanes: Lanes) -> Generator[Evaluating, None, float | None]:
+def _loss_of(training: Training, params: Params, lanes: Workers) -> Generator[Evaluating, None, float | None]:
     """Return the validation loss, and yield how far its evaluation is."""
     result = Tally()
     for result in validate(training, params, lanes):
@@ -307,7 +310,7 @@ def _loss_of(training: Training, params: Params, lanes: Lanes) -> Generator[Eval
     return result.nats_per_char
 
 
-def validate(training: Training, params: Params, lanes: Lanes) -> Iterator[Tally]:
+def validate(training: Training, params: Params, lanes: Workers) -> Iterator[Tally]:
     """Yield the running tally of the validation text, in as many lanes as training has, if it is long enough."""
     count = rows_for(len(training.val_ids) - 1, training.stream.batch_size)
     with np.errstate(all="ignore"):  # the caller looks at the result

@@ -58,7 +58,7 @@ def footprint(training: Training) -> Footprint:
     vocabulary little larger than that it is nearly as large as the step.
     """
     plan = training.lanes().plan
-    small, share = _miniature(training, -(-plan.batch_size // plan.shares))
+    small, share = _miniature(training, -(-plan.batch_size // plan.processes))
     before = _own()
     _step(small, _begin(small))  # what is loaded at first use, such as compiled loops, stays and is in no step
     taken = _measure(small, share)
@@ -66,10 +66,10 @@ def footprint(training: Training) -> Footprint:
     size = (now or _PYTHON + taken.state) + taken.step
     if training.config.minutes is not None:
         size += taken.state  # the copy on which the speed is measured
-    if plan.shares > 1:
+    if plan.processes > 1:
         other = _AT_IMPORT + now - before if _AT_IMPORT and now and before else _PYTHON
-        size += (plan.shares - 1) * (other + taken.step) + plan.shares * taken.params
-    return Footprint(round(size), plan.shares, _free())
+        size += (plan.processes - 1) * (other + taken.step) + plan.processes * taken.params
+    return Footprint(round(size), plan.processes, _free())
 
 
 def _miniature(training: Training, lanes: int) -> tuple[Training, float]:

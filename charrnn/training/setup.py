@@ -16,7 +16,7 @@ from charrnn.data.text import END
 from charrnn.data.vocab import Vocab
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.nn import model
-from charrnn.parallel.processes import available_threads, usual_threads
+from charrnn.parallel.plan import available_threads, usual_threads
 from charrnn.training import budget, recipe
 from charrnn.training.finetune import adopt_text_form, pretrained
 from charrnn.training.loop import Training

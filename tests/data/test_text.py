@@ -7,8 +7,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from charrnn.arrays import smallest_type
 from charrnn.data import text as text_module
-from charrnn.data.text import END, Alphabet, Encoder, Text, smallest_type
+from charrnn.data.text import END, Alphabet, Encoder, Text
 from charrnn.data.vocab import Vocab
 from charrnn.errors import VocabError
 

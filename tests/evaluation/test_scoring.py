@@ -19,7 +19,7 @@ from charrnn.errors import ConfigError, VocabError
 from charrnn.evaluation import packing, scoring, whole
 from charrnn.evaluation.scoring import Scored, in_blocks
 from charrnn.nn import model
-from charrnn.parallel.processes import Lanes
+from charrnn.parallel.workers import Workers
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs processes that share memory")
 
@@ -160,7 +160,7 @@ def test_processes_that_share_the_work_change_nothing(lines, monkeypatch):
     monkeypatch.setattr(whole, "available_threads", lambda: 2)
     monkeypatch.setattr(whole, "_WORTH_SHARING", 1)
     monkeypatch.setattr(
-        Lanes, "__exit__", lambda self, *_, end=Lanes.__exit__: opened.append(self.plan.shares) or end(self)
+        Workers, "__exit__", lambda self, *_, end=Workers.__exit__: opened.append(self.plan.processes) or end(self)
     )
     shared = list(lm.score(lines))
     assert max(opened) == 2
@@ -171,9 +171,9 @@ def test_processes_that_share_the_work_change_nothing(lines, monkeypatch):
 
 def test_equal_lines_are_read_once(monkeypatch):
     lm, windows = language_model(), []
-    score_window = Lanes.score
+    score_window = Workers.score
     monkeypatch.setattr(
-        Lanes, "score", lambda self, window, state: windows.append(window) or score_window(self, window, state)
+        Workers, "score", lambda self, window, state: windows.append(window) or score_window(self, window, state)
     )
     found = list(lm.score(["abc", "b", "abc", ("a", "bc"), "abc", ("a", "bc")]))
     assert sum(window.inputs.shape[1] for window in windows) == 3

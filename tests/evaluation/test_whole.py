@@ -20,7 +20,8 @@ from charrnn.errors import VocabError
 from charrnn.evaluation import whole
 from charrnn.evaluation.whole import WARM_UP, dynamic_predictions, rows_for, tally, workers_for
 from charrnn.nn import model
-from charrnn.parallel.processes import Lanes, available_threads, plan
+from charrnn.parallel.plan import available_threads, make_plan
+from charrnn.parallel.workers import Workers
 from charrnn.training.loop import fit, train_step, validate
 from charrnn.version import __version__
 
@@ -47,8 +48,8 @@ def text_of(length, symbols=SYMBOLS, seed=2):
 
 def tallies(lm, text, rows=1, window=256, shares=1):
     """Return the running tallies of a text."""
-    work = plan(lm.checkpoint.model_config, None, rows, window, 1)._replace(shares=shares)
-    with Lanes(work) as workers:
+    work = make_plan(lm.checkpoint.model_config, None, rows, window, 1)._replace(processes=shares)
+    with Workers(work) as workers:
         return list(tally(lm.checkpoint.params, workers, lm.checkpoint.vocab.encode(text), rows))
 
 
@@ -222,7 +223,7 @@ def test_each_character_but_the_first_is_scored_exactly_once(monkeypatch, length
     monkeypatch.setattr(whole, "WARM_UP", 8)
     config = ModelConfig(length, hidden_size=2, cell="rnn", dtype="float64")
     ids = np.random.default_rng(1).permutation(length)
-    workers = Counting(plan(config, None, rows, window, 1))
+    workers = Counting(make_plan(config, None, rows, window, 1))
     *_, result = tally({}, workers, ids, rows)
     assert result.chars == length - 1
     assert result.nats == -worth(ids[1:]).sum()
@@ -233,7 +234,7 @@ def worth(ids):
     return np.random.default_rng(3).integers(2**40, size=2000)[ids].astype(float)
 
 
-class Counting(Lanes):
+class Counting(Workers):
     """What stands for a model: each symbol has a log-probability of its own, so that the sum tells what was scored."""
 
     def take(self, params):
@@ -279,10 +280,10 @@ def test_processes_share_the_rows_and_change_no_figure(settings, rows):
 def test_large_work_is_shared_out_and_small_work_is_not():
     config = ModelConfig(9, hidden_size=64)
     params = {"W": np.zeros(10**6)}
-    for chars, shares in ((29_000, 1), (31_000, plan(config, None, 32, 1, available_threads()).shares)):
+    for chars, shares in ((29_000, 1), (31_000, make_plan(config, None, 32, 1, available_threads()).processes)):
         work = workers_for(config, params, chars, 32).plan
-        assert work.shares == shares
-        assert work.shares * work.threads == available_threads()
+        assert work.processes == shares
+        assert work.processes * work.threads == available_threads()
 
 
 def test_without_a_warm_up_the_rows_would_differ(monkeypatch):

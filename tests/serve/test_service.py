@@ -19,7 +19,7 @@ from charrnn.errors import CharRNNError
 from charrnn.generation.ensemble import Nets
 from charrnn.generation.loop import Streams
 from charrnn.nn import model
-from charrnn.parallel.processes import available_threads
+from charrnn.parallel.plan import available_threads
 from charrnn.serve import batch as batches
 from charrnn.serve import scoring
 from charrnn.serve import service as services

@@ -254,7 +254,7 @@ def test_the_norms_of_the_layers_are_those_of_their_gradients_before_clipping(th
     }
     training = make_training(**PLAIN | LAYERS | clipping | {"threads": threads})
     with training.lanes() as lanes:
-        assert lanes.plan.shares == threads
+        assert lanes.plan.processes == threads
         stepped = train_step(training, training.optimizer(), 0.25, begin(training), training.stream[0], lanes)
     assert list(stepped.grad_norms) == list(expected)
     assert stepped.grad_norms == pytest.approx(expected, rel=1e-3)  # single precision, of small moves
@@ -529,7 +529,7 @@ def test_two_processes_see_the_same_saturation_as_one():
     seen = []
     for threads in (1, 2):
         training = make_training(TEXT, TEXT[:50], threads=threads, dtype="float64", learning_rate=0.1, **LAYERS)
-        assert training.lanes().plan.shares == threads
+        assert training.lanes().plan.processes == threads
         seen.append([report.saturation for report in events_of(training, Report)])
     assert seen[0] == seen[1]
     assert seen[0][-1].keys() == {"layer0", "layer1"}
@@ -541,7 +541,7 @@ def test_gates_are_looked_at_in_the_buffers_of_a_step(threads):
     state = begin(training)
     with training.lanes() as lanes:
         train_step(training, training.optimizer(), 0.1, state, training.stream[0], lanes)
-        scopes = lanes._part._scratch._scopes
+        scopes = lanes._learner._scratch._scopes
         before = {layer: scope._buffers.copy() for layer, scope in scopes.items()}
         assert saturation(training, state, lanes).keys() == before.keys() == {"layer0", "layer1"}
         for layer, scope in scopes.items():

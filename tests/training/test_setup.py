@@ -12,7 +12,7 @@ from charrnn.data.corpus import Corpus
 from charrnn.data.text import END
 from charrnn.errors import ConfigError
 from charrnn.evaluation import whole as evaluate
-from charrnn.parallel.processes import available_threads, usual_threads
+from charrnn.parallel.plan import available_threads, usual_threads
 from charrnn.system.blas import blas
 from charrnn.training.loop import Stepped
 from charrnn.training.run import Run

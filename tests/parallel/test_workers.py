@@ -1,4 +1,4 @@
-"""The lanes of a step, shared out to processes: the same step as one process does, whatever becomes of the others."""
+"""Processes that share a step: they do what one process does, and end in order whatever happens to any of them."""
 
 import os
 import shutil
@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from fixtures_run import assert_same_run, begin, finish, make_training, start, stop_at, write_text
 
-from charrnn.config import CELL_NAMES, ModelConfig
+from charrnn.config import CELL_NAMES
 from charrnn.errors import CharRNNError
-from charrnn.parallel import processes as lanes_module
-from charrnn.parallel.processes import Lanes, plan
+from charrnn.parallel import workers as workers_module
+from charrnn.parallel.plan import make_plan
+from charrnn.parallel.workers import Workers
 from charrnn.training.loop import Stepped
 
 posix = pytest.mark.skipif(os.name != "posix" or not shutil.which("ps"), reason="needs processes, and ps to see them")
@@ -24,21 +25,20 @@ posix = pytest.mark.skipif(os.name != "posix" or not shutil.which("ps"), reason=
 SHARED = {"batch_size": 16, "threads": 2}
 
 
-def step_with(training, threads, step=3, window=None):
-    """Return loss, state and gradients of a step that so many parts share, from a state that is not zero."""
+def step_with(training, processes, step=3, window=None):
+    """Return loss, state and gradients of a step shared by so many processes, from a state that is not zero."""
     config = training.config
     state = begin(training)
     before = np.random.default_rng(2).normal(size=state.state.shape).astype(state.state.dtype)
-    with Lanes(
-        plan(training.model_config, config.seed, config.batch_size, config.seq_len, threads)._replace(shares=threads)
-    ) as lanes:
-        lanes.take(state.params)
-        return lanes.gradients(window or training.stream[step], before, step)
+    plan = make_plan(training.model_config, config.seed, config.batch_size, config.seq_len, processes)
+    with Workers(plan._replace(processes=processes)) as workers:
+        workers.set_params(state.params)
+        return workers.gradients(window or training.stream[step], before, step)
 
 
 @posix
 @pytest.mark.parametrize("settings", [*({"cell": cell} for cell in CELL_NAMES), {"embed_size": 3, "tied": True}])
-def test_the_parts_add_up_to_the_whole(settings):
+def test_processes_compute_what_one_process_does(settings):
     training = make_training(
         dtype="float64", num_layers=2, dropout=0.4, weight_drop=0.3, batch_size=5, seq_len=9, **settings
     )
@@ -49,31 +49,13 @@ def test_the_parts_add_up_to_the_whole(settings):
     assert len(windows[2].inputs) < 9
     for window in windows:
         loss, state, grads = step_with(training, 1, window=window)
-        for shares in (2, 5):
-            other_loss, other_state, other_grads = step_with(training, shares, window=window)
+        for processes in (2, 5):
+            other_loss, other_state, other_grads = step_with(training, processes, window=window)
             assert other_loss == pytest.approx(loss, rel=1e-13)
             np.testing.assert_allclose(other_state, state, rtol=0, atol=1e-12)
             assert other_grads.keys() == grads.keys()
             for name, grad in grads.items():
                 np.testing.assert_allclose(other_grads[name], grad, rtol=0, atol=1e-13, err_msg=name)
-
-
-@pytest.mark.parametrize(
-    ("threads", "batch_size", "shares", "each"),
-    [(1, 32, 1, 1), (2, 32, 2, 1), (2, 15, 1, 2), (2, 16, 2, 1), (16, 32, 4, 4), (3, 100, 3, 1), (2, 1, 1, 2)],
-)
-@posix
-def test_a_part_has_lanes_enough_and_threads_left_over_serve_its_products(threads, batch_size, shares, each):
-    settled = plan(ModelConfig(9), 1, batch_size, 10, threads)
-    assert (settled.shares, settled.threads) == (shares, each)
-    lanes = [settled.lanes(share, batch_size) for share in range(shares)]
-    assert np.concatenate([np.arange(batch_size)[part] for part in lanes]).tolist() == list(range(batch_size))
-
-
-def test_where_processes_cannot_share_memory_there_is_one(monkeypatch):
-    monkeypatch.setattr(lanes_module.os, "name", "nt")
-    settled = plan(ModelConfig(9), 1, 32, 10, 2)
-    assert (settled.shares, settled.threads) == (1, 2)
 
 
 @posix
@@ -117,20 +99,20 @@ def test_a_process_that_is_killed_ends_the_run_and_loses_nothing(tmp_path):
 
 
 @posix
-def test_what_stops_a_process_is_told(monkeypatch):
+def test_the_error_that_stops_a_process_is_reported(monkeypatch):
     failing = (
-        "import charrnn.parallel.processes as lanes\n"
+        "import charrnn.nn.bptt as bptt\n"
         "def fail(*given): raise MemoryError('no room')\n"
-        "lanes._Part.gradients = fail\n"
+        "bptt.Learner.gradients = fail\n"
     )
-    monkeypatch.setattr(lanes_module, "_START", failing + lanes_module._START)
+    monkeypatch.setattr(workers_module, "_START", failing + workers_module._START)
     training = make_training(batch_size=4)
     with pytest.raises(CharRNNError, match="MemoryError: no room"):
         step_with(training, 2)
 
 
 @posix
-def test_the_processes_end_when_the_one_that_asks_is_killed(tmp_path):
+def test_the_processes_end_when_the_one_that_started_them_is_killed(tmp_path):
     corpus = write_text(tmp_path)
     command = [sys.executable, "-m", "charrnn", "train", corpus, "--hidden-size", "16", "--batch-size", "16"]
     command += ["--seq-len", "10", "--threads", "2", "--steps", "1000000", "--quiet", "--out", str(tmp_path / "run")]
@@ -142,36 +124,46 @@ def test_the_processes_end_when_the_one_that_asks_is_killed(tmp_path):
 
 
 @posix
-def test_a_process_that_nobody_listens_to_ends_quietly():
+def test_the_start_command_finds_its_module_in_a_fresh_process():
+    command = workers_module._command()
+    assert "charrnn.parallel.workers" in command[-1]
+    ended = subprocess.run(command, input=b"", capture_output=True, check=True, cwd="/")
+    assert ended.stderr == b""
+    assert ended.stdout.startswith(b"!JSONDecodeError")  # it ran, and reports that the settings are missing
+
+
+@posix
+def test_a_process_whose_answers_nobody_reads_ends_quietly():
     listening, talking = os.pipe()
     os.close(listening)
-    command = [sys.executable, "-c", lanes_module._START.format(path=sys.path)]
-    ended = subprocess.run(command, input=b"no request\n", stdout=talking, stderr=subprocess.PIPE, check=True)
+    ended = subprocess.run(
+        workers_module._command(), input=b"no request\n", stdout=talking, stderr=subprocess.PIPE, check=True
+    )
     os.close(talking)
     assert ended.stderr == b""
 
 
-def wait_for(what):
-    """Return what becomes true within a minute."""
+def wait_for(condition):
+    """Wait for the function to return something true, at most a minute, and return that."""
     for _ in range(600):
-        if found := what():
+        if found := condition():
             return found
         time.sleep(0.1)
     return pytest.fail("waited in vain")
 
 
 def children(pid):
-    """Return the processes that this one has started to share its work, and that have not ended."""
+    """Return the ids of the workers that this process started and that have not ended."""
     return [int(child) for child, parent, _ in processes() if int(parent) == pid]
 
 
 def is_alive(pid):
-    """Return whether the process has not ended; one that nobody has asked how it ended has."""
+    """Return whether the process has not ended; a zombie has."""
     return any(int(child) == pid for child, _, _ in processes())
 
 
 def processes():
-    """Return id, parent and state of the processes that share somebody's work and have not ended."""
+    """Return id, parent and state of all workers that have not ended."""
     listed = subprocess.run(["ps", "-eww", "-o", "pid=,ppid=,stat=,args="], capture_output=True, text=True, check=True)
     rows = [line.split(None, 3) for line in listed.stdout.splitlines()]
-    return [row[:3] for row in rows if "charrnn.parallel.processes" in row[3] and not row[2].startswith("Z")]
+    return [row[:3] for row in rows if "charrnn.parallel.workers" in row[3] and not row[2].startswith("Z")]

@@ -1,0 +1,81 @@
+"""Truncated back-propagation through time: the loss and the gradient of one window, and the state after it.
+
+Training reads a long text window by window. Each window starts from the state that the window before it left, so a
+model can remember for longer than a window. The gradient stays inside the window, so a step costs the same however long
+the text is:
+
+    state      0 -> [window 0] -> [window 1] -> [window 2] -> ...
+    gradient        <---------    <---------    <---------
+
+Batch rows are independent. Losses and gradients of some rows of a batch add up to those of all rows, so that several
+processes can share a step.
+
+Source:  Williams & Peng 1990.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from charrnn.arrays import Array, Mask, Params, Scratch, Window
+from charrnn.config import ModelConfig
+from charrnn.nn import model
+from charrnn.nn.dropout import draw_masks
+from charrnn.nn.functional import cross_entropy
+
+
+class Learner:
+    """Computes gradients and scores of batch rows, in buffers that it reuses from window to window.
+
+    Call `set_params` first, and whenever the parameters change. All methods get the whole window and state, and return
+    what belongs to the given rows.
+    Shapes:  window (T, B) · state (L, S, B, H); results have the number of rows in place of B
+    """
+
+    def __init__(self, config: ModelConfig, seed: int | None) -> None:
+        self._config, self._seed, self._scratch = config, seed, Scratch()
+        self._params: Params = {}
+        self._weights: model.Weights | None = None
+
+    def set_params(self, params: Params) -> None:
+        """Use these parameters from now on."""
+        self._params, self._weights = params, None
+
+    def gradients(self, window: Window, state: Array, step: int, rows: slice) -> tuple[float, Array, Params]:
+        """Return the rows' share of the window's mean loss, their state after it, and the gradient of that share."""
+        own = window.rows(rows)
+        masks = draw_masks(self._params, self._config, self._seed, step, rows)
+        weights = model.prepare(self._params, self._config, masks) if masks.weights else self._undropped()
+        logits, last_state, backprop = model.forward(
+            weights, own.inputs, state[:, :, rows], reset=own.reset, masks=masks, scratch=self._scratch
+        )
+        loss, dlogits = cross_entropy(logits, own.targets, of=window.targets.size)
+        # Back-propagation is truncated here, at both ends of the window. Later windows also depend on last_state, but
+        # their gradient is taken to be zero. This window depends on earlier ones through `state`, but what it would
+        # send back to them is dropped.
+        from_later_windows = np.zeros_like(last_state)
+        _to_earlier_windows, grads = backprop(dlogits, from_later_windows)
+        return loss, last_state, grads
+
+    def score(self, window: Window, state: Array, rows: slice) -> tuple[Array, Mask, Array]:
+        """Return the targets' log-probabilities in nats, whether each was the most likely symbol, and the state."""
+        weights, h, last_state = self._forward(window, state, rows)
+        return *model.score(weights, h, window.targets[:, rows]), last_state
+
+    def read(self, window: Window, state: Array, rows: slice) -> Array:
+        """Return the state after the window, whose targets are not used."""
+        return self._forward(window, state, rows)[2]
+
+    def gates(self, window: Window, state: Array) -> list[dict[str, Array]]:
+        """Return each layer's gates by name for all rows, (T, B, H) each; valid until the next window."""
+        return model.gates(self._undropped(), window.inputs, state, self._scratch, reset=window.reset)
+
+    def _forward(self, window: Window, state: Array, rows: slice) -> tuple[model.Weights, Array, Array]:
+        weights, own = self._undropped(), window.rows(rows)
+        h, last_state, _ = model.hidden(weights, own.inputs, state[:, :, rows], reset=own.reset, scratch=self._scratch)
+        return weights, h, last_state
+
+    def _undropped(self) -> model.Weights:
+        """Return the prepared weights without weight-drop, made once for these parameters."""
+        self._weights = self._weights or model.prepare(self._params, self._config)
+        return self._weights

@@ -1,0 +1,53 @@
+"""How many processes and threads share a window, and which batch rows each process gets."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NamedTuple
+
+from threadpoolctl import threadpool_info
+
+from charrnn.config import ModelConfig
+
+_SINGLE_THREAD_UNITS = 32  # up to this layer size, sharing a window costs more than it saves
+_MIN_ROWS = 8  # per process: matrix products of fewer rows lose more than sharing gains
+
+
+def available_threads() -> int:
+    """Return how many threads NumPy's matrix products use now: its default, or what the environment sets."""
+    return max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
+
+
+def usual_threads(hidden_size: int, available: int) -> int:
+    """Return how many threads suit a layer of this size best (measured in docs/performance.md)."""
+    return 1 if hidden_size <= _SINGLE_THREAD_UNITS else available
+
+
+class Plan(NamedTuple):
+    """How the windows of a model are shared out.
+
+    batch_size, seq_len  the largest window, in batch rows and time steps
+    processes            how many share it
+    threads              of the matrix products in each process
+    """
+
+    config: ModelConfig
+    seed: int | None
+    batch_size: int
+    seq_len: int
+    processes: int
+    threads: int
+
+    def rows(self, rank: int, batch_size: int) -> slice:
+        """Return the batch rows of the process with this rank, from 0; any two processes differ by at most one row."""
+        return slice(batch_size * rank // self.processes, batch_size * (rank + 1) // self.processes)
+
+
+def make_plan(config: ModelConfig, seed: int | None, batch_size: int, seq_len: int, threads: int) -> Plan:
+    """Plan one process per thread, as far as there are rows enough; threads left over go to the matrix products.
+
+    There is only one process where the system cannot share memory between processes.
+    """
+    processes = max(1, min(threads, batch_size // _MIN_ROWS)) if os.name == "posix" and sys.executable else 1
+    return Plan(config, seed, batch_size, seq_len, processes, max(1, threads // processes))

@@ -1,0 +1,297 @@
+"""The processes that share a window's batch rows: each computes gradients or scores for its own rows.
+
+The time steps of a layer follow one another, so there is little to share within one window row. Threads inside each
+matrix product gain less than processes that each do the whole window for some rows, and so share all other work too.
+They are processes because Python lets only one thread at a time start a NumPy call.
+
+This process has rank 0 and starts the others. Parameters, windows, gradients and scores are in memory that all of them
+share. For each window, this process writes one request to the standard input of every other and then does its own rows.
+A process ends when its standard input closes, so none outlives this one.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import asdict
+from typing import IO, Any, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from threadpoolctl import threadpool_limits
+
+from charrnn.arrays import Array, Mask, Params, Window, smallest_type
+from charrnn.config import ModelConfig, from_dict
+from charrnn.errors import CharRNNError
+from charrnn.nn import model
+from charrnn.nn.bptt import Learner
+from charrnn.parallel.plan import Plan
+
+#: Arrays in memory that all processes share, by name.
+SharedArrays: TypeAlias = dict[str, npt.NDArray[Any]]
+
+_THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+_GRADIENTS, _SCORES, _STATE = range(3)  # the task of a request
+_REQUEST = struct.Struct("<BQQQ??")
+_DONE, _FAILED = b".", b"!"
+_ALIGNMENT = 64  # bytes: a line of the processor's cache
+_START = "import sys; sys.path[:] = {path!r}; from {module} import run_worker; run_worker()"
+
+
+class Request(NamedTuple):
+    """One task for the other processes, on the window (T, B) in shared memory."""
+
+    task: int
+    step: int
+    T: int
+    B: int
+    has_reset: bool
+    new_params: bool
+
+
+class Workers:
+    """This process and the others that share its windows; without others, it does all the work itself.
+
+    Use it as a context manager: leaving it ends the other processes. Call `set_params` first, and whenever the
+    parameters change. No window may be larger than planned. Every method raises CharRNNError if another process failed.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._learner = Learner(plan.config, plan.seed)
+        self._shared: SharedArrays = {}
+        self._others: list[subprocess.Popen[bytes]] = []
+        self._new_params = False
+        self._open = ExitStack()
+
+    def __enter__(self) -> Workers:
+        with ExitStack() as stack:
+            stack.enter_context(threadpool_limits(self.plan.threads, "blas"))
+            if self.plan.processes > 1:
+                file = stack.enter_context(_memory_file())
+                self._shared = _shared_arrays(self.plan, file.fileno())
+                for rank in range(1, self.plan.processes):
+                    self._others.append(stack.enter_context(_start(self.plan, rank, file.fileno())))
+            self._open = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for other in self._others:
+            assert other.stdin is not None
+            other.stdin.close()
+        self._others.clear()
+        self._shared.clear()
+        self._open.close()
+
+    def set_params(self, params: Params) -> None:
+        """Use these parameters from now on."""
+        self._learner.set_params(params)
+        self._new_params = True
+        if self._others:
+            for name, array in params.items():
+                self._shared[f"params/{name}"][...] = array
+
+    def gradients(self, window: Window, state: Array, step: int) -> tuple[float, Array, Params]:
+        """Return the window's mean loss, the state after it, and the loss's gradient.
+
+        Shapes:  window (T, B) · state (L, S, B, H)
+        """
+        self._request(_GRADIENTS, window, state, step)
+        loss, last_state, grads = self._learner.gradients(window, state, step, self._own_rows(window))
+        self._wait()
+        for rank in range(1, self.plan.processes):
+            loss += float(self._shared["losses"][rank])
+            for name, grad in grads.items():
+                grad += self._shared[f"grads{rank}/{name}"]
+        return loss, self._gather("state", last_state, state.shape), grads
+
+    def score(self, window: Window, state: Array) -> tuple[Array, Mask, Array]:
+        """Return each target's log-probability, whether it was the most likely symbol, and the state after the window.
+
+        Shapes:  window (T, B) · state (L, S, B, H) · returns (T, B), (T, B), (L, S, B, H)
+        Units:   nats.
+        """
+        self._request(_SCORES, window, state)
+        log_probs, correct, last_state = self._learner.score(window, state, self._own_rows(window))
+        self._wait()
+        shape = window.inputs.shape
+        return (
+            self._gather("log_probs", log_probs, shape),
+            self._gather("correct", correct, shape),
+            self._gather("state", last_state, state.shape),
+        )
+
+    def read(self, window: Window, state: Array) -> Array:
+        """Return the state after the window, whose targets are not used."""
+        self._request(_STATE, window, state)
+        last_state = self._learner.read(window, state, self._own_rows(window))
+        self._wait()
+        return self._gather("state", last_state, state.shape)
+
+    def gates(self, window: Window, state: Array) -> list[dict[str, Array]]:
+        """Return each layer's gates in a window by name, (T, B, H) each; valid until the next window.
+
+        This process computes them all, so pass few batch rows.
+        """
+        return self._learner.gates(window, state)
+
+    def _own_rows(self, window: Window) -> slice:
+        return self.plan.rows(0, window.inputs.shape[1])
+
+    def _request(self, task: int, window: Window, state: Array, step: int = 0) -> None:
+        """Let the other processes start on their rows of the window."""
+        if not self._others:
+            return
+        shared, (T, B) = self._shared, window.inputs.shape
+        shared["inputs"][:T, :B], shared["targets"][:T, :B] = window.inputs, window.targets
+        shared["state"][:, :, :B] = state
+        if window.reset is not None:
+            shared["reset"][:T, :B] = window.reset
+        request = Request(task, step, T, B, window.reset is not None, self._new_params)
+        for other in self._others:
+            _send(other, _REQUEST.pack(*request))
+        self._new_params = False
+
+    def _wait(self) -> None:
+        """Wait until the other processes have done their rows."""
+        for other in self._others:
+            _wait(other)
+
+    def _gather(self, name: str, own: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+        """Return the array for all batch rows, given this process's rows, which come first."""
+        if not self._others:
+            return own
+        array = _corner(self._shared[name], shape)
+        _corner(array, own.shape)[...] = own
+        return array.copy()
+
+
+def _corner(array: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Return the part of this shape at the start of an array."""
+    return array[tuple(slice(size) for size in shape)]
+
+
+def _memory_file() -> IO[bytes]:
+    """Return an unnamed file, in memory if the system has such files."""
+    return open(os.memfd_create("charrnn"), "w+b") if sys.platform == "linux" else tempfile.TemporaryFile()
+
+
+def _shared_arrays(plan: Plan, file: int) -> SharedArrays:
+    """Return the arrays that the processes share, in the memory of this file."""
+    ids = smallest_type(plan.config.vocab_size)
+    window = (plan.seq_len, plan.batch_size)
+    arrays: dict[str, tuple[tuple[int, ...], npt.DTypeLike]] = {
+        "inputs": (window, ids),
+        "targets": (window, ids),
+        "reset": (window, bool),
+        "state": (model.state_shape(plan.config, plan.batch_size), plan.config.dtype),
+        "losses": ((plan.processes,), np.float64),
+        "log_probs": (window, plan.config.dtype),
+        "correct": (window, bool),
+    }
+    for name, shape in model.param_shapes(plan.config).items():
+        for group in ("params", *(f"grads{rank}" for rank in range(1, plan.processes))):
+            arrays[f"{group}/{name}"] = (shape, plan.config.dtype)
+    offsets, end = {}, 0
+    for name, (shape, dtype) in arrays.items():
+        offsets[name] = end
+        end += -(-np.dtype(dtype).itemsize * int(np.prod(shape)) // _ALIGNMENT) * _ALIGNMENT
+    if os.fstat(file).st_size < end:
+        os.truncate(file, end)
+    memory = mmap.mmap(file, end)
+    return {name: np.ndarray(shape, dtype, memory, offsets[name]) for name, (shape, dtype) in arrays.items()}
+
+
+def _command() -> list[str]:
+    """Return the command that starts another process, which finds the same modules as this one."""
+    return [sys.executable, "-c", _START.format(path=sys.path, module=__name__)]
+
+
+def _start(plan: Plan, rank: int, file: int) -> subprocess.Popen[bytes]:
+    """Start another process, in a process group of its own: Ctrl-C must reach only this one, which ends it in order."""
+    process = subprocess.Popen(
+        _command(),
+        bufsize=0,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        pass_fds=(file,),
+        process_group=0,
+        env=os.environ | dict.fromkeys(_THREAD_VARIABLES, str(plan.threads)),
+    )
+    settings = plan._asdict() | {"config": asdict(plan.config)}
+    _send(process, json.dumps([settings, rank, file]).encode() + b"\n")
+    return process
+
+
+def _send(process: subprocess.Popen[bytes], message: bytes) -> None:
+    """Write a message; if the process has ended, `_wait` reports it."""
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):
+        process.stdin.write(message)
+
+
+def _wait(process: subprocess.Popen[bytes]) -> None:
+    """Wait until the process has done its rows."""
+    assert process.stdout is not None
+    answer = process.stdout.read(1)
+    if answer != _DONE:
+        why = process.stdout.read().decode(errors="replace") if answer else "it was ended from outside"
+        raise CharRNNError(
+            f"a process that shares the work stopped ({why}): what was saved is intact; go on with --resume, "
+            "or with --threads 1 where memory is short"
+        )
+
+
+def run_worker() -> None:
+    """Do one window per request on standard input until it closes: the main function of the other processes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        for _ in _work(sys.stdin.buffer):
+            _answer(_DONE)
+    except Exception as error:
+        _answer(_FAILED + f"{type(error).__name__}: {error}".encode())
+
+
+def _answer(answer: bytes) -> None:
+    """Write to standard output; if its reader has ended, standard input is closed too, and this process will end."""
+    with suppress(BrokenPipeError):
+        os.write(sys.stdout.fileno(), answer)
+
+
+def _work(requests: IO[bytes]) -> Iterator[None]:
+    """Yield after each window that is done."""
+    settings, rank, file = json.loads(requests.readline())
+    plan = Plan(**settings | {"config": from_dict(ModelConfig, settings["config"])})
+    shared, learner = _shared_arrays(plan, file), Learner(plan.config, plan.seed)
+    params = {name: shared[f"params/{name}"] for name in model.param_shapes(plan.config)}
+    with np.errstate(all="ignore"):  # rank 0 checks the sums
+        while len(message := requests.read(_REQUEST.size)) == _REQUEST.size:
+            request = Request(*_REQUEST.unpack(message))
+            if request.new_params:
+                learner.set_params(params)
+            _do(request, shared, learner, rank, plan.rows(rank, request.B))
+            yield
+
+
+def _do(request: Request, shared: SharedArrays, learner: Learner, rank: int, rows: slice) -> None:
+    """Do these batch rows of a requested window; results go to shared memory."""
+    T, B = request.T, request.B
+    inputs, targets, reset = (_corner(shared[name], (T, B)) for name in ("inputs", "targets", "reset"))
+    window, state = Window(inputs, targets, reset if request.has_reset else None), shared["state"][:, :, :B]
+    if request.task == _GRADIENTS:
+        shared["losses"][rank], last_state, grads = learner.gradients(window, state, request.step, rows)
+        for name, grad in grads.items():
+            shared[f"grads{rank}/{name}"][...] = grad
+    elif request.task == _SCORES:
+        shared["log_probs"][:T, rows], shared["correct"][:T, rows], last_state = learner.score(window, state, rows)
+    else:
+        last_state = learner.read(window, state, rows)
+    state[:, :, rows] = last_state
