@@ -171,8 +171,8 @@ def _chars_per_second(seconds: float) -> float:
     stream = Stream(ids, config.batch_size, config.seq_len)
     training = Training(model_config, config, stream, ids[:0])
     state = training.begin(model.init_params(model_config, rng))
-    with training.lanes() as lanes:
-        return 1 / char_seconds(training, state, lanes, seconds)
+    with training.workers() as workers:
+        return 1 / char_seconds(training, state, workers, seconds)
 
 
 def advice(machine: Machine) -> list[str]:

@@ -116,7 +116,7 @@ def speed(text: str, *settings: dict[str, Any]) -> float:
             model_config = ModelConfig(vocab.size, **of_model)
             training, _ = training_for(corpus, vocab, model_config, config)
             state = training.begin(model.init_params(model_config, np.random.default_rng(0)))
-            timed.append((training, state, stack.enter_context(training.lanes())))
+            timed.append((training, state, stack.enter_context(training.workers())))
         rounds = [[budget.char_seconds(*one, _SECONDS) for one in timed] for _ in range(_ROUNDS)]
     return median(second / first for first, second in rounds)
 

@@ -36,7 +36,7 @@ def variants(case: Case, threads: int) -> dict[str, Work]:
 
 
 def end() -> None:
-    """End the processes that share the lanes, and give NumPy its threads back."""
+    """End the other processes, and give NumPy its threads back."""
     _open.close()
 
 
@@ -69,19 +69,19 @@ def _train(case: Case, threads: int) -> Work:
     stream, windows = _windows(case)
     training, window = Training(config, settings, stream, stream.ids[:0]), cycle(windows)
     state, optimizer = training.begin(params), training.optimizer()
-    lanes = _open.enter_context(training.lanes())
-    return Work(lambda: train_step(training, optimizer, 1e-3, state, next(window), lanes))
+    workers = _open.enter_context(training.workers())
+    return Work(lambda: train_step(training, optimizer, 1e-3, state, next(window), workers))
 
 
 def _evaluate(case: Case, threads: int) -> Work:
     config, params = _model(case)
     window, state = cycle(_windows(case)[1]), model.zero_state(config, case.batch)
-    lanes = _open.enter_context(Workers(make_plan(config, None, case.batch, case.steps, threads)))
-    lanes.set_params(params)
+    workers = _open.enter_context(Workers(make_plan(config, None, case.batch, case.steps, threads)))
+    workers.set_params(params)
 
     def run() -> float:
         nonlocal state
-        log_probs, _, state = lanes.score(next(window), state)
+        log_probs, _, state = workers.score(next(window), state)
         return -float(log_probs.sum(dtype=np.float64))
 
     return Work(run)

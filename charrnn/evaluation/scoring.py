@@ -81,21 +81,21 @@ def score_blocks(
 
     per_char: True: include the bits of each character
     """
-    seen, lanes = 0, workers_for(config, params, 0, ROWS, _WINDOW)
+    seen, workers = 0, workers_for(config, params, 0, ROWS, _WINDOW)
     with ExitStack() as stack:
-        stack.enter_context(lanes).set_params(params)
+        stack.enter_context(workers).set_params(params)
         for block in blocks:
             packed = PackedLines.of(vocab, [*dict.fromkeys(block)])  # equal lines once: a log has many
             seen += len(packed.targets)
             more = workers_for(config, params, seen, ROWS, _WINDOW)
-            if more.plan.processes > lanes.plan.processes:  # enough work now to pay for more processes
-                lanes = stack.enter_context(more)
-                lanes.set_params(params)
-            scores = dict(zip(packed.lines, _scores(packed, _log_probs(lanes, packed), per_char), strict=True))
+            if more.plan.processes > workers.plan.processes:  # enough work now to pay for more processes
+                workers = stack.enter_context(more)
+                workers.set_params(params)
+            scores = dict(zip(packed.lines, _scores(packed, _log_probs(workers, packed), per_char), strict=True))
             yield [scores[line] for line in block]
 
 
-def _log_probs(lanes: Workers, packed: PackedLines) -> Array:
+def _log_probs(workers: Workers, packed: PackedLines) -> Array:
     """Return the log-probability of each prediction, in packed order.
 
     Rows are read longest first, so that those still unfinished are always the first ones.
@@ -105,7 +105,7 @@ def _log_probs(lanes: Workers, packed: PackedLines) -> Array:
     lengths = np.bincount(packed.row, packed.pairs).astype(np.intp)
     longest = np.argsort(-lengths, kind="stable")
     starts, lengths = (lengths.cumsum() - lengths)[longest], lengths[longest]
-    state = model.zero_state(lanes.plan.config, len(lengths))
+    state = model.zero_state(workers.plan.config, len(lengths))
     log_probs = np.empty(len(packed.targets), state.dtype)
     begin, end = 0, int(lengths.max(initial=0))
     while begin < end:
@@ -114,7 +114,7 @@ def _log_probs(lanes: Workers, packed: PackedLines) -> Array:
         inside = steps < lengths[:rows]
         indices = starts[:rows] + np.where(inside, steps, begin)
         window = Window(packed.inputs[indices], packed.targets[indices], packed.reset[indices])
-        scored, _, state = lanes.score(window, state[:, :, :rows])
+        scored, _, state = workers.score(window, state[:, :, :rows])
         log_probs[indices[inside]] = scored[inside]
         begin += len(steps)
     return log_probs

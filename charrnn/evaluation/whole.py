@@ -44,7 +44,7 @@ def workers_for(config: ModelConfig, params: Params, chars: int, rows: int, wind
 
 
 def predictions(
-    params: Params, lanes: Workers, ids: IdSource, rows: int = 1, *, cold: bool = False, end: int | None = None
+    params: Params, workers: Workers, ids: IdSource, rows: int = 1, *, cold: bool = False, end: int | None = None
 ) -> Iterator[Predictions]:
     """Yield every prediction of the text once, a window at a time.
 
@@ -55,16 +55,16 @@ def predictions(
     Shapes:  ids (N,); N - 1 predictions
     """
     total = len(ids) - 1
-    lanes.set_params(params)
+    workers.set_params(params)
     if cold:
         for begin in range(0, total, COLD_WINDOW * rows):
             indices = np.arange(begin, min(begin + COLD_WINDOW * rows, total))
             since_zero = _since_zero(ids, indices, end)
-            for found in _read_rows(lanes, ids, indices[::COLD_WINDOW], COLD_WINDOW, end):
+            for found in _read_rows(workers, ids, indices[::COLD_WINDOW], COLD_WINDOW, end):
                 yield found._replace(since_zero=since_zero[found.indices - begin])
     elif total > 0:
         length = -(-total // rows)
-        yield from _read_rows(lanes, ids, np.arange(rows) * length, length, end, WARM_UP if rows > 1 else 0)
+        yield from _read_rows(workers, ids, np.arange(rows) * length, length, end, WARM_UP if rows > 1 else 0)
 
 
 def _since_zero(ids: IdSource, indices: npt.NDArray[np.intp], end: int | None) -> npt.NDArray[np.intp]:
@@ -76,22 +76,22 @@ def _since_zero(ids: IdSource, indices: npt.NDArray[np.intp], end: int | None) -
 
 
 def _read_rows(
-    lanes: Workers, ids: IdSource, starts: npt.NDArray[np.intp], length: int, end_mark: int | None, warm_up: int = 0
+    workers: Workers, ids: IdSource, starts: npt.NDArray[np.intp], length: int, end_mark: int | None, warm_up: int = 0
 ) -> Iterator[Predictions]:
     """Yield the predictions of batch rows of this length that begin at `starts`, after an unscored warm-up.
 
     Rows may reach beyond the text's end, and warm-ups beyond its beginning: indices there are clipped, not scored.
     """
-    total, window = len(ids) - 1, lanes.plan.seq_len
-    state = model.zero_state(lanes.plan.config, len(starts))
+    total, window = len(ids) - 1, workers.plan.seq_len
+    state = model.zero_state(workers.plan.config, len(starts))
     for begin in [*range(-warm_up, 0, window), *range(0, length, window)]:
         end = min(begin + window, length if begin >= 0 else 0)
         indices = starts + np.arange(begin, end)[:, None]
         read = window_at(ids, indices.clip(0, total - 1), end_mark)
         if begin < 0:
-            state = lanes.read(read, state)
+            state = workers.read(read, state)
             continue
-        log_probs, correct, state = lanes.score(read, state)
+        log_probs, correct, state = workers.score(read, state)
         scored = indices < total
         yield Predictions(indices[scored], log_probs[scored], correct[scored])
 
@@ -108,24 +108,24 @@ def dynamic_predictions(
     total, state = len(ids) - 1, model.zero_state(config, 1)
     config = replace(config, dropout=0.0, input_dropout=0.0, weight_drop=0.0)
     learned = {name: array.copy() for name, array in params.items()}
-    with Workers(make_plan(config, None, 1, _DYNAMIC_WINDOW, available_threads())) as lanes:
+    with Workers(make_plan(config, None, 1, _DYNAMIC_WINDOW, available_threads())) as workers:
         for begin in range(0, total, _DYNAMIC_WINDOW):
             indices = np.arange(begin, min(begin + _DYNAMIC_WINDOW, total))
             window = window_at(ids, indices[:, None], end)
-            lanes.set_params(learned)
-            log_probs, correct, _ = lanes.score(window, state)
+            workers.set_params(learned)
+            log_probs, correct, _ = workers.score(window, state)
             yield Predictions(indices, log_probs[:, 0], correct[:, 0])
-            _, state, grads = lanes.gradients(window, state, 0)
+            _, state, grads = workers.gradients(window, state, 0)
             clip_by_global_norm(grads, 1.0)
             for name, array in learned.items():
                 array -= _DYNAMIC_RATE * grads[name] + _DYNAMIC_DECAY * (array - params[name])
 
 
-def tally(params: Params, lanes: Workers, ids: IdSource, rows: int = 1, *, end: int | None = None) -> Iterator[Tally]:
+def tally(params: Params, workers: Workers, ids: IdSource, rows: int = 1, *, end: int | None = None) -> Iterator[Tally]:
     """Yield the running tally of a text, read as `predictions` does; the last one is the result."""
     total = Tally()
     if len(ids) < 2:
         yield total
-    for found in predictions(params, lanes, ids, rows, end=end):
+    for found in predictions(params, workers, ids, rows, end=end):
         total = total.plus(found)
         yield total

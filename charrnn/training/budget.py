@@ -71,9 +71,9 @@ def trial_seconds(budget: float) -> float:
 
 def measure(training: Training, state: TrainState, seconds: float) -> Pace:
     """Return the pace of this training, measured for about so long; the state is left as it is."""
-    with training.lanes() as lanes:
-        char = char_seconds(training, state, lanes, seconds)
-        evaluation = _evaluation_seconds(training, state, lanes, seconds / 2)
+    with training.workers() as workers:
+        char = char_seconds(training, state, workers, seconds)
+        evaluation = _evaluation_seconds(training, state, workers, seconds / 2)
     return Pace(char, evaluation * _models(training))
 
 
@@ -82,22 +82,22 @@ def _models(training: Training) -> int:
     return 2 if training.config.average else 1
 
 
-def char_seconds(training: Training, state: TrainState, lanes: Workers, seconds: float) -> float:
+def char_seconds(training: Training, state: TrainState, workers: Workers, seconds: float) -> float:
     """Return the seconds of training on one character, measured for about this long; the state is left unchanged."""
     state, optimizer = copy.deepcopy(state), training.optimizer()
 
     def step() -> int:
         window = training.stream[state.step]
-        train_step(training, optimizer, 0.0, state, window, lanes)
+        train_step(training, optimizer, 0.0, state, window, workers)
         return window.targets.size
 
     return seconds_per_unit(step, seconds)
 
 
-def _evaluation_seconds(training: Training, state: TrainState, lanes: Workers, seconds: float) -> float:
+def _evaluation_seconds(training: Training, state: TrainState, workers: Workers, seconds: float) -> float:
     """Return what validating once takes, measured for no longer than this."""
     took, of, begin = 0.0, max(1, len(training.val_ids) - 1), time.perf_counter()
-    for result in validate(training, state.params, lanes):
+    for result in validate(training, state.params, workers):
         took = (time.perf_counter() - begin) * of / max(1, result.chars)
         if time.perf_counter() - begin > seconds:
             break
@@ -129,5 +129,5 @@ def expected_seconds(training: Training, state: TrainState) -> float | None:
     chars = stream.chars_before(training.steps) - stream.chars_before(state.step)
     if chars * sum(array.size for array in state.params.values()) < _WORTH_MEASURING:
         return None
-    with training.lanes() as lanes:
-        return chars * char_seconds(training, state, lanes, _SECONDS[0])
+    with training.workers() as workers:
+        return chars * char_seconds(training, state, workers, _SECONDS[0])

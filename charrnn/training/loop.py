@@ -140,7 +140,7 @@ class Training:
         """Return the rate as a function of the step."""
         return build(SCHEDULES[self.config.schedule], self.config)
 
-    def lanes(self) -> Workers:
+    def workers(self) -> Workers:
         """Return what learns and validates, with the threads that the settings name, or one."""
         config = self.config
         return Workers(
@@ -167,7 +167,7 @@ class Training:
 
 
 def train_step(
-    training: Training, optimizer: Optimizer, learning_rate: float, state: TrainState, window: Window, lanes: Workers
+    training: Training, optimizer: Optimizer, learning_rate: float, state: TrainState, window: Window, workers: Workers
 ) -> Stepped:
     """Do one update in place, and return what it came to.
 
@@ -177,8 +177,8 @@ def train_step(
     """
     config = training.config
     with np.errstate(all="ignore"):  # what overflows is found below
-        lanes.set_params(state.params)
-        loss, carried, grads = lanes.gradients(window, state.state, state.step)
+        workers.set_params(state.params)
+        loss, carried, grads = workers.gradients(window, state.state, state.step)
         norms, clipped = clip(grads, config.clip_value, config.clip_norm)
         grad_norm = global_norm(norms)
         for what, value in (("loss", loss), ("gradient", grad_norm)):
@@ -204,14 +204,14 @@ def fit(training: Training, state: TrainState) -> Iterator[Stepped | Evaluating 
     The state changes in place and is whole whenever an event is yielded; whoever wants to stop calls `next` no more.
     """
     optimizer, schedule = training.optimizer(), training.schedule()
-    with training.lanes() as lanes:
+    with training.workers() as workers:
         while True:
             if state.progress.reported < state.step and training.reports_at(state.step):
-                yield from _report(training, state, schedule, lanes)
+                yield from _report(training, state, schedule, workers)
             if state.step >= training.steps or is_stale(training.config, state.progress):
                 return
             rate, window = schedule(state.step), training.stream[state.step]
-            stepped = train_step(training, optimizer, rate, state, window, lanes)
+            stepped = train_step(training, optimizer, rate, state, window, workers)
             progress = state.progress
             progress.steps += 1
             progress.chars += stepped.chars
@@ -228,13 +228,15 @@ def is_stale(config: TrainConfig, progress: Progress) -> bool:
     return 0 < config.patience <= progress.stale
 
 
-def _report(training: Training, state: TrainState, schedule: Schedule, lanes: Workers) -> Iterator[Evaluating | Report]:
+def _report(
+    training: Training, state: TrainState, schedule: Schedule, workers: Workers
+) -> Iterator[Evaluating | Report]:
     """Evaluate if it is time to, bring the progress up to date, and yield the report."""
     progress, val_loss, best, averaged = state.progress, None, False, False
     if training.evaluates_at(state.step):
-        val_loss = yield from _loss_of(training, state.params, lanes)
+        val_loss = yield from _loss_of(training, state.params, workers)
     if val_loss is not None and (mean := training.averaged(state)):
-        loss_of_mean = yield from _loss_of(training, mean, lanes)
+        loss_of_mean = yield from _loss_of(training, mean, workers)
         if loss_of_mean is not None and loss_of_mean < val_loss:
             val_loss, averaged = loss_of_mean, True
     if val_loss is not None:
@@ -253,7 +255,7 @@ def _report(training: Training, state: TrainState, schedule: Schedule, lanes: Wo
         grad_norm=progress.norm_sum / progress.steps,
         grad_norms={layer: total / progress.steps for layer, total in progress.norm_sums.items()},
         clipped=progress.clipped / progress.steps,
-        saturation=saturation(training, state, lanes) if training.evaluates_at(state.step) else None,
+        saturation=saturation(training, state, workers) if training.evaluates_at(state.step) else None,
         chars=progress.chars,
         best=best,
         averaged=averaged,
@@ -280,15 +282,15 @@ def thinned(history: list[dict[str, Any]], most: int = MOST_HISTORY) -> list[dic
     return [record for at, record in enumerate(history) if at % 2 == 0 or at == best or at >= newest]
 
 
-def saturation(training: Training, state: TrainState, lanes: Workers) -> Saturation:
+def saturation(training: Training, state: TrainState, workers: Workers) -> Saturation:
     """Return how much of each gate is near an end of its range, in a few lanes of the window to come, nothing dropped.
 
     Source:  Karpathy, Johnson & Li 2016.
     """
     least, few = CELLS[training.model_config.cell].gates, slice(_LANES_SEEN)
     with np.errstate(all="ignore"):  # what is no number is near no end
-        lanes.set_params(state.params)
-        found = lanes.gates(training.stream[state.step].rows(few), state.state[:, :, few])
+        workers.set_params(state.params)
+        found = workers.gates(training.stream[state.step].rows(few), state.state[:, :, few])
         return {
             f"layer{layer}": {
                 name: (_share(gate < least[name] + _NEAR), _share(gate > 1 - _NEAR)) for name, gate in gates.items()
@@ -302,16 +304,16 @@ def _share(mask: Mask) -> float:
     return round(float(mask.mean()), 4)
 
 
-def _loss_of(training: Training, params: Params, lanes: Workers) -> Generator[Evaluating, None, float | None]:
+def _loss_of(training: Training, params: Params, workers: Workers) -> Generator[Evaluating, None, float | None]:
     """Return the validation loss, and yield how far its evaluation is."""
     result = Tally()
-    for result in validate(training, params, lanes):
+    for result in validate(training, params, workers):
         yield Evaluating(result.chars, max(0, len(training.val_ids) - 1))
     return result.nats_per_char
 
 
-def validate(training: Training, params: Params, lanes: Workers) -> Iterator[Tally]:
+def validate(training: Training, params: Params, workers: Workers) -> Iterator[Tally]:
     """Yield the running tally of the validation text, in as many lanes as training has, if it is long enough."""
     count = rows_for(len(training.val_ids) - 1, training.stream.batch_size)
     with np.errstate(all="ignore"):  # the caller looks at the result
-        yield from tally(params, lanes, training.val_ids, count, end=training.stream.end)
+        yield from tally(params, workers, training.val_ids, count, end=training.stream.end)

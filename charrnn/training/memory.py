@@ -1,6 +1,6 @@
 """The memory that a training run takes, found before its first step.
 
-Nearly every array of a step is as large as the product of two of these: predictions (lanes x steps), lanes, units,
+Nearly every array of a step is as large as the product of two of these: predictions (rows x steps), batch rows, units,
 symbols, embedding. So one step is done in miniature, all of them the same small share of what they are, and what it
 takes at its peak is divided by the square of that share. No formula has to follow what cells, dropout and optimizers
 keep. What Python, the text and the weights take is read from the system, which has given it already.
@@ -57,7 +57,7 @@ def footprint(training: Training) -> Footprint:
     From 513 symbols on, rows are summed without one-hot matrices, so the miniature has at least 513 too: for a
     vocabulary little larger than that it is nearly as large as the step.
     """
-    plan = training.lanes().plan
+    plan = training.workers().plan
     small, share = _miniature(training, -(-plan.batch_size // plan.processes))
     before = _own()
     _step(small, _begin(small))  # what is loaded at first use, such as compiled loops, stays and is in no step
@@ -72,10 +72,10 @@ def footprint(training: Training) -> Footprint:
     return Footprint(round(size), plan.processes, _free())
 
 
-def _miniature(training: Training, lanes: int) -> tuple[Training, float]:
-    """Return the training of a part with so many lanes, made small, and the share of each size that is left."""
+def _miniature(training: Training, rows: int) -> tuple[Training, float]:
+    """Return the training of a process with so many batch rows, made small, and the share of each size that is left."""
     config, whole = training.config, training.model_config
-    predictions, weights = lanes * config.seq_len, whole.num_layers * whole.hidden_size + whole.vocab_size
+    predictions, weights = rows * config.seq_len, whole.num_layers * whole.hidden_size + whole.vocab_size
     share = math.sqrt(_NUMBERS / ((predictions + whole.hidden_size + whole.vocab_size) * weights))
     if whole.vocab_size > ONE_HOT_LIMIT:
         share = max(share, (ONE_HOT_LIMIT + 1) / whole.vocab_size)
@@ -84,7 +84,7 @@ def _miniature(training: Training, lanes: int) -> tuple[Training, float]:
     def part(size: int) -> int:
         return max(1, round(share * size))
 
-    few = part(lanes)
+    few = part(rows)
     steps = max(1, round(share * predictions / few))
     small = replace(
         whole,
@@ -120,8 +120,8 @@ def _begin(training: Training) -> TrainState:
 
 
 def _step(training: Training, state: TrainState) -> None:
-    with training.lanes() as lanes:
-        train_step(training, training.optimizer(), 0.0, state, training.stream[0], lanes)
+    with training.workers() as workers:
+        train_step(training, training.optimizer(), 0.0, state, training.stream[0], workers)
 
 
 def _own() -> int | None:

@@ -149,8 +149,8 @@ def _recipe(
     training, _ = training_for(corpus, vocab, probe, replace(config, threads=threads))
     state = training.begin(model.init_params(probe, np.random.default_rng(0)))
     memory = footprint(training)
-    with training.lanes() as lanes:
-        char = budget.char_seconds(training, state, lanes, min(_PROBE_SECONDS, seconds / 8))
+    with training.workers() as workers:
+        char = budget.char_seconds(training, state, workers, min(_PROBE_SECONDS, seconds / 8))
     speed = recipe.work(probe, model.param_shapes) / char
     found = recipe.choose(
         wanted,

@@ -411,11 +411,11 @@ def test_an_evaluation_in_the_midst_of_training_changes_nothing():
     for evaluates in (True, False):
         training = make_training(TEXT, TEXT[:700], dropout=0.2, num_layers=2)
         optimizer, state = training.optimizer(), begin(training)
-        with training.lanes() as lanes:
+        with training.workers() as workers:
             for step in range(12):
                 if evaluates:
-                    list(validate(training, state.params, lanes))
-                train_step(training, optimizer, 0.01, state, training.stream[step], lanes)
+                    list(validate(training, state.params, workers))
+                train_step(training, optimizer, 0.01, state, training.stream[step], workers)
         ends.append(state)
     assert same(ends[0].params, ends[1].params)
     assert same(ends[0].opt_state, ends[1].opt_state)
@@ -427,8 +427,8 @@ def test_training_validates_without_dropout_and_from_a_fresh_state():
     state = begin(training)
     for _ in fit(training, state):
         pass
-    with training.lanes() as lanes:
-        first, second = (list(validate(training, state.params, lanes))[-1] for _ in range(2))
+    with training.workers() as workers:
+        first, second = (list(validate(training, state.params, workers))[-1] for _ in range(2))
     assert first == second
     vocab = Vocab.from_text(TEXT)
     checkpoint = Checkpoint(training.model_config, training.config, vocab, state.params, 20, Source(None, "00" * 32))

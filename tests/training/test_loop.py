@@ -33,8 +33,8 @@ def one_step(training, state, *, step=None, learning_rate=None):
     """Do one update with the window of `step`, the state's own if None; return its loss and norm."""
     step = state.step if step is None else step
     rate = training.schedule()(step) if learning_rate is None else learning_rate
-    with training.lanes() as lanes:
-        stepped = train_step(training, training.optimizer(), rate, state, training.stream[step], lanes)
+    with training.workers() as workers:
+        stepped = train_step(training, training.optimizer(), rate, state, training.stream[step], workers)
     return stepped.loss, stepped.grad_norm
 
 
@@ -227,8 +227,8 @@ def test_what_is_dropped_is_a_function_of_seed_and_step():
         state = begin(training)
         state.step = step
         window = make_training().stream[0]  # the same text for all
-        with training.lanes() as lanes:
-            return train_step(training, training.optimizer(), 0.1, state, window, lanes).loss
+        with training.workers() as workers:
+            return train_step(training, training.optimizer(), 0.1, state, window, workers).loss
 
     assert loss_of() == loss_of()
     assert len({loss_of(), loss_of(step=4), loss_of(seed=6), loss_of(seed=4, step=4)}) == 4
@@ -253,9 +253,9 @@ def test_the_norms_of_the_layers_are_those_of_their_gradients_before_clipping(th
         for layer in ("embed", "layer0", "layer1", "out")
     }
     training = make_training(**PLAIN | LAYERS | clipping | {"threads": threads})
-    with training.lanes() as lanes:
-        assert lanes.plan.processes == threads
-        stepped = train_step(training, training.optimizer(), 0.25, begin(training), training.stream[0], lanes)
+    with training.workers() as workers:
+        assert workers.plan.processes == threads
+        stepped = train_step(training, training.optimizer(), 0.25, begin(training), training.stream[0], workers)
     assert list(stepped.grad_norms) == list(expected)
     assert stepped.grad_norms == pytest.approx(expected, rel=1e-3)  # single precision, of small moves
     assert min(expected.values()) > 1e-3
@@ -392,8 +392,8 @@ def test_the_validation_loss_is_that_of_the_weights_at_that_step():
     seen = 0
     for event in fit(training, state):
         if isinstance(event, Report) and event.val_loss is not None:
-            with training.lanes() as lanes:
-                *_, result = tally(state.params, lanes, training.val_ids)
+            with training.workers() as workers:
+                *_, result = tally(state.params, workers, training.val_ids)
             assert event.val_loss == result.nats_per_char
             seen += 1
     assert seen == 3
@@ -519,8 +519,8 @@ def test_gates_with_large_biases_are_saturated():
     for name in ("layer0.W_xh", "layer0.W_hh"):
         state.params[name][...] = 0
     state.params["layer0.b_h"][...] = np.repeat([-20, 20, -20, 0], 8)
-    with training.lanes() as lanes:
-        (shares,) = saturation(training, state, lanes).values()
+    with training.workers() as workers:
+        (shares,) = saturation(training, state, workers).values()
     assert shares == {"i": (1.0, 0.0), "f": (0.0, 1.0), "g": (1.0, 0.0), "o": (0.0, 0.0)}
 
 
@@ -529,7 +529,7 @@ def test_two_processes_see_the_same_saturation_as_one():
     seen = []
     for threads in (1, 2):
         training = make_training(TEXT, TEXT[:50], threads=threads, dtype="float64", learning_rate=0.1, **LAYERS)
-        assert training.lanes().plan.processes == threads
+        assert training.workers().plan.processes == threads
         seen.append([report.saturation for report in events_of(training, Report)])
     assert seen[0] == seen[1]
     assert seen[0][-1].keys() == {"layer0", "layer1"}
@@ -539,11 +539,11 @@ def test_two_processes_see_the_same_saturation_as_one():
 def test_gates_are_looked_at_in_the_buffers_of_a_step(threads):
     training = make_training(TEXT, TEXT[:50], threads=threads, **LAYERS)
     state = begin(training)
-    with training.lanes() as lanes:
-        train_step(training, training.optimizer(), 0.1, state, training.stream[0], lanes)
-        scopes = lanes._learner._scratch._scopes
+    with training.workers() as workers:
+        train_step(training, training.optimizer(), 0.1, state, training.stream[0], workers)
+        scopes = workers._learner._scratch._scopes
         before = {layer: scope._buffers.copy() for layer, scope in scopes.items()}
-        assert saturation(training, state, lanes).keys() == before.keys() == {"layer0", "layer1"}
+        assert saturation(training, state, workers).keys() == before.keys() == {"layer0", "layer1"}
         for layer, scope in scopes.items():
             assert scope._buffers.keys() == before[layer].keys()
             assert all(scope._buffers[name] is buffer for name, buffer in before[layer].items())

@@ -246,8 +246,10 @@ def test_best_holds_the_mean_of_the_weights_where_it_is_better(tmp_path):
     assert loaded.averaged
     assert not last.averaged
     assert loaded.opt_state == {}
-    with training.lanes() as lanes:
-        losses = [list(validate(training, params, lanes))[-1].nats_per_char for params in (loaded.params, last.params)]
+    with training.workers() as workers:
+        losses = [
+            list(validate(training, params, workers))[-1].nats_per_char for params in (loaded.params, last.params)
+        ]
     assert losses[0] == pytest.approx(best.val_loss, rel=1e-6)
     assert losses[0] < losses[1]
     assert same(training.averaged(begun.state), loaded.params)
