@@ -1,4 +1,4 @@
-"""Small pure functions over arrays: the products that take ids as well as floats, the softmax and the loss."""
+"""Small pure functions of arrays: the softmax and the loss, and matrix products that take ids as well as floats."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from charrnn.arrays import Array, Ids, Mask
 from charrnn.nn import compiled
 
-#: Up to this many symbols a one-hot matrix product sums rows faster than sorting them (measured at 3,200 rows).
+#: Up to this many symbols, a one-hot matrix product sums rows faster than sorting does (measured at 3,200 rows).
 ONE_HOT_LIMIT = 512
 
 
@@ -37,51 +37,56 @@ def sigmoid(a: Array) -> Array:
 
 
 def log_prob(logits: Array, targets: Ids) -> tuple[Array, Mask]:
-    """Return the log-probability of each target, and whether it is the likeliest symbol (of equals, the first).
+    """Return the log-probability of each target, and whether it is the most likely symbol (the first, if several are).
 
     log p = z[target] - max(z) - log(sum(exp(z - max(z))))
     Shapes:  logits (N, V), which are overwritten · targets (N,) · returns (N,), (N,)
     Units:   nats.
     """
-    rows = np.arange(len(targets))
     best = logits.argmax(axis=-1)
-    logits -= logits[rows, best, None]
-    picked = logits[rows, targets]
-    np.exp(logits, out=logits)
-    log_probs: Array = picked - np.log(logits.sum(axis=-1))
+    logits -= logits[np.arange(len(best)), best, None]
+    picked, total = _exponentiate(logits, targets)
+    log_probs: Array = picked - np.log(total)
     return log_probs, best == targets
 
 
 def cross_entropy(logits: Array, targets: Ids, of: int | None = None) -> tuple[float, Array]:
     """Return the mean loss over all predictions and its gradient with respect to the logits.
 
-    of: how many predictions the mean is over, where these are a part of them; the parts' losses then add up to it
-
-    loss = -mean(log(softmax(logits)[target]));  dlogits = (softmax(logits) - onehot(target)) / N
-    Shapes:  logits (..., V) · targets (...) · returns loss, dlogits (..., V), with N the number of targets, or `of`
+    loss = -mean(log(softmax(z)[target]));  dlogits = (softmax(z) - onehot(target)) / N
+    of:      N, if these are only some of the predictions that the mean is over; the losses of all groups add up to it
+    Shapes:  logits z (..., V) · targets (...) · returns loss, dlogits (..., V)
     Units:   nats per character.
     """
-    flat = logits.reshape(-1, logits.shape[-1])
-    rows = np.arange(len(flat))
+    flat, flat_targets = logits.reshape(-1, logits.shape[-1]), targets.reshape(-1)
+    N = of or len(flat)
     dlogits = flat - flat.max(axis=-1, keepdims=True)
-    picked = dlogits[rows, targets.reshape(-1)]
-    np.exp(dlogits, out=dlogits)
-    total = dlogits.sum(axis=-1, keepdims=True)
-    of = of or len(flat)
-    loss = float(np.log(total).sum(dtype=np.float64) - picked.sum(dtype=np.float64)) / of
-    dlogits /= total * of
-    dlogits[rows, targets.reshape(-1)] -= 1 / of
+    picked, total = _exponentiate(dlogits, flat_targets)
+    loss = float(np.log(total).sum(dtype=np.float64) - picked.sum(dtype=np.float64)) / N
+    dlogits /= (total * N)[:, None]
+    dlogits[np.arange(len(flat)), flat_targets] -= 1 / N
     return loss, dlogits.reshape(logits.shape)
 
 
+def _exponentiate(shifted: Array, targets: Ids) -> tuple[Array, Array]:
+    """Replace rows z - max(z) by their exp; return what each target's element was, and the sum of each row.
+
+    Subtracting max(z) changes no probability and keeps exp from overflowing.
+    Shapes:  shifted (N, V) · targets (N,) · returns (N,), (N,)
+    """
+    picked = shifted[np.arange(len(targets)), targets]
+    np.exp(shifted, out=shifted)
+    return picked, shifted.sum(axis=-1)
+
+
 def project(x: Array | Ids, W: Array, b: Array, out: Array) -> Array:
-    """Write x W + b into `out` and return it; where x holds ids, the rows of W are gathered instead.
+    """Write x W + b into `out` and return it; ids in x select rows of W instead.
 
     Shapes:  x (T, B, D) float or (T, B) ids · W (D, K) · b (K,) · out (T, B, K)
     """
     if x.dtype.kind in "iu":
-        rows = W + b if len(W) < x.size else W  # the bias is added where there is less to add it to
-        rows.take(cast(Ids, x), axis=0, out=out, mode="clip")  # "raise" would need a buffer; ids are in range
+        rows = W + b if len(W) < x.size else W  # add the bias to whichever has fewer rows
+        rows.take(cast(Ids, x), axis=0, out=out, mode="clip")  # "raise" needs a buffer; all ids are in range
         if rows is not W:
             return out
     else:
@@ -91,17 +96,17 @@ def project(x: Array | Ids, W: Array, b: Array, out: Array) -> Array:
 
 
 def project_backward(x: Array | Ids, W: Array, da: Array) -> tuple[Array | None, Array, Array]:
-    """Return dx (None where x holds ids), dW and db of `project`, given da (T, B, K)."""
+    """Return dx (None for ids), dW and db of `project`, given da (T, B, K)."""
     flat_da = da.reshape(-1, da.shape[-1])
     if x.dtype.kind in "iu":
         dW = sum_rows(cast(Ids, x.reshape(-1)), flat_da, len(W))
-        return None, dW, dW.sum(axis=0)  # every step has one id, so its sum over ids is the sum over steps
+        return None, dW, dW.sum(axis=0)  # each da belongs to one id, so both sums are over all of da
     flat_x = x.reshape(-1, x.shape[-1])
     return (flat_da @ W.T).reshape(x.shape), flat_x.T @ flat_da, flat_da.sum(axis=0)
 
 
 def sum_rows(ids: Ids, rows: Array, size: int) -> Array:
-    """Return the sum of the rows that belong to each id: the gradient of gathering.
+    """Sum the rows that belong to each id: the gradient of selecting rows by id.
 
     Shapes:  ids (N,) · rows (N, K) · returns (size, K)
     """
