@@ -1,1 +1,7 @@
-"""The mathematics of recurrent nets, in NumPy alone."""
+"""The mathematics: recurrent nets, their gradients and the optimizers, in NumPy alone.
+
+Read `cells.lstm` first: equations, forward pass, backward pass. `cells.base` is the contract that it fulfils. Then
+`model` (stacked cells between embedding and readout), `dropout` (its masks), `functional` (the loss), and `bptt` (the
+loss and gradient of one window of text). `initializers`, `optimizers` and `schedules` have one function per choice of an
+option; `gradcheck` tests gradients; `compiled` has the extra `fast`.
+"""

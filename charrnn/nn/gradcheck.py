@@ -1,4 +1,4 @@
-"""A checker of gradients by finite differences, for anyone who writes a backward pass."""
+"""Check the gradients of a backward pass against finite differences."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import numpy as np
 
 from charrnn.arrays import Array, Params
 
-_EPSILON = 1e-3  # with the fourth-order formula below, truncation and rounding balance near here in float64
+_EPSILON = 1e-3  # about where truncation and rounding errors of the formula below balance in float64
 
 
 class GradientError(AssertionError):
-    """A gradient that finite differences do not confirm: names the array and both values."""
+    """A gradient differs from finite differences; the message names the array and both values."""
 
 
 def directional(loss: Callable[[], float], array: Array, direction: Array, epsilon: float = _EPSILON) -> float:
-    """Return the derivative of `loss()` as `array` moves along `direction`; the array is as before afterwards.
+    """Return the derivative of `loss()` as `array` moves along `direction`; the array is restored afterwards.
 
-    (8 (f(+e) - f(-e)) - (f(+2e) - f(-2e))) / 12e, whose error falls as e^4
+    (8 (f(+e) - f(-e)) - (f(+2e) - f(-2e))) / 12e, with an error of order e^4
     """
     original = array.copy()
 
@@ -41,13 +41,13 @@ def check_gradients(
     tolerance: float = 1e-6,
     epsilon: float = _EPSILON,
 ) -> None:
-    """Compare each gradient with the slope of `loss()` along one random direction of length 1 per array.
+    """Compare each gradient with the slope of `loss()` along one random direction of unit length per array.
 
-    loss:      reads the arrays, which are moved in place and put back
-    tolerance: relative, on |analytic - numeric| / (|analytic| + |numeric|); there is no absolute floor, so that small
-               gradients are checked as strictly as large ones, and a slope of exactly zero proves nothing and fails
-    epsilon:   how far an array moves; smaller where the loss bends sharply, as under layer normalisation
-    Raises:    GradientError for the first array that fails, NaN included; ValueError unless all is float64.
+    loss:      must read the arrays, which are changed in place and restored
+    tolerance: of |analytic - numeric| / (|analytic| + |numeric|); without an absolute floor, so small gradients are
+               checked as strictly as large ones, and a slope of exactly zero fails because it proves nothing
+    epsilon:   how far an array moves; choose less if the loss is strongly curved, as with layer normalisation
+    Raises:    GradientError for the first array that fails, also for NaN; ValueError unless all arrays are float64.
     """
     if arrays.keys() != grads.keys():
         raise GradientError(f"gradients {sorted(grads)} for arrays {sorted(arrays)}")

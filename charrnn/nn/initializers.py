@@ -1,9 +1,7 @@
-"""How weights begin: one entry for each choice of `--init`.
+"""The initial weights: one entry of `INITS` for each value of `--init`.
 
-A choice is four functions: one for the rows that stand for symbols (an embedding, or the input weights under one-hot
-rows), one for the weights that take other inputs, one for the recurrent ones, and one for the rows of an embedding that
-is the readout too. Each draws a (fan_in, fan_out) matrix in
-float64. A cell that stacks gates calls them once per gate, so that fans are those of one gate.
+An entry has a function for each kind of matrix, which draws (fan_in, fan_out) numbers in float64. A cell with stacked
+gates calls it once per gate, so fan_out is that of one gate.
 """
 
 from __future__ import annotations
@@ -19,7 +17,13 @@ Draw = Callable[[np.random.Generator, int, int], Array]
 
 
 class Init(NamedTuple):
-    """How the weights of one model are drawn."""
+    """How the matrices of a model are drawn.
+
+    symbols    one row per symbol: an embedding, or the input weights of one-hot rows
+    inputs     the other input weights, and the readout
+    recurrent  the recurrent weights
+    tied       an embedding that is also the readout
+    """
 
     symbols: Draw
     inputs: Draw
@@ -28,7 +32,7 @@ class Init(NamedTuple):
 
 
 def glorot(rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
-    """Draw from U(-a, a) with a = sqrt(6 / (fan_in + fan_out)), which keeps variance both ways.
+    """Draw from U(-a, a) with a = sqrt(6 / (fan_in + fan_out)), which preserves the variance of both outputs and gradients.
 
     Source:  Glorot & Bengio 2010.
     """
@@ -37,7 +41,7 @@ def glorot(rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
 
 
 def he(rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
-    """Draw from N(0, 2 / fan_in), made for rectified units; here it shows what too large a start does.
+    """Draw from N(0, 2 / fan_in). It is meant for rectified linear units, and too large for these nets.
 
     Source:  He et al. 2015.
     """
@@ -45,36 +49,36 @@ def he(rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
 
 
 def gaussian(rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
-    """Draw from N(0, 0.01^2), the textbook's small random start."""
+    """Draw from N(0, 0.01^2), a common textbook choice."""
     return rng.normal(0, 0.01, (fan_in, fan_out))
 
 
 def loud(rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
-    """Draw from N(0, 2^2): each symbol starts out with a strong voice of its own.
+    """Draw from N(0, 2^2), so that each symbol has a strong effect from the start.
 
-    Of one-hot inputs just one is 1, so that rules which divide by fan_in leave a whisper. Measured in docs/choices.md.
+    Only one of the one-hot inputs is 1, so scaling by fan_in makes their effect too weak (measured in docs/choices.md).
     """
     return rng.normal(0, 2.0, (fan_in, fan_out))
 
 
 def unit(rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
-    """Draw from N(0, 1 / fan_out): rows of length one or so, quiet enough for a readout."""
+    """Draw from N(0, 1 / fan_out): rows of length about 1, small enough for a readout."""
     return rng.normal(0, 1 / np.sqrt(fan_out), (fan_in, fan_out))
 
 
 def uniform(rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
-    """Draw from U(-a, a) with a = 1 / sqrt(fan_out), which is PyTorch's start for recurrent nets."""
+    """Draw from U(-a, a) with a = 1 / sqrt(fan_out), as PyTorch does for recurrent nets."""
     limit = 1 / np.sqrt(fan_out)
     return rng.uniform(-limit, limit, (fan_in, fan_out))
 
 
 def orthogonal(rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
-    """Draw a matrix with orthonormal rows or columns, uniformly: products neither grow nor shrink.
+    """Draw uniformly from the matrices with orthonormal rows or columns: products with them neither grow nor shrink.
 
     Source:  Saxe et al. 2014.
     """
     q, r = np.linalg.qr(rng.normal(size=(max(fan_in, fan_out), min(fan_in, fan_out))))
-    q = q * np.sign(np.diag(r))  # without this the draw is not uniform
+    q = q * np.sign(np.diag(r))  # otherwise the draw is not uniform
     return q if fan_in >= fan_out else q.T
 
 

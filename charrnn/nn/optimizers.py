@@ -1,8 +1,9 @@
-"""Optimizers: two pure functions each, over flat dicts of arrays; and the clipping of gradients.
+"""The optimizers, one function for each value of `--optimizer`, and gradient clipping.
 
-The rate is an argument of every update, so that a schedule can never touch the moments. `step` counts the updates done
-before this one. Weight decay acts on matrices, never on biases. A factory's parameters bear the names of the settings
-that they take.
+An optimizer keeps no arrays: `init` returns its state, and `update` changes that and the parameters in place. The
+learning rate is an argument of every update, so a schedule cannot affect the moments. `step` is the number of updates
+done before this one. Weight decay applies to matrices, never to biases. The parameters of `sgd`, `adam` and the others
+have the names of the settings that they get.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ import numpy as np
 
 from charrnn.arrays import Array, Params
 
-#: (slots of one array, array, gradient, rate, step): changes the array and its slots in place.
+#: The update of one parameter: (its slots, parameter, gradient, learning rate, step) changes parameter and slots.
 UpdateOne = Callable[[list[Array], Array, Array, float, int], None]
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """How parameters follow their gradients.
+    """A rule for updating parameters from their gradients.
 
-    slots    the names of the arrays kept for each parameter
+    slots    the names of the arrays that the rule keeps for each parameter
     rule     the update of one parameter
     decay    weight decay
     coupled  True: decay is added to the gradient (L2); False: it shrinks the weight directly (decoupled)
-    average  memory of the running mean of the parameters, from update to update; 0 keeps none
+    average  the weight of the past in the running mean of the parameters; 0 keeps no mean
     """
 
     slots: tuple[str, ...]
@@ -37,12 +38,12 @@ class Optimizer:
     average: float = 0.0
 
     def init(self, params: Params) -> Params:
-        """Return the state before the first update: zeros named `slot/parameter`."""
+        """Return the state before the first update: zeros under the names `slot/parameter`."""
         return {f"{slot}/{name}": np.zeros_like(array) for slot in self.kept for name, array in params.items()}
 
     @property
     def kept(self) -> tuple[str, ...]:
-        """Return the slots, and that of the mean where one is kept."""
+        """Return the names of all arrays in the state: the slots, and the running mean if there is one."""
         return (*self.slots, "average") if self.average else self.slots
 
     def update(self, params: Params, grads: Params, state: Params, lr: float, step: int) -> None:
@@ -61,9 +62,9 @@ class Optimizer:
                 mean += np.multiply(param, 1 - self.average, out=grad)
 
     def averaged(self, state: Params, step: int) -> Params:
-        """Return the mean of the parameters after so many updates, where later ones weigh more.
+        """Return the running mean of the parameters after `step` updates; recent ones weigh most.
 
-        mean = average mean + (1 - average) p, from zero; divided by 1 - average^n, the sum of these weights
+        mean = average mean + (1 - average) p, from zero; divided by 1 - average^step, the sum of these weights
         Source:  Polyak & Juditsky 1992; the correction as in Kingma & Ba 2015.
         """
         weight = 1 - self.average**step
@@ -163,21 +164,21 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
 
 
 def norms_by_layer(grads: Params) -> dict[str, float]:
-    """Return the Euclidean norm of each layer's gradients, summed in float64 over its arrays: embed, layer0, …, out."""
+    """Return the Euclidean norm of the gradients by layer (embed, layer0, …, out); arrays add up in float64."""
     squares: dict[str, float] = {}
-    for name, grad in reversed(grads.items()):  # the way back ends with the first layer
+    for name, grad in reversed(grads.items()):  # the backward pass computes the first layer last
         layer = name.partition(".")[0]
         squares[layer] = squares.get(layer, 0.0) + float(np.vdot(grad, grad))
     return {layer: math.sqrt(square) for layer, square in squares.items()}
 
 
 def global_norm(norms: dict[str, float]) -> float:
-    """Return the Euclidean norm of all gradients together, given the layers' norms."""
+    """Return the Euclidean norm of all gradients together, given the norms by layer."""
     return math.hypot(*norms.values())
 
 
 def clip_by_global_norm(grads: Params, max_norm: float) -> dict[str, float]:
-    """Scale the gradients in place so that their global norm is at most `max_norm`; return the layers' norms before.
+    """Scale the gradients in place so that their global norm is at most `max_norm`; return the earlier norms by layer.
 
     Source:  Pascanu et al. 2013.
     """
@@ -190,21 +191,21 @@ def clip_by_global_norm(grads: Params, max_norm: float) -> dict[str, float]:
 
 
 def clip_by_value(grads: Params, limit: float) -> None:
-    """Limit every element of the gradients, in place, to -limit .. limit."""
+    """Limit each element of the gradients to -limit .. limit, in place."""
     for grad in grads.values():
         np.clip(grad, -limit, limit, out=grad)
 
 
 def clip(grads: Params, max_value: float, max_norm: float) -> tuple[dict[str, float], bool]:
-    """Limit every element of the gradients, then their global norm, in place; 0 is no limit.
+    """Clip the elements of the gradients, then their global norm, in place; a limit of 0 does not clip.
 
-    Return the layers' norms before, and whether a limit made the gradients shorter.
+    Returns the norms by layer before clipping, and whether clipping changed the gradients.
     """
     max_norm = max_norm or math.inf
     if max_value:
         norms = norms_by_layer(grads)
         clip_by_value(grads, max_value)
-        left = clip_by_global_norm(grads, max_norm)
+        clipped = clip_by_global_norm(grads, max_norm)
     else:
-        norms = left = clip_by_global_norm(grads, max_norm)
-    return norms, left != norms or global_norm(left) > max_norm
+        norms = clipped = clip_by_global_norm(grads, max_norm)
+    return norms, clipped != norms or global_norm(clipped) > max_norm

@@ -1,6 +1,7 @@
-"""Schedules: the learning rate as a function of the step, so that a resumed run needs no memory of it.
+"""The learning-rate schedules, one function for each value of `--schedule`.
 
-A factory's parameters bear the names of the settings that they take; `steps` is the length of the run.
+A schedule is a function of the step, so resuming needs no stored rate. The parameters have the names of the settings
+that they get; `steps` is the length of the run.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ Schedule = Callable[[int], float]
 
 
 def constant(learning_rate: float) -> Schedule:
-    """Return learning_rate, whatever the step."""
+    """Return learning_rate at every step."""
     return lambda step: learning_rate
 
 
@@ -29,9 +30,9 @@ def step(learning_rate: float, decay_rate: float, decay_steps: int | None, steps
 
 
 def cosine(learning_rate: float, warmup_steps: int, final_rate: float, steps: int) -> Schedule:
-    """Return a straight rise over the warm-up, then half a cosine down to final_rate * learning_rate at the end.
+    """Rise linearly over the warm-up, then fall along half a cosine to final_rate * learning_rate at the end.
 
-    A run shorter than ten warm-ups gives a tenth of itself to the rise.
+    The warm-up takes at most a tenth of the run.
     Source:  Loshchilov & Hutter 2017.
     """
     warmup = min(warmup_steps, steps // 10)
