@@ -1,4 +1,4 @@
-"""A budget of minutes, turned into steps: what a step and an evaluation take here, measured on copies."""
+"""A time budget turned into a number of steps, by measuring a step and an evaluation on copies of the model."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from charrnn.system.meter import seconds_per_unit
 from charrnn.training.loop import Training, TrainState, train_step, validate
 from charrnn.training.recipe import MOST_PASSES
 
-_SHARE = 0.03  # of the budget goes into measuring the speed, within the bounds below
+_SHARE = 0.03  # of the budget is for measuring the speed, within the bounds below
 _SECONDS = (1.0, 4.0)
-_EVALUATION_SHARE = 0.05  # of the time goes into evaluating, where nobody says how often
-_WORTH_MEASURING = 10**12  # weights times characters, about half a minute: less is not worth a forecast
-_EVALUATIONS = 20  # at the most, where nobody says how often
+_EVALUATION_SHARE = 0.05  # of the time is for evaluations, if `eval_every` is not given
+_WORTH_MEASURING = 10**12  # weights times characters, about half a minute: a shorter run gets no forecast
+_EVALUATIONS = 20  # at most, if `eval_every` is not given
 
 
 class Pace(NamedTuple):
@@ -64,13 +64,13 @@ def fix_length(
 
 
 def trial_seconds(budget: float) -> float:
-    """Return for how long the speed is measured, where there are so many seconds in all."""
+    """Return for how many seconds the speed is measured under this budget in seconds."""
     low, high = _SECONDS
     return min(high, max(low, budget * _SHARE), budget / 4)
 
 
 def measure(training: Training, state: TrainState, seconds: float) -> Pace:
-    """Return the pace of this training, measured for about so long; the state is left as it is."""
+    """Return the pace of this training, measured for about this many seconds on a copy of the state."""
     with training.workers() as workers:
         char = char_seconds(training, state, workers, seconds)
         evaluation = _evaluation_seconds(training, state, workers, seconds / 2)
@@ -78,7 +78,7 @@ def measure(training: Training, state: TrainState, seconds: float) -> Pace:
 
 
 def _models(training: Training) -> int:
-    """Return how many are validated at an evaluation: the running mean of the weights too, where one is kept."""
+    """Return the number of models that an evaluation scores: also the running mean of the weights, if one is kept."""
     return 2 if training.config.average else 1
 
 
@@ -95,7 +95,7 @@ def char_seconds(training: Training, state: TrainState, workers: Workers, second
 
 
 def _evaluation_seconds(training: Training, state: TrainState, workers: Workers, seconds: float) -> float:
-    """Return what validating once takes, measured for no longer than this."""
+    """Return the seconds that an evaluation takes, measured on at most this many seconds of it."""
     took, of, begin = 0.0, max(1, len(training.val_ids) - 1), time.perf_counter()
     for result in validate(training, state.params, workers):
         took = (time.perf_counter() - begin) * of / max(1, result.chars)
@@ -105,7 +105,7 @@ def _evaluation_seconds(training: Training, state: TrainState, workers: Workers,
 
 
 def steps_within(training: Training, left: float, step: float, evaluation: float) -> tuple[int, int]:
-    """Return the steps that so many seconds allow, evaluations included, and the steps between evaluations."""
+    """Return the steps that fit into the seconds left, evaluations included, and the steps between evaluations."""
     if every := training.config.eval_every:
         return max(1, round((left - evaluation) / (step + evaluation / every))), every
     evaluations = min(float(_EVALUATIONS), 1 + left * _EVALUATION_SHARE / evaluation)
@@ -114,7 +114,7 @@ def steps_within(training: Training, left: float, step: float, evaluation: float
 
 
 def steps_between(training: Training, steps: int) -> int:
-    """Return the steps between evaluations, of so many steps: but for the last, they read no more than the steps do."""
+    """Return the steps between evaluations, such that all but the last read no more characters than training does."""
     passes = training.stream.chars_before(steps) // max(1, len(training.val_ids) * _models(training))
     return _evaluation_steps(steps, min(_EVALUATIONS, 1 + passes))
 
@@ -124,7 +124,7 @@ def _evaluation_steps(steps: int, evaluations: float) -> int:
 
 
 def expected_seconds(training: Training, state: TrainState) -> float | None:
-    """Return what the steps that are left take, evaluations aside; None where they are told in no time."""
+    """Return the seconds that the remaining steps take, without evaluations; None for a run too short to forecast."""
     stream = training.stream
     chars = stream.chars_before(training.steps) - stream.chars_before(state.step)
     if chars * sum(array.size for array in state.params.values()) < _WORTH_MEASURING:

@@ -1,6 +1,6 @@
-"""Training: one step of truncated back-propagation through time, and the loop over steps as a generator of events.
+"""The training loop: `train_step` does one update, `fit` is the loop over steps as a generator of events.
 
-Nothing here touches a file, a clock or the screen: `run` keeps a training run on disk, the command shows it.
+Nothing here touches a file, a clock or the screen: `run` keeps a training run on disk, and the command shows it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from charrnn.nn.schedules import SCHEDULES, Schedule
 from charrnn.parallel.plan import make_plan
 from charrnn.parallel.workers import Workers
 
-#: By layer and gate: the shares of the activations near the least and near the greatest value that the gate can have.
+#: By layer and gate: the shares of activations near the lowest and near the highest value that the gate can have.
 Saturation: TypeAlias = dict[str, dict[str, tuple[float, float]]]
 
 #: Evaluations that a checkpoint remembers.
@@ -36,8 +36,11 @@ _LANES_SEEN = 8  # of a window, where gates are looked at: what each process has
 
 
 class Stepped(NamedTuple):
-    """One update was done: the loss of its window, the gradients' norms before clipping, global and by layer, and
-    whether a limit made them shorter.
+    """One update was done.
+
+    loss        of its window
+    grad_norm   of all gradients before clipping; grad_norms: by layer
+    clipped     whether a limit shortened the gradients
     """
 
     step: int
@@ -49,20 +52,22 @@ class Stepped(NamedTuple):
 
 
 class Evaluating(NamedTuple):
-    """An evaluation is under way: so many of the characters are scored."""
+    """An evaluation is in progress: `chars` of the validation split have been scored."""
 
     chars: int
     of: int
 
 
 class Report(NamedTuple):
-    """What a line of the log says; `val_loss` is None where nothing was evaluated.
+    """The figures of a line of the log.
 
-    averaged    whether the validation loss is that of the weights' running mean, because it is less than theirs
-    loss, grad_norm, grad_norms  the means over the steps since the report before
-    clipped     the share of these steps whose gradients a limit made shorter
-    saturation  of the gates; None where nothing was to be evaluated
-    chars       characters trained on since the report before
+    loss, grad_norm, grad_norms  means over the steps since the previous report
+    val_loss    None if this report has no evaluation
+    clipped     share of the steps since the previous report whose gradients a limit shortened
+    saturation  of the gates; None if this report has no evaluation
+    chars       characters trained on since the previous report
+    best        whether the validation loss is the lowest so far
+    averaged    whether it is the loss of the weights' running mean, which was lower than that of the weights
     """
 
     step: int
@@ -83,9 +88,9 @@ class Report(NamedTuple):
 class Progress:
     """The plain numbers that training carries from step to step, besides the step itself.
 
-    reported    the step of the newest report; the sums run since then, norm_sums by layer
-    seconds     since then, which whoever has a clock counts
-    best_loss   the least validation loss, and the step it was measured at
+    reported    the step of the newest report; the sums count from there, norm_sums by layer
+    seconds     since that report; the caller, who has a clock, counts them
+    best_loss   the lowest validation loss; best_step: the step it was measured at
     stale       evaluations since then
     """
 
@@ -104,7 +109,7 @@ class Progress:
 
 @dataclass
 class TrainState:
-    """All that changes while a model is trained."""
+    """Everything that changes while a model is trained."""
 
     params: Params
     opt_state: Params
@@ -116,9 +121,9 @@ class TrainState:
 
 @dataclass(frozen=True)
 class Training:
-    """What stays the same while a model is trained.
+    """Everything that stays the same while a model is trained.
 
-    val_ids  (M,); with less than two of them nothing is validated
+    val_ids  (M,); with fewer than two there is no validation
     """
 
     model_config: ModelConfig
@@ -128,8 +133,8 @@ class Training:
 
     @property
     def steps(self) -> int:
-        """Return the length of the run."""
-        assert self.config.steps is not None  # a run's length is in steps before it begins
+        """Return the length of the run in steps."""
+        assert self.config.steps is not None  # `budget.fix_length` has turned any length into steps
         return self.config.steps
 
     def optimizer(self) -> Optimizer:
@@ -148,16 +153,16 @@ class Training:
         )
 
     def evaluates_at(self, step: int) -> bool:
-        """Return whether this step ends with an evaluation, and with a save: every so often, and at the end."""
+        """Return whether an evaluation and a save follow this step."""
         return step % (self.config.eval_every or self.steps) == 0 or step == self.steps
 
     def reports_at(self, step: int) -> bool:
-        """Return whether this step ends with a line of the log."""
+        """Return whether a line of the log follows this step."""
         every = self.config.log_every
         return self.evaluates_at(step) or (every > 0 and step % every == 0)
 
     def averaged(self, state: TrainState) -> Params:
-        """Return the running mean of the weights; empty where none is kept."""
+        """Return the running mean of the weights; an empty dict if none is kept."""
         return self.optimizer().averaged(state.opt_state, state.step)
 
     def begin(self, params: Params) -> TrainState:
@@ -169,14 +174,12 @@ class Training:
 def train_step(
     training: Training, optimizer: Optimizer, learning_rate: float, state: TrainState, window: Window, workers: Workers
 ) -> Stepped:
-    """Do one update in place, and return what it came to.
+    """Do one update of the state in place; `nn.bptt` computes the gradients.
 
-    Back-propagation is truncated: no gradient enters from the windows to come, and the one that reaches the state
-    before this window is dropped.
-    Raises:  DivergedError where loss or gradient is not finite; the parameters are then as before.
+    Raises:  DivergedError if loss or gradient is not finite; the parameters are then unchanged.
     """
     config = training.config
-    with np.errstate(all="ignore"):  # what overflows is found below
+    with np.errstate(all="ignore"):  # an overflow is found below
         workers.set_params(state.params)
         loss, carried, grads = workers.gradients(window, state.state, state.step)
         norms, clipped = clip(grads, config.clip_value, config.clip_norm)
@@ -190,7 +193,7 @@ def train_step(
 
 
 def check_finite(what: str, value: float, step: int) -> None:
-    """Raise DivergedError where a number is infinite or none."""
+    """Raise DivergedError if a number is infinite or NaN."""
     if not math.isfinite(value):
         raise DivergedError(
             f"the {what} is no longer finite at step {step}: checkpoints saved before are intact; "
@@ -199,9 +202,9 @@ def check_finite(what: str, value: float, step: int) -> None:
 
 
 def fit(training: Training, state: TrainState) -> Iterator[Stepped | Evaluating | Report]:
-    """Train from the state's step to the end, and yield what happens.
+    """Train from the state's step to the end and yield events.
 
-    The state changes in place and is whole whenever an event is yielded; whoever wants to stop calls `next` no more.
+    The state changes in place and is consistent at every event; to stop, do not call `next` again.
     """
     optimizer, schedule = training.optimizer(), training.schedule()
     with training.workers() as workers:
@@ -231,7 +234,7 @@ def is_stale(config: TrainConfig, progress: Progress) -> bool:
 def _report(
     training: Training, state: TrainState, schedule: Schedule, workers: Workers
 ) -> Iterator[Evaluating | Report]:
-    """Evaluate if it is time to, bring the progress up to date, and yield the report."""
+    """Evaluate if an evaluation is due, update the progress, and yield the report."""
     progress, val_loss, best, averaged = state.progress, None, False, False
     if training.evaluates_at(state.step):
         val_loss = yield from _loss_of(training, state.params, workers)
@@ -300,12 +303,12 @@ def saturation(training: Training, state: TrainState, workers: Workers) -> Satur
 
 
 def _share(mask: Mask) -> float:
-    """Return how much of the mask is True, to four digits."""
+    """Return the share of the mask that is True, to four digits."""
     return round(float(mask.mean()), 4)
 
 
 def _loss_of(training: Training, params: Params, workers: Workers) -> Generator[Evaluating, None, float | None]:
-    """Return the validation loss, and yield how far its evaluation is."""
+    """Return the validation loss; yield the progress of its evaluation."""
     result = Tally()
     for result in validate(training, params, workers):
         yield Evaluating(result.chars, max(0, len(training.val_ids) - 1))
@@ -315,5 +318,5 @@ def _loss_of(training: Training, params: Params, workers: Workers) -> Generator[
 def validate(training: Training, params: Params, workers: Workers) -> Iterator[Tally]:
     """Yield the running tally of the validation text, in as many lanes as training has, if it is long enough."""
     count = rows_for(len(training.val_ids) - 1, training.stream.batch_size)
-    with np.errstate(all="ignore"):  # the caller looks at the result
+    with np.errstate(all="ignore"):  # the caller checks the result
         yield from tally(params, workers, training.val_ids, count, end=training.stream.end)

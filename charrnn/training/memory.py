@@ -1,9 +1,9 @@
-"""The memory that a training run takes, found before its first step.
+"""A forecast of the memory that a training run takes, made before its first step.
 
-Nearly every array of a step is as large as the product of two of these: predictions (rows x steps), batch rows, units,
-symbols, embedding. So one step is done in miniature, all of them the same small share of what they are, and what it
-takes at its peak is divided by the square of that share. No formula has to follow what cells, dropout and optimizers
-keep. What Python, the text and the weights take is read from the system, which has given it already.
+The size of nearly every array of a step is the product of two of these: predictions (rows x time steps), batch rows,
+units, symbols, embedding size. So one step is traced in miniature, with each of them scaled by the same factor, and
+its peak is divided by the square of that factor: no formula has to know what cells, dropout and optimizers store. The
+memory of Python, the text and the weights is in use already, so the system reports it.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from charrnn.nn import model
 from charrnn.nn.functional import ONE_HOT_LIMIT
 from charrnn.training.loop import Training, TrainState, train_step
 
-_NUMBERS = 2**16  # about as many as the miniature's largest arrays have: 1 to 4 MB in all, and some 20 ms
-_PYTHON = 30 << 20  # bytes of Python, NumPy and this program, where the system does not say
+_NUMBERS = 2**16  # elements of the miniature's largest arrays, about: it takes 1 to 4 MB and some 20 ms
+_PYTHON = 30 << 20  # bytes of Python, NumPy and this program, if the system does not report them
 
 
 class Footprint(NamedTuple):
-    """What a run takes, and what there is.
+    """The memory that a run takes, and the memory that is free.
 
-    size       bytes at the peak: of all processes together, what they share once, mapped files not at all
-    processes  how many
-    free       bytes that the run can have, or None where the system does not say
+    size       bytes at the peak of all processes; shared memory counts once, mapped files do not count
+    processes  number of processes
+    free       bytes that the run can have; None if the system does not report them
     """
 
     size: int
@@ -39,12 +39,12 @@ class Footprint(NamedTuple):
 
     @property
     def fits(self) -> bool:
-        """Return whether there is room, as far as is known."""
+        """Return whether the run fits into memory, as far as is known."""
         return self.free is None or self.size <= self.free
 
 
 class _Taken(NamedTuple):
-    """Bytes: of the parameters, of these with the optimizer's state, and of what a step takes besides, at its peak."""
+    """Bytes of the parameters, of these with the optimizer's state, and of the arrays of a step at its peak."""
 
     params: float
     state: float
@@ -52,15 +52,15 @@ class _Taken(NamedTuple):
 
 
 def footprint(training: Training) -> Footprint:
-    """Return what a run takes, asked in its own process when its text and weights are there and no step is done.
+    """Return the memory of a run; call it in the run's own process, with text and weights loaded, before any step.
 
-    From 513 symbols on, rows are summed without one-hot matrices, so the miniature has at least 513 too: for a
-    vocabulary little larger than that it is nearly as large as the step.
+    With more than 512 symbols, rows are summed without one-hot matrices, so the miniature has at least 513 too: with
+    slightly more symbols than that, it is nearly as large as the step.
     """
     plan = training.workers().plan
     small, share = _miniature(training, -(-plan.batch_size // plan.processes))
     before = _own()
-    _step(small, _begin(small))  # what is loaded at first use, such as compiled loops, stays and is in no step
+    _step(small, _begin(small))  # loads what first use loads, such as compiled loops, which is no part of a step
     taken = _measure(small, share)
     now = _own()
     size = (now or _PYTHON + taken.state) + taken.step
@@ -73,7 +73,7 @@ def footprint(training: Training) -> Footprint:
 
 
 def _miniature(training: Training, rows: int) -> tuple[Training, float]:
-    """Return the training of a process with so many batch rows, made small, and the share of each size that is left."""
+    """Return a miniature of the training of one process with so many batch rows, and the factor it is scaled by."""
     config, whole = training.config, training.model_config
     predictions, weights = rows * config.seq_len, whole.num_layers * whole.hidden_size + whole.vocab_size
     share = math.sqrt(_NUMBERS / ((predictions + whole.hidden_size + whole.vocab_size) * weights))
@@ -98,7 +98,7 @@ def _miniature(training: Training, rows: int) -> tuple[Training, float]:
 
 
 def _measure(small: Training, share: float) -> _Taken:
-    """Return what the training takes of which this is the miniature: its first step, done and traced."""
+    """Trace the first step of a miniature; return the memory of the training that it stands for."""
     tracing = tracemalloc.is_tracing()
     if not tracing:
         tracemalloc.start()
@@ -125,18 +125,18 @@ def _step(training: Training, state: TrainState) -> None:
 
 
 def _own() -> int | None:
-    """Return the bytes that are this process's own: no mapped files, and nothing shared."""
+    """Return the bytes of this process alone: neither mapped files nor shared memory."""
     return _kilobytes("/proc/self/status", "RssAnon:")
 
 
 def _free() -> int | None:
-    """Return the bytes that this process has or can have without any other giving up its own."""
+    """Return the bytes that this process has, or can get without swapping others out."""
     own, available = _own(), _kilobytes("/proc/meminfo", "MemAvailable:")
     return None if own is None or available is None else own + available
 
 
 def _kilobytes(path: str, name: str) -> int | None:
-    """Return a figure, in bytes, that Linux tells of in this file."""
+    """Return a figure in bytes from a file of Linux's /proc."""
     try:
         lines = [line.split() for line in Path(path).read_text().splitlines()]
     except OSError:
@@ -144,4 +144,4 @@ def _kilobytes(path: str, name: str) -> int | None:
     return next((int(words[1]) << 10 for words in lines if words and words[0] == name), None)
 
 
-_AT_IMPORT = _own()  # as much as another process holds that has loaded the same
+_AT_IMPORT = _own()  # a worker process has imported as much
