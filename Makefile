@@ -1,15 +1,15 @@
-# `make` lists the targets. Everything happens in .venv, which is made on first use.
+# `make` lists the targets. They all use the environment .venv, which the first one makes.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 DEMO := checkpoints/demo
-# The suite's nets are tiny: one BLAS thread a process serves them best, and a process a core.
+# The nets in the tests are tiny: one BLAS thread per process and one process per core are fastest.
 TEST := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 FAST_TESTS := tests/nn tests/parallel tests/training/test_advice.py tests/training/test_loop.py tests/training/test_resume.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-slow lint types format bench records samples cookbook wheel clean
+.PHONY: help demo test test-fast test-slow lint types format bench records samples cookbook picture wheel clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -23,7 +23,7 @@ $(VENV)/dev: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	touch $@
 
-# What cannot be had here is left out of the measurement, which says so; the next `make bench` tries again.
+# A package that cannot be installed is left out of the measurement; the next `make bench` tries again.
 $(VENV)/bench: $(VENV)/installed
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[fast]"
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]" && touch $@
@@ -46,7 +46,7 @@ $(VENV)/with-fast: pyproject.toml $(VENV)/dev
 test-fast: $(VENV)/with-fast ## Run what the extra `fast` changes, with it installed: cells, training, resuming
 	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $</$(notdir $(BIN))/python -m pytest -n 2 -q $(FAST_TESTS)
 
-test-slow: $(VENV)/dev ## Run also the tests that take long
+test-slow: $(VENV)/dev ## Run the slow tests too
 	$(TEST) -n 2 -q -m "slow or not slow"
 
 lint: $(VENV)/dev ## Check style
@@ -56,26 +56,29 @@ lint: $(VENV)/dev ## Check style
 types: $(VENV)/dev ## Check types
 	$(BIN)/mypy
 
-format: $(VENV)/dev ## Bring the code into style
+format: $(VENV)/dev ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/bench ## Measure the speed against PyTorch and put it into docs/performance.md
+bench: $(VENV)/bench ## Measure the speed against PyTorch; update docs/performance.md
 	$(BIN)/python -m benchmarks.speed --write docs/performance.md
 
-records: $(VENV)/installed ## Make and commit runs that docs/results.md lacks, of the texts in the folder TEXTS; takes hours
-	@test -n "$(TEXTS)" || { echo "name the folder of the texts: make records TEXTS=folder" >&2; exit 2; }
+records: $(VENV)/installed ## Make and commit the runs missing from docs/results.md, from the folder TEXTS; hours
+	@test -n "$(TEXTS)" || { echo "name the folder with the texts: make records TEXTS=folder" >&2; exit 2; }
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check matplotlib
 	$(BIN)/python -m benchmarks.records "$(TEXTS)" --json docs/results.json --write docs/results.md --commit
 
-samples: $(VENV)/installed ## Make docs/samples.md: models of the texts in the folder TEXTS, and what they write; half an hour
-	@test -n "$(TEXTS)" || { echo "name the folder of the texts: make samples TEXTS=folder" >&2; exit 2; }
+samples: $(VENV)/installed ## Make docs/samples.md from the texts in the folder TEXTS; half an hour
+	@test -n "$(TEXTS)" || { echo "name the folder with the texts: make samples TEXTS=folder" >&2; exit 2; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[regex]"
 	$(BIN)/python -m benchmarks.samples "$(TEXTS)" --folder checkpoints/samples --write docs/samples.md
 
-cookbook: $(VENV)/installed ## Run docs/cookbook.md on the texts in the folder TEXTS and show there what it prints; half an hour
-	@test -n "$(TEXTS)" || { echo "name the folder of the texts: make cookbook TEXTS=folder" >&2; exit 2; }
+cookbook: $(VENV)/installed ## Run the recipes of docs/cookbook.md on the texts in the folder TEXTS; half an hour
+	@test -n "$(TEXTS)" || { echo "name the folder with the texts: make cookbook TEXTS=folder" >&2; exit 2; }
 	$(BIN)/python -m benchmarks.cookbook "$(TEXTS)" --write docs/cookbook.md
+
+picture: $(VENV)/installed ## Record training and sampling on a terminal: docs/terminal.svg; a minute
+	$(BIN)/python -m benchmarks.picture docs/terminal.svg
 
 wheel: $(VENV)/dev ## Build sdist and wheel into dist/
 	rm -rf dist
