@@ -1,4 +1,4 @@
-"""The real commands, as a user types them."""
+"""Run the real commands, as a user would type them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.speed.processes import environment
 
 
 def charrnn(folder: str | Path, *words: str) -> str:
-    """Run the command in the folder; return what it printed."""
+    """Run the command in the folder; return its standard output."""
     done = subprocess.run(
         [sys.executable, "-m", "charrnn", *words],
         cwd=folder,
@@ -23,5 +23,5 @@ def charrnn(folder: str | Path, *words: str) -> str:
         encoding="utf-8",
     )
     if done.returncode:
-        raise click.ClickException(f"{shlex.join(('charrnn', *words))} failed: what it said stands above")
+        raise click.ClickException(f"{shlex.join(('charrnn', *words))} failed; its error is above")
     return done.stdout

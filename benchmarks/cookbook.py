@@ -1,8 +1,8 @@
-"""Run the recipes of docs/cookbook.md as they stand, and put below each command what it prints.
+"""Run the recipes of docs/cookbook.md, and put each command's output below it.
 
     python -m benchmarks.cookbook TEXTS --write docs/cookbook.md
 
-They run in a new folder where `texts` is the folder TEXTS. What goes on for ever (`--follow`) is left out.
+They run in a new folder where `texts` is the folder TEXTS. Commands that never end (`--follow`) are skipped.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ _BLOCK = re.compile(r"^```console\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 
 
 def renewed(text: str, run: Callable[[str], str]) -> str:
-    """Return the document with what `run` makes of each command below it, unless that goes on for ever."""
+    """Return the document with each command's output, from `run`, below it; skip commands that never end."""
 
     def block(match: re.Match[str]) -> str:
         shown = [line for line in match[1].splitlines() if line.startswith("$ ")]
-        told = "".join(f"{line}\n{'' if '--follow' in line else _ended(run(line[2:]))}" for line in shown)
-        return f"```console\n{told}```\n"
+        new = "".join(f"{line}\n{'' if '--follow' in line else _ended(run(line[2:]))}" for line in shown)
+        return f"```console\n{new}```\n"
 
     return _BLOCK.sub(block, text)
 
 
 def _ended(text: str) -> str:
-    """Return the text with an end to its last line."""
+    """Return the text with a newline at its end."""
     return text if not text or text.endswith("\n") else f"{text}\n"
 
 
 def run_in(folder: Path) -> Callable[[str], str]:
-    """Return what runs a command in the folder and returns what it prints; the command `charrnn` is this one."""
+    """Return a function that runs a command in the folder and returns its output; `charrnn` is this checkout's."""
     shim = folder / "bin" / "charrnn"
     shim.parent.mkdir()
     shim.write_text(f'#!/bin/sh\nexec {sys.executable} -m charrnn "$@"\n', encoding="utf-8")
@@ -58,7 +58,7 @@ def run_in(folder: Path) -> Callable[[str], str]:
 
 @click.command()
 @click.argument("texts", type=click.Path(path_type=Path, exists=True, file_okay=False, resolve_path=True))
-@click.option("--write", type=click.Path(path_type=Path, exists=True), required=True, help="The document to renew.")
+@click.option("--write", type=click.Path(path_type=Path, exists=True), required=True, help="The document to update.")
 def main(texts: Path, write: Path) -> None:
     """Run the recipes of a document on the files of the folder TEXTS."""
     with tempfile.TemporaryDirectory() as folder:

@@ -1,11 +1,11 @@
-"""Measure the memory that training runs take, against what `charrnn train` says of it before the first step.
+"""Compare the memory that training runs use with the figure that `charrnn train` prints before the first step.
 
     python -m benchmarks.memory
     python -m benchmarks.memory --only gru
 
-On Linux. What counts is the memory that is a process's own (RssAnon), all processes of a run added up, and once what
-they share (RssShmem): the most that is seen when one looks every two milliseconds. Files that are mapped do not count.
-Each run does four steps on random text, its validation and its saves. Figures are MiB.
+Linux only. The figure is the peak, sampled every two milliseconds, of the memory that a run's processes own (RssAnon,
+summed) and share (RssShmem, counted once); mapped files do not count. Each run does four steps on random text, its
+validation and its saves. Figures are MiB.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ from benchmarks.speed.processes import environment
 
 CHARS = 400_000
 STEPS = 4
-PAUSE = 0.002  # seconds between two looks
+PAUSE = 0.002  # seconds between two samples
 COLUMNS = ("run", "processes", "stated", "measured", "off by")
-#: What is not named is as the command has it: an LSTM of 384 units, 32 lanes of 100 characters, dropout 0.4, AdamW.
+#: Settings that are not named are the command's: an LSTM of 384 units, 32 batch rows of 100 characters, dropout 0.4,
+#: AdamW.
 CASES: dict[str, tuple[int, str]] = {
     "the defaults": (65, ""),
     "the defaults, six seconds": (65, "--minutes 0.1"),
@@ -57,13 +58,13 @@ CASES: dict[str, tuple[int, str]] = {
 
 
 def write_text(path: Path, symbols: int) -> None:
-    """Write a random text of so many symbols, each of which stands in it."""
+    """Write a random text that contains each of `symbols` symbols."""
     ids = np.random.default_rng(0).permutation(np.arange(CHARS) % symbols)
     path.write_text("".join(chr(0x4E00 + id_) for id_ in ids.tolist()), encoding="utf-8")
 
 
 def measure(arguments: list[str], threads: int) -> tuple[int, float, float]:
-    """Return how many processes a run of `charrnn train` has, and its MiB, as stated and as measured."""
+    """Return the number of processes of a training run, and its MiB as stated and as measured."""
     command = [sys.executable, "-m", "charrnn", "train", *arguments, "--threads", str(threads)]
     most = 0.0
     with tempfile.TemporaryFile("w+") as said:
@@ -81,7 +82,7 @@ def measure(arguments: list[str], threads: int) -> tuple[int, float, float]:
 
 
 def family(pid: int) -> list[int]:
-    """Return the process and all that it has started."""
+    """Return the process and all its descendants."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:  # it has ended
@@ -90,7 +91,7 @@ def family(pid: int) -> list[int]:
 
 
 def memory(pid: int) -> tuple[int, int]:
-    """Return the bytes of a process that are its own and those that it shares; zeros where it has ended."""
+    """Return the bytes that a process owns and those that it shares; zeros if it has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
@@ -101,12 +102,12 @@ def memory(pid: int) -> tuple[int, int]:
 
 
 @click.command()
-@click.option("--only", default="", help='Measure only what has this in its name: "gru", "symbols".')
-@click.option("--markdown", is_flag=True, help="Print the table as docs/performance.md has it.")
+@click.option("--only", default="", help='Only runs whose name contains this: "gru", "symbols".')
+@click.option("--markdown", is_flag=True, help="Print the table for docs/performance.md.")
 def main(only: str, markdown: bool) -> None:
-    """Measure the memory of training runs, with one thread and with two, against what they say of it."""
+    """Compare stated and measured memory of training runs, with one thread and with two."""
     if not Path("/proc/self/status").exists():
-        raise click.ClickException("memory is measured by what Linux tells in /proc, which this system does not have")
+        raise click.ClickException("memory is read from Linux's /proc, which this system does not have")
     rows = []
     for name, (symbols, settings) in CASES.items():
         if only not in name:

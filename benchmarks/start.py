@@ -1,10 +1,10 @@
-"""Measure how long commands take to start: whole processes that do the least a command can do.
+"""Measure how long commands take to start: whole processes that do as little as possible.
 
     python -m benchmarks.start
     python -m benchmarks.start --markdown
 
-Commands take turns, so that a slow minute of the machine favours none. Figures are medians in ms, of wall time with the
-least and the greatest; what the processor was busy depends less on what else runs. The model is an LSTM of 128 units.
+Commands take turns, so that a slow minute of the machine affects all alike. Figures are medians in ms; wall time is shown
+with its lowest and highest, processor time depends less on other work. The model is an LSTM of 128 units.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from charrnn.cli import main as charrnn
 COLUMNS = ("command", "wall time, ms", "processor time, ms")
 TEXT = Path(__file__).parents[1] / "data" / "names.txt"
 TRAIN = "train one.txt --steps 1 --hidden-size 128 --val-fraction 0.5 --seed 1 --quiet --threads 1"
-#: What each command does here, by its name in the table; of a command that is not here, its help is measured alone.
+#: The arguments of each command, by its name in the table; of other commands only `--help` is measured.
 LEAST = {line: line for line in ("--version", "--help", "list", "info", "vocab one.txt", "cache", "eval one.txt")} | {
     "score one.txt": "score one.txt",
     "complete A": "complete A",
@@ -49,14 +49,14 @@ def milliseconds(args: list[str], folder: str, **env: str) -> tuple[float, float
 
 
 def busy_seconds() -> float:
-    """Return the processor time of all processes that have ended here."""
+    """Return the processor time of all child processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 @click.command()
-@click.option("--turns", default=15, show_default=True, help="Processes of each kind.")
-@click.option("--markdown", is_flag=True, help="Print the table as docs/performance.md has it.")
+@click.option("--turns", default=15, show_default=True, help="Processes per command.")
+@click.option("--markdown", is_flag=True, help="Print the table for docs/performance.md.")
 def main(turns: int, markdown: bool) -> None:
     """Measure the start-up of each command."""
     context = click.Context(charrnn)
@@ -70,7 +70,7 @@ def main(turns: int, markdown: bool) -> None:
         for turn in range(turns + 1):
             for name, args, env in cases:
                 measured = milliseconds(args, folder, **env)
-                if turn:  # the first one fills the caches of the system
+                if turn:  # the first turn only fills the system's caches
                     taken[name].append(measured)
     rows = []
     for name, each in taken.items():

@@ -1,4 +1,4 @@
-"""The runs of docs/results.md: which are made, which count, and what the page says of them."""
+"""The runs of docs/results.md: which are made, which count, and the page."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from benchmarks import kept
 from benchmarks.records import __main__ as command
-from benchmarks.records.rows import PARTED, ROWS, Row
+from benchmarks.records.rows import ROWS, SPLIT, Row
 from benchmarks.records.runs import ATTEMPTS, Run, counting, fill, is_slow, make, median_run, share
 from benchmarks.speed.cases import Case
 
@@ -23,7 +23,7 @@ BASELINES = {"n": 8} | {
 
 
 def fake(row, seed, loss=1.6, gflops=(200.0, 200.0), pace=1e10, **changes):
-    """Return a run that nobody made; its loss is that of every score, give or take what tells them apart."""
+    """Return an invented run; all its scores derive from one loss."""
     scores = {
         name: {"nats_per_char": loss + extra, "bpc": (loss + extra) * 1.5}
         for name, extra in (("whole", 0.0), ("windows", 0.02), ("test", 0.1))
@@ -67,7 +67,7 @@ def fake(row, seed, loss=1.6, gflops=(200.0, 200.0), pace=1e10, **changes):
 
 
 class Making:
-    """Makes runs of which nobody knows but that these are slow; remembers what it was asked for."""
+    """Makes invented runs, of which those given are slow; records each request."""
 
     def __init__(self, *slow):
         self.asked, self.slow = [], list(slow)
@@ -80,7 +80,7 @@ class Making:
         return fake(row, seed)
 
 
-def test_what_is_there_is_not_made_again():
+def test_existing_runs_are_not_repeated():
     runs, making, saved = [fake(SHORT, 1), fake(LONG, 2)], Making(), []
     fill([SHORT, LONG], 2, runs, making, saved.append)
     assert making.asked == [(LONG, 1), (SHORT, 2)]  # seed by seed, so that each row soon has one
@@ -90,7 +90,7 @@ def test_what_is_there_is_not_made_again():
     assert len(making.asked) == 2
 
 
-def test_whoever_stops_goes_on_where_it_was():
+def test_an_interrupted_call_continues_where_it_stopped():
     def stop(run):
         if len(runs) == 2:
             raise KeyboardInterrupt
@@ -127,7 +127,7 @@ def test_the_reference_is_the_highest_rate_of_the_processor():
     assert not is_slow(fake(LONG, 2, gflops=(161.0, 200.0)), [fake(LONG, 1), fake(LONG, 2, gflops=(161.0, 200.0))])
 
 
-def test_a_run_is_slow_too_where_it_did_little_a_second():
+def test_a_run_that_trained_slowly_is_slow_too():
     slow = fake(SHORT, 2, pace=0.79e10)
     assert is_slow(slow, [slow, fake(SHORT, 1)])
     assert not is_slow(slow, [slow, fake(LONG, 1)])  # a larger model does other work a second
@@ -150,15 +150,15 @@ def test_the_median_seed_is_a_run_and_of_two_the_worse(losses, chosen):
     assert median_run(runs).loss == chosen
 
 
-def test_seeds_are_ordered_by_the_test_part_where_there_is_one():
+def test_seeds_are_ordered_by_the_test_split_if_there_is_one():
     assert fake(TESTED, 1, 1.5).loss == pytest.approx(1.6)
     assert fake(SHORT, 1, 1.5).loss == 1.5
 
 
 def test_the_commands_are_those_of_the_issue():
     assert " ".join(ROWS[2].train(3)) == "train tinyshakespeare.txt --minutes 10 --seed 3"
-    parted = "train irish_abc.txt --minutes 5 --val-fraction 0.05 --test-fraction 0.05 --seed 1"
-    assert " ".join(TESTED.train(1)) == parted
+    split = "train irish_abc.txt --minutes 5 --val-fraction 0.05 --test-fraction 0.05 --seed 1"
+    assert " ".join(TESTED.train(1)) == split
     assert SHORT.scores == ("whole", "windows")
     assert TESTED.scores == ("whole", "windows", "test")
     assert len({row.name for row in ROWS}) == len(ROWS)
@@ -184,7 +184,7 @@ def test_the_page_shows_the_median_with_its_spread_against_its_bar():
     assert line_of(text, "10 minutes") == ["10 minutes", "–", "–", "1.4550", "–", "–", "1.4800", "0 of 3 so far"]
 
 
-def test_the_page_shows_the_test_part_beside_the_ngrams_and_the_compressors():
+def test_the_page_shows_the_test_split_beside_the_ngrams_and_the_compressors():
     text = page([fake(TESTED, seed, 1.6 + seed / 100) for seed in (1, 2, 3)])
     beside = ["2.600 (n = 8)", "3.000, 2.500, 2.400", "2.430", "2.460", "3"]
     line = line_of(text, "irish_abc, 5 minutes")
@@ -217,7 +217,7 @@ def test_the_page_names_every_run_that_counts_and_its_machine():
     assert text.endswith("Not shown: 1 run that was made again.\n")
 
 
-def test_the_page_links_the_picture_where_there_is_one():
+def test_the_page_links_the_picture_if_there_is_one():
     assert "](results.svg)" in page([], picture="results.svg")
     assert "![" not in page([])
 
@@ -239,7 +239,7 @@ def test_the_picture_shows_every_row_that_ran(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Return a folder under Git with a text, in which runs are made up instead of made."""
+    """Return a Git repository with a text, in which runs are invented instead of made."""
     monkeypatch.chdir(tmp_path)
     for row in (SHORT, TESTED):
         (tmp_path / row.text).write_text("to be or not to be", encoding="utf-8")
@@ -275,7 +275,7 @@ def test_each_run_is_kept_and_committed_as_it_comes(folder):
     assert (again.exit_code, len(kept.load(folder / "results.json"))) == (0, 2)
 
 
-def test_a_commit_that_git_refuses_stops_nothing(folder):
+def test_a_refused_commit_does_not_stop_the_runs(folder):
     hook = folder / ".git" / "hooks" / "pre-commit"
     hook.parent.mkdir(exist_ok=True)
     hook.write_text("#!/bin/sh\necho no >&2\nexit 1\n")
@@ -306,7 +306,7 @@ def test_the_rate_counts_the_operations_of_all_products():
 
 @pytest.mark.slow
 def test_a_run_is_made_by_the_real_commands(tmp_path):
-    row = Row("boats.txt", 0.05, PARTED)
+    row = Row("boats.txt", 0.05, SPLIT)
     text = "".join(f"{count} {colour} boats\n" for count in range(500) for colour in ("red", "blue", "grey", "green"))
     (tmp_path / row.text).write_text(text, encoding="utf-8")
     run = make(row, 1, tmp_path)

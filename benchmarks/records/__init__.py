@@ -1,1 +1,1 @@
-"""How good models get in so many minutes with nothing else chosen: docs/results.md, made by the real commands."""
+"""How good models get in a given time: makes docs/results.md with the real commands."""

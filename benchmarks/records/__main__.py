@@ -1,11 +1,11 @@
-"""Make the runs of docs/results.md that are missing or were slow, and write the page as they come.
+"""Make the runs of docs/results.md that are missing or were slow, and update the page after each.
 
 \b
     python -m benchmarks.records TEXTS --json docs/results.json --write docs/results.md
     python -m benchmarks.records TEXTS --json docs/results.json --rows "tinyshakespeare, 3" --seeds 1
 
-TEXTS is the folder of the texts. It can be stopped at any time and goes on with the row and seed where it was. Runs
-that stand in the JSON file are not made again: to have one anew, take its line out.
+TEXTS is the folder with the texts. Stop it at any time: the next call continues with the same row and seed. Runs in the
+JSON file are not repeated; to repeat one, remove its line.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from charrnn.system.processor import set_kernel
 
 @click.command(help=__doc__)
 @click.argument("texts", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--json", "path", type=click.Path(path_type=Path), required=True, help="Where the runs are kept.")
-@click.option("--write", "page", type=click.Path(path_type=Path), help="Write the page, and its picture beside it.")
-@click.option("--rows", "only", default="", help='Only the rows with this in their name: "alice29", "10 minutes".')
+@click.option("--json", "path", type=click.Path(path_type=Path), required=True, help="The file with the runs.")
+@click.option("--write", "page", type=click.Path(path_type=Path), help="The page to write, with its picture beside it.")
+@click.option("--rows", "only", default="", help='Only rows whose name contains this: "alice29", "10 minutes".')
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(1), help="Runs of each row: 1, 2, …")
 @click.option("--commit", is_flag=True, help="Commit these files after each run.")
 def main(texts: Path, path: Path, page: Path | None, only: str, seeds: int, commit: bool) -> None:
-    """Make what is missing, and write the page."""
-    set_kernel()  # the rate of products is measured with the command's kernels
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that the run's process ends too
+    """Make the missing runs and write the page."""
+    set_kernel()  # time the matrix products with the kernel that the command uses
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # ends the run's process too
     rows = [row for row in ROWS if only in row.name]
     if not rows:
         raise click.ClickException(f"no row is called like {only!r}: {'; '.join(row.name for row in ROWS)}")
@@ -68,7 +68,7 @@ def main(texts: Path, path: Path, page: Path | None, only: str, seeds: int, comm
 
 
 def write(page: Path, runs: Sequence[Run], seeds: int) -> list[Path]:
-    """Write the page, and its picture where matplotlib is; return the files that are there."""
+    """Write the page, and its picture if matplotlib is installed; return the files that exist."""
     drawing = page.with_suffix(".svg")
     if find_spec("matplotlib"):
         picture.draw(ROWS, runs, drawing)
@@ -79,7 +79,7 @@ def write(page: Path, runs: Sequence[Run], seeds: int) -> list[Path]:
 
 
 def commit_files(files: Sequence[Path], message: str) -> None:
-    """Commit these files and nothing else; where Git refuses, say so and go on: the next commit takes them too."""
+    """Commit these files and nothing else; if Git refuses, say so: the next commit includes them."""
     for words in (["add"], ["commit", "--quiet", "-m", message]):
         done = subprocess.run(["git", *words, "--", *map(str, files)], capture_output=True, text=True)
         if done.returncode:

@@ -1,4 +1,4 @@
-"""The learning curves as a picture: validation loss over the time of training, with what is to be reached."""
+"""Draw the learning curves: validation loss against training time, with the targets."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from benchmarks.records.rows import SHAKESPEARE, Row
 from benchmarks.records.runs import Run, counting, median_run
 
-COLOURS = ("#e09f2b", "#d9602c", "#b8336a", "#7b2d8b", "#2d1e5f")  # the longer, the darker
+COLOURS = ("#e09f2b", "#d9602c", "#b8336a", "#7b2d8b", "#2d1e5f")  # darker for longer times
 ONE, TEST, INK, PALE = "#2171b5", "#b2182b", "#333333", "#8c8c8c"
 BESIDE = {"7-gram, whole": 1.5165, "nanoGPT on an A100, windows": 1.4697}  # of `OTHERS`
 TICKS = {10: "10 s", 60: "1 min", 180: "3 min", 600: "10 min", 1800: "30 min"}
-TALL, LOW = 4.4, 2.8  # inches, of the two parts
+TALL, LOW = 4.4, 2.8  # inches: heights of the two figures
 STYLE = {
     "font.size": 9,
     "svg.fonttype": "none",
@@ -31,9 +31,9 @@ _ABOVE: dict[str, Any] = _POINTS | {"xycoords": ("axes fraction", "data"), "colo
 
 
 def draw(rows: Sequence[Row], runs: Sequence[Run], path: Path) -> None:
-    """Write the picture: tiny Shakespeare above, the texts with a test part below; no file where nothing ran.
+    """Write the picture: tiny Shakespeare above, the texts with a test split below; no file without runs.
 
-    Raises:  ModuleNotFoundError where matplotlib is not installed.
+    Raises:  ModuleNotFoundError if matplotlib is not installed.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -55,7 +55,7 @@ def draw(rows: Sequence[Row], runs: Sequence[Run], path: Path) -> None:
 
 
 def _draw_times(axes: Any, rows: Sequence[Row], runs: Sequence[Run]) -> None:
-    """Draw the runs of all times into one frame, each time's bar as a short dashed line where it is due."""
+    """Draw all times into one frame; a short dashed line marks each time's target."""
     lowest = min(*BESIDE.values(), *(run.loss for row in rows for run in counting(row, runs)))
     low, high = lowest - 0.08, 1.9
     label = high
@@ -64,17 +64,17 @@ def _draw_times(axes: Any, rows: Sequence[Row], runs: Sequence[Run]) -> None:
         _draw_curves(axes, found, colour, 1.0)
         axes.hlines(row.bars["whole"], due / 1.25, due * 1.25, colors=colour, linestyles=(0, (2, 1.5)), linewidth=1.3)
         loss = median_run(found).loss
-        label = min(loss, label - (high - low) / 20)  # from above to below, and never one upon the other
+        label = min(loss, label - (high - low) / 20)  # downwards, so that labels never overlap
         axes.text(1.01, label, f"{row.name.partition(', ')[2]}: {loss:.4f}", **_beside(axes), color=colour)
     for name, loss in BESIDE.items():
         axes.axhline(loss, color=PALE, linewidth=0.6, zorder=0)
         axes.annotate(f"{name} {loss:.4f}", (0, loss), **_ABOVE, xytext=(3, 3))
     _frame(axes, (8, rows[-1].minutes * 60 * 1.3), (low, high), "nats per character")
-    axes.set_title("Tiny Shakespeare, validation part; dashed: what is to be reached", loc="left", size=10)
+    axes.set_title("Tiny Shakespeare, validation split; dashed: targets", loc="left", size=10)
 
 
 def _draw_tested(axes: Any, row: Row, runs: Sequence[Run]) -> None:
-    """Draw the runs of one text, a point for the test part and a dashed line for the n-gram model there."""
+    """Draw the runs of one text, a point for its test split and a dashed line for the n-gram model."""
     chosen = median_run(runs)
     test, end = chosen.scores["test"], chosen.training_seconds
     ngram, n = test["baselines"]["ngram"]["bpc"], test["baselines"]["n"]
@@ -89,7 +89,7 @@ def _draw_tested(axes: Any, row: Row, runs: Sequence[Run]) -> None:
 
 
 def _draw_curves(axes: Any, runs: Sequence[Run], colour: str, scale: float) -> None:
-    """Draw each seed's curve, the median one's thicker."""
+    """Draw each seed's curve, the median seed's thicker."""
     for run in runs:
         seconds, losses = zip(*run.curve, strict=True)
         width = 1.8 if run is median_run(runs) else 0.7
@@ -97,7 +97,7 @@ def _draw_curves(axes: Any, runs: Sequence[Run], colour: str, scale: float) -> N
 
 
 def _beside(axes: Any) -> dict[str, Any]:
-    """Return what puts a text right of the frame, at a height that the data say."""
+    """Return the options that put a text right of the frame, at a height in data units."""
     return {"transform": axes.get_yaxis_transform(), "va": "center", "weight": "bold", "size": 9}
 
 
@@ -108,6 +108,6 @@ def _frame(axes: Any, seconds: tuple[float, float], losses: tuple[float, float],
     axes.minorticks_off()
     axes.set_xlim(*seconds)
     axes.set_ylim(*losses)
-    axes.set_xlabel("time of training")
+    axes.set_xlabel("training time")
     axes.set_ylabel(unit)
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,4 +1,4 @@
-"""The machine's rate of matrix products, in the shape and with the processes that training has."""
+"""Measure the speed of matrix products, with the shapes and processes of training."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any
 from benchmarks.speed.cases import GATES, VOCAB_SIZE, Case
 from benchmarks.speed.processes import Worker
 
-UNITS, LANES, STEPS = 512, 32, 100  # 32x512 by 512x2048 at each step in time, the lanes shared out as in training
+UNITS, BATCH, STEPS = 512, 32, 100  # 32x512 by 512x2048 at each time step, the batch split as in training
 TURNS, SECONDS = 3, 1.0
 
 
 def gemm_rate() -> float:
-    """Return 10^9 operations per second of all processes together: the median of a few turns of a second."""
+    """Return 10^9 operations per second of all processes together: the median of three turns of a second."""
     from charrnn.config import ModelConfig
     from charrnn.parallel.plan import available_threads, make_plan
 
-    shared = make_plan(ModelConfig(VOCAB_SIZE, hidden_size=UNITS), None, LANES, STEPS, available_threads())
-    case = Case("evaluate", "lstm", 1, UNITS, LANES // shared.processes, STEPS)
+    shared = make_plan(ModelConfig(VOCAB_SIZE, hidden_size=UNITS), None, BATCH, STEPS, available_threads())
+    case = Case("evaluate", "lstm", 1, UNITS, BATCH // shared.processes, STEPS)
     with ExitStack() as holds:
         workers = [holds.enter_context(closing(Worker("floor", shared.threads))) for _ in range(shared.processes)]
         pool = holds.enter_context(ThreadPoolExecutor(shared.processes))
@@ -35,5 +35,5 @@ def gemm_rate() -> float:
 
 
 def operations(case: Case) -> int:
-    """Return how many a forward pass of one layer has in its products: h W_hh at each step, and the readout."""
+    """Count the operations in one layer's forward products: h W_hh at each step, and the readout."""
     return 2 * case.steps * case.batch * case.units * (GATES[case.cell] * case.units + VOCAB_SIZE)

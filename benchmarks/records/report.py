@@ -1,4 +1,4 @@
-"""The document: tables of the median seeds, and every run with what it took."""
+"""The page docs/results.md: tables of the median seeds, then every run with its cost."""
 
 from __future__ import annotations
 
@@ -8,69 +8,74 @@ from benchmarks.markdown import markdown_table
 from benchmarks.records.rows import OTHERS, SHAKESPEARE, Row
 from benchmarks.records.runs import ATTEMPTS, SLOW, Run, counting, is_slow, median_run, share
 
-INTRODUCTION = f"""\
+INTRODUCTION = """\
 # Results
 
-What `charrnn train` reaches with nothing chosen but the time. `make records TEXTS=FOLDER` makes the runs that are
-missing or were slow from the texts in the folder, and commits each; it takes hours, may be stopped at any time, and
-goes on with the row and seed where it was. A run is made anew when its line is taken out of results.json.
-
-- **What was chosen on what.** A run's model is that with the least validation loss. As with nanoGPT, the best
-  checkpoint and the recipe were chosen on tiny Shakespeare's validation part, so its figures flatter a little. Beside
-  it stand texts with a test part on which nothing was chosen; of alice29's alone the first comparisons of
-  small texts had seen something ([ablations.md](ablations.md)).
-- **Which seed.** A row is the run of the median seed, not of the best (of two seeds, the worse), beside the least and
-  the greatest of all. Seeds are ordered by the loss of the test part, or of the whole validation part where there is
-  none.
-- **Protocols.** *whole* carries one state through the text; *windows* begins every 256 characters with a zero state.
-- **The machine.** The rate of matrix products is measured right before and right after each run. A run is slow, and
-  is made again, where one of these rates, or the work it did a second, is below {100 * SLOW:.0f} % of the highest seen
-  on this processor: in any run for products, in the same row for training. Of several runs with one seed the fastest
-  counts, whatever its score; after {ATTEMPTS} attempts in one go it stays as it is, and the table says so.
-
-A bar is what was to be reached, set before the runs; a figure in bold reaches it.
+How good a model `charrnn train` makes when you set nothing but the time. Lower is better in every table. A bar is a
+target that was set before the runs; a figure that reaches it is bold. The last table has the command, seed, machine and
+seconds of every run.
 
 ## Tiny Shakespeare
 
-Nats per character on the validation part, the last tenth of the text.
+Nats per character on the validation split, the last tenth of the text.
 """
 TESTED = """\
-## Test parts
+## Texts with a test split
 
-Bits per character on the test part, the last twentieth of each text, *whole*, scored once a run; a modified Kneser-Ney
-n-gram model on the same part, its n chosen on the validation part; what the part adds to the training text where
-compressors make one of both; and, of the same run, both protocols on the validation part, the twentieth before. A bar
-is what a modified Kneser-Ney 7-gram model reaches.
+Bits per character. The test split is the last twentieth of each text, scored once per run (*whole*); the validation
+split is the twentieth before it. The bar is a modified Kneser-Ney 7-gram model. The n-gram column is the best such
+model: its n was chosen on the validation split. The compressors' figures are the bytes that the test split adds to the
+compressed training text.
 
-Compressors are strong where a text repeats itself to the letter. Of irish_abc's test part, 37 % are runs of 16
-characters or more that stand earlier in the part itself, since tunes repeat their bars (of alice29's 5 %), though of
-its 177 lines of 20 characters or more only one stands in the training text. Such a run is copied whole; a net has to
-have kept it in its state, and the n-gram model learns nothing as it reads.
+Compressors win on text that repeats itself literally. In irish_abc's test split, 37 % of the characters are in runs of
+16 or more that occur earlier in the same split, because tunes repeat their bars (alice29: 5 %). Only one of its 177
+lines of 20 characters or more occurs in the training split. A compressor copies such a run; a net must have kept it in
+its state, and the n-gram model does not learn while it reads.
+"""
+METHOD = f"""\
+## How the runs were made
+
+`make records TEXTS=FOLDER` makes the runs that are missing or were slow, from the texts in the folder, and commits each
+one. It takes hours; stop it at any time, and the next call continues with the same row and seed. To repeat a run,
+remove its line from results.json.
+
+- **Selection.** A run keeps the checkpoint with the lowest validation loss. On tiny Shakespeare the validation split
+  also chose the recipe's settings, so these figures are slightly optimistic (nanoGPT's too). The texts with a test
+  split have no such bias, except that the first comparisons on small texts used part of alice29's
+  ([ablations.md](ablations.md)).
+- **Seeds.** A row shows the median seed (of two seeds, the worse), and the lowest and highest of all. Seeds are
+  ordered by their loss on the test split, or on the whole validation split if there is no test split.
+- **Protocols.** *whole* reads the split once and carries the state along; *windows* starts every 256 characters from a
+  zero state.
+- **Speed of the machine.** The machines were shared, so matrix products are timed right before and right after each run.
+  A run counts as slow if one of these speeds is below {100 * SLOW:.0f} % of the highest seen on this processor, or if it trained
+  at less than {100 * SLOW:.0f} % of the row's highest speed. Slow runs are made again, at most {ATTEMPTS} times in one call; the fastest
+  run of a seed counts, whatever its score. Runs that are still slow are marked.
 """
 MACHINES = """
-Seconds are those of the whole command: reading, measuring, validating and saving included. Speed is the least share of
-a reference speed, as said above. Machines:
+Seconds are for the whole command: reading, measuring, validating and saving included. Speed is the lowest of the run's
+three speeds, relative to the highest seen. Machines:
 """
 ORIGINS = (
-    "They are from the projects char-rnn (tinyshakespeare), introtodeeplearning (irish_abc) and Char-RNN-TensorFlow "
+    "They come from the projects char-rnn (tinyshakespeare), introtodeeplearning (irish_abc) and Char-RNN-TensorFlow "
     "(tang_poems_zh) on GitHub, and from the Canterbury corpus (alice29)."
 )
-#: What of the settings is shown beside the size, where it is not zero.
+#: The settings shown beside the size, unless they are zero.
 CHOSEN = ("embed_size", "dropout", "input_dropout", "weight_drop", "learning_rate", "reset_rate", "average")
 
 
 def document(rows: Sequence[Row], runs: Sequence[Run], seeds: int, picture: str | None) -> str:
-    """Return the page; picture: the file's name beside it, or None where there is none."""
-    from charrnn.evaluation.baselines import COMPRESSORS  # loads NumPy, for which the kernels have to be set before
+    """Return the page; picture is the name of the file beside it, or None."""
+    from charrnn.evaluation.baselines import COMPRESSORS  # loads NumPy: the kernel has to be set first
 
     yardstick = [row for row in rows if row.text == SHAKESPEARE]
     tested = [row for row in rows if "test" in row.scores]
-    curves = [f"![Learning curves: validation loss over the time of training]({picture})", ""] if picture else []
+    curves = [f"![Learning curves: validation loss against training time]({picture})", ""] if picture else []
     lines = [
         INTRODUCTION,
         *markdown_table(("time", *_heads("whole"), *_heads("windows"), "seeds"), _yardstick(yardstick, runs, seeds)),
         "",
-        "What others reach on the same part:",
+        "Other models on the same split:",
         "",
         *markdown_table(
             ("", "whole", "windows"), [(who, _nats(whole), _nats(windows)) for who, whole, windows in OTHERS]
@@ -91,6 +96,7 @@ def document(rows: Sequence[Row], runs: Sequence[Run], seeds: int, picture: str 
             _tested(tested, runs, seeds),
         ),
         "",
+        METHOD,
         "## Every run",
         "",
         *_every_run(rows, runs),
@@ -99,7 +105,7 @@ def document(rows: Sequence[Row], runs: Sequence[Run], seeds: int, picture: str 
 
 
 def _heads(score: str) -> tuple[str, ...]:
-    return f"{score}, median seed", "least to greatest", "bar"
+    return f"{score}, median seed", "lowest to highest", "bar"
 
 
 def _nats(value: float | None) -> str:
@@ -134,7 +140,7 @@ def _tested(rows: Sequence[Row], runs: Sequence[Run], seeds: int) -> Iterator[tu
 
 
 def _figures(row: Row, found: Sequence[Run], score: str, unit: str) -> tuple[str, str, str]:
-    """Return the median seed's figure, the least and the greatest of all seeds, and the bar."""
+    """Return the median seed's figure, the lowest and highest of all seeds, and the bar."""
     places = 3 if unit == "bpc" else 4
     bar = row.bars.get(score)
     shown = "–" if bar is None else f"{bar:.{places}f}"
@@ -147,14 +153,14 @@ def _figures(row: Row, found: Sequence[Run], score: str, unit: str) -> tuple[str
 
 
 def _seeds(found: Sequence[Run], runs: Sequence[Run], seeds: int) -> str:
-    """Return how many seeds there are, honestly: what is missing, and what ran on a slow machine."""
+    """Return the number of seeds, with those that are missing or ran on a slow machine."""
     slow = sum(is_slow(run, runs) for run in found)
     said = str(len(found)) if len(found) >= seeds else f"{len(found)} of {seeds} so far"
     return f"{said}; {slow} on a slow machine" if slow else said
 
 
 def _every_run(rows: Sequence[Row], runs: Sequence[Run]) -> list[str]:
-    """Return the table of all runs that count, with their machines below."""
+    """Return the table of all runs that count, and the list of their machines."""
     found = [run for row in rows for run in counting(row, runs)]
     if not found:
         return ["None so far."]
@@ -177,7 +183,7 @@ def _every_run(rows: Sequence[Row], runs: Sequence[Run]) -> list[str]:
     lines += [MACHINES, *(f"{number}. {machine}" for number, machine in enumerate(machines, 1))]
     texts = dict.fromkeys(f"{row.text} {run.text_sha256[:8]}" for row in rows for run in counting(row, runs))
     lines += ["", f"Texts, with the SHA-256 of their bytes: {', '.join(texts)}. {ORIGINS}"]
-    lines += ["", "What was scored after each, in its folder:", "", "```"]
+    lines += ["", "After each run, these commands scored it:", "", "```"]
     for example in {row.text: row for row in rows}.values():
         lines += [f"charrnn {' '.join(example.eval(score))}" for score in example.scores]
     lines += ["```"]

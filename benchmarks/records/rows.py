@@ -1,4 +1,4 @@
-"""The rows: which texts for how long, the commands of each, what is to be reached, and what others reached."""
+"""The rows of the results: texts, times, commands, targets, and the figures of other models."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PARTED = ("--val-fraction", "0.05", "--test-fraction", "0.05")
-#: What `charrnn eval` is given for each score. The test part is scored by the last, once a run.
+SPLIT = ("--val-fraction", "0.05", "--test-fraction", "0.05")
+#: The options of `charrnn eval` for each score. The last one scores the test split, once per run.
 SCORES: dict[str, tuple[str, ...]] = {
     "whole": ("--protocol", "whole"),
     "windows": ("--protocol", "windows"),
@@ -20,7 +20,7 @@ class Row:
     """A text and a time.
 
     options  of `charrnn train`, besides time and seed
-    bars     what is to be reached: nats per character in `whole` and `windows`, bits in `test`
+    bars     the targets: nats per character for `whole` and `windows`, bits for `test`
     """
 
     text: str
@@ -30,20 +30,20 @@ class Row:
 
     @property
     def name(self) -> str:
-        """Return what the row is called, and what `--rows` looks into."""
+        """The row's name, which `--rows` searches."""
         return f"{Path(self.text).stem}, {self.minutes:g} minute{'s' * (self.minutes != 1)}"
 
     @property
     def scores(self) -> tuple[str, ...]:
-        """Return what is scored: `test` only where there is a test part."""
+        """The names of the scores; `test` only if the row has a test split."""
         return tuple(name for name in SCORES if name != "test" or "--test-fraction" in self.options)
 
     def train(self, seed: int) -> tuple[str, ...]:
-        """Return what follows `charrnn` in the command that trains."""
+        """Return the arguments of `charrnn` that train this row."""
         return ("train", self.text, "--minutes", f"{self.minutes:g}", *self.options, "--seed", str(seed))
 
     def eval(self, score: str) -> tuple[str, ...]:
-        """Return what follows `charrnn` in the command that scores the trained model."""
+        """Return the arguments of `charrnn` that score the trained model."""
         return ("eval", "-m", f"checkpoints/{Path(self.text).stem}", *SCORES[score])
 
 
@@ -54,11 +54,11 @@ ROWS = (
     Row(SHAKESPEARE, 10, bars={"whole": 1.455, "windows": 1.48}),
     Row(SHAKESPEARE, 15, bars={"whole": 1.445, "windows": 1.4697}),
     Row(SHAKESPEARE, 30, bars={"whole": 1.430, "windows": 1.450}),
-    Row("alice29.txt", 5, PARTED, {"test": 2.049}),
-    Row("irish_abc.txt", 5, PARTED, {"test": 2.592}),
-    Row("tang_poems_zh.txt", 5, PARTED, {"test": 7.268}),
+    Row("alice29.txt", 5, SPLIT, {"test": 2.049}),
+    Row("irish_abc.txt", 5, SPLIT, {"test": 2.592}),
+    Row("tang_poems_zh.txt", 5, SPLIT, {"test": 7.268}),
 )
-#: What others reach on tiny Shakespeare's validation part: who, nats per character `whole` and in `windows`.
+#: Other models on tiny Shakespeare's validation split: name, nats per character `whole` and in `windows`.
 OTHERS: tuple[tuple[str, float | None, float | None], ...] = (
     ("nanoGPT's CPU recipe, 74 s on two cores; its windows are of 64 characters, drawn at random", None, 1.8857),
     ("nanoGPT, ten minutes on two cores; its windows are of 128 characters, drawn at random", None, 1.5350),

@@ -1,4 +1,4 @@
-"""Runs: how one is made by the real commands, which one counts, and which are still to be made."""
+"""Make runs with the real commands, choose those that count, and find those that are missing."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from benchmarks.records.rate import gemm_rate
 from benchmarks.records.rows import Row
 from benchmarks.speed.processes import ROOT
 
-SLOW = 0.8  # of the reference speed: below it a run does not count, if a better one can be had
-ATTEMPTS = 3  # of a run in one go, at the most
-_UNUSED = ("by_position", "chars_per_second")  # of what `eval --json` prints
+SLOW = 0.8  # of the reference speed; a run below it is made again
+ATTEMPTS = 3  # at most, for each run in one call
+_UNUSED = ("by_position", "chars_per_second")  # fields of `eval --json` that are not kept
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run, as it is kept.
+    """One run, as results.json stores it.
 
-    command           what was typed
+    command           the training command
     text_sha256       of the text's bytes
-    scores            what `charrnn eval --json` printed, by the names of `SCORES`
-    model, train      the settings, those that the recipe chose among them
-    best_step         the one whose model was scored, of `steps`
-    passes, chars     through the text, and characters learned from
-    seconds           of the whole command; training_seconds, from the first step on
-    pace, fast_pace   work a second (`recipe.work`): of the run, and of its faster quarter
+    scores            the output of `charrnn eval --json`, under the names of `SCORES`
+    model, train      all settings, including those that the recipe chose
+    best_step         the step, of `steps`, whose model was scored
+    passes, chars     passes through the text, and characters trained on
+    seconds           of the whole command; training_seconds count from the first step
+    pace, fast_pace   work per second (`recipe.work`): of the run, and of its faster quarter
     curve             seconds since the first step and validation loss, at each evaluation
-    gflops            the rate of products right before the run, and right after
-    code              the newest commit of charrnn/, with a "+" where something was changed since
+    gflops            the speed of matrix products right before the run and right after
+    code              the newest commit of charrnn/, with a "+" if files have changed since
     """
 
     row: str
@@ -70,13 +70,13 @@ class Run:
 
     @property
     def loss(self) -> float:
-        """Return what the seeds of a row are ordered by: nats per character, of the test part where there is one."""
+        """Nats per character on the test split, or else the validation split: seeds are ordered by it."""
         score = self.scores.get("test") or self.scores["whole"]
         return float(score["nats_per_char"])
 
 
 def make(row: Row, seed: int, texts: Path) -> Run:
-    """Train and score by the commands that the row shows, in an empty folder with the text; return what came of it."""
+    """Train and score with the row's commands, in a new folder with the text; return the run."""
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(texts / row.text, folder)
         before, began = gemm_rate(), time.monotonic()
@@ -112,7 +112,7 @@ def make(row: Row, seed: int, texts: Path) -> Run:
 
 
 def _course(log: list[dict[str, Any]], info: dict[str, Any], text: Path) -> dict[str, Any]:
-    """Return what the log says of the run's length, speed and losses, by the names of `Run`'s fields."""
+    """Return the run's length, speed and losses from the log, under the names of `Run`'s fields."""
     from charrnn.config import ModelConfig, text_and_train_configs
     from charrnn.data.corpus import Corpus
     from charrnn.data.stream import Stream
@@ -136,7 +136,7 @@ def _course(log: list[dict[str, Any]], info: dict[str, Any], text: Path) -> dict
 
 
 def _code() -> str:
-    """Return the newest commit that touches the package, with a "+" where files differ from it; "" outside Git."""
+    """Return the newest commit that touches the package, with a "+" if files differ from it; "" outside Git."""
 
     def git(*words: str) -> str:
         return subprocess.run(["git", *words, "--", "charrnn"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
@@ -145,10 +145,10 @@ def _code() -> str:
 
 
 def share(run: Run, runs: Iterable[Run]) -> float:
-    """Return the run's speed as a share of the reference speed, by the least of its signs.
+    """Return the lowest of the run's three speeds, relative to the highest seen on this processor.
 
-    The reference is the highest that was seen on this processor: of products in any run, and of training in any run of
-    the same row, by its faster quarter.
+    The three are matrix products before and after the run, compared with any run, and training, compared with the
+    faster quarter of any run of the same row.
     """
     alike = [other for other in runs if (other.processor, other.cores) == (run.processor, run.cores)]
     products = max(rate for other in alike for rate in other.gflops)
@@ -162,7 +162,7 @@ def is_slow(run: Run, runs: Iterable[Run]) -> bool:
 
 
 def counting(row: Row, runs: Sequence[Run]) -> list[Run]:
-    """Return the runs of the row that count, by seed: of several with one seed that at the best speed, not score."""
+    """Return the row's runs that count, by seed: of several with one seed the fastest, whatever its score."""
     found: dict[int, Run] = {}
     for run in sorted((run for run in runs if run.row == row.name), key=lambda run: share(run, runs)):
         found[run.seed] = run
@@ -170,14 +170,14 @@ def counting(row: Row, runs: Sequence[Run]) -> list[Run]:
 
 
 def median_run(runs: Sequence[Run]) -> Run:
-    """Return the run of the median seed; of an even number the worse of the two in the middle."""
+    """Return the run of the median seed; for an even number, the worse of the two in the middle."""
     return sorted(runs, key=lambda run: run.loss)[len(runs) // 2]
 
 
 def fill(
     rows: Sequence[Row], seeds: int, runs: list[Run], make: Callable[[Row, int], Run], keep: Callable[[Run], object]
 ) -> None:
-    """Make all runs that are missing, then again those that are slow; each is added to `runs` and handed to `keep`."""
+    """Make the missing runs, then repeat the slow ones; add each to `runs` and pass it to `keep`."""
     attempts: Counter[tuple[Row, int]] = Counter()
 
     def done(row: Row, seed: int) -> bool:
@@ -188,7 +188,7 @@ def fill(
         left = [one for one in left if attempts[one] < ATTEMPTS]
         if not left:
             return
-        row, seed = min(left, key=attempts.__getitem__)  # what was slow is tried again last: the machine may be quiet
+        row, seed = min(left, key=attempts.__getitem__)  # slow runs come last: the machine may be quiet by then
         attempts[row, seed] += 1
         runs.append(make(row, seed))
         keep(runs[-1])
