@@ -39,8 +39,16 @@ COMMANDS = (
 THEME = TerminalTheme(
     (24, 27, 34),
     (214, 219, 228),
-    [(24, 27, 34), (255, 123, 123), (126, 211, 132), (229, 192, 123), (122, 178, 255), (214, 154, 255), (102, 208, 214)]
-    + [(214, 219, 228)],
+    [
+        (24, 27, 34),  # black, then red, green, yellow, blue, magenta, cyan, white
+        (255, 123, 123),
+        (126, 211, 132),
+        (229, 192, 123),
+        (122, 178, 255),
+        (214, 154, 255),
+        (102, 208, 214),
+        (214, 219, 228),
+    ],
 )
 #: Rich's own frame loads a font from the net; this one takes what the reader's system has.
 FORMAT = """\

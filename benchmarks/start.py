@@ -3,8 +3,8 @@
     python -m benchmarks.start
     python -m benchmarks.start --markdown
 
-Commands take turns, so that a slow minute of the machine affects all alike. Figures are medians in ms; wall time is shown
-with its lowest and highest, processor time depends less on other work. The model is an LSTM of 128 units.
+Commands take turns, so that a slow minute of the machine affects all alike. Figures are medians in ms; wall time has
+its lowest and highest beside it, and processor time depends less on other work. The model is an LSTM of 128 units.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Ablations: what is run and what is not, with which settings, and what the table says of it."""
+"""Ablations: which runs are made, with which settings, and the table."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ from click.testing import CliRunner
 from benchmarks import kept
 from benchmarks.ablations import __main__ as ablations
 
-#: Those that the recipe chose, by name: a step reads 1,000 characters.
+#: Settings that the recipe chose: a step reads 1,000 characters.
 SETTINGS = {"cell": "lnlstm", "hidden_size": 128, "dropout": 0.3, "weight_drop": 0.0, "batch_size": 20, "seq_len": 50}
 
 
 class Runs:
-    """Stands for what trains and what times: remembers what it was asked for."""
+    """Replaces training and timing; records each request."""
 
     def __init__(self):
         self.asked = []
@@ -31,7 +31,7 @@ class Runs:
 
 @pytest.fixture
 def runs(tmp_path, monkeypatch):
-    """Return the stand-in, in a folder with two texts."""
+    """Return the replacement, in a folder with two texts."""
     runs = Runs()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(ablations, "run", runs.run)
@@ -42,22 +42,22 @@ def runs(tmp_path, monkeypatch):
 
 
 def call(*words):
-    """Call the command for one text; the table's cells are in its output."""
+    """Run the command for one text; its output has the table."""
     return CliRunner().invoke(ablations.main, ["one.txt", *words])
 
 
 def cells(output, name):
-    """Return the cells of the table's row, right of its name."""
+    """Return the cells of a row, without its name."""
     (line,) = [line for line in output.splitlines() if line.startswith(f"| {name} |")]
     return [cell.strip() for cell in line.strip("|").split("|")[1:]]
 
 
-def test_nothing_is_run_twice_and_the_recipes_own_setting_not_once(runs):
+def test_nothing_runs_twice_and_the_recipes_own_setting_never(runs):
     words = ("two.txt", "--only", "--dropout", "--seeds", "2", "--json", "rows.json")
     done = call(*words)
     assert done.exit_code == 0, done.output
-    told = [(text, seed, settings.get("dropout")) for text, seed, settings in runs.asked]
-    assert told == [
+    requests = [(text, seed, settings.get("dropout")) for text, seed, settings in runs.asked]
+    assert requests == [
         (text, seed, dropout) for text in ("one.txt", "two.txt") for seed in (1, 2) for dropout in (None, 0.0, 0.6)
     ]
     assert cells(done.stdout, "`--dropout 0.3`") == [""] * 4
@@ -67,7 +67,7 @@ def test_nothing_is_run_twice_and_the_recipes_own_setting_not_once(runs):
     assert len(runs.asked) == len(rows) == 12
 
 
-def test_whoever_stops_goes_on_where_it_was(runs, monkeypatch):
+def test_an_interrupted_command_continues_where_it_stopped(runs, monkeypatch):
     def stop(*_, **settings):
         if settings.get("dropout") == 0.6:
             raise KeyboardInterrupt
@@ -120,7 +120,7 @@ def test_several_files_are_put_together_and_no_row_twice(runs):
         ({"dropout": 0.0}, 600_000, 600, 0.99),  # as fast as the recipe, so as many steps
         ({"dropout": 0.6}, 600_000, 300, 0.98),  # half as fast
         ({"dropout": 0.0, "batch_size": 40}, 600_000, 300, 0.98),  # a step reads twice as much
-        ({"dropout": 0.6, "average": 0.0}, 600_000, 300, 0.0),  # what is changed stays so
+        ({"dropout": 0.6, "average": 0.0}, 600_000, 300, 0.0),  # a changed setting stays changed
         ({"dropout": 0.0}, 3_000, 3, 0.0),
         ({"dropout": 0.0}, 10, 1, 0.0),
     ],
@@ -133,7 +133,7 @@ def test_a_change_is_run_for_as_long_with_all_else_the_recipes(runs, change, cha
     assert settings == pytest.approx({**SETTINGS, **change, "steps": steps, "average": average})
 
 
-def test_what_changes_nothing_is_not_run(runs):
+def test_a_change_without_effect_is_not_run(runs):
     recipe = {"seed": 1, "chars": 600_000, "settings": SETTINGS}
     assert ablations.changed(recipe, "one.txt", {"dropout": 0.3}) is None
     assert runs.asked == []

@@ -1,4 +1,4 @@
-"""What docs/samples.md is made by: the checker of tunes, and which sources count as Python."""
+"""The checks behind docs/samples.md: tunes, Python sources and haiku."""
 
 import re
 
@@ -31,16 +31,16 @@ def test_a_tune_has_its_bars_counted():
         ("M:6/8", "M:6/7", "M: cannot be"),
         ("K:D Major", "K:H Major", "K: cannot be"),
         ("L:1/8\n", "", "there is no L"),
-        ("d2d fed", "d2d feh", "'h|(3ABc ' is no ABC"),
-        ("d2d fed", "d2d fe[d", "is no ABC"),
-        ("(3ABc d2", "(3AB|c d2", "goes on over a bar line"),
+        ("d2d fed", "d2d feh", "'h|(3ABc ' is not ABC"),
+        ("d2d fed", "d2d fe[d", "is not ABC"),
+        ("(3ABc d2", "(3AB|c d2", "continues over a bar line"),
         ("(3ABc d2", "(3A(3Bc d2", "begins within another"),
         ("d4|]!", "(3dd", "has no end"),
-        ("M:2/4\n", "T:Another\n", "stands in the music"),
-        ("d/e/", "d/0e/", "is no ABC"),
+        ("M:2/4\n", "T:Another\n", "is not music"),
+        ("d/e/", "d/0e/", "is not ABC"),
     ],
 )
-def test_what_is_no_tune_is_told(old, new, problem):
+def test_the_problem_of_an_invalid_tune_is_named(old, new, problem):
     assert TUNE.count(old) == 1
     assert re.search(re.escape(problem), check(TUNE.replace(old, new)).problem or "")
 
@@ -49,7 +49,7 @@ def test_a_header_alone_is_no_tune():
     assert check("X:1\nT:A\nM:C|\nL:1/8\nK:G\n").problem == "there is no music"
 
 
-def test_what_parses():
+def test_sources_that_parse():
     assert _parses("def f():\n    return '\\d'\n")
     assert not _parses("def f(:\n")
     assert not _parses("x\0")

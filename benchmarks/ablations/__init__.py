@@ -1,1 +1,1 @@
-"""What each choice of the recipe buys and costs, on real texts."""
+"""The gain and cost of each choice in the recipe, on real texts."""

@@ -1,16 +1,15 @@
-"""Train on each text by the recipe, and again with one thing changed; write what that bought and cost.
+"""Train on each text by the recipe, then with one setting changed; print the gain and cost of each change.
 
 \b
     python -m benchmarks.ablations tinyshakespeare.txt irish_abc.txt --minutes 2 --json docs/ablations.json
     python -m benchmarks.ablations tinyshakespeare.txt --only dropout --seeds 3 --json dropout.json
 
-The recipe's run gets the minutes. A changed one has all its settings but the one, and as many steps as take the same
-time: both are timed in turns before, so that a busy machine favours none. Of each text the last twentieth is left
-alone, and the one before it validates.
+The recipe's run takes the given minutes. A changed run keeps all other settings and gets as many steps as fit into the
+same time; both are timed in turns first, so that a busy machine favours neither. The last twentieth of each text is not
+used; the twentieth before it is the validation split.
 
-Rows that stand in the JSON file already are not run again, so it can be stopped at any time and goes on where it was.
-With one thread a run (OPENBLAS_NUM_THREADS=1), as many commands as there are cores can run side by side, each with a
-file of its own; --json, given for each of them, puts the rows together.
+Rows in the JSON file are not repeated, so you can stop at any time and continue later. With one thread per run
+(OPENBLAS_NUM_THREADS=1), run one command per core, each with its own file; several --json options merge the rows.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from charrnn.training import budget
 from charrnn.training.recipe import AVERAGED_SHARE
 from charrnn.training.setup import training_for, vocab_for
 
-#: By name, what is changed.
+#: The changed settings, by the name of the row.
 ABLATIONS: dict[str, dict[str, Any]] = {
     "recipe": {},
     "`--cell lstm`": {"cell": "lstm"},
@@ -64,18 +63,18 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "`--batch-size 64`": {"batch_size": 64},
     "`--schedule constant`": {"schedule": "constant"},
 }
-_PARTS = {"val_fraction": 0.05, "test_fraction": 0.05}
+_SPLITS = {"val_fraction": 0.05, "test_fraction": 0.05}
 _MODEL = ("cell", "num_layers", "hidden_size", "embed_size", "tied", "dropout", "weight_drop")
 _TRAINING = ("learning_rate", "reset_rate", "val_chars", "batch_size", "seq_len", "threads")
-_ROUNDS, _SECONDS = 5, 0.5  # of timing a change and the recipe in turns
+_ROUNDS, _SECONDS = 5, 0.5  # for timing a change and the recipe in turns
 
 
 def run(text: str, seed: int, **settings: Any) -> dict[str, Any]:
-    """Return what a run came to; losses are in nats per character, on the validation part."""
+    """Train once and return the row; losses are nats per character on the validation split."""
     with tempfile.TemporaryDirectory() as folder:
         reports = [
             event
-            for event in charrnn.fit(text, folder, seed=seed, **_PARTS, **settings)
+            for event in charrnn.fit(text, folder, seed=seed, **_SPLITS, **settings)
             if isinstance(event, charrnn.Report)
         ]
         checkpoint = charrnn.load(folder).checkpoint
@@ -96,7 +95,7 @@ def run(text: str, seed: int, **settings: Any) -> dict[str, Any]:
 
 
 def changed(recipe: dict[str, Any], text: str, change: dict[str, Any]) -> dict[str, Any] | None:
-    """Return what a run came to with one thing changed, in the time of the recipe's; None where nothing is changed."""
+    """Train with one setting changed, in the recipe's time; None if the change is the recipe's own setting."""
     settings = recipe["settings"] | change
     if settings == recipe["settings"]:
         return None
@@ -106,12 +105,12 @@ def changed(recipe: dict[str, Any], text: str, change: dict[str, Any]) -> dict[s
 
 
 def speed(text: str, *settings: dict[str, Any]) -> float:
-    """Return how many times as many characters are learned from in a second by the first settings as by the second."""
-    corpus = Corpus.read(text, TextConfig(**_PARTS))
+    """Return the training speed of the first settings relative to the second, in characters per second."""
+    corpus = Corpus.read(text, TextConfig(**_SPLITS))
     with ExitStack() as stack:
         timed = []
         for one in settings:
-            of_model, text_config, config = sort_settings(one | _PARTS | {"steps": 1, "seed": 1})
+            of_model, text_config, config = sort_settings(one | _SPLITS | {"steps": 1, "seed": 1})
             vocab = vocab_for(corpus, text_config)
             model_config = ModelConfig(vocab.size, **of_model)
             training, _ = training_for(corpus, vocab, model_config, config)
@@ -123,19 +122,19 @@ def speed(text: str, *settings: dict[str, Any]) -> float:
 
 @click.command(help=__doc__)
 @click.argument("texts", nargs=-1, required=True, type=click.Path(exists=True))
-@click.option("--minutes", default=2.0, show_default=True, help="Of each run.")
-@click.option("--seeds", default=1, show_default=True, help="Runs of each row, with the seeds 1, 2, …")
-@click.option("--only", default="", help="Only the rows with this in their name, and the recipe's.")
+@click.option("--minutes", default=2.0, show_default=True, help="Time of each run.")
+@click.option("--seeds", default=1, show_default=True, help="Runs per row, with seeds 1, 2, …")
+@click.option("--only", default="", help="Only the recipe's row and rows whose name contains this.")
 @click.option(
     "--json",
     "paths",
     type=click.Path(path_type=Path),
     multiple=True,
     required=True,
-    help="Where the rows are kept; of several files the first is written, and the others are read.",
+    help="The file with the rows; the first of several is written, the others are only read.",
 )
 def main(texts: tuple[str, ...], minutes: float, seeds: int, only: str, paths: tuple[Path, ...]) -> None:
-    """Run what is missing, and show the table."""
+    """Run the missing rows and print the table."""
     if not any(only in name for name in ABLATIONS):
         raise click.ClickException(f"no row has {only!r} in its name: {', '.join(ABLATIONS)}")
     names = [name for name in ABLATIONS if only in name or name == "recipe"]
@@ -164,7 +163,7 @@ def main(texts: tuple[str, ...], minutes: float, seeds: int, only: str, paths: t
 
 
 def table(rows: Sequence[dict[str, Any]], texts: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Return what each row's loss is above or below the recipe's of the same seed, and how much was read for it."""
+    """Return the table: each row's loss minus the recipe's of the same seed, and its relative characters read."""
     found = {(have["text"], have["ablation"], have["seed"]): have for have in rows}
 
     def cells(name: str) -> list[str]:

@@ -1,1 +1,1 @@
-"""What models of real texts write, and how much of it is as it should be: docs/samples.md, by the real commands."""
+"""Samples from models of real texts, and how many are correct: makes docs/samples.md with the real commands."""

@@ -1,10 +1,10 @@
-"""Train models of real texts by the recipe, let them write, check what they write, and make docs/samples.md of it.
+"""Train models of real texts by the recipe, sample from them, check the samples, and write docs/samples.md.
 
 \b
     python -m benchmarks.samples TEXTS --folder FOLDER --write docs/samples.md
 
-TEXTS has names.txt, irish_abc.txt, tang_poems_zh.txt and alice29.txt. The runs stay in FOLDER; those that are there
-are not made again, so it can be stopped at any time. All together it takes half an hour.
+TEXTS has names.txt, irish_abc.txt, tang_poems_zh.txt and alice29.txt. The runs are kept in FOLDER and not repeated, so
+it can be stopped at any time. It takes half an hour in all.
 """
 
 from __future__ import annotations
@@ -21,20 +21,21 @@ from benchmarks.samples.sections import SECTIONS, TEXTS, Workshop
 from charrnn.system.atomic import replacing
 
 INTRODUCTION = """\
-# What it writes
+# Samples
 
-Models of real texts by the recipe, with nothing chosen but the time and where documents end; what they write, unpicked;
-and how much of it is as it should be. `make samples TEXTS=FOLDER` makes this page from the texts in the folder, in half
-an hour. Every model and every text is of seed 1.
+Samples from models of real texts, and how many of them are correct. Only the training time and the kind of document
+were set; `charrnn train` chose the rest. No sample was picked by hand: each is the first that the command writes, or
+the first that the check accepts. Every model and every sample has seed 1. `make samples TEXTS=FOLDER` makes this page
+from the texts in the folder, in half an hour.
 """
 
 
 @click.command(help=__doc__)
 @click.argument("texts", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--folder", type=click.Path(path_type=Path), required=True, help="Where the runs are kept.")
-@click.option("--write", "page", type=click.Path(path_type=Path), required=True, help="The page.")
+@click.option("--folder", type=click.Path(path_type=Path), required=True, help="The folder with the runs.")
+@click.option("--write", "page", type=click.Path(path_type=Path), required=True, help="The page to write.")
 def main(texts: Path, folder: Path, page: Path) -> None:
-    """Make the runs that are missing, and write the page."""
+    """Make the missing runs and write the page."""
     if absent := [name for name in TEXTS if not (texts / name).is_file()]:
         raise click.ClickException(f"{texts} lacks {', '.join(absent)}")
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """A checker of tunes in ABC notation, as strict as the tunes of irish_abc.txt allow.
 
-Source:  the ABC music standard 2.1 (fields of the header, note lengths, tuplets, bar lines, repeats); of it, what one
-         voice without words uses. A `!` ends a line of music there, as it did in programs of the time.
+Source:  the ABC music standard 2.1 (header fields, note lengths, tuplets, bar lines, repeats), as far as one voice
+         without words needs it. A `!` ends a line of music in these tunes, as in programs of the time.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _TOKEN = re.compile(
     rf"|(?P<chord>\[(?:{_PITCH}\d*)+\]{_LENGTH.format('c')})"
     r'|(?P<other>"[^"]*"|[ ~.><()-])'
 )
-#: Notes of a tuplet stand in the time of so many.
+#: A tuplet of so many notes lasts as long as this many.
 _IN_TIME_OF = {2: 3, 3: 2, 4: 3, 5: 2, 6: 2, 7: 2, 8: 3, 9: 2}
 
 
 class Checked(NamedTuple):
-    """What a tune is found to be.
+    """The result of checking a tune.
 
     problem  the first thing that is not ABC, or None
-    bars     those between two plain bar lines, which have to be full
-    full     those of them that last as long as the meter says
+    bars     the number of bars between two plain bar lines
+    full     how many of them are as long as the meter demands
     """
 
     problem: str | None
@@ -70,14 +70,14 @@ def _check_music(lines: list[str], meter: str, unit: Fraction) -> Checked:
         if field := _FIELD.fullmatch(line):
             name, value = field.groups()
             if name not in "MK" or not _HEADER[name].fullmatch(value.strip()):
-                return Checked(f"{line!r} stands in the music", bars, right)
+                return Checked(f"{line!r} is not music", bars, right)
             full, left_plain = (_bar(value.strip(), unit) if name == "M" else full), False
             continue
         at, end = 0, len(line.removesuffix("!"))
         while at < end:
             token = _TOKEN.match(line, at, end)
             if not token:
-                return Checked(f"{line[at : at + 8]!r} is no ABC", bars, right)
+                return Checked(f"{line[at : at + 8]!r} is not ABC", bars, right)
             at = token.end()
             if token["tuplet"]:
                 if in_tuplet:
@@ -90,7 +90,7 @@ def _check_music(lines: list[str], meter: str, unit: Fraction) -> Checked:
                 factor = factor if in_tuplet else Fraction(1)
             elif token["bar"]:
                 if in_tuplet:
-                    return Checked("a tuplet goes on over a bar line", bars, right)
+                    return Checked("a tuplet continues over a bar line", bars, right)
                 if left_plain and token["bar"] == "|" and lasted:
                     bars, right = bars + 1, right + (lasted == full)
                 left_plain, lasted = token["bar"] == "|", Fraction(0)

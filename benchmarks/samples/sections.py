@@ -1,4 +1,4 @@
-"""The sections of the page: a text each, what a model of it writes, and what of that is as it should be."""
+"""The sections of docs/samples.md: for each text a model, its samples, and how many are correct."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from benchmarks.markdown import markdown_table
 from benchmarks.samples.abc import check
 
 TEXTS = ("names.txt", "irish_abc.txt", "tang_poems_zh.txt", "alice29.txt")
-STDLIB = "$(python -c 'import sysconfig; print(sysconfig.get_path(\"stdlib\"))')"  # as it is typed into a shell
+STDLIB = "$(python -c 'import sysconfig; print(sysconfig.get_path(\"stdlib\"))')"  # as typed into a shell
 SEED = ("--seed", "1")
 TEMPERATURES = ("0.2", "0.4", "0.6", "0.8", "1.0")
 COUPLET = r"[\p{Han}]{5}，[\p{Han}]{5}。"
-_CONSONANT, _VOWELS = "[b-df-hj-np-tv-xz]", "[aeiouy]+"  # a group of vowels is as good as a syllable
+_CONSONANT, _VOWELS = "[b-df-hj-np-tv-xz]", "[aeiouy]+"  # a group of vowels stands for a syllable
 _NEXT = rf"({_CONSONANT}{{1,3}}|{_CONSONANT}{{0,3}},? {_CONSONANT}{{0,3}}){_VOWELS}"
 HAIKU = "(?i)" + "".join(
     rf"{_CONSONANT}{{0,3}}{_VOWELS}({_NEXT}){{{groups - 1}}}{_CONSONANT}{{0,3}}{end}"
     for groups, end in ((5, r"[,;:]?\n"), (7, r"[,;:]?\n"), (5, "[.!?]"))
 )
-#: What begins behind the end of a function.
+#: The beginnings of what follows a function.
 NEXT_DEFINITIONS = (r"\n\n\n", r"\ndef ", r"\nclass ", r"\n@", r"\n    def ", r"\n    @")
 
 
 @dataclass(frozen=True)
 class Workshop:
-    """The folder in which commands are run."""
+    """A folder in which commands run."""
 
     folder: Path
 
     def train(self, name: str, *words: str, protocol: str = "whole") -> Iterator[str]:
-        """Train a model unless it is there; yield the command, and what came of it on the validation part."""
+        """Train a model unless it exists; yield the commands and its loss on the validation split."""
         evaluate = ("eval", "-m", f"checkpoints/{name}", "--protocol", protocol)
         out = ("--out", f"checkpoints/{name}")
         if not (self.folder / out[1] / "best.npz").exists():
@@ -50,13 +50,13 @@ class Workshop:
         yield from _commands(("train", *words, *SEED, *out), evaluate)
         yield (
             f"{size['cell']} {size['num_layers']}x{size['hidden_size']}, {info['parameters_total']:,} parameters. "
-            f"Validation part, {figures['chars']:,} symbols: **{figures['nats_per_char']:.4f} nats** or "
+            f"Validation split, {figures['chars']:,} symbols: **{figures['nats_per_char']:.4f} nats** or "
             f"{figures['bpc']:.3f} bits each."
         )
         yield ""
 
     def sample(self, name: str, *words: str) -> tuple[list[dict[str, Any]], float]:
-        """Return the texts that a model writes, and the seconds of the whole command."""
+        """Return a model's samples, and the seconds of the whole command."""
         began = time.monotonic()
         said = charrnn(self.folder, "sample", "-m", f"checkpoints/{name}", *words, *SEED, "--json")
         return [json.loads(line) for line in said.splitlines()], time.monotonic() - began
@@ -67,7 +67,7 @@ def names(workshop: Workshop) -> Iterator[str]:
     yield "## Names\n"
     options = ("--split-documents", "lines", "--shuffle-documents", "--val-documents", "1000")
     yield from workshop.train("names", "names.txt", *options, "--minutes", "5")
-    yield "makemore reports about 1.92 nats for a transformer of 200,000 parameters, on a shuffle of its own.\n"
+    yield "makemore reports about 1.92 nats for a Transformer of 200,000 parameters, on another random split.\n"
     known = set((workshop.folder / "names.txt").read_text(encoding="utf-8").split("\n"))
     words = ("--count", "1000", "--temp", "1")
     samples, seconds = workshop.sample("names", *words)
@@ -75,9 +75,9 @@ def names(workshop: Workshop) -> Iterator[str]:
     yield from _commands(("sample", "-m", "checkpoints/names", *words, *SEED, "--json"))
     new = sum(name not in known for name in written)
     yield (
-        f"{len(written):,} names in one batch, in {seconds:.1f} s with the start of the command: "
-        f"{_share(samples, 'document')} end with an end mark, {new / len(written):.1%} stand in no line of names.txt, "
-        f"and {len(set(written)):,} are different. The first of them:\n"
+        f"The command writes {len(written):,} names in one batch and takes {seconds:.1f} s, start-up included. "
+        f"{_share(samples, 'document')} of them end by themselves, {new / len(written):.1%} are not in names.txt, and "
+        f"{len(set(written)):,} are distinct. The first ones:\n"
     )
     yield from _block(", ".join(written[:12]), ", ".join(written[12:24]))
 
@@ -88,8 +88,8 @@ def tunes(workshop: Workshop) -> Iterator[str]:
     yield from workshop.train("irish", "irish_abc.txt", "--split-documents", "blank-lines", "--minutes", "5")
     real = [check(tune) for tune in (workshop.folder / "irish_abc.txt").read_text(encoding="utf-8").split("\n\n")]
     yield (
-        "Tunes are documents. The checker `benchmarks/samples/abc.py` reads header, notes, tuplets and bar lines. Of "
-        "the bars that stand between two plain bar lines it counts those that last as long as the meter says.\n"
+        "Each tune is a document. The checker `benchmarks/samples/abc.py` parses header, notes, tuplets and bar lines. "
+        "A bar between two plain bar lines is full if it is as long as the meter demands.\n"
     )
     rows, shown = [_tune_row("the tunes of irish_abc.txt", real)], ""
     for temperature in TEMPERATURES:
@@ -101,8 +101,8 @@ def tunes(workshop: Workshop) -> Iterator[str]:
     yield from _commands(
         ("sample", "-m", "checkpoints/irish", "--count", "100", "-n", "2000", "--temp", "0.6", *SEED, "--json")
     )
-    yield from markdown_table(("", "accepted", "bars", "of these full"), rows)
-    yield "\nThe first that is accepted at 0.6:\n"
+    yield from markdown_table(("", "accepted", "bars", "full bars"), rows)
+    yield "\nThe first one accepted at 0.6:\n"
     yield from _block(shown)
 
 
@@ -119,7 +119,7 @@ def couplets(workshop: Workshop) -> Iterator[str]:
     words = ("--regex", COUPLET, "--count", "8")
     samples, seconds = workshop.sample("tang", *words)
     yield from _commands(("sample", "-m", "checkpoints/tang", *words, *SEED))
-    yield f"All match, as they must ({seconds:.1f} s with the start of the command and the automaton):\n"
+    yield f"The regular expression forces the form. The command takes {seconds:.1f} s, start-up included:\n"
     yield from _block(*(sample["text"] for sample in samples))
 
 
@@ -131,8 +131,8 @@ def haiku(workshop: Workshop) -> Iterator[str]:
     samples, _ = workshop.sample("alice", *words)
     yield from _commands(("sample", "-m", "checkpoints/alice", *words, *SEED))
     yield (
-        "Three lines of words with five, seven and five groups of vowels, which stand for syllables, as regular "
-        "expressions know no better; the likeliest of fifty each:\n"
+        "The expression asks for three lines with five, seven and five groups of vowels, a rough stand-in for "
+        "syllables. Each poem is the most likely of fifty:\n"
     )
     yield from _block("\n\n".join(sample["text"] for sample in samples))
 
@@ -144,29 +144,29 @@ def python(workshop: Workshop) -> Iterator[str]:
         "python", f"{STDLIB}/*.py", "--split-documents", "files", "--minutes", "10", protocol="lanes"
     )
     stops = [word for stop in NEXT_DEFINITIONS for word in ("--stop", stop)]
-    wanted = ("--prime", r"\n\n\ndef ", *stops, "-n", "1500", "--count", "200")
+    options = ("--prime", r"\n\n\ndef ", *stops, "-n", "1500", "--count", "200")
     rows, shown = [], ""
     for temperature in TEMPERATURES:
-        samples, _ = workshop.sample("python", *wanted, "--temp", temperature)
+        samples, _ = workshop.sample("python", *options, "--temp", temperature)
         parsed = [_parses(sample["prime"] + sample["text"]) for sample in samples]
         accepted = sum(parsed) / len(samples)
         rows.append((f"`--temp {temperature}`", f"{accepted:.1%}", _share(samples, "stop")))
         if temperature == "0.6":
             shown = next((one["prime"] + one["text"] for one, own in zip(samples, parsed, strict=True) if own), "")
-    yield from _commands(("sample", "-m", "checkpoints/python", *wanted, "--temp", "0.6", *SEED, "--json"))
+    yield from _commands(("sample", "-m", "checkpoints/python", *options, "--temp", "0.6", *SEED, "--json"))
     yield (
-        "Functions, from `def` to two empty lines or the next definition, 200 at each temperature. Those that are not "
-        "done after 1,500 characters are cut, and hardly one of these parses.\n"
+        "The model writes 200 functions at each temperature, each up to two empty lines or the next definition. A "
+        "function longer than 1,500 characters is cut off, and then hardly ever parses.\n"
     )
-    yield from markdown_table(("", "`ast.parse` accepts", "ended by themselves"), rows)
-    yield "\nThe first that is accepted at 0.6:\n"
+    yield from markdown_table(("", "`ast.parse` accepts", "complete"), rows)
+    yield "\nThe first one accepted at 0.6:\n"
     yield from _block(shown.strip("\n"), language="python")
 
 
 def _parses(source: str) -> bool:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd escapes, which are Python all the same
+            warnings.simplefilter("ignore")  # about odd escapes, which are valid Python
             ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
@@ -174,7 +174,7 @@ def _parses(source: str) -> bool:
 
 
 def _expanded(word: str) -> str:
-    """Return what the shell makes of a word."""
+    """Return a word as the shell expands it."""
     return word.replace(STDLIB, sysconfig.get_path("stdlib"))
 
 
@@ -183,7 +183,7 @@ def _share(samples: Sequence[dict[str, Any]], ended: str) -> str:
 
 
 def _commands(*commands: Sequence[str]) -> Iterator[str]:
-    """Yield a block of commands as they are typed."""
+    """Yield a block of commands as a user types them."""
     yield "```sh"
     for words in commands:
         yield "charrnn " + " ".join(f'"{word}"' if STDLIB in word else shlex.quote(word) for word in words)
