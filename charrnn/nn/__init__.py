@@ -2,6 +2,6 @@
 
 Read `cells.lstm` first: equations, forward pass, backward pass. `cells.base` is the contract that it fulfils. Then
 `model` (stacked cells between embedding and readout), `dropout` (its masks), `functional` (the loss), and `bptt` (the
-loss and the gradient of one window of text). `initializers`, `optimizers` and `schedules` have one function for each
-choice of an option; `gradcheck` tests gradients; `compiled` has the loops of the extra `fast`.
+loss and gradient of one window of text). `initializers`, `optimizers` and `schedules` have one function for each value
+of the option of that name; `gradcheck` tests gradients; `compiled` is the extra `fast`.
 """

@@ -32,7 +32,7 @@ class Init(NamedTuple):
 
 
 def glorot(rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
-    """Draw from U(-a, a) with a = sqrt(6 / (fan_in + fan_out)), which preserves the variance of outputs and gradients.
+    """Draw from U(-a, a) with a = sqrt(6 / (fan_in + fan_out)), which preserves variance both forward and backward.
 
     Source:  Glorot & Bengio 2010.
     """
