@@ -1,1 +1,1 @@
-"""How fast charrnn is: against PyTorch, and against the matrix products that no implementation can leave out."""
+"""Measure speed against PyTorch, and against the matrix products alone, which no implementation can avoid."""

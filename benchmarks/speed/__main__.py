@@ -1,4 +1,4 @@
-"""Measure charrnn, PyTorch and the floor in turns, and print the medians; docs/performance.md says how and why.
+"""Measure charrnn, PyTorch and the floor in turn, and print the medians; docs/performance.md explains the method.
 
 python -m benchmarks.speed
 python -m benchmarks.speed --only "train lstm" --quick
@@ -41,7 +41,7 @@ def main(
     repeats: int, seconds: float, quick: bool, only: str, threads: int, json_path: Path | None, document: Path | None
 ) -> None:
     """Measure how fast charrnn is against PyTorch and against its own matrix products."""
-    set_kernel()  # as the command does; the floor gets the same
+    set_kernel()  # as the command does; it applies to the floor too
     if quick:
         repeats, seconds = QUICK_REPEATS, QUICK_SECONDS
     if document:
@@ -69,12 +69,12 @@ def main(
         results.append(found)
         ratio = found.ratio("PyTorch", "charrnn")
         progress.print(found.name if ratio is None else f"{found.name}: PyTorch ÷ charrnn {ratio:.2f}", highlight=False)
-        save()  # whoever stops early keeps what was measured
+        save()  # so that stopping early loses nothing
 
     if os.getloadavg()[0] > BUSY:
         progress.print(f"other programs are running (load {os.getloadavg()[0]:.1f}): the figures will be off")
     workers = [processes.Worker(side, threads) for side in sides]
-    if "PyTorch" in sides:  # its threads may wait for each other in two ways, and neither is always the faster
+    if "PyTorch" in sides:  # its threads can wait in two ways, and neither is always faster
         workers.append(processes.Worker("PyTorch", threads, "passive"))
     facts = report.machine(threads, {worker.side: worker.ask("facts") for worker in workers})
     facts |= {"repeats": repeats, "seconds": seconds}

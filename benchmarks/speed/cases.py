@@ -1,4 +1,4 @@
-"""What is measured, what a measurement is, and the random text that all sides read."""
+"""The cases that are measured, the results, and the random text that all sides read."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any, NamedTuple
 
 VOCAB_SIZE = 65
 TEMPERATURE = 0.8
-WINDOWS = 4  # windows of text that each side has at hand and takes in turn
+WINDOWS = 4  # windows of text that each side cycles through
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 SIZES = ((1, 128, 32, 25), (2, 128, 50, 50), (1, 256, 64, 128), (1, 512, 64, 64), (2, 512, 100, 100))
-READ_SIZES = ((1, 128), (2, 128), (1, 512))  # of nets that do not learn
-FAST = "charrnn, fast"  # the side with the extra `fast`: the same code where Numba is installed
+READ_SIZES = ((1, 128), (2, 128), (1, 512))  # for evaluation and sampling
+FAST = "charrnn, fast"  # the side with the extra `fast`: the same code with Numba
 FAST_KINDS = ("train", "evaluate")  # sampling and encoding load no Numba
 ENCODED_BYTES = 10_000_000
 ENCODED = {"ascii": "".join(map(chr, range(32, 97))), "multi-byte": "aé ßжщ語字仮あ\n😀𝄞"}
 
 
 class Work(NamedTuple):
-    """Something to time: `run` does it once; `before` prepares the process, untimed."""
+    """Something to time: `run` does it once; `before` prepares the process and is not timed."""
 
     run: Callable[[], object]
     before: Callable[[], object] = bool
@@ -28,7 +28,7 @@ class Work(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the tables: layers x units, B lanes, T steps at once; T is 1 and B the streams when sampling."""
+    """One row of the tables: layers x units, B batch rows, T time steps; for sampling, B streams and T = 1."""
 
     kind: str
     cell: str
@@ -39,7 +39,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """Return what the row is called, and what `--only` looks into."""
+        """Return the name of the row, in which `--only` searches."""
         if self.kind == "encode":
             return f"encode {self.cell}"
         size = f"{self.kind} {self.cell} {self.layers}x{self.units}"
@@ -47,7 +47,7 @@ class Case:
 
     @property
     def amount(self) -> float:
-        """Return how much is read or written at once: characters, or MB of UTF-8."""
+        """Return how many characters, or MB of UTF-8, one run reads or writes."""
         return ENCODED_BYTES / 1e6 if self.kind == "encode" else self.batch * self.steps
 
 
@@ -67,12 +67,12 @@ MEMORY_CASE, MEMORY_STEPS = Case("train", "lstm", 1, 512, 64, 64), 20
 
 @dataclass
 class Result:
-    """The figures of one row: repeat k of every side was taken in the same round.
+    """The figures of one row; the k-th figures of all sides come from the same round.
 
     unit      "s" or "MiB"
-    amount    characters or MB at once; 0 where that makes no sense
-    sides     charrnn, FAST, PyTorch, floor -> one figure a round
-    variants  which way of several a side takes, the fastest
+    amount    characters or MB per run; 0 if neither applies
+    sides     charrnn, FAST, PyTorch, floor -> one figure per round
+    variants  the fastest of several ways, for each side that has several
     """
 
     name: str
@@ -83,13 +83,13 @@ class Result:
     variants: dict[str, str] = field(default_factory=dict)
 
     def ratio(self, above: str, below: str) -> float | None:
-        """Return the median over the rounds of one side's figure by the other's."""
+        """Return the median over the rounds of one side's figure divided by the other's."""
         if not (self.sides.get(above) and self.sides.get(below)):
             return None
         return median(a / b for a, b in zip(self.sides[above], self.sides[below], strict=True))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold, with the ratios of the tables."""
+        """Return the figures and the ratios of the tables, for JSON."""
         ratios = {
             "pytorch_by_charrnn": self.ratio("PyTorch", "charrnn"),
             "pytorch_by_fast": self.ratio("PyTorch", FAST),
@@ -99,7 +99,7 @@ class Result:
 
 
 def random_ids(case: Case) -> Any:
-    """Return the ids (N,) that fill all windows and one before them, the same on every side."""
+    """Return random ids (N,) for all windows and one before them; the same for every side."""
     import numpy as np
 
     count = case.batch * case.steps * (WINDOWS + 1) + 1
@@ -107,7 +107,7 @@ def random_ids(case: Case) -> Any:
 
 
 def text_to_encode(kind: str) -> str:
-    """Return a random text of 10 MB in UTF-8, over the symbols of this kind."""
+    """Return a random text of 10 MB in UTF-8 from the symbols of this kind."""
     import numpy as np
 
     symbols = ENCODED[kind]

@@ -1,7 +1,7 @@
-"""The floor: the matrix products of the same work, alone, through NumPy, into memory that is there already.
+"""The floor: only the matrix products of the same work, by NumPy, into preallocated memory.
 
 Per layer and time step h W_hh and da W_hh^T; once per layer h^T da; for layers above the first x W_xh, da W_xh^T and
-x^T da; for the readout h W_hy, dlogits W_hy^T and h^T dlogits. The first layer's input chooses rows: no product.
+x^T da; for the readout h W_hy, dlogits W_hy^T and h^T dlogits. The first layer's input selects rows instead.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from benchmarks.speed.cases import GATES, VOCAB_SIZE, Case, Work, text_to_encode
 
 
 def variants(case: Case, threads: int) -> dict[str, Work]:
-    """Return the ways to do the case: backwards with the weights transposed as a view, or as a copy."""
-    if case.kind == "encode":  # every conversion has to get at the code points
+    """Return the ways to do the case: for the backward pass, transposed weights are a view or a copy."""
+    if case.kind == "encode":  # every conversion must read the code points
         text = text_to_encode(case.cell)
         return {"": Work(lambda: text.encode("utf-32-le"))}
     if case.kind != "train":

@@ -1,4 +1,4 @@
-"""The side of charrnn: the same functions that its commands call."""
+"""The side of charrnn: the functions that its commands call."""
 
 from __future__ import annotations
 
@@ -25,10 +25,7 @@ _open = ExitStack()
 
 
 def variants(case: Case, threads: int) -> dict[str, Work]:
-    """Return the ways to do the case: always one, with the threads that a run would choose.
-
-    It ends the processes of the case before.
-    """
+    """Return the one way to do the case, with the threads of a usual run; end the processes of the case before."""
     end()
     if case.kind in ("train", "evaluate"):
         return {"": {"train": _train, "evaluate": _evaluate}[case.kind](case, usual_threads(case.units, threads))}
@@ -48,7 +45,7 @@ def _model(case: Case) -> tuple[ModelConfig, model.Params]:
 
 
 def _windows(case: Case) -> tuple[Stream, list[Window]]:
-    """Return the text's windows but the first, which begins with a reset."""
+    """Return the text's windows except the first, which starts with a reset."""
     stream = Stream(random_ids(case), case.batch, case.steps)
     return stream, [stream[step] for step in range(1, WINDOWS + 1)]
 

@@ -1,4 +1,4 @@
-"""The parent's side of the workers, and what is measured of whole processes: their time to start, their memory."""
+"""Start and ask the processes of all sides; measure the start-up time and memory of whole processes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.speed.cases import FAST, FAST_KINDS, MEMORY_CASE, MEMORY_STEPS, Case, Result
 
 ROOT = Path(__file__).resolve().parents[2]
-PAUSE = 0.1  # seconds before a turn: the pools of the side before have fallen asleep by then
+PAUSE = 0.1  # seconds before a turn, in which the thread pools of the previous side fall asleep
 START_HELP = "start --help; floor: import click"
 START_SAMPLE = "start sample -n 1; floor: import numpy; PyTorch: import torch"
 MEMORY_NAME = f"memory of {MEMORY_STEPS} steps, {MEMORY_CASE.name.removeprefix('train ')}"
@@ -25,13 +25,13 @@ _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLI
 
 
 def environment(threads: int | None = None) -> dict[str, str]:
-    """Return the environment of every process: this copy of charrnn, and so many threads; the user's if None."""
+    """Return an environment with this copy of charrnn and so many threads; None leaves the threads to the user."""
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     return os.environ | ({} if threads is None else dict.fromkeys(_THREADS, str(threads))) | {"PYTHONPATH": path}
 
 
 class Worker:
-    """One side's process; it works only between a request and its answer."""
+    """The process of one side, which works only while it answers a request."""
 
     def __init__(self, side: str, threads: int, policy: str = "") -> None:
         self.side, self.policy = side, policy
@@ -46,23 +46,23 @@ class Worker:
         )
 
     def ask(self, do: str, **request: Any) -> dict[str, Any]:
-        """Return the answer to one request."""
+        """Send a request and return the answer."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps({"do": do, **request}) + "\n")
         self._process.stdin.flush()
         answer: dict[str, Any] = json.loads(self._process.stdout.readline() or "{}")
         if not answer:
-            raise SystemExit(f"the worker of {self.side} ended; its error stands above")
+            raise SystemExit(f"the worker of {self.side} ended; see its error above")
         return answer
 
     def close(self) -> None:
-        """Let the process end."""
+        """End the process."""
         self._process.communicate()
 
 
 def measure(case: Case, workers: list[Worker], repeats: int, seconds: float) -> Result:
-    """Return the seconds of a case: round by round, every side once, by the fastest of its workers."""
+    """Return the seconds of a case; in each round, every side runs once, in the fastest of its processes."""
     ways: dict[str, str] = {}
     chosen: dict[str, Worker] = {}
     for side in dict.fromkeys(worker.side for worker in workers):
@@ -94,7 +94,7 @@ def _turn(worker: Worker) -> float:
 
 
 def _trial(workers: Iterable[Worker]) -> dict[Worker, float]:
-    """Return the least seconds of each worker, tried in turns; one alone needs no trial."""
+    """Return the shortest turn of each worker, in alternation; a single worker needs no trial."""
     workers = list(workers)
     least = dict.fromkeys(workers, math.inf)
     for _ in range(3 if len(workers) > 1 else 0):
@@ -104,7 +104,7 @@ def _trial(workers: Iterable[Worker]) -> dict[Worker, float]:
 
 
 def measure_memory(sides: list[str], threads: int, repeats: int) -> Result:
-    """Return the peak memory of processes that train: MiB."""
+    """Return the peak memory in MiB of processes that train."""
     figures: dict[str, list[float]] = {side: [] for side in sides}
     for _ in range(repeats):
         for side in sides:
@@ -115,7 +115,7 @@ def measure_memory(sides: list[str], threads: int, repeats: int) -> Result:
 
 
 def measure_start(only: str, repeats: int, threads: int, *, with_torch: bool) -> list[Result]:
-    """Return the wall times of processes that do next to nothing, against the imports they need."""
+    """Return the wall times of processes that do almost nothing, and of the imports that they need."""
     if not any(only in name for name in (START_HELP, START_SAMPLE)):
         return []
     with tempfile.TemporaryDirectory() as folder:
@@ -142,7 +142,7 @@ def measure_start(only: str, repeats: int, threads: int, *, with_torch: bool) ->
                 for side, command in commands.items():
                     sides[side].append(_seconds(command, threads))
             for figures in sides.values():
-                del figures[0]  # the files are in memory after it
+                del figures[0]  # it reads the files into memory
             results.append(Result(name, "start", "s", 0, sides))
         return results
 

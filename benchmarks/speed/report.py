@@ -1,4 +1,4 @@
-"""The figures as a table on the screen, as JSON, and as Markdown between two comments of a document."""
+"""Report the figures as tables on the screen, and as Markdown between two comments of a document."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FAST_COLUMNS = (FAST, "PyTorch ÷ fast")
 
 
 def machine(threads: int, workers: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return the facts that the figures depend on."""
+    """Return the facts about this machine and its software that the figures depend on."""
     return {
         "processor": processor(),
         "cores": os.cpu_count(),
@@ -83,7 +83,7 @@ def _ratio(result: Result, above: str, below: str) -> str:
 
 
 def row(result: Result) -> tuple[str, ...]:
-    """Return the cells of a row: medians with the least and the greatest, ratios, and the way that PyTorch took."""
+    """Return the cells of a row: medians with minimum and maximum, ratios, and the way that PyTorch took."""
     speed = "–"
     if result.amount:
         unit = "MB" if result.kind == "encode" else "chars"
@@ -95,7 +95,7 @@ def row(result: Result) -> tuple[str, ...]:
 
 
 def contents(results: list[Result]) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
-    """Yield title and rows, headings first, of each kind of work; the extra `fast` has columns where it took part."""
+    """Yield a title and rows, headings first, for each kind of work; `fast` has columns if it was measured."""
     for kind, title in TITLES.items():
         of_kind = [result for result in results if result.kind == kind]
         rows = [COLUMNS, *map(row, of_kind)]
@@ -126,7 +126,7 @@ def markdown(results: list[Result], facts: dict[str, Any], command: str) -> str:
 
 
 def place_in(text: str) -> tuple[str, str]:
-    """Return what stands before and after the place of the tables.
+    """Return the text before and after the place of the tables.
 
     Raises:  ValueError where the document has no such place.
     """
@@ -138,6 +138,6 @@ def place_in(text: str) -> tuple[str, str]:
 
 
 def write(path: Path, tables_: str) -> None:
-    """Put the tables into a document, in place of those before."""
+    """Replace the tables in a document."""
     before, after = place_in(path.read_text(encoding="utf-8"))
     path.write_text(f"{before}\n{tables_}\n{after}", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The side of PyTorch, written by the book for speed; where there are several ways, the fastest counts."""
+"""The side of PyTorch, written for speed as its documentation recommends; of several ways, the fastest counts."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ CELLS = {"rnn": nn.RNNCell, "gru": nn.GRUCell, "lstm": nn.LSTMCell}
 
 
 def variants(case: Case, threads: int) -> dict[str, Work]:
-    """Return the ways to do the case by name."""
+    """Return the ways to do the case, by name."""
     if case.kind == "sample":
         net = f"nn.{NETS[case.cell].__name__}"
         return {
-            f"{name}, {count} thread{'s' * (count > 1)}": Work(way(case), partial(_settle, count))
+            f"{name}, {count} thread{'s' * (count > 1)}": Work(way(case), partial(_set_threads, count))
             for name, way in ((net, _net_step), (f"{net}Cell", _cell_step))
             for count in sorted({1, threads})
         }
@@ -29,14 +29,14 @@ def variants(case: Case, threads: int) -> dict[str, Work]:
         return {}
     make = _train if case.kind == "train" else _evaluate
     if case.cell != "lstm" or not torch.backends.mkldnn.is_available():  # PyTorch gives oneDNN no other cell
-        return {"": Work(make(case), partial(_settle, threads))}
+        return {"": Work(make(case), partial(_set_threads, threads))}
     return {
-        "oneDNN": Work(make(case), partial(_settle, threads)),
-        "no oneDNN": Work(make(case), partial(_settle, threads, onednn=False)),
+        "oneDNN": Work(make(case), partial(_set_threads, threads)),
+        "no oneDNN": Work(make(case), partial(_set_threads, threads, onednn=False)),
     }
 
 
-def _settle(threads: int, *, onednn: bool = True) -> None:
+def _set_threads(threads: int, *, onednn: bool = True) -> None:
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
     torch.backends.mkldnn.set_flags(onednn)
@@ -63,12 +63,12 @@ def _zero_state(case: Case) -> Any:
 
 
 def _windows(case: Case) -> Any:
-    """Return an endless round of one-hot inputs (T, B, V) and targets (T B,); nobody waits for their making."""
+    """Return an endless cycle of one-hot inputs (T, B, V) and targets (T B,), made in advance."""
     ids = torch.from_numpy(random_ids(case)).long()
-    lanes = ids[:-1].reshape(case.batch, -1).T.contiguous()
+    inputs = ids[:-1].reshape(case.batch, -1).T.contiguous()
     targets = ids[1:].reshape(case.batch, -1).T.contiguous()
     places = [slice(k * case.steps, (k + 1) * case.steps) for k in range(1, WINDOWS + 1)]
-    return cycle([(functional.one_hot(lanes[at], VOCAB_SIZE).float(), targets[at].flatten()) for at in places])
+    return cycle([(functional.one_hot(inputs[at], VOCAB_SIZE).float(), targets[at].flatten()) for at in places])
 
 
 def _train(case: Case) -> Any:

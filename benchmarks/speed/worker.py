@@ -1,4 +1,4 @@
-"""A process for one side: it does what the parent asks for, a line of JSON at a time, and sleeps in between."""
+"""The process of one side: it answers requests, one line of JSON each, and sleeps in between."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MODULES = {"charrnn": "ours", FAST: "ours", "PyTorch": "theirs", "floor": "floor
 
 
 def side_module(side: str, threads: int) -> Any:
-    """Return the module of a side, with its threads set."""
+    """Set the threads of a side and return its module."""
     if side == "PyTorch":
         import torch
 
@@ -26,7 +26,7 @@ def side_module(side: str, threads: int) -> Any:
 
 
 def turn(work: Work, count: int) -> float:
-    """Return the seconds of one run, as the mean of `count` after one that does not count."""
+    """Return the seconds of one run: the mean of `count` runs after one to warm up."""
     work.before()
     work.run()
     start = time.perf_counter()
@@ -36,8 +36,8 @@ def turn(work: Work, count: int) -> float:
 
 
 def count_for(work: Work, seconds: float) -> int:
-    """Return how many runs take about so long, at least one."""
-    turn(work, 1)  # memory, threads and code are there after this
+    """Return how many runs take about this long, at least one."""
+    turn(work, 1)  # allocates memory, starts threads, loads code
     took = turn(work, 1)
     if took < seconds / 3:
         took = turn(work, 3)
@@ -45,7 +45,7 @@ def count_for(work: Work, seconds: float) -> int:
 
 
 def fastest(ways: dict[str, Work], seconds: float) -> tuple[str, int]:
-    """Return the fastest way and how many of its runs make a turn; ways are tried in alternation."""
+    """Try the ways in alternation; return the fastest and how many of its runs fill a turn."""
     counts = {name: count_for(work, seconds) for name, work in ways.items()}
     best = dict.fromkeys(ways, math.inf)
     if len(ways) > 1:
@@ -57,35 +57,35 @@ def fastest(ways: dict[str, Work], seconds: float) -> tuple[str, int]:
 
 
 def facts(side: str) -> dict[str, Any]:
-    """Return the versions and the threads of this process's libraries."""
+    """Return the versions and threads of this process's libraries."""
     import numpy as np
     from threadpoolctl import threadpool_info
 
-    found: dict[str, Any] = {"numpy": np.__version__}
+    versions: dict[str, Any] = {"numpy": np.__version__}
     if side == "PyTorch":
         import torch
 
-        found = {"torch": torch.__version__, "vectors": torch.backends.cpu.get_cpu_capability()}
-        found["threads"] = torch.get_num_threads()
+        versions = {"torch": torch.__version__, "vectors": torch.backends.cpu.get_cpu_capability()}
+        versions["threads"] = torch.get_num_threads()
     if side == FAST:
         from charrnn.nn.compiled import numba_version
 
-        found["numba"] = numba_version()
-    wanted = ("user_api", "internal_api", "version", "architecture", "threading_layer", "num_threads")
-    pools = [{name: pool[name] for name in wanted if pool.get(name)} for pool in threadpool_info()]
-    return found | {"pools": pools}
+        versions["numba"] = numba_version()
+    fields = ("user_api", "internal_api", "version", "architecture", "threading_layer", "num_threads")
+    pools = [{name: pool[name] for name in fields if pool.get(name)} for pool in threadpool_info()]
+    return versions | {"pools": pools}
 
 
 def peak_mib() -> float:
-    """Return the most memory that this process ever held, and that one that it started and that has ended did."""
+    """Return the peak memory of this process plus that of the largest process it started that has ended."""
     who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     return sum(resource.getrusage(one).ru_maxrss for one in who) / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def serve(side: str, threads: int) -> None:
-    """Answer requests until there are none."""
+    """Answer requests until standard input closes."""
     out = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # keeps what libraries print out of the answers
     module, work, count = side_module(side, threads), Work(bool), 0
     for line in sys.stdin:
         request = json.loads(line)

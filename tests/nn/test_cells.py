@@ -322,7 +322,7 @@ def test_ids_equal_one_hot_rows(name):
 
 @every_reset
 @every_cell
-def test_lent_buffers_change_no_result(name, reset):
+def test_reused_buffers_change_no_result(name, reset):
     # Windows of one length, a shorter last one, and longer ones again: each with other numbers than the one before.
     it, scratch = draw(name), Scratch()
     for count, (length, given) in enumerate([(5, "x"), (5, "x"), (2, "x"), (5, "ids"), (1, "x"), (5, "x")]):
@@ -421,7 +421,7 @@ def test_nothing_that_is_passed_in_is_written_to(name, given, reset):
 @pytest.mark.parametrize("given", ["x", "ids"])
 @pytest.mark.parametrize("shape", [(4, 1, 3, 5), (2, 7, 2, 1)], ids=str)
 @every_cell
-def test_steps_without_a_way_back_are_those_of_the_forward_pass(name, shape, given):
+def test_single_steps_are_those_of_the_forward_pass(name, shape, given):
     it = draw(name, *shape)
     if it.cell.step is None:
         pytest.skip("the cell is sampled by its forward")

@@ -23,7 +23,7 @@ both_dtypes = pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 3e-6
 
 @pytest.fixture
 def by_numpy(monkeypatch):
-    """Return a function that calls what it is given with NumPy's functions alone."""
+    """Return a function that calls another with NumPy's functions alone."""
 
     def call(work, *args, **kwargs):
         with monkeypatch.context() as patch:
@@ -75,7 +75,7 @@ def test_rows_are_summed_as_by_numpy(by_numpy, dtype, tolerance):
 
 @with_numba
 @pytest.mark.parametrize("name", ["lstm", "gru"])
-def test_nan_goes_on_to_all_that_follows_from_it(name):
+def test_nan_spreads_to_everything_computed_from_it(name):
     it = draw(name, dtype=np.float32)
     it.x[2, 1, 0] = np.nan
     results = run_all(it)

@@ -40,7 +40,7 @@ def to_params(cell, tensors, layers):
             tensors[f"{name}_l{layer}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         )
         own = {"W_xh": W_ih.T, "W_hh": W_hh.T, "b_h": b_ih + b_hh}
-        if cell == "gru":  # the n gate's recurrent bias stands inside the product with r
+        if cell == "gru":  # the n gate's recurrent bias is inside the product with r
             H = W_hh.shape[1]
             own["b_h"] = np.concatenate((b_ih[: 2 * H] + b_hh[: 2 * H], b_ih[2 * H :]))
             own["b_hn"] = b_hh[2 * H :]

@@ -1,4 +1,4 @@
-"""The first weights: their spread, their limits, and what orthogonal means."""
+"""The initial weights: their spread, their limits, and orthogonality."""
 
 import numpy as np
 import pytest

@@ -17,7 +17,7 @@ V, H, T, B = 7, 4, 5, 3
 RESET = np.array([[0, 1, 0], [0, 0, 0], [1, 0, 1], [0, 0, 0], [0, 1, 0]], bool)
 
 every_cell = pytest.mark.parametrize("cell", list(CELLS))
-#: The ways of a symbol into a model, and out of it again.
+#: How symbols enter a model, and leave it again.
 every_way = pytest.mark.parametrize(
     "way", [{}, {"embed_size": 3}, {"embed_size": 3, "tied": True}], ids=["one-hot", "embedding", "tied"]
 )
@@ -246,7 +246,7 @@ def test_single_precision_stays_single(cell, way):
 
 @every_way
 @every_cell
-def test_the_passes_in_a_row_are_the_forward_pass(cell, way):
+def test_hidden_then_readout_is_the_forward_pass(cell, way):
     config = configure(cell=cell, num_layers=2, **way)
     weights, (ids, _, state, dstate) = model.prepare(draw_params(config), config), draw_window(config)
     logits, last, backprop = model.forward(weights, ids, state)
@@ -272,7 +272,7 @@ def test_the_passes_in_a_row_are_the_forward_pass(cell, way):
 @every_way
 @pytest.mark.parametrize("has_step", [True, False])
 @every_cell
-def test_steps_without_a_way_back_are_the_forward_pass(cell, has_step, way):
+def test_single_steps_are_the_forward_pass(cell, has_step, way):
     config = configure(cell=cell, num_layers=3, **way)
     weights, (ids, _, state, _) = model.prepare(draw_params(config), config), draw_window(config)
     expected, last, _ = model.forward(weights, ids, state)
@@ -306,7 +306,7 @@ def test_the_path_of_a_large_vocabulary_equals_the_one_hot_path(monkeypatch, way
 
 
 @pytest.mark.parametrize("embed_size", [3, H])
-def test_a_tied_embedding_is_a_louder_one_and_a_readout_of_two_matrices(embed_size):
+def test_a_tied_embedding_equals_a_scaled_one_and_a_readout_of_two_matrices(embed_size):
     tied, plain = (configure(num_layers=2, embed_size=embed_size, tied=tied) for tied in (True, False))
     params, window = draw_params(tied), draw_window(tied)
     actual = run(params, tied, *window, reset=RESET)
@@ -319,7 +319,7 @@ def test_a_tied_embedding_is_a_louder_one_and_a_readout_of_two_matrices(embed_si
     assert_close(actual, expected)
 
 
-def test_the_rows_of_a_tied_embedding_begin_quiet():
+def test_the_rows_of_a_tied_embedding_start_with_length_1():
     config = configure(vocab_size=500, embed_size=64, tied=True)
     params = model.init_params(config, np.random.default_rng(0))
     assert abs((params["embed.W_e"] ** 2).sum(axis=1).mean() - 1) <= 0.05
@@ -333,7 +333,7 @@ EMBEDDED = DROPPING | {"embed_size": 3, "input_dropout": 0.3}
 
 
 def drops(way):
-    """Return settings under which all is dropped that can be."""
+    """Return settings that drop everything that can be dropped."""
     return DROPPING | ({"input_dropout": 0.3} if way else {})
 
 
@@ -390,18 +390,18 @@ def test_weight_drop_is_a_model_without_these_weights(cell):
 
 @every_way
 @every_cell
-def test_lent_buffers_change_no_result(cell, way):
+def test_reused_buffers_change_no_result(cell, way):
     config = configure(cell=cell, num_layers=3, **way, **drops(way))
     params, scratch = draw_params(config), Scratch()
     for seed, length in enumerate([5, 5, 2, 5]):
         ids, targets, state, dstate = draw_window(config, seed)
         window = (ids[:length], targets[:length], state, dstate)
         for reset in (None, RESET[:length]):
-            lent, fresh = (
+            reused, fresh = (
                 run(params, config, *window, reset=reset, masks=draw(params, config, seed), scratch=buffers)
                 for buffers in (scratch, model.FRESH)
             )
-            assert_identical(lent, fresh)
+            assert_identical(reused, fresh)
 
 
 @every_cell
@@ -425,9 +425,9 @@ def test_parameters_are_only_read(cell):
     run(params, config, *window, reset=RESET, masks=draw(params, config))
 
 
-def test_what_stands_for_symbols_is_drawn_loud_and_nothing_else_is():
-    for embed_size, loud, soft in ((0, "layer0.W_xh", "layer1.W_xh"), (20, "embed.W_e", "layer0.W_xh")):
+def test_only_the_rows_of_symbols_are_drawn_with_a_large_spread():
+    for embed_size, large, small in ((0, "layer0.W_xh", "layer1.W_xh"), (20, "embed.W_e", "layer0.W_xh")):
         config = ModelConfig(50, hidden_size=40, num_layers=2, embed_size=embed_size)
         params = model.init_params(config, np.random.default_rng(1))
-        assert 1.8 < params[loud].std() < 2.2
-        assert params[soft].std() < 0.5
+        assert 1.8 < params[large].std() < 2.2
+        assert params[small].std() < 0.5

@@ -111,7 +111,7 @@ def test_decoupled_decay_shrinks_the_weight_itself():
     assert_course(follow(adamw(weight_decay=0.5), [0, 0]), [0.95, 0.9025])  # no gradient, no other move
 
 
-def test_eps_stands_beside_the_root():
+def test_eps_is_added_to_the_root():
     # A gradient (for RMSProp its root mean square) as small as eps itself: g / (g + eps) = 1/2, so p = 1 - 0.1 / 2.
     assert_course(follow(adagrad(), [1e-10]), [0.95])
     assert_course(follow(rmsprop(beta2=0.75), [2e-8]), [0.9])  # v = 0.25 * 4e-16 = (1e-8)^2; 2e-8 / 2e-8 = 1
@@ -152,7 +152,7 @@ def test_decay_leaves_biases_alone(name):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_the_state_begins_at_zero_and_bears_the_parameters_names(name):
+def test_the_state_starts_at_zero_under_the_names_of_the_parameters(name):
     params = {"W": np.ones((2, 3), np.float32), "b": np.ones(3, np.float32)}
     state = OPTIMIZERS[name]().init(params)
     slots = {"sgd": ["m"], "rmsprop": ["v"], "adagrad": ["v"], "adam": ["m", "v"], "adamw": ["m", "v"]}[name]
@@ -265,10 +265,10 @@ def test_clip_by_value_limits_each_element_in_place():
         (0.0, 2.5, (1.5, -2.0), True),
         (3.5, 0.0, (3.0, -3.5), True),
         (3.0, 5.0, (3.0, -3.0), True),
-        (3.0, 18**0.5 / 2, (1.5, -1.5), True),  # elements first, then what is left of the norm
+        (3.0, 18**0.5 / 2, (1.5, -1.5), True),  # elements first, then the norm of the result
     ],
 )
-def test_both_limits_hold_and_it_is_told_whether_one_did_anything(max_value, max_norm, left, clipped):
+def test_both_limits_apply_and_it_is_returned_whether_they_changed_anything(max_value, max_norm, left, clipped):
     grads = three_four()
     assert clip(grads, max_value, max_norm) == (THREE_FOUR, clipped)
     assert (grads["a"][0, 0], grads["b"][1]) == pytest.approx(left)
