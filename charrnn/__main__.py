@@ -1,4 +1,4 @@
-"""`python -m charrnn`: the command."""
+"""Run the command: `python -m charrnn`."""
 
 from charrnn.cli import main
 

@@ -24,7 +24,8 @@ import numpy.typing as npt
 Array: TypeAlias = npt.NDArray[Any]
 Loops: TypeAlias = Callable[..., None]
 
-_LIMIT = np.float32(8)  # beyond it, 1 is closer to tanh than the rational function is
+_FAST_MATH = {"contract"}  # a * b + c in one rounding; other options lose NaN, which shows that training diverged
+_LIMIT = np.float32(8)  # from here on, tanh is 1 to within the error of the rational function
 _P1, _P2, _P3, _P4 = map(np.float32, (1.340216100e-1, 3.520756727e-3, 2.102733560e-5, 1.394553628e-8))
 _Q1, _Q2, _Q3, _Q4 = map(np.float32, (4.673548340e-1, 2.597254514e-2, 3.326951409e-4, 8.015776984e-7))
 _1 = np.float32(1)
@@ -71,9 +72,6 @@ def _numba() -> Any:
         return None
 
 
-_FAST_MATH = {"contract"}  # only a * b + c in one rounding: the other liberties lose NaN, by which divergence shows
-
-
 def _compile(njit: Callable[..., Any], loops: Loops, *dtypes: np.dtype[Any]) -> Loops:
     """Return the loops compiled, with the machine code cached on disk if Numba finds a folder for it.
 
@@ -82,7 +80,6 @@ def _compile(njit: Callable[..., Any], loops: Loops, *dtypes: np.dtype[Any]) -> 
     """
     assert isinstance(loops, FunctionType)
     named = FunctionType(loops.__code__, loops.__globals__, loops.__name__)
-    named.__module__ = loops.__module__
     named.__qualname__ = "_".join([loops.__name__, *map(str, dtypes)])
     options = {"nogil": True, "error_model": "numpy", "fastmath": _FAST_MATH}
     run: Loops

@@ -17,6 +17,6 @@ def __getattr__(name: str) -> Any:
     """Import the cells when `CELLS` is first used, so that reading the names stays fast."""
     if name != "CELLS":
         raise AttributeError(name)
-    cells = {cell: import_module(f"charrnn.nn.cells.{cell}").CELL for cell in CELL_NAMES}
+    cells = {cell: import_module(f"{__name__}.{cell}").CELL for cell in CELL_NAMES}
     globals()["CELLS"] = cells
     return cells
