@@ -267,7 +267,7 @@ def _check_arrays(path: Path, checkpoint: Checkpoint) -> None:
         batch_size = checkpoint.train_config.batch_size
         expected["state"] = model.state_shape(config, batch_size)
         found["state"] = checkpoint.state
-        for slot in build(OPTIMIZERS[checkpoint.train_config.optimizer], checkpoint.train_config).kept:
+        for slot in build(OPTIMIZERS[checkpoint.train_config.optimizer], checkpoint.train_config).state_names:
             expected |= {f"opt/{slot}/{name}": array.shape for name, array in params.items()}
     found |= {f"opt/{name}": array for name, array in checkpoint.opt_state.items()}
     if expected.keys() != found.keys():

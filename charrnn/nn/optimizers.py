@@ -39,10 +39,10 @@ class Optimizer:
 
     def init(self, params: Params) -> Params:
         """Return the state before the first update: zeros under the names `slot/parameter`."""
-        return {f"{slot}/{name}": np.zeros_like(array) for slot in self.kept for name, array in params.items()}
+        return {f"{slot}/{name}": np.zeros_like(array) for slot in self.state_names for name, array in params.items()}
 
     @property
-    def kept(self) -> tuple[str, ...]:
+    def state_names(self) -> tuple[str, ...]:
         """Return the names of all arrays in the state: the slots, and the running mean if there is one."""
         return (*self.slots, "average") if self.average else self.slots
 

@@ -1,8 +1,8 @@
 """The processes that share a window's batch rows: each computes gradients or scores for its own rows.
 
-The time steps of a layer follow one another, so there is little to share within one window row. Threads inside each
-matrix product gain less than processes that each do the whole window for some rows, and so share all other work too.
-They are processes because Python lets only one thread at a time start a NumPy call.
+The time steps of a layer follow one another, so only rows can be shared out. Threads inside each matrix product gain
+less: processes that each do some rows of the whole window share all other work too. They are processes, not threads,
+because Python lets only one thread at a time start a NumPy call.
 
 This process has rank 0 and starts the others. Parameters, windows, gradients and scores are in memory that all of them
 share. For each window, this process writes one request to the standard input of every other and then does its own rows.
@@ -12,37 +12,32 @@ A process ends when its standard input closes, so none outlives this one.
 from __future__ import annotations
 
 import json
-import mmap
 import os
 import signal
 import struct
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
-from typing import IO, Any, NamedTuple, TypeAlias
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from charrnn.arrays import Array, Mask, Params, Window, smallest_type
+from charrnn.arrays import Array, Mask, Params, Window
 from charrnn.config import ModelConfig, from_dict
 from charrnn.errors import CharRNNError
 from charrnn.nn import model
 from charrnn.nn.bptt import Learner
 from charrnn.parallel.plan import Plan
-
-#: Arrays in memory that all processes share, by name.
-SharedArrays: TypeAlias = dict[str, npt.NDArray[Any]]
+from charrnn.parallel.shared import SharedArrays, corner, memory_file, shared_arrays
 
 _THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _GRADIENTS, _SCORES, _STATE = range(3)  # the task of a request
 _REQUEST = struct.Struct("<BQQQ??")
 _DONE, _FAILED = b".", b"!"
-_ALIGNMENT = 64  # bytes: a line of the processor's cache
 _START = "import sys; sys.path[:] = {path!r}; from {module} import run_worker; run_worker()"
 
 
@@ -76,8 +71,8 @@ class Workers:
         with ExitStack() as stack:
             stack.enter_context(threadpool_limits(self.plan.threads, "blas"))
             if self.plan.processes > 1:
-                file = stack.enter_context(_memory_file())
-                self._shared = _shared_arrays(self.plan, file.fileno())
+                file = stack.enter_context(memory_file())
+                self._shared = shared_arrays(self.plan, file.fileno())
                 for rank in range(1, self.plan.processes):
                     self._others.append(stack.enter_context(_start(self.plan, rank, file.fileno())))
             self._open = stack.pop_all()
@@ -169,45 +164,9 @@ class Workers:
         """Return the array for all batch rows, given this process's rows, which come first."""
         if not self._others:
             return own
-        array = _corner(self._shared[name], shape)
-        _corner(array, own.shape)[...] = own
+        array = corner(self._shared[name], shape)
+        corner(array, own.shape)[...] = own
         return array.copy()
-
-
-def _corner(array: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """Return the part of this shape at the start of an array."""
-    return array[tuple(slice(size) for size in shape)]
-
-
-def _memory_file() -> IO[bytes]:
-    """Return an unnamed file, in memory if the system has such files."""
-    return open(os.memfd_create("charrnn"), "w+b") if sys.platform == "linux" else tempfile.TemporaryFile()
-
-
-def _shared_arrays(plan: Plan, file: int) -> SharedArrays:
-    """Return the arrays that the processes share, in the memory of this file."""
-    ids = smallest_type(plan.config.vocab_size)
-    window = (plan.seq_len, plan.batch_size)
-    arrays: dict[str, tuple[tuple[int, ...], npt.DTypeLike]] = {
-        "inputs": (window, ids),
-        "targets": (window, ids),
-        "reset": (window, bool),
-        "state": (model.state_shape(plan.config, plan.batch_size), plan.config.dtype),
-        "losses": ((plan.processes,), np.float64),
-        "log_probs": (window, plan.config.dtype),
-        "correct": (window, bool),
-    }
-    for name, shape in model.param_shapes(plan.config).items():
-        for group in ("params", *(f"grads{rank}" for rank in range(1, plan.processes))):
-            arrays[f"{group}/{name}"] = (shape, plan.config.dtype)
-    offsets, end = {}, 0
-    for name, (shape, dtype) in arrays.items():
-        offsets[name] = end
-        end += -(-np.dtype(dtype).itemsize * int(np.prod(shape)) // _ALIGNMENT) * _ALIGNMENT
-    if os.fstat(file).st_size < end:
-        os.truncate(file, end)
-    memory = mmap.mmap(file, end)
-    return {name: np.ndarray(shape, dtype, memory, offsets[name]) for name, (shape, dtype) in arrays.items()}
 
 
 def _command() -> list[str]:
@@ -270,7 +229,7 @@ def _work(requests: IO[bytes]) -> Iterator[None]:
     """Yield after each window that is done."""
     settings, rank, file = json.loads(requests.readline())
     plan = Plan(**settings | {"config": from_dict(ModelConfig, settings["config"])})
-    shared, learner = _shared_arrays(plan, file), Learner(plan.config, plan.seed)
+    shared, learner = shared_arrays(plan, file), Learner(plan.config, plan.seed)
     params = {name: shared[f"params/{name}"] for name in model.param_shapes(plan.config)}
     with np.errstate(all="ignore"):  # rank 0 checks the sums
         while len(message := requests.read(_REQUEST.size)) == _REQUEST.size:
@@ -284,7 +243,7 @@ def _work(requests: IO[bytes]) -> Iterator[None]:
 def _do(request: Request, shared: SharedArrays, learner: Learner, rank: int, rows: slice) -> None:
     """Do these batch rows of a requested window; results go to shared memory."""
     T, B = request.T, request.B
-    inputs, targets, reset = (_corner(shared[name], (T, B)) for name in ("inputs", "targets", "reset"))
+    inputs, targets, reset = (corner(shared[name], (T, B)) for name in ("inputs", "targets", "reset"))
     window, state = Window(inputs, targets, reset if request.has_reset else None), shared["state"][:, :, :B]
     if request.task == _GRADIENTS:
         shared["losses"][rank], last_state, grads = learner.gradients(window, state, request.step, rows)

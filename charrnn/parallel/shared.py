@@ -1,0 +1,61 @@
+"""Arrays in memory that several processes share.
+
+The memory is that of a file without a name. Every process that opens the file finds the same arrays in it, by a layout
+that follows from the plan alone.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import sys
+import tempfile
+from typing import IO, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.arrays import smallest_type
+from charrnn.nn import model
+from charrnn.parallel.plan import Plan
+
+#: Arrays in shared memory, by name.
+SharedArrays: TypeAlias = dict[str, npt.NDArray[Any]]
+
+_ALIGNMENT = 64  # bytes: a line of the processor's cache
+
+
+def memory_file() -> IO[bytes]:
+    """Return an unnamed file, in memory if the system has such files."""
+    return open(os.memfd_create("charrnn"), "w+b") if sys.platform == "linux" else tempfile.TemporaryFile()
+
+
+def shared_arrays(plan: Plan, file: int) -> SharedArrays:
+    """Return the arrays that the processes share, in the memory of this file."""
+    ids = smallest_type(plan.config.vocab_size)
+    window = (plan.seq_len, plan.batch_size)
+    arrays: dict[str, tuple[tuple[int, ...], npt.DTypeLike]] = {
+        "inputs": (window, ids),
+        "targets": (window, ids),
+        "reset": (window, bool),
+        "state": (model.state_shape(plan.config, plan.batch_size), plan.config.dtype),
+        "losses": ((plan.processes,), np.float64),
+        "log_probs": (window, plan.config.dtype),
+        "correct": (window, bool),
+    }
+    for name, shape in model.param_shapes(plan.config).items():
+        for group in ("params", *(f"grads{rank}" for rank in range(1, plan.processes))):
+            arrays[f"{group}/{name}"] = (shape, plan.config.dtype)
+    offsets, end = {}, 0
+    for name, (shape, dtype) in arrays.items():
+        offsets[name] = end
+        end += -(-np.dtype(dtype).itemsize * int(np.prod(shape)) // _ALIGNMENT) * _ALIGNMENT
+    if os.fstat(file).st_size < end:
+        os.truncate(file, end)
+    memory = mmap.mmap(file, end)
+    return {name: np.ndarray(shape, dtype, memory, offsets[name]) for name, (shape, dtype) in arrays.items()}
+
+
+def corner(array: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Return the part of this shape at the start of an array."""
+    return array[tuple(slice(size) for size in shape)]
