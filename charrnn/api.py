@@ -106,7 +106,7 @@ def mixed(models: Sequence[tuple[LanguageModel, float]]) -> Writer:
     return Writer(Nets(nets), first, lambda: [corpus_of(each.checkpoint).train for each, _ in models])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LanguageModel:
     """A trained model. It keeps no state between calls.
 

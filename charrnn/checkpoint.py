@@ -63,7 +63,7 @@ def current_versions() -> dict[str, str]:
     return {name: version for name, version in found.items() if version}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Checkpoint:
     """A model with its history, and, where a run can go on from it, all that the run needs.
 

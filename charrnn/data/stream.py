@@ -30,7 +30,7 @@ def window_at(ids: IdSource, places: npt.NDArray[np.intp], end: int | None = Non
     return Window(inputs, ids[places + 1], reset if reset.any() else None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stream:
     """The windows of a text, addressed by the global step: `stream[step]`.
 

@@ -36,7 +36,7 @@ class Beginning(NamedTuple):
     recent: Ids
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Nets:
     """Models of one vocabulary that write together: by the mean of their probabilities, weighted by their shares."""
 

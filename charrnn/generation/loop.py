@@ -76,7 +76,7 @@ class Step(NamedTuple):
     ended: list[str]
 
 
-@dataclass
+@dataclass(eq=False)
 class Streams:
     """Texts that are written side by side by the same rules and filters; others may join between steps.
 

@@ -12,7 +12,7 @@ from charrnn.arrays import Array, Ids, Mask
 from charrnn.generation.constraint import NEVER, Constraint
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rules:
     """What may be written, and what ends a text: whichever comes first.
 

@@ -75,7 +75,7 @@ class Draws:
     left_out: list[int] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Writer:
     """Models that write together, and their vocabulary. It keeps no state: every call begins anew.
 

@@ -107,7 +107,7 @@ class Progress:
     stale: int = 0
 
 
-@dataclass
+@dataclass(eq=False)
 class TrainState:
     """Everything that changes while a model is trained."""
 
@@ -119,7 +119,7 @@ class TrainState:
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Training:
     """Everything that stays the same while a model is trained.
 

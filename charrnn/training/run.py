@@ -46,7 +46,7 @@ class Saved(NamedTuple):
 Event = Stepped | Evaluating | Report | Saved
 
 
-@dataclass
+@dataclass(eq=False)
 class Run:
     """A training run in its folder: `start` or `resume` one, iterate over its `events`, `save` between any two.
 
