@@ -1,16 +1,17 @@
-"""Checkpoints: everything a model or a run is, in one `.npz` file of plain arrays and one JSON string.
+"""Save and load checkpoints: a model, or a whole run, in one `.npz` file of plain arrays and one JSON string.
 
-Arrays stand under `params/…`, `opt/…` and `state`; `meta` holds the rest. `best.npz` has what inference needs;
-`last.npz` has also the optimizer's state, the hidden state and the progress that resuming needs. There is no clock time
-in either, so that the same settings give the same bytes. Nothing is ever pickled.
+The arrays are named `params/…`, `opt/…` and `state`; everything else is in the JSON string `meta`. `best.npz` has what
+inference needs; `last.npz` also has what resuming needs: the optimizer's state, the hidden state and the progress.
+Neither records a time of day, so the same settings give the same bytes. Nothing is ever pickled.
 """
 
 from __future__ import annotations
 
 import json
 import platform
-import zipfile
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,12 @@ from charrnn.nn import compiled, model
 from charrnn.nn.optimizers import OPTIMIZERS
 from charrnn.system.atomic import replacing, uninterrupted
 from charrnn.system.blas import blas
+from charrnn.system.npz import Header, Npz, PickledError
 from charrnn.version import __version__
 
 FORMAT_VERSION = 1
+MAX_META = 1 << 26  # characters of `meta` that are read: a vocabulary of all of Unicode takes about half
+_SHOWN = 5  # names in an error
 _META_TYPES = {
     "versions": dict,
     "model": dict,
@@ -50,7 +54,7 @@ _META_TYPES = {
 
 
 def current_versions() -> dict[str, str]:
-    """Return what computes here, which a checkpoint records: versions, and the BLAS with its kernel where known."""
+    """Return the versions that a checkpoint records, and the BLAS with its kernel if known."""
     library = blas()
     found = {
         "charrnn": __version__,
@@ -65,18 +69,18 @@ def current_versions() -> dict[str, str]:
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A model with its history, and, where a run can go on from it, all that the run needs.
+    """A model with its history, and with everything that resuming its run needs, unless it serves inference only.
 
-    step       updates done
-    averaged   whether the params are the running mean of those that training ended with
-    source     the corpus it was trained on; val_source where validation had a file of its own
-    init_from  the checkpoint whose weights the run began with, or None for random ones
-    earlier_totals  the lengths that the run had, in steps, before a resume raised them
-    history    one record for each evaluation, or, of very many, for some: step, epoch, loss, val_loss, learning_rate,
-               grad_norm, clipped
-    progress   plain numbers that a run carries from step to step, by name
-    opt_state  the optimizer's arrays; empty where only inference is served
-    state      the hidden state (L, S, B, H) of the lanes, or None likewise
+    step            updates done
+    averaged        True: params are the running mean of the weights, not the weights that training ended with
+    source          the training corpus; val_source, if validation has a file of its own
+    init_from       the checkpoint that the run's weights came from; None for random weights
+    earlier_totals  the run's lengths in steps before a resume raised them
+    history         a record of each evaluation: step, epoch, loss, val_loss, learning_rate, grad_norm, clipped; of a
+                    long history, some records are left out
+    progress        plain numbers that a run carries from step to step, by name
+    opt_state       the optimizer's arrays; empty for inference
+    state           the hidden state (L, S, B, H) of the batch rows; None for inference
     """
 
     model_config: ModelConfig
@@ -98,9 +102,9 @@ class Checkpoint:
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Write the checkpoint so that `path` holds either the old file or the new one, whole, at any moment.
+    """Write a checkpoint; at any moment, `path` is either the old file or the new one, complete.
 
-    Raises:  CharRNNError where the file cannot be written.
+    Raises:  CharRNNError if the file cannot be written.
     """
     meta = {
         "format": "charrnn",
@@ -128,57 +132,80 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def load(path: Path) -> Checkpoint:
-    """Read a checkpoint, checked in every part before it is used.
+    """Read a checkpoint. Sizes are compared with the settings before arrays are read, and all of it before it is used.
 
-    Raises:  CheckpointError where the file is missing, damaged, no checkpoint, of a newer format, or holds wrong
-             shapes, numbers that are not finite, or pickled objects (which are refused, never executed).
+    Raises:  CheckpointError if the file is missing, damaged, not a checkpoint, or of a newer format; if shapes are
+             wrong or numbers not finite; and for pickled objects, which are refused, never executed.
     """
-    arrays = _read_arrays(path)
-    meta = _checked_meta(path, arrays.pop("meta"))
-    try:
-        text_config, train_config = text_and_train_configs(meta["train"])
-        checkpoint = Checkpoint(
-            model_config=from_dict(ModelConfig, meta["model"]),
-            train_config=train_config,
-            text_config=text_config,
-            vocab=Vocab.from_dict(meta["vocab"]),
-            params=_take("params/", arrays),
-            step=meta["step"],
-            source=_source(meta["source"]),
-            val_source=_source(meta["val_source"]) if meta["val_source"] else None,
-            init_from=meta["init_from"],
-            earlier_totals=meta["earlier_totals"],
-            history=meta["history"],
-            progress=meta["progress"],
-            opt_state=_take("opt/", arrays),
-            state=arrays.pop("state", None),
-            averaged=bool(meta.get("averaged")),
-            versions=meta["versions"],
-        )
-    except (KeyError, TypeError, ValueError, CharRNNError) as error:
-        raise _senseless(path, error) from error
-    if arrays:
-        raise CheckpointError(f"{path} is damaged: what is this: {', '.join(sorted(arrays))}; use another copy")
-    _check_arrays(path, checkpoint)
-    return checkpoint
+    with _opened(path) as file:
+        checkpoint = _without_arrays(path, _read_meta(path, file))
+        config, shapes = checkpoint.model_config, _expected_shapes(path, checkpoint, file)
+        for name, shape in shapes.items():
+            _check_header(path, name, file.header(name), shape, config)
+        arrays = {name: file.read(name) for name in file.names if name != "meta"}
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise _damaged(path, f"{name} holds numbers that are not finite")
+    return replace(
+        checkpoint,
+        params=_with_prefix("params/", arrays),
+        opt_state=_with_prefix("opt/", arrays),
+        state=arrays.get("state"),
+    )
 
 
 def read_meta(path: Path) -> dict[str, Any]:
-    """Return what a checkpoint says of itself, as `save` wrote it; its arrays are neither read nor checked.
+    """Read the settings and history of a checkpoint, as `save` wrote them; its arrays are neither read nor checked.
 
     Raises:  CheckpointError as for `load`.
     """
-    return _checked_meta(path, _read_arrays(path, only="meta")["meta"])
+    with _opened(path) as file:
+        return _read_meta(path, file)
 
 
-def _checked_meta(path: Path, array: Any) -> dict[str, Any]:
+@contextmanager
+def _opened(path: Path) -> Iterator[Npz]:
+    """Open a checkpoint's arrays, and turn whatever reading them raises into one line."""
     try:
-        meta: dict[str, Any] = json.loads(str(array))
+        with open(path, "rb") as file:
+            if file.read(2) != b"PK":
+                raise _no_checkpoint(path)
+            arrays = Npz(file)
+            if "meta" not in arrays.names:
+                raise _no_checkpoint(path)
+            yield arrays
+    except CheckpointError:
+        raise
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} does not exist: train a model first, or name another with -m") from None
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+    except PickledError:
+        raise CheckpointError(f"{path} holds pickled objects, which could run code: refused, none was run") from None
+    except Exception as error:  # a damaged header can make zipfile and NumPy raise almost anything
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path} is damaged or cut short ({reason}): use another copy") from error
+
+
+def _read_meta(path: Path, file: Npz) -> dict[str, Any]:
+    """Return the checked `meta` of a checkpoint."""
+    shape, dtype = file.header("meta")
+    if shape != () or dtype.kind != "U":
+        raise _no_checkpoint(path)
+    chars = dtype.itemsize // np.dtype("U1").itemsize
+    if chars > MAX_META:
+        raise _damaged(path, f"its settings are {chars:,} characters, more than {MAX_META:,}")
+    return _checked_meta(path, str(file.read("meta")))
+
+
+def _checked_meta(path: Path, text: str) -> dict[str, Any]:
+    try:
+        meta: dict[str, Any] = json.loads(text)
         if meta["format"] != "charrnn":
             raise KeyError("format")
         version = meta["format_version"]
     except (KeyError, ValueError, TypeError, RecursionError):
-        raise CheckpointError(f"{path} is no charrnn checkpoint: name a .npz that `charrnn train` wrote") from None
+        raise _no_checkpoint(path) from None
     if version != FORMAT_VERSION:
         raise CheckpointError(
             f"{path} is of format version {version}; charrnn {__version__} reads version {FORMAT_VERSION}: "
@@ -195,87 +222,92 @@ def _checked_meta(path: Path, array: Any) -> dict[str, Any]:
     return meta
 
 
-def _senseless(path: Path, error: Exception) -> CheckpointError:
-    return CheckpointError(f"{path} is damaged: its settings do not make sense ({error}); use another copy")
+def _without_arrays(path: Path, meta: dict[str, Any]) -> Checkpoint:
+    """Return the checkpoint that `meta` describes, its arrays still missing."""
+    try:
+        text_config, train_config = text_and_train_configs(meta["train"])
+        checkpoint = Checkpoint(
+            model_config=from_dict(ModelConfig, meta["model"]),
+            train_config=train_config,
+            text_config=text_config,
+            vocab=Vocab.from_dict(meta["vocab"]),
+            params={},
+            step=meta["step"],
+            source=_source(meta["source"]),
+            val_source=_source(meta["val_source"]) if meta["val_source"] else None,
+            init_from=meta["init_from"],
+            earlier_totals=meta["earlier_totals"],
+            history=meta["history"],
+            progress=meta["progress"],
+            averaged=bool(meta.get("averaged")),
+            versions=meta["versions"],
+        )
+    except (KeyError, TypeError, ValueError, CharRNNError) as error:
+        raise _senseless(path, error) from error
+    symbols, expected = checkpoint.vocab.size, checkpoint.model_config.vocab_size
+    if symbols != expected:
+        raise _damaged(path, f"it has {symbols} symbols for a model of {expected}")
+    return checkpoint
 
 
 def _source(data: dict[str, Any]) -> Source:
     return Source(data["path"], data["sha256"], tuple(data.get("also", ())))
 
 
-def _read_arrays(path: Path, only: str | None = None) -> dict[str, Any]:
-    """Return all arrays of the file by name, `meta` among them; or the one of this name."""
-    no_checkpoint = CheckpointError(f"{path} is no charrnn checkpoint: name a .npz that `charrnn train` wrote")
-    try:
-        with open(path, "rb") as file:
-            if file.read(2) != b"PK":
-                raise no_checkpoint
-            with zipfile.ZipFile(file) as archive:
-                if "meta.npy" not in archive.namelist():
-                    raise no_checkpoint
-                names = archive.namelist() if only is None else [f"{only}.npy"]
-                return {name.removesuffix(".npy"): _read_array(archive, name) for name in names}
-    except CheckpointError:
-        raise
-    except FileNotFoundError:
-        raise CheckpointError(f"{path} does not exist: train a model first, or name another with -m") from None
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
-    except Exception as error:  # a damaged header can make zipfile and NumPy raise almost anything
-        if "Object arrays" in str(error):
-            raise CheckpointError(
-                f"{path} holds pickled objects, which could run code: refused, none was run"
-            ) from None
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} is damaged or cut short ({reason}): use another copy") from error
-
-
-def _read_array(archive: zipfile.ZipFile, name: str) -> Any:
-    with archive.open(name) as member:
-        array = np.lib.format.read_array(member, allow_pickle=False)
-        member.read()  # to the end, where the checksum is compared
-        return array
-
-
-def _take(prefix: str, arrays: dict[str, Any]) -> Params:
-    """Remove the arrays whose names begin with the prefix, and return them without it."""
-    names = [name for name in arrays if name.startswith(prefix)]
-    return {name.removeprefix(prefix): arrays.pop(name) for name in names}
-
-
-def _check_arrays(path: Path, checkpoint: Checkpoint) -> None:
-    """Refuse arrays that are not what the settings say, before anything computes with them."""
-
-    def refuse(what: str) -> CheckpointError:
-        return CheckpointError(f"{path} is damaged: {what}; use another copy")
-
-    config, params = checkpoint.model_config, checkpoint.params
-    if config.vocab_size != checkpoint.vocab.size:
-        raise refuse(f"it has {checkpoint.vocab.size} symbols for a model of {config.vocab_size}")
-    H, E, V = config.hidden_size, config.embed_size, config.vocab_size
-    bounds = {"out.W_he": (H, E)} if config.tied else {"out.W_hy": (H, V)}  # before sizes are trusted
-    if E:
-        bounds["embed.W_e"] = (V, E)
-    for name, shape in bounds.items():
-        if name not in params or params[name].shape != shape:
-            raise refuse(f"{name} is not of shape {shape}")
-    if sum(name.endswith(".W_hh") for name in params) != config.num_layers:
-        raise refuse(f"it does not have the {config.num_layers} layers that its settings name")
-    expected = {f"params/{name}": shape for name, shape in model.param_shapes(config).items()}
-    found: Params = {f"params/{name}": array for name, array in params.items()}
-    if checkpoint.state is not None:
-        batch_size = checkpoint.train_config.batch_size
-        expected["state"] = model.state_shape(config, batch_size)
-        found["state"] = checkpoint.state
+def _expected_shapes(path: Path, checkpoint: Checkpoint, file: Npz) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each array that the settings imply, once the file is known to have arrays of those names."""
+    _check_sizes(path, checkpoint.model_config, file)
+    params = model.param_shapes(checkpoint.model_config)
+    expected = {f"params/{name}": shape for name, shape in params.items()}
+    if "state" in file.names:
+        expected["state"] = model.state_shape(checkpoint.model_config, checkpoint.train_config.batch_size)
         for slot in build(OPTIMIZERS[checkpoint.train_config.optimizer], checkpoint.train_config).state_names:
-            expected |= {f"opt/{slot}/{name}": array.shape for name, array in params.items()}
-    found |= {f"opt/{name}": array for name, array in checkpoint.opt_state.items()}
-    if expected.keys() != found.keys():
-        raise refuse(f"arrays missing or unknown: {', '.join(sorted(expected.keys() ^ found.keys()))}")
-    for name, array in found.items():
-        if array.shape != expected[name]:
-            raise refuse(f"{name} has shape {array.shape}, not {expected[name]}")
-        if array.dtype != np.dtype(config.dtype):
-            raise refuse(f"{name} is {array.dtype}, not {config.dtype}")
-        if not np.isfinite(array).all():
-            raise refuse(f"{name} holds numbers that are not finite")
+            expected |= {f"opt/{slot}/{name}": shape for name, shape in params.items()}
+    if wrong := sorted(expected.keys() ^ file.names - {"meta"}):
+        more = f" and {len(wrong) - _SHOWN:,} more" if len(wrong) > _SHOWN else ""
+        raise _damaged(
+            path, f"arrays missing or unknown: {', '.join(ascii(name[:60])[1:-1] for name in wrong[:_SHOWN])}{more}"
+        )
+    return expected
+
+
+def _check_sizes(path: Path, config: ModelConfig, file: Npz) -> None:
+    """Refuse settings with other sizes than the arrays: `param_shapes` takes time and memory in proportion to them."""
+    H, E, V = config.hidden_size, config.embed_size, config.vocab_size
+    shapes = {"out.W_he": (H, E)} if config.tied else {"out.W_hy": (H, V)}
+    if E:
+        shapes["embed.W_e"] = (V, E)
+    for name, shape in shapes.items():
+        if f"params/{name}" not in file.names or file.header(f"params/{name}").shape != shape:
+            raise _damaged(path, f"{name} is not of shape {shape}")
+    recurrent = [name for name in file.names if name.startswith("params/") and name.endswith(".W_hh")]
+    if len(recurrent) != config.num_layers:
+        raise _damaged(path, f"it does not have the {config.num_layers} layers that its settings name")
+    for name in recurrent:
+        if file.header(name).shape[:1] != (H,):
+            raise _damaged(path, f"{name} has shape {file.header(name).shape}, of which the first is not {H}")
+
+
+def _check_header(path: Path, name: str, header: Header, shape: tuple[int, ...], config: ModelConfig) -> None:
+    """Refuse an array whose shape or type is not the one that the settings imply."""
+    if header.shape != shape:
+        raise _damaged(path, f"{name} has shape {header.shape}, not {shape}")
+    if header.dtype != np.dtype(config.dtype):
+        raise _damaged(path, f"{name} is {header.dtype}, not {config.dtype}")
+
+
+def _with_prefix(prefix: str, arrays: dict[str, Any]) -> Params:
+    """Return the arrays whose names begin with the prefix, by their names without it."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _no_checkpoint(path: Path) -> CheckpointError:
+    return CheckpointError(f"{path} is no charrnn checkpoint: name a .npz that `charrnn train` wrote")
+
+
+def _damaged(path: Path, what: str) -> CheckpointError:
+    return CheckpointError(f"{path} is damaged: {what}; use another copy")
+
+
+def _senseless(path: Path, error: Exception) -> CheckpointError:
+    return _damaged(path, f"its settings do not make sense ({error})")

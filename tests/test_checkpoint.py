@@ -589,6 +589,140 @@ def test_an_array_whose_header_promises_too_much_is_refused(tmp_path, either):
     assert "damaged" in refusal(tmp_path / "file.npz")
 
 
+# What is refused: files that unpack to far more than they should
+
+
+def unpacked_to(path, good, changes, *, sizes=None, kind=zipfile.ZIP_DEFLATED):
+    """Write the good checkpoint, compressed, with members changed; return the path.
+
+    changes: the bytes of a member by its name, or (its first bytes, a number of zeros that follow)
+    sizes:   what the archive's directory says of a member's size, where that is not the truth
+    """
+    with zipfile.ZipFile(good) as old, zipfile.ZipFile(path, "w", kind) as new:
+        for name in {**dict.fromkeys(old.namelist()), **changes}:
+            begin, zeros = changes[name] if name in changes else (old.read(name), 0)
+            with new.open(name, "w", force_zip64=True) as member:
+                member.write(begin)
+                for _ in range(zeros >> 20):
+                    member.write(bytes(1 << 20))
+        for name, size in (sizes or {}).items():
+            new.getinfo(name).file_size = size
+    return path
+
+
+def header(*shape, descr="<f4"):
+    """Return the first bytes of an array of this shape."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
+    return file.getvalue()
+
+
+BOMB = 1 << 26  # bytes
+BOMBS = {
+    "an array of another shape": {"params/out.b_y.npy": (header(BOMB // 4), BOMB)},
+    "an array of the optimizer": {"opt/m/out.b_y.npy": (header(BOMB // 4), BOMB)},
+    "the state": {"state.npy": (header(BOMB // 4), BOMB)},
+    "another type": {"state.npy": (header(2, 2, 4, 8, descr="<U999999"), BOMB)},
+    "a name that is not known": {"extra.npy": (header(BOMB // 4), BOMB)},
+    "a layer that is not there": {"params/layer9.W_hh.npy": (header(BOMB // 4), BOMB)},
+    "no array at all": {"readme.txt": (b"", BOMB)},
+    "zeros behind an array": {"state.npy": (header(2, 2, 4, 8) + bytes(512), BOMB)},
+    "a header without an end": {"state.npy": (b"\x93NUMPY\x02\x00" + (BOMB).to_bytes(4, "little"), BOMB)},
+    "zeros alone": {"state.npy": (b"", BOMB)},
+}
+
+
+def assert_refused_unread(path, most=8e6):
+    """Assert that a checkpoint is refused, and that little memory was ever taken for it; return the message."""
+    tracemalloc.start()
+    try:
+        message = refusal(path)
+        assert tracemalloc.get_traced_memory()[1] < most
+    finally:
+        tracemalloc.stop()
+    assert "damaged" in message
+    return message
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_what_unpacks_to_more_than_the_settings_imply_is_refused_unread(tmp_path, trained, name):
+    path = unpacked_to(tmp_path / "file.npz", trained / "last.npz", BOMBS[name])
+    assert path.stat().st_size < BOMB / 100
+    assert_refused_unread(path)
+
+
+def test_a_directory_that_lies_about_a_size_is_refused_unread(tmp_path, trained):
+    first = header(2, 2, 4, 8) + bytes(512)
+    sizes = {"state.npy": len(first)}
+    path = unpacked_to(tmp_path / "file.npz", trained / "last.npz", {"state.npy": (first, BOMB)}, sizes=sizes)
+    assert_refused_unread(path)
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_compression_whose_output_cannot_be_bounded_is_refused_unread(tmp_path, trained, kind):
+    path = unpacked_to(tmp_path / "file.npz", trained / "last.npz", {"extra.npy": (b"", BOMB)}, kind=kind)
+    assert_refused_unread(path)
+
+
+@pytest.mark.parametrize("read", [ckpt.load, ckpt.read_meta])
+@pytest.mark.parametrize("where", ["shape", "itemsize", "behind"])
+def test_a_meta_beyond_its_bound_is_refused_unread(tmp_path, monkeypatch, either, read, where):
+    monkeypatch.setattr(ckpt, "MAX_META", 1 << 20)
+    meta = {
+        "shape": (header(BOMB // 4, descr="<U1"), BOMB),
+        "itemsize": (header(descr=f"<U{BOMB // 4}"), BOMB),
+        "behind": (header(descr="<U2") + "{}".encode("utf-32-le"), BOMB),
+    }[where]
+    path = unpacked_to(tmp_path / "file.npz", either, {"meta.npy": meta})
+    monkeypatch.setattr(ckpt, "load", read)
+    if where == "itemsize":
+        assert "its settings are 16,777,216 characters, more than 1,048,576" in assert_refused_unread(path)
+    else:
+        tracemalloc.start()
+        refusal(path)
+        assert tracemalloc.get_traced_memory()[1] < 8e6
+        tracemalloc.stop()
+
+
+def test_a_meta_up_to_its_bound_is_read(tmp_path, monkeypatch, either):
+    monkeypatch.setattr(ckpt, "MAX_META", len(str(arrays_of(either)["meta"])))
+    assert ckpt.load(either).step == ckpt.read_meta(either)["step"]
+
+
+def test_a_vocabulary_of_all_of_unicode_is_within_the_bound():
+    symbols = "".join(map(chr, range(0x10FF00, 0x110000)))  # the last, which take the most characters each
+    vocab = Vocab(symbols, counts=(10**9,) * len(symbols), starts=(10**7,) * len(symbols))
+    assert len(json.dumps(vocab.to_dict())) * (0x110000 / len(symbols)) < ckpt.MAX_META
+
+
+def test_many_unknown_names_are_refused_in_a_short_line(tmp_path, trained):
+    names = {f"params/{number}.npy": (b"", 0) for number in range(5000)}
+    message = refusal(unpacked_to(tmp_path / "file.npz", trained / "last.npz", names))
+    assert "damaged" in message
+    assert len(message) < 500
+
+
+@pytest.mark.parametrize("lies", [False, True])
+def test_a_model_is_refused_before_memory_is_taken_for_what_headers_only_promise(tmp_path, trained, lies):
+    # A model of 29 GB by its settings and by its headers, and by the archive's directory if that lies too: the
+    # recurrent matrices have no numbers behind their headers.
+    H, V = 30_000, ckpt.load(trained / "best.npz").vocab.size
+    path = rewrite(tmp_path / "meta.npz", trained / "best.npz", meta=change(model__hidden_size=H))
+    shapes = {"params/out.W_hy.npy": (H, V), "params/layer0.W_hh.npy": (H, 4 * H), "params/layer1.W_hh.npy": (H, 4 * H)}
+    members = {name: (header(*shape), 0) for name, shape in shapes.items()}
+    members["params/out.W_hy.npy"] = (header(H, V) + bytes(H * V * 4), 0)
+    sizes = {name: len(header(*shape)) + 4 * math.prod(shape) for name, shape in shapes.items()} if lies else None
+    assert "is not as long as its header says" in assert_refused_unread(
+        unpacked_to(tmp_path / "file.npz", path, members, sizes=sizes)
+    )
+
+
+@pytest.mark.parametrize("name", ["best.npz", "last.npz"])
+def test_a_checkpoint_that_somebody_compressed_is_read(tmp_path, trained, name):
+    loaded = ckpt.load(unpacked_to(tmp_path / "file.npz", trained / name, {}))
+    assert same(loaded.params, ckpt.load(trained / name).params)
+
+
 # What is refused: code
 
 
@@ -612,7 +746,8 @@ def test_a_pickled_array_is_refused_and_never_run(tmp_path, trained, name):
     sprung = tmp_path / "sprung"
     held = arrays_of(trained / "last.npz") | {name: np.array([Trap(sprung)], dtype=object)}
     np.savez(tmp_path / "file.npz", **held)
-    assert "pickled objects" in refusal(tmp_path / "file.npz")
+    why = "unknown: extra" if name == "extra" else "pickled objects"
+    assert why in refusal(tmp_path / "file.npz")
     assert not sprung.exists()
 
 
