@@ -26,6 +26,7 @@ from charrnn.errors import CharRNNError, CorpusError
 from charrnn.system.atomic import lock, replacing, writing
 
 FORMAT_VERSION = 2
+MAX_ENTRY = 1 << 28  # bytes of the JSON object that are read: a million files and all of Unicode take fewer
 VARIABLE = "CHARRNN_CACHE"
 _REMEDY = f"name another folder for the cache by the environment variable {VARIABLE}"
 
@@ -205,14 +206,16 @@ def _widen(file: BinaryIO, chars: int, old: np.dtype[Any], new: np.dtype[Any]) -
 def _open(path: Path) -> Entry | None:
     """Return the entry in a file, its ids mapped into memory; None where it is missing, damaged or of another kind."""
     try:
+        if path.stat().st_size > MAX_ENTRY:
+            return None
         what = json.loads(path.read_bytes())
         if what["format_version"] != FORMAT_VERSION:
             return None
         symbols, stamps = what["symbols"], tuple(Stamp(**stamp) for stamp in what["files"])
         with open(path.with_suffix(".ids"), "rb") as file:
-            if _identity(os.fstat(file.fileno())) != what["ids"]:
+            found, dtype = os.fstat(file.fileno()), smallest_type(len(symbols)).newbyteorder("<")
+            if _identity(found) != what["ids"] or found.st_size != what["chars"] * dtype.itemsize:
                 return None
-            dtype = smallest_type(len(symbols)).newbyteorder("<")
             ids = np.memmap(file, dtype, "r", 0, (what["chars"],)).view(np.ndarray)
         return Entry(path, path.stat().st_mtime, stamps, Text(ids, symbols, what["sha256"]))
     except (OSError, ValueError, TypeError, KeyError, RecursionError):

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -253,6 +254,34 @@ def test_a_damaged_entry_is_made_anew(tmp_path, folder, reads, kind, way):
     assert len(reads) == 2
     assert len(cache.entries()) == 1
     assert names(folder) == [".ids", ".json"]
+
+
+@pytest.mark.parametrize("change", [{"chars": 9}, {"chars": 5}, {"symbols": "0123456789" * 30}])
+def test_an_entry_whose_ids_are_not_as_long_as_its_characters_is_made_anew(tmp_path, folder, reads, change):
+    path = put(tmp_path / "text.txt", b"0123456789")
+    read_text(path)
+    (entry,) = folder.glob("*.json")
+    entry.write_text(json.dumps(json.loads(entry.read_text()) | change))
+    assert cache.entries() == []
+    assert str(read_text(path)) == "0123456789"
+    assert len(reads) == 2
+
+
+def test_an_entry_of_a_size_that_none_has_is_not_read(tmp_path, folder, reads, monkeypatch):
+    path = put(tmp_path / "text.txt", b"0123456789")
+    read_text(path)
+    (entry,) = folder.glob("*.json")
+    monkeypatch.setattr(cache, "MAX_ENTRY", entry.stat().st_size)
+    assert len(cache.entries()) == 1
+    with open(entry, "r+b") as file:
+        file.truncate(1 << 26)  # zeros, of which the disk has none
+    tracemalloc.start()
+    try:
+        assert cache.entries() == []
+        assert tracemalloc.get_traced_memory()[1] < 1e6
+    finally:
+        tracemalloc.stop()
+    assert str(read_text(path)) == "0123456789"
 
 
 # What may go wrong
