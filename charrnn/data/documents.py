@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from charrnn.data.text import END
 
+_BLANKS = " \t\r\n"
 _BLANK_LINES = re.compile("(?>\r\n|\r|\n)(?:[ \t]*(?>\r\n|\r|\n))+")
 
 
@@ -33,13 +34,13 @@ def parted(pieces: Iterable[str], way: str) -> Iterator[str]:
 
 
 def _at_blank_lines(pieces: Iterable[str]) -> Iterator[str]:
-    pending = "\n\n"  # as if blank lines stood before the text and behind it
+    waiting = ["\n\n"]  # blanks, joined once when the text behind them is known: as if the text began with blank lines
     for piece in pieces:
-        pending += piece
-        kept = len(pending.rstrip(" \t\r\n"))
-        yield _BLANK_LINES.sub(END, pending[:kept])
-        pending = pending[kept:]
-    yield _BLANK_LINES.sub(END, pending + "\n\n")
+        if text := piece.rstrip(_BLANKS):
+            yield _BLANK_LINES.sub(END, "".join([*waiting, text]))
+            waiting.clear()
+        waiting.append(piece[len(text) :])
+    yield _BLANK_LINES.sub(END, "".join([*waiting, "\n\n"]))
 
 
 def _at_separators(pieces: Iterable[str], separator: str) -> Iterator[str]:

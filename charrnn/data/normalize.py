@@ -26,15 +26,15 @@ def formed(pieces: Iterable[str], normalize: str, lowercase: bool) -> Iterator[s
     if normalize == "none":
         yield from (in_form(piece, normalize, lowercase) for piece in pieces)
         return
-    pending = ""
+    waiting: list[str] = []  # characters that the next ones may join with
     for piece in pieces:
         cut = next((at for at in range(len(piece) - 1, -1, -1) if _begins_anew(piece[at])), None)
         if cut is None:
-            pending += piece
+            waiting.append(piece)
         else:
-            yield in_form(pending + piece[:cut], normalize, lowercase)
-            pending = piece[cut:]
-    yield in_form(pending, normalize, lowercase)
+            yield in_form("".join([*waiting, piece[:cut]]), normalize, lowercase)
+            waiting = [piece[cut:]]
+    yield in_form("".join(waiting), normalize, lowercase)
 
 
 def _begins_anew(char: str) -> bool:

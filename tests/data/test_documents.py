@@ -2,13 +2,14 @@
 
 import re
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from charrnn.data.documents import marked, parted
 from charrnn.data.text import END
 
-from ._material import pieces, sizes
+from ._material import pieces, scanned, sizes
 
 
 def documents(text, way, sizes):
@@ -48,3 +49,15 @@ def test_a_separator_parts_documents(text, sizes, separator):
 
 def test_a_file_is_a_document_as_it_is():
     assert documents("\na\n\nb\n", "files", [2]) == ["\na\n\nb\n"]
+
+
+@pytest.mark.parametrize("run", ["\n" * 9, " " * 9, "\n \t\r\n"], ids=repr)
+def test_the_work_for_blank_lines_grows_with_their_number(run):
+    some, twice = scanned(lambda pieces: parted(pieces, "blank-lines"), run)
+    assert twice <= 2 * some
+
+
+@given(st.lists(st.sampled_from(["\n", "\r", " ", "\t", "\r\n", "a"]), max_size=200), sizes)
+def test_long_runs_of_blanks_are_parted_wherever_the_pieces_end(parts, sizes):
+    text = "".join(parts)
+    assert documents(text, "blank-lines", sizes) == documents(text, "blank-lines", [len(text) + 1])

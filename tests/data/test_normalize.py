@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from charrnn.data.normalize import formed, in_form
 
-from ._material import pieces, sizes, some_text
+from ._material import pieces, scanned, sizes, some_text
 
 joining = st.text(
     st.sampled_from("ae\u0301\u0323\u0300가각\u1100\u1161\u11a8ㅏ\uff76\uff9eﬁΣς A\u09c7\u09be"), max_size=12
@@ -30,3 +30,13 @@ def test_forms():
     assert in_form("E\u0301ﬁ", "NFC", False) == "Éﬁ"
     assert in_form("E\u0301ﬁ", "NFKC", True) == "éfi"
     assert in_form("ΟΔΟΣ ὀδός", "none", True) == "οδοσ ὀδός"
+
+
+def test_the_work_for_marks_upon_one_letter_grows_with_their_number():
+    some, twice = scanned(lambda pieces: formed(pieces, "NFC", False), "\u0301" * 9)
+    assert twice <= 2 * some
+
+
+@given(st.text("a\u0301\u0323\u1100\u1161", max_size=200), sizes)
+def test_long_runs_of_marks_are_those_of_the_whole_wherever_the_pieces_end(text, sizes):
+    assert "".join(formed(pieces(text, sizes), "NFC", False)) == in_form(text, "NFC", False)
