@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable, Iterator
 
@@ -54,23 +53,92 @@ def _lines(pieces: Iterable[str]) -> Iterator[str]:
 
 
 def _cells(name: str, suffix: str, lines: Iterator[str], field: str) -> Iterator[tuple[int, str]]:
-    csv.field_size_limit(2**31 - 1)  # the most that all systems take
-    reader, begun = csv.reader(lines, delimiter="\t" if suffix == ".tsv" else ",", strict=True), 1
-    try:
-        columns = next(reader, [])
-        if field not in columns:
-            raise CorpusError(f"{name} has no column {field!r}: it has {_some(columns)}")
-        if columns.count(field) > 1:
-            raise CorpusError(f"{name} has {columns.count(field)} columns {field!r}: rename all but one")
-        place, begun = columns.index(field), reader.line_num + 1
-        for row in reader:
-            if row and len(row) <= place:
-                raise CorpusError(f"{name}, line {reader.line_num:,}: {len(row)} columns, so {field!r} is missing")
-            if row:
-                yield reader.line_num, row[place]
-            begun = reader.line_num + 1
-    except csv.Error as error:
-        raise CorpusError(f"{name}, in the record that begins in line {begun:,}: {error}: mend its quotes") from None
+    reader = CsvReader(name, lines, "\t" if suffix == ".tsv" else ",")
+    rows = iter(reader)
+    columns = next(rows, [])
+    if field not in columns:
+        raise CorpusError(f"{name} has no column {field!r}: it has {_some(columns)}")
+    if columns.count(field) > 1:
+        raise CorpusError(f"{name} has {columns.count(field)} columns {field!r}: rename all but one")
+    place = columns.index(field)
+    for row in rows:
+        if row and len(row) <= place:
+            raise CorpusError(f"{name}, line {reader.line_num:,}: {len(row)} columns, so {field!r} is missing")
+        if row:
+            yield reader.line_num, row[place]
+
+
+class CsvReader:
+    """The rows of a .csv or .tsv file: those of `csv.reader` with `strict=True`, with cells of any length.
+
+    The module `csv` limits the length of a cell, and can raise that limit for the whole process only.
+    """
+
+    def __init__(self, name: str, lines: Iterator[str], delimiter: str) -> None:
+        self.name, self.delimiter = name, delimiter
+        self.line_num = 0  # lines read so far
+        self._lines = lines
+        self._first_line = 0  # of the row that is being read
+
+    def __iter__(self) -> Iterator[list[str]]:
+        while line := self._next_line():
+            self._first_line = self.line_num
+            if '"' in line:
+                yield self._row(line)
+            else:
+                yield self._bare(line).split(self.delimiter) if line.strip("\r\n") else []
+
+    def _next_line(self) -> str:
+        line = next(self._lines, "")
+        self.line_num += bool(line)
+        return line
+
+    def _row(self, line: str) -> list[str]:
+        """Return the cells of the row that begins with this line, where some have quotes."""
+        cells, at = list[str](), 0
+        while True:
+            if line.startswith('"', at):
+                cell, line, at = self._quoted(line, at + 1)
+            else:
+                end = line.find(self.delimiter, at)
+                cell = self._bare(line[at:end] if end >= 0 else line[at:])
+                at += len(cell)
+            cells.append(cell)
+            if not line.startswith(self.delimiter, at):
+                break
+            at += 1
+        if line[at : at + 1] not in ("", "\r", "\n"):
+            raise self._error(f"{self.delimiter!r} expected after '\"'")
+        self._bare(line[at:])
+        return cells
+
+    def _quoted(self, line: str, at: int) -> tuple[str, str, int]:
+        """Return the cell whose text begins here, behind its quote, the line that it ends in, and where it ends."""
+        parts = list[str]()
+        while True:
+            end = line.find('"', at)
+            if end < 0:
+                parts.append(line[at:])
+                line, at = self._next_line(), 0
+                if not line:
+                    raise self._error("unexpected end of data")
+            elif line.startswith('"', end + 1):
+                parts.append(line[at : end + 1])
+                at = end + 2
+            else:
+                parts.append(line[at:end])
+                return "".join(parts), line, end + 1
+
+    def _bare(self, text: str) -> str:
+        """Return what has no quotes without a line end behind it; refuse one inside."""
+        text = text.rstrip("\r\n")
+        if "\r" in text:
+            raise self._error("new-line character seen in unquoted field")
+        return text
+
+    def _error(self, reason: str) -> CorpusError:
+        first = self._first_line
+        return CorpusError(f"{self.name}, in the record that begins in line {first:,}: {reason}: mend its quotes")
 
 
 def _members(name: str, suffix: str, lines: Iterator[str], field: str) -> Iterator[tuple[int, str]]:

@@ -3,15 +3,19 @@
 import csv
 import io
 import json
+import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from charrnn.data import records as records_module
 from charrnn.data.documents import marked
 from charrnn.data.records import gathered, records
 from charrnn.data.text import END
+from charrnn.errors import CorpusError
 
 from ._material import pieces, refusal, sizes, some_text
 
@@ -46,6 +50,60 @@ def test_a_field_is_taken_of_each_line_of_json(rows, sizes, ascii_only):
     rows = [(a, b.replace("\0", "x")) for a, b in rows]
     lines = [json.dumps({"id": a, "text": b}, ensure_ascii=ascii_only) + "\n" for a, b in rows]
     assert fields("x.jsonl", "\n".join(lines), "text", sizes) == [text for _, text in rows]
+
+
+def rows_of(reader, refused):
+    """Return the rows that a reader of .csv yields, the last line of each, and its error, if one is raised."""
+    found = []
+    try:
+        for row in reader:
+            found.append((reader.line_num, row))
+    except refused as error:
+        return found, str(error)
+    return found, None
+
+
+def lines_of(text):
+    return re.findall(r"[^\n]*\n|[^\n]+", text)
+
+
+@given(st.text(st.sampled_from('a,"\r\n\t '), max_size=30), st.sampled_from(",\t"))
+@example('a"b,"c""d"\n,\r\r\n', ",")
+@example('"a\n', ",")
+@example('"a"b', "\t")
+@example('"a"\rb', ",")
+@example("a\rb", ",")
+def test_rows_are_those_of_the_csv_module(text, delimiter):
+    ours, refused = rows_of(records_module.CsvReader("x", iter(lines_of(text)), delimiter), CorpusError)
+    theirs, reason = rows_of(csv.reader(lines_of(text), delimiter=delimiter, strict=True), csv.Error)
+    assert ours == theirs
+    assert (refused is None) == (reason is None)
+    assert reason is None or reason.replace("\t", "\\t").startswith(refused.split(": ")[1])
+
+
+def test_the_limits_of_the_csv_module_are_left_alone():
+    before = csv.field_size_limit(5)
+    try:
+        assert fields("x.csv", "text\n" + "x" * 200_000, "text") == ["x" * 200_000]
+        assert csv.field_size_limit() == 5
+    finally:
+        csv.field_size_limit(before)
+
+
+def test_two_readers_in_threads_are_independent():
+    meet = threading.Barrier(2, timeout=30)
+
+    def slowly(text):
+        for piece in pieces(text, [7]):
+            meet.wait()
+            yield piece
+
+    def read(char):
+        return list(records("x", ".csv", slowly(f"text\n{char * 50}\n{char * 50}\n"), "text"))
+
+    with ThreadPoolExecutor(2) as threads:
+        found = list(threads.map(read, "ab"))
+    assert found == [[f"{END}{char * 50}{END}"] * 2 for char in "ab"]
 
 
 def test_long_records_are_no_matter():
