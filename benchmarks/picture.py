@@ -17,6 +17,7 @@ import re
 import shlex
 import shutil
 import struct
+import subprocess
 import sys
 import tempfile
 import termios
@@ -74,19 +75,18 @@ FORMAT = """\
 
 def record(command: list[str], folder: Path) -> str:
     """Run a command on a pseudo-terminal; return all that it wrote there."""
-    pid, terminal = pty.fork()
-    if not pid:  # the child
-        os.chdir(folder)
-        os.environ.pop("NO_COLOR", None)
-        os.execve(command[0], command, environment() | {"TERM": "xterm-256color", "COLUMNS": str(COLUMNS)})
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
-    written = io.BytesIO()
-    while piece := _read(terminal):
-        written.write(piece)
+    terminal, inside = pty.openpty()
+    fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+    env = {name: value for name, value in environment().items() if name not in ("NO_COLOR", "COLUMNS")}
+    process = subprocess.Popen(
+        command, cwd=folder, env=env | {"TERM": "xterm-256color"}, stdin=inside, stdout=inside, stderr=inside
+    )
+    os.close(inside)
+    written = b"".join(iter(lambda: _read(terminal), b"")).decode()
     os.close(terminal)
-    if os.waitpid(pid, 0)[1]:
-        raise click.ClickException(f"{shlex.join(command)} failed:\n{written.getvalue().decode()}")
-    return written.getvalue().decode()
+    if process.wait():
+        raise click.ClickException(f"{shlex.join(command)} failed:\n{written}")
+    return written
 
 
 def _read(terminal: int) -> bytes:

@@ -1,4 +1,4 @@
-"""The recipes of docs/cookbook.md are run as they stand, by section, on small texts, with models of a moment."""
+"""Run the recipes of docs/cookbook.md, section by section, on small texts with tiny models."""
 
 import os
 import re
@@ -20,7 +20,7 @@ TOOLS = ("awk", "jq", "paste", "rev")
 
 @pytest.fixture
 def texts(tmp_path):
-    """Return a folder with the texts that the recipes name, made of the project's own."""
+    """Return a folder with the texts that the recipes name, made from the project's own."""
     ferry, names = ((ROOT / "data" / name).read_text("utf-8") for name in ("ferry.txt", "names.txt"))
     symbols = f"{string.ascii_letters}{string.digits}{string.punctuation}\n"
     made = {
@@ -42,13 +42,13 @@ def texts(tmp_path):
 
 
 def quick(command):
-    """Return the command with a model that takes a moment in the place of one that takes minutes, and few samples."""
+    """Return the command with a tiny model instead of one that takes minutes, and with few samples."""
     command = re.sub(r"--count \d+", "--count 3", command)
     return re.sub(r"--minutes \d+", "--steps 3 --hidden-size 8 --batch-size 8 --seq-len 20 --threads 1", command)
 
 
 def first_line(process):
-    """Return the first line of a command that does not end by itself, and end it."""
+    """Return the first line of a command that does not end by itself, then end it."""
     line = process.stdout.readline()
     os.killpg(process.pid, signal.SIGINT)
     return line
@@ -74,16 +74,16 @@ def test_a_recipe_does_what_it_says(texts, shell, recipe):  # noqa: F811
                 if "--follow" in command:
                     assert first_line(process), command
                 else:
-                    _, told = process.communicate(timeout=TIMEOUT)
-                    assert process.returncode == 0, f"{command}\n{told}"
-                    assert not re.search("^(Error|Traceback|bash|usage)", told, re.M | re.I), f"{command}\n{told}"
+                    _, errors = process.communicate(timeout=TIMEOUT)
+                    assert process.returncode == 0, f"{command}\n{errors}"
+                    assert not re.search("^(Error|Traceback|bash|usage)", errors, re.M | re.I), f"{command}\n{errors}"
 
 
-def test_what_is_shown_is_renewed():
+def test_outputs_are_updated():
     text = "a\n```console\n$ one\nold\n$ two | --follow\n$ three\n```\n```python\n$ no\n```\n"
-    asked = []
-    shown = renewed(text, lambda command: asked.append(command) or f"of {command}\n")
-    assert asked == ["one", "three"]
+    ran = []
+    shown = renewed(text, lambda command: ran.append(command) or f"of {command}\n")
+    assert ran == ["one", "three"]
     assert shown == text.replace("old\n", "of one\n").replace("$ three\n", "$ three\nof three\n")
 
 
