@@ -3,8 +3,8 @@
     python -m benchmarks.picture docs/terminal.svg
 
 The commands run in a new folder with the project's own `data/`, on a pseudo-terminal, so their colours are the real
-ones. What the progress bar draws and then erases is left out, as it is on a terminal when the command has ended. The
-figures in the picture are those of the machine that it was made on. For Linux and macOS.
+ones. The progress bar is not in the picture, because the command erases it at the end. The figures depend on the
+machine. Linux and macOS only.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ COMMANDS = (
     "charrnn train data/names.txt --split-documents lines --shuffle-documents --minutes 1 --seed 1",
     "charrnn sample --documents 10 --temp 0.8 --seed 1",
 )
-#: Dark in both of a page's modes; each colour has a contrast of 6 or more to 1 against the background.
+#: Dark in a page's light and dark mode; each colour has a contrast of at least 6.9 to 1 with the background.
 THEME = TerminalTheme(
     (24, 27, 34),
     (214, 219, 228),
@@ -51,7 +51,7 @@ THEME = TerminalTheme(
         (214, 219, 228),
     ],
 )
-#: Rich's own frame loads a font from the net; this one takes what the reader's system has.
+#: Rich's own format loads a font from the net; this one uses the reader's fonts.
 FORMAT = """\
 <svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
 <title>charrnn trains on a list of names, then writes new ones</title>
@@ -98,7 +98,7 @@ def _read(terminal: int) -> bytes:
 
 
 def screen(written: str) -> str:
-    """Return what is left on the screen: of each line, what follows its last carriage return."""
+    """Return the text that stays on the screen: in each line, the text after the last carriage return."""
     lines = written.replace("\r\n", "\n").split("\n")
     return "\n".join(re.sub(r".*\r", "", line) for line in lines).rstrip("\n")
 

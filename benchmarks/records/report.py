@@ -17,7 +17,8 @@ seconds of every run.
 
 ## Tiny Shakespeare
 
-Nats per character on the validation split, the last tenth of the text.
+Nats per character on the validation split, the last tenth of the text. *whole* reads the split once and carries the
+state along; *windows* starts every 256 characters from a zero state.
 """
 TESTED = """\
 ## Texts with a test split
@@ -45,8 +46,6 @@ remove its line from results.json.
   ([ablations.md](ablations.md)).
 - **Seeds.** A row shows the median seed (of two seeds, the worse), and the lowest and highest of all. Seeds are
   ordered by their loss on the test split, or on the whole validation split if there is no test split.
-- **Protocols.** *whole* reads the split once and carries the state along; *windows* starts every 256 characters from
-  a zero state.
 - **Speed of the machine.** The machines were shared, so matrix products are timed right before and after each run. A
   run counts as slow if one of these speeds, or its training speed, is below {100 * SLOW:.0f} % of a reference: the
   highest seen on this processor, in any run for products, in the same row for training. Slow runs are made again, at

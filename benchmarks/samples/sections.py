@@ -28,7 +28,7 @@ HAIKU = "(?i)" + "".join(
     rf"{_CONSONANT}{{0,3}}{_VOWELS}({_NEXT}){{{groups - 1}}}{_CONSONANT}{{0,3}}{end}"
     for groups, end in ((5, r"[,;:]?\n"), (7, r"[,;:]?\n"), (5, "[.!?]"))
 )
-#: The beginnings of what follows a function.
+#: The beginning of the code after a function.
 NEXT_DEFINITIONS = (r"\n\n\n", r"\ndef ", r"\nclass ", r"\n@", r"\n    def ", r"\n    @")
 
 
