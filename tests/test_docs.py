@@ -189,7 +189,7 @@ def test_there_are_documents():
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 def test_the_distribution_is_called_by_its_name(path):
     """`charrnn` alone is somebody else's on the package index."""
-    wrong = re.findall(r"pip3? install[^\n`]*?[\s\"']charrnn(?![\w/-])[^\n`]*", path.read_text(encoding="utf-8"))
+    wrong = re.findall(r"pip3? install[^\n`]*?[ \"']charrnn(?![\w/-])[^\n`]*", path.read_text(encoding="utf-8"))
     assert wrong == []
 
 
