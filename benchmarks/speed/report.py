@@ -1,4 +1,4 @@
-"""Report the figures as tables on the screen, and as Markdown between two comments of a document."""
+"""Report the figures as a table on the screen and as Markdown between two comments of a document."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _ratio(result: Result, above: str, below: str) -> str:
 
 
 def row(result: Result) -> tuple[str, ...]:
-    """Return the cells of a row: medians with minimum and maximum, ratios, and the way that PyTorch took."""
+    """Return the cells of a row: medians with lowest and highest, ratios, and PyTorch's fastest variant."""
     speed = "–"
     if result.amount:
         unit = "MB" if result.kind == "encode" else "chars"
@@ -95,7 +95,7 @@ def row(result: Result) -> tuple[str, ...]:
 
 
 def contents(results: list[Result]) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
-    """Yield a title and rows, headings first, for each kind of work; `fast` has columns if it was measured."""
+    """Yield title and rows, headings first, for each kind of work; with columns for `fast` if it was measured."""
     for kind, title in TITLES.items():
         of_kind = [result for result in results if result.kind == kind]
         rows = [COLUMNS, *map(row, of_kind)]
@@ -126,9 +126,9 @@ def markdown(results: list[Result], facts: dict[str, Any], command: str) -> str:
 
 
 def place_in(text: str) -> tuple[str, str]:
-    """Return the text before and after the place of the tables.
+    """Return the text before and after the tables.
 
-    Raises:  ValueError where the document has no such place.
+    Raises:  ValueError if the document has no place for them.
     """
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
