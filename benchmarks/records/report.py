@@ -25,8 +25,8 @@ TESTED = """\
 
 Bits per character. The test split is the last twentieth of each text, scored once per run (*whole*); the validation
 split is the twentieth before it. The bar is a modified Kneser-Ney 7-gram model. The n-gram column is the best such
-model: its n was chosen on the validation split. The compressors' figures are the bytes that the test split adds to the
-compressed training text.
+model: its n was chosen on the validation split. The compressors' figures come from the bytes that the test split adds
+to the compressed training text.
 
 Compressors win on text that repeats itself literally. In irish_abc's test split, 37 % of the characters are in runs of
 16 or more that occur earlier in the same split, because tunes repeat their bars (alice29: 5 %). Only one of its 177
