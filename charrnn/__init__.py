@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from charrnn.version import __version__
 
 if TYPE_CHECKING:
-    from charrnn.api import LanguageModel, fit, load
+    from charrnn.api import LanguageModel, fit, load, mixed
     from charrnn.config import ModelConfig, TextConfig, TrainConfig
     from charrnn.data.corpus import Corpus
+    from charrnn.data.reading import read_text
     from charrnn.data.vocab import Vocab
     from charrnn.errors import CharRNNError
     from charrnn.evaluation.baselines import Baselines
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from charrnn.evaluation.statistics import Evaluation
     from charrnn.generation.completion import Completion, Completions
     from charrnn.generation.sample import Sample
+    from charrnn.nn.cells import CELLS
+    from charrnn.nn.gradcheck import check_gradients
+    from charrnn.nn.initializers import INITS
     from charrnn.training.loop import Evaluating, Report, Stepped
     from charrnn.training.run import Run, Saved
 
@@ -28,6 +32,7 @@ _HOMES = {
     "LanguageModel": "api",
     "fit": "api",
     "load": "api",
+    "mixed": "api",
     "Baselines": "evaluation.baselines",
     "Completion": "generation.completion",
     "Completions": "generation.completion",
@@ -35,11 +40,15 @@ _HOMES = {
     "TextConfig": "config",
     "TrainConfig": "config",
     "Corpus": "data.corpus",
+    "read_text": "data.reading",
     "CharRNNError": "errors",
     "Evaluation": "evaluation.statistics",
     "Run": "training.run",
     "Saved": "training.run",
     "Scored": "evaluation.scoring",
+    "CELLS": "nn.cells",
+    "INITS": "nn.initializers",
+    "check_gradients": "nn.gradcheck",
     "Evaluating": "training.loop",
     "Report": "training.loop",
     "Stepped": "training.loop",
@@ -48,6 +57,8 @@ _HOMES = {
 }
 
 __all__ = [
+    "CELLS",
+    "INITS",
     "Baselines",
     "CharRNNError",
     "Completion",
@@ -67,8 +78,11 @@ __all__ = [
     "TrainConfig",
     "Vocab",
     "__version__",
+    "check_gradients",
     "fit",
     "load",
+    "mixed",
+    "read_text",
 ]
 
 
