@@ -42,7 +42,7 @@ class DivergedError(CharRNNError):
     """A loss or gradient that is no longer a finite number."""
 
 
-#: The exit codes of the command: `--help` of the group and docs/cli.md show this table.
+#: The exit codes of the command: `charrnn --help` shows this table.
 EXIT_CODES: dict[int, str] = {
     0: "done",
     1: "an error: bad input, a damaged file, a full disk, a run that diverged",

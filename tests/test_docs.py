@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT = 1800  # seconds after which a shown command counts as hanging
 DOCUMENTS = sorted({*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "data").glob("*.md")})
 LINKED = [path for path in DOCUMENTS if path == ROOT / "README.md" or ROOT / "docs" in path.parents]
+PAGES = ROOT / "docs" / "cli"  # of the commands
 #: With the command's own settings: Click keeps the help option that the first context asks for.
 CONTEXT = main.make_context("charrnn", [], resilient_parsing=True)
 COMMANDS = main.list_commands(CONTEXT)
@@ -79,13 +80,6 @@ def commands(body: str) -> list[tuple[str, str]]:
     return found
 
 
-def reference() -> str:
-    """Return the text of docs/cli.md."""
-    path = ROOT / "docs" / "cli.md"
-    assert path.exists(), "docs/cli.md does not exist: it has to name every command and every flag"
-    return path.read_text(encoding="utf-8")
-
-
 def get(name: str) -> click.Command:
     command = main.get_command(CONTEXT, name)
     assert command is not None
@@ -93,14 +87,19 @@ def get(name: str) -> click.Command:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_reference_names_every_command_and_flag(name):
-    text = reference()
+def test_a_page_names_its_command_and_every_flag(name):
+    text = (PAGES / f"{name}.md").read_text(encoding="utf-8")
     context = click.Context(get(name), info_name=name, parent=CONTEXT)
     flags = {flag for param in get(name).get_params(context) for flag in param.opts if flag.startswith("--")}
     assert "--help" in flags
     absent = [flag for flag in sorted(flags) if not re.search(rf"(?<![\w-]){flag}(?![\w-])", text)]
-    assert absent == [], f"docs/cli.md does not mention these flags of {name}"
-    assert re.search(rf"\bcharrnn {name}\b", text), f"docs/cli.md does not mention charrnn {name}"
+    assert absent == [], f"docs/cli/{name}.md does not mention these flags"
+    assert text.startswith(f"# charrnn {name}\n")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_index_links_every_page(name):
+    assert f"[{name}]({name}.md)" in (PAGES / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -121,17 +120,18 @@ def shell(tmp_path: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.skipif(os.name != "posix" or not shutil.which("bash"), reason="the readme's commands are for bash")
-def test_the_readme_does_what_it_shows(tmp_path, shell):
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    folder = tmp_path / "readme"
-    shutil.copytree(ROOT / "data", folder / "data")
+class Folder(NamedTuple):
+    """A folder with a copy of data/, and the environment in which a document's blocks are run there."""
 
-    def run(line: int, args: list[str]) -> str:
+    path: Path
+    env: dict[str, str]
+
+    def run(self, place: str, args: list[str]) -> str:
+        """Return what a program prints on both streams; fail, with the place in the document, where it fails."""
         done = subprocess.run(
             args,
-            cwd=folder,
-            env=shell,
+            cwd=self.path,
+            env=self.env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -139,22 +139,55 @@ def test_the_readme_does_what_it_shows(tmp_path, shell):
             check=False,
         )
         output = done.stdout.decode(errors="replace")
-        assert done.returncode == 0, f"README.md, block of line {line}: {args[-1]}\n{output}"
+        assert done.returncode == 0, f"{place}: {args[-1]}\n{output}"
         return output
 
+
+@pytest.fixture
+def folder(tmp_path, shell):
+    shutil.copytree(ROOT / "data", tmp_path / "shown" / "data")
+    return Folder(tmp_path / "shown", shell)
+
+
+in_bash = pytest.mark.skipif(os.name != "posix" or not shutil.which("bash"), reason="the commands are for bash")
+
+
+@in_bash
+def test_the_readme_does_what_it_shows(folder):
     ran = 0
-    for block in blocks(text):
+    for block in blocks((ROOT / "README.md").read_text(encoding="utf-8")):
+        place = f"README.md, block of line {block.line}"
         kind, *more = block.info.split() or [""]
         if kind == "python":
-            run(block.line, [sys.executable, "-c", block.body])
+            folder.run(place, [sys.executable, "-c", block.body])
         elif kind == "console":
             for command, shown in commands(block.body):
-                output = run(block.line, ["bash", "-c", command])
+                output = folder.run(place, ["bash", "-c", command])
                 ran += 1
                 if "exact" in more:
-                    told = f"README.md, block of line {block.line}: {command}"
-                    assert output.rstrip() == shown.rstrip(), told
+                    assert output.rstrip() == shown.rstrip(), f"{place}: {command}"
     assert ran, "README.md shows no commands: a tour has ```console blocks with lines that begin with `$ `"
+
+
+@in_bash
+def test_the_pages_of_commands_show_commands_that_run(folder):
+    """All of them in one folder: first the page of `train`, last that of `rm`, with runs of a tenth of the steps."""
+    pytest.importorskip("regex")
+    names = ["train", *(name for name in COMMANDS if name not in ("train", "rm")), "rm"]
+    for name in names:
+        for block in blocks((PAGES / f"{name}.md").read_text(encoding="utf-8")):
+            for command, _ in commands(block.body) if block.info == "console" else []:
+                quick = re.sub(r"(--(?:steps|eval-every) \d+)0", r"\1", command)
+                folder.run(f"docs/cli/{name}.md, block of line {block.line}", ["bash", "-o", "pipefail", "-c", quick])
+
+
+def test_the_page_of_the_library_shows_python_that_runs(folder):
+    """Its blocks are one program, from the first to the last."""
+    pytest.importorskip("regex")
+    shown = blocks((ROOT / "docs" / "library.md").read_text(encoding="utf-8"))
+    program = "".join(block.body for block in shown if block.info == "python")
+    assert program.startswith("import charrnn\n")
+    folder.run("docs/library.md", [sys.executable, "-c", program])
 
 
 def anchors(path: Path) -> set[str]:
@@ -183,7 +216,7 @@ def test_relative_links_resolve(path):
 
 
 def test_there_are_documents():
-    assert {"README.md", "docs/cli.md"} <= set(map(name_of, DOCUMENTS))
+    assert {"README.md", "docs/cli/README.md"} <= set(map(name_of, DOCUMENTS))
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
