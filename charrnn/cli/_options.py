@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from dataclasses import Field
+from dataclasses import Field, dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from click.shell_completion import CompletionItem
 
 from charrnn.cli._settings import read_settings, telling_origins, variables
 from charrnn.config import UNKNOWN_POLICIES, flag_of, setting_fields, setting_names
+from charrnn.errors import ConfigError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -41,38 +42,90 @@ def section(name: str) -> Callable[..., Callable[[F], F]]:
     return partial(click.option, cls=SectionedOption, section=name)
 
 
-class SectionedCommand(click.Command):
-    """A command whose help shows its options by section, and that takes settings from variables and files too.
+_STRENGTH = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP)
 
-    section: of the command in the list of all
-    rivals:  what cannot all hold together: that a parameter is set ("test"), is not ("!beam"), or has a value
-             ("to=char"); what is set at a weaker place gives way to what is set at a stronger one: the command line,
-             then the environment, then a file. One that is set alone, and lacks another, gives way to the command line
+
+@dataclass(frozen=True)
+class Conflict:
+    """Options that contradict each other, and the error that says so.
+
+    Where all conditions apply, options set in a weaker place are ignored in favour of those set in a stronger one: the
+    command line, then the environment, then a file. If all are set in the same place, the message is an error. An
+    option that lacks the one it needs is an error on the command line, and ignored elsewhere.
+
+    message     what is wrong, and what to do
+    conditions  each says that a parameter is set ("test"), is not set ("!beam"), or has or lacks a value ("to=char",
+                "count!=1")
+    """
+
+    message: str
+    conditions: tuple[str, ...]
+
+    def strengths(self, ctx: click.Context) -> dict[str, int]:
+        """Return where each option in conflict is set, 0 the strongest; empty where a condition does not apply."""
+        found = {}
+        for condition in self.conditions:
+            name, differs, value = condition.removeprefix("!").replace("!=", "=!").partition("=")
+            is_set = _is_set(name, ctx) and (not differs or _has(ctx.params[name], value))
+            if is_set == condition.startswith("!"):
+                return {}
+            if is_set:
+                found[name] = _STRENGTH.index(ctx.get_parameter_source(name))
+        return found
+
+
+def _is_set(name: str, ctx: click.Context) -> bool:
+    value = ctx.params[name]
+    return source_of(name, ctx) in _STRENGTH and value not in (None, ()) and value is not False
+
+
+def _has(value: Any, wanted: str) -> bool:
+    """Return whether the value is the wanted one; with a "!" before that, whether it is another."""
+    return (str(value) == wanted.removeprefix("!")) != wanted.startswith("!")
+
+
+class SectionedCommand(click.Command):
+    """A command whose help lists its options by section, and that reads settings from variables and files too.
+
+    section    the command's own section in the list of all commands
+    conflicts  options that must not be set together
     """
 
     def __init__(
-        self, *args: Any, section: str = "Models", rivals: tuple[tuple[str, ...], ...] = (), **kwargs: Any
+        self, *args: Any, section: str = "Models", conflicts: tuple[Conflict, ...] = (), **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.section, self.rivals = section, rivals
+        self.section, self.conflicts = section, conflicts
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Return the command's own parameters and `--help`, which comes before any file is read, then those of all."""
+        """Return the command's own parameters, `--help` (before any file is read), and the shared ones."""
         return [*super().get_params(ctx), COLOR, CONFIG]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the command line; let rivals from elsewhere give way."""
+        """Parse the command line, and resolve conflicts between options.
+
+        Raises:  ConfigError where conflicting options are set in the same place.
+        """
         with telling_origins(ctx):
             rest = super().parse_args(ctx, args)
-        for strongest in range(len(_STRENGTH)):  # so that nothing gives way to what itself gives way
-            for group in self.rivals:
-                ranks = _ranks(group, ctx)
-                if strongest == min(ranks.values(), default=None):
-                    self._give_way([name for name in ranks if ranks[name] > (strongest if len(ranks) > 1 else 0)], ctx)
+            if not ctx.resilient_parsing:
+                for strength in range(len(_STRENGTH)):  # strongest first, so that an ignored option overrules nothing
+                    for conflict in self.conflicts:
+                        self._resolve(conflict, strength, ctx)
         return rest
 
-    def _give_way(self, names: list[str], ctx: click.Context) -> None:
-        """Let these parameters have their defaults, as if no place set them."""
+    def _resolve(self, conflict: Conflict, strength: int, ctx: click.Context) -> None:
+        """Ignore the weaker options of a conflict whose strongest option has this strength."""
+        found = conflict.strengths(ctx)
+        if not found or min(found.values()) != strength:
+            return
+        weaker = [name for name, own in found.items() if own > (strength if len(found) > 1 else 0)]
+        if not weaker:
+            raise ConfigError(conflict.message)
+        self._reset(weaker, ctx)
+
+    def _reset(self, names: list[str], ctx: click.Context) -> None:
+        """Give these parameters their defaults, as if they were set nowhere."""
         for param in self.params:
             if param.name is not None and param.name in names:
                 ctx.params[param.name] = param.type_cast_value(ctx, param.to_info_dict()["default"])
@@ -93,23 +146,6 @@ class SectionedCommand(click.Command):
         for section, records in (sections | {"Options": last}).items():
             with formatter.section(section):
                 formatter.write_dl(records)
-
-
-_STRENGTH = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP)
-
-
-def _ranks(rivals: tuple[str, ...], ctx: click.Context) -> dict[str, int]:
-    """Return the places of the rivals that are set, 0 the strongest; none where not all that is named holds."""
-    ranks = {}
-    for rival in rivals:
-        name, _, wanted = rival.removeprefix("!").partition("=")
-        value, source = ctx.params[name], source_of(name, ctx)
-        is_set = source in _STRENGTH and value not in (None, ()) and value is not False and wanted in ("", value)
-        if is_set == rival.startswith("!"):
-            return {}
-        if is_set:
-            ranks[name] = _STRENGTH.index(source)
-    return ranks
 
 
 def source_of(name: str, ctx: click.Context | None = None) -> ParameterSource | None:

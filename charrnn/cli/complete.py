@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from charrnn.cli._options import SectionedCommand, WholeNumber, model_option, section, unknown_option
+from charrnn.cli._options import Conflict, SectionedCommand, WholeNumber, model_option, section, unknown_option
 from charrnn.config import GOALS, MOST_COMPLETED, STDIN
-from charrnn.errors import ConfigError, CorpusError, VocabError
+from charrnn.errors import CorpusError, VocabError
+from charrnn.generation.settings import MAX_LENGTH_RULE
 
 if TYPE_CHECKING:
     from charrnn.api import LanguageModel
@@ -29,7 +30,10 @@ _shown = section("What is shown")
 @click.command(
     cls=SectionedCommand,
     short_help="Complete words and lines.",
-    rivals=(("interactive", "as_json"), ("to=char", "max_length")),
+    conflicts=(
+        Conflict("--interactive shows completions while you type: leave out --json", ("interactive", "as_json")),
+        Conflict(MAX_LENGTH_RULE, ("to=char", "max_length")),
+    ),
 )
 @click.argument("text", required=False)
 @model_option
@@ -95,8 +99,6 @@ def command(
     from charrnn.data.escapes import unescaped
     from charrnn.generation.completion import Completions
 
-    if interactive and as_json:
-        raise ConfigError("--interactive shows completions while you type: leave out --json")
     model = open_model(model_path)
     complete = partial(model.complete, to=to, count=count, max_length=max_length, unknown=unknown)
     if interactive:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from charrnn.cli._options import (
+    Conflict,
     SectionedCommand,
     complete_files,
     json_option,
@@ -15,7 +16,6 @@ from charrnn.cli._options import (
     unknown_option,
 )
 from charrnn.config import PROTOCOLS
-from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
     from charrnn.evaluation.baselines import Baselines
@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 _scoring = section("How it is scored")
 
 
-@click.command(cls=SectionedCommand, short_help="Tell how well a model predicts a text.", rivals=(("test", "texts"),))
+@click.command(
+    cls=SectionedCommand,
+    short_help="Tell how well a model predicts a text.",
+    conflicts=(Conflict("--test scores a part of the model's own corpus: give either it or TEXT", ("test", "texts")),),
+)
 @click.argument("texts", metavar="[TEXT]...", nargs=-1, shell_complete=complete_files)
 @model_option
 @unknown_option("skip")
@@ -76,8 +80,6 @@ def command(
     from charrnn.cli._console import ReadingBar, open_model, print_facts, print_json
     from charrnn.data.reading import read_text
 
-    if test and texts:
-        raise ConfigError("--test scores a part of the model's own corpus: give either it or TEXT")
     model = open_model(model_path)
     config = model.checkpoint.text_config
     own_text = model.test_text if test else model.validation_text

@@ -11,20 +11,20 @@ from itertools import chain, combinations
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from charrnn.cli._options import (
+    Conflict,
     Number,
     SectionedCommand,
     WholeNumber,
     complete_files,
     models_option,
     section,
-    source_of,
     unknown_option,
 )
-from charrnn.config import MOST_LENGTH, MOST_NORM, MOST_WIDTH, MOST_WINDOW, STDIN, TextConfig, seeded
+from charrnn.config import MOST_LENGTH, MOST_NORM, MOST_WIDTH, MOST_WINDOW, STDIN, TextConfig, flag_of, seeded
 from charrnn.errors import ConfigError
+from charrnn.generation.settings import CONFLICTS
 
 if TYPE_CHECKING:
     from charrnn.api import LanguageModel
@@ -51,15 +51,17 @@ _must, _several, _output = section("What all of it must be"), section("Several t
 @click.command(
     short_help="Let a model write.",
     cls=SectionedCommand,
-    rivals=(
-        *combinations(("prime", "prime_file", "prime_lines"), 2),
-        ("separator", "as_json"),
-        ("count", "documents"),
-        ("regex", "stop"),
-        ("regex", "lines"),
-        *(("beam", name) for name in _DRAWING),
-        ("length_norm", "!beam"),
-        ("repeat_window", "!repeat_penalty"),
+    conflicts=(
+        Conflict("--documents and --count both say how many texts: give one of them", ("documents", "count!=1")),
+        Conflict("--json gives each text a line of its own: leave out --separator", ("as_json", "separator")),
+        *(Conflict(f"--beam draws nothing: leave out {flag_of(name)}", ("beam", name)) for name in _DRAWING),
+        Conflict("--length-norm is for --beam: give both or neither", ("length_norm", "!beam")),
+        Conflict("--repeat-window is for --repeat-penalty: give both or neither", ("repeat_window", "!repeat_penalty")),
+        *(
+            Conflict("--prime, --prime-file and --prime-lines exclude each other: give one of them", pair)
+            for pair in combinations(("prime", "prime_file", "prime_lines"), 2)
+        ),
+        *(Conflict(message, names) for names, message in CONFLICTS),
     ),
 )
 @models_option("Several, each with its share (-m A:0.7 -m B:0.3), write together by the mean of their probabilities.")
@@ -241,18 +243,6 @@ def command(
     from charrnn.cli._console import note
     from charrnn.generation.writer import Draws
 
-    if documents is not None and count > 1:
-        raise ConfigError("--documents and --count both say how many texts: give one of them")
-    if as_json and separator is not None:
-        raise ConfigError("--json gives each text a line of its own: leave out --separator")
-    if beam is not None:
-        _refuse_with_beam()
-    elif length_norm is not None:
-        raise ConfigError("--length-norm is for --beam: give both or neither")
-    if _is_set("repeat_window") and not _is_set("repeat_penalty"):
-        raise ConfigError("--repeat-window is for --repeat-penalty: give both or neither")
-    if sum(given is not None for given in (prime, prime_file, prime_lines)) > 1:
-        raise ConfigError("--prime, --prime-file and --prime-lines exclude each other: give one of them")
     writing = _writing(models)
     primes = _primes(prime, prime_file, prime_lines, writing[0][0].checkpoint.text_config)
     writer = mixed(writing)
@@ -283,18 +273,6 @@ def command(
         if novel and draws.made:
             share = f"{draws.again} of {draws.made} ({draws.again / draws.made:.1%})"
             note(f"Drawn again: {share}, with {novel} characters of the corpus")
-
-
-def _is_set(name: str) -> bool:
-    """Return whether a parameter is set, be it elsewhere than on the command line."""
-    return source_of(name) is not ParameterSource.DEFAULT
-
-
-def _refuse_with_beam() -> None:
-    """Refuse options that have no say in a beam search."""
-    for option in click.get_current_context().command.params:
-        if option.name in _DRAWING and _is_set(option.name):
-            raise ConfigError(f"--beam draws nothing: leave out {option.opts[-1]}")
 
 
 def _primes(prime: str | None, file: str | None, lines: str | None, learned: TextConfig) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from charrnn.cli._options import Number, SectionedCommand, complete_files, model_option, section
+from charrnn.cli._options import Conflict, Number, SectionedCommand, complete_files, model_option, section
 from charrnn.config import STDIN
 from charrnn.errors import ConfigError
 
@@ -28,7 +28,13 @@ _waiting = section("Lines that are still to come")
 @click.command(
     cls=SectionedCommand,
     short_help="Tell how likely each line is.",
-    rivals=(("per_char", "above", "!as_json"), ("per_char", "below", "!as_json")),
+    conflicts=tuple(
+        Conflict(
+            "--above and --below let lines through as they are: --per-char goes with --json",
+            ("per_char", name, "!as_json"),
+        )
+        for name in ("above", "below")
+    ),
 )
 @click.argument("texts", metavar="[FILE]...", nargs=-1, shell_complete=complete_files)
 @model_option
@@ -80,8 +86,6 @@ def command(
         raise ConfigError("--follow watches one file: name it")
     if above is not None and below is not None and above >= below:
         raise ConfigError(f"--above {above:g} and --below {below:g} let no line through: change one")
-    if per_char and (above is not None or below is not None) and not as_json:
-        raise ConfigError("--above and --below let lines through as they are: --per-char goes with --json")
     model = open_model(model_path)
     decode = _decoder(model, context)
     pieces = follow_lines(texts[0]) if follow else read_lines(texts or (STDIN,))

@@ -12,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from charrnn.cli._options import (
+    Conflict,
     SectionedCommand,
     WholeNumber,
     complete_files,
@@ -41,18 +42,36 @@ if TYPE_CHECKING:
     from charrnn.training.run import Run
 
 _files, _screen = section("Files"), section("Screen")
+_NEW = "!resume"  # a resumed run ignores settings of files and variables
+
+
+def _exclusive(remedy: str, *names: str) -> list[Conflict]:
+    """Return the conflicts between any of these settings of a new run, those between most of them first."""
+    return [
+        Conflict(f"{' and '.join(map(flag_of, some))} contradict each other: {remedy}", (*some, _NEW))
+        for size in range(len(names), 1, -1)
+        for some in combinations(names, size)
+    ]
 
 
 @click.command(
     cls=SectionedCommand,
     short_help="Train a model on a text.",
-    rivals=(
-        *combinations(("steps", "epochs", "minutes"), 2),
-        *combinations(("val_file", "val_fraction", "val_documents"), 2),
-        ("test_fraction", "test_documents"),
-        ("split_documents", "field"),
-        *(("bytes", name) for name in OF_CHARACTERS),
-        ("extend_vocab", "!init_from"),
+    conflicts=(
+        *_exclusive("give one length", "steps", "epochs", "minutes"),
+        *_exclusive("give one", "val_file", "val_fraction", "val_documents"),
+        *_exclusive("give one", "test_fraction", "test_documents"),
+        Conflict(
+            "--field makes each record a document: leave --split-documents out", ("split_documents", "field", _NEW)
+        ),
+        *(
+            Conflict(f"--bytes learns files as they are: leave {flag_of(name)} out", ("bytes", name, _NEW))
+            for name in OF_CHARACTERS
+        ),
+        Conflict(
+            "--extend-vocab is about the model that --init-from names: give that too",
+            ("extend_vocab", "!init_from", _NEW),
+        ),
     ),
 )
 @click.argument("corpus", metavar="[CORPUS]...", nargs=-1, shell_complete=complete_files)
@@ -159,13 +178,6 @@ def _open(paths: tuple[str, ...], options: dict[str, Any], began: float) -> Run:
             return Run.resume(out, paths, options["val_file"], settings=asked, reading=reading)
     if not paths:
         raise click.UsageError("Missing argument 'CORPUS': name a text file to train on.")
-    held_back = [name for name in ("val_file", "val_fraction", "val_documents") if options[name] is not None]
-    if len(held_back) > 1:
-        raise ConfigError(f"{' and '.join(map(flag_of, held_back))} contradict each other: give one")
-    if options["test_documents"] is not None and "test_fraction" in asked:
-        raise ConfigError("--test-fraction and --test-documents contradict each other: give one")
-    if options["extend_vocab"] and not options["init_from"]:
-        raise ConfigError("--extend-vocab is about the model that --init-from names: give that too")
     init_from = find_model(options["init_from"]) if options["init_from"] else None
     asked = seeded(adopt_text_form(asked, load(init_from).vocab) if init_from else asked)
     config = sort_settings(asked).text

@@ -24,6 +24,7 @@ from charrnn.errors import ConfigError
 from charrnn.generation.beam import Found, beam
 from charrnn.generation.constraint import NEVER, Constraint
 from charrnn.generation.rules import Rules
+from charrnn.generation.settings import MAX_LENGTH_RULE
 from charrnn.generation.writer import Writer
 
 #: Characters of a text that are read, its last ones. Of LSTMs of 320 and 384 units on tiny Shakespeare and an LSTM with
@@ -89,7 +90,7 @@ def complete(
     if not 1 <= count <= MOST:
         raise ConfigError(f"{count} completions: ask for 1 to {MOST:,}")
     if max_length is not None and (to == "char" or not 1 <= max_length <= MOST_COMPLETED):
-        raise ConfigError(f"--max-length is 1 to {MOST_COMPLETED:,}, and for words and lines alone: leave it out")
+        raise ConfigError(MAX_LENGTH_RULE)
     vocab = writer.vocab
     ids = vocab.encode(text, unknown)[-CONTEXT:]
     rules = Rules(

@@ -25,6 +25,7 @@ from charrnn.generation.loop import generate
 from charrnn.generation.novelty import copied
 from charrnn.generation.rules import Rules
 from charrnn.generation.sample import Sample, Written, held_back
+from charrnn.generation.settings import CONFLICTS
 
 MOST_DRAWS = 20  # of a text that has to be novel
 MOST_SEEDS = 2**63  # as many as `train` takes
@@ -57,8 +58,9 @@ class Wishes(Filters):
             raise ConfigError(f"length is 0 to {MOST_LENGTH:,} characters, and lines at least 0")
         if isinstance(self.stop, str) or not all(self.stop):
             raise ConfigError("a stop string (--stop) has one character at least; the library takes a tuple of them")
-        if self.regex is not None and (self.stop or self.lines):
-            raise ConfigError("--regex takes no --stop and no --lines, which would cut a match short: give one of them")
+        for names, message in CONFLICTS:
+            if all(getattr(self, name) not in (None, (), 0) for name in names):
+                raise ConfigError(message)
 
 
 @dataclass

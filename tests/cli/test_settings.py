@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from charrnn.cli import main
+from charrnn.errors import ConfigError
 
 from ._material import SMALL, error_line, facts, meta
 
@@ -259,3 +260,37 @@ def test_the_closing_command_repeats_the_run_where_a_file_says_otherwise(run, co
     assert "--tied" not in again
     run(*again, "--out", "two", "--quiet")
     assert meta(Path("one/last.npz")) == meta(Path("two/last.npz"))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("sample --documents 2 --count 3", "--documents and --count both say"),
+        ("sample --json --separator x", "leave out --separator"),
+        ("sample --beam 2 --temp 0.5", "--beam draws nothing: leave out --temperature"),
+        ("sample --length-norm 1", "--length-norm is for --beam"),
+        ("sample --repeat-window 9", "--repeat-window is for --repeat-penalty"),
+        ("sample --prime a --prime-lines x", "--prime, --prime-file and --prime-lines exclude each other"),
+        ("sample --regex a --stop b", "--regex takes no --stop"),
+        ("score --per-char --below 3", "--per-char goes with --json"),
+        ("complete --interactive --json", "leave out --json"),
+        ("complete --to char --max-length 3", "--max-length is 1 to 10,000"),
+        ("eval --test x", "give either it or TEXT"),
+        ("train x --epochs 1 --minutes 1", "--epochs and --minutes contradict each other: give one length"),
+        ("train x --bytes --lowercase", "--bytes learns files as they are: leave --lowercase out"),
+        ("train x --extend-vocab", "--extend-vocab is about the model"),
+    ],
+)
+def test_a_conflict_on_the_command_line_is_an_error_before_anything_is_read(cwd, line, message):
+    with pytest.raises(ConfigError) as caught:
+        parsed(line)
+    assert message in str(caught.value)
+
+
+def test_what_is_no_conflict(cwd):
+    assert parsed("sample --documents 2 --count 1")["documents"] == 2
+    assert parsed("score --json --per-char --below 3")["per_char"]
+    env = {"CHARRNN_TRAIN_STEPS": "1", "CHARRNN_TRAIN_EPOCHS": "1"}
+    assert parsed("train x --resume", **env)["resume"]
+    with pytest.raises(ConfigError):
+        parsed("train x", **env)
