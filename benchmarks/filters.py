@@ -18,7 +18,7 @@ import click
 import charrnn
 from benchmarks.markdown import markdown_table
 from charrnn.generation.loop import Streams, advance
-from charrnn.generation.writer import Wishes
+from charrnn.generation.writer import SampleConfig
 
 WISHES: dict[str, dict[str, Any]] = {
     "temperature alone": {},
@@ -37,19 +37,19 @@ def turns(model: charrnn.LanguageModel, streams: int, rounds: int, seconds: floa
     """Yield the seconds that a step takes with each wish, round by round, after one that does not count."""
     writer, texts = model.writer, dict[str, Streams]()
     for name, wishes in WISHES.items():
-        wanted = Wishes(length=None, **wishes)
-        rules = writer.rules(wanted)
-        begin = writer.begin(writer.vocab.encode(""), rules)
-        texts[name] = Streams.begin(
-            [begin] * streams, [[1, index] for index in range(streams)], rules=rules, filters=wanted
+        config = SampleConfig(length=None, **wishes)
+        rules = writer.rules(config)
+        primed = writer.prime(writer.vocab.encode(""), rules)
+        texts[name] = Streams.start(
+            [primed] * streams, [[1, index] for index in range(streams)], rules=rules, filters=config
         )
     for turn in range(rounds + 1):
         taken = {}
         for name, own in texts.items():
             steps, begun = 0, time.perf_counter()
             while (spent := time.perf_counter() - begun) < seconds:
-                own.write()
-                advance(writer.nets, [own])
+                own.draw()
+                advance(writer.ensemble, [own])
                 steps += 1
             taken[name] = spent / steps
         if turn:

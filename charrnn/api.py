@@ -33,7 +33,7 @@ from charrnn.evaluation.scoring import Scored, in_blocks, score_blocks
 from charrnn.evaluation.statistics import COLD_WINDOW, Evaluation, Sums
 from charrnn.evaluation.whole import WARM_UP, dynamic_predictions, predictions, rows_for, workers_for
 from charrnn.generation.completion import Completions, complete
-from charrnn.generation.ensemble import Net, Nets
+from charrnn.generation.ensemble import Ensemble, Member
 from charrnn.generation.sample import Sample
 from charrnn.generation.writer import Writer
 from charrnn.nn import model
@@ -102,8 +102,8 @@ def mixed(models: Sequence[tuple[LanguageModel, float]]) -> Writer:
             raise ConfigError(
                 f"{other.path}: its share is {share}: give a number more than 0 and below {_MOST_SHARE:g}, like 0.7"
             )
-    nets = tuple(Net(each.weights, each.checkpoint.model_config, share / total) for each, share in models)
-    return Writer(Nets(nets), first, lambda: [corpus_of(each.checkpoint).train for each, _ in models])
+    members = tuple(Member(each.weights, each.checkpoint.model_config, share / total) for each, share in models)
+    return Writer(Ensemble(members), first, lambda: [corpus_of(each.checkpoint).train for each, _ in models])
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,19 +128,19 @@ class LanguageModel:
         return mixed([(self, 1.0)])
 
     def stream(
-        self, length: int | None = 500, *, prime: str = "", seed: int | None = None, **wishes: Any
+        self, length: int | None = 500, *, prime: str = "", seed: int | None = None, **settings: Any
     ) -> Iterator[str]:
         """Return an iterator of `length` characters that continue the prime, which is not repeated.
 
-        length   None: endless
-        prime    the text to continue; without it the sample starts like a line of the training text
-        seed     random if None
-        wishes   fields of `Wishes` by name: temperature=0.8, top_k, top_p, min_p, repeat_penalty, repeat_window, lines,
-                 stop, regex, charset, unknown
-        Raises:  VocabError for a character that the vocabulary lacks; ConfigError for numbers out of range and for
-                 wishes that cannot be met.
+        length    None: endless
+        prime     the text to continue; without it the sample starts like a line of the training text
+        seed      random if None
+        settings  fields of `SampleConfig` by name: temperature=0.8, top_k, top_p, min_p, repeat_penalty, repeat_window,
+                  lines, stop, regex, charset, unknown
+        Raises:   VocabError for a character that the vocabulary lacks; ConfigError for numbers out of range and for
+                  settings that the model cannot follow.
         """
-        return self.writer.stream(prime=prime, seed=seed, length=length, **wishes)
+        return self.writer.stream(prime=prime, seed=seed, length=length, **settings)
 
     def sample(self, length: int | None = 500, **options: Any) -> str:
         """Return the prime and `length` characters that continue it; options as for `stream`."""

@@ -12,7 +12,7 @@ from charrnn.arrays import Window
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.data.stream import Stream
 from charrnn.data.vocab import Vocab
-from charrnn.generation.ensemble import Net, Nets
+from charrnn.generation.ensemble import Ensemble, Member
 from charrnn.generation.filters import Filters
 from charrnn.generation.loop import generate
 from charrnn.generation.rules import Rules
@@ -87,10 +87,10 @@ def _evaluate(case: Case, threads: int) -> Work:
 def _sample(case: Case) -> Work:
     config, params = _model(case)
     weights = model.prepare(params, config)
-    nets = Nets((Net(weights, config),))
+    ensemble = Ensemble((Member(weights, config),))
     steps = generate(
-        nets,
-        [nets.read(random_ids(case)[:1])] * case.batch,
+        ensemble,
+        [ensemble.read(random_ids(case)[:1])] * case.batch,
         [[1, index] for index in range(case.batch)],
         rules=Rules(length=None),
         filters=Filters(TEMPERATURE),

@@ -225,7 +225,7 @@ def command(
     length_norm: float | None,
     novel: int | None,
     seed: int | None,
-    **wishes: Any,
+    **options: Any,
 ) -> None:
     """Write text with a trained model, to standard output, as it is made.
 
@@ -241,7 +241,7 @@ def command(
     """
     from charrnn.api import mixed
     from charrnn.cli._console import note
-    from charrnn.generation.writer import Draws
+    from charrnn.generation.writer import DrawCounts
 
     writing = _writing(models)
     primes = _primes(prime, prime_file, prime_lines, writing[0][0].checkpoint.text_config)
@@ -249,29 +249,29 @@ def command(
     if documents is not None and writer.vocab.end is None:
         raise ConfigError("--documents: the model did not learn where documents end: give -n or --lines")
     if length is None:
-        length = -1 if documents or wishes["lines"] else 500
-    wishes |= {"length": None if length == -1 else length, "lines": wishes["lines"] or 0}
+        length = -1 if documents or options["lines"] else 500
+    options |= {"length": None if length == -1 else length, "lines": options["lines"] or 0}
     count = documents or count
-    draws, settled = Draws(), seeded({"seed": seed})["seed"]
+    counts, drawn_seed = DrawCounts(), seeded({"seed": seed})["seed"]
     if len(primes) == count == best_of == 1 and not (beam or novel or as_json):
-        pieces = writer.stream(prime=primes[0], seed=settled, **wishes)
+        pieces = writer.stream(prime=primes[0], seed=drawn_seed, **options)
         shown = pieces if no_echo else chain([writer.vocab.finished(primes[0])], pieces)
     else:
         if beam:
             norm = 1 if length_norm is None else length_norm
-            samples = writer.likeliest(beam, primes=primes, length_norm=norm, **wishes)
+            samples = writer.beam_search(beam, primes=primes, length_norm=norm, **options)
         else:
             samples = writer.samples(
-                count, primes=primes, seed=settled, best_of=best_of, novel=novel or 0, draws=draws, **wishes
+                count, primes=primes, seed=drawn_seed, best_of=best_of, novel=novel or 0, counts=counts, **options
             )
         shown = (_lines if as_json else partial(_joined, separator=separator))(samples, echo=not no_echo)
-    if seed is None and wishes["temperature"] and not (beam or as_json):
-        note(f"Seed: {settled}")
+    if seed is None and options["temperature"] and not (beam or as_json):
+        note(f"Seed: {drawn_seed}")
     try:
         _show(shown)
     finally:
-        if novel and draws.made:
-            share = f"{draws.again} of {draws.made} ({draws.again / draws.made:.1%})"
+        if novel and counts.drawn:
+            share = f"{counts.redrawn} of {counts.drawn} ({counts.redrawn / counts.drawn:.1%})"
             note(f"Drawn again: {share}, with {novel} characters of the corpus")
 
 

@@ -145,9 +145,9 @@ async def _serve(service: Service, own: socket.socket | None, token: str | None)
 
             await serve(service, own, token)
         else:
-            from charrnn.serve.stdio import Lines
+            from charrnn.serve.stdio import LineClient
 
-            await Lines(service, _write).converse(open(sys.stdin.fileno(), "rb", closefd=False))
+            await LineClient(service, _write).converse(open(sys.stdin.fileno(), "rb", closefd=False))
 
 
 def _write(line: bytes) -> None:

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.arrays import Array, Mask
-from charrnn.generation.ensemble import Beginning, Nets
+from charrnn.generation.ensemble import Ensemble, Primed
 from charrnn.generation.rules import Rules, last_ids
 
 
-class Found(NamedTuple):
+class Hypothesis(NamedTuple):
     """A text, with the log-probability of each id in nats, and why it ended."""
 
     ids: npt.NDArray[np.intp]
@@ -20,16 +20,16 @@ class Found(NamedTuple):
     ended: str
 
 
-def beam(
-    nets: Nets,
-    begin: Beginning,
+def beam_search(
+    nets: Ensemble,
+    begin: Primed,
     rules: Rules,
     *,
     width: int,
     length_norm: float,
     count: int = 1,
     ends_alike: bool = False,
-) -> list[Found]:
+) -> list[Hypothesis]:
     """Return the texts of the highest scores that are found, the best first; fewer than `count` if there are no more.
 
     score = sum of the log-probabilities / length ** length_norm;  an end mark and a stop string count in both
@@ -40,15 +40,15 @@ def beam(
     """
     assert rules.length is not None  # or there may be no end
     if rules.length == 0:
-        return [Found(np.empty(0, np.intp), np.empty(0), "length")]
-    best, written = list[tuple[float, Found]](), 0
+        return [Hypothesis(np.empty(0, np.intp), np.empty(0), "length")]
+    best, written = list[tuple[float, Hypothesis]](), 0
     logits, states = begin.logits, [state.copy() for state in begin.states]
     ids, log_probs = np.empty((1, 0), np.intp), np.empty((1, 0))
     recent = last_ids([begin.recent], max(map(len, rules.stops), default=0))
     lines, places = np.zeros(1, np.intp), np.zeros(1, np.intp)
     while written < rules.length and len(ids):
         own = _log_softmax(logits)
-        own[np.isneginf(rules.possible(logits, written, places))] = -np.inf
+        own[np.isneginf(rules.mask(logits, written, places))] = -np.inf
         if ends_alike and rules.constraint is not None:
             _join(own, rules.constraint.closing(places))
         rows, next_ids = np.divmod(_largest(log_probs.sum(axis=1, keepdims=True) + own, width), own.shape[1])
@@ -60,7 +60,7 @@ def beam(
         places = rules.follow(places[rows], next_ids)
         ended = rules.ended(written, next_ids, recent, lines, places)
         scores = log_probs.sum(axis=1) / written**length_norm
-        best += [(scores[row], Found(ids[row], log_probs[row], why)) for row, why in enumerate(ended) if why]
+        best += [(scores[row], Hypothesis(ids[row], log_probs[row], why)) for row, why in enumerate(ended) if why]
         best = sorted(best, key=lambda found: -found[0])[:count]
         least = best[-1][0] if len(best) == count else -np.inf
         # What goes on has no better score than if the rest, up to the length, were certain.

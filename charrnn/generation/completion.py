@@ -1,9 +1,9 @@
-"""Completion: the likeliest ways on from a text, to its next character or to the end of its word or line.
+"""Completion: the most likely continuations of a text, to its next character or the end of its word or line.
 
-A word is made of letters, digits, the marks that combine with them, and what stands within words: apostrophes,
-underscores, and the invisible joiners of some scripts. It ends before any other character, and where a document ends;
-of bytes, those beyond ASCII are parts of letters. Behind a word, what stands before the next one belongs to the
-completion. All ends are one: the probability of a word or line is that it stands there, whatever ends it.
+A word consists of letters, digits, their combining marks, and the characters used within words: apostrophes,
+underscores, and the invisible joiners of some scripts. Any other character ends it, as does the end of a document; in
+a model of bytes, all bytes beyond ASCII count as letters. If the text ends between words, the completion includes the
+characters before the next word. A word or line has the total probability of all the ways it may end.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from charrnn.arrays import Ids
 from charrnn.config import GOALS, MOST_COMPLETED
 from charrnn.data.vocab import Vocab
 from charrnn.errors import ConfigError
-from charrnn.generation.beam import Found, beam
+from charrnn.generation.beam import Hypothesis, beam_search
 from charrnn.generation.constraint import NEVER, Constraint
 from charrnn.generation.rules import Rules
 from charrnn.generation.settings import MAX_LENGTH_RULE
 from charrnn.generation.writer import Writer
 
-#: Characters of a text that are read, its last ones. Of LSTMs of 320 and 384 units on tiny Shakespeare and an LSTM with
-#: layer normalisation of 384 units on a story, 256 in place of all change no probability by more than 6e-7, a rounding.
+#: Only this many characters at the end of a text are read. With LSTMs of 320 and 384 units on tiny Shakespeare and a
+#: layer-normalised LSTM of 384 units on a story, reading more changes no probability by over 6e-7, which is rounding.
 CONTEXT = 256
 MOST = 1000  # completions of a text
-_WIDTH = 16  # beginnings that are kept, at the least
+_WIDTH = 16  # hypotheses that are kept, at least
 _WITHIN_WORDS = "'’\u200c\u200d"
 
 
 @dataclass(frozen=True)
 class Completion:
-    """What may follow a text.
+    """A continuation of a text.
 
-    text     what is added to it; of a word or line without what ends it
-    logprob  the model's log-probability that the text goes on so, and ends there if it is whole, in nats
-    ended    what it is: a whole char, word or line; "document" for the end mark; "length" for what was cut
+    text     the added characters, without the one that ends a word or line
+    logprob  the model's log-probability of this continuation and, if it is complete, of its end, in nats
+    ended    what is complete: char, word or line; "document" at the end mark; "length" if it was cut off
     """
 
     text: str
@@ -50,19 +50,19 @@ class Completion:
 
     @property
     def probability(self) -> float:
-        """Return the same as a probability."""
+        """Return the probability of the completion."""
         return math.exp(self.logprob)
 
 
 @dataclass(frozen=True)
 class Completions:
-    """The likeliest completions of a text, the likeliest first."""
+    """The most likely completions of a text, best first."""
 
     text: str
     completions: tuple[Completion, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return them by the names under which `complete --json` prints them."""
+        """Return the fields that `complete --json` prints."""
         return {
             "text": self.text,
             "completions": [
@@ -81,7 +81,7 @@ def complete(
     max_length: int | None = None,
     unknown: str = "error",
 ) -> Completions:
-    """Return the likeliest completions of the text that a beam finds; fewer than `count` where there are no more.
+    """Return the most likely completions of the text, found by beam search; fewer than `count` if there are no more.
 
     Raises:  as for `LanguageModel.complete`.
     """
@@ -97,35 +97,35 @@ def complete(
         length=max_length or GOALS[to],
         end=vocab.end,
         never=vocab.unknown,
-        constraint=None if to == "char" else _up_to_end(vocab, to, ids),
+        constraint=None if to == "char" else _until_end(vocab, to, ids),
     )
-    begin, width = writer.begin(ids, rules), max(_WIDTH, count)
-    found = beam(writer.nets, begin, rules, width=width, length_norm=0, count=count, ends_alike=True)
+    primed, width = writer.prime(ids, rules), max(_WIDTH, count)
+    found = beam_search(writer.ensemble, primed, rules, width=width, length_norm=0, count=count, ends_alike=True)
     return Completions(text, tuple(_completion(vocab, to, one) for one in found))
 
 
-def _up_to_end(vocab: Vocab, to: str, ids: Ids) -> Constraint:
-    """Return the automaton of what goes on to the end of a word or line, and takes the character that ends it."""
-    ending = _ending(vocab, to)
-    if to == "line" and vocab.end is None and not ending.any():
+def _until_end(vocab: Vocab, to: str, ids: Ids) -> Constraint:
+    """Return the constraint to one word or line, with the character that ends it."""
+    kinds = _end_kinds(vocab, to)
+    if to == "line" and vocab.end is None and not kinds.any():
         raise ConfigError("--to line: the model knows no line ends: complete to a word")
-    if to == "line" or (len(ids) and not ending[ids[-1]]):
+    if to == "line" or (len(ids) and not kinds[ids[-1]]):
         table = [[0, 1], [2, 2], [2, 2]]  # within, behind
     else:
         table = [[1, 0], [1, 2], [3, 3], [3, 3]]  # before the word, within, behind
     needs = np.zeros(len(table), np.intp)
     needs[-1] = NEVER
-    return Constraint(vocab.end, ending, np.array(table), needs)
+    return Constraint(vocab.end, kinds, np.array(table), needs)
 
 
 @lru_cache(8)
-def _ending(vocab: Vocab, to: str) -> npt.NDArray[np.intp]:
-    """Return 1 for the symbols that end a word or a line, else 0, (V,)."""
-    ending = np.zeros(vocab.size, np.intp)
+def _end_kinds(vocab: Vocab, to: str) -> npt.NDArray[np.intp]:
+    """Return 1 for each symbol that ends a word or line, else 0, (V,)."""
+    kinds = np.zeros(vocab.size, np.intp)
     ends = _ends_line if to == "line" else _ends_word
     of_bytes = vocab.kind == "bytes"
-    ending[: len(vocab.symbols)] = [ends(char) and not (of_bytes and char > "\x7f") for char in vocab.symbols]
-    return ending
+    kinds[: len(vocab.symbols)] = [ends(char) and not (of_bytes and char > "\x7f") for char in vocab.symbols]
+    return kinds
 
 
 def _ends_line(char: str) -> bool:
@@ -137,12 +137,12 @@ def _ends_word(char: str) -> bool:
     return category[0] not in "LMN" and category != "Pc" and char not in _WITHIN_WORDS
 
 
-def _completion(vocab: Vocab, to: str, found: Found) -> Completion:
-    ids, ended = found.ids, found.ended
+def _completion(vocab: Vocab, to: str, best: Hypothesis) -> Completion:
+    ids, ended = best.ids, best.ended
     if to == "char":
         ended = "document" if ended == "document" else "char"
     elif ended != "length":
         ids, ended = ids[:-1], to
-    # A byte that is no UTF-8 becomes half a pair, from which `Vocab.encode` makes the same byte.
+    # A byte that is not UTF-8 becomes a lone surrogate, which `Vocab.encode` turns back into the same byte.
     text = vocab.to_bytes(ids).decode("utf-8", "surrogateescape")
-    return Completion(text, math.fsum(found.log_probs.tolist()), ended)
+    return Completion(text, math.fsum(best.log_probs.tolist()), ended)

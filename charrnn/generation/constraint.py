@@ -1,7 +1,7 @@
-"""Constraints: which symbols a text may have next, so that all of it matches a regular expression.
+"""Constraints: the symbols that may come next, so that the whole sample matches a regular expression.
 
-It is known how many symbols each state of the expression's automaton needs at least to a match: so no path is begun
-that leads to none, or that the length would cut.
+For each state of the expression's automaton, the length of the shortest rest of a match is known. So no sample takes
+a path that leads to no match, or to one beyond the maximum length.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from charrnn.arrays import Ids, Mask
 from charrnn.generation.regex import NEVER as NEVER
 from charrnn.generation.regex import Numbers, automaton
 
-_MASKS = 1024  # that are kept, for texts that are written alone
+_MASKS = 1024  # kept for samples that are drawn alone
 
 
 @dataclass(frozen=True, eq=False)
 class Constraint:
-    """A deterministic automaton over a vocabulary, as `regular.Automaton` has it, and the texts that it lets by.
+    """The texts that a deterministic automaton over a vocabulary accepts; its arrays are those of `regex.Automaton`.
 
-    end    the id of the end mark, which may be written where a match is complete, or None
+    end    the id of the end mark, which may be drawn where a match is complete, or None
     """
 
     end: int | None
@@ -35,62 +35,64 @@ class Constraint:
     def of(
         cls, symbols: str, size: int, *, regex: str | None = None, charset: str | None = None, end: int | None = None
     ) -> Constraint:
-        """Return the automaton of texts that match the regex in full and have no other characters than the charset.
+        """Return the constraint that a text matches the regex in full and has only characters of the charset.
 
-        symbols  those of the vocabulary in the order of their ids; of the V = `size` ids, others are never allowed
-        regex    a regular expression as the package `regex` reads it; None: any text
-        charset  characters and ranges, what stands between [ and ] in an expression; None: all
-        Raises:  ConfigError where either is wrong, not regular or too large, or no text is left to write.
+        symbols  the vocabulary's, in the order of their ids; of the V = `size` ids, others are never allowed
+        regex    a regular expression in the syntax of the package `regex`; None: any text
+        charset  characters and ranges, as between [ and ] in an expression; None: all
+        Raises:  ConfigError where either is wrong, not regular or too large, or no text satisfies them.
         """
         return cls(end, *automaton(symbols, size, regex, charset))
 
     @property
     def shortest(self) -> int:
-        """Return how many characters the shortest match has."""
+        """Return the length of the shortest match."""
         return int(self.needs[0])
 
     @cached_property
     def _needs_after(self) -> Numbers:
-        """Return how many symbols a match takes after one more symbol of each kind, (Q, K)."""
+        """Return how many more symbols a match needs after one symbol of each kind, (Q, K)."""
         return self.needs[self.table]
 
     @cached_property
-    def _least_after(self) -> Numbers:
-        """Return how many symbols a match takes at least after one more symbol: (Q,), NEVER where none can follow."""
-        least: Numbers = self._needs_after.min(axis=1)
-        return least
+    def _fewest_after(self) -> Numbers:
+        """Return how many more symbols a match needs after the best next one: (Q,), NEVER where none can follow."""
+        fewest: Numbers = self._needs_after.min(axis=1)
+        return fewest
 
     @cached_property
     def _exhausted(self) -> Mask:
-        mask: Mask = self._least_after == NEVER
+        mask: Mask = self._fewest_after == NEVER
         return mask
 
     @cached_property
     def _enough(self) -> int:
-        """Return how many symbols are as good as any number of them: one more than any state needs."""
+        """Return the number of symbols above which more make no difference: one more than any state needs."""
         needs = self._needs_after[self._needs_after < NEVER]
         return int(needs.max(initial=0)) + 1
 
-    def allowed(self, states: Ids, left: int | Ids) -> Mask:
-        """Return which symbols may come next, where so many may still be written.
+    def allowed(self, states: Ids, remaining: int | Ids) -> Mask:
+        """Return which symbols may come next, if this many may still be drawn.
 
-        Shapes:  states (B,) · left (B,), or a number for all · returns (B, V), or (1, V) where all are alike
+        Shapes:  states (B,) · remaining (B,), or one number for all · returns (B, V), or (1, V) if all rows are equal
         """
         if len(states) == 1:
-            return self._one_mask(int(states[0]), min(left if isinstance(left, int) else int(left[0]), self._enough))
-        left = np.minimum(left, self._enough)
-        different, rows = np.unique(states * (self._enough + 1) + left, return_inverse=True)
-        if len(different) < len(states):  # many streams are in few states
+            return self._one_mask(
+                int(states[0]), min(remaining if isinstance(remaining, int) else int(remaining[0]), self._enough)
+            )
+        remaining = np.minimum(remaining, self._enough)
+        different, rows = np.unique(states * (self._enough + 1) + remaining, return_inverse=True)
+        if len(different) < len(states):  # many samples are in few states
             mask = self.allowed(*np.divmod(different, self._enough + 1))
             return mask if len(different) == 1 else mask[rows]
-        return self._mask(states, left)
+        return self._mask(states, remaining)
 
     @cached_property
     def _one_mask(self) -> Callable[[int, int], Mask]:
-        return lru_cache(_MASKS)(lambda state, left: self._mask(np.array([state]), left))
+        return lru_cache(_MASKS)(lambda state, remaining: self._mask(np.array([state]), remaining))
 
-    def _mask(self, states: Ids, left: int | Ids) -> Mask:
-        mask: Mask = (self._needs_after.take(states, axis=0) < np.reshape(left, (-1, 1))).take(self.kinds, axis=1)
+    def _mask(self, states: Ids, remaining: int | Ids) -> Mask:
+        mask: Mask = (self._needs_after.take(states, axis=0) < np.reshape(remaining, (-1, 1))).take(self.kinds, axis=1)
         if self.end is not None:
             mask[:, self.end] = self.needs[states] == 0
         return mask
@@ -103,7 +105,7 @@ class Constraint:
         return self.table[states, self.kinds[ids]]
 
     def closing(self, states: Ids) -> Mask:
-        """Return the symbols after which none can follow, the end mark among them.
+        """Return the symbols that end a match for good, the end mark among them.
 
         Shapes:  states (B,) · returns (B, V)
         """
@@ -112,12 +114,12 @@ class Constraint:
             mask[:, self.end] = True
         return mask
 
-    def exhausted(self, states: Ids, left: int | Ids) -> Mask:
-        """Return where no symbol can follow: what was written is a match, and no longer one that fits begins with it.
+    def exhausted(self, states: Ids, remaining: int | Ids) -> Mask:
+        """Return where no symbol can follow: the sample is a match, and no longer match fits that starts with it.
 
-        Shapes:  states (B,) · left (B,), or a number for all, as for `allowed` · returns (B,)
+        Shapes:  states (B,) · remaining (B,), or one number for all, as for `allowed` · returns (B,)
         """
-        if isinstance(left, int) and left >= self._enough:  # the same, in a third of the time
+        if isinstance(remaining, int) and remaining >= self._enough:  # the same, in a third of the time
             return self._exhausted[states]
-        mask: Mask = self._least_after[states] >= left
+        mask: Mask = self._fewest_after[states] >= remaining
         return mask

@@ -1,4 +1,4 @@
-"""Models of one vocabulary that read and guess together."""
+"""Models of one vocabulary that predict together."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from charrnn.arrays import Array, Ids, Scratch
 from charrnn.config import ModelConfig
 from charrnn.nn import model
 
-_PRIME_WINDOW = 256  # characters of the prime that are read at once: bounds the memory of a long one
+_PRIME_WINDOW = 256  # characters of the prime that are read at once, which bounds the memory for a long prime
 
 
-class Net(NamedTuple):
-    """A model as the loop uses it, and its share among those that write together."""
+class Member(NamedTuple):
+    """A model of an ensemble, with its share of the predictions."""
 
     weights: model.Weights
     config: ModelConfig
     share: float = 1.0
 
 
-class Beginning(NamedTuple):
-    """What a text goes on from.
+class Primed(NamedTuple):
+    """The state of an ensemble that has read a prime, from which any number of samples can start.
 
     logits  (1, V) of the next id
-    states  (L, S, 1, H) of each net
+    states  (L, S, 1, H) of each member
     recent  (N,) the last ids that were read
     """
 
@@ -37,46 +37,52 @@ class Beginning(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Nets:
-    """Models of one vocabulary that write together: by the mean of their probabilities, weighted by their shares."""
+class Ensemble:
+    """Models of one vocabulary that predict the mean of their probabilities, weighted by their shares."""
 
-    nets: tuple[Net, ...]
+    members: tuple[Member, ...]
 
-    def read(self, ids: Ids) -> Beginning:
-        """Return what follows a prime.
+    def read(self, ids: Ids) -> Primed:
+        """Read a prime from a zero state.
 
         Shapes:  ids (N,)
         """
         logits, states = list[Array](), list[Array]()
-        for net in self.nets:
-            state, scratch = model.zero_state(net.config, 1), Scratch()
-            logits.append(np.zeros((1, net.config.vocab_size)))
+        for member in self.members:
+            state, scratch = model.zero_state(member.config, 1), Scratch()
+            logits.append(np.zeros((1, member.config.vocab_size)))
             for at in range(0, len(ids), _PRIME_WINDOW):
-                h, state, _ = model.hidden(net.weights, ids[at : at + _PRIME_WINDOW, None], state, scratch=scratch)
-                logits[-1] = model.readout(net.weights, h[-1:])[0][0]
+                window = ids[at : at + _PRIME_WINDOW, None]
+                h, state, _ = model.hidden(member.weights, window, state, scratch=scratch)
+                logits[-1] = model.readout(member.weights, h[-1:])[0][0]
             states.append(state)
-        return Beginning(self._mixed(logits), tuple(states), ids)
+        return Primed(self._mean(logits), tuple(states), ids)
 
     def step(self, ids: Ids, states: Sequence[Array]) -> Array:
-        """Return the logits after one more id of each stream, and write the states over.
+        """Read one more id of each batch row, update the states in place, and return the logits.
 
-        Shapes:  ids (B,) · states: (L, S, B, H) of each net · returns (B, V)
+        Shapes:  ids (B,) · states: (L, S, B, H) of each member · returns (B, V)
         """
-        return self._mixed([model.step(net.weights, ids, state) for net, state in zip(self.nets, states, strict=True)])
+        pairs = zip(self.members, states, strict=True)
+        return self._mean([model.step(member.weights, ids, state) for member, state in pairs])
 
-    def _mixed(self, logits: list[Array]) -> Array:
+    def _mean(self, logits: list[Array]) -> Array:
+        """Return the logits of the members' mean probabilities."""
         if len(logits) == 1:
             return logits[0]
-        mixed: Array = np.zeros(logits[0].shape)
-        for net, own in zip(self.nets, logits, strict=True):
+        mean: Array = np.zeros(logits[0].shape)
+        for member, own in zip(self.members, logits, strict=True):
             weights = np.exp(own - own.max(axis=-1, keepdims=True), dtype=np.float64)
-            mixed += net.share * weights / weights.sum(axis=-1, keepdims=True)
+            mean += member.share * weights / weights.sum(axis=-1, keepdims=True)
         with np.errstate(divide="ignore"):
-            return np.log(mixed)
+            return np.log(mean)
 
 
 def start_logits(starts: tuple[int, ...], size: int) -> Array:
-    """Return logits (1, V) for a first character that is drawn as often as it begins a line; all alike if uncounted."""
+    """Return logits that draw a first character as often as it starts a line; uniform if lines were not counted.
+
+    Shapes:  returns (1, V) for V = `size`
+    """
     counts = np.zeros(size)
     counts[: len(starts)] = starts
     if not counts.any():

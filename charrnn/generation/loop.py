@@ -1,4 +1,4 @@
-"""Sampling: the loop that writes B texts side by side, an id each at a step."""
+"""The sampling loop: draws B samples side by side, one id each per step."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.arrays import Array
-from charrnn.generation.ensemble import Beginning, Nets
+from charrnn.generation.ensemble import Ensemble, Primed
 from charrnn.generation.filters import Filters
 from charrnn.generation.rules import Rules, last_ids
 from charrnn.nn.functional import log_prob
 
-_LARGE = 1 << 15  # weights from which on a running sum of them all takes long
-_BLOCK = 64  # ids whose weights are summed up as one
-_DRAWN = 256  # uniform numbers that a stream draws at once
+_LARGE = 1 << 15  # weights above which a running sum of all of them takes long
+_BLOCK = 64  # ids whose weights are summed as one
+_ROWS = ("samples", "ids", "recent", "lines", "rule_states", "logits")  # arrays of `Streams` with one row a sample
+_CHUNK = 256  # uniform numbers that a sample draws at once
 
 
 def draw(weights: Array, uniforms: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
-    """Return one id for each of B streams: where the running sum of its weights passes its share of their sum.
+    """Return one id for each batch row: the first whose cumulative weight exceeds this share of the row's sum.
 
     Shapes:  weights (B, V) · uniforms (B,), each in [0, 1) · returns (B,)
     """
@@ -31,14 +32,14 @@ def draw(weights: Array, uniforms: npt.NDArray[np.float64]) -> npt.NDArray[np.in
         ids = (sums > uniforms[0] * sums[-1]).argmax(keepdims=True)
         return ids
     if weights.size > _LARGE:
-        return _drawn_by_blocks(weights, uniforms)
+        return _draw_by_blocks(weights, uniforms)
     sums = np.add.accumulate(weights, axis=-1)
     ids = (sums > (uniforms * sums[:, -1])[:, None]).argmax(axis=-1)
     return ids
 
 
-def _drawn_by_blocks(weights: Array, uniforms: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
-    """Return the same, a block of ids first and then one of them: a running sum takes longer than a plain one."""
+def _draw_by_blocks(weights: Array, uniforms: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+    """Draw as `draw` does: first a block of ids, then one of them, since plain sums are quicker than running ones."""
     V, rows = weights.shape[1], np.arange(len(weights))
     blocks = np.add.reduceat(weights, np.arange(0, V, _BLOCK), axis=-1)
     sums = np.add.accumulate(blocks, axis=-1)
@@ -48,29 +49,32 @@ def _drawn_by_blocks(weights: Array, uniforms: npt.NDArray[np.float64]) -> npt.N
     ids = chosen[:, None] * _BLOCK + np.arange(_BLOCK)
     own = np.where(ids < V, weights[rows[:, None], np.minimum(ids, V - 1)], 0)
     sums = np.add.accumulate(own, axis=-1)
-    shares = np.clip(shares, 0, np.nextafter(sums[:, -1], 0))  # which rounding may leave
+    shares = np.clip(shares, 0, np.nextafter(sums[:, -1], 0))  # rounding may have left this range
     drawn: npt.NDArray[np.intp] = ids[rows, (sums > shares[:, None]).argmax(axis=-1)]
     return drawn
 
 
 def uniform_numbers(entropy: Sequence[int]) -> Iterator[float]:
-    """Yield the random numbers of a text: they depend on its seed and index, not on the texts beside it."""
-    seed, index, drawn = [*entropy, 0, 0][:3]
-    rng = np.random.default_rng([seed % 2**32, index, drawn, seed >> 32])  # numbers of 32 bits, each in its place
+    """Yield the random numbers of a sample, which depend only on its seed, index and redraw, never on its neighbours.
+
+    entropy  seed, index, redraw; those left out are 0
+    """
+    seed, index, redraw = [*entropy, 0, 0][:3]
+    rng = np.random.default_rng([seed % 2**32, index, redraw, seed >> 32])  # one 32-bit word for each
     while True:
-        yield from rng.random(_DRAWN).tolist()
+        yield from rng.random(_CHUNK).tolist()
 
 
 class Step(NamedTuple):
-    """One more id of each text that has not ended.
+    """One more id of each sample that has not ended.
 
-    texts      (B,) which these are
+    samples    (B,) the number of each sample
     ids        (B,)
-    log_probs  (B,) of the ids, by the model alone, in nats; None if nobody asked
-    ended      (B,) "" for a text that goes on; else why it has ended: length, stop, document or constraint
+    log_probs  (B,) of the ids under the model, before any filter, in nats; None unless requested
+    ended      (B,) "" for a sample that continues, else why it ended: length, stop, document or constraint
     """
 
-    texts: npt.NDArray[np.intp]
+    samples: npt.NDArray[np.intp]
     ids: npt.NDArray[np.intp]
     log_probs: Array | None
     ended: list[str]
@@ -78,127 +82,127 @@ class Step(NamedTuple):
 
 @dataclass(eq=False)
 class Streams:
-    """Texts that are written side by side by the same rules and filters; others may join between steps.
+    """Samples drawn side by side with the same rules and filters; others may join between steps.
 
-    Shapes:  texts (B,), what each is known by · logits (B, V) of the next id · states (L, S, B, H) of each net ·
-             ids (B,), the last · recent (B, W) · lines, places (B,) · written (B,), or a number for all
+    Shapes:  samples (B,), the number of each · logits (B, V) of the next id · states (L, S, B, H) of each member ·
+             ids (B,), the last · recent (B, W) · lines (B,) · rule_states (B,), of the constraint · length (B,), or
+             one number for all
     """
 
     rules: Rules
     filters: Filters
-    texts: npt.NDArray[np.intp]
-    sources: list[Iterator[float]]
+    samples: npt.NDArray[np.intp]
+    uniforms: list[Iterator[float]]
     logits: Array
     states: list[Array]
     recent: npt.NDArray[np.intp]
     lines: npt.NDArray[np.intp]
-    places: npt.NDArray[np.intp]
+    rule_states: npt.NDArray[np.intp]
     ids: npt.NDArray[np.intp]
-    written: int | npt.NDArray[np.intp] = 0
+    length: int | npt.NDArray[np.intp] = 0
 
     @classmethod
-    def begin(
+    def start(
         cls,
-        beginnings: Sequence[Beginning],
+        primed: Sequence[Primed],
         entropy: Sequence[Sequence[int]],
         *,
         rules: Rules,
         filters: Filters,
         first: int = 0,
     ) -> Streams:
-        """Return texts that go on from the beginnings, known by numbers from `first` on.
+        """Return one empty sample for each primed state, numbered from `first`.
 
-        entropy  for each text what its random numbers come from: its seed, below 2^64, its index, and how often it was
-                 drawn before; zeros at its end change nothing
+        entropy  of each sample: its seed, below 2^64, its index, and its redraw; trailing zeros change nothing
         """
-        zeros = np.zeros(len(beginnings), np.intp)
+        zeros = np.zeros(len(primed), np.intp)
         return cls(
             rules,
             filters,
-            texts=np.arange(first, first + len(beginnings)),
-            sources=[uniform_numbers(own) for own in entropy],
-            logits=np.concatenate([beginning.logits for beginning in beginnings]),
-            states=[np.concatenate(own, axis=2) for own in zip(*(b.states for b in beginnings), strict=True)],
-            recent=last_ids([b.recent for b in beginnings], max([filters.window, *map(len, rules.stops)])),
+            samples=np.arange(first, first + len(primed)),
+            uniforms=[uniform_numbers(own) for own in entropy],
+            logits=np.concatenate([one.logits for one in primed]),
+            states=[np.concatenate(own, axis=2) for own in zip(*(one.states for one in primed), strict=True)],
+            recent=last_ids([one.recent for one in primed], max([filters.window, *map(len, rules.stops)])),
             lines=zeros,
-            places=zeros,
+            rule_states=zeros,
             ids=zeros,
         )
 
     def __len__(self) -> int:
-        return len(self.texts)
+        return len(self.samples)
 
-    def write(self, scored: bool = False) -> Step:
-        """Draw one more id of each; `advance` has to read it before the next.
+    def draw(self, scored: bool = False) -> Step:
+        """Draw one more id of each sample. `advance` must read these before the next draw.
 
-        scored  True: log-probabilities are told
+        scored  True: return log-probabilities too
         """
-        uniforms = np.array([next(source) for source in self.sources])
-        left = self.filters(self.rules.possible(self.logits, self.written, self.places), self.recent)
-        ids = left.ids_at(draw(left.weights, uniforms))
+        uniforms = np.array([next(own) for own in self.uniforms])
+        candidates = self.filters(self.rules.mask(self.logits, self.length, self.rule_states), self.recent)
+        ids = candidates.ids_at(draw(candidates.weights, uniforms))
         log_probs = log_prob(self.logits.copy(), ids)[0] if scored else None
-        self.ids, self.written = ids, self.written + 1
+        self.ids, self.length = ids, self.length + 1
         if self.recent.shape[1]:
             self.recent[:, :-1] = self.recent[:, 1:]
             self.recent[:, -1] = ids
         if self.rules.lines:
             self.lines = self.lines + (ids == self.rules.newline)
-        self.places = self.rules.follow(self.places, ids)
-        ended = self.rules.ended(self.written, ids, self.recent, self.lines, self.places)
-        return Step(self.texts, ids, log_probs, ended)
+        self.rule_states = self.rules.follow(self.rule_states, ids)
+        ended = self.rules.ended(self.length, ids, self.recent, self.lines, self.rule_states)
+        return Step(self.samples, ids, log_probs, ended)
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Let the other rows go."""
-        for name in ("texts", "ids", "recent", "lines", "places", "logits"):
+        """Drop all rows but these."""
+        for name in _ROWS:
             setattr(self, name, getattr(self, name)[rows])
-        self.sources = [self.sources[row] for row in rows]
+        self.uniforms = [self.uniforms[row] for row in rows]
         self.states = [state[:, :, rows] for state in self.states]
-        if not isinstance(self.written, int):
-            self.written = self.written[rows]
+        if not isinstance(self.length, int):
+            self.length = self.length[rows]
 
     def join(self, other: Streams) -> None:
-        """Take in texts of the same rules and filters."""
-        self.written = np.concatenate([np.full(len(own), own.written) for own in (self, other)])
-        for name in ("texts", "ids", "recent", "lines", "places", "logits"):
+        """Add samples with the same rules and filters."""
+        self.length = np.concatenate([np.full(len(own), own.length) for own in (self, other)])
+        for name in _ROWS:
             setattr(self, name, np.concatenate([getattr(self, name), getattr(other, name)]))
-        self.sources = self.sources + other.sources
+        self.uniforms = self.uniforms + other.uniforms
         self.states = [np.concatenate(own, axis=2) for own in zip(self.states, other.states, strict=True)]
 
 
-def advance(nets: Nets, groups: Sequence[Streams]) -> None:
-    """Read the last id of every text in all the groups, in one step of the nets."""
+def advance(ensemble: Ensemble, groups: Sequence[Streams]) -> None:
+    """Read the last id of every sample in all groups, in one step of the models."""
     if len(groups) == 1:
-        groups[0].logits = nets.step(groups[0].ids, groups[0].states)
+        groups[0].logits = ensemble.step(groups[0].ids, groups[0].states)
         return
     states = [np.concatenate(own, axis=2) for own in zip(*(group.states for group in groups), strict=True)]
-    logits, at = nets.step(np.concatenate([group.ids for group in groups]), states), 0
+    logits, at = ensemble.step(np.concatenate([group.ids for group in groups]), states), 0
     for group in groups:
         rows = slice(at, at := at + len(group))
         group.logits, group.states = logits[rows], [state[:, :, rows] for state in states]
 
 
 def generate(
-    nets: Nets,
-    beginnings: Sequence[Beginning],
+    ensemble: Ensemble,
+    primed: Sequence[Primed],
     entropy: Sequence[Sequence[int]],
     *,
     rules: Rules,
     filters: Filters,
     scored: bool = False,
 ) -> Iterator[Step]:
-    """Yield what is written after the beginnings, step by step, until all texts have ended.
+    """Continue each primed state, and yield step after step until every sample has ended.
 
-    entropy  as for `Streams.begin`
-    scored   True: log-probabilities are told
+    entropy  as for `Streams.start`
+    scored   True: return log-probabilities too
     """
     if rules.length == 0:
         return
-    streams = Streams.begin(beginnings, entropy, rules=rules, filters=filters)
+    streams = Streams.start(primed, entropy, rules=rules, filters=filters)
     while True:
-        step = streams.write(scored)
+        step = streams.draw(scored)
         yield step
         if any(step.ended):
             streams.keep([row for row, why in enumerate(step.ended) if not why])
             if not len(streams):
                 return
-        advance(nets, [streams])
+        advance(ensemble, [streams])

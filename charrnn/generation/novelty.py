@@ -1,9 +1,9 @@
-"""Which texts have a long run of characters that also stands in a corpus.
+"""Novelty: find the texts that copy a long run of consecutive characters from a corpus.
 
-The runs of the texts are indexed, not those of the corpus, which is read from its beginning to its end in pieces:
-memory does not depend on its size. Runs are compared by hashes of 64 bits: a false alarm, after which a text is drawn
-again for nothing, has a chance of 1 in 10^6 for texts of 10^5 characters and a corpus of 10^8.
-Source:  Karp & Rabin 1987 (the hash of a run from that of the run before; here, from the sums of all before).
+The runs of the texts are indexed, and the corpus is read once in chunks, so memory does not depend on its size. Runs
+are compared by 64-bit hashes. A false alarm, which redraws a sample for nothing, has a probability of 1e-6 for texts
+of 1e5 characters and a corpus of 1e8.
+Source:  Karp & Rabin 1987 (rolling hashes; here, differences of running sums).
 """
 
 from __future__ import annotations
@@ -19,41 +19,41 @@ _Hashes = npt.NDArray[np.uint64]
 
 _FACTOR = 0x9E3779B97F4A7C15  # odd, with bits all over
 _INVERSE = pow(_FACTOR, -1, 2**64)
-_TABLE_BITS = 20  # a table of the hashes' first bits sorts most of the corpus out
+_TABLE_BITS = 20  # a table of the hashes' leading bits rules out most of the corpus
 
 
 def copied(texts: Sequence[str], corpus: Text, size: int) -> list[bool]:
-    """Return which texts have `size` characters in a row that stand in the corpus too."""
+    """Return which texts have `size` consecutive characters in common with the corpus."""
     alphabet, shift = Alphabet(corpus.symbols), np.uint64(64 - _TABLE_BITS)
-    codes = _mixed(np.arange(1, alphabet.absent + 2, dtype=np.uint64))  # of the symbols, and of all others
+    codes = _mixed(np.arange(1, alphabet.absent + 2, dtype=np.uint64))  # of the symbols, and one for all others
     own = [_hashes(codes[alphabet.encode(text)], size) for text in texts]
     rows = np.repeat(np.arange(len(texts)), [len(runs) for runs in own])
-    wanted, of_wanted = np.unique(np.concatenate(own), return_inverse=True)
-    if not len(wanted):
+    indexed, run_of = np.unique(np.concatenate(own), return_inverse=True)
+    if not len(indexed):
         return [False] * len(texts)
     table = np.zeros(1 << _TABLE_BITS, bool)
-    table[wanted >> shift] = True
-    found = np.zeros(len(wanted), bool)
+    table[indexed >> shift] = True
+    found = np.zeros(len(indexed), bool)
     for ids in corpus.chunks(overlap=size - 1):
         runs = _hashes(codes[ids], size)
         runs = runs[table[runs >> shift]]
-        places = np.searchsorted(wanted, runs).clip(max=len(wanted) - 1)
-        found[places[wanted[places] == runs]] = True
-    shared: list[bool] = (np.bincount(rows[found[of_wanted]], minlength=len(texts)) > 0).tolist()
+        nearest = np.searchsorted(indexed, runs).clip(max=len(indexed) - 1)
+        found[nearest[indexed[nearest] == runs]] = True
+    shared: list[bool] = (np.bincount(rows[found[run_of]], minlength=len(texts)) > 0).tolist()
     return shared
 
 
 def _mixed(numbers: _Hashes) -> _Hashes:
-    """Return the numbers with each of their bits spread over all."""
+    """Return the numbers with their bits mixed, so that each input bit affects many output bits."""
     numbers = numbers * np.uint64(_FACTOR)
     return (numbers ^ numbers >> np.uint64(32)) * np.uint64(_FACTOR)
 
 
 def _hashes(codes: _Hashes, size: int) -> _Hashes:
-    """Return a hash of each run of `size` codes, at a cost that does not depend on the size.
+    """Return a hash of each run of `size` codes, at a cost that is independent of the size.
 
-    hash[i] = mixed(sum over k of codes[i + k] * F ** k), by the differences of running sums, modulo 2 ** 64
-    Shapes:  codes (N,) · returns (N - size + 1,), none if N is less than the size
+    hash[i] = mixed(sum over k of codes[i + k] * F ** k), from differences of running sums, modulo 2 ** 64
+    Shapes:  codes (N,) · returns (N - size + 1,), empty if N < size
     """
     count = len(codes) - size + 1
     if count < 1:

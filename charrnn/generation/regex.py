@@ -1,7 +1,7 @@
-"""Regular expressions over a vocabulary: read, refused where they are not regular, and made into an automaton.
+"""Regular expressions over a vocabulary: parse one, refuse it if it is not regular, and build its automaton.
 
-The package `regex` says which symbols of the vocabulary each single-symbol part of an expression takes: `\\p{Han}` or
-`[^a-z]`, say. Of these an automaton is made whose states are sets of positions in the expression.
+The package `regex` decides which symbols of the vocabulary each single-symbol part of an expression matches, such as
+`\\p{Han}` or `[^a-z]`. The states of the automaton are sets of positions in the expression.
 Source:  Rabin & Scott 1959 (sets of states); Glushkov 1961 (positions).
 """
 
@@ -20,16 +20,16 @@ import numpy.typing as npt
 from charrnn.arrays import Mask
 from charrnn.errors import ConfigError
 
-MOST_STATES = 10_000  # and positions: more are refused, where real patterns have dozens
-_MOST_WORK = 5_000_000  # kinds of symbols and positions looked at to find the states: a few seconds
+MOST_STATES = 10_000  # and positions; real patterns have dozens
+_MOST_WORK = 5_000_000  # kinds of symbols and positions visited to find the states: a few seconds
 _TOO_LARGE = (
     f"--regex needs more than {MOST_STATES:,} states, or too long to find them: make its repeats shorter, or let its "
     "alternatives begin differently"
 )
-NEVER = 2**30  # symbols needed where no match can follow
+NEVER = 2**30  # symbols needed in a state that leads to no match
 
-#: A part of an expression: the set of positions that may follow it -> the set of positions that it may begin with.
-_Part: TypeAlias = Callable[[int], int]
+#: A fragment of an expression, as a function: the positions that may follow it -> the positions it may start with.
+_Fragment: TypeAlias = Callable[[int], int]
 Numbers: TypeAlias = npt.NDArray[np.intp]
 
 _FLAGS = re.compile(r"\(\?[is]+\)")
@@ -41,7 +41,7 @@ _ESCAPE = re.compile(
 _REPEAT = re.compile(r"(?:[*+?]|\{(?=\d|,\d)(\d*)(,?)(\d*)\})(\??)(\+?)")
 _PLAIN = re.compile(r"[^\\()\[|*+?{^$]", re.DOTALL)
 _BAR, _CLOSE = re.compile(r"\|"), re.compile(r"\)")
-#: What is refused, by what it begins with.
+#: Syntax that is refused, by the expression that recognises it.
 _REFUSED = {
     r"\(\?<?[=!]": "look-around",
     r"\\[1-9gk]|\(\?P[=>&]|\(\?[&R\d+-]": "a reference to a group",
@@ -54,11 +54,11 @@ _REFUSED = {
 
 
 class Automaton(NamedTuple):
-    """A deterministic automaton over a vocabulary; state 0 is the first, the last is the one without a way on.
+    """A deterministic automaton over a vocabulary. It starts in state 0; the last state is the dead end.
 
-    kinds  (V,) the kind of each symbol: those of a kind are alike to the automaton
+    kinds  (V,) the kind of each symbol; the automaton treats symbols of a kind alike
     table  (Q, K) the state after a symbol of each kind
-    needs  (Q,) how many symbols a match still takes at least; NEVER where there is no way to one
+    needs  (Q,) how many more symbols the shortest match needs; NEVER if there is none
     """
 
     kinds: Numbers
@@ -67,28 +67,29 @@ class Automaton(NamedTuple):
 
 
 def automaton(symbols: str, size: int, regex: str | None, charset: str | None) -> Automaton:
-    """Return the automaton of texts that match the regex in full and have no other characters than the charset.
+    """Return the automaton of the texts that match the regex in full and have only characters of the charset.
 
     The arguments are those of `Constraint.of`.
-    Raises:  ConfigError where either is wrong, not regular or too large, or no text is left to write.
+    Raises:  ConfigError where either is wrong, not regular or too large, or no text satisfies them.
     """
     positions = _Positions(symbols, charset)
     if not positions.usable.any():
         raise ConfigError(f"--charset {charset!r}: none of these characters is in the model's vocabulary")
     try:
-        part = _Parser("(?s).*" if regex is None else regex, positions).parse()
-        found = positions.automaton(part, size)
+        whole = _Parser("(?s).*" if regex is None else regex, positions).parse()
+        built = positions.automaton(whole, size)
     except RecursionError:
         raise ConfigError("--regex is nested too deeply: make it simpler") from None
-    if found.needs[0] == NEVER:
+    if built.needs[0] == NEVER:
         raise ConfigError(f"--regex {regex!r}: no text of characters that may be written matches")
-    return found
+    return built
 
 
 def _compiled(source: str, named: str) -> Any:
-    """Return what the package `regex` makes of an expression.
+    """Compile an expression with the package `regex`.
 
-    Raises:  ConfigError where it is none, or the package is not installed.
+    named    what the error calls it
+    Raises:  ConfigError if it is invalid, or the package is not installed.
     """
     try:
         import regex
@@ -99,14 +100,14 @@ def _compiled(source: str, named: str) -> Any:
             warnings.simplefilter("ignore")  # of what later versions of the package may read otherwise
             return regex.compile(source)
     except (regex.error, OverflowError, RecursionError, MemoryError) as error:
-        reason = getattr(error, "msg", str(error))  # not its position, which counts what was put around
+        reason = getattr(error, "msg", str(error))  # without its position, which counts what we added
         raise ConfigError(f"{named}: {reason or 'too deeply nested'}") from None
 
 
 class _Positions:
-    """The positions of an expression, each with what it takes and which may follow; a set of them is an int of bits.
+    """The positions of an expression: what each matches and which follow it. A set of positions is an int, bit by bit.
 
-    Position 0 is the end of a match. One that takes nothing stands for those that follow it.
+    Position 0 is the end of a match. A silent position matches no symbol, and stands for its followers.
     """
 
     def __init__(self, symbols: str, charset: str | None) -> None:
@@ -120,106 +121,106 @@ class _Positions:
             _compiled(f"[{charset}]", named)
             if not _CLASS.fullmatch(f"[{charset}]"):
                 raise ConfigError(rf"{named}: a ] in it is written \]")
-            self.usable = self._taken_by(f"[{charset}]")
-        self.takes: list[str | None] = [None]
+            self.usable = self._matched_by(f"[{charset}]")
+        self.matches: list[str | None] = [None]
         self.follows = [0]
-        self._silent = 0  # those that take nothing, but for the end
-        self._looked_at = 0
+        self._silent = 0  # the set of silent positions
+        self._visited = 0
 
-    def _taken_by(self, source: str) -> Mask:
-        """Return which symbols an expression of one symbol takes."""
+    def _matched_by(self, source: str) -> Mask:
+        """Return which symbols an expression of one symbol matches."""
         mask: Mask = np.zeros(len(self.symbols), bool)
-        found = _compiled(self.flags + source, f"--regex has {source}").finditer(self.symbols)
-        mask[[match.start() for match in found]] = True
+        matches = _compiled(self.flags + source, f"--regex has {source}").finditer(self.symbols)
+        mask[[match.start() for match in matches]] = True
         return mask
 
-    def add(self, takes: str | None, follows: int) -> int:
-        """Return the set of one more position.
+    def add(self, matches: str | None, follows: int) -> int:
+        """Add a position, and return the set that has it alone.
 
-        takes: the expression of one symbol; None: nothing
+        matches  an expression of one symbol; None: the position is silent
         Raises:  ConfigError where there are too many.
         """
-        if len(self.takes) > MOST_STATES:
+        if len(self.matches) > MOST_STATES:
             raise ConfigError(f"--regex has more than {MOST_STATES:,} positions: make its repeats shorter")
-        place = 1 << len(self.takes)
-        self.takes.append(takes)
+        position = 1 << len(self.matches)
+        self.matches.append(matches)
         self.follows.append(follows)
-        self._silent |= place if takes is None else 0
-        return place
+        self._silent |= position if matches is None else 0
+        return position
 
-    def automaton(self, part: _Part, size: int) -> Automaton:
+    def automaton(self, whole: _Fragment, size: int) -> Automaton:
         """Return the automaton for an expression."""
-        begin = part(1)
-        sources = sorted(set(filter(None, self.takes)))
-        taken = np.array([self.usable, *(self.usable & self._taken_by(source) for source in sources)])
-        alike, of_symbols = np.unique(taken, axis=1, return_inverse=True)
-        kinds = np.full(size, alike.shape[1])  # ids that stand for no text are of one more kind
-        kinds[: len(self.symbols)] = of_symbols.reshape(-1)
+        start = whole(1)
+        sources = sorted(set(filter(None, self.matches)))
+        matched = np.array([self.usable, *(self.usable & self._matched_by(source) for source in sources)])
+        columns, column_of = np.unique(matched, axis=1, return_inverse=True)
+        kinds = np.full(size, columns.shape[1])  # ids without a symbol, such as the end mark, are one more kind
+        kinds[: len(self.symbols)] = column_of.reshape(-1)
         row_of = {source: row for row, source in enumerate(sources, 1)}
-        rows_of = [row_of[takes] if takes is not None else -1 for takes in self.takes]
-        by_place = np.vstack((alike, np.zeros(alike.shape[1], bool)))[rows_of]
-        taking = [int.from_bytes(np.packbits(places, bitorder="little").tobytes(), "little") for places in by_place.T]
-        states, rows = self._states(begin, taking)
-        table = np.full((len(states) + 1, len(taking) + 1), len(states))
+        rows_of = [row_of[source] if source is not None else -1 for source in self.matches]
+        by_position = np.vstack((columns, np.zeros(columns.shape[1], bool)))[rows_of]
+        matching = [int.from_bytes(np.packbits(bits, bitorder="little").tobytes(), "little") for bits in by_position.T]
+        states, rows = self._states(start, matching)
+        table = np.full((len(states) + 1, len(matching) + 1), len(states))
         table[:-1, :-1] = rows
         needs = _distances(rows, [state & 1 == 1 for state in states])
-        return Automaton(kinds, table % (len(states) + 1), needs)  # -1 becomes the last state
+        return Automaton(kinds, table % (len(states) + 1), needs)  # -1 becomes the dead end
 
-    def _states(self, begin: int, taking: list[int]) -> tuple[list[int], list[list[int]]]:
-        """Return the states that can be reached, and the state after each kind of symbol; -1 where there is none.
+    def _states(self, start: int, matching: list[int]) -> tuple[list[int], list[list[int]]]:
+        """Return the reachable states, and the state after each kind of symbol; -1 for the dead end.
 
-        taking: for each kind the set of positions that take it
-        Raises:  ConfigError where there are too many states, or it takes too long to find them.
+        matching  for each kind, the set of positions that match it
+        Raises:   ConfigError where there are too many states, or it takes too long to find them.
         """
-        followers = cache(lambda place: self._closure(self.follows[place]))
-        found, rows = {self._closure(begin): 0}, list[list[int]]()
-        for state in (states := [*found]):  # which grows
+        followers = cache(lambda position: self._closure(self.follows[position]))
+        numbers, rows = {self._closure(start): 0}, list[list[int]]()
+        for state in (states := [*numbers]):  # the list grows meanwhile
             rows.append([])
-            for takes in taking:
+            for positions in matching:
                 after = 0
-                for place in self._places(state & takes):
-                    after |= followers(place)
-                if after and after not in found:
-                    found[after] = len(states)
+                for position in self._positions(state & positions):
+                    after |= followers(position)
+                if after and after not in numbers:
+                    numbers[after] = len(states)
                     states.append(after)
-                rows[-1].append(found.get(after, -1))
+                rows[-1].append(numbers.get(after, -1))
             if len(states) > MOST_STATES:
                 raise ConfigError(_TOO_LARGE)
         return states, rows
 
-    def _closure(self, places: int) -> int:
-        """Return the set with those that take nothing replaced by those that follow them."""
+    def _closure(self, positions: int) -> int:
+        """Return the set with its silent positions replaced by their followers."""
         seen, closed = 0, 0
-        while places:
-            seen |= places
-            closed |= places & ~self._silent
+        while positions:
+            seen |= positions
+            closed |= positions & ~self._silent
             more = 0
-            for place in self._places(places & self._silent):
-                more |= self.follows[place]
-            places = more & ~seen
+            for position in self._positions(positions & self._silent):
+                more |= self.follows[position]
+            positions = more & ~seen
         return closed
 
-    def _places(self, number: int) -> Iterator[int]:
-        """Return the places of a set, from the lowest.
+    def _positions(self, bits: int) -> Iterator[int]:
+        """Return an iterator of the positions in a set, in ascending order.
 
-        Raises:  ConfigError where more were looked at than a few seconds allow.
+        Raises:  ConfigError where more were visited than a few seconds allow.
         """
-        self._looked_at += 1 + number.bit_count()
-        if self._looked_at > _MOST_WORK:
+        self._visited += 1 + bits.bit_count()
+        if self._visited > _MOST_WORK:
             raise ConfigError(_TOO_LARGE)
-        return _ones(number)
+        return _ones(bits)
 
 
-def _ones(number: int) -> Iterator[int]:
-    """Yield the places of the ones, from the lowest."""
-    while number:
-        lowest = number & -number
+def _ones(bits: int) -> Iterator[int]:
+    """Yield the indices of the bits that are 1, in ascending order."""
+    while bits:
+        lowest = bits & -bits
         yield lowest.bit_length() - 1
-        number ^= lowest
+        bits ^= lowest
 
 
 def _distances(rows: list[list[int]], matches: list[bool]) -> Numbers:
-    """Return how many symbols each state needs to a match, and NEVER for the state without a way on, the last."""
+    """Return how many symbols each state needs to a match; NEVER for the dead end, which is added as the last."""
     before: list[set[int]] = [set() for _ in rows]
     for state, row in enumerate(rows):
         for after in row:
@@ -238,57 +239,57 @@ def _distances(rows: list[list[int]], matches: list[bool]) -> Numbers:
 
 
 def _times(digits: str) -> int:
-    """Return the number, or one that is refused as well of all but nothing: Python reads no number of 5,000 digits."""
+    """Return the number, at most one above the limit: Python does not parse integers of 5,000 digits."""
     return int(min(float(digits), MOST_STATES + 1))
 
 
 class _Parser:
-    """Reads an expression from left to right, as parts that add their positions when they are told what follows."""
+    """Parses an expression from left to right into fragments, which add their positions when they are called."""
 
     def __init__(self, pattern: str, positions: _Positions) -> None:
         self.pattern, self.positions, self.at = pattern, positions, 0
 
-    def parse(self) -> _Part:
-        """Return the whole expression.
+    def parse(self) -> _Fragment:
+        """Parse the whole expression.
 
         Raises:  ConfigError, naming what is wrong or not regular, and where.
         """
         if flags := self._take(_FLAGS):
             self.positions.flags = flags[0]
-        if self.pattern.startswith("^", self.at):  # a match is one of the whole text anyway
+        if self.pattern.startswith("^", self.at):  # the whole text has to match anyway
             self.at += 1
-        part = self._alternatives()
+        whole = self._alternatives()
         if self.at < len(self.pattern):
             self._refuse("a ) without its (")
-        return part
+        return whole
 
-    def _take(self, what: re.Pattern[str]) -> re.Match[str] | None:
-        """Go past this if it stands here."""
-        if match := what.match(self.pattern, self.at):
+    def _take(self, syntax: re.Pattern[str]) -> re.Match[str] | None:
+        """Match this syntax at the current position, and move behind it."""
+        if match := syntax.match(self.pattern, self.at):
             self.at = match.end()
         return match
 
-    def _refuse(self, what: str) -> NoReturn:
+    def _refuse(self, problem: str) -> NoReturn:
         raise ConfigError(
-            f"--regex {self.pattern!r} has {what} at position {self.at}: "
+            f"--regex {self.pattern!r} has {problem} at position {self.at}: "
             "write it with groups, alternatives, classes and repeats alone"
         )
 
-    def _alternatives(self) -> _Part:
+    def _alternatives(self) -> _Fragment:
         parts = [self._sequence()]
         while self._take(_BAR):
             parts.append(self._sequence())
 
         def alternatives(then: int) -> int:
-            begin = 0
+            start = 0
             for part in parts:
-                begin |= part(then)
-            return begin
+                start |= part(then)
+            return start
 
         return alternatives
 
-    def _sequence(self) -> _Part:
-        parts: list[_Part] = []
+    def _sequence(self) -> _Fragment:
+        parts: list[_Fragment] = []
         while self.at < len(self.pattern) and self.pattern[self.at] not in "|)":
             if self.at == len(self.pattern) - 1 and self.pattern[self.at] == "$":
                 self.at += 1
@@ -302,24 +303,24 @@ class _Parser:
 
         return sequence
 
-    def _single(self) -> _Part:
-        """Return a group, or an expression of one symbol."""
+    def _single(self) -> _Fragment:
+        """Parse a group, or an expression of one symbol."""
         if self._take(_GROUP):
-            part = self._alternatives()
+            group = self._alternatives()
             if not self._take(_CLOSE):
                 self._refuse("a ( without its )")
-            return part
-        if taken := self._take(_CLASS) or self._take(_ESCAPE) or self._take(_PLAIN):
-            return lambda then: self.positions.add(taken[0], then)
+            return group
+        if symbol := self._take(_CLASS) or self._take(_ESCAPE) or self._take(_PLAIN):
+            return lambda then: self.positions.add(symbol[0], then)
         self._refuse(
             next(
-                (what for begin, what in _REFUSED.items() if re.match(begin, self.pattern[self.at :])),
+                (name for syntax, name in _REFUSED.items() if re.match(syntax, self.pattern[self.at :])),
                 "an unknown part",
             )
         )
 
-    def _repeated(self, part: _Part) -> _Part:
-        """Return the part as often as what follows it says."""
+    def _repeated(self, part: _Fragment) -> _Fragment:
+        """Parse the repeat sign after a fragment, if there is one, and apply it."""
         sign = self.pattern[self.at : self.at + 1]
         if not (repeat := self._take(_REPEAT)):
             return part
@@ -337,14 +338,12 @@ class _Parser:
                 loop = self.positions.add(None, then)
                 self.positions.follows[loop.bit_length() - 1] |= part(loop)
                 then = loop
-            begin = then
-            for at in range(
-                max(least, most or 0)
-            ):  # from the last; one that may be left out comes after all that may not
-                before = part(begin) | (then if most is not None and at < most - least else 0)
-                if before == begin:  # the part takes nothing
+            start = then
+            for at in range(max(least, most or 0)):  # from the last; optional copies come after required ones
+                before = part(start) | (then if most is not None and at < most - least else 0)
+                if before == start:  # the part matches nothing
                     break
-                begin = before
-            return begin
+                start = before
+            return start
 
         return repeated

@@ -1,4 +1,4 @@
-"""Rules of a text that is written: which ids may come next, and what ends it."""
+"""The rules of a sample: which ids may come next, and what ends it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from charrnn.generation.constraint import NEVER, Constraint
 
 @dataclass(frozen=True, eq=False)
 class Rules:
-    """What may be written, and what ends a text: whichever comes first.
+    """The ids that a sample may contain, and what ends it; the first end that is reached counts.
 
-    length      characters written; None: any number
-    lines       line ends written; 0: any number
-    newline     the id of a line end, where lines are counted
-    stops       ids in a row with which it ends
+    length      characters; None: unlimited
+    lines       line ends; 0: unlimited
+    newline     the id of a line end, if lines are counted
+    stops       sequences of ids that end the sample
     end         the id of the end mark, or None
-    never       an id that is never written, or None
-    constraint  what all of it has to match, or None
+    never       an id that is never drawn, or None
+    constraint  a constraint that the whole sample satisfies, or None
     """
 
     length: int | None
@@ -33,59 +33,59 @@ class Rules:
     never: int | None = None
     constraint: Constraint | None = None
 
-    def possible(self, logits: Array, written: int | Ids, places: Ids) -> Array:
-        """Return the logits, -inf where an id may not come next.
+    def mask(self, logits: Array, length: int | Ids, states: Ids) -> Array:
+        """Return the logits, with -inf for each id that may not come next.
 
-        Shapes:  logits (B, V) · written (B,), or a number for all · places (B,), the states of the constraint ·
-                 returns (B, V)
+        Shapes:  logits (B, V) · length (B,) of each sample so far, or one number for all · states (B,) of the
+                 constraint · returns (B, V)
         """
         if self.constraint is not None:
-            logits = np.where(self.constraint.allowed(places, self._left(written)), logits, -np.inf)
+            logits = np.where(self.constraint.allowed(states, self._remaining(length)), logits, -np.inf)
         elif self.never is not None:
             logits = logits.copy()
         if self.never is not None:
             logits[:, self.never] = -np.inf
         return logits
 
-    def _left(self, written: int | Ids) -> int | Ids:
-        return NEVER if self.length is None else self.length - written
+    def _remaining(self, length: int | Ids) -> int | Ids:
+        return NEVER if self.length is None else self.length - length
 
-    def follow(self, places: npt.NDArray[np.intp], ids: Ids) -> npt.NDArray[np.intp]:
+    def follow(self, states: npt.NDArray[np.intp], ids: Ids) -> npt.NDArray[np.intp]:
         """Return the states of the constraint after one more id each."""
-        return places if self.constraint is None else self.constraint.follow(places, ids)
+        return states if self.constraint is None else self.constraint.follow(states, ids)
 
-    def ended(self, written: int | Ids, ids: Ids, recent: Ids, lines: Ids, places: Ids) -> list[str]:
-        """Return why each text has ended with its last id, "" where it has not.
+    def ended(self, length: int | Ids, ids: Ids, recent: Ids, lines: Ids, states: Ids) -> list[str]:
+        """Return why each sample ended with its last id, "" where it did not.
 
-        Shapes:  ids (B,) · written (B,), or a number for all · recent (B, W), the last ids, these too ·
-                 lines (B,), how many it has · places (B,)
+        Shapes:  ids (B,) · length (B,), or one number for all · recent (B, W), the last ids, these included ·
+                 lines (B,), line ends so far · states (B,) of the constraint
         """
         ended = [""] * len(ids)
-        for reason, rows in self._ends(written, ids, recent, lines, places):
+        for reason, rows in self._reasons(length, ids, recent, lines, states):
             if rows.any():
                 for row in np.flatnonzero(rows).tolist():
                     ended[row] = reason
         return ended
 
-    def _ends(self, written: int | Ids, ids: Ids, recent: Ids, lines: Ids, places: Ids) -> Iterator[tuple[str, Mask]]:
-        """Yield reasons and where they hold, (B,); a later one is told rather than one before."""
-        full, left = written == self.length, self._left(written)
+    def _reasons(self, length: int | Ids, ids: Ids, recent: Ids, lines: Ids, states: Ids) -> Iterator[tuple[str, Mask]]:
+        """Yield each reason with the rows to which it applies, (B,); a later reason overrides an earlier one."""
+        full, remaining = length == self.length, self._remaining(length)
         if full is not False:
             yield "length", np.full(len(ids), full)
-            left = np.where(full, NEVER, left)  # at its full length, that ended it
+            remaining = np.where(full, NEVER, remaining)  # so that "length" is not overridden by "constraint"
         if self.lines:
             yield "length", lines == self.lines
         if self.constraint is not None:
-            yield "constraint", self.constraint.exhausted(places, left)
+            yield "constraint", self.constraint.exhausted(states, remaining)
         for stop in self.stops:
             if (ids == stop[-1]).any():
-                yield "stop", (recent[:, -len(stop) :] == stop).all(axis=1) & (written >= len(stop))
+                yield "stop", (recent[:, -len(stop) :] == stop).all(axis=1) & (length >= len(stop))
         if self.end is not None:
             yield "document", ids == self.end
 
 
 def last_ids(read: Sequence[Ids], size: int) -> npt.NDArray[np.intp]:
-    """Return the last ids of each stream, -1 where there are fewer.
+    """Return the last ids of each batch row, padded in front with -1.
 
     Shapes:  returns (B, size)
     """

@@ -1,4 +1,4 @@
-"""A text that is written: its ids while it grows, where a stop string cuts it, and what it is in the end."""
+"""A sample: its draft while it grows, its end at a stop string, and the finished text."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from charrnn.generation.rules import Rules
 
 @dataclass(frozen=True)
 class Sample:
-    """A text that was written.
+    """A text that a model wrote.
 
-    text     what was written, without the prime; of bytes, those that are no UTF-8 are U+FFFD, and a character that is
-             not complete at the end is left out
-    logprob  the model's log-probability of it after the prime, in nats; of the end mark too, where it ended with one
-    bpc      bits for each of its characters, or of its bytes where the model writes these; None if there are none
-    seed     that of the random numbers
-    index    its place among the texts of this seed
+    text     the text without the prime; if the model writes bytes, U+FFFD replaces bytes that are not UTF-8, and an
+             incomplete character at the end is left out
+    logprob  the model's log-probability of the text after the prime, in nats, including the end mark if it was drawn
+    bpc      bits per character, or per byte if the model writes bytes; None for an empty text
+    seed     the seed of the random numbers
+    index    its number among the samples of this seed
     ended    why it ended: length, stop, document or constraint
-    prime    what it goes on from, but for the first bytes of a character that the text completes
-    draws    how many were drawn for it, until one was novel, or to take the best
+    prime    the prime, without the first bytes of a character that the text completes
+    draws    how many were drawn for it, until one was novel or to keep the best
     """
 
     text: str
@@ -37,22 +37,25 @@ class Sample:
 
 
 @dataclass
-class Written:
-    """A text in the making."""
+class Draft:
+    """A sample that is being drawn."""
 
     ids: list[int]
     log_probs: list[float]
     ended: str
 
-    def before_stop(self, rules: Rules) -> Written:
-        """Return the same without the stop string, if one ended it."""
+    def before_stop(self, rules: Rules) -> Draft:
+        """Return the draft without the stop string, if one ended it."""
         if self.ended != "stop":
             return self
         cut = max(len(stop) for stop in rules.stops if self.ids[-len(stop) :] == stop.tolist())
-        return Written(self.ids[:-cut], self.log_probs[:-cut], self.ended)
+        return Draft(self.ids[:-cut], self.log_probs[:-cut], self.ended)
 
     def sample(self, vocab: Vocab, *, prime: str, **more: Any) -> Sample:
-        """Return what was written after the prime, as text."""
+        """Return the finished sample.
+
+        more  fields of `Sample` that the draft does not know
+        """
         characters, logprob = vocab.characters(self.ids), math.fsum(self.log_probs)
         bpc = -logprob / math.log(2) / len(characters) if characters else None
         text, begun = vocab.decoder(prime)(characters), vocab.finished(prime)
@@ -60,7 +63,7 @@ class Written:
 
 
 def held_back(characters: Iterator[str], stops: tuple[str, ...]) -> Iterator[str]:
-    """Yield the characters up to the first stop string, each as soon as it cannot be the beginning of one."""
+    """Yield the characters before the first stop string, each as soon as it cannot be part of one."""
     if not stops:
         yield from (character for character in characters if character)
         return
@@ -77,7 +80,7 @@ def held_back(characters: Iterator[str], stops: tuple[str, ...]) -> Iterator[str
 
 
 def unsure(text: str, stops: tuple[str, ...]) -> int:
-    """Return how many characters at the text's end are a stop string, or may be the beginning of one."""
+    """Return how many characters at the text's end are, or may be the start of, a stop string."""
     return max(
         (size for stop in stops for size in range(min(len(stop), len(text)) + 1) if text.endswith(stop[:size])),
         default=0,

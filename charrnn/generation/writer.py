@@ -1,4 +1,4 @@
-"""The writer: what a model writes, as text, and when it is done."""
+"""The writer: turns a request into finished samples."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from charrnn.config import MOST_LENGTH, MOST_NORM, MOST_WIDTH
 from charrnn.data.text import Text
 from charrnn.data.vocab import Vocab
 from charrnn.errors import CharRNNError, ConfigError, VocabError
-from charrnn.generation.beam import beam
+from charrnn.generation.beam import beam_search
 from charrnn.generation.constraint import NEVER, Constraint
-from charrnn.generation.ensemble import Beginning, Nets, start_logits
+from charrnn.generation.ensemble import Ensemble, Primed, start_logits
 from charrnn.generation.filters import Filters
 from charrnn.generation.loop import generate
 from charrnn.generation.novelty import copied
 from charrnn.generation.rules import Rules
-from charrnn.generation.sample import Sample, Written, held_back
+from charrnn.generation.sample import Draft, Sample, held_back
 from charrnn.generation.settings import CONFLICTS
 
-MOST_DRAWS = 20  # of a text that has to be novel
+MOST_DRAWS = 20  # of a sample that has to be novel
 MOST_SEEDS = 2**63  # as many as `train` takes
-MOST_CHARS = 100_000  # of a text of no given length: what is written side by side is shown when it is whole
-_TOGETHER = 256  # texts that are written side by side: more bring no more speed, and would take more memory
+MOST_CHARS = 100_000  # of a sample of unlimited length, if samples are drawn side by side and shown when finished
+_BATCH = 256  # samples drawn side by side: more are no faster, and take more memory
 
 
 @dataclass(frozen=True)
-class Wishes(Filters):
-    """What is to be written: the filters, what ends a text, and what all of it has to be.
+class SampleConfig(Filters):
+    """The settings of a sample: the filters, what ends it, and the constraints on all of it.
 
-    length   characters to write; None: as many as it takes
-    lines    line ends to write; 0: any number
-    stop     strings that end a text, which then has all that stood before
-    regex    a regular expression that every text matches in full
-    charset  the characters that may be written, as they stand between [ and ] in a regular expression
+    length   characters to draw; None: unlimited
+    lines    line ends to draw; 0: unlimited
+    stop     strings that end a sample, and are not part of it
+    regex    a regular expression that every sample matches in full
+    charset  the characters that may be drawn, as between [ and ] in a regular expression
     unknown  what to do with characters of a prime that the vocabulary lacks: "error" or "skip"
     """
 
@@ -64,41 +64,41 @@ class Wishes(Filters):
 
 
 @dataclass
-class Draws:
-    """What is counted while texts are drawn.
+class DrawCounts:
+    """Counts of the samples that were drawn.
 
-    made      texts drawn
-    again     those of them that were drawn in place of one that was not novel
-    left_out  places among all texts of those that were not novel in `MOST_DRAWS` draws
+    drawn     all of them
+    redrawn   those that replaced a sample that was not novel
+    left_out  the indices of samples that were not novel in any of `MOST_DRAWS` draws
     """
 
-    made: int = 0
-    again: int = 0
+    drawn: int = 0
+    redrawn: int = 0
     left_out: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
 class Writer:
-    """Models that write together, and their vocabulary. It keeps no state: every call begins anew.
+    """An ensemble with its vocabulary. It keeps no state: every call starts anew.
 
-    corpora  what gives the texts that they learned from, where novel texts are wanted
+    corpora  returns the texts that the models were trained on, for samples that have to be novel
     """
 
-    nets: Nets
+    ensemble: Ensemble
     vocab: Vocab
     corpora: Callable[[], Sequence[Text]] = tuple
 
-    def stream(self, *, prime: str = "", seed: int | None = None, **wishes: Any) -> Iterator[str]:
+    def stream(self, *, prime: str = "", seed: int | None = None, **settings: Any) -> Iterator[str]:
         """Return an iterator of the characters that continue the prime, as they are drawn.
 
-        seed    random if None
-        wishes  fields of `Wishes`
-        Raises:  ConfigError or VocabError, at once, for a wish that cannot be met.
+        seed      random if None
+        settings  fields of `SampleConfig`
+        Raises:  ConfigError or VocabError, at once, for settings that the model cannot follow.
         """
-        wanted = Wishes(**wishes)
-        rules = self.rules(wanted)
-        begin = self.begin(self.vocab.encode(prime, wanted.unknown), rules)
-        steps = generate(self.nets, [begin], [[_seed(seed)]], rules=rules, filters=wanted)
+        config = SampleConfig(**settings)
+        rules = self.rules(config)
+        primed = self.prime(self.vocab.encode(prime, config.unknown), rules)
+        steps = generate(self.ensemble, [primed], [[checked_seed(seed)]], rules=rules, filters=config)
         characters = self.vocab.characters
         sure = held_back((characters(step.ids) for step in steps), tuple(map(characters, rules.stops)))
         return filter(None, map(self.vocab.decoder(prime), sure))
@@ -111,185 +111,183 @@ class Writer:
         seed: int | None = None,
         best_of: int = 1,
         novel: int = 0,
-        draws: Draws | None = None,
-        **wishes: Any,
+        counts: DrawCounts | None = None,
+        **settings: Any,
     ) -> Iterator[Sample]:
-        """Return an iterator of `count` texts for each prime, written side by side.
+        """Return an iterator of `count` samples for each prime, drawn side by side.
 
-        seed     random if None; seed and index decide a text
-        best_of  so many are drawn for each, and the one with the fewest bits per character is taken
-        novel    a text that has so many characters in a row with a corpus, or bytes where the model writes these, is
-                 drawn again; 0: none is
-        draws    counts what is drawn
-        wishes   fields of `Wishes`
-        A text of no given length that does not end by itself ends after `MOST_CHARS` characters.
-        Raises:  ConfigError or VocabError for a wish that cannot be met, at once but for what a prime has; CharRNNError
-                 after the last text where some are missing, since they were not novel in `MOST_DRAWS` draws.
+        seed      random if None; seed and index determine a sample
+        best_of   draw this many for each sample, and keep the one with the fewest bits per character
+        novel     redraw a sample that copies this many consecutive characters of a corpus, or bytes if the model
+                  writes bytes; 0: redraw none
+        counts    is updated as samples are drawn
+        settings  fields of `SampleConfig`
+        A sample of unlimited length is cut off after `MOST_CHARS` characters.
+        Raises:  ConfigError or VocabError for settings that the model cannot follow, at once unless a prime is to
+                 blame; CharRNNError after the last sample if some were left out, not being novel in `MOST_DRAWS` draws.
         """
-        wanted = Wishes(**wishes)
+        config = SampleConfig(**settings)
         if count < 1 or best_of < 1 or novel < 0:
             raise ConfigError("count and best_of are at least 1, and novel at least 0")
-        if wanted.length is None:
-            if not (wanted.lines or wanted.stop or self.vocab.end is not None):
+        if config.length is None:
+            if not (config.lines or config.stop or self.vocab.end is not None):
                 raise ConfigError(
                     "a text without an end can only be shown as it is written: give -n, --lines or --stop"
                 )
-            wanted = replace(wanted, length=MOST_CHARS)
-        rules = self.rules(wanted)
+            config = replace(config, length=MOST_CHARS)
+        rules = self.rules(config)
         corpora = self.corpora() if novel else ()
         tasks = (
-            (prime, begin)
+            (prime, primed)
             for prime in primes
-            for begin in [self.begin(self.vocab.encode(prime, wanted.unknown), rules)]
+            for primed in [self.prime(self.vocab.encode(prime, config.unknown), rules)]
             for _ in range(count * best_of)
         )
-        draws = Draws() if draws is None else draws
-        drawn = self._drawn(tasks, wanted, rules, _seed(seed), novel, corpora, draws)
-        return _told(_best(drawn, best_of), draws.left_out, best_of, novel)
+        counts = DrawCounts() if counts is None else counts
+        samples = self._draw_novel(tasks, config, rules, checked_seed(seed), novel, corpora, counts)
+        return _then_report(_best_of(samples, best_of), counts.left_out, best_of, novel)
 
-    def likeliest(
-        self, width: int, *, primes: Iterable[str] = ("",), length_norm: float = 1.0, **wishes: Any
+    def beam_search(
+        self, width: int, *, primes: Iterable[str] = ("",), length_norm: float = 1.0, **settings: Any
     ) -> Iterator[Sample]:
-        """Return an iterator of a likely text for each prime, found by beam search: nothing is drawn.
+        """Return an iterator of one likely sample for each prime, found by beam search without any randomness.
 
-        width        beginnings that are kept at each step
-        length_norm  what is highest is the log-probability divided by the length to this power
-        wishes       fields of `Wishes`; its filters have no say
+        width        hypotheses that are kept at each step
+        length_norm  the score is the log-probability divided by the length to this power
+        settings     fields of `SampleConfig`; the filters are ignored
         Raises:      as for `samples`.
         """
-        wanted = Wishes(**wishes)
-        rules = self.rules(wanted)
+        config = SampleConfig(**settings)
+        rules = self.rules(config)
         if not (1 <= width <= MOST_WIDTH and 0 <= length_norm <= MOST_NORM):
             raise ConfigError(f"a beam is 1 to {MOST_WIDTH:,} wide, and its length norm 0 to {MOST_NORM}")
-        if wanted.length is None:
+        if config.length is None:
             raise ConfigError("--beam compares texts up to a length: give -n")
         found = (
-            (prime, beam(self.nets, begin, rules, width=width, length_norm=length_norm)[0])
+            (prime, beam_search(self.ensemble, primed, rules, width=width, length_norm=length_norm)[0])
             for prime in primes
-            for begin in [self.begin(self.vocab.encode(prime, wanted.unknown), rules)]
+            for primed in [self.prime(self.vocab.encode(prime, config.unknown), rules)]
         )
         return (
-            Written(own.ids.tolist(), own.log_probs.tolist(), own.ended)
+            Draft(best.ids.tolist(), best.log_probs.tolist(), best.ended)
             .before_stop(rules)
             .sample(self.vocab, seed=0, index=index, prime=prime)
-            for index, (prime, own) in enumerate(found)
+            for index, (prime, best) in enumerate(found)
         )
 
-    def _drawn(
+    def _draw_novel(
         self,
-        tasks: Iterator[tuple[str, Beginning]],
-        wanted: Wishes,
+        tasks: Iterator[tuple[str, Primed]],
+        config: SampleConfig,
         rules: Rules,
         seed: int,
         novel: int,
         corpora: Sequence[Text],
-        draws: Draws,
+        counts: DrawCounts,
     ) -> Iterator[Sample]:
-        """Yield a text for each task: a prime, and what it leads to; what is not novel is left out."""
+        """Yield a sample for each task, a prime and the state after it; leave out those that are never novel."""
         first = 0
-        while together := list(islice(tasks, _TOGETHER)):
+        while batch := list(islice(tasks, _BATCH)):
             samples: dict[int, Sample] = {}
-            rows, draw = list(range(len(together))), 0
-            while rows and draw < MOST_DRAWS:
-                begins = [together[row][1] for row in rows]
-                entropy = [[seed, first + row, draw] for row in rows]
-                draws.made += len(rows)
-                draws.again += len(rows) if draw else 0
-                draw += 1
-                written = [own.before_stop(rules) for own in self._written(begins, entropy, wanted, rules)]
-                for row, own in zip(rows, written, strict=True):
-                    samples[row] = own.sample(
-                        self.vocab, seed=seed, index=first + row, prime=together[row][0], draws=draw
+            rows, redraw = list(range(len(batch))), 0
+            while rows and redraw < MOST_DRAWS:
+                entropy = [[seed, first + row, redraw] for row in rows]
+                counts.drawn += len(rows)
+                counts.redrawn += len(rows) if redraw else 0
+                redraw += 1
+                drawn = self._draw([batch[row][1] for row in rows], entropy, config, rules)
+                drafts = [draft.before_stop(rules) for draft in drawn]
+                for row, draft in zip(rows, drafts, strict=True):
+                    samples[row] = draft.sample(
+                        self.vocab, seed=seed, index=first + row, prime=batch[row][0], draws=redraw
                     )
-                texts = [self.vocab.characters(own.ids) for own in written]
+                texts = [self.vocab.characters(draft.ids) for draft in drafts]
                 copies = [copied(texts, corpus, novel) for corpus in corpora]
                 rows = [row for row, *copy in zip(rows, *copies, strict=True) if any(copy)]
-            yield from (samples[row] for row in range(len(together)) if row not in rows)
-            draws.left_out += [first + row for row in rows]
-            first += len(together)
+            yield from (samples[row] for row in range(len(batch)) if row not in rows)
+            counts.left_out += [first + row for row in rows]
+            first += len(batch)
 
-    def _written(
-        self, begins: list[Beginning], entropy: list[list[int]], wanted: Wishes, rules: Rules
-    ) -> list[Written]:
-        """Return what is written after each beginning."""
-        written = [Written([], [], "length") for _ in begins]
-        for step in generate(self.nets, begins, entropy, rules=rules, filters=wanted, scored=True):
+    def _draw(self, primed: list[Primed], entropy: list[list[int]], config: SampleConfig, rules: Rules) -> list[Draft]:
+        """Return what is drawn after each primed state."""
+        drafts = [Draft([], [], "length") for _ in primed]
+        for step in generate(self.ensemble, primed, entropy, rules=rules, filters=config, scored=True):
             assert step.log_probs is not None
-            for row, id_, log_prob, ended in zip(
-                step.texts.tolist(), step.ids.tolist(), step.log_probs.tolist(), step.ended, strict=True
+            for number, id_, log_prob, ended in zip(
+                step.samples.tolist(), step.ids.tolist(), step.log_probs.tolist(), step.ended, strict=True
             ):
-                own = written[row]
-                own.ids.append(id_)
-                own.log_probs.append(log_prob)
-                own.ended = ended
-        return written
+                draft = drafts[number]
+                draft.ids.append(id_)
+                draft.log_probs.append(log_prob)
+                draft.ended = ended
+        return drafts
 
-    def begin(self, ids: Ids, rules: Rules) -> Beginning:
-        """Return what a text goes on from: its prime; without one, the beginning of a document or a line.
+    def prime(self, ids: Ids, rules: Rules) -> Primed:
+        """Return the state after a prime; after an empty one, the state at the start of a document or a line.
 
         Shapes:  ids (N,), of the prime
         """
         vocab = self.vocab
         if vocab.end is not None:
-            return self.nets.read(np.append(vocab.end, ids))._replace(recent=ids)
+            return self.ensemble.read(np.append(vocab.end, ids))._replace(recent=ids)
         if len(ids):
-            return self.nets.read(ids)
-        begin = self.nets.read(vocab.encode("\n" * ("\n" in vocab.symbols)))._replace(recent=ids)
+            return self.ensemble.read(ids)
+        primed = self.ensemble.read(vocab.encode("\n" * ("\n" in vocab.symbols)))._replace(recent=ids)
         first = start_logits(vocab.starts, vocab.size)
-        fits = np.isfinite(rules.possible(first, 0, np.zeros(1, np.intp))).any()
-        return begin._replace(logits=first) if fits else begin
+        fits = np.isfinite(rules.mask(first, 0, np.zeros(1, np.intp))).any()
+        return primed._replace(logits=first) if fits else primed
 
-    def rules(self, wanted: Wishes) -> Rules:
-        """Return the wishes in terms of the vocabulary's ids.
+    def rules(self, config: SampleConfig) -> Rules:
+        """Return the rules of a sample in ids of the vocabulary.
 
-        Raises:  ConfigError or VocabError for a wish that cannot be met.
+        Raises:  ConfigError or VocabError for settings that the model cannot follow.
         """
         vocab = self.vocab
-        if wanted.lines and "\n" not in vocab.symbols:
+        if config.lines and "\n" not in vocab.symbols:
             raise ConfigError("--lines: the model knows no line ends: give -n")
-        stops = tuple(self._stop(stop) for stop in wanted.stop)
+        stops = tuple(self._stop_ids(stop) for stop in config.stop)
         return Rules(
-            length=wanted.length,
-            lines=wanted.lines,
+            length=config.length,
+            lines=config.lines,
             newline=vocab.symbols.find("\n"),
             stops=stops,
             end=vocab.end,
             never=vocab.unknown,
-            constraint=self._constraint(wanted, stops),
+            constraint=self._constraint(config, stops),
         )
 
-    def _constraint(self, wanted: Wishes, stops: Sequence[Ids]) -> Constraint | None:
-        """Return what all of a text has to match, which must not keep it from its ends."""
+    def _constraint(self, config: SampleConfig, stops: Sequence[Ids]) -> Constraint | None:
+        """Return the constraint on a whole sample; refuse one under which the sample cannot end as requested."""
         vocab = self.vocab
-        if wanted.regex is None and wanted.charset is None:
+        if config.regex is None and config.charset is None:
             return None
         if vocab.kind == "bytes":
             raise ConfigError("--regex and --charset are for models of characters: this one writes bytes")
-        constraint = Constraint.of(vocab.symbols, vocab.size, regex=wanted.regex, charset=wanted.charset, end=vocab.end)
-        if wanted.length is not None and constraint.shortest > wanted.length:
+        constraint = Constraint.of(vocab.symbols, vocab.size, regex=config.regex, charset=config.charset, end=vocab.end)
+        if config.length is not None and constraint.shortest > config.length:
             raise ConfigError(
-                f"--regex {wanted.regex!r} is matched by no text of {wanted.length} characters: "
+                f"--regex {config.regex!r} is matched by no text of {config.length} characters: "
                 f"give -n {constraint.shortest} or more"
             )
-        begin, most = np.zeros(1, np.intp), NEVER if wanted.length is None else wanted.length
-        if most and not constraint.allowed(begin, most).any():
+        start, most = np.zeros(1, np.intp), NEVER if config.length is None else config.length
+        if most and not constraint.allowed(start, most).any():
             raise ConfigError(
-                f"--regex {wanted.regex!r} lets nothing be written but the empty text: give another expression, or a "
+                f"--regex {config.regex!r} lets nothing be written but the empty text: give another expression, or a "
                 "larger -n"
             )
-        writable = constraint.allowed(begin, NEVER)[0]
-        if wanted.lines and not writable[vocab.symbols.index("\n")]:
-            raise ConfigError(rf"--charset {wanted.charset!r} leaves no line ends for --lines: add \n to it")
-        for stop, ids in zip(wanted.stop, stops, strict=True):
-            if not writable[ids].all():
+        drawable = constraint.allowed(start, NEVER)[0]
+        if config.lines and not drawable[vocab.symbols.index("\n")]:
+            raise ConfigError(rf"--charset {config.charset!r} leaves no line ends for --lines: add \n to it")
+        for stop, ids in zip(config.stop, stops, strict=True):
+            if not drawable[ids].all():
                 raise ConfigError(
-                    f"--charset {wanted.charset!r} lacks characters of --stop {stop!r}, which can never be written: "
+                    f"--charset {config.charset!r} lacks characters of --stop {stop!r}, which can never be written: "
                     "add them to it"
                 )
         return constraint
 
-    def _stop(self, stop: str) -> Ids:
-        """Return the ids of a stop string, brought into form as the texts are that the model learned from."""
+    def _stop_ids(self, stop: str) -> Ids:
+        """Return the ids of a stop string, normalized like the training text."""
         in_form = self.vocab.in_form(stop)
         for char in in_form:
             if char not in self.vocab.symbols:
@@ -298,10 +296,10 @@ class Writer:
         return self.vocab.look_up(in_form)[0]
 
 
-def _seed(seed: int | None) -> int:
-    """Return the seed, or a random one.
+def checked_seed(seed: int | None) -> int:
+    """Return the seed, or a random one for None.
 
-    Raises:  ConfigError where it is out of range.
+    Raises:  ConfigError if it is out of range.
     """
     if seed is None:
         return secrets.randbelow(2**32)
@@ -310,19 +308,19 @@ def _seed(seed: int | None) -> int:
     return seed
 
 
-def _best(samples: Iterator[Sample], of: int) -> Iterator[Sample]:
-    """Yield the likeliest of each so many samples, by bits per character; an empty text is the last resort."""
-    for index, drawn in groupby(samples, lambda sample: sample.index // of):
+def _best_of(samples: Iterator[Sample], size: int) -> Iterator[Sample]:
+    """Yield the sample with the fewest bits per character of each `size`; an empty one only if all are empty."""
+    for index, drawn in groupby(samples, lambda sample: sample.index // size):
         group = list(drawn)
         best = min(group, key=lambda sample: math.inf if sample.bpc is None else sample.bpc)
-        draws = sum(sample.draws for sample in group) + MOST_DRAWS * (of - len(group))  # of those left out too
+        draws = sum(sample.draws for sample in group) + MOST_DRAWS * (size - len(group))  # those left out too
         yield replace(best, index=index, draws=draws)
 
 
-def _told(samples: Iterator[Sample], left_out: list[int], of: int, novel: int) -> Iterator[Sample]:
-    """Yield the samples; then, where all draws of one were left out, raise a CharRNNError that tells of it."""
+def _then_report(samples: Iterator[Sample], left_out: list[int], size: int, novel: int) -> Iterator[Sample]:
+    """Yield the samples, then raise a CharRNNError if all `size` draws of a sample were left out."""
     yield from samples
-    missing = [index for index, count in Counter(draw // of for draw in left_out).items() if count == of]
+    missing = [index for index, count in Counter(draw // size for draw in left_out).items() if count == size]
     if missing:
         raise CharRNNError(
             f"texts left out: {len(missing)}, the first is number {missing[0]}; they had {novel} characters in a row "

@@ -1,11 +1,13 @@
-"""Models that stay loaded and answer requests, which share a batch: by HTTP, or by lines of JSON.
+"""Models that stay loaded and answer requests, over HTTP or as lines of JSON; samples of all requests share a batch.
 
-batch    texts of several requests, of which every step writes a character each
-worker   the thread that takes these steps
-served   a model with that thread
-asks     a request as JSON gives it -> its fields, checked against types and limits
-service  requests -> answers
-web      the service by HTTP, as an ASGI application
-server   that application on a socket, by uvicorn
-stdio    the service by lines of JSON
+requests   parse a request and validate its fields
+batch      samples of several requests, drawn side by side
+worker     the thread that runs a batch
+notifier   tells the event loop which samples have grown
+scoring    lines of several requests, scored together
+deadlines  end requests that take too long
+service    answers requests
+web        the service over HTTP, as an ASGI application
+server     runs that application on a socket, with uvicorn
+stdio      the service as lines of JSON
 """

@@ -1,43 +1,43 @@
-"""The shared batch: texts that several requests wait for, all of them a character longer with every step."""
+"""The shared batch: samples of several requests, each of which grows by one character a step."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from charrnn.generation.ensemble import Beginning, Nets
+from charrnn.generation.ensemble import Ensemble, Primed
 from charrnn.generation.loop import Streams, advance
 from charrnn.generation.rules import Rules
-from charrnn.generation.sample import Written
-from charrnn.generation.writer import Wishes
+from charrnn.generation.sample import Draft
+from charrnn.generation.writer import SampleConfig
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A text that was asked for.
+    """A sample that a request waits for.
 
-    pieces   whether somebody wants to see it grow
-    written  as far as it is; it grows while others read it, and why it ended is written last
+    stream  whether the client reads the text as it grows
+    draft   the text so far. Other threads read it while it grows, so `ended` is set last
     """
 
-    wanted: Wishes
+    config: SampleConfig
     rules: Rules
-    begin: Beginning
+    primed: Primed
     seed: int
-    pieces: bool = False
-    written: Written = field(default_factory=lambda: Written([], [], ""))
+    stream: bool = False
+    draft: Draft = field(default_factory=lambda: Draft([], [], ""))
 
 
 class Batch:
-    """Texts that are written side by side, join between two steps, and leave when they have ended or are told to.
+    """Samples drawn side by side. They join between two steps, and leave when they have ended or are cancelled.
 
-    Those of equal wishes are filtered and drawn together; the nets read the last characters of all at once. What is
-    written does not depend on the company, but for rounding.
+    Samples with equal settings are filtered and drawn together; the models read the last characters of all at once.
+    A sample is the same whatever others are in the batch, except for rounding.
     """
 
-    def __init__(self, nets: Nets) -> None:
-        self._nets = nets
-        self._groups: dict[Wishes, Streams] = {}
+    def __init__(self, ensemble: Ensemble) -> None:
+        self._ensemble = ensemble
+        self._groups: dict[SampleConfig, Streams] = {}
         self._jobs: dict[int, Job] = {}
         self._joined = 0
 
@@ -46,55 +46,53 @@ class Batch:
 
     @property
     def jobs(self) -> list[Job]:
-        """Return the texts that are here."""
+        """Return the jobs in the batch."""
         return list(self._jobs.values())
 
     def join(self, job: Job) -> None:
-        """Take in a text, whose length is not 0."""
+        """Add a job, whose length must not be 0."""
         number, self._joined = self._joined, self._joined + 1
-        streams = Streams.begin([job.begin], [[job.seed]], rules=job.rules, filters=job.wanted, first=number)
+        streams = Streams.start([job.primed], [[job.seed]], rules=job.rules, filters=job.config, first=number)
         self._jobs[number] = job
-        if job.wanted in self._groups:
-            self._groups[job.wanted].join(streams)
+        if job.config in self._groups:
+            self._groups[job.config].join(streams)
         else:
-            self._groups[job.wanted] = streams
+            self._groups[job.config] = streams
 
     def leave(self, jobs: Collection[Job]) -> None:
-        """Let texts go that have not ended."""
+        """Remove jobs that have not ended."""
         self._keep({number: job for number, job in self._jobs.items() if job not in jobs})
 
     def step(self) -> list[Job]:
-        """Write one more character of each text; return those of which there is something to tell.
+        """Draw one more character of each sample; return the jobs that ended, and those that stream their text.
 
-        These are the ones that have ended, which have left, and those that somebody sees grow.
+        Jobs that ended leave the batch.
         """
-        news = [job for streams in self._groups.values() for job in self._write(streams)]
-        self._keep({number: job for number, job in self._jobs.items() if not job.written.ended})
+        changed = [job for streams in self._groups.values() for job in self._draw(streams)]
+        self._keep({number: job for number, job in self._jobs.items() if not job.draft.ended})
         if self._groups:
-            advance(self._nets, list(self._groups.values()))
-        return news
+            advance(self._ensemble, list(self._groups.values()))
+        return changed
 
-    def _write(self, streams: Streams) -> Iterator[Job]:
-        step = streams.write(scored=True)
+    def _draw(self, streams: Streams) -> list[Job]:
+        """Draw one more character of each sample in a group, and return the jobs to report."""
+        step = streams.draw(scored=True)
         assert step.log_probs is not None
-        for number, id_, log_prob, ended in zip(
-            step.texts.tolist(), step.ids.tolist(), step.log_probs.tolist(), step.ended, strict=True
-        ):
-            job = self._jobs[number]
-            job.written.log_probs.append(log_prob)
-            job.written.ids.append(id_)
-            job.written.ended = ended
-            if job.pieces or ended:
-                yield job
+        jobs = [self._jobs[number] for number in step.samples.tolist()]
+        for job, id_, log_prob, ended in zip(jobs, step.ids.tolist(), step.log_probs.tolist(), step.ended, strict=True):
+            job.draft.log_probs.append(log_prob)
+            job.draft.ids.append(id_)
+            job.draft.ended = ended
+        return [job for job in jobs if job.stream or job.draft.ended]
 
     def _keep(self, jobs: dict[int, Job]) -> None:
-        """Let all other texts go."""
+        """Remove all other jobs."""
         if len(jobs) == len(self._jobs):
             return
-        for wanted, streams in list(self._groups.items()):
-            rows = [row for row, number in enumerate(streams.texts.tolist()) if number in jobs]
+        for config, streams in list(self._groups.items()):
+            rows = [row for row, number in enumerate(streams.samples.tolist()) if number in jobs]
             if not rows:
-                del self._groups[wanted]
+                del self._groups[config]
             elif len(rows) < len(streams):
                 streams.keep(rows)
         self._jobs = jobs

@@ -1,4 +1,4 @@
-"""A request as JSON gives it -> its fields, each checked before anything is computed with it."""
+"""Requests: parse the JSON, and validate every field before anything is computed with it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from charrnn.errors import CharRNNError
 
 MOST_BYTES = 1_000_000  # of a request
 _FLAG = re.compile(r"--([a-z][a-z-]*)")
-_ABOVE_ALL = 2**63  # numbers that are larger are nobody's wish, and arrays do not hold them
+_TOO_LARGE = 2**63  # no array holds numbers this large
 _WORDS = {
     "str": "a string",
     "int": "a whole number, at least 0",
@@ -23,7 +23,7 @@ _WORDS = {
 
 
 class RequestError(CharRNNError):
-    """A request that gets no answer, with the status by which HTTP tells why."""
+    """A request that is refused, with the HTTP status that says why."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -32,11 +32,11 @@ class RequestError(CharRNNError):
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may ask for, and how many there may be at once.
+    """The limits of a request, and of their number.
 
-    chars     the most characters to read as a prime or to complete, and to write
-    seconds   after which a text ends where it is, and other requests are refused
-    requests  the most at once, those that wait among them
+    chars     characters of a prime or of a text to complete, and characters to draw
+    seconds   after which a sample is cut off, and other requests are refused
+    requests  at the same time, including those that wait
     """
 
     chars: int = 10_000
@@ -45,7 +45,7 @@ class Limits:
 
 
 def check_size(size: int) -> None:
-    """Refuse a request that has more bytes than `MOST_BYTES`.
+    """Refuse a request of more than `MOST_BYTES` bytes.
 
     Raises:  RequestError with 413.
     """
@@ -54,14 +54,14 @@ def check_size(size: int) -> None:
 
 
 def one_line(error: CharRNNError) -> str:
-    """Return what is wrong on one line, with the names of fields where the command has flags."""
+    """Return the message of an error on one line, with flags of the command replaced by names of fields."""
     return _FLAG.sub(lambda flag: flag[1].replace("-", "_"), " ".join(str(error).split()))
 
 
-def parsed(body: bytes) -> dict[str, Any]:
-    """Return the JSON object.
+def parse(body: bytes) -> dict[str, Any]:
+    """Parse a JSON object.
 
-    Raises:  RequestError with 400 where it is none.
+    Raises:  RequestError with 400 if the body is anything else.
     """
 
     def refuse(name: str) -> NoReturn:
@@ -76,25 +76,26 @@ def parsed(body: bytes) -> dict[str, Any]:
     return data
 
 
-def checked(data: Mapping[str, Any], kinds: Mapping[str, str]) -> dict[str, Any]:
-    """Return the fields that are given, which have to be of these kinds: "int", "tuple[str, ...]" and so on.
+def validate(request: Mapping[str, Any], types: Mapping[str, str]) -> dict[str, Any]:
+    """Return the fields of a request after checking their types.
 
-    A field that may be None counts as not given where it is null.
-    Raises:  RequestError with 422 for a field that nobody knows, or is of another kind.
+    types    of each field, as annotations spell them: "int", "str | None", "tuple[str, ...]"; null is allowed only
+             with "| None"
+    Raises:  RequestError with 422 for an unknown field, or one of another type.
     """
-    for name, value in data.items():
-        if name not in kinds:
-            raise RequestError(422, f"{name!r} is no field of this request: there are {', '.join(kinds)}")
-        kind, _, optional = kinds[name].partition(" | ")
-        if not (_is(value, kind) or (optional and value is None)):
-            raise RequestError(422, f"{name} is not {_WORDS[kind]}")
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+    for name, value in request.items():
+        if name not in types:
+            raise RequestError(422, f"{name!r} is no field of this request: there are {', '.join(types)}")
+        type_, _, optional = types[name].partition(" | ")
+        if not (_is(value, type_) or (optional and value is None)):
+            raise RequestError(422, f"{name} is not {_WORDS[type_]}")
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in request.items()}
 
 
-def _is(value: Any, kind: str) -> bool:
-    if kind == "tuple[str, ...]":
+def _is(value: Any, type_: str) -> bool:
+    if type_ == "tuple[str, ...]":
         return isinstance(value, list) and all(isinstance(item, str) for item in value)
-    if kind in ("int", "float"):
-        number = isinstance(value, (int, float) if kind == "float" else int) and not isinstance(value, bool)
-        return number and (kind == "float" or value >= 0) and abs(value) < _ABOVE_ALL
-    return isinstance(value, {"str": str, "bool": bool}[kind])
+    if type_ in ("int", "float"):
+        number = isinstance(value, (int, float) if type_ == "float" else int) and not isinstance(value, bool)
+        return number and (type_ == "float" or value >= 0) and abs(value) < _TOO_LARGE
+    return isinstance(value, {"str": str, "bool": bool}[type_])

@@ -1,4 +1,4 @@
-"""Scores that requests wait for at the same time, computed together."""
+"""Scoring: lines of requests that wait at the same time are scored together."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from charrnn.api import LanguageModel
 from charrnn.evaluation.scoring import Scored, in_blocks
 
-_BLOCK = 50_000  # characters that are scored before others have their turn, and before it is seen who has left
+_BLOCK = 50_000  # characters scored at once, before other requests have their turn and disconnects are noticed
 
 
 @dataclass(eq=False)
-class _Asked:
-    """Lines that a request waits for, and in the end how likely each is."""
+class _Pending:
+    """Lines that a request waits for, and in the end their scores."""
 
     lines: Sequence[str]
     per_char: bool
@@ -25,57 +25,57 @@ class _Asked:
         self.size = _size(self.lines)
 
 
-class Scoring:
-    """Scores by one model the lines of all requests that wait, side by side.
+class Scorer:
+    """Scores the lines of all waiting requests with one model, side by side.
 
-    aside  calls a function in a thread
-    turn   is held while that goes on, since it may take all cores; one for all models
+    in_thread  calls a function in another thread
+    lock       held while scoring, which may use all cores; one lock for all models
     """
 
     def __init__(
         self,
         model: LanguageModel,
-        aside: Callable[[Callable[[], list[Scored]]], Awaitable[list[Scored]]],
-        turn: asyncio.Lock,
+        in_thread: Callable[[Callable[[], list[Scored]]], Awaitable[list[Scored]]],
+        lock: asyncio.Lock,
     ) -> None:
-        self._model, self._aside, self._turn = model, aside, turn
-        self._waiting: list[_Asked] = []
+        self._model, self._in_thread, self._lock = model, in_thread, lock
+        self._waiting: list[_Pending] = []
 
     async def score(self, lines: Sequence[str], per_char: bool) -> list[Scored]:
-        """Return how likely each line is.
+        """Return the score of each line.
 
         Raises:  VocabError for a line that the model cannot read.
         """
-        for line in lines:  # what one request has wrong is told to nobody else
+        for line in lines:  # so that an error in one request does not reach the others
             self._model.checkpoint.vocab.in_form(line)
-        return [scored for block in in_blocks(lines, _BLOCK) for scored in await self._block(_Asked(block, per_char))]
+        return [scored for block in in_blocks(lines, _BLOCK) for scored in await self._block(_Pending(block, per_char))]
 
-    async def _block(self, own: _Asked) -> list[Scored]:
-        """Return how likely these lines are, scored by who has the turn: itself, or one that took them along."""
+    async def _block(self, own: _Pending) -> list[Scored]:
+        """Return the scores of these lines, computed here or by another request that had the lock."""
         self._waiting.append(own)
         try:
-            async with self._turn:
+            async with self._lock:
                 if own.scored is None:
-                    await self._together(own)
+                    await self._score_together(own)
         finally:
-            self._waiting = [asked for asked in self._waiting if asked is not own]
+            self._waiting = [pending for pending in self._waiting if pending is not own]
         assert own.scored is not None
         return own.scored
 
-    async def _together(self, own: _Asked) -> None:
-        """Score these lines, and with them those that wait, as many as make up a block."""
-        together, size = [own], own.size
-        for asked in self._waiting:
-            if asked is not own and asked.scored is None and size + asked.size <= _BLOCK:
-                together.append(asked)
-                size += asked.size
-        lines = [line for asked in together for line in asked.lines]
-        per_char = any(asked.per_char for asked in together)
-        scored = iter(await self._aside(lambda: list(self._model.score(lines, per_char=per_char))))
-        for asked in together:
-            asked.scored = [next(scored) for _ in asked.lines]
+    async def _score_together(self, own: _Pending) -> None:
+        """Score these lines, and with them as many waiting ones as fit into a block."""
+        block, size = [own], own.size
+        for pending in self._waiting:
+            if pending is not own and pending.scored is None and size + pending.size <= _BLOCK:
+                block.append(pending)
+                size += pending.size
+        lines = [line for pending in block for line in pending.lines]
+        per_char = any(pending.per_char for pending in block)
+        scored = iter(await self._in_thread(lambda: list(self._model.score(lines, per_char=per_char))))
+        for pending in block:
+            pending.scored = [next(scored) for _ in pending.lines]
 
 
 def _size(lines: Iterable[str]) -> int:
-    """Return how many characters there are to score, with an end to each line."""
+    """Return how many characters are scored, including the end of each line."""
     return sum(len(line) + 1 for line in lines)

@@ -1,4 +1,4 @@
-"""The service on a socket, by uvicorn. Nothing else imports this module, nor needs that package."""
+"""The service on a socket, run by uvicorn. No other module needs that package."""
 
 from __future__ import annotations
 
@@ -13,120 +13,122 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from charrnn.errors import CharRNNError
-from charrnn.serve.service import GRACE, Service
+from charrnn.serve.deadlines import GRACE
+from charrnn.serve.service import Service
 from charrnn.serve.web import Web, json_line
 
-_HEAD_SECONDS = 10.0  # in which the first lines of a request have to arrive, or the rest of one that was refused
-_UNREAD_SECONDS = 60.0  # in which a client that is told more than the system holds for it has to read some of it
+_HEAD_SECONDS = 10.0  # within which the head of a request has to arrive, or the rest of a refused one
+_UNREAD_SECONDS = 60.0  # within which a client has to read some of an answer that fills the buffers
 
 
 class _Server(uvicorn.Server):  # type: ignore[misc]
-    """Uvicorn's server, which tells the service when it is asked to stop."""
+    """Uvicorn's server, which stops the service when a signal stops the server."""
 
     service: Service
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop listening; wait for what is being served."""
+        """Stop listening, and wait for running requests."""
         self.service.stop()
         await super().shutdown(sockets)
 
 
 class _Protocol(H11Protocol):  # type: ignore[misc]
-    """Uvicorn's connection, which does not wait for ever for a request that was begun, nor to be read."""
+    """Uvicorn's connection, which closes if a request stays incomplete or an answer unread."""
 
-    _patience: asyncio.TimerHandle | None = None
-    _unread: asyncio.TimerHandle | None = None
+    _head_timer: asyncio.TimerHandle | None = None
+    _unread_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Begin to wait for a request."""
+        """Start the timer for a request."""
         super().connection_made(transport)
-        self._be_patient()
+        self._update_head_timer()
 
     def data_received(self, data: bytes) -> None:
-        """Take what arrives; go on waiting where it is not a whole head of a request."""
+        """Process data; the timer runs on until the head of a request is complete."""
         super().data_received(data)
-        self._be_patient()
+        self._update_head_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop waiting."""
+        """Stop the timers."""
         super().connection_lost(exc)
-        self._be_patient()
-        if self._unread is not None:
-            self._unread.cancel()
+        self._update_head_timer()
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
 
     def pause_writing(self) -> None:
-        """Begin to see whether the client reads."""
+        """Start the timer for a client that does not read."""
         super().pause_writing()
-        if os.name == "posix":  # elsewhere nobody knows what is left while it is being sent
-            self._see_that_it_reads(self.transport.get_write_buffer_size() + 1)
+        if os.name == "posix":  # elsewhere the size of the buffer is unknown while it is being sent
+            self._check_reading(self.transport.get_write_buffer_size() + 1)
 
     def resume_writing(self) -> None:
-        """Leave that off."""
+        """Stop that timer."""
         super().resume_writing()
-        if self._unread is not None:
-            self._unread.cancel()
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
 
     def eof_received(self) -> None:
-        """Tell a client that has sent half a request."""
+        """Answer a client that sent half a request."""
         if self.conn.their_state is h11.SEND_BODY and self.conn.our_state is h11.SEND_RESPONSE:
             self.send_400_response("it was cut short")
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no request, like all else, by JSON."""
+        """Answer invalid HTTP with JSON, like all other errors."""
         body = json_line({"error": f"the request is not HTTP: {msg}"})
         headers = [("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")]
         for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event))
         self.transport.close()
 
-    def _see_that_it_reads(self, before: int) -> None:
-        """Hang up where the client has read nothing since there were so many bytes for it."""
+    def _check_reading(self, before: int) -> None:
+        """Close the connection if the client has read nothing since the buffer had this many bytes."""
         size = self.transport.get_write_buffer_size()
         if size >= before:
             self.transport.abort()
         else:
-            self._unread = self.loop.call_later(_UNREAD_SECONDS, self._see_that_it_reads, size)
+            self._unread_timer = self.loop.call_later(_UNREAD_SECONDS, self._check_reading, size)
 
-    def _be_patient(self) -> None:
-        begun = self.conn.their_state is h11.IDLE
+    def _update_head_timer(self) -> None:
+        """Run the timer while a request is incomplete, or the rest of a refused one still arrives."""
+        incomplete = self.conn.their_state is h11.IDLE
         refused = self.conn.their_state is h11.SEND_BODY and self.conn.our_state in (h11.DONE, h11.MUST_CLOSE)
-        waits = not self.transport.is_closing() and (begun or refused)
-        if waits and self._patience is None:
-            self._patience = self.loop.call_later(_HEAD_SECONDS, self.timeout_keep_alive_handler)
-        elif not waits and self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+        waits = not self.transport.is_closing() and (incomplete or refused)
+        if waits and self._head_timer is None:
+            self._head_timer = self.loop.call_later(_HEAD_SECONDS, self.timeout_keep_alive_handler)
+        elif not waits and self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """Return a socket on which clients can knock already; port 0 is any that is free.
+    """Return a socket that listens already; port 0 picks any free port.
 
-    Raises:  CharRNNError where the address cannot be had.
+    Raises:  CharRNNError where the address is not available.
     """
-    with ExitStack() as holds:
+    with ExitStack() as stack:
         try:
             family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-            own = holds.enter_context(socket.socket(family, kind, protocol))
-            if os.name == "posix":  # elsewhere two could then have the same port
-                own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            own.bind(address)
-            own.listen()
+            listener = stack.enter_context(socket.socket(family, kind, protocol))
+            if os.name == "posix":  # elsewhere this lets two servers share a port
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen()
         except (OSError, UnicodeError) as error:
             why = getattr(error, "strerror", None) or error
             raise CharRNNError(f"cannot listen on {host}:{port}: {why}: give another --port or --host") from None
-        holds.pop_all()
-        return own
+        stack.pop_all()
+        return listener
 
 
-async def serve(service: Service, own: socket.socket, token: str | None) -> None:
-    """Answer what arrives at the socket, until a signal asks to stop; then raise that signal again."""
+async def serve(service: Service, listener: socket.socket, token: str | None) -> None:
+    """Answer requests from the socket until a signal asks to stop; then raise that signal again."""
     config = uvicorn.Config(
         Web(service, token),
         http=_Protocol,
         ws="none",
         lifespan="off",
         log_config=None,
-        log_level="critical",  # clients are told what is wrong
+        log_level="critical",  # errors go to the clients
         access_log=False,
         server_header=False,
         proxy_headers=False,
@@ -134,4 +136,4 @@ async def serve(service: Service, own: socket.socket, token: str | None) -> None
     )
     server = _Server(config)
     server.service = service
-    await server.serve(sockets=[own])
+    await server.serve(sockets=[listener])

@@ -1,7 +1,7 @@
-"""The service by HTTP: an ASGI application, which any server of that interface can run.
+"""The service over HTTP: an ASGI application, which any ASGI server can run.
 
-GET /health and /models, POST /generate, /score and /complete with a JSON object; the answer is a JSON object. A text of
-which pieces are wanted comes as lines of JSON, the last of which is the answer. An error is {"error": "one line"}.
+GET /health and /models; POST /generate, /score and /complete with a JSON object. The answer is a JSON object. A stream
+is lines of JSON, the last of which is the answer. An error is {"error": "one line"}.
 """
 
 from __future__ import annotations
@@ -16,23 +16,24 @@ from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from charrnn.errors import CharRNNError
-from charrnn.serve.requests import RequestError, check_size, one_line, parsed
-from charrnn.serve.service import GRACE, Service
+from charrnn.serve.deadlines import GRACE
+from charrnn.serve.requests import RequestError, check_size, one_line, parse
+from charrnn.serve.service import Service
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 _GET, _POST = ("health", "models"), ("generate", "score", "complete")
-_BODY_SECONDS = 10.0  # in which a request has to arrive
-_MORE = {401: [(b"www-authenticate", b"Bearer")], 503: [(b"retry-after", b"1")]}
+_BODY_SECONDS = 10.0  # within which a request has to arrive
+_HEADERS = {401: [(b"www-authenticate", b"Bearer")], 503: [(b"retry-after", b"1")]}
 
 
 class Web:
-    """The application.
+    """The ASGI application.
 
-    token  what a request has to bring along as `Authorization: Bearer TOKEN`. None: only what was sent to localhost
-           gets an answer, and not by a web page of another host, whatever name it gave this machine
+    token  every request needs the header `Authorization: Bearer TOKEN`. None: only requests to localhost are served,
+           and none from a web page of another host, even if that host's name resolves to this machine
     """
 
     def __init__(self, service: Service, token: str | None) -> None:
@@ -42,28 +43,31 @@ class Web:
         """Answer one request."""
         reply = _Reply(send)
         try:
-            self._admit(dict(scope["headers"]))
-            what = _what(scope["path"], scope["method"])
-            if what in _GET:
-                await reply.last(getattr(self._service, what)())
+            self._authorize(dict(scope["headers"]))
+            action = _action(scope["path"], scope["method"])
+            if action in _GET:
+                await reply.last(getattr(self._service, action)())
             else:
-                ask = parsed(await _body(receive, dict(scope["headers"])))
-                await _unless_left(self._answer(what, ask, reply), receive)
+                request = parse(await _body(receive, dict(scope["headers"])))
+                await _until_disconnect(self._answer(action, request, reply), receive)
         except CharRNNError as error:
             await reply.error(getattr(error, "status", 422), one_line(error))
-        except TimeoutError:  # the client does not read what it asked for: the server hangs up
+        except TimeoutError:  # the client does not read the answer: the server closes the connection
             return
-        except Exception as error:  # a mistake of ours: told, and the next request is served
+        except Exception as error:  # a bug: report it, and serve the next request
             await reply.error(500, " ".join(f"{type(error).__name__}: {error}".split()))
 
-    async def _answer(self, what: str, ask: dict[str, Any], reply: _Reply) -> None:
-        async with asyncio.timeout(2 * self._service.limits.seconds + GRACE):  # for who asks and never reads
-            async with aclosing(self._service.answer(what, ask)) as answers:
+    async def _answer(self, action: str, request: dict[str, Any], reply: _Reply) -> None:
+        async with asyncio.timeout(2 * self._service.limits.seconds + GRACE):  # for a client that never reads
+            async with aclosing(self._service.answer(action, request)) as answers:
                 async for answer in answers:
                     await (reply.piece if "piece" in answer else reply.last)(answer)
 
-    def _admit(self, headers: dict[bytes, bytes]) -> None:
-        """Refuse who may not come in."""
+    def _authorize(self, headers: dict[bytes, bytes]) -> None:
+        """Refuse a request without the token, or from another host.
+
+        Raises:  RequestError with 401 or 403.
+        """
         if self._token is not None:
             given = headers.get(b"authorization", b"")
             if not hmac.compare_digest(given, b"Bearer " + self._token.encode()):
@@ -78,41 +82,41 @@ class Web:
 
 
 class _Reply:
-    """One response, which begins with its first piece."""
+    """One response, whose headers are sent with its first line."""
 
     def __init__(self, send: Send) -> None:
-        self._send, self._begun = send, False
+        self._send, self._started = send, False
 
     async def piece(self, data: dict[str, Any]) -> None:
-        """Send a line, after which others follow."""
-        if not self._begun:
-            await self._begin(200, b"application/x-ndjson")
+        """Send a line that others will follow."""
+        if not self._started:
+            await self._start(200, b"application/x-ndjson")
         await self._send({"type": "http.response.body", "body": json_line(data), "more_body": True})
 
     async def last(self, data: dict[str, Any], status: int = 200) -> None:
-        """Send the answer."""
+        """Send the answer, and end the response."""
         body = json_line(data)
-        if not self._begun:
-            await self._begin(status, b"application/json", (b"content-length", str(len(body)).encode()))
+        if not self._started:
+            await self._start(status, b"application/json", (b"content-length", str(len(body)).encode()))
         await self._send({"type": "http.response.body", "body": body})
 
     async def error(self, status: int, message: str) -> None:
-        """Send what is wrong."""
+        """Send an error, and end the response."""
         await self.last({"error": message}, status)
 
-    async def _begin(self, status: int, kind: bytes, *more: tuple[bytes, bytes]) -> None:
-        self._begun = True
-        headers = [(b"content-type", kind), *more, *_MORE.get(status, [])]
+    async def _start(self, status: int, kind: bytes, *more: tuple[bytes, bytes]) -> None:
+        self._started = True
+        headers = [(b"content-type", kind), *more, *_HEADERS.get(status, [])]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
 
 def json_line(data: dict[str, Any]) -> bytes:
-    """Return a line of JSON; half a pair of surrogates becomes an escape."""
+    """Return a line of JSON; a lone surrogate becomes an escape."""
     return json.dumps(data, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether this name or address always means the machine itself."""
+    """Return whether this name or address always refers to this machine."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -120,28 +124,28 @@ def is_loopback(host: str) -> bool:
 
 
 def _hostname(address: str) -> str:
-    """Return the host of an address, without its port."""
+    """Return the host of a URL, without its port."""
     try:
         return urlsplit(address).hostname or ""
     except ValueError:
         return ""
 
 
-def _what(path: str, method: str) -> str:
-    """Return what is asked for."""
-    what = path.removeprefix("/")
-    if what not in _GET + _POST:
+def _action(path: str, method: str) -> str:
+    """Return the action that a path names, or refuse the request."""
+    action = path.removeprefix("/")
+    if action not in _GET + _POST:
         raise RequestError(404, f"there is no {path}: there are {', '.join('/' + name for name in _GET + _POST)}")
-    wanted = "GET" if what in _GET else "POST"
-    if method != wanted:
-        raise RequestError(405, f"{path} is for {wanted}, not {method}")
-    return what
+    expected = "GET" if action in _GET else "POST"
+    if method != expected:
+        raise RequestError(405, f"{path} is for {expected}, not {method}")
+    return action
 
 
 async def _body(receive: Receive, headers: dict[bytes, bytes]) -> bytes:
     """Return the body of the request.
 
-    Raises:  RequestError where it is too large or does not arrive.
+    Raises:  RequestError if it is too large or does not arrive.
     """
     check_size(int(headers.get(b"content-length", b"0")))
     body, more = b"", True
@@ -158,15 +162,15 @@ async def _body(receive: Receive, headers: dict[bytes, bytes]) -> bytes:
     return body
 
 
-async def _unless_left(answering: Awaitable[None], receive: Receive) -> None:
-    """Answer, or leave off where the client is gone."""
-    answer, gone = asyncio.ensure_future(answering), asyncio.ensure_future(receive())
+async def _until_disconnect(answering: Awaitable[None], receive: Receive) -> None:
+    """Answer, but stop if the client disconnects."""
+    answer, disconnect = asyncio.ensure_future(answering), asyncio.ensure_future(receive())
     try:
-        await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({answer, disconnect}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         unfinished = not answer.done()
         answer.cancel()
-        gone.cancel()
-        await asyncio.wait({answer, gone})
+        disconnect.cancel()
+        await asyncio.wait({answer, disconnect})
     if not unfinished:
         answer.result()

@@ -1,4 +1,4 @@
-"""The thread that steps a batch: one for each model, asleep while nothing is to be written."""
+"""The thread that steps a batch: one for each model, asleep while there is nothing to draw."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from charrnn.generation.ensemble import Nets
+from charrnn.generation.ensemble import Ensemble
 from charrnn.serve.batch import Batch, Job
 
-TOGETHER = 128  # texts that are written side by side; others wait. More bring no more speed, and slow each other
+MAX_BATCH = 128  # samples drawn side by side; more are no faster, and slow each other
 
 
 class Worker:
-    """Writes the texts that are added, from any thread, until they have ended or are told to.
+    """Draws the samples of jobs that any thread may add, until they end or are cancelled.
 
-    news  is called, by this thread, after every step with what `Batch.step` returns and the texts that were let go
+    notify  is called in this thread after every step, with the jobs that `Batch.step` returns and those cancelled
     """
 
-    def __init__(self, nets: Nets, news: Callable[[Iterable[Job]], None]) -> None:
-        self._nets, self._batch, self._news = nets, Batch(nets), news
+    def __init__(self, ensemble: Ensemble, notify: Callable[[Iterable[Job]], None]) -> None:
+        self._ensemble, self._batch, self._notify = ensemble, Batch(ensemble), notify
         self._waiting: deque[Job] = deque()
-        self._ending: dict[Job, str] = {}
+        self._cancelled: dict[Job, str] = {}
         self._closed = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="charrnn batch", daemon=True)
@@ -29,28 +29,28 @@ class Worker:
 
     @property
     def running(self) -> int:
-        """Return how many texts are being written."""
+        """Return how many samples are being drawn."""
         return len(self._batch)
 
     @property
     def waiting(self) -> int:
-        """Return how many texts wait for a place."""
+        """Return how many jobs wait for a place in the batch."""
         return len(self._waiting)
 
     def add(self, job: Job) -> None:
-        """Write this text as soon as there is a place."""
+        """Start this job as soon as there is room in the batch."""
         with self._changed:
             self._waiting.append(job)
             self._changed.notify()
 
-    def end(self, job: Job, why: str) -> None:
-        """Let a text end for this reason where it is; one that has ended stays as it is."""
+    def cancel(self, job: Job, reason: str) -> None:
+        """Cut off the sample of a job and set why it ended; a job that has ended stays unchanged."""
         with self._changed:
-            self._ending[job] = why
+            self._cancelled[job] = reason
             self._changed.notify()
 
     def close(self) -> None:
-        """End the thread after the step that it is at."""
+        """End the thread after its current step."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -62,43 +62,43 @@ class Worker:
             try:
                 self._leave()
                 self._join()
-                jobs = self._batch.jobs  # before some of them end, and leave
-                self._news(self._batch.step())
-            except Exception as error:  # such as too little memory: told to all, and the next ones are served
-                self._batch = Batch(self._nets)
-                self._news(_ended(dict.fromkeys(jobs, _told(error))))
+                jobs = self._batch.jobs  # before some of them end and leave
+                self._notify(self._batch.step())
+            except Exception as error:  # such as a MemoryError: these jobs fail, and later ones are served
+                self._batch = Batch(self._ensemble)
+                self._notify(_ended(dict.fromkeys(jobs, _reason(error))))
 
     def _wait(self) -> bool:
-        """Wait until there is something to do; return False where all is over."""
+        """Wait for something to do; return False if the worker is closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._ending or self._waiting or len(self._batch))
+            self._changed.wait_for(lambda: self._closed or self._cancelled or self._waiting or len(self._batch))
             return not self._closed
 
     def _leave(self) -> None:
-        """Let the texts go that were told to end."""
+        """Remove the cancelled jobs."""
         with self._changed:
-            ending, self._ending = self._ending, {}
-            if ending:
-                self._waiting = deque(job for job in self._waiting if job not in ending)
-        self._news(_ended(ending))
-        self._batch.leave(ending.keys())
+            cancelled, self._cancelled = self._cancelled, {}
+            if cancelled:
+                self._waiting = deque(job for job in self._waiting if job not in cancelled)
+        self._notify(_ended(cancelled))
+        self._batch.leave(cancelled.keys())
 
     def _join(self) -> None:
-        """Take in as many of those that wait as there are places."""
-        while self._waiting and len(self._batch) < TOGETHER:
+        """Move waiting jobs into the batch while there is room."""
+        while self._waiting and len(self._batch) < MAX_BATCH:
             job = self._waiting.popleft()
             try:
                 self._batch.join(job)
-            except Exception as error:  # of this text alone
-                self._news(_ended({job: _told(error)}))
+            except Exception as error:  # fails this job alone
+                self._notify(_ended({job: _reason(error)}))
 
 
-def _told(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return f"error: {type(error).__name__} {error}"
 
 
 def _ended(reasons: dict[Job, str]) -> Iterable[Job]:
-    """Return the texts, each ended for its reason where it had not for another."""
-    for job, why in reasons.items():
-        job.written.ended = job.written.ended or why
+    """Set why each job ended, unless it ended before, and return the jobs."""
+    for job, reason in reasons.items():
+        job.draft.ended = job.draft.ended or reason
     return reasons.keys()

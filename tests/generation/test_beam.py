@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from charrnn.config import ModelConfig
-from charrnn.generation.beam import beam
+from charrnn.generation.beam import beam_search
 from charrnn.generation.constraint import Constraint
-from charrnn.generation.ensemble import Net, Nets
+from charrnn.generation.ensemble import Ensemble, Member
 from charrnn.generation.rules import Rules
 from charrnn.nn import model
 
@@ -26,25 +26,25 @@ RULES = {
 }
 
 
-def nets_of(seed, cell="gru", **settings):
+def ensemble_of(seed, cell="gru", **settings):
     config = ModelConfig(V, cell=cell, hidden_size=6, dtype="float64", **settings)
     params = model.init_params(config, np.random.default_rng(seed))
     params["out.W_hy"] *= 5
-    return Nets((Net(model.prepare(params, config), config),))
+    return Ensemble((Member(model.prepare(params, config), config),))
 
 
-def all_texts(nets, prime, rules, norm):
+def all_texts(ensemble, prime, rules, norm):
     """Return score, ids and end of every text that the rules allow, each scored by one forward pass over all of it."""
-    net, texts = nets.nets[0], {}
+    member, texts = ensemble.members[0], {}
     whole = np.array(list(itertools.product(range(V), repeat=rules.length))).T  # (T, B): all at once
     read = np.concatenate((np.repeat(np.array(prime)[:, None], whole.shape[1], axis=1), whole))
-    all_logits, _, _ = model.forward(net.weights, read, model.zero_state(net.config, read.shape[1]))
+    all_logits, _, _ = model.forward(member.weights, read, model.zero_state(member.config, read.shape[1]))
     for column, ids in enumerate(map(tuple, whole.T.tolist())):
         logits = all_logits[len(prime) - 1 :, column]
         log_probs = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
         lines, places, recent, total = np.zeros(1, int), np.zeros(1, int), np.full((1, 2), -1), 0.0
         for at, id_ in enumerate(ids):
-            if np.isneginf(rules.possible(log_probs[None, at], at, places)[0, id_]):
+            if np.isneginf(rules.mask(log_probs[None, at], at, places)[0, id_]):
                 break
             total += log_probs[at, id_]
             one = np.array([id_])
@@ -64,60 +64,60 @@ def all_texts(nets, prime, rules, norm):
 @pytest.mark.parametrize("norm", [0.0, 0.7, 1.0])
 @pytest.mark.parametrize("seed", range(3, 6))
 def test_a_beam_as_wide_as_all_beginnings_finds_the_best_of_all_texts(rules, norm, seed):
-    nets = nets_of(seed)
-    texts = all_texts(nets, [1, 2], RULES[rules], norm)
+    ensemble = ensemble_of(seed)
+    texts = all_texts(ensemble, [1, 2], RULES[rules], norm)
     best = max(texts, key=texts.get)
-    (found,) = beam(nets, nets.read(np.array([1, 2])), RULES[rules], width=V**LENGTH, length_norm=norm)
+    (found,) = beam_search(ensemble, ensemble.read(np.array([1, 2])), RULES[rules], width=V**LENGTH, length_norm=norm)
     assert (tuple(found.ids.tolist()), found.ended) == (best, texts[best][1])
     assert found.log_probs.sum() / len(found.ids) ** norm == pytest.approx(texts[best][0], abs=1e-9)
 
 
 @pytest.mark.parametrize("settings", [{"cell": "rnn"}, {"cell": "lstm", "num_layers": 2}])
 def test_a_narrow_beam_scores_its_text_rightly_and_a_wider_one_no_worse(settings):
-    nets = nets_of(3, **settings)
-    begin, scores = nets.read(np.array([1, 2])), []
-    texts = all_texts(nets, [1, 2], RULES["end mark"], 0.0)
+    ensemble = ensemble_of(3, **settings)
+    begin, scores = ensemble.read(np.array([1, 2])), []
+    texts = all_texts(ensemble, [1, 2], RULES["end mark"], 0.0)
     for width in (1, 2, 4, 4**5):
-        (found,) = beam(nets, begin, RULES["end mark"], width=width, length_norm=0.0)
+        (found,) = beam_search(ensemble, begin, RULES["end mark"], width=width, length_norm=0.0)
         assert texts[tuple(found.ids.tolist())][0] == pytest.approx(found.log_probs.sum(), abs=1e-9)
         scores.append(found.log_probs.sum())
     assert max(scores) == scores[-1]
 
 
 def test_a_beam_of_one_takes_the_likeliest_each_time():
-    nets = nets_of(5)
-    begin = nets.read(np.array([1]))
+    ensemble = ensemble_of(5)
+    begin = ensemble.read(np.array([1]))
     states, logits, ids = [state.copy() for state in begin.states], begin.logits, []
     for _ in range(20):
         ids.append(int(logits.argmax()))
-        logits = nets.step(np.array(ids[-1:]), states)
-    assert beam(nets, begin, Rules(20), width=1, length_norm=1.0)[0].ids.tolist() == ids
+        logits = ensemble.step(np.array(ids[-1:]), states)
+    assert beam_search(ensemble, begin, Rules(20), width=1, length_norm=1.0)[0].ids.tolist() == ids
 
 
 def test_nothing_is_found_in_no_length():
-    nets = nets_of(1)
-    (found,) = beam(nets, nets.read(np.array([1])), Rules(0), width=3, length_norm=1.0)
+    ensemble = ensemble_of(1)
+    (found,) = beam_search(ensemble, ensemble.read(np.array([1])), Rules(0), width=3, length_norm=1.0)
     assert (found.ids.tolist(), found.ended) == ([], "length")
 
 
 def test_the_best_texts_come_in_their_order():
-    nets = nets_of(4)
-    texts = all_texts(nets, [1, 2], RULES["stop"], 1.0)
+    ensemble = ensemble_of(4)
+    texts = all_texts(ensemble, [1, 2], RULES["stop"], 1.0)
     best = sorted(texts, key=texts.get, reverse=True)
-    begin = nets.read(np.array([1, 2]))
+    begin = ensemble.read(np.array([1, 2]))
     for count in (3, len(texts) + 9):
-        found = beam(nets, begin, RULES["stop"], width=V**LENGTH, length_norm=1.0, count=count)
+        found = beam_search(ensemble, begin, RULES["stop"], width=V**LENGTH, length_norm=1.0, count=count)
         assert [tuple(one.ids.tolist()) for one in found] == best[:count]
 
 
 def test_ends_of_a_constraint_may_be_one():
-    nets, rules = nets_of(4), Rules(LENGTH, constraint=AUTOMATON)
-    begin, wide = nets.read(np.array([1, 2])), {"width": V**LENGTH, "length_norm": 0.0, "count": V**LENGTH}
+    ensemble, rules = ensemble_of(4), Rules(LENGTH, constraint=AUTOMATON)
+    begin, wide = ensemble.read(np.array([1, 2])), {"width": V**LENGTH, "length_norm": 0.0, "count": V**LENGTH}
     expected = {}
-    for one in beam(nets, begin, rules, **wide):
+    for one in beam_search(ensemble, begin, rules, **wide):
         key = (*one.ids[:-1].tolist(), one.ended)
         expected[key] = expected.get(key, 0.0) + np.exp(one.log_probs.sum())
-    found = beam(nets, begin, rules, ends_alike=True, **wide)
+    found = beam_search(ensemble, begin, rules, ends_alike=True, **wide)
     joined = {(*one.ids[:-1].tolist(), one.ended): np.exp(one.log_probs.sum()) for one in found}
-    assert len(joined) < len(beam(nets, begin, rules, **wide))
+    assert len(joined) < len(beam_search(ensemble, begin, rules, **wide))
     assert joined == pytest.approx(expected)

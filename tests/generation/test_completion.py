@@ -29,11 +29,11 @@ def marked():
 
 def next_probs(writer, texts):
     """Return the probabilities (N, V) of what follows each of some texts of one length, by one forward pass."""
-    net, vocab = writer.nets.nets[0], writer.vocab
+    member, vocab = writer.ensemble.members[0], writer.vocab
     ids = np.array([vocab.encode(text) for text in texts]).reshape(len(texts), -1).T
     if vocab.end is not None:
         ids = np.concatenate((np.full((1, len(texts)), vocab.end), ids))
-    logits, _, _ = model.forward(net.weights, ids, model.zero_state(net.config, len(texts)))
+    logits, _, _ = model.forward(member.weights, ids, model.zero_state(member.config, len(texts)))
     probs = np.exp(logits[-1] - logits[-1].max(axis=-1, keepdims=True))
     return probs / probs.sum(axis=-1, keepdims=True)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from charrnn.config import MOST_WINDOW
 from charrnn.errors import ConfigError
 from charrnn.generation import filters
-from charrnn.generation.filters import Filters, Left, keep_top_k, keep_top_p, penalise
+from charrnn.generation.filters import Candidates, Filters, keep_top_k, keep_top_p, penalise
 from charrnn.generation.loop import draw
 
 NONE = np.empty((1, 0), np.intp)
@@ -32,7 +32,7 @@ def filtered(wishes, logits, recent=NONE):
 def kept(keep, weights, limit):
     """Return what one of the filters keeps of weights (B, V) or (V,)."""
     rows = np.atleast_2d(weights)
-    return spread_out(keep(Left(rows.copy()), limit), rows.shape[1]).reshape(weights.shape)
+    return spread_out(keep(Candidates(rows.copy()), limit), rows.shape[1]).reshape(weights.shape)
 
 
 def left(wishes, logits, recent=NONE):

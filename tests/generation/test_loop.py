@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.config import ModelConfig
-from charrnn.generation import ensemble as nets
+from charrnn.generation import ensemble as ensembles
 from charrnn.generation import loop as sample
 from charrnn.generation.constraint import Constraint
-from charrnn.generation.ensemble import Net, Nets, start_logits
+from charrnn.generation.ensemble import Ensemble, Member, start_logits
 from charrnn.generation.filters import Filters
 from charrnn.generation.loop import draw, generate, uniform_numbers
 from charrnn.generation.rules import Rules
@@ -45,7 +45,7 @@ def choose(logits, uniforms, temperature, top_k=0):
 
 def begun(config, weights, prime=(), first=None):
     """Return what a text goes on from."""
-    begin = Nets((Net(weights, config),)).read(np.array(prime, np.uint8))
+    begin = Ensemble((Member(weights, config),)).read(np.array(prime, np.uint8))
     return begin if first is None else begin._replace(logits=first)
 
 
@@ -53,7 +53,7 @@ def steps(config, weights, begins, *, rules, entropy=None, scored=False, **filte
     """Return an iterator of what is written after the beginnings."""
     entropy = entropy or [[7, index] for index in range(len(begins))]
     filters = Filters(**({"temperature": 1.0} | filters))
-    return generate(Nets((Net(weights, config),)), begins, entropy, rules=rules, filters=filters, scored=scored)
+    return generate(Ensemble((Member(weights, config),)), begins, entropy, rules=rules, filters=filters, scored=scored)
 
 
 def written(config, weights, prime=(), *, first=None, length=30, seed=7, **filters):
@@ -67,7 +67,7 @@ def side_by_side(config, weights, begins, **options):
     """Return the ids of each text, and why it ended."""
     ids, ended = [[] for _ in begins], [""] * len(begins)
     for step in steps(config, weights, begins, **options):
-        for text, id_, why in zip(step.texts, step.ids.tolist(), step.ended, strict=True):
+        for text, id_, why in zip(step.samples, step.ids.tolist(), step.ended, strict=True):
             assert not ended[text]
             ids[text].append(id_)
             ended[text] = why
@@ -274,7 +274,7 @@ def test_a_prime_read_in_chunks_is_read_whole(monkeypatch, chunk, length):
     config, weights = tiny()
     prime = np.random.default_rng(2).integers(9, size=length).tolist()
     whole = written(config, weights, prime)
-    monkeypatch.setattr(nets, "_PRIME_WINDOW", chunk)
+    monkeypatch.setattr(ensembles, "_PRIME_WINDOW", chunk)
     assert written(config, weights, prime) == whole
     assert written(config, weights, prime, temperature=0.0, length=1) == [final_logits(config, weights, prime).argmax()]
 
@@ -416,7 +416,7 @@ def test_log_probabilities_are_the_model_s_own_whatever_is_filtered():
     told = [
         (int(text), int(id_), log_prob)
         for step in found
-        for text, id_, log_prob in zip(step.texts, step.ids, step.log_probs, strict=True)
+        for text, id_, log_prob in zip(step.samples, step.ids, step.log_probs, strict=True)
     ]
     for text in range(4):
         own = [(id_, log_prob) for at, id_, log_prob in told if at == text]
@@ -431,10 +431,10 @@ def test_log_probabilities_are_the_model_s_own_whatever_is_filtered():
 def test_a_mixture_is_the_mean_of_the_probabilities():
     config, weights = tiny()
     other_config, other = tiny("gru", num_layers=2)
-    nets = Nets((Net(weights, config, 0.7), Net(other, other_config, 0.3)))
-    begin = nets.read(np.array([1, 2]))
+    ensemble = Ensemble((Member(weights, config, 0.7), Member(other, other_config, 0.3)))
+    begin = ensemble.read(np.array([1, 2]))
     states = [state.copy() for state in begin.states]
-    for logits, ids in [(begin.logits, [1, 2]), (nets.step(np.array([4]), states), [1, 2, 4])]:
+    for logits, ids in [(begin.logits, [1, 2]), (ensemble.step(np.array([4]), states), [1, 2, 4])]:
         expected = 0.7 * softmax(final_logits(config, weights, ids)) + 0.3 * softmax(
             final_logits(other_config, other, ids)
         )
@@ -443,6 +443,6 @@ def test_a_mixture_is_the_mean_of_the_probabilities():
 
 def test_a_model_mixed_with_itself_writes_as_it_does_alone():
     config, weights = tiny()
-    twice = Nets((Net(weights, config, 0.2), Net(weights, config, 0.8)))
+    twice = Ensemble((Member(weights, config, 0.2), Member(weights, config, 0.8)))
     found = generate(twice, [twice.read(np.array([1]))], [[7]], rules=Rules(30), filters=Filters(1.0))
     assert [int(step.ids[0]) for step in found] == written(config, weights, [1])

@@ -12,11 +12,11 @@ from charrnn.data.text import Text
 from charrnn.data.vocab import Vocab
 from charrnn.errors import CharRNNError, ConfigError, VocabError
 from charrnn.generation import writer
-from charrnn.generation.ensemble import Net, Nets
+from charrnn.generation.ensemble import Ensemble, Member
 from charrnn.generation.loop import generate
 from charrnn.generation.rules import Rules
 from charrnn.generation.sample import held_back
-from charrnn.generation.writer import Draws, Wishes, Writer
+from charrnn.generation.writer import DrawCounts, SampleConfig, Writer
 from charrnn.nn import model
 
 SYMBOLS = "\n abcdexyz"
@@ -39,7 +39,7 @@ def writer_of(vocab, seed=4):
     config = ModelConfig(vocab.size, cell="gru", hidden_size=8, dtype="float64")
     params = model.init_params(config, np.random.default_rng(seed))
     params["out.W_hy"] *= 6
-    return Writer(Nets((Net(model.prepare(params, config), config),)), vocab)
+    return Writer(Ensemble((Member(model.prepare(params, config), config),)), vocab)
 
 
 @pytest.fixture(scope="module")
@@ -56,22 +56,22 @@ def marked():
 def of_bytes():
     """Return the writer of a model that writes the bytes of 水 and two letters, in any order."""
     writer = writer_of(Vocab("".join(map(chr, range(256))), kind="bytes"), seed=11)
-    (net,), written = writer.nets.nets, np.isin(np.arange(256), [*"ab水".encode()])
-    weights = net.weights._replace(b_y=net.weights.b_y + 1000 * written)
-    return Writer(Nets((net._replace(weights=weights),)), writer.vocab)
+    (member,), written = writer.ensemble.members, np.isin(np.arange(256), [*"ab水".encode()])
+    weights = member.weights._replace(b_y=member.weights.b_y + 1000 * written)
+    return Writer(Ensemble((member._replace(weights=weights),)), writer.vocab)
 
 
 def drawn_ids(writer, seed, length, prime=""):
     """Return the ids that are drawn after a prime, and their log-probabilities."""
-    rules, begin = Rules(length), writer.begin(writer.vocab.encode(prime), Rules(length))
-    steps = list(generate(writer.nets, [begin], [[seed]], rules=rules, filters=Wishes(), scored=True))
+    rules, begin = Rules(length), writer.prime(writer.vocab.encode(prime), Rules(length))
+    steps = list(generate(writer.ensemble, [begin], [[seed]], rules=rules, filters=SampleConfig(), scored=True))
     return [int(step.ids[0]) for step in steps], [float(step.log_probs[0]) for step in steps]
 
 
 def log_prob(writer, prime, text):
     """Return the log-probability of each character of the text after the prime, from one forward pass."""
-    net, ids = writer.nets.nets[0], writer.vocab.encode(prime + text)
-    logits, _, _ = model.forward(net.weights, ids[:, None], model.zero_state(net.config, 1))
+    member, ids = writer.ensemble.members[0], writer.vocab.encode(prime + text)
+    logits, _, _ = model.forward(member.weights, ids[:, None], model.zero_state(member.config, 1))
     logits = logits[:, 0] - logits[:, 0].max(axis=-1, keepdims=True)
     log_probs = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
     return [log_probs[at - 1, ids[at]] for at in range(len(prime), len(ids))]
@@ -93,7 +93,7 @@ def test_samples_are_what_streams_of_seed_and_index_are(plain):
 def test_the_number_of_texts_beside_it_changes_no_text(plain, monkeypatch):
     texts = [sample.text for sample in plain.samples(9, seed=5, length=20)]
     assert [sample.text for sample in plain.samples(4, seed=5, length=20)] == texts[:4]
-    monkeypatch.setattr(writer, "_TOGETHER", 2)
+    monkeypatch.setattr(writer, "_BATCH", 2)
     assert [sample.text for sample in plain.samples(9, seed=5, length=20)] == texts
 
 
@@ -103,7 +103,7 @@ def test_each_prime_has_its_texts(plain):
 
 
 def test_primes_are_read_as_they_are_needed(plain, monkeypatch):
-    monkeypatch.setattr(writer, "_TOGETHER", 2)
+    monkeypatch.setattr(writer, "_BATCH", 2)
     primes = iter(["a"] * 9)
     first = next(iter(plain.samples(1, primes=primes, seed=1, length=3)))
     assert first.index == 0
@@ -188,17 +188,17 @@ def test_an_end_mark_ends_a_text_and_is_no_part_of_it(marked):
 
 
 def test_the_mark_of_unknown_characters_is_never_written(marked):
-    net = marked.nets.nets[0]
-    certain = net.weights._replace(b_y=net.weights.b_y + 1000 * (np.arange(12) == 11))
-    sure = Writer(Nets((net._replace(weights=certain),)), marked.vocab)
+    member = marked.ensemble.members[0]
+    certain = member.weights._replace(b_y=member.weights.b_y + 1000 * (np.arange(12) == 11))
+    sure = Writer(Ensemble((member._replace(weights=certain),)), marked.vocab)
     for wishes in ({}, {"temperature": 0.0}):
         (sample,) = sure.samples(1, seed=1, length=50, **wishes)
         assert len(sample.text) == 50 or sample.ended == "document"
 
 
 def test_a_document_begins_after_the_mark_with_which_one_ends(marked):
-    begin = marked.begin(np.array([2, 3]), Rules(None))
-    read = marked.nets.read(np.array([10, 2, 3]))
+    begin = marked.prime(np.array([2, 3]), Rules(None))
+    read = marked.ensemble.read(np.array([10, 2, 3]))
     assert np.array_equal(begin.logits, read.logits)
     assert begin.recent.tolist() == [2, 3]
 
@@ -279,7 +279,7 @@ def test_every_text_of_an_expression_matches_it(plain):
 @pytest.mark.parametrize("length", [2, 7, 8])
 def test_a_beam_keeps_to_an_expression_whose_repeat_no_longer_fits(plain, length):
     pytest.importorskip("regex")
-    (found,) = plain.likeliest(3, length=length, regex="(ab)+", length_norm=0)
+    (found,) = plain.beam_search(3, length=length, regex="(ab)+", length_norm=0)
     assert found.text == "ab" * (len(found.text) // 2)
     assert found.text
 
@@ -319,7 +319,7 @@ def test_where_no_line_begins_as_it_must_the_model_decides(plain):
 
 def test_a_text_is_drawn_again_until_it_is_novel(plain):
     corpora = [Text.of("".join(plain.stream(prime="a", seed=seed, length=40))) for seed in (3, 4)]
-    drawing = Writer(plain.nets, plain.vocab, lambda: corpora)
+    drawing = Writer(plain.ensemble, plain.vocab, lambda: corpora)
     options = {"primes": ["a"], "seed": 3, "length": 30}
     first, others = list(drawing.samples(6, **options)), list(drawing.samples(6, **options, novel=6))
     for before, after in zip(first, others, strict=True):
@@ -332,7 +332,7 @@ def test_a_text_is_drawn_again_until_it_is_novel(plain):
 
 def test_of_bytes_a_text_is_novel_where_its_bytes_are(of_bytes):
     ids, _ = drawn_ids(of_bytes, 1, 40)
-    drawing = Writer(of_bytes.nets, of_bytes.vocab, lambda: [Text.of(of_bytes.vocab.characters(ids))])
+    drawing = Writer(of_bytes.ensemble, of_bytes.vocab, lambda: [Text.of(of_bytes.vocab.characters(ids))])
     options = {"seed": 1, "length": 40}
     assert [one.draws for one in drawing.samples(**options, novel=40)] == [2]
     assert [one.draws for one in drawing.samples(**options, novel=41)] == [1]
@@ -340,16 +340,16 @@ def test_of_bytes_a_text_is_novel_where_its_bytes_are(of_bytes):
 
 def test_all_draws_are_counted_where_some_are_left_out(plain, monkeypatch):
     monkeypatch.setattr(writer, "copied", lambda texts, *_: [True] + [False] * (len(texts) - 1))
-    drawing, draws = Writer(plain.nets, plain.vocab, lambda: [Text.of("")]), Draws()
-    (best,) = drawing.samples(best_of=3, novel=5, length=9, seed=1, draws=draws)
-    assert (best.draws, draws) == (22, Draws(made=22, again=19, left_out=[0]))
+    drawing, draws = Writer(plain.ensemble, plain.vocab, lambda: [Text.of("")]), DrawCounts()
+    (best,) = drawing.samples(best_of=3, novel=5, length=9, seed=1, counts=draws)
+    assert (best.draws, draws) == (22, DrawCounts(drawn=22, redrawn=19, left_out=[0]))
 
 
 @pytest.mark.parametrize("best_of", [1, 3])
 def test_what_cannot_be_novel_is_left_out_and_told_behind_the_others(plain, best_of):
     options = {"seed": 3, "length": 30, "temperature": 0.0}  # always the same text for a prime
     (copy,) = plain.samples(primes=["b"], **options)
-    drawing = Writer(plain.nets, plain.vocab, lambda: [Text.of(copy.text)])
+    drawing = Writer(plain.ensemble, plain.vocab, lambda: [Text.of(copy.text)])
     texts = drawing.samples(2, primes=["a", "b", "c"], best_of=best_of, novel=30, **options)
     assert [(one.prime, one.index, one.draws) for one in islice(texts, 4)] == [
         (prime, index, best_of) for prime, index in [("a", 0), ("a", 1), ("c", 4), ("c", 5)]
@@ -369,7 +369,7 @@ def test_a_text_that_does_not_end_by_itself_is_ended(plain, monkeypatch):
 
 def test_the_likeliest_is_likelier_than_what_is_drawn(plain, marked):
     for one in (plain, marked):
-        (found,) = one.likeliest(16, primes=["ab"], length=12, length_norm=0.0)
+        (found,) = one.beam_search(16, primes=["ab"], length=12, length_norm=0.0)
         drawn = list(one.samples(40, primes=["ab"], length=12, seed=1, temperature=0.7))
         assert found.logprob >= max(sample.logprob for sample in drawn)
         assert (found.index, found.prime, found.draws) == (0, "ab", 1)
@@ -382,10 +382,10 @@ def test_the_likeliest_is_likelier_than_what_is_drawn(plain, marked):
         {"width": 2, "length": None},
     ):
         with pytest.raises(ConfigError):
-            plain.likeliest(**wrong)
+            plain.beam_search(**wrong)
 
 
-# Wishes that cannot be met
+# SampleConfig that cannot be met
 
 
 @pytest.mark.parametrize(

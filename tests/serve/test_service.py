@@ -16,18 +16,18 @@ from charrnn.config import ModelConfig, TrainConfig
 from charrnn.data.corpus import Source
 from charrnn.data.vocab import Vocab
 from charrnn.errors import CharRNNError
-from charrnn.generation.ensemble import Nets
+from charrnn.generation.ensemble import Ensemble
 from charrnn.generation.loop import Streams
+from charrnn.generation.writer import SampleConfig
 from charrnn.nn import model
 from charrnn.parallel.plan import available_threads
 from charrnn.serve import batch as batches
-from charrnn.serve import scoring
-from charrnn.serve import service as services
+from charrnn.serve import deadlines, scoring
 from charrnn.serve.batch import Batch, Job
-from charrnn.serve.requests import MOST_BYTES, Limits, RequestError, checked, parsed
-from charrnn.serve.served import Served
-from charrnn.serve.service import Service
-from charrnn.serve.stdio import Lines
+from charrnn.serve.deadlines import Deadlines
+from charrnn.serve.requests import MOST_BYTES, Limits, RequestError, parse, validate
+from charrnn.serve.service import ServedModel, Service, _pieces
+from charrnn.serve.stdio import LineClient
 from charrnn.serve.web import Web
 from charrnn.serve.worker import Worker
 
@@ -69,21 +69,19 @@ WISHES = [
 
 
 def job_of(wishes):
-    from charrnn.generation.writer import Wishes
-
     given = {"length": 60} | wishes
     prime, seed = given.pop("prime", ""), given.pop("seed")
-    wanted = Wishes(**given)
-    rules = LM.writer.rules(wanted)
-    return Job(wanted, rules, LM.writer.begin(VOCAB.encode(prime), rules), seed)
+    config = SampleConfig(**given)
+    rules = LM.writer.rules(config)
+    return Job(config, rules, LM.writer.prime(VOCAB.encode(prime), rules), seed)
 
 
 def text_of(job):
-    return job.written.before_stop(job.rules).sample(VOCAB, seed=job.seed, index=0, prime="")
+    return job.draft.before_stop(job.rules).sample(VOCAB, seed=job.seed, index=0, prime="")
 
 
 def test_what_is_written_does_not_depend_on_the_company():
-    batch, jobs = Batch(LM.writer.nets), [job_of(wishes) for wishes in WISHES]
+    batch, jobs = Batch(LM.writer.ensemble), [job_of(wishes) for wishes in WISHES]
     for job in jobs:  # each joins three steps after the one before
         batch.join(job)
         for _ in range(3):
@@ -92,14 +90,16 @@ def test_what_is_written_does_not_depend_on_the_company():
         batch.step()
     for job, wishes in zip(jobs, WISHES, strict=True):
         alone = sample({"length": 60} | wishes)
-        assert (text_of(job).text, job.written.ended) == (alone.text, alone.ended), wishes
+        assert (text_of(job).text, job.draft.ended) == (alone.text, alone.ended), wishes
         assert text_of(job).logprob == pytest.approx(alone.logprob, rel=1e-12)
 
 
-def test_the_nets_read_for_all_groups_in_one_step(monkeypatch):
-    sizes, step = [], Nets.step
-    monkeypatch.setattr(Nets, "step", lambda self, ids, states: (sizes.append(len(ids)), step(self, ids, states))[1])
-    batch = Batch(LM.writer.nets)
+def test_the_models_read_for_all_groups_in_one_step(monkeypatch):
+    sizes, step = [], Ensemble.step
+    monkeypatch.setattr(
+        Ensemble, "step", lambda self, ids, states: (sizes.append(len(ids)), step(self, ids, states))[1]
+    )
+    batch = Batch(LM.writer.ensemble)
     for wishes in WISHES[:4]:
         batch.join(job_of(wishes))
     batch.step()
@@ -107,7 +107,7 @@ def test_the_nets_read_for_all_groups_in_one_step(monkeypatch):
 
 
 def test_who_leaves_stops_growing_and_the_others_go_on():
-    batch, jobs = Batch(LM.writer.nets), [job_of({"seed": seed, "length": 30}) for seed in range(3)]
+    batch, jobs = Batch(LM.writer.ensemble), [job_of({"seed": seed, "length": 30}) for seed in range(3)]
     for job in jobs:
         batch.join(job)
     for _ in range(5):
@@ -116,13 +116,17 @@ def test_who_leaves_stops_growing_and_the_others_go_on():
     assert batch.jobs == [jobs[0], jobs[2]]
     while len(batch):
         batch.step()
-    assert [len(job.written.ids) for job in jobs] == [30, 5, 30]
+    assert [len(job.draft.ids) for job in jobs] == [30, 5, 30]
     assert [text_of(job).text for job in jobs[::2]] == [sample({"seed": seed, "length": 30}).text for seed in (0, 2)]
 
 
 def test_a_step_tells_of_those_that_are_watched_or_ended():
-    batch, quiet, watched = Batch(LM.writer.nets), job_of({"seed": 1, "length": 2}), job_of({"seed": 2, "length": 3})
-    object.__setattr__(watched, "pieces", True)
+    batch, quiet, watched = (
+        Batch(LM.writer.ensemble),
+        job_of({"seed": 1, "length": 2}),
+        job_of({"seed": 2, "length": 3}),
+    )
+    object.__setattr__(watched, "stream", True)
     batch.join(quiet)
     batch.join(watched)
     assert [batch.step() for _ in range(3)] == [[watched], [quiet, watched], [watched]]
@@ -200,19 +204,19 @@ def test_no_piece_has_what_is_or_may_become_a_stop_string():
     @serving()
     async def found(service):
         job, seen = job_of({"seed": 1, "stop": ("abc", "xy")}), []
-        event = service._events[job] = asyncio.Event()
+        event = asyncio.Event()
 
         async def watch():
-            async for piece in service._growing(job, VOCAB, ""):
+            async for piece in _pieces(job, event, VOCAB, ""):
                 seen.append(piece)
 
         watching = asyncio.create_task(watch())
         for id_ in VOCAB.encode("dabxaxy").tolist():
-            job.written.ids.append(id_)
+            job.draft.ids.append(id_)
             event.set()
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-        job.written.ended = "stop"
+        job.draft.ended = "stop"
         event.set()
         await watching
         return seen
@@ -222,15 +226,15 @@ def test_no_piece_has_what_is_or_may_become_a_stop_string():
 
 def test_a_text_that_has_ended_keeps_its_reason():
     told = queue.Queue()
-    worker, job = Worker(LM.writer.nets, told.put), job_of({"seed": 1, "length": 2})
+    worker, job = Worker(LM.writer.ensemble, told.put), job_of({"seed": 1, "length": 2})
     worker.add(job)
-    while not job.written.ended:
+    while not job.draft.ended:
         told.get(timeout=60)
-    worker.end(job, "gone")
+    worker.cancel(job, "gone")
     while job not in told.get(timeout=60):
         pass
     worker.close()
-    assert (job.written.ended, len(job.written.ids)) == ("length", 2)
+    assert (job.draft.ended, len(job.draft.ids)) == ("length", 2)
 
 
 def test_requests_at_the_same_time_share_a_batch(gate):
@@ -274,9 +278,9 @@ def test_a_text_ends_where_its_time_is_over():
 
 
 def test_the_time_of_a_prime_is_that_of_its_text(monkeypatch):
-    ends, in_time = [], Service._in_time
+    ends, enforce = [], Deadlines.enforce
     monkeypatch.setattr(
-        Service, "_in_time", lambda self, end, until: (ends.append(until), in_time(self, end, until))[1]
+        Deadlines, "enforce", lambda self, end, until: (ends.append(until), enforce(self, end, until))[1]
     )
 
     @serving()
@@ -288,7 +292,7 @@ def test_the_time_of_a_prime_is_that_of_its_text(monkeypatch):
 
 
 def test_what_runs_is_told_when_the_service_stops(gate, monkeypatch):
-    monkeypatch.setattr(services, "GRACE", 0.0)
+    monkeypatch.setattr(deadlines, "GRACE", 0.0)
 
     @serving()
     async def found(service):
@@ -337,30 +341,30 @@ def test_an_error_behind_a_step_leaves_what_ended_in_it_as_it_is(monkeypatch):
     slow, quick = job_of({"seed": 1, "length": 10**9}), job_of({"seed": 2, "length": 1})
     told, advance = set(), batches.advance
 
-    def failing(nets, groups):
-        if quick.written.ended:
+    def failing(ensemble, groups):
+        if quick.draft.ended:
             raise MemoryError
-        advance(nets, groups)
+        advance(ensemble, groups)
 
     monkeypatch.setattr(batches, "advance", failing)
-    worker = Worker(LM.writer.nets, told.update)
+    worker = Worker(LM.writer.ensemble, told.update)
     worker.add(slow)
     worker.add(quick)
     asyncio.run(asyncio.wait_for(until(lambda: {slow, quick} <= told), 60))
     worker.close()
-    assert quick.written.ended == "length"
-    assert slow.written.ended.startswith("error: MemoryError")
+    assert quick.draft.ended == "length"
+    assert slow.draft.ended.startswith("error: MemoryError")
 
 
 def test_an_error_of_one_text_is_told_to_nobody_else(gate, monkeypatch):
-    begin = Streams.begin
+    begin = Streams.start
 
     def fail(begins, entropy, **given):
         if entropy == [[2]]:
             raise MemoryError
         return begin(begins, entropy, **given)
 
-    monkeypatch.setattr(Streams, "begin", fail)
+    monkeypatch.setattr(Streams, "start", fail)
 
     @serving()
     async def found(service):
@@ -430,7 +434,7 @@ def test_a_request_that_cannot_be_met(what, ask, status, says):
 
 def test_optional_fields_may_be_null_and_lists_become_tuples():
     kinds = {"seed": "int | None", "stop": "tuple[str, ...]"}
-    assert checked({"seed": None, "stop": ["a"]}, kinds) == {"seed": None, "stop": ("a",)}
+    assert validate({"seed": None, "stop": ["a"]}, kinds) == {"seed": None, "stop": ("a",)}
 
 
 @pytest.mark.parametrize(
@@ -438,7 +442,7 @@ def test_optional_fields_may_be_null_and_lists_become_tuples():
 )
 def test_what_is_no_json_object(body):
     with pytest.raises(RequestError) as raised:
-        parsed(body)
+        parse(body)
     assert raised.value.status == 400
 
 
@@ -539,7 +543,7 @@ def test_a_score_that_takes_too_long_is_refused(scored):
 
 def test_a_prime_that_takes_too_long_to_read_is_refused(monkeypatch):
     going = threading.Event()
-    monkeypatch.setattr(Served, "job", lambda *args: going.wait(60))
+    monkeypatch.setattr(ServedModel, "job", lambda *args: going.wait(60))
 
     @serving(Limits(seconds=0.001))
     async def _(service):
@@ -761,7 +765,7 @@ def conversation(*lines, limits=None):
 
     @serving(limits)
     async def _(service):
-        await Lines(service, told.append).converse(BytesIO(b"".join(lines)))
+        await LineClient(service, told.append).converse(BytesIO(b"".join(lines)))
 
     return [json.loads(line) for line in told]
 
@@ -809,7 +813,7 @@ def test_a_request_can_be_cancelled(gate):
     @serving()
     async def _(service):
         ask = b'{"do": "generate", "id": 5, "length": 10000}\n'
-        await Lines(service, told.append).converse(
+        await LineClient(service, told.append).converse(
             Asking(ask + ask + b'{"do": "cancel", "id": 5}\n{"do": "cancel", "id": 6}\n')
         )
 
@@ -828,7 +832,7 @@ def test_the_only_request_that_there_may_be_can_be_cancelled(gate):
     async def _(service):
         asks = [{"do": "generate", "id": 5, "length": 10000}, {"do": "cancel", "id": 5}, {"do": "health", "id": 6}]
         lines = b"".join(json.dumps(ask).encode() + b"\n" for ask in asks)
-        talk = asyncio.create_task(Lines(service, told.put).converse(BytesIO(lines)))
+        talk = asyncio.create_task(LineClient(service, told.put).converse(BytesIO(lines)))
         await until(lambda: told.qsize() == 2)
         gate.set()
         await talk
@@ -855,7 +859,7 @@ def test_a_reader_that_is_gone_ends_the_conversation():
     @serving()
     async def _(service):
         with pytest.raises(BrokenPipeError):
-            await Lines(service, write).converse(BytesIO(b'{"do": "health"}\n'))
+            await LineClient(service, write).converse(BytesIO(b'{"do": "health"}\n'))
 
 
 def test_matrix_products_have_one_thread_while_it_serves():

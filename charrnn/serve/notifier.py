@@ -1,0 +1,47 @@
+"""The way from the workers' threads to the requests: which samples have grown."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from charrnn.serve.batch import Job
+
+_INTERVAL = 0.02  # seconds between two pieces of a text: too short to see, and long enough to cost little
+
+
+class Notifier:
+    """Wakes the requests whose samples have grown, at most once in an interval."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._grown: set[Job] = set()
+        self._lock = threading.Lock()  # guards `_grown`, which the workers write
+        self._events: dict[Job, asyncio.Event] = {}
+
+    @contextmanager
+    def watch(self, job: Job) -> Iterator[asyncio.Event]:
+        """Return an event that is set whenever the job's sample has grown or ended."""
+        self._events[job] = asyncio.Event()
+        try:
+            yield self._events[job]
+        finally:
+            del self._events[job]
+
+    def notify(self, jobs: Iterable[Job]) -> None:
+        """Record, in a worker's thread, which samples have grown; the event loop is woken for all of them at once."""
+        with self._lock:
+            first = not self._grown
+            self._grown.update(jobs)
+            first = first and bool(self._grown)
+        if first:
+            self._loop.call_soon_threadsafe(self._loop.call_later, _INTERVAL, self._wake)
+
+    def _wake(self) -> None:
+        with self._lock:
+            grown, self._grown = self._grown, set()
+        for job in grown:
+            if job in self._events:
+                self._events[job].set()
