@@ -8,7 +8,6 @@ Source:  Rabin & Scott 1959 (sets of states); Glushkov 1961 (positions).
 from __future__ import annotations
 
 import re
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -96,9 +95,7 @@ def _compiled(source: str, named: str) -> Any:
     except ModuleNotFoundError:
         raise ConfigError("--regex and --charset need the package regex: install charrnn-numpy[regex]") from None
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what later versions of the package may read otherwise
-            return regex.compile(source)
+        return regex.compile(source)
     except (regex.error, OverflowError, RecursionError, MemoryError) as error:
         reason = getattr(error, "msg", str(error))  # without its position, which counts what we added
         raise ConfigError(f"{named}: {reason or 'too deeply nested'}") from None

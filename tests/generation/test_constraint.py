@@ -1,7 +1,10 @@
 """Constraints: the automaton takes what the expression matches in full, and nothing else."""
 
+import contextlib
 import itertools
 import sys
+import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -257,3 +260,29 @@ def test_without_the_package_it_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "regex", None)
     with pytest.raises(ConfigError, match=r"install charrnn-numpy\[regex\]"):
         Constraint.of(SYMBOLS, 5, regex="a")
+
+
+def test_compiling_an_expression_leaves_the_warnings_of_other_threads_alone(monkeypatch):
+    compiling, checked, compile_ = threading.Event(), threading.Event(), regex.compile
+
+    def wait(source):
+        compiling.set()
+        assert checked.wait(60)
+        return compile_(source)
+
+    monkeypatch.setattr(regex, "compile", wait)
+    thread = threading.Thread(target=Constraint.of, args=(SYMBOLS, 5), kwargs={"charset": "ab"})
+    thread.start()
+    try:
+        assert compiling.wait(60)
+        with pytest.raises(UserWarning, match="of another thread"):
+            warnings.warn("of another thread", UserWarning, stacklevel=1)
+    finally:
+        checked.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("charset", ["[a", "a||b", "a&&b", "a~~b", "a--b", r"\w-a"])
+def test_an_ambiguous_charset_warns_of_nothing(charset):
+    with contextlib.suppress(ConfigError):  # under pytest, a warning is an error
+        Constraint.of(SYMBOLS, 5, charset=charset)
