@@ -1,93 +1,128 @@
-"""Beam search: likely texts, found by keeping at each step the beginnings that are the likeliest so far."""
+"""Beam search: find likely texts by keeping the most likely hypotheses at each step."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.arrays import Array, Mask
+from charrnn.arrays import Array, Ids, Mask
 from charrnn.generation.ensemble import Ensemble, Primed
 from charrnn.generation.rules import Rules, last_ids
+from charrnn.nn.functional import log_softmax
+
+_Rows = npt.NDArray[np.intp]
 
 
 class Hypothesis(NamedTuple):
     """A text, with the log-probability of each id in nats, and why it ended."""
 
-    ids: npt.NDArray[np.intp]
+    ids: Ids
     log_probs: Array
     ended: str
 
 
+class _Step(NamedTuple):
+    """The last ids of the hypotheses of one step, most likely first, and the rows of the step before that they extend.
+
+    Shapes:  parents, ids, log_probs (B,)
+    """
+
+    parents: _Rows
+    ids: _Rows
+    log_probs: Array
+
+
+class _Ended(NamedTuple):
+    """A hypothesis that has ended: its score, and the step and row of its last id."""
+
+    score: float
+    length: int
+    row: int
+    reason: str
+
+
 def beam_search(
-    nets: Ensemble,
-    begin: Primed,
+    ensemble: Ensemble,
+    primed: Primed,
     rules: Rules,
     *,
     width: int,
     length_norm: float,
     count: int = 1,
-    ends_alike: bool = False,
+    join_ends: bool = False,
 ) -> list[Hypothesis]:
-    """Return the texts of the highest scores that are found, the best first; fewer than `count` if there are no more.
+    """Return the texts with the highest scores that are found, best first; fewer than `count` if there are no more.
 
     score = sum of the log-probabilities / length ** length_norm;  an end mark and a stop string count in both
-    width        beginnings that are kept; 1: each id is the likeliest
-    length_norm  0: the likeliest text; 1: the one with the fewest bits for each id
-    ends_alike   True: all ids with which the constraint ends are one end, with the id of the likeliest and the sum of
-                 their probabilities
+    width        hypotheses that are kept; 1: greedy search
+    length_norm  0: the most likely text; 1: the text with the fewest bits per id
+    join_ends    True: treat all ids that end the constraint as one end, with the most likely of these ids and the sum
+                 of their probabilities
     """
-    assert rules.length is not None  # or there may be no end
+    assert rules.length is not None  # or the search might not end
     if rules.length == 0:
         return [Hypothesis(np.empty(0, np.intp), np.empty(0), "length")]
-    best, written = list[tuple[float, Hypothesis]](), 0
-    logits, states = begin.logits, [state.copy() for state in begin.states]
-    ids, log_probs = np.empty((1, 0), np.intp), np.empty((1, 0))
-    recent = last_ids([begin.recent], max(map(len, rules.stops), default=0))
-    lines, places = np.zeros(1, np.intp), np.zeros(1, np.intp)
-    while written < rules.length and len(ids):
-        own = _log_softmax(logits)
-        own[np.isneginf(rules.mask(logits, written, places))] = -np.inf
-        if ends_alike and rules.constraint is not None:
-            _join(own, rules.constraint.closing(places))
-        rows, next_ids = np.divmod(_largest(log_probs.sum(axis=1, keepdims=True) + own, width), own.shape[1])
-        written += 1
-        ids = np.column_stack((ids[rows], next_ids))
-        log_probs = np.column_stack((log_probs[rows], own[rows, next_ids]))
-        recent = np.column_stack((recent[rows], next_ids))[:, 1:]
-        lines = lines[rows] + (next_ids == rules.newline)
-        places = rules.follow(places[rows], next_ids)
-        ended = rules.ended(written, next_ids, recent, lines, places)
-        scores = log_probs.sum(axis=1) / written**length_norm
-        best += [(scores[row], Hypothesis(ids[row], log_probs[row], why)) for row, why in enumerate(ended) if why]
-        best = sorted(best, key=lambda found: -found[0])[:count]
-        least = best[-1][0] if len(best) == count else -np.inf
-        # What goes on has no better score than if the rest, up to the length, were certain.
-        hopeful = log_probs.sum(axis=1) / rules.length**length_norm > least
-        goes_on = np.flatnonzero(hopeful & (np.array(ended) == ""))
-        ids, log_probs, recent = ids[goes_on], log_probs[goes_on], recent[goes_on]
-        lines, places = lines[goes_on], places[goes_on]
-        if len(goes_on):
-            states = [state[:, :, rows[goes_on]] for state in states]
-            logits = nets.step(ids[:, -1], states)
-    return [found for _, found in best]
+    steps, best = list[_Step](), list[_Ended]()
+    logits, states = primed.logits, [state.copy() for state in primed.states]
+    recent = last_ids([primed.recent], max(map(len, rules.stops), default=0))
+    growing, lines, rule_states = np.zeros(1, np.intp), np.zeros(1, np.intp), np.zeros(1, np.intp)
+    totals = np.zeros(1)
+    while len(steps) < rules.length and len(growing):
+        log_probs = log_softmax(logits.astype(np.float64))
+        log_probs[np.isneginf(rules.mask(logits, len(steps), rule_states))] = -np.inf
+        if join_ends and rules.constraint is not None:
+            _join(log_probs, rules.constraint.closing(rule_states))
+        rows, ids = np.divmod(_largest(totals[:, None] + log_probs, width), log_probs.shape[1])
+        steps.append(_Step(growing[rows], ids, log_probs[rows, ids]))
+        length, totals = len(steps), totals[rows] + steps[-1].log_probs
+        recent = np.column_stack((recent[rows], ids))[:, 1:]
+        lines = lines[rows] + (ids == rules.newline)
+        rule_states = rules.follow(rule_states[rows], ids)
+        ended = rules.ended(length, ids, recent, lines, rule_states)
+        scores = totals / length**length_norm
+        best += [_Ended(scores[row], length, row, reason) for row, reason in enumerate(ended) if reason]
+        best = sorted(best, key=lambda one: -one.score)[:count]
+        least = best[-1].score if len(best) == count else -np.inf
+        # A hypothesis can at most reach the score that it would have if its rest, up to the length, were certain.
+        promising = totals / rules.length**length_norm > least
+        growing = np.flatnonzero(promising & (np.array(ended) == ""))
+        totals, recent, lines, rule_states = totals[growing], recent[growing], lines[growing], rule_states[growing]
+        if len(growing):
+            states = [state[:, :, rows[growing]] for state in states]
+            logits = ensemble.step(ids[growing], states)
+    return [_trace(steps[: one.length], one.row, one.reason) for one in best]
 
 
-def _largest(totals: Array, count: int) -> npt.NDArray[np.intp]:
-    """Return where the largest are, the largest first; -inf is none. Places count through all rows."""
+def _trace(steps: Sequence[_Step], row: int, ended: str) -> Hypothesis:
+    """Follow a hypothesis from its last id to its first.
+
+    Only back pointers are kept while searching: copying the whole text of each hypothesis at each step would make the
+    search quadratic in the length.
+    """
+    ids, log_probs = np.empty(len(steps), np.intp), np.empty(len(steps))
+    for at, step in reversed([*enumerate(steps)]):
+        ids[at], log_probs[at] = step.ids[row], step.log_probs[row]
+        row = step.parents[row]
+    return Hypothesis(ids, log_probs, ended)
+
+
+def _largest(totals: Array, count: int) -> _Rows:
+    """Return the flat indices of the `count` largest values, largest first, without those of -inf."""
     flat = totals.reshape(-1)
-    places: npt.NDArray[np.intp] = np.arange(len(flat))
+    indices: _Rows = np.arange(len(flat))
     if len(flat) > count:
-        places = np.sort(np.argpartition(-flat, count)[:count])
-    places = places[np.argsort(-flat[places], kind="stable")]
-    return places[flat[places] > -np.inf]
+        indices = np.sort(np.argpartition(-flat, count)[:count])
+    indices = indices[np.argsort(-flat[indices], kind="stable")]
+    return indices[flat[indices] > -np.inf]
 
 
 def _join(log_probs: Array, closing: Mask) -> None:
-    """Give the likeliest closing id of each row the probability of all of them, and the others none.
+    """Give the most likely closing id of each row the probability of all of them, and the others none.
 
-    Shapes:  log_probs (B, V), which are changed · closing (B, V)
+    Shapes:  log_probs (B, V), changed in place · closing (B, V)
     """
     columns = np.flatnonzero(closing.any(axis=0))
     if not len(columns):
@@ -97,11 +132,3 @@ def _join(log_probs: Array, closing: Mask) -> None:
     log_probs[closing] = -np.inf
     rows = np.flatnonzero(totals > -np.inf)
     log_probs[rows, columns[ends[rows].argmax(axis=1)]] = totals[rows]
-
-
-def _log_softmax(logits: Array) -> Array:
-    """Return log(softmax(logits)), in float64."""
-    shifted = logits.astype(np.float64)
-    shifted -= shifted.max(axis=-1, keepdims=True)
-    log_probs: Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return log_probs

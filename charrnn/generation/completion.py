@@ -100,7 +100,7 @@ def complete(
         constraint=None if to == "char" else _until_end(vocab, to, ids),
     )
     primed, width = writer.prime(ids, rules), max(_WIDTH, count)
-    found = beam_search(writer.ensemble, primed, rules, width=width, length_norm=0, count=count, ends_alike=True)
+    found = beam_search(writer.ensemble, primed, rules, width=width, length_norm=0, count=count, join_ends=True)
     return Completions(text, tuple(_completion(vocab, to, one) for one in found))
 
 

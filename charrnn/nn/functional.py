@@ -36,6 +36,27 @@ def sigmoid(a: Array) -> Array:
     return result
 
 
+def softmax(logits: Array, total: float = 1.0) -> Array:
+    """Return the probabilities of each row in float64, scaled to add up to `total`.
+
+    Shapes:  logits (..., V) · returns (..., V)
+    """
+    weights = np.exp(logits - logits.max(axis=-1, keepdims=True), dtype=np.float64)
+    probabilities: Array = total * weights / weights.sum(axis=-1, keepdims=True)
+    return probabilities
+
+
+def log_softmax(logits: Array) -> Array:
+    """Return the log-probabilities of each row, in nats.
+
+    log p = z - max(z) - log(sum(exp(z - max(z))))
+    Shapes:  logits (..., V) · returns (..., V)
+    """
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    log_probs: Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return log_probs
+
+
 def log_prob(logits: Array, targets: Ids) -> tuple[Array, Mask]:
     """Return the log-probability of each target, and whether it is the most likely symbol (the first, if several are).
 

@@ -8,7 +8,7 @@ import pytest
 from charrnn.config import ModelConfig
 from charrnn.generation.beam import beam_search
 from charrnn.generation.constraint import Constraint
-from charrnn.generation.ensemble import Ensemble, Member
+from charrnn.generation.ensemble import Ensemble, Member, Primed
 from charrnn.generation.rules import Rules
 from charrnn.nn import model
 
@@ -117,7 +117,41 @@ def test_ends_of_a_constraint_may_be_one():
     for one in beam_search(ensemble, begin, rules, **wide):
         key = (*one.ids[:-1].tolist(), one.ended)
         expected[key] = expected.get(key, 0.0) + np.exp(one.log_probs.sum())
-    found = beam_search(ensemble, begin, rules, ends_alike=True, **wide)
+    found = beam_search(ensemble, begin, rules, join_ends=True, **wide)
     joined = {(*one.ids[:-1].tolist(), one.ended): np.exp(one.log_probs.sum()) for one in found}
     assert len(joined) < len(beam_search(ensemble, begin, rules, **wide))
     assert joined == pytest.approx(expected)
+
+
+class Counted(np.ndarray):
+    """An array that counts the elements of all arrays computed from it."""
+
+    elements = 0
+
+    def __array_finalize__(self, source):
+        Counted.elements += self.size
+
+    def __array_function__(self, function, types, args, options):
+        found = super().__array_function__(function, types, args, options)
+        return found.view(Counted) if isinstance(found, np.ndarray) else found  # which NumPy may have made anew
+
+
+class CountedEnsemble(Ensemble):
+    """Logits without a pattern, so that hypotheses overtake each other."""
+
+    def step(self, ids, states):
+        return np.sin(np.arange(len(ids) * V) ** 2 + ids.sum()).reshape(-1, V).view(Counted)
+
+
+@pytest.mark.parametrize("end", [None, 2])
+def test_the_work_of_a_beam_is_linear_in_the_length(end):
+    ensemble, elements = CountedEnsemble(()), []
+    primed = Primed(np.zeros((1, V)).view(Counted), (), np.empty(0, np.intp))
+    for length in (300, 600):
+        Counted.elements = 0
+        (found,) = beam_search(
+            ensemble, primed, Rules(length, end=end), width=4, length_norm=0.0 if end is None else 1.0
+        )
+        assert len(found.ids) <= length
+        elements.append(Counted.elements)
+    assert elements[1] < 2.2 * elements[0]
