@@ -11,6 +11,7 @@ import numpy as np
 from charrnn.arrays import Array, Ids, Scratch
 from charrnn.config import ModelConfig
 from charrnn.nn import model
+from charrnn.nn.functional import softmax
 
 _PRIME_WINDOW = 256  # characters of the prime that are read at once, which bounds the memory for a long prime
 
@@ -72,8 +73,7 @@ class Ensemble:
             return logits[0]
         mean: Array = np.zeros(logits[0].shape)
         for member, own in zip(self.members, logits, strict=True):
-            weights = np.exp(own - own.max(axis=-1, keepdims=True), dtype=np.float64)
-            mean += member.share * weights / weights.sum(axis=-1, keepdims=True)
+            mean += softmax(own, member.share)
         with np.errstate(divide="ignore"):
             return np.log(mean)
 

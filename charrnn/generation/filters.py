@@ -90,7 +90,7 @@ class Filters:
         one = weights.ndim == 1
         weights -= weights[weights.argmax()] if one else np.maximum.reduce(weights, axis=-1, keepdims=True)
         weights /= max(self.temperature, _LEAST_TEMPERATURE)
-        np.exp(weights, out=weights)
+        np.exp(weights, out=weights)  # no `softmax`: drawing needs no sum, and a copy would take time
         candidates = Candidates(logits)
         if 0 < self.top_k < logits.shape[1]:
             candidates = keep_top_k(candidates, self.top_k)

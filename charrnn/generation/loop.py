@@ -140,6 +140,7 @@ class Streams:
         uniforms = np.array([next(own) for own in self.uniforms])
         candidates = self.filters(self.rules.mask(self.logits, self.length, self.rule_states), self.recent)
         ids = candidates.ids_at(draw(candidates.weights, uniforms))
+        # The same bits as `log_softmax`, which takes a quarter longer for 64 rows of 5,000 symbols.
         log_probs = log_prob(self.logits.copy(), ids)[0] if scored else None
         self.ids, self.length = ids, self.length + 1
         if self.recent.shape[1]:

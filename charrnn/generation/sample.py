@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 from charrnn.data.vocab import Vocab
+from charrnn.generation.loop import Step
 from charrnn.generation.rules import Rules
 
 
@@ -62,26 +64,41 @@ class Draft:
         return Sample(text=text, logprob=logprob, bpc=bpc, ended=self.ended, prime=begun, **more)
 
 
-def held_back(characters: Iterator[str], stops: tuple[str, ...]) -> Iterator[str]:
-    """Yield the characters before the first stop string, each as soon as it cannot be part of one."""
-    if not stops:
-        yield from (character for character in characters if character)
-        return
-    held = ""
-    for character in characters:
-        held += character
-        if cut := max((len(stop) for stop in stops if held.endswith(stop)), default=0):
-            yield from held[:-cut]
-            return
-        sure = len(held) - unsure(held, stops)
-        yield from held[:sure]
-        held = held[sure:]
-    yield from held
+def append_step(drafts: Sequence[Draft], step: Step) -> None:
+    """Append a scored step to the drafts, one for each of its rows.
+
+    Why a draft ended is set last, since other threads may read it.
+    """
+    assert step.log_probs is not None
+    rows = zip(drafts, step.ids.tolist(), step.log_probs.tolist(), step.ended, strict=True)
+    for draft, id_, log_prob, ended in rows:
+        draft.log_probs.append(log_prob)
+        draft.ids.append(id_)
+        draft.ended = ended
 
 
-def unsure(text: str, stops: tuple[str, ...]) -> int:
-    """Return how many characters at the text's end are, or may be the start of, a stop string."""
-    return max(
-        (size for stop in stops for size in range(min(len(stop), len(text)) + 1) if text.endswith(stop[:size])),
-        default=0,
-    )
+class StopBuffer:
+    """Holds back the end of a growing text as long as it may be part of a stop string."""
+
+    def __init__(self, stops: tuple[str, ...]) -> None:
+        self._stops, self._held = stops, ""
+
+    def push(self, text: str) -> str:
+        """Add to the text, and return the characters that can no longer be part of a stop string."""
+        if not self._stops:
+            return text
+        held = self._held + text
+        certain = len(held) - max(map(self._overlap, self._stops, repeat(held)))
+        self._held = held[certain:]
+        return held[:certain]
+
+    def finish(self, ended: str) -> str:
+        """Return the rest, without the stop string if one ended the text."""
+        cut = max(len(stop) for stop in self._stops if self._held.endswith(stop)) if ended == "stop" else 0
+        return self._held[: len(self._held) - cut]
+
+    @staticmethod
+    def _overlap(stop: str, text: str) -> int:
+        """Return how many characters at the text's end are the start of a stop string, or all of it."""
+        sizes = range(min(len(stop), len(text)), 0, -1)
+        return next((size for size in sizes if text.endswith(stop[:size])), 0)

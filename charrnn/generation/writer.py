@@ -7,7 +7,7 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,10 @@ from charrnn.generation.beam import beam_search
 from charrnn.generation.constraint import NEVER, Constraint
 from charrnn.generation.ensemble import Ensemble, Primed, start_logits
 from charrnn.generation.filters import Filters
-from charrnn.generation.loop import generate
+from charrnn.generation.loop import Step, generate
 from charrnn.generation.novelty import copied
 from charrnn.generation.rules import Rules
-from charrnn.generation.sample import Draft, Sample, held_back
+from charrnn.generation.sample import Draft, Sample, StopBuffer, append_step
 from charrnn.generation.settings import CONFLICTS
 
 MOST_DRAWS = 20  # of a sample that has to be novel
@@ -99,9 +99,17 @@ class Writer:
         rules = self.rules(config)
         primed = self.prime(self.vocab.encode(prime, config.unknown), rules)
         steps = generate(self.ensemble, [primed], [[checked_seed(seed)]], rules=rules, filters=config)
+        characters = chain.from_iterable(self._until_stop(steps, rules))
+        return filter(None, map(self.vocab.decoder(prime), characters))
+
+    def _until_stop(self, steps: Iterator[Step], rules: Rules) -> Iterator[str]:
+        """Yield what is drawn before a stop string, as soon as it cannot be part of one."""
         characters = self.vocab.characters
-        sure = held_back((characters(step.ids) for step in steps), tuple(map(characters, rules.stops)))
-        return filter(None, map(self.vocab.decoder(prime), sure))
+        buffer, ended = StopBuffer(tuple(map(characters, rules.stops))), ""
+        for step in steps:
+            yield buffer.push(characters(step.ids))
+            ended = step.ended[0]
+        yield buffer.finish(ended)
 
     def samples(
         self,
@@ -212,14 +220,7 @@ class Writer:
         """Return what is drawn after each primed state."""
         drafts = [Draft([], [], "length") for _ in primed]
         for step in generate(self.ensemble, primed, entropy, rules=rules, filters=config, scored=True):
-            assert step.log_probs is not None
-            for number, id_, log_prob, ended in zip(
-                step.samples.tolist(), step.ids.tolist(), step.log_probs.tolist(), step.ended, strict=True
-            ):
-                draft = drafts[number]
-                draft.ids.append(id_)
-                draft.log_probs.append(log_prob)
-                draft.ended = ended
+            append_step([drafts[number] for number in step.samples.tolist()], step)
         return drafts
 
     def prime(self, ids: Ids, rules: Rules) -> Primed:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from charrnn.generation.ensemble import Ensemble, Primed
 from charrnn.generation.loop import Streams, advance
 from charrnn.generation.rules import Rules
-from charrnn.generation.sample import Draft
+from charrnn.generation.sample import Draft, append_step
 from charrnn.generation.writer import SampleConfig
 
 
@@ -17,7 +17,7 @@ class Job:
     """A sample that a request waits for.
 
     stream  whether the client reads the text as it grows
-    draft   the text so far. Other threads read it while it grows, so `ended` is set last
+    draft   the text so far, which other threads read while it grows
     """
 
     config: SampleConfig
@@ -77,12 +77,8 @@ class Batch:
     def _draw(self, streams: Streams) -> list[Job]:
         """Draw one more character of each sample in a group, and return the jobs to report."""
         step = streams.draw(scored=True)
-        assert step.log_probs is not None
         jobs = [self._jobs[number] for number in step.samples.tolist()]
-        for job, id_, log_prob, ended in zip(jobs, step.ids.tolist(), step.log_probs.tolist(), step.ended, strict=True):
-            job.draft.log_probs.append(log_prob)
-            job.draft.ids.append(id_)
-            job.draft.ended = ended
+        append_step([job.draft for job in jobs], step)
         return [job for job in jobs if job.stream or job.draft.ended]
 
     def _keep(self, jobs: dict[int, Job]) -> None:

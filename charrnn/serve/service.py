@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from charrnn.api import LanguageModel
 from charrnn.data.vocab import Vocab
 from charrnn.generation.rules import Rules
-from charrnn.generation.sample import unsure
+from charrnn.generation.sample import StopBuffer
 from charrnn.generation.writer import SampleConfig, checked_seed
 from charrnn.serve.batch import Job
 from charrnn.serve.deadlines import Deadlines
@@ -231,14 +231,12 @@ class Service:
 
 async def _pieces(job: Job, event: asyncio.Event, vocab: Vocab, prime: str) -> AsyncIterator[str]:
     """Yield each piece of a growing text as soon as it cannot be part of a stop string, until the text ends."""
-    decode, held, read = vocab.decoder(prime), "", 0
-    stops = tuple(map(vocab.characters, job.rules.stops))
+    decode, buffer, read = vocab.decoder(prime), StopBuffer(tuple(map(vocab.characters, job.rules.stops))), 0
     while not job.draft.ended:
         await event.wait()
         event.clear()
         ids = job.draft.ids[read:]
-        read, held = read + len(ids), held + vocab.characters(ids)
-        sure = len(held) - unsure(held, stops)
-        piece, held = decode(held[:sure]), held[sure:]
+        read += len(ids)
+        piece = decode(buffer.push(vocab.characters(ids)))
         if piece and not job.draft.ended:
             yield piece

@@ -15,7 +15,7 @@ from charrnn.generation import writer
 from charrnn.generation.ensemble import Ensemble, Member
 from charrnn.generation.loop import generate
 from charrnn.generation.rules import Rules
-from charrnn.generation.sample import held_back
+from charrnn.generation.sample import StopBuffer
 from charrnn.generation.writer import DrawCounts, SampleConfig, Writer
 from charrnn.nn import model
 
@@ -162,11 +162,16 @@ def test_of_stops_that_end_together_the_longest_is_left_out(plain):
 
 
 def test_what_only_began_like_a_stop_is_shown_all_the_same():
-    held = held_back(iter("aabaabcab"), ("aabc", "abx"))
-    assert next(held) == "a"  # as soon as "aaba" cannot become a stop
-    assert "".join(held) == "ab"
-    assert list(held_back(iter("xabab"), ("abc",))) == ["x", "a", "b", "a", "b"]
-    assert list(held_back(iter("abcab"), ("c", "bc"))) == ["a"]
+    cases = [
+        ("aabaabc", ("aabc", "abx"), "stop", ["", "", "", "aab", "", "", ""], ""),
+        ("xabab", ("abc",), "length", ["x", "", "", "ab", ""], "ab"),
+        ("abc", ("c", "bc"), "stop", ["a", "", ""], ""),
+        ("abc", ("bc", "abcd"), "stop", ["", "", ""], "a"),
+        ("ab", (), "length", ["a", "b"], ""),
+    ]
+    for text, stops, ended, pieces, rest in cases:
+        buffer = StopBuffer(stops)
+        assert ([buffer.push(char) for char in text], buffer.finish(ended)) == (pieces, rest)
 
 
 def test_lines_are_counted(plain):
