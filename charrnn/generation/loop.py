@@ -27,7 +27,7 @@ def draw(weights: Array, uniforms: npt.NDArray[np.float64]) -> npt.NDArray[np.in
     Shapes:  weights (B, V) · uniforms (B,), each in [0, 1) · returns (B,)
     """
     ids: npt.NDArray[np.intp]
-    if len(weights) == 1:  # the same, in half the time: NumPy is quicker with single numbers than with rows of one
+    if len(weights) == 1:  # without it, one sample takes 13 % longer
         sums = np.add.accumulate(weights[0])
         ids = (sums > uniforms[0] * sums[-1]).argmax(keepdims=True)
         return ids

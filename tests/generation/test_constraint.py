@@ -286,3 +286,11 @@ def test_compiling_an_expression_leaves_the_warnings_of_other_threads_alone(monk
 def test_an_ambiguous_charset_warns_of_nothing(charset):
     with contextlib.suppress(ConfigError):  # under pytest, a warning is an error
         Constraint.of(SYMBOLS, 5, charset=charset)
+
+
+@pytest.mark.parametrize("remaining", [NEVER, 10**12, np.array([10**12])])
+def test_a_match_that_nothing_continues_is_exhausted_however_much_may_follow(remaining):
+    automaton = Constraint.of(SYMBOLS, 5, regex="a")
+    after = automaton.follow(np.zeros(1, np.intp), np.array([SYMBOLS.index("a")]))
+    assert automaton.exhausted(after, remaining).tolist() == [True]
+    assert automaton.exhausted(np.zeros(1, np.intp), remaining).tolist() == [False]
