@@ -24,7 +24,7 @@ import charrnn
 from benchmarks.markdown import markdown_table
 from charrnn.generation import constraint, filters, loop
 from charrnn.generation.loop import Streams, advance
-from charrnn.generation.writer import SampleConfig
+from charrnn.generation.settings import SampleConfig
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "temperature alone": {},
@@ -40,7 +40,7 @@ STREAMS = (1, 64)
 #: Code that handles one row by itself: the function, the condition, and settings under which it runs.
 SHORTCUTS: dict[str, tuple[Callable[..., Any], str, str]] = {
     "draw": (loop.draw, "len(weights) == 1", "temperature alone"),
-    "softmax": (filters.Filters.__call__, "len(logits) == 1", "temperature alone"),
+    "softmax": (filters.apply_filters, "len(logits) == 1", "temperature alone"),
     "top-p": (filters.keep_top_p, "len(weights) == 1", "top-p 0.9"),
     "rows": (filters._Sparse.in_rows, "B == 1", "top-p 0.9"),
     "mask": (constraint.Constraint.allowed, "len(states) == 1", "charset"),

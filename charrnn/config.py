@@ -31,13 +31,8 @@ OPTIMIZER_DEFAULTS = {
 DTYPE_NAMES = ("float32", "float64")
 UNKNOWN_POLICIES = ("error", "skip")
 PROTOCOLS = ("whole", "windows", "lanes")
-#: What a text is completed to, and the characters at which a completion is cut.
-GOALS = {"char": 1, "word": 32, "line": 200}
 NORMAL_FORMS = ("none", "NFC", "NFKC")
 DEFAULT_MINUTES = 5.0
-#: The most characters of a text, and of a completion; the most beginnings of a beam, and its highest power of a length.
-MOST_LENGTH, MOST_COMPLETED, MOST_WIDTH, MOST_NORM = 10**12, 10_000, 1000, 10
-MOST_WINDOW = 100_000  # characters that a penalty looks back on: they are held for every text
 #: Settings that make no sense for bytes, and none without documents.
 OF_CHARACTERS = ("encoding", "normalize", "lowercase", "min_count", "field")
 _OF_DOCUMENTS = ("shuffle_documents", "val_documents", "test_documents")
@@ -58,14 +53,17 @@ def setting(
     open_ends: bool = False,
     choices: tuple[str, ...] = (),
     decides: str = "characters",
+    **more: Any,
 ) -> Any:
     """Return a dataclass field with its section in the help, its help text and the values it may take.
 
     open_ends  low and high themselves are not allowed
     decides    of a text's settings: which "characters" a file holds, how they are "split", or which are "symbols"
+    more       open_low: low itself is not allowed. rule: the error for a value out of range. flags, metavar, flag_low:
+               the option's flags, placeholder and least value, where they do not follow from the rest
     """
     limits = {"low": low, "high": high, "open_ends": open_ends, "choices": choices}
-    return field(default=default, metadata={"group": group, "help": help, "decides": decides, **limits})
+    return field(default=default, metadata={"group": group, "help": help, "decides": decides, **limits, **more})
 
 
 def _check(config: ModelConfig | TextConfig | TrainConfig) -> None:
@@ -91,13 +89,18 @@ def _check(config: ModelConfig | TextConfig | TrainConfig) -> None:
         wanted: tuple[type[int] | type[float], ...] = (int,) if item.type.split(" ")[0] == "int" else (int, float)
         if isinstance(value, bool) or not isinstance(value, wanted):
             raise ConfigError(f"{flag} {value!r} is not {'a whole number' if wanted == (int,) else 'a number'}")
-        low, high, strict = meta["low"], meta["high"], meta["open_ends"]
-        above = low is None or (value > low if strict else value >= low)
-        below = high is None or (value < high if strict else value <= high)
-        finite = abs(value) != math.inf and value == value
-        if not (above and below and finite):
+        if not in_range(value, meta):
+            finite = abs(value) != math.inf and value == value
             reason = describe_range(meta) if finite else f"not a finite number; {describe_range(meta)}"
             raise ConfigError(f"{flag} {value} is out of range: {reason}")
+
+
+def in_range(value: float, meta: Any) -> bool:
+    """Return whether a number is finite, and within the limits of a field."""
+    low, high, strict = meta["low"], meta["high"], meta["open_ends"]
+    above = low is None or (value > low if strict or meta.get("open_low") else value >= low)
+    below = high is None or (value < high if strict else value <= high)
+    return above and below and abs(value) != math.inf and value == value
 
 
 def _defaults_in_words(name: str) -> str:

@@ -13,9 +13,9 @@ from charrnn.config import ModelConfig, TrainConfig
 from charrnn.data.stream import Stream
 from charrnn.data.vocab import Vocab
 from charrnn.generation.ensemble import Ensemble, Member
-from charrnn.generation.filters import Filters
 from charrnn.generation.loop import generate
 from charrnn.generation.rules import Rules
+from charrnn.generation.settings import Filters
 from charrnn.nn import model
 from charrnn.parallel.plan import make_plan, usual_threads
 from charrnn.parallel.workers import Workers

@@ -233,7 +233,26 @@ def settings(*names: str) -> Callable[[F], F]:
     def add(function: F) -> F:
         for item in reversed(setting_fields()):
             if item.name in names:
-                function = _option(item)(function)
+                default = "" if item.default is None else f" [default: {item.default}]"
+                function = _option(item, default=None, help=f"{item.metadata['help']}{default}")(function)
+        return function
+
+    return add
+
+
+def options_of(config: type[Any], *names: str) -> Callable[[F], F]:
+    """Add an option for each of these fields of a dataclass, in this order.
+
+    An option that is not given has the field's default, but None if its least value is not the field's (`flag_low`),
+    since the command then decides.
+    """
+
+    def add(function: F) -> F:
+        for item in map(config.__dataclass_fields__.__getitem__, reversed(names)):
+            several = str(item.type).startswith("tuple")
+            hidden = several or "flag_low" in item.metadata or item.default is None
+            default = {} if hidden else {"default": item.default, "show_default": item.type != "bool"}
+            function = _option(item, **default, **({"multiple": True} if several else {}))(function)
         return function
 
     return add
@@ -242,22 +261,38 @@ def settings(*names: str) -> Callable[[F], F]:
 _METAVARS = {"int": "N", "float": "X", "str": "TEXT"}
 
 
-def _option(item: Field[Any]) -> Callable[[F], F]:
+def _option(item: Field[Any], **more: Any) -> Callable[[F], F]:
+    """Return what adds the option of a field, under the flags and the metavar in its metadata if there are any."""
     meta = item.metadata
-    help_text = meta["help"] if item.default is None else f"{meta['help']} [default: {item.default}]"
-    metavar = None if meta["choices"] else _METAVARS.get(str(item.type).split(" ")[0])
-    kind: dict[str, Any] = {"is_flag": True} if item.type == "bool" else {"type": _type(item), "metavar": metavar}
-    return section(meta["group"])(flag_of(item.name), **kind, help=help_text, default=None)
+    flags = meta.get("flags", (flag_of(item.name),))
+    name = flags[-1].removeprefix("--").replace("-", "_")
+    if item.type == "bool":
+        more["is_flag"] = True
+    else:
+        more["type"] = _type(item)
+        more["metavar"] = None if meta["choices"] else meta.get("metavar", _METAVARS.get(str(item.type).split(" ")[0]))
+    return section(meta["group"])(*flags, name, **{"help": meta["help"]} | more)
 
 
-def _type(item: Field[Any]) -> click.ParamType[Any]:
+def _type(item: Field[Any]) -> Any:
+    """Return the type of an option; `flag_low` is its least value if that is not the field's."""
     meta = item.metadata
     if meta["choices"]:
         return click.Choice(meta["choices"])
     if str(item.type).startswith("str"):
         return click.STRING
+    if str(item.type).startswith("tuple"):
+        return escaped_text
     kind = WholeNumber if str(item.type).startswith("int") else Number
-    return kind(meta["low"], meta["high"], min_open=meta["open_ends"], max_open=meta["open_ends"])
+    open_low = meta["open_ends"] or meta.get("open_low", False)
+    return kind(meta.get("flag_low", meta["low"]), meta["high"], min_open=open_low, max_open=meta["open_ends"])
+
+
+def escaped_text(value: str) -> str:
+    """Return the text with its escapes, such as \\n, replaced by the characters they stand for."""
+    from charrnn.data.escapes import unescaped
+
+    return unescaped(value)
 
 
 def given(options: dict[str, Any]) -> dict[str, Any]:

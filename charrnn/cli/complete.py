@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli._options import Conflict, SectionedCommand, WholeNumber, model_option, section, unknown_option
-from charrnn.config import GOALS, MOST_COMPLETED, STDIN
+from charrnn.cli._options import Conflict, SectionedCommand, model_option, options_of, section, unknown_option
+from charrnn.config import STDIN
 from charrnn.errors import CorpusError, VocabError
-from charrnn.generation.settings import MAX_LENGTH_RULE
+from charrnn.generation.settings import COMPLETION_CONFLICTS, CompletionConfig
 
 if TYPE_CHECKING:
     from charrnn.api import LanguageModel
@@ -23,7 +22,6 @@ _LONGEST = 1 << 20  # bytes of a line that are held, its last ones
 _CONTINUING = bytes(range(0x80, 0xC0))  # no character of UTF-8 begins with these
 
 
-_found = section("What is found")
 _shown = section("What is shown")
 
 
@@ -32,33 +30,12 @@ _shown = section("What is shown")
     short_help="Complete words and lines.",
     conflicts=(
         Conflict("--interactive shows completions while you type: leave out --json", ("interactive", "as_json")),
-        Conflict(MAX_LENGTH_RULE, ("to=char", "max_length")),
+        *(Conflict(message, names) for names, message in COMPLETION_CONFLICTS),
     ),
 )
 @click.argument("text", required=False)
 @model_option
-@_found(
-    "--to",
-    type=click.Choice(list(GOALS)),
-    default="word",
-    show_default=True,
-    help="What is completed: the next character, or the text to the end of its word or line.",
-)
-@_found(
-    "-k",
-    "--count",
-    type=WholeNumber(1, 1000),
-    metavar="K",
-    default=5,
-    show_default=True,
-    help="Show the K likeliest completions.",
-)
-@_found(
-    "--max-length",
-    type=WholeNumber(1, MOST_COMPLETED),
-    metavar="N",
-    help="Characters at which a completion is cut. [default: 32 of a word, 200 of a line]",
-)
+@options_of(CompletionConfig, "to", "count", "max_length")
 @unknown_option("error")
 @_shown(
     "--json",
@@ -74,12 +51,9 @@ _shown = section("What is shown")
 def command(
     text: str | None,
     model_path: str | None,
-    to: str,
-    count: int,
-    max_length: int | None,
-    unknown: str,
     as_json: bool,
     interactive: bool,
+    **settings: Any,
 ) -> None:
     """Show the likeliest ways on from TEXT, to the end of its word, with their probabilities.
 
@@ -100,7 +74,10 @@ def command(
     from charrnn.generation.completion import Completions
 
     model = open_model(model_path)
-    complete = partial(model.complete, to=to, count=count, max_length=max_length, unknown=unknown)
+
+    def complete(beginning: str) -> Completions:
+        return model.complete(beginning, **settings)
+
     if interactive:
         _suggest(model, complete, unescaped(text or ""))
         return

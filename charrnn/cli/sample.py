@@ -14,17 +14,18 @@ import click
 
 from charrnn.cli._options import (
     Conflict,
-    Number,
     SectionedCommand,
     WholeNumber,
     complete_files,
+    escaped_text,
     models_option,
+    options_of,
     section,
     unknown_option,
 )
-from charrnn.config import MOST_LENGTH, MOST_NORM, MOST_WIDTH, MOST_WINDOW, STDIN, TextConfig, flag_of, seeded
+from charrnn.config import STDIN, TextConfig, flag_of, seeded
 from charrnn.errors import ConfigError
-from charrnn.generation.settings import CONFLICTS
+from charrnn.generation.settings import SAMPLE_CONFLICTS, BeamConfig, DrawConfig, SampleConfig
 
 if TYPE_CHECKING:
     from charrnn.api import LanguageModel
@@ -37,15 +38,8 @@ _DRAWING = (
 )
 
 
-def text(value: str) -> str:
-    """Return the text with its escapes as what they stand for."""
-    from charrnn.data.escapes import unescaped
-
-    return unescaped(value)
-
-
 _begin, _end, _draw = section("What it begins with"), section("Where it ends"), section("How it is drawn")
-_must, _several, _output = section("What all of it must be"), section("Several texts"), section("Output")
+_several, _output = section("Several texts"), section("Output")
 
 
 @click.command(
@@ -61,28 +55,21 @@ _must, _several, _output = section("What all of it must be"), section("Several t
             Conflict("--prime, --prime-file and --prime-lines exclude each other: give one of them", pair)
             for pair in combinations(("prime", "prime_file", "prime_lines"), 2)
         ),
-        *(Conflict(message, names) for names, message in CONFLICTS),
+        *(Conflict(message, names) for names, message in SAMPLE_CONFLICTS),
     ),
 )
 @models_option("Several, each with its share (-m A:0.7 -m B:0.3), write together by the mean of their probabilities.")
-@_end(
-    "-n",
-    "--length",
-    type=WholeNumber(-1, MOST_LENGTH),
-    metavar="N",
-    help="Characters to write, without the prime; -1: without an end. [default: 500; for lines and documents -1]",
-)
-@_end("--lines", type=WholeNumber(1), metavar="N", help="Write N lines.")
+@options_of(SampleConfig, "length", "lines")
 @_end(
     "--documents",
     type=WholeNumber(1),
     metavar="N",
     help="Write N texts, each up to the end mark that the model learned.",
 )
-@_end("--stop", type=text, multiple=True, metavar="STRING", help="End before this string; may be given several times.")
+@options_of(SampleConfig, "stop")
 @_begin(
     "--prime",
-    type=text,
+    type=escaped_text,
     metavar="TEXT",
     help='What the text begins with; "-" reads it from standard input. In TEXT and STRING, \\n is a line end, \\t a '
     "tab, and \\uXXXX a character by its number.",
@@ -95,83 +82,18 @@ _must, _several, _output = section("What all of it must be"), section("Several t
     help='One text for each line of a file, which it begins with; "-": of standard input.',
 )
 @_begin("--no-echo", is_flag=True, help="Leave the prime out of what is shown.")
-@_draw(
-    "--temp",
-    "--temperature",
-    "temperature",
-    type=Number(0),
-    metavar="X",
-    default=0.8,
-    show_default=True,
-    help="0 is the likeliest text.",
-)
-@_draw(
-    "--top-k",
-    type=WholeNumber(0),
-    metavar="N",
-    default=0,
-    show_default=True,
-    help="Draw from the N likeliest characters; 0: from all.",
-)
-@_draw(
-    "--top-p",
-    type=Number(0, 1, min_open=True),
-    metavar="X",
-    default=1.0,
-    show_default=True,
-    help="Draw from the fewest likeliest characters that have this share of the probability.",
-)
-@_draw(
-    "--min-p",
-    type=Number(0, 1),
-    metavar="X",
-    default=0.0,
-    show_default=True,
-    help="Leave out what has less than this share of the likeliest character's probability.",
-)
-@_draw(
-    "--repeat-penalty",
-    type=Number(0, min_open=True),
-    metavar="X",
-    default=1.0,
-    show_default=True,
-    help="Divide by this the probability of characters that stand in the window.",
-)
-@_draw(
-    "--repeat-window",
-    type=WholeNumber(1, MOST_WINDOW),
-    metavar="N",
-    default=64,
-    show_default=True,
-    help="Characters in that window, the prime's too.",
-)
+@options_of(SampleConfig, "temperature", "top_k", "top_p", "min_p", "repeat_penalty", "repeat_window")
 @_draw(
     "--seed",
     type=WholeNumber(0),
     metavar="N",
     help="Seed of the draws, told if not given; the same seed writes the same text.",
 )
-@_must(
-    "--charset",
-    metavar="CHARS",
-    help="The only characters that may be written, as between [ and ] in a regular expression: 'a-z .'",
-)
-@_must(
-    "--regex",
-    metavar="PATTERN",
-    help="What the whole text matches, after the prime; it goes on while it can match, up to -n characters.",
-)
-@_several(
-    "--count",
-    type=WholeNumber(1),
-    metavar="N",
-    default=1,
-    show_default=True,
-    help="Write N texts, or N for each prime, side by side.",
-)
+@options_of(SampleConfig, "charset", "regex")
+@options_of(DrawConfig, "count")
 @_several(
     "--separator",
-    type=text,
+    type=escaped_text,
     metavar="STRING",
     help="What stands between texts. [default: a line end, where the text before has none]",
 )
@@ -182,32 +104,9 @@ _must, _several, _output = section("What all of it must be"), section("Several t
     help="A line of JSON for each text: text (without the prime), logprob (nats), bpc, seed, index, ended, prime, "
     "draws.",
 )
-@_several(
-    "--best-of",
-    type=WholeNumber(1),
-    metavar="N",
-    default=1,
-    show_default=True,
-    help="Draw N for each text; keep the one of the fewest bits per character.",
-)
-@_several(
-    "--beam",
-    type=WholeNumber(1, MOST_WIDTH),
-    metavar="K",
-    help="Draw nothing: find a likely text by keeping the K likeliest beginnings at each step.",
-)
-@_several(
-    "--length-norm",
-    type=Number(0, MOST_NORM),
-    metavar="X",
-    help="For --beam: compare log-probabilities divided by the length to this power. [default: 1]",
-)
-@_must(
-    "--novel",
-    type=WholeNumber(1),
-    metavar="N",
-    help="Draw again what has N characters in a row with the text that the model learned from.",
-)
+@options_of(DrawConfig, "best_of")
+@options_of(BeamConfig, "width", "length_norm")
+@options_of(DrawConfig, "novel")
 @unknown_option("error")
 def command(
     models: tuple[str, ...],
@@ -249,7 +148,7 @@ def command(
     if documents is not None and writer.vocab.end is None:
         raise ConfigError("--documents: the model did not learn where documents end: give -n or --lines")
     if length is None:
-        length = -1 if documents or options["lines"] else 500
+        length = -1 if documents or options["lines"] else SampleConfig.length
     options |= {"length": None if length == -1 else length, "lines": options["lines"] or 0}
     count = documents or count
     counts, drawn_seed = DrawCounts(), seeded({"seed": seed})["seed"]
@@ -258,7 +157,7 @@ def command(
         shown = pieces if no_echo else chain([writer.vocab.finished(primes[0])], pieces)
     else:
         if beam:
-            norm = 1 if length_norm is None else length_norm
+            norm = BeamConfig.length_norm if length_norm is None else length_norm
             samples = writer.beam_search(beam, primes=primes, length_norm=norm, **options)
         else:
             samples = writer.samples(

@@ -6,13 +6,14 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli._options import Conflict, Number, SectionedCommand, complete_files, model_option, section
+from charrnn.cli._options import Conflict, SectionedCommand, complete_files, model_option, options_of, section
 from charrnn.config import STDIN
 from charrnn.errors import ConfigError
+from charrnn.evaluation.settings import ScoreConfig
 
 if TYPE_CHECKING:
     from charrnn.api import LanguageModel
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 
 _output = section("Output")
-_passing = section("Lines instead of figures")
 _waiting = section("Lines that are still to come")
 
 
@@ -49,21 +49,17 @@ _waiting = section("Lines that are still to come")
     is_flag=True,
     help="A line of JSON for each line: bpc, logprob (nats), chars, unknown, text; null where nothing was scored.",
 )
-@_output("--per-char", is_flag=True, help="Add the bits of each character, and of the line's end, as `bits`.")
-@_passing("--above", type=Number(0), metavar="X", help="Let lines of more than X bpc through, as they are.")
-@_passing("--below", type=Number(0), metavar="X", help="Let lines of less than X bpc through, as they are.")
+@options_of(ScoreConfig, "per_char", "above", "below")
 @_waiting("--follow", is_flag=True, help="Go on as lines are added to FILE, which may be cut short or replaced.")
 @_waiting("--line-buffered", is_flag=True, help="Score at once what has arrived; lines from a terminal always are.")
 def command(
     texts: tuple[str, ...],
     model_path: str | None,
     as_json: bool,
-    per_char: bool,
     context: bool,
-    above: float | None,
-    below: float | None,
     follow: bool,
     line_buffered: bool,
+    **settings: Any,
 ) -> None:
     """Score each line of FILE, or of standard input: how likely the model thinks it, by itself.
 
@@ -84,17 +80,16 @@ def command(
 
     if follow and (len(texts) != 1 or texts == (STDIN,)):
         raise ConfigError("--follow watches one file: name it")
-    if above is not None and below is not None and above >= below:
-        raise ConfigError(f"--above {above:g} and --below {below:g} let no line through: change one")
+    config = ScoreConfig(**settings)
     model = open_model(model_path)
     decode = _decoder(model, context)
     pieces = follow_lines(texts[0]) if follow else read_lines(texts or (STDIN,))
     at_once = line_buffered or follow or _is_typed(texts)
     blocks = pieces if at_once else in_blocks(chain.from_iterable(pieces))
-    selects = above is not None or below is not None
-    shown = _json if as_json else _itself if selects else _figures
-    for lines, found in _scored(model, blocks, decode, per_char):
-        chosen = (pair for pair in zip(found, lines, strict=True) if not selects or _lies(pair[0].bpc, above, below))
+    shown = _json if as_json else _itself if config.selects else _figures
+    for lines, found in _scored(model, blocks, decode, config.per_char):
+        pairs = zip(found, lines, strict=True)
+        chosen = (pair for pair in pairs if not config.selects or config.includes(pair[0].bpc))
         sys.stdout.buffer.write(b"".join(shown(*pair) + b"\n" for pair in chosen))
         if at_once:
             sys.stdout.buffer.flush()
@@ -118,11 +113,6 @@ def _scored(
 def _is_typed(texts: tuple[str, ...]) -> bool:
     """Return whether somebody at a terminal writes the lines."""
     return (not texts or STDIN in texts) and sys.stdin is not None and sys.stdin.isatty()
-
-
-def _lies(bpc: float | None, above: float | None, below: float | None) -> bool:
-    """Return whether there is a number, and it is more and less than these."""
-    return bpc is not None and (above is None or bpc > above) and (below is None or bpc < below)
 
 
 def _decoder(model: LanguageModel, context: bool) -> Callable[[bytes], Line]:

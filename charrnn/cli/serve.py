@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from charrnn.cli._options import Number, SectionedCommand, WholeNumber, models_option, section
+from charrnn.cli._options import SectionedCommand, WholeNumber, models_option, options_of, section
 from charrnn.errors import CharRNNError, ConfigError
+from charrnn.serve.requests import Limits
 
 if TYPE_CHECKING:
     import socket
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 
 _where = section("Where it listens")
-_limit = section("Limits of a request")
 
 
 @click.command(cls=SectionedCommand, short_help="Keep models loaded and answer requests.")
@@ -41,30 +41,7 @@ _limit = section("Limits of a request")
     help="What every request has to bring along, as `Authorization: Bearer TOKEN`. Without it, only this machine is "
     "served. Others can see what a command line says, so the variable is the better place.",
 )
-@_limit(
-    "--max-chars",
-    type=WholeNumber(1),
-    default=10_000,
-    show_default=True,
-    metavar="N",
-    help="The most characters of a request's prime, and of the text that it asks for.",
-)
-@_limit(
-    "--max-seconds",
-    type=Number(0, min_open=True),
-    default=60.0,
-    show_default=True,
-    metavar="X",
-    help="How long a request may take; a text then ends where it is.",
-)
-@_limit(
-    "--max-requests",
-    type=WholeNumber(1),
-    default=256,
-    show_default=True,
-    metavar="N",
-    help="The most requests at once, those that wait among them; others are told to come again.",
-)
+@options_of(Limits, "chars", "seconds", "requests")
 def command(
     models: tuple[str, ...],
     stdio: bool,
@@ -90,7 +67,6 @@ def command(
 
     from charrnn.cli._console import note
     from charrnn.cli._signals import StopSignals
-    from charrnn.serve.requests import Limits
     from charrnn.serve.service import Service
 
     if stdio and sys.stdin is None:

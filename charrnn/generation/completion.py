@@ -18,19 +18,17 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.arrays import Ids
-from charrnn.config import GOALS, MOST_COMPLETED
 from charrnn.data.vocab import Vocab
 from charrnn.errors import ConfigError
 from charrnn.generation.beam import Hypothesis, beam_search
 from charrnn.generation.constraint import NEVER, Constraint
 from charrnn.generation.rules import Rules
-from charrnn.generation.settings import MAX_LENGTH_RULE
+from charrnn.generation.settings import GOALS, CompletionConfig
 from charrnn.generation.writer import Writer
 
 #: Only this many characters at the end of a text are read. With LSTMs of 320 and 384 units on tiny Shakespeare and a
 #: layer-normalised LSTM of 384 units on a story, reading more changes no probability by over 6e-7, which is rounding.
 CONTEXT = 256
-MOST = 1000  # completions of a text
 _WIDTH = 16  # hypotheses that are kept, at least
 _WITHIN_WORDS = "'’\u200c\u200d"
 
@@ -85,12 +83,7 @@ def complete(
 
     Raises:  as for `LanguageModel.complete`.
     """
-    if to not in GOALS:
-        raise ConfigError(f"a text is completed to {', '.join(GOALS)}, not to {to!r}")
-    if not 1 <= count <= MOST:
-        raise ConfigError(f"{count} completions: ask for 1 to {MOST:,}")
-    if max_length is not None and (to == "char" or not 1 <= max_length <= MOST_COMPLETED):
-        raise ConfigError(MAX_LENGTH_RULE)
+    CompletionConfig(to, count, max_length)
     vocab = writer.vocab
     ids = vocab.encode(text, unknown)[-CONTEXT:]
     rules = Rules(

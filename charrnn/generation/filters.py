@@ -10,15 +10,13 @@ The mask is in `constraint`; the others are here. All take B samples at once, an
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from charrnn.arrays import Array, Ids
-from charrnn.config import MOST_WINDOW
-from charrnn.errors import ConfigError
+from charrnn.generation.settings import Filters
 
 _MANY = 512  # symbols above which it pays to discard most weights before the others are sorted
 _SORTED = 1024  # weights up to which sorting is quicker than a histogram
@@ -41,64 +39,33 @@ class Candidates(NamedTuple):
         return columns if self.ids is None else self.ids[np.arange(len(columns)), columns]
 
 
-@dataclass(frozen=True)
-class Filters:
-    """The settings of the filters. By default, only the temperature has an effect.
+def apply_filters(filters: Filters, logits: Array, recent: Ids) -> Candidates:
+    """Return weights proportional to the probabilities; the largest is 1.
 
-    temperature     divides the logits; 0 keeps only the most likely id
-    top_k           keep this many of the most likely ids, and ties with the last; 0: all
-    top_p           keep the fewest most likely ids that have this share of the probability; 1: all
-    min_p           drop ids with less than this share of the most likely id's probability
-    repeat_penalty  divide by this the probability of ids among the last `repeat_window` characters
+    Shapes:  logits (B, V), at least one finite in each row · recent (B, W), the last ids that were read or drawn,
+             padded with -1; only the last `window` count
     """
-
-    temperature: float = 0.8
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
-    repeat_penalty: float = 1.0
-    repeat_window: int = 64
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.temperature < math.inf or self.top_k < 0:
-            raise ConfigError("temperature is a finite number, at least 0, and top_k at least 0")
-        if not (0 < self.top_p <= 1 and 0 <= self.min_p <= 1):
-            raise ConfigError("top_p is more than 0 and at most 1, min_p at least 0 and at most 1")
-        if not 0 < self.repeat_penalty < math.inf or not 1 <= self.repeat_window <= MOST_WINDOW:
-            raise ConfigError(f"repeat_penalty is a finite number, more than 0, and repeat_window 1 to {MOST_WINDOW:,}")
-
-    @property
-    def window(self) -> int:
-        """Return how many of the last ids the filters need."""
-        return self.repeat_window if self.repeat_penalty != 1 else 0
-
-    def __call__(self, logits: Array, recent: Ids) -> Candidates:
-        """Return weights proportional to the probabilities; the largest is 1.
-
-        Shapes:  logits (B, V), at least one finite in each row · recent (B, W), the last ids that were read or drawn,
-                 padded with -1; only the last `window` count
-        """
-        logits = logits.astype(np.float64)  # a copy, which becomes the weights
-        if self.window:
-            penalise(logits, recent[:, -self.window :], self.repeat_penalty)
-        if self.temperature == 0:
-            best = logits.argmax(axis=-1)
-            logits.fill(0)
-            logits[np.arange(len(logits)), best] = 1
-            return Candidates(logits)
-        weights = logits[0] if len(logits) == 1 else logits  # without it, one sample takes 14 % longer
-        one = weights.ndim == 1
-        weights -= weights[weights.argmax()] if one else np.maximum.reduce(weights, axis=-1, keepdims=True)
-        weights /= max(self.temperature, _LEAST_TEMPERATURE)
-        np.exp(weights, out=weights)  # no `softmax`: drawing needs no sum, and a copy would take time
-        candidates = Candidates(logits)
-        if 0 < self.top_k < logits.shape[1]:
-            candidates = keep_top_k(candidates, self.top_k)
-        if self.top_p < 1:
-            candidates = keep_top_p(candidates, self.top_p)
-        if self.min_p:
-            _zero_below(candidates.weights, self.min_p)  # the largest weight is 1
-        return candidates
+    logits = logits.astype(np.float64)  # a copy, which becomes the weights
+    if filters.window:
+        penalise(logits, recent[:, -filters.window :], filters.repeat_penalty)
+    if filters.temperature == 0:
+        best = logits.argmax(axis=-1)
+        logits.fill(0)
+        logits[np.arange(len(logits)), best] = 1
+        return Candidates(logits)
+    weights = logits[0] if len(logits) == 1 else logits  # without it, one sample takes 14 % longer
+    one = weights.ndim == 1
+    weights -= weights[weights.argmax()] if one else np.maximum.reduce(weights, axis=-1, keepdims=True)
+    weights /= max(filters.temperature, _LEAST_TEMPERATURE)
+    np.exp(weights, out=weights)  # no `softmax`: drawing needs no sum, and a copy would take time
+    candidates = Candidates(logits)
+    if 0 < filters.top_k < logits.shape[1]:
+        candidates = keep_top_k(candidates, filters.top_k)
+    if filters.top_p < 1:
+        candidates = keep_top_p(candidates, filters.top_p)
+    if filters.min_p:
+        _zero_below(candidates.weights, filters.min_p)  # the largest weight is 1
+    return candidates
 
 
 def penalise(logits: Array, recent: Ids, penalty: float) -> None:

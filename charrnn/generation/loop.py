@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from charrnn.arrays import Array
 from charrnn.generation.ensemble import Ensemble, Primed
-from charrnn.generation.filters import Filters
+from charrnn.generation.filters import apply_filters
 from charrnn.generation.rules import Rules, last_ids
+from charrnn.generation.settings import Filters
 from charrnn.nn.functional import log_prob
 
 _LARGE = 1 << 15  # weights above which a running sum of all of them takes long
@@ -138,7 +139,8 @@ class Streams:
         scored  True: return log-probabilities too
         """
         uniforms = np.array([next(own) for own in self.uniforms])
-        candidates = self.filters(self.rules.mask(self.logits, self.length, self.rule_states), self.recent)
+        possible = self.rules.mask(self.logits, self.length, self.rule_states)
+        candidates = apply_filters(self.filters, possible, self.recent)
         ids = candidates.ids_at(draw(candidates.weights, uniforms))
         # The same bits as `log_softmax`, which takes a quarter longer for 64 rows of 5,000 symbols.
         log_probs = log_prob(self.logits.copy(), ids)[0] if scored else None

@@ -1,12 +1,252 @@
-"""Settings of samples and completions. This module imports no NumPy, since the command's help reads it."""
+"""The settings of samples, of beam search and of completions, from which the options of the commands are made.
+
+This module imports no NumPy, so `--help` is quick.
+"""
 
 from __future__ import annotations
 
-from charrnn.config import MOST_COMPLETED
+from dataclasses import dataclass, fields
+from typing import Any
 
-#: Settings that contradict each other, and the error that says so.
-CONFLICTS = tuple(
+from charrnn.config import in_range, setting
+from charrnn.errors import ConfigError
+
+MOST_LENGTH = 10**12  # characters of a sample
+MOST_WINDOW = 100_000  # characters that a penalty looks back on, which are kept for every sample
+MOST_WIDTH, MOST_NORM = 1000, 10  # hypotheses of a beam, and the power of the length in its score
+MOST_COMPLETED = 10_000  # characters of a completion
+MOST_COMPLETIONS = 1000  # of a text
+#: What a text can be completed to, with the default length at which a completion is cut off.
+GOALS = {"char": 1, "word": 32, "line": 200}
+
+_ENDS, _DRAWN = "Where it ends", "How it is drawn"
+_WHOLE, _SEVERAL, _FOUND = "What all of it must be", "Several texts", "What is found"
+_TEMPERATURE = "temperature is a finite number, at least 0, and top_k at least 0"
+_SHARES = "top_p is more than 0 and at most 1, min_p at least 0 and at most 1"
+_PENALTY = f"repeat_penalty is a finite number, more than 0, and repeat_window 1 to {MOST_WINDOW:,}"
+_LENGTH = f"length is 0 to {MOST_LENGTH:,} characters, and lines at least 0"
+_COUNTS = "count and best_of are at least 1, and novel at least 0"
+_BEAM = f"a beam is 1 to {MOST_WIDTH:,} wide, and its length norm 0 to {MOST_NORM}"
+_COMPLETION = f"--max-length is 1 to {MOST_COMPLETED:,}, and for words and lines alone: leave it out"
+
+#: Settings that contradict each other, with the error that says so: of a sample, and of a completion.
+SAMPLE_CONFLICTS = tuple(
     (("regex", name), "--regex takes no --stop and no --lines, which would cut a match short: give one of them")
     for name in ("stop", "lines")
 )
-MAX_LENGTH_RULE = f"--max-length is 1 to {MOST_COMPLETED:,}, and for words and lines alone: leave it out"
+COMPLETION_CONFLICTS = ((("to=char", "max_length"), _COMPLETION),)
+
+
+def _check(config: Any) -> None:
+    """Raise ConfigError, with the rule of its field, if a value is outside the field's limits."""
+    for item in fields(config):
+        value, meta = getattr(config, item.name), item.metadata
+        if value is None or "rule" not in meta:
+            continue
+        if not (value in meta["choices"] if meta["choices"] else in_range(value, meta)):
+            raise ConfigError(meta["rule"].format(value=value))
+
+
+@dataclass(frozen=True)
+class Filters:
+    """The settings of the filters. By default, only the temperature has an effect.
+
+    temperature     divides the logits; 0 keeps only the most likely id
+    top_k           keep this many of the most likely ids, and ties with the last; 0: all
+    top_p           keep the fewest most likely ids that have this share of the probability; 1: all
+    min_p           drop ids with less than this share of the most likely id's probability
+    repeat_penalty  divide by this the probability of ids among the last `repeat_window` characters
+    Raises:         ConfigError for a value out of range.
+    """
+
+    temperature: float = setting(
+        0.8, _DRAWN, "0 is the likeliest text.", low=0, flags=("--temp", "--temperature"), rule=_TEMPERATURE
+    )
+    top_k: int = setting(0, _DRAWN, "Draw from the N likeliest characters; 0: from all.", low=0, rule=_TEMPERATURE)
+    top_p: float = setting(
+        1.0,
+        _DRAWN,
+        "Draw from the fewest likeliest characters that have this share of the probability.",
+        low=0,
+        high=1,
+        open_low=True,
+        rule=_SHARES,
+    )
+    min_p: float = setting(
+        0.0,
+        _DRAWN,
+        "Leave out what has less than this share of the likeliest character's probability.",
+        low=0,
+        high=1,
+        rule=_SHARES,
+    )
+    repeat_penalty: float = setting(
+        1.0,
+        _DRAWN,
+        "Divide by this the probability of characters that stand in the window.",
+        low=0,
+        open_low=True,
+        rule=_PENALTY,
+    )
+    repeat_window: int = setting(
+        64, _DRAWN, "Characters in that window, the prime's too.", low=1, high=MOST_WINDOW, rule=_PENALTY
+    )
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @property
+    def window(self) -> int:
+        """Return how many of the last ids the filters need."""
+        return self.repeat_window if self.repeat_penalty != 1 else 0
+
+
+@dataclass(frozen=True)
+class SampleConfig(Filters):
+    """The settings of a sample: the filters, what ends it, and the constraints on all of it.
+
+    length   characters to draw; None: unlimited
+    lines    line ends to draw; 0: unlimited
+    stop     strings that end a sample, and are not part of it
+    regex    a regular expression that every sample matches in full
+    charset  the characters that may be drawn, as between [ and ] in a regular expression
+    unknown  what to do with characters of a prime that the vocabulary lacks: "error" or "skip"
+    Raises:  ConfigError for a value out of range, or two that contradict each other.
+    """
+
+    length: int | None = setting(
+        500,
+        _ENDS,
+        "Characters to write, without the prime; -1: without an end. [default: 500; for lines and documents -1]",
+        low=0,
+        high=MOST_LENGTH,
+        flags=("-n", "--length"),
+        flag_low=-1,
+        rule=_LENGTH,
+    )
+    lines: int = setting(0, _ENDS, "Write N lines.", low=0, flag_low=1, rule=_LENGTH)
+    stop: tuple[str, ...] = setting((), _ENDS, "End before this string; may be given several times.", metavar="STRING")
+    regex: str | None = setting(
+        None,
+        _WHOLE,
+        "What the whole text matches, after the prime; it goes on while it can match, up to -n characters.",
+        metavar="PATTERN",
+    )
+    charset: str | None = setting(
+        None,
+        _WHOLE,
+        "The only characters that may be written, as between [ and ] in a regular expression: 'a-z .'",
+        metavar="CHARS",
+    )
+    unknown: str = "error"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.stop, str) or not all(self.stop):
+            raise ConfigError("a stop string (--stop) has one character at least; the library takes a tuple of them")
+        for names, message in SAMPLE_CONFLICTS:
+            if all(getattr(self, name) not in (None, (), 0) for name in names):
+                raise ConfigError(message)
+
+
+@dataclass(frozen=True)
+class DrawConfig:
+    """How many samples are drawn, and which of them are kept.
+
+    count    samples for each prime
+    best_of  draw this many for each sample, and keep the one with the fewest bits per character
+    novel    redraw a sample that copies this many consecutive characters of a corpus; 0: redraw none
+    Raises:  ConfigError for a value out of range.
+    """
+
+    count: int = setting(1, _SEVERAL, "Write N texts, or N for each prime, side by side.", low=1, rule=_COUNTS)
+    best_of: int = setting(
+        1, _SEVERAL, "Draw N for each text; keep the one of the fewest bits per character.", low=1, rule=_COUNTS
+    )
+    novel: int = setting(
+        0,
+        _WHOLE,
+        "Draw again what has N characters in a row with the text that the model learned from.",
+        low=0,
+        flag_low=1,
+        rule=_COUNTS,
+    )
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+@dataclass(frozen=True)
+class BeamConfig:
+    """The settings of a beam search.
+
+    width        hypotheses that are kept at each step
+    length_norm  the score is the log-probability divided by the length to this power
+    Raises:      ConfigError for a value out of range.
+    """
+
+    width: int = setting(
+        1,
+        _SEVERAL,
+        "Draw nothing: find a likely text by keeping the K likeliest beginnings at each step.",
+        low=1,
+        high=MOST_WIDTH,
+        flags=("--beam",),
+        flag_low=1,
+        metavar="K",
+        rule=_BEAM,
+    )
+    length_norm: float = setting(
+        1.0,
+        _SEVERAL,
+        "For --beam: compare log-probabilities divided by the length to this power. [default: 1]",
+        low=0,
+        high=MOST_NORM,
+        flag_low=0,
+        rule=_BEAM,
+    )
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+@dataclass(frozen=True)
+class CompletionConfig:
+    """The settings of a completion.
+
+    to          "char": the next character; "word" or "line": its rest
+    count       completions, at most
+    max_length  characters at which a completion is cut off; None: the default of `GOALS`
+    Raises:     ConfigError for a value out of range, or two that contradict each other.
+    """
+
+    to: str = setting(
+        "word",
+        _FOUND,
+        "What is completed: the next character, or the text to the end of its word or line.",
+        choices=tuple(GOALS),
+        rule=f"a text is completed to {', '.join(GOALS)}, not to {{value!r}}",
+    )
+    count: int = setting(
+        5,
+        _FOUND,
+        "Show the K likeliest completions.",
+        low=1,
+        high=MOST_COMPLETIONS,
+        flags=("-k", "--count"),
+        metavar="K",
+        rule=f"{{value}} completions: ask for 1 to {MOST_COMPLETIONS:,}",
+    )
+    max_length: int | None = setting(
+        None,
+        _FOUND,
+        "Characters at which a completion is cut. [default: 32 of a word, 200 of a line]",
+        low=1,
+        high=MOST_COMPLETED,
+        rule=_COMPLETION,
+    )
+
+    def __post_init__(self) -> None:
+        _check(self)
+        if self.to == "char" and self.max_length is not None:
+            raise ConfigError(_COMPLETION)

@@ -13,54 +13,22 @@ from typing import Any
 import numpy as np
 
 from charrnn.arrays import Ids
-from charrnn.config import MOST_LENGTH, MOST_NORM, MOST_WIDTH
 from charrnn.data.text import Text
 from charrnn.data.vocab import Vocab
 from charrnn.errors import CharRNNError, ConfigError, VocabError
 from charrnn.generation.beam import beam_search
 from charrnn.generation.constraint import NEVER, Constraint
 from charrnn.generation.ensemble import Ensemble, Primed, start_logits
-from charrnn.generation.filters import Filters
 from charrnn.generation.loop import Step, generate
 from charrnn.generation.novelty import copied
 from charrnn.generation.rules import Rules
 from charrnn.generation.sample import Draft, Sample, StopBuffer, append_step
-from charrnn.generation.settings import CONFLICTS
+from charrnn.generation.settings import BeamConfig, DrawConfig, SampleConfig
 
 MOST_DRAWS = 20  # of a sample that has to be novel
 MOST_SEEDS = 2**63  # as many as `train` takes
 MOST_CHARS = 100_000  # of a sample of unlimited length, if samples are drawn side by side and shown when finished
 _BATCH = 256  # samples drawn side by side: more are no faster, and take more memory
-
-
-@dataclass(frozen=True)
-class SampleConfig(Filters):
-    """The settings of a sample: the filters, what ends it, and the constraints on all of it.
-
-    length   characters to draw; None: unlimited
-    lines    line ends to draw; 0: unlimited
-    stop     strings that end a sample, and are not part of it
-    regex    a regular expression that every sample matches in full
-    charset  the characters that may be drawn, as between [ and ] in a regular expression
-    unknown  what to do with characters of a prime that the vocabulary lacks: "error" or "skip"
-    """
-
-    length: int | None = 500
-    lines: int = 0
-    stop: tuple[str, ...] = ()
-    regex: str | None = None
-    charset: str | None = None
-    unknown: str = "error"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= (self.length or 0) <= MOST_LENGTH or self.lines < 0:
-            raise ConfigError(f"length is 0 to {MOST_LENGTH:,} characters, and lines at least 0")
-        if isinstance(self.stop, str) or not all(self.stop):
-            raise ConfigError("a stop string (--stop) has one character at least; the library takes a tuple of them")
-        for names, message in CONFLICTS:
-            if all(getattr(self, name) not in (None, (), 0) for name in names):
-                raise ConfigError(message)
 
 
 @dataclass
@@ -134,9 +102,7 @@ class Writer:
         Raises:  ConfigError or VocabError for settings that the model cannot follow, at once unless a prime is to
                  blame; CharRNNError after the last sample if some were left out, not being novel in `MOST_DRAWS` draws.
         """
-        config = SampleConfig(**settings)
-        if count < 1 or best_of < 1 or novel < 0:
-            raise ConfigError("count and best_of are at least 1, and novel at least 0")
+        config, _ = SampleConfig(**settings), DrawConfig(count, best_of, novel)
         if config.length is None:
             if not (config.lines or config.stop or self.vocab.end is not None):
                 raise ConfigError(
@@ -165,10 +131,8 @@ class Writer:
         settings     fields of `SampleConfig`; the filters are ignored
         Raises:      as for `samples`.
         """
-        config = SampleConfig(**settings)
+        config, _ = SampleConfig(**settings), BeamConfig(width, length_norm)
         rules = self.rules(config)
-        if not (1 <= width <= MOST_WIDTH and 0 <= length_norm <= MOST_NORM):
-            raise ConfigError(f"a beam is 1 to {MOST_WIDTH:,} wide, and its length norm 0 to {MOST_NORM}")
         if config.length is None:
             raise ConfigError("--beam compares texts up to a length: give -n")
         found = (

@@ -9,7 +9,7 @@ from charrnn.generation.ensemble import Ensemble, Primed
 from charrnn.generation.loop import Streams, advance
 from charrnn.generation.rules import Rules
 from charrnn.generation.sample import Draft, append_step
-from charrnn.generation.writer import SampleConfig
+from charrnn.generation.settings import SampleConfig
 
 
 @dataclass(frozen=True, eq=False)

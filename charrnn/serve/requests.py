@@ -1,4 +1,4 @@
-"""Requests: parse the JSON, and validate every field before anything is computed with it."""
+"""Requests: their limits, and how their JSON is parsed and validated before anything is computed. Imports no NumPy."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from charrnn.config import setting
 from charrnn.errors import CharRNNError
 
 MOST_BYTES = 1_000_000  # of a request
 _FLAG = re.compile(r"--([a-z][a-z-]*)")
+_LIMITS = "Limits of a request"  # the section of their options
 _TOO_LARGE = 2**63  # no array holds numbers this large
 _WORDS = {
     "str": "a string",
@@ -39,9 +41,28 @@ class Limits:
     requests  at the same time, including those that wait
     """
 
-    chars: int = 10_000
-    seconds: float = 60.0
-    requests: int = 256
+    chars: int = setting(
+        10_000,
+        _LIMITS,
+        "The most characters of a request's prime, and of the text that it asks for.",
+        low=1,
+        flags=("--max-chars",),
+    )
+    seconds: float = setting(
+        60.0,
+        _LIMITS,
+        "How long a request may take; a text then ends where it is.",
+        low=0,
+        open_low=True,
+        flags=("--max-seconds",),
+    )
+    requests: int = setting(
+        256,
+        _LIMITS,
+        "The most requests at once, those that wait among them; others are told to come again.",
+        low=1,
+        flags=("--max-requests",),
+    )
 
 
 def check_size(size: int) -> None:

@@ -14,7 +14,8 @@ from charrnn.api import LanguageModel
 from charrnn.data.vocab import Vocab
 from charrnn.generation.rules import Rules
 from charrnn.generation.sample import StopBuffer
-from charrnn.generation.writer import SampleConfig, checked_seed
+from charrnn.generation.settings import SampleConfig
+from charrnn.generation.writer import checked_seed
 from charrnn.serve.batch import Job
 from charrnn.serve.deadlines import Deadlines
 from charrnn.serve.notifier import Notifier

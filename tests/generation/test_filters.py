@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.config import MOST_WINDOW
 from charrnn.errors import ConfigError
 from charrnn.generation import filters
-from charrnn.generation.filters import Candidates, Filters, keep_top_k, keep_top_p, penalise
+from charrnn.generation.filters import Candidates, apply_filters, keep_top_k, keep_top_p, penalise
 from charrnn.generation.loop import draw
+from charrnn.generation.settings import MOST_WINDOW, Filters
 
 NONE = np.empty((1, 0), np.intp)
 
@@ -24,9 +24,9 @@ def spread_out(found, V):
     return weights
 
 
-def filtered(wishes, logits, recent=NONE):
+def filtered(settings, logits, recent=NONE):
     """Return the weights of all ids (B, V)."""
-    return spread_out(wishes(logits, recent), logits.shape[1])
+    return spread_out(apply_filters(settings, logits, recent), logits.shape[1])
 
 
 def kept(keep, weights, limit):
@@ -35,9 +35,9 @@ def kept(keep, weights, limit):
     return spread_out(keep(Candidates(rows.copy()), limit), rows.shape[1]).reshape(weights.shape)
 
 
-def left(wishes, logits, recent=NONE):
+def left(settings, logits, recent=NONE):
     """Return which ids have a weight."""
-    return np.flatnonzero(filtered(wishes, logits, recent)[0]).tolist()
+    return np.flatnonzero(filtered(settings, logits, recent)[0]).tolist()
 
 
 def of(*probabilities):
@@ -46,26 +46,26 @@ def of(*probabilities):
         return np.log(np.array([probabilities]))
 
 
-def expected(logits, recent, wishes):
+def expected(logits, recent, settings):
     """Return the probabilities of one stream: the filters in their order, written as one would say them."""
     logits = logits.astype(np.float64)
     for id_ in set(recent[recent >= 0].tolist()):
-        logits[id_] -= math.log(wishes.repeat_penalty)
-    logits = (logits - logits.max()) / wishes.temperature
+        logits[id_] -= math.log(settings.repeat_penalty)
+    logits = (logits - logits.max()) / settings.temperature
     p = np.exp(logits) / np.exp(logits).sum()
-    if wishes.top_k:
-        p[p < sorted(p)[-min(wishes.top_k, len(p))]] = 0
+    if settings.top_k:
+        p[p < sorted(p)[-min(settings.top_k, len(p))]] = 0
         p /= p.sum()
-    if wishes.top_p < 1:
+    if settings.top_p < 1:
         order, total, kept = np.argsort(-p, kind="stable"), 0.0, np.zeros(len(p), bool)
         for id_ in order:
             kept[id_] = True
             total += p[id_]
-            if total >= wishes.top_p - 1e-12:
+            if total >= settings.top_p - 1e-12:
                 break
         p = np.where(p >= p[kept].min(), p, 0)
         p /= p.sum()
-    p[p < wishes.min_p * p.max()] = 0
+    p[p < settings.min_p * p.max()] = 0
     return p / p.sum()
 
 
@@ -81,19 +81,19 @@ ALL = [
 ]
 
 
-@pytest.mark.parametrize("wishes", ALL)
+@pytest.mark.parametrize("settings", ALL)
 @pytest.mark.parametrize("V", [12, 700, 5000])
 @pytest.mark.parametrize("spread", [0.5, 4.0])
-def test_probabilities_are_those_of_the_filters_in_their_order(wishes, V, spread):
+def test_probabilities_are_those_of_the_filters_in_their_order(settings, V, spread):
     rng = np.random.default_rng(3)
     logits = (rng.normal(size=(20, V)) * spread).astype(np.float32)
     recent = rng.integers(-1, V, (20, 6))
-    together = filtered(wishes, logits, recent)
+    together = filtered(settings, logits, recent)
     assert together.max(axis=1).tolist() == [1.0] * 20
     for row in range(20):
-        p = expected(logits[row], recent[row, -wishes.repeat_window :], wishes)
+        p = expected(logits[row], recent[row, -settings.repeat_window :], settings)
         np.testing.assert_allclose(together[row] / together[row].sum(), p, rtol=1e-9, atol=0)
-        alone = filtered(wishes, logits[[row]], recent[[row]])
+        alone = filtered(settings, logits[[row]], recent[[row]])
         assert np.array_equal(alone[0], together[row])
 
 
@@ -182,13 +182,13 @@ def test_sorting_few_of_many_leaves_the_same(monkeypatch, spread, streams):
             assert all(np.array_equal(found[0], other) for other in found[1:]), (keep, limit)
 
 
-@pytest.mark.parametrize("wishes", [Filters(top_k=9), Filters(top_p=0.9), Filters(top_k=600, top_p=0.9, min_p=0.01)])
+@pytest.mark.parametrize("settings", [Filters(top_k=9), Filters(top_p=0.9), Filters(top_k=600, top_p=0.9, min_p=0.01)])
 @pytest.mark.parametrize("streams", [1, 5])
-def test_an_id_is_drawn_of_few_as_of_all(wishes, streams):
+def test_an_id_is_drawn_of_few_as_of_all(settings, streams):
     rng = np.random.default_rng(5)
     for _ in range(20):
         logits, uniforms = rng.normal(size=(streams, 5000)) * 3, rng.random(streams)
-        few = wishes(logits, NONE)
+        few = apply_filters(settings, logits, NONE)
         assert few.weights.shape[1] < 2000
         assert few.ids_at(draw(few.weights, uniforms)).tolist() == draw(spread_out(few, 5000), uniforms).tolist()
 

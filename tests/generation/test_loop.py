@@ -13,9 +13,10 @@ from charrnn.generation import ensemble as ensembles
 from charrnn.generation import loop as sample
 from charrnn.generation.constraint import Constraint
 from charrnn.generation.ensemble import Ensemble, Member, start_logits
-from charrnn.generation.filters import Filters
+from charrnn.generation.filters import apply_filters
 from charrnn.generation.loop import draw, generate, uniform_numbers
 from charrnn.generation.rules import Rules
+from charrnn.generation.settings import Filters
 from charrnn.nn import model
 
 LOGITS = np.array([0.0, 2.0, -1.0, 1.0, 0.5])
@@ -39,7 +40,7 @@ def tiny(cell="lstm", **settings):
 def choose(logits, uniforms, temperature, top_k=0):
     """Return the ids that are drawn from the logits."""
     none = np.empty((len(logits), 0), np.intp)
-    left = Filters(temperature, top_k)(logits, none)
+    left = apply_filters(Filters(temperature, top_k), logits, none)
     return left.ids_at(draw(left.weights, uniforms))
 
 

@@ -16,7 +16,8 @@ from charrnn.generation.ensemble import Ensemble, Member
 from charrnn.generation.loop import generate
 from charrnn.generation.rules import Rules
 from charrnn.generation.sample import StopBuffer
-from charrnn.generation.writer import DrawCounts, SampleConfig, Writer
+from charrnn.generation.settings import SampleConfig
+from charrnn.generation.writer import DrawCounts, Writer
 from charrnn.nn import model
 
 SYMBOLS = "\n abcdexyz"

@@ -18,7 +18,7 @@ from charrnn.data.vocab import Vocab
 from charrnn.errors import CharRNNError
 from charrnn.generation.ensemble import Ensemble
 from charrnn.generation.loop import Streams
-from charrnn.generation.writer import SampleConfig
+from charrnn.generation.settings import SampleConfig
 from charrnn.nn import model
 from charrnn.parallel.plan import available_threads
 from charrnn.serve import batch as batches
