@@ -1,4 +1,4 @@
-"""Suggestions while one types, by the package prompt_toolkit: a menu on standard error, and lines as they are ended."""
+"""Suggestions while typing, with the package prompt_toolkit: a menu on standard error."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def typed_lines(complete: Callable[[str], Completions], begun: str) -> Iterator[str]:
-    """Yield the lines that the user ends by Enter, up to Ctrl-D; completions are suggested as they are written.
+    """Yield each line that the user enters, up to Ctrl-D, while suggesting completions.
 
-    begun  what the first line begins with
-    Raises:  ConfigError where prompt_toolkit is not installed, or there is no terminal, or a dumb one.
+    begun    the start of the first line
+    Raises:  ConfigError if prompt_toolkit is not installed, or there is no terminal that can show a menu.
     """
     if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
         raise ConfigError("--interactive needs a terminal to type in: leave it out, and pipe lines in")
@@ -33,7 +33,7 @@ def typed_lines(complete: Callable[[str], Completions], begun: str) -> Iterator[
 
 
 def _session(complete: Callable[[str], Completions]) -> Any:
-    """Return what reads a line from the terminal, and leaves nothing on it."""
+    """Return a prompt that reads lines from the terminal, and erases itself."""
     try:
         from prompt_toolkit import PromptSession
         from prompt_toolkit.completion import Completer, Completion
@@ -56,7 +56,7 @@ def _session(complete: Callable[[str], Completions]) -> Any:
 
     return PromptSession(
         completer=Suggestions(),
-        complete_in_thread=True,  # so that nobody waits for a suggestion
+        complete_in_thread=True,  # so that typing never waits for a suggestion
         erase_when_done=True,
         output=create_output(sys.stderr),
     )

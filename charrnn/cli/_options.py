@@ -21,14 +21,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class SectionedOption(click.Option):
-    """An option that stands in a section of its own in the help."""
+    """An option in a named section of the help."""
 
     def __init__(self, *args: Any, section: str = "Options", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.section = section
 
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:
-        """Return what the environment says; the variable bears the name of the flag, not that of the parameter."""
+        """Return the value in the environment; variables are named after flags, not after parameters."""
         return next(filter(None, map(os.environ.get, variables(self, ctx))), None)
 
     def value_from_envvar(self, ctx: click.Context) -> Any:
@@ -38,7 +38,7 @@ class SectionedOption(click.Option):
 
 
 def section(name: str) -> Callable[..., Callable[[F], F]]:
-    """Return what adds an option to this section of a command's help, as `click.option` does."""
+    """Return `click.option` for this section of a command's help."""
     return partial(click.option, cls=SectionedOption, section=name)
 
 
@@ -262,7 +262,7 @@ _METAVARS = {"int": "N", "float": "X", "str": "TEXT"}
 
 
 def _option(item: Field[Any], **more: Any) -> Callable[[F], F]:
-    """Return what adds the option of a field, under the flags and the metavar in its metadata if there are any."""
+    """Return a decorator that adds the option of a field, with the flags and metavar of its metadata if it has any."""
     meta = item.metadata
     flags = meta.get("flags", (flag_of(item.name),))
     name = flags[-1].removeprefix("--").replace("-", "_")

@@ -1,4 +1,4 @@
-"""`charrnn complete`: the likeliest ways on from a text."""
+"""`charrnn complete`: show the most likely continuations of a text."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from charrnn.api import LanguageModel
     from charrnn.generation.completion import Completions
 
-_LONGEST = 1 << 20  # bytes of a line that are held, its last ones
-_CONTINUING = bytes(range(0x80, 0xC0))  # no character of UTF-8 begins with these
+_LONGEST = 1 << 20  # bytes kept at the end of a line
+_CONTINUING = bytes(range(0x80, 0xC0))  # bytes that never start a character in UTF-8
 
 
 _shown = section("What is shown")
@@ -89,7 +89,7 @@ def command(
     for number, line in enumerate(_lines(model.checkpoint.text_config.encoding), 1):
         try:
             done = complete(line)
-        except VocabError as error:  # of this line alone: the others are answered
+        except VocabError as error:  # fails this line alone
             note(f"Error: line {number:,} of standard input: {error}")
             done, refused = Completions(line, ()), refused + 1
         click.echo(shown(number, done), nl=False)
@@ -111,7 +111,7 @@ def _as_json(number: int, done: Completions) -> str:
 
 
 def _lines(encoding: str) -> Iterator[str]:
-    """Yield the lines of standard input as they arrive, without their ends, in the encoding of the model's corpus."""
+    """Yield the lines of standard input as they arrive, decoded like the corpus, without line ends."""
     from charrnn.data.decoding import line_decoder, line_encoding
 
     continuing = _CONTINUING if line_encoding(encoding) == "utf-8" else b""
@@ -119,9 +119,9 @@ def _lines(encoding: str) -> Iterator[str]:
 
 
 def _bounded_lines(continuing: bytes) -> Iterator[bytes]:
-    """Yield the bytes of each line of standard input; of a long one its end, but for the first if they are continuing.
+    """Yield the bytes of each line of standard input; of a long line only its end, from the start of a character.
 
-    continuing: no character begins with these
+    continuing  bytes that never start a character
     """
     held = b""
     while piece := _piece():
@@ -136,7 +136,7 @@ def _bounded_lines(continuing: bytes) -> Iterator[bytes]:
 
 
 def _piece() -> bytes:
-    """Return what comes next on standard input: a line, or a part of a long one."""
+    """Read the next line of standard input, or a piece of a long one."""
     if sys.stdin is None:
         raise CorpusError("standard input is closed: give a text, or pipe lines in")
     try:
@@ -146,13 +146,13 @@ def _piece() -> bytes:
 
 
 def _suggest(model: LanguageModel, complete: Callable[[str], Completions], begun: str) -> None:
-    """Print the lines that a user writes by the suggestions; those before are read too, where the model knows lines."""
+    """Print the lines that the user enters with suggestions; earlier lines are context if the model knows line ends."""
     from charrnn.cli._interactive import typed_lines
     from charrnn.generation.completion import CONTEXT
 
     vocab, before = model.checkpoint.vocab, list[str]()
-    complete("")  # so that wishes that cannot be met are told at once
+    complete("")  # to raise an error in the settings at once
     for line in typed_lines(lambda typed: complete("".join([*before, typed])), begun):
         click.echo(line)
-        if "\n" in vocab.symbols:  # what the model does not know is told by the line that has it, not by those after
+        if "\n" in vocab.symbols:  # unknown characters are an error in their line, not later
             before[:] = [vocab.decode(vocab.encode("".join([*before, line, "\n"]), "skip")[-CONTEXT:])]

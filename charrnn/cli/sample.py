@@ -1,4 +1,4 @@
-"""`charrnn sample`: let a model write."""
+"""`charrnn sample`: generate text."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from charrnn.api import LanguageModel
     from charrnn.generation.sample import Sample
 
-#: What a beam search, which draws nothing, has no use for.
+#: Options that contradict --beam, which draws nothing.
 _DRAWING = (
     *("temperature", "top_k", "top_p", "min_p", "repeat_penalty", "repeat_window", "seed"),
     *("count", "documents", "best_of", "novel"),
@@ -175,7 +175,7 @@ def command(
 
 
 def _primes(prime: str | None, file: str | None, lines: str | None, learned: TextConfig) -> list[str]:
-    """Return the primes; one that is empty if none was given. What is read is decoded as the corpus was."""
+    """Return the primes, or one empty prime if none was given. Files are decoded like the corpus."""
     from charrnn.data.decoding import bare
 
     if lines is not None:
@@ -186,7 +186,7 @@ def _primes(prime: str | None, file: str | None, lines: str | None, learned: Tex
 
 
 def _read(path: str, learned: TextConfig) -> str:
-    """Return the text of a file; of bytes, those that are no UTF-8 become halves of pairs, as on a command line."""
+    """Return the text of a file. For a model of bytes, invalid UTF-8 becomes lone surrogates, as in arguments."""
     from charrnn.data.reading import read_text
 
     text = str(read_text(path, config=TextConfig(bytes=learned.bytes, encoding=learned.encoding)))
@@ -194,7 +194,7 @@ def _read(path: str, learned: TextConfig) -> str:
 
 
 def _writing(names: tuple[str, ...]) -> list[tuple[LanguageModel, float]]:
-    """Return the models that write, each with its share."""
+    """Return the models to mix, each with its share."""
     from charrnn.cli._console import open_model
 
     if len(names) < 2:
@@ -210,7 +210,7 @@ def _writing(names: tuple[str, ...]) -> list[tuple[LanguageModel, float]]:
 
 
 def _joined(samples: Iterable[Sample], *, echo: bool, separator: str | None) -> Iterator[str]:
-    """Yield the texts and what stands between them."""
+    """Yield the texts with separators between them."""
     before = None
     for sample in samples:
         if before is not None:
@@ -226,21 +226,21 @@ def _lines(samples: Iterable[Sample], *, echo: bool) -> Iterator[str]:
         if not echo:
             del data["prime"]
         line = json.dumps(data, ensure_ascii=False) + "\n"
-        yield line.encode("utf-8", "backslashreplace").decode()  # half a pair becomes an escape of JSON
+        yield line.encode("utf-8", "backslashreplace").decode()  # a lone surrogate becomes a JSON escape
 
 
 def _as_bytes(text: str) -> bytes:
-    """Return the text in UTF-8; a byte of a prime that was no text is that byte again."""
+    """Return the text in UTF-8; lone surrogates that stand for bytes of a prime become these bytes again."""
     try:
         return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # half a pair that stands for no byte
+    except UnicodeEncodeError:  # a lone surrogate that stands for no byte
         return text.encode("utf-8", "surrogatepass")
 
 
 def _show(pieces: Iterable[str]) -> None:
-    """Write to standard output as it comes: bytes, so that line ends and encoding are the same on every system.
+    """Write each piece to standard output at once, as bytes, so that all systems get the same line ends and encoding.
 
-    What is told afterwards, be it an error, stands in a line of its own on a terminal.
+    On a terminal, a line end is added if needed, so that later messages start on a new line.
     """
     out, last = sys.stdout.buffer, "\n"
     try:

@@ -1,4 +1,4 @@
-"""`charrnn score`: how likely each line is."""
+"""`charrnn score`: score each line of a text."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def command(
 def _scored(
     model: LanguageModel, blocks: Iterable[list[bytes]], decode: Callable[[bytes], Line], per_char: bool
 ) -> Iterator[tuple[list[bytes], list[Scored]]]:
-    """Yield each block with what the model makes of its lines."""
+    """Yield each block of lines with their scores."""
     waiting: list[list[bytes]] = []
 
     def texts() -> Iterator[list[Line]]:
@@ -111,12 +111,12 @@ def _scored(
 
 
 def _is_typed(texts: tuple[str, ...]) -> bool:
-    """Return whether somebody at a terminal writes the lines."""
+    """Return whether the lines are typed at a terminal."""
     return (not texts or STDIN in texts) and sys.stdin is not None and sys.stdin.isatty()
 
 
 def _decoder(model: LanguageModel, context: bool) -> Callable[[bytes], Line]:
-    """Return what makes of a line's bytes the text to score; with a context, what stands before it too."""
+    """Return the function that decodes a line; with a context, into the text before the first tab and the rest."""
     from charrnn.data.decoding import line_decoder
 
     vocab = model.checkpoint.vocab
@@ -130,12 +130,12 @@ def _decoder(model: LanguageModel, context: bool) -> Callable[[bytes], Line]:
 
 
 def _itself(scored: Scored, line: bytes) -> bytes:
-    """Return the line as it came."""
+    """Return the line unchanged."""
     return line
 
 
 def _figures(scored: Scored, line: bytes) -> bytes:
-    """Return the figures and the line, with tabs in between."""
+    """Return the scores and the line, separated by tabs."""
     figures = ["", ""] if scored.logprob is None else [f"{scored.bpc:.6f}", f"{scored.logprob:.6f}"]
     figures += [str(scored.chars), str(scored.unknown)]
     if scored.bits is not None:
@@ -144,7 +144,7 @@ def _figures(scored: Scored, line: bytes) -> bytes:
 
 
 def _json(scored: Scored, line: bytes) -> bytes:
-    """Return the figures and the text as JSON; of bytes that are no text, half a surrogate pair becomes an escape."""
+    """Return the scores and the text as JSON; a lone surrogate, from invalid bytes, becomes an escape."""
     data = {name: getattr(scored, name) for name in ("bpc", "logprob", "chars", "unknown", "text")}
     if scored.bits is not None:
         data["bits"] = scored.bits

@@ -71,17 +71,17 @@ def command(
 
     if stdio and sys.stdin is None:
         raise CharRNNError("standard input is closed: direct requests to it, or leave out --stdio")
-    own = None if stdio else _listening(host, port, token)
+    listener = None if stdio else _listening(host, port, token)
     service = Service(_loaded(models), Limits(max_chars, max_seconds, max_requests))
-    if own:
-        name, number = own.getsockname()[:2]
+    if listener:
+        name, number = listener.getsockname()[:2]
         note(f"Serving on http://{f'[{name}]' if ':' in name else name}:{number}")
     with StopSignals():
-        asyncio.run(_serve(service, own, token))
+        asyncio.run(_serve(service, listener, token))
 
 
 def _listening(host: str, port: int, token: str | None) -> socket.socket:
-    """Return the socket to listen on; refuse what would let everybody in."""
+    """Return the socket to listen on; refuse one that other machines could use without a token."""
     from charrnn.serve.web import is_loopback
 
     try:
@@ -96,7 +96,7 @@ def _listening(host: str, port: int, token: str | None) -> socket.socket:
 
 
 def _loaded(paths: tuple[str, ...]) -> dict[str, LanguageModel]:
-    """Return the models by the names of their runs, or of their files."""
+    """Load the models; each is named after its run or file."""
     from charrnn.cli._console import open_model
 
     models: dict[str, LanguageModel] = {}
@@ -110,16 +110,16 @@ def _loaded(paths: tuple[str, ...]) -> dict[str, LanguageModel]:
     return models
 
 
-async def _serve(service: Service, own: socket.socket | None, token: str | None) -> None:
-    """Serve until a signal raises `Interrupted`, or there are no more lines."""
+async def _serve(service: Service, listener: socket.socket | None, token: str | None) -> None:
+    """Serve until a signal raises `Interrupted`, or standard input ends."""
     from asyncio import get_running_loop
 
-    get_running_loop().set_exception_handler(lambda loop, context: None)  # of tasks that the signal cut short
+    get_running_loop().set_exception_handler(lambda loop, context: None)  # silences tasks that the signal interrupts
     async with service:
-        if own is not None:
+        if listener is not None:
             from charrnn.serve.server import serve
 
-            await serve(service, own, token)
+            await serve(service, listener, token)
         else:
             from charrnn.serve.stdio import LineClient
 

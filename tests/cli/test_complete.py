@@ -1,4 +1,4 @@
-"""`charrnn complete`: a text or a line at a time, as columns or JSON, and suggestions while one types."""
+"""`charrnn complete`: texts and lines, as columns or JSON, and suggestions while typing."""
 
 import json
 import os
@@ -101,7 +101,7 @@ def test_the_form_of_the_corpus_is_that_of_the_text(run, corpus):
     assert one == two
 
 
-def test_an_end_of_documents_is_told(run, cwd):
+def test_an_end_of_documents_is_reported(run, cwd):
     Path("names.txt").write_text("Ann\nBob\nJörg\n" * 40, encoding="utf-8")
     run("train", "names.txt", *SMALL, "--steps", "2", "--split-documents", "lines", "--out", "names", "--quiet")
     found = rows(run("complete", "-m", "names", "Ann", "--to", "char", "-k", "99").stdout)
@@ -116,7 +116,7 @@ def test_no_lines_are_no_completions(run, tiny):
     assert len(run("complete", "").stdout.splitlines()) == 5  # how a line begins
 
 
-def test_unknown_characters_are_told_with_their_line_and_the_other_lines_are_answered(run, tiny):
+def test_unknown_characters_are_reported_with_their_line_and_the_other_lines_are_answered(run, tiny):
     outcome = run("complete", "-k", "1", input="Der\n\0Q\nDer", code=1)
     assert [line for line, *_ in rows(outcome.stdout)] == [1, 3]
     assert error_line(outcome.stderr).startswith("line 2 of standard input: 2 of 2 characters are not in")
@@ -126,7 +126,7 @@ def test_unknown_characters_are_told_with_their_line_and_the_other_lines_are_ans
 
 
 @pytest.mark.parametrize("wrong", [b"\xff", b"D\xc3", b"\xed\xa0\x80"])
-def test_what_is_no_utf_8_is_told_with_its_line_or_skipped(run, tiny, wrong):
+def test_what_is_no_utf_8_is_reported_with_its_line_or_skipped(run, tiny, wrong):
     lines = b"Der\n" + wrong + b"\nruft"
     outcome = run("complete", "-k", "1", input=lines, code=1)
     assert [line for line, *_ in rows(outcome.stdout)] == [1, 3]
@@ -257,7 +257,7 @@ def test_a_closed_standard_input(command, tiny):
         (("a", "--interactive"), "needs a terminal"),
     ],
 )
-def test_wishes_that_cannot_be_met(run, tiny, args, told):
+def test_settings_that_cannot_be_followed(run, tiny, args, told):
     assert told in run("complete", *args, code=2).stderr.splitlines()[-1]
 
 
@@ -312,7 +312,7 @@ def test_suggestions_are_shown_while_one_types_and_lines_are_printed(typing, tin
     assert screen.process.stdout.read() == b""
 
 
-def test_what_no_suggestion_can_meet_is_told_at_once(typing, run, cwd):
+def test_what_no_suggestion_can_meet_is_reported_at_once(typing, run, cwd):
     Path("dna.txt").write_text("acgtgca" * 200)
     run("train", "dna.txt", *SMALL, "--steps", "2", "--quiet")
     screen = typing("--to", "line")

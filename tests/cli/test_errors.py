@@ -1,4 +1,4 @@
-"""Bad input: one line that says what is wrong, where, and what to do; the exit code; and nothing left behind."""
+"""Bad input: one line that says what is wrong, where, and what to do; an exit code; and no files left behind."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def locked_archive() -> bytes:
 
 
 class Bad(NamedTuple):
-    """A command line that must be refused, and what the refusal has to say."""
+    """A command line that must be refused, with its exit code and words of the error."""
 
     args: tuple[str, ...]
     code: int
@@ -304,7 +304,7 @@ class Explosive:
 
 
 def everything(folder: Path) -> dict[str, bytes | None]:
-    """Return all paths under the folder with what the files hold."""
+    """Return all paths under the folder with the contents of the files."""
     paths = (path for path in folder.rglob("*") if path.name != ".lock")
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in paths}
 
@@ -333,7 +333,7 @@ def test_bad_input(run, bad_files, name):
     ],
     ids=" ".join,
 )
-def test_options_that_contradict_each_other_are_told_in_one_line(run, tiny, args):
+def test_options_that_contradict_each_other_are_reported_in_one_line(run, tiny, args):
     assert run(*args, code=2).stderr.startswith("Error: ")
 
 
@@ -385,7 +385,7 @@ def test_infinity_is_refused_with_the_reason(run, corpus, cwd, flag):
     assert everything(cwd).keys() == {corpus}
 
 
-def test_what_is_no_number_is_told_in_plain_words(run, corpus):
+def test_what_is_no_number_is_reported_in_plain_words(run, corpus):
     """Click's own words are "not a valid integer range"."""
     told = [error_line(run("train", corpus, flag, "many", code=2).stderr) for flag in ("--steps", "--sample-every")]
     told += [error_line(run("train", corpus, flag, "1.5", code=2).stderr) for flag in ("--batch-size", "--seed")]
@@ -437,7 +437,7 @@ def secret(tiny, monkeypatch):
     monkeypatch.setattr(os, "stat", refuse)
 
 
-def test_a_folder_that_may_not_be_read_is_in_nobodys_way(run, secret):
+def test_a_folder_that_may_not_be_read_is_skipped(run, secret):
     assert run("list").stdout.endswith("\n1 run, 0.1 MB, in checkpoints\n")
     assert run("score", "tiny.txt").stderr == f"Model: {Path(TINY, 'best.npz')}\n"
     for args in (("rm", "tinny"), ("score", "-m", "tinny", "tiny.txt")):
@@ -446,7 +446,7 @@ def test_a_folder_that_may_not_be_read_is_in_nobodys_way(run, secret):
         assert "or may not be read" in error_line(run(*args, code=1).stderr)
 
 
-def test_what_the_system_refuses_is_told_by_its_name(run, monkeypatch):
+def test_what_the_system_refuses_is_reported_by_its_name(run, monkeypatch):
     def refuse() -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "checkpoints")
 
@@ -506,7 +506,7 @@ def test_pickled_objects_are_never_run(run, bad_files):
 
 
 def ended(process: subprocess.Popen[bytes], input: bytes | None = None) -> tuple[int, str]:
-    """Return the exit code and what was said on standard error."""
+    """Return the exit code and standard error."""
     _, stderr = process.communicate(input, timeout=TIMEOUT)
     return process.returncode, (stderr or b"").decode()
 
@@ -563,7 +563,7 @@ def test_a_full_standard_output_is_an_error(command, tiny, args):
 
 @pytest.fixture(params=["gone", "full"])
 def unread(request):
-    """Return a stream that takes nothing: its reader is gone, or it is full."""
+    """Return a stream that cannot be written, because its reader is gone or it is full."""
     if request.param == "gone":
         ours, theirs = os.pipe()
         os.close(ours)
@@ -585,7 +585,7 @@ def test_notes_and_errors_that_nobody_reads_change_nothing(command, tiny, unread
 
 
 def closing(descriptor: int) -> dict[str, Any]:
-    """Return what closes a stream in a new process before the command begins."""
+    """Return a function that closes a stream in a new process before the command starts."""
     return {"preexec_fn": lambda: os.close(descriptor)}
 
 

@@ -1,4 +1,4 @@
-"""`charrnn sample`: nothing but text on standard output, from the model that was meant."""
+"""`charrnn sample`: only text on standard output, from the intended model."""
 
 import json
 import os
@@ -103,7 +103,7 @@ def test_the_seed_repeats_a_text(run, tiny):
 
 
 @pytest.mark.parametrize("args", [(), ("--count", "3"), ("--best-of", "2"), ("--novel", "40")], ids=" ".join)
-def test_a_seed_that_is_drawn_is_told_and_repeats_the_texts(run, tiny, args):
+def test_a_seed_that_is_drawn_is_reported_and_repeats_the_texts(run, tiny, args):
     outcome = run("sample", "-n", "30", *args)
     named, told = outcome.stderr.splitlines()[:2]
     assert named == f"Model: {tiny / 'best.npz'}"
@@ -113,7 +113,7 @@ def test_a_seed_that_is_drawn_is_told_and_repeats_the_texts(run, tiny, args):
 
 
 @pytest.mark.parametrize("args", [("--json",), ("--temp", "0"), ("--beam", "2")], ids=" ".join)
-def test_no_seed_is_told_that_json_tells_or_that_decides_nothing(run, tiny, args):
+def test_no_seed_is_reported_that_json_tells_or_that_decides_nothing(run, tiny, args):
     assert run("sample", "-n", "3", *args).stderr == f"Model: {tiny / 'best.npz'}\n"
 
 
@@ -382,7 +382,7 @@ def test_charset_and_regex(run, tiny):
         (("--charset", "Ω"), 2, "none of these characters is in the model's vocabulary"),
     ],
 )
-def test_constraints_that_cannot_be_met(run, tiny, args, code, says):
+def test_impossible_constraints(run, tiny, args, code, says):
     pytest.importorskip("regex")
     assert says in error_line(run("sample", *args, code=code).stderr)
 
@@ -390,7 +390,7 @@ def test_constraints_that_cannot_be_met(run, tiny, args, code, says):
 # Search
 
 
-def test_a_beam_is_likelier_than_the_likeliest_each_time(run, tiny):
+def test_a_beam_is_likelier_than_greedy_choices(run, tiny):
     args = ("sample", "--json", "-n", "20", "--prime", "Der")
     found = [run(*args, "--beam", width, "--length-norm", "0").json for width in ("1", "8")]
     assert found[0]["text"] == run(*args, "--temp", "0").json["text"]
@@ -418,7 +418,7 @@ def test_a_beam_takes_no_options_of_drawing(run, tiny, option):
     ],
     ids=lambda args: args[-2],
 )
-def test_numbers_that_are_nobody_s_wish_are_refused(run, tiny, args):
+def test_absurd_numbers_are_refused(run, tiny, args):
     told = error_line(run("sample", "-n", "5", *args, code=2).stderr)
     assert "is not in the range" in told or "its share is 1e+308" in told
 
@@ -456,7 +456,7 @@ def test_novel_texts_share_no_run_with_what_was_learned_from(run, tiny):
     assert outcome == run(*args, "--novel", "3")
 
 
-def test_what_cannot_be_novel_is_told(run, tiny):
+def test_what_cannot_be_novel_is_reported(run, tiny):
     outcome = run("sample", "--novel", "1", "-n", "5", "--best-of", "2", code=1)
     assert "in all 20 draws" in error_line(outcome.stderr)
     assert "Drawn again: 38 of 40 (95.0%), with 1 characters of the corpus\n" in outcome.stderr
@@ -464,7 +464,7 @@ def test_what_cannot_be_novel_is_told(run, tiny):
     assert "tiny.txt" in error_line(run("sample", "--novel", "9", code=1).stderr)
 
 
-# Models that write together
+# Ensembles
 
 
 def test_models_write_together(run, tiny):
@@ -497,7 +497,7 @@ def test_on_a_terminal_the_last_line_is_ended(tiny, terminal, command):
 
 
 @posix
-def test_on_a_terminal_what_is_told_afterwards_has_a_line_of_its_own(tiny, terminal):
+def test_on_a_terminal_what_is_reported_afterwards_has_a_line_of_its_own(tiny, terminal):
     args = ("--count", "2", "-n", "9", "--stop", "\n", "--novel", "99", "--seed", "1")
     *_, text, told, end = terminal("sample", *args, stream="stdout stderr").read_all().split("\r\n")
     assert (text[:1], told[:21], end) == ("D", "Drawn again: 0 of 2 (", "")

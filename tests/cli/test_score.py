@@ -1,4 +1,4 @@
-"""`charrnn score`: a line out for each line in, whatever it holds."""
+"""`charrnn score`: one output line for each input line, whatever it contains."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ from charrnn.cli.score import _scored
 
 from ._material import SMALL, TEXT, TIMEOUT, error_line, posix
 
-BUFFERED = {"PYTHONUNBUFFERED": ""}  # as Python is unless told otherwise: only what is flushed is seen
+BUFFERED = {"PYTHONUNBUFFERED": ""}  # Python's default: only flushed output is visible
 KEYS = ["bpc", "logprob", "chars", "unknown", "text"]
 LINES = TEXT.splitlines()
 ODD = [
@@ -171,7 +171,7 @@ def test_what_contradicts_itself_is_refused(run, tiny, words, says):
 
 
 @pytest.mark.parametrize("words", [[], ["--line-buffered"]])
-def test_a_file_that_is_missing_is_named_and_the_lines_before_it_are_told(run, tiny, words):
+def test_a_file_that_is_missing_is_named_and_the_lines_before_it_are_reported(run, tiny, words):
     Path("a.txt").write_text("Der\n")
     outcome = run("score", *words, "a.txt", "missing.txt", code=1)
     assert "missing.txt does not exist" in error_line(outcome.stderr)
@@ -179,12 +179,12 @@ def test_a_file_that_is_missing_is_named_and_the_lines_before_it_are_told(run, t
 
 
 def told(process) -> str:
-    """Return the text of the line that the process tells next, with none behind it."""
+    """Return the text of the next line that the process prints, and check that no other follows."""
     assert select([process.stdout], [], [], TIMEOUT)[0], "nothing is told"
     return process.stdout.readline().decode().rstrip("\n").split("\t")[4]
 
 
-def test_blocks_that_were_told_are_let_go(tiny):
+def test_blocks_that_were_scored_are_freed(tiny):
     class Block(list):
         pass
 
@@ -203,7 +203,7 @@ def test_blocks_that_were_told_are_let_go(tiny):
 
 
 def interrupted(process) -> bytes:
-    """Send Ctrl-C to a process that waits; return what it says of that."""
+    """Send Ctrl-C to a waiting process; return its standard error."""
     process.send_signal(signal.SIGINT)
     process.stdin.close()  # so that it wakes even where the signal came in the instant before it began to wait
     assert process.wait(TIMEOUT) == 130
@@ -233,7 +233,7 @@ def test_a_file_is_followed_and_ctrl_c_ends_it(command, tiny):
 
 
 @posix
-def test_lines_from_a_terminal_are_told_at_once(command, tiny):
+def test_lines_from_a_terminal_are_reported_at_once(command, tiny):
     pty = pytest.importorskip("pty")
     master, slave = pty.openpty()
     process = command("score", "-m", str(tiny), stdin=slave, env=BUFFERED)

@@ -1,4 +1,4 @@
-"""`charrnn serve`: by HTTP on a socket and by lines of JSON, and how it ends."""
+"""`charrnn serve`: over HTTP on a socket, as lines of JSON, and how it ends."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def ask(port: int, path: str, **fields: Any) -> list[Any]:
 
 
 def raw(port: int, data: bytes) -> bytes:
-    """Return all that is answered to these bytes, after which nothing comes."""
+    """Send these bytes, and return the whole answer."""
     with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT) as own:
         own.sendall(data)
         own.shutdown(socket.SHUT_WR)
@@ -130,7 +130,7 @@ def test_a_signal_ends_the_lines(command, tiny, number):
 
 
 @posix
-def test_whose_reader_is_gone_ends_quietly(command, tiny):
+def test_a_closed_pipe_ends_the_command_quietly(command, tiny):
     process = command("serve", "--stdio")
     process.stdout.close()
     process.stdin.write(b'{"do": "health"}\n')

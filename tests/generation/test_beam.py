@@ -1,4 +1,4 @@
-"""Beam search: against all texts that there are."""
+"""Beam search, compared with an exhaustive search."""
 
 import itertools
 
@@ -34,7 +34,7 @@ def ensemble_of(seed, cell="gru", **settings):
 
 
 def all_texts(ensemble, prime, rules, norm):
-    """Return score, ids and end of every text that the rules allow, each scored by one forward pass over all of it."""
+    """Return the score and the end of every text that the rules allow, each scored by one forward pass."""
     member, texts = ensemble.members[0], {}
     whole = np.array(list(itertools.product(range(V), repeat=rules.length))).T  # (T, B): all at once
     read = np.concatenate((np.repeat(np.array(prime)[:, None], whole.shape[1], axis=1), whole))
@@ -84,7 +84,7 @@ def test_a_narrow_beam_scores_its_text_rightly_and_a_wider_one_no_worse(settings
     assert max(scores) == scores[-1]
 
 
-def test_a_beam_of_one_takes_the_likeliest_each_time():
+def test_a_beam_of_one_takes_greedy_choices():
     ensemble = ensemble_of(5)
     begin = ensemble.read(np.array([1]))
     states, logits, ids = [state.copy() for state in begin.states], begin.logits, []
@@ -133,7 +133,9 @@ class Counted(np.ndarray):
 
     def __array_function__(self, function, types, args, options):
         found = super().__array_function__(function, types, args, options)
-        return found.view(Counted) if isinstance(found, np.ndarray) else found  # which NumPy may have made anew
+        return (
+            found.view(Counted) if isinstance(found, np.ndarray) else found
+        )  # NumPy drops the subclass in some functions
 
 
 class CountedEnsemble(Ensemble):

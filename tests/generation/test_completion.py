@@ -1,4 +1,4 @@
-"""Completion: against all texts that there are, and what ends a word."""
+"""Completion, compared with an exhaustive search, and the ends of words."""
 
 import json
 import math
@@ -28,7 +28,7 @@ def marked():
 
 
 def next_probs(writer, texts):
-    """Return the probabilities (N, V) of what follows each of some texts of one length, by one forward pass."""
+    """Return the probabilities (N, V) of the next symbol after each of N texts of equal length, by one forward pass."""
     member, vocab = writer.ensemble.members[0], writer.vocab
     ids = np.array([vocab.encode(text) for text in texts]).reshape(len(texts), -1).T
     if vocab.end is not None:
@@ -90,7 +90,7 @@ def test_all_completions_are_found_with_their_probabilities(request, writer, cas
 
 
 @pytest.mark.parametrize("text", ["", "b", "a a", "ab ", "b'", " ", "aaa", "bbb"])
-def test_the_likeliest_are_those_of_all(plain, text):
+def test_the_most_likely_are_those_of_all(plain, text):
     everything = complete(plain, text, count=1000, max_length=4).completions
     for count in (1, 3):
         found = complete(plain, text, count=count, max_length=4).completions
@@ -106,7 +106,7 @@ def test_next_characters_have_the_probabilities_of_the_model(plain):
     assert complete(plain, "ab", to="char", count=2).completions == found[:2]
 
 
-def test_the_end_mark_is_told_and_the_unknown_symbol_never_offered(marked):
+def test_the_end_mark_is_reported_and_the_unknown_symbol_never_offered(marked):
     found = complete(marked, "ab", to="char", count=1000).completions
     (probs,) = next_probs(marked, ["ab"])
     (end,) = [one for one in found if one.ended == "document"]
@@ -198,7 +198,7 @@ def test_unknown_characters_are_refused_or_left_out(plain):
         {"to": "char", "max_length": 2},
     ],
 )
-def test_wishes_that_make_no_sense(plain, wrong):
+def test_senseless_settings(plain, wrong):
     with pytest.raises(ConfigError):
         complete(plain, "a", **wrong)
 

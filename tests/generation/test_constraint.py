@@ -1,4 +1,4 @@
-"""Constraints: the automaton takes what the expression matches in full, and nothing else."""
+"""Constraints: the automaton accepts exactly the texts that the expression matches in full."""
 
 import contextlib
 import itertools
@@ -22,7 +22,7 @@ HAN = "".join(map(chr, range(0x4E00, 0x4E00 + 200))) + "，。\nabc"
 
 
 def language(automaton, symbols=SYMBOLS, longest=5):
-    """Return all texts up to a length that can be written to their end, never beginning one that cannot."""
+    """Return all texts up to a length that the automaton accepts; fail if it enters a dead end."""
     texts = set[str]()
     if automaton.shortest > longest:
         return texts
@@ -31,7 +31,7 @@ def language(automaton, symbols=SYMBOLS, longest=5):
         if automaton.needs[state] == 0:
             texts.add(text)
         allowed = automaton.allowed(np.array([state]), longest - len(text))[0]
-        assert automaton.needs[state] == 0 or allowed.any(), text  # a path that was begun has an end
+        assert automaton.needs[state] == 0 or allowed.any(), text  # no dead end
         for id_ in np.flatnonzero(allowed).tolist():
             write(int(automaton.follow(np.array([state]), np.array([id_]))[0]), text + symbols[id_])
 
@@ -128,7 +128,7 @@ def test_charset_and_expression_hold_together():
 
 
 def test_the_end_mark_may_follow_a_match_and_nothing_else():
-    automaton = Constraint.of("ab", 4, regex="a+b", end=3)  # id 2 stands for something that is never written
+    automaton = Constraint.of("ab", 4, regex="a+b", end=3)  # id 2 is never drawn
     assert automaton.allowed(np.array([0]), NEVER).tolist() == [[True, False, False, False]]
     a = automaton.follow(np.array([0]), np.array([0]))
     ab = automaton.follow(a, np.array([1]))

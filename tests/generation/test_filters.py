@@ -1,4 +1,4 @@
-"""Filters: what they leave, in which order, for one stream as for many."""
+"""Filters: which ids they keep, and in which order they apply, for one sample and for many."""
 
 import math
 
@@ -30,7 +30,7 @@ def filtered(settings, logits, recent=NONE):
 
 
 def kept(keep, weights, limit):
-    """Return what one of the filters keeps of weights (B, V) or (V,)."""
+    """Return the weights (B, V) or (V,) that one of the filters keeps; the others are 0."""
     rows = np.atleast_2d(weights)
     return spread_out(keep(Candidates(rows.copy()), limit), rows.shape[1]).reshape(weights.shape)
 
@@ -47,7 +47,7 @@ def of(*probabilities):
 
 
 def expected(logits, recent, settings):
-    """Return the probabilities of one stream: the filters in their order, written as one would say them."""
+    """Return the probabilities of one sample, by a plain implementation of the filters."""
     logits = logits.astype(np.float64)
     for id_ in set(recent[recent >= 0].tolist()):
         logits[id_] -= math.log(settings.repeat_penalty)
@@ -98,7 +98,7 @@ def test_probabilities_are_those_of_the_filters_in_their_order(settings, V, spre
 
 
 def test_the_order_is_penalty_temperature_top_k_top_p_min_p():
-    # Hand-made. Each pair of filters would leave something else the other way round.
+    # Worked by hand. Each pair of filters would keep other ids in the opposite order.
     logits = of(0.4, 0.3, 0.2, 0.1)
     # Penalty before top-k: id 0 falls to 0.08 and behind all others.
     assert left(Filters(1.0, top_k=2, repeat_penalty=5.0), logits, np.array([[0]])) == [1, 2]
@@ -116,7 +116,7 @@ def test_the_order_is_penalty_temperature_top_k_top_p_min_p():
 
 
 @pytest.mark.parametrize("streams", [1, 3])
-def test_temperature_zero_leaves_the_likeliest_after_the_penalty(streams):
+def test_temperature_zero_leaves_the_most_likely_after_the_penalty(streams):
     logits = np.repeat(of(0.4, 0.35, 0.25), streams, axis=0)
     assert filtered(Filters(0.0), logits).tolist() == [[1, 0, 0]] * streams
     recent = np.array([[-1, 0]] * streams)
@@ -136,7 +136,7 @@ def test_the_penalty_divides_a_probability_once_and_only_in_the_window():
     st.sampled_from([0.05, 0.5, 0.9, 0.999999]),
     st.integers(1, 12),
 )
-def test_the_likeliest_is_always_left_and_what_is_left_is_as_it_was(weights, share, k):
+def test_the_most_likely_is_always_left_and_what_is_left_is_as_it_was(weights, share, k):
     for keep, limit in ((keep_top_p, share), (keep_top_k, min(k, len(weights)))):
         one = kept(keep, np.array(weights), limit)
         assert one.max() == max(weights)
@@ -160,7 +160,7 @@ def test_shares_at_the_ends_of_their_range(streams, V):
 
 
 @pytest.mark.parametrize("shape", [(9,), (1000,), (2, 9), (2, 1000)])
-def test_a_share_that_the_likeliest_have_exactly_takes_no_more(shape):
+def test_a_share_that_the_most_likely_have_exactly_takes_no_more(shape):
     weights = np.zeros(shape)
     weights[..., :3] = 0.25, 0.25, 0.5
     weights = kept(keep_top_p, weights, 0.5)

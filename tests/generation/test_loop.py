@@ -1,4 +1,4 @@
-"""Sampling: one choice among logits, and the loop that writes texts."""
+"""Sampling: drawing one id from logits, and the loop that generates samples."""
 
 import math
 import warnings
@@ -30,7 +30,7 @@ def softmax(logits):
 
 
 def tiny(cell="lstm", **settings):
-    """Return the config and the weights of a random model of nine symbols whose guesses depend on what was read."""
+    """Return the config and the weights of a random model of nine symbols whose predictions depend on the context."""
     config = ModelConfig(9, cell=cell, **{"hidden_size": 8, "dtype": "float64", **settings})
     params = model.init_params(config, np.random.default_rng(4))
     params["out.W_hy"] *= 6
@@ -44,30 +44,30 @@ def choose(logits, uniforms, temperature, top_k=0):
     return left.ids_at(draw(left.weights, uniforms))
 
 
-def begun(config, weights, prime=(), first=None):
-    """Return what a text goes on from."""
+def primed_after(config, weights, prime=(), first=None):
+    """Return the state after a prime."""
     begin = Ensemble((Member(weights, config),)).read(np.array(prime, np.uint8))
     return begin if first is None else begin._replace(logits=first)
 
 
-def steps(config, weights, begins, *, rules, entropy=None, scored=False, **filters):
-    """Return an iterator of what is written after the beginnings."""
-    entropy = entropy or [[7, index] for index in range(len(begins))]
+def steps(config, weights, primed, *, rules, entropy=None, scored=False, **filters):
+    """Return an iterator of the steps after these primed states."""
+    entropy = entropy or [[7, index] for index in range(len(primed))]
     filters = Filters(**({"temperature": 1.0} | filters))
-    return generate(Ensemble((Member(weights, config),)), begins, entropy, rules=rules, filters=filters, scored=scored)
+    return generate(Ensemble((Member(weights, config),)), primed, entropy, rules=rules, filters=filters, scored=scored)
 
 
 def written(config, weights, prime=(), *, first=None, length=30, seed=7, **filters):
     """Return the ids that continue the prime."""
-    begin = begun(config, weights, prime, first)
+    begin = primed_after(config, weights, prime, first)
     found = steps(config, weights, [begin], rules=Rules(length), entropy=[[seed]], **filters)
     return [int(step.ids[0]) for step in found]
 
 
-def side_by_side(config, weights, begins, **options):
+def side_by_side(config, weights, primed, **options):
     """Return the ids of each text, and why it ended."""
-    ids, ended = [[] for _ in begins], [""] * len(begins)
-    for step in steps(config, weights, begins, **options):
+    ids, ended = [[] for _ in primed], [""] * len(primed)
+    for step in steps(config, weights, primed, **options):
         for text, id_, why in zip(step.samples, step.ids.tolist(), step.ended, strict=True):
             assert not ended[text]
             ids[text].append(id_)
@@ -81,10 +81,10 @@ def final_logits(config, weights, ids):
     return logits[-1, 0]
 
 
-# One choice
+# Drawing one id
 
 
-def test_temperature_zero_takes_the_likeliest_whatever_the_uniforms():
+def test_temperature_zero_takes_the_most_likely_whatever_the_uniforms():
     logits = np.array([[0.0, 1.0, 0.5], [3.0, -1.0, 2.9], [-5.0, -6.0, -4.0]])
     for uniform in (0.0, 0.5, NEARLY_ONE):
         assert choose(logits, np.full(3, uniform), 0.0).tolist() == [1, 0, 2]
@@ -115,7 +115,7 @@ def test_an_id_is_where_the_running_sum_passes_the_uniform_number():
         assert choose(logits, np.array([uniform]), 1.0).tolist() == [wanted]
 
 
-def test_top_k_of_one_is_the_likeliest():
+def test_top_k_of_one_is_the_most_likely():
     logits = np.random.default_rng(3).normal(size=(50, 7))
     uniforms = np.random.default_rng(4).random(50)
     assert choose(logits, uniforms, 1.0, 1).tolist() == logits.argmax(axis=-1).tolist()
@@ -165,7 +165,7 @@ def test_streams_are_independent():
 
 @pytest.mark.parametrize("temperature", [1e-3, 1e-30, 1e-300, 1e-308, 5e-324])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_very_small_temperature_is_the_likeliest_without_overflow(temperature, dtype):
+def test_a_very_small_temperature_is_the_most_likely_without_overflow(temperature, dtype):
     logits = (np.random.default_rng(6).normal(size=(20, 5)) * 50).astype(dtype)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -233,7 +233,7 @@ def test_the_first_character_is_drawn_as_often_as_it_begins_a_line():
 
 
 @pytest.mark.parametrize("starts", [(), (0, 0, 0)])
-def test_where_nobody_counted_all_begin_alike(starts):
+def test_without_counts_all_first_characters_are_equal(starts):
     np.testing.assert_allclose(softmax(start_logits(starts, 4)[0]), [0.25] * 4)
 
 
@@ -258,7 +258,7 @@ def test_what_was_read_before_a_given_start_still_counts():
 @pytest.mark.parametrize("settings", [{"cell": "rnn"}, {"cell": "lstm"}, {"cell": "gru", "num_layers": 2}])
 @pytest.mark.parametrize("prime", [(), (3,), (1, 4, 1, 5)])
 def test_each_id_is_drawn_from_one_forward_pass_over_all_before(settings, prime):
-    # Teacher-forced: what the loop does with a carried state, a whole forward pass must give as well.
+    # Teacher-forced: one forward pass must give the same as the loop with its carried state.
     config, weights = tiny(**settings)
     first = None if prime else start_logits((1, 2, 3), 9)
     ids = written(config, weights, prime, first=first, temperature=0.9, top_k=6)
@@ -287,7 +287,7 @@ def test_a_long_prime_is_read_to_its_end():
     assert written(config, weights, prime, temperature=0.0, length=1) == [expected]
 
 
-def test_temperature_zero_follows_the_likeliest():
+def test_temperature_zero_follows_the_most_likely():
     config, weights = tiny()
     ids = written(config, weights, [2], temperature=0.0)
     for at, id_ in enumerate(ids):
@@ -318,7 +318,7 @@ def test_the_seed_decides():
 
 def test_ids_come_one_by_one():
     config, weights = tiny()
-    endless = steps(config, weights, [begun(config, weights, [1])], rules=Rules(None), entropy=[[7]])
+    endless = steps(config, weights, [primed_after(config, weights, [1])], rules=Rules(None), entropy=[[7]])
     assert [int(next(endless).ids[0]) for _ in range(10)] == written(config, weights, [1], length=10)
 
 
@@ -357,18 +357,18 @@ ENDS = {
 @pytest.mark.parametrize("filters", MANY)
 def test_a_text_is_the_same_alone_and_beside_others(cell, rules, filters):
     config, weights = tiny(cell)
-    begins = [begun(config, weights, prime) for prime in ([1], [2, 3, 4], [8] * 9, [5], [1], [6, 1])]
+    primed = [primed_after(config, weights, prime) for prime in ([1], [2, 3, 4], [8] * 9, [5], [1], [6, 1])]
     options = {"rules": ENDS[rules], **MANY[filters]}
-    together, ended = side_by_side(config, weights, begins, **options)
+    together, ended = side_by_side(config, weights, primed, **options)
     assert "" not in ended
-    for row, begin in enumerate(begins):
+    for row, begin in enumerate(primed):
         alone = side_by_side(config, weights, [begin], entropy=[[7, row]], **options)
         assert alone == ([together[row]], [ended[row]])
 
 
 def test_texts_of_one_seed_differ_and_the_first_is_that_of_the_seed_alone():
     config, weights = tiny()
-    begin = begun(config, weights, [1])
+    begin = primed_after(config, weights, [1])
     texts, _ = side_by_side(config, weights, [begin] * 20, rules=Rules(30))
     assert len(set(map(tuple, texts))) == 20
     assert texts[0] == written(config, weights, [1])
@@ -378,21 +378,21 @@ def test_texts_of_one_seed_differ_and_the_first_is_that_of_the_seed_alone():
     assert backwards == texts[::-1]
 
 
-def test_each_end_is_told_and_comes_where_it_should():
+def test_each_end_is_reported_and_comes_where_it_should():
     config, weights = tiny()
-    begins = [begun(config, weights, [at % 9]) for at in range(30)]
-    ids, ended = side_by_side(config, weights, begins, rules=ENDS["stops"])
+    primed = [primed_after(config, weights, [at % 9]) for at in range(30)]
+    ids, ended = side_by_side(config, weights, primed, rules=ENDS["stops"])
     for text, why in zip(ids, ended, strict=True):
         shown = "".join(map(str, text))
         found = min((at + len(stop) for stop in ("1", "25", "446") if (at := shown.find(stop)) >= 0), default=None)
         assert (why, len(text)) == (("length", 60) if found is None else ("stop", found))
     assert set(ended) == {"stop"} or set(ended) == {"stop", "length"}
-    ids, ended = side_by_side(config, weights, begins, rules=ENDS["lines"])
+    ids, ended = side_by_side(config, weights, primed, rules=ENDS["lines"])
     for text, why in zip(ids, ended, strict=True):
         assert why == "length"
         assert len(text) == 60 or (text.count(3) == 2 and text[-1] == 3)
     assert any(len(text) < 60 for text in ids)
-    ids, ended = side_by_side(config, weights, begins, rules=ENDS["end mark"])
+    ids, ended = side_by_side(config, weights, primed, rules=ENDS["end mark"])
     for text, why in zip(ids, ended, strict=True):
         assert 7 not in text
         assert text.index(5) == len(text) - 1 if why == "document" else 5 not in text and len(text) == 60
@@ -401,7 +401,7 @@ def test_each_end_is_told_and_comes_where_it_should():
 
 def test_a_stop_that_the_prime_began_is_no_stop():
     config, weights = tiny()
-    begin = begun(config, weights, [2])
+    begin = primed_after(config, weights, [2])
     always = np.full((1, 9), -np.inf)
     always[0, 5] = 0
     ids, ended = side_by_side(
@@ -412,8 +412,8 @@ def test_a_stop_that_the_prime_began_is_no_stop():
 
 def test_log_probabilities_are_the_model_s_own_whatever_is_filtered():
     config, weights = tiny()
-    begins = [begun(config, weights, [at]) for at in range(4)]
-    found = steps(config, weights, begins, rules=ENDS["constraint"], scored=True, **MANY["filters"])
+    primed = [primed_after(config, weights, [at]) for at in range(4)]
+    found = steps(config, weights, primed, rules=ENDS["constraint"], scored=True, **MANY["filters"])
     told = [
         (int(text), int(id_), log_prob)
         for step in found
@@ -426,7 +426,7 @@ def test_log_probabilities_are_the_model_s_own_whatever_is_filtered():
             assert log_prob == pytest.approx(np.log(softmax(logits)[id_]), abs=1e-9)
 
 
-# Models that write together
+# Ensembles
 
 
 def test_a_mixture_is_the_mean_of_the_probabilities():

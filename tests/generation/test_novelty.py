@@ -1,4 +1,4 @@
-"""Runs of characters that a text has in common with a corpus."""
+"""Novelty: runs of characters that a text copies from a corpus."""
 
 import numpy as np
 import pytest

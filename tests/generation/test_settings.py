@@ -1,4 +1,4 @@
-"""The settings of generation: the library and the command refuse the same values, with the bounds of one field."""
+"""The settings of generation: the library and the command refuse the same values."""
 
 import math
 from dataclasses import fields
@@ -28,7 +28,7 @@ def option_of(config, name):
 
 
 def outside(meta):
-    """Return numbers that are no value of a field."""
+    """Return numbers just outside the limits of a field."""
     step = 1 if isinstance(meta["low"], int) else 0.1
     numbers = [meta["low"] - step, *([] if meta["high"] is None else [meta["high"] + 1])]
     return numbers + [meta["low"]] * bool(meta.get("open_low"))

@@ -1,4 +1,4 @@
-"""The writer: from wishes to texts, and what it tells of them."""
+"""The writer: from settings to finished samples."""
 
 import codecs
 import math
@@ -36,7 +36,7 @@ class Marked(Vocab):
 
 
 def writer_of(vocab, seed=4):
-    """Return a random model's writer, with guesses that depend on what was read."""
+    """Return a random model's writer, with predictions that depend on the context."""
     config = ModelConfig(vocab.size, cell="gru", hidden_size=8, dtype="float64")
     params = model.init_params(config, np.random.default_rng(seed))
     params["out.W_hy"] *= 6
@@ -156,9 +156,9 @@ def test_of_stops_that_end_together_the_longest_is_left_out(plain):
     whole = "".join(plain.stream(prime="a", seed=1, length=100))
     at = next(at for at in range(5, 100) if whole.index(whole[at]) == at)  # a character that was not there before
     stops, wanted = (whole[at], whole[at - 2 : at + 1]), whole[: at - 2]
-    for wishes in ({"stop": stops}, {"stop": stops[::-1]}):
-        assert "".join(plain.stream(prime="a", seed=1, length=100, **wishes)) == wanted
-        (sample,) = plain.samples(1, primes=["a"], seed=1, length=100, **wishes)
+    for settings in ({"stop": stops}, {"stop": stops[::-1]}):
+        assert "".join(plain.stream(prime="a", seed=1, length=100, **settings)) == wanted
+        (sample,) = plain.samples(1, primes=["a"], seed=1, length=100, **settings)
         assert sample.text == wanted
 
 
@@ -197,8 +197,8 @@ def test_the_mark_of_unknown_characters_is_never_written(marked):
     member = marked.ensemble.members[0]
     certain = member.weights._replace(b_y=member.weights.b_y + 1000 * (np.arange(12) == 11))
     sure = Writer(Ensemble((member._replace(weights=certain),)), marked.vocab)
-    for wishes in ({}, {"temperature": 0.0}):
-        (sample,) = sure.samples(1, seed=1, length=50, **wishes)
+    for settings in ({}, {"temperature": 0.0}):
+        (sample,) = sure.samples(1, seed=1, length=50, **settings)
         assert len(sample.text) == 50 or sample.ended == "document"
 
 
@@ -320,7 +320,7 @@ def test_where_no_line_begins_as_it_must_the_model_decides(plain):
     assert {sample.text[0] for sample in plain.samples(20, seed=1, length=3, charset="bxyz")} == {"b"}
 
 
-# Novel texts, and the likeliest
+# Novel texts, and beam search
 
 
 def test_a_text_is_drawn_again_until_it_is_novel(plain):
@@ -373,7 +373,7 @@ def test_a_text_that_does_not_end_by_itself_is_ended(plain, monkeypatch):
     ]
 
 
-def test_the_likeliest_is_likelier_than_what_is_drawn(plain, marked):
+def test_the_most_likely_is_likelier_than_what_is_drawn(plain, marked):
     for one in (plain, marked):
         (found,) = one.beam_search(16, primes=["ab"], length=12, length_norm=0.0)
         drawn = list(one.samples(40, primes=["ab"], length=12, seed=1, temperature=0.7))
@@ -391,11 +391,11 @@ def test_the_likeliest_is_likelier_than_what_is_drawn(plain, marked):
             plain.beam_search(**wrong)
 
 
-# SampleConfig that cannot be met
+# Settings that the model cannot follow
 
 
 @pytest.mark.parametrize(
-    ("wishes", "says"),
+    ("settings", "says"),
     [
         ({"length": -1}, "length is 0 to"),
         ({"length": 10**26}, "length is 0 to"),
@@ -407,13 +407,13 @@ def test_the_likeliest_is_likelier_than_what_is_drawn(plain, marked):
         ({"regex": "a", "lines": 2}, "--regex takes no"),
     ],
 )
-def test_wishes_that_make_no_sense_are_refused_at_once(plain, wishes, says):
+def test_senseless_settings_are_refused_at_once(plain, settings, says):
     for call in (plain.stream, plain.samples):
         with pytest.raises(ConfigError, match=says):
-            call(**wishes)
+            call(**settings)
 
 
-def test_wishes_that_this_model_cannot_meet_are_refused_at_once(plain):
+def test_settings_that_this_model_cannot_follow_are_refused_at_once(plain):
     for seed in (-1, 2**63):
         with pytest.raises(ConfigError, match=f"seed {seed} is out of range"):
             plain.stream(seed=seed)

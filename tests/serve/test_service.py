@@ -1,4 +1,4 @@
-"""The service: what is written in company is what is written alone, and no request stops it."""
+"""The service: samples do not depend on the batch, and no request brings it down."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ VOCAB = Vocab("\n abcdexyz", starts=(0, 0, 5, 3, 0, 0, 0, 0, 0, 0))
 
 
 def random_model(seed=4):
-    """Return a model whose guesses depend on what was read."""
+    """Return a model whose predictions depend on the context."""
     config = ModelConfig(VOCAB.size, cell="gru", hidden_size=8, dtype="float64")
     params = model.init_params(config, np.random.default_rng(seed))
     params["out.W_hy"] *= 6
@@ -45,15 +45,15 @@ def random_model(seed=4):
 LM = random_model()
 
 
-def sample(wishes, lm=LM):
-    """Return the text that one writes alone."""
-    (own,) = lm.samples(1, primes=[wishes.get("prime", "")], **{k: v for k, v in wishes.items() if k != "prime"})
+def sample(settings, lm=LM):
+    """Return the sample that the library draws with these settings."""
+    (own,) = lm.samples(1, primes=[settings.get("prime", "")], **{k: v for k, v in settings.items() if k != "prime"})
     return own
 
 
 # The batch
 
-WISHES = [
+SETTINGS = [
     {"seed": 1, "length": 40},
     {"seed": 2, "length": 40, "prime": "abc"},
     {"seed": 3, "length": 12, "prime": "a b"},
@@ -68,8 +68,8 @@ WISHES = [
 ]
 
 
-def job_of(wishes):
-    given = {"length": 60} | wishes
+def job_of(settings):
+    given = {"length": 60} | settings
     prime, seed = given.pop("prime", ""), given.pop("seed")
     config = SampleConfig(**given)
     rules = LM.writer.rules(config)
@@ -80,17 +80,17 @@ def text_of(job):
     return job.draft.before_stop(job.rules).sample(VOCAB, seed=job.seed, index=0, prime="")
 
 
-def test_what_is_written_does_not_depend_on_the_company():
-    batch, jobs = Batch(LM.writer.ensemble), [job_of(wishes) for wishes in WISHES]
+def test_a_sample_does_not_depend_on_its_neighbours():
+    batch, jobs = Batch(LM.writer.ensemble), [job_of(settings) for settings in SETTINGS]
     for job in jobs:  # each joins three steps after the one before
         batch.join(job)
         for _ in range(3):
             batch.step()
     while len(batch):
         batch.step()
-    for job, wishes in zip(jobs, WISHES, strict=True):
-        alone = sample({"length": 60} | wishes)
-        assert (text_of(job).text, job.draft.ended) == (alone.text, alone.ended), wishes
+    for job, settings in zip(jobs, SETTINGS, strict=True):
+        alone = sample({"length": 60} | settings)
+        assert (text_of(job).text, job.draft.ended) == (alone.text, alone.ended), settings
         assert text_of(job).logprob == pytest.approx(alone.logprob, rel=1e-12)
 
 
@@ -100,13 +100,13 @@ def test_the_models_read_for_all_groups_in_one_step(monkeypatch):
         Ensemble, "step", lambda self, ids, states: (sizes.append(len(ids)), step(self, ids, states))[1]
     )
     batch = Batch(LM.writer.ensemble)
-    for wishes in WISHES[:4]:
-        batch.join(job_of(wishes))
+    for settings in SETTINGS[:4]:
+        batch.join(job_of(settings))
     batch.step()
     assert sizes == [4]
 
 
-def test_who_leaves_stops_growing_and_the_others_go_on():
+def test_a_cancelled_sample_stops_and_the_others_continue():
     batch, jobs = Batch(LM.writer.ensemble), [job_of({"seed": seed, "length": 30}) for seed in range(3)]
     for job in jobs:
         batch.join(job)
@@ -120,7 +120,7 @@ def test_who_leaves_stops_growing_and_the_others_go_on():
     assert [text_of(job).text for job in jobs[::2]] == [sample({"seed": seed, "length": 30}).text for seed in (0, 2)]
 
 
-def test_a_step_tells_of_those_that_are_watched_or_ended():
+def test_a_step_returns_jobs_that_stream_or_ended():
     batch, quiet, watched = (
         Batch(LM.writer.ensemble),
         job_of({"seed": 1, "length": 2}),
@@ -137,7 +137,7 @@ def test_a_step_tells_of_those_that_are_watched_or_ended():
 
 
 def serving(limits=None, models=None):
-    """Return what runs a coroutine function with a service: `@serving(...)`."""
+    """Return a decorator that runs a coroutine function with a service."""
 
     def decorate(talk):
         async def run():
@@ -161,7 +161,7 @@ async def until(condition):
 
 @pytest.fixture
 def gate(monkeypatch):
-    """Return an event that the steps of every batch wait for; `sizes` of it are those of the batches."""
+    """Return an event that every batch waits for before each step; its `sizes` are those of the batches."""
     opened, step = threading.Event(), Batch.step
     opened.sizes = []
 
@@ -176,13 +176,13 @@ def gate(monkeypatch):
 
 
 def test_a_text_is_that_of_the_library():
-    wishes = {"prime": "ab", "seed": 7, "length": 50, "temperature": 1.0, "top_k": 4}
+    settings = {"prime": "ab", "seed": 7, "length": 50, "temperature": 1.0, "top_k": 4}
 
     @serving()
     async def found(service):
-        return await answers(service, wishes)
+        return await answers(service, settings)
 
-    alone = sample(wishes)
+    alone = sample(settings)
     assert found == [
         {"text": alone.text, "logprob": alone.logprob, "bpc": alone.bpc, "seed": 7, "ended": "length"},
     ]
@@ -200,7 +200,7 @@ def test_pieces_make_up_the_text(stop):
         assert not any(string in last["text"] for string in stop)
 
 
-def test_no_piece_has_what_is_or_may_become_a_stop_string():
+def test_no_piece_has_part_of_a_possible_stop_string():
     @serving()
     async def found(service):
         job, seen = job_of({"seed": 1, "stop": ("abc", "xy")}), []
@@ -238,18 +238,18 @@ def test_a_text_that_has_ended_keeps_its_reason():
 
 
 def test_requests_at_the_same_time_share_a_batch(gate):
-    wishes = [{"seed": 1, "length": 30}, {"seed": 2, "length": 30}, {"seed": 3, "length": 30, "top_p": 0.9}]
+    settings = [{"seed": 1, "length": 30}, {"seed": 2, "length": 30}, {"seed": 3, "length": 30, "top_p": 0.9}]
 
     @serving()
     async def found(service):
-        tasks = [asyncio.create_task(answers(service, ask)) for ask in wishes]
+        tasks = [asyncio.create_task(answers(service, ask)) for ask in settings]
         await until(lambda: service.health()["waiting"] + service.health()["writing"] == 3)
         gate.set()
         return await asyncio.gather(*tasks)
 
     assert max(gate.sizes) == 3
-    assert [text for ((answer,), ask) in zip(found, wishes, strict=True) for text in [answer["text"]]] == [
-        sample(ask).text for ask in wishes
+    assert [text for ((answer,), ask) in zip(found, settings, strict=True) for text in [answer["text"]]] == [
+        sample(ask).text for ask in settings
     ]
 
 
@@ -268,7 +268,7 @@ def test_no_more_requests_than_the_limit(gate):
     assert len(found[0]["text"]) == 3
 
 
-def test_a_text_ends_where_its_time_is_over():
+def test_a_text_is_cut_off_when_its_time_is_over():
     @serving(Limits(chars=10**9, seconds=1.0))
     async def found(service):
         *_, last = await answers(service, {"length": 10**9, "stream": True})
@@ -291,7 +291,7 @@ def test_the_time_of_a_prime_is_that_of_its_text(monkeypatch):
         assert ends[0] >= began + service.limits.seconds
 
 
-def test_what_runs_is_told_when_the_service_stops(gate, monkeypatch):
+def test_running_samples_are_returned_when_the_service_stops(gate, monkeypatch):
     monkeypatch.setattr(deadlines, "GRACE", 0.0)
 
     @serving()
@@ -308,7 +308,7 @@ def test_what_runs_is_told_when_the_service_stops(gate, monkeypatch):
     assert found[1] == "stopping"
 
 
-def test_a_text_that_nobody_waits_for_is_given_up(gate):
+def test_a_cancelled_request_stops_its_sample(gate):
     @serving(Limits(chars=10**9))
     async def _(service):
         task = asyncio.create_task(answers(service, {"length": 10**9}))
@@ -319,7 +319,7 @@ def test_a_text_that_nobody_waits_for_is_given_up(gate):
         assert service.health()["requests"] == 0
 
 
-def test_an_error_in_a_step_is_told_and_the_next_text_written(monkeypatch):
+def test_an_error_in_a_step_is_reported_and_the_next_text_written(monkeypatch):
     step = Batch.step
 
     def fail(self):
@@ -337,7 +337,7 @@ def test_an_error_in_a_step_is_told_and_the_next_text_written(monkeypatch):
     assert found[0]["text"] == sample({"length": 5, "seed": 1}).text
 
 
-def test_an_error_behind_a_step_leaves_what_ended_in_it_as_it_is(monkeypatch):
+def test_an_error_after_a_step_leaves_what_ended_in_it_as_it_is(monkeypatch):
     slow, quick = job_of({"seed": 1, "length": 10**9}), job_of({"seed": 2, "length": 1})
     told, advance = set(), batches.advance
 
@@ -356,7 +356,7 @@ def test_an_error_behind_a_step_leaves_what_ended_in_it_as_it_is(monkeypatch):
     assert slow.draft.ended.startswith("error: MemoryError")
 
 
-def test_an_error_of_one_text_is_told_to_nobody_else(gate, monkeypatch):
+def test_an_error_of_one_text_reaches_no_other_request(gate, monkeypatch):
     begin = Streams.start
 
     def fail(begins, entropy, **given):
@@ -422,7 +422,7 @@ def test_models_are_chosen_by_name():
         ("complete", {"text": "a", "to": "moon"}, 422, "moon"),
     ],
 )
-def test_a_request_that_cannot_be_met(what, ask, status, says):
+def test_an_impossible_request(what, ask, status, says):
     @serving()
     async def _(service):
         with pytest.raises(CharRNNError) as raised:
@@ -463,7 +463,7 @@ def test_scores_are_those_of_the_library(monkeypatch):
 
 @pytest.fixture
 def scored(monkeypatch):
-    """Return an event that scores wait for; `lines` of it are those that were scored at once, each time."""
+    """Return an event that scoring waits for; its `lines` are those scored together, each time."""
     opened, score = threading.Event(), LanguageModel.score
     opened.lines = []
 
@@ -496,7 +496,7 @@ def test_scores_wanted_at_the_same_time_share_a_batch(scored, monkeypatch):
             assert (score.get("bits") is not None) == ("per_char" in ask)
 
 
-def test_a_line_that_cannot_be_read_is_told_to_nobody_else(scored, monkeypatch):
+def test_a_line_that_cannot_be_read_reaches_no_other_request(scored, monkeypatch):
     def in_form(self, text):
         if text == "bad":
             raise CharRNNError("no")
@@ -516,7 +516,7 @@ def test_a_line_that_cannot_be_read_is_told_to_nobody_else(scored, monkeypatch):
     assert [answer["scores"][0]["text"] for (answer,) in found] == ["a", "b", "d"]
 
 
-def test_who_leaves_takes_no_scores_along(scored):
+def test_a_client_that_leaves_cancels_no_other_scores(scored):
     @serving()
     async def found(service):
         tasks = [asyncio.create_task(answers(service, {"lines": [line]}, "score")) for line in "abcd"]
@@ -560,11 +560,11 @@ def test_completions_are_those_of_the_library():
     assert found == [LM.complete("ab", to="line", count=3, max_length=6).to_dict()]
 
 
-# By HTTP, without a socket
+# Over HTTP, without a socket
 
 
 def http(service, path, *parts, method="POST", token=None, headers=None, stays=True):
-    """Return the coroutine of a request to the application: its status, its headers and its lines."""
+    """Send a request to the application; return the status, the headers and the lines of the answer."""
 
     async def talk():
         sent = []
@@ -651,7 +651,7 @@ def test_names_of_this_machine(host):
         assert (await http(service, "/health", method="GET", headers=headers))[0] == 200
 
 
-def test_whoever_has_the_token_comes_in_from_anywhere():
+def test_a_token_opens_the_service_to_any_host():
     @serving()
     async def _(service):
         headers = {"host": "models.example", "authorization": "Bearer secret"}
@@ -682,7 +682,7 @@ def test_a_body_that_does_not_arrive(monkeypatch):
         assert (await http(service, "/generate"))[0] == 408
 
 
-def test_a_mistake_of_ours_is_told_on_one_line(monkeypatch):
+def test_a_bug_is_reported_on_one_line(monkeypatch):
     async def broken(self, ask):
         raise KeyError("a\nb")
 
@@ -711,7 +711,7 @@ def test_an_error_after_the_first_piece_is_the_last_line(monkeypatch):
 
 @pytest.fixture
 def knocking():
-    """Return what runs a coroutine function with a reader and a writer that are connected to a service with a token."""
+    """Return a decorator that runs a coroutine function with a reader and a writer connected to a service."""
     pytest.importorskip("uvicorn")
     from charrnn.serve import server
 
@@ -729,7 +729,7 @@ def knocking():
     return run
 
 
-def test_who_is_refused_before_all_has_arrived_cannot_stay(knocking, monkeypatch):
+def test_a_client_refused_early_is_disconnected(knocking, monkeypatch):
     monkeypatch.setattr("charrnn.serve.server._HEAD_SECONDS", 0.1)
 
     @knocking
@@ -740,7 +740,7 @@ def test_who_is_refused_before_all_has_arrived_cannot_stay(knocking, monkeypatch
         await reader.read()  # up to its end
 
 
-def test_who_never_reads_is_hung_up_on(knocking, monkeypatch):
+def test_a_client_that_never_reads_is_disconnected(knocking, monkeypatch):
     async def much(self, ask):
         return {"much": "y" * 30_000_000}
 
@@ -756,11 +756,11 @@ def test_who_never_reads_is_hung_up_on(knocking, monkeypatch):
             assert len(await reader.read()) < 30_000_000
 
 
-# By lines
+# As lines of JSON
 
 
 def conversation(*lines, limits=None):
-    """Return the answers to lines, in their order."""
+    """Return the answers to these lines, in order."""
     told = []
 
     @serving(limits)
@@ -800,7 +800,7 @@ def test_pieces_bear_the_id_of_their_request():
 
 def test_a_request_can_be_cancelled(gate):
     class Asking(BytesIO):
-        """Lets texts be written once the last line was read, which is after the cancelling."""
+        """Opens the gate once the last line, which cancels, has been read."""
 
         def readline(self, size=-1):
             line = super().readline(size)
