@@ -28,7 +28,7 @@ class Learner:
     """Computes gradients and scores of batch rows, in buffers that it reuses from window to window.
 
     Call `set_params` first, and whenever the parameters change. All methods get the whole window and state, and return
-    what belongs to the given rows.
+    the results for the given rows.
     Shapes:  window (T, B) · state (L, S, B, H); results have the number of rows in place of B
     """
 

@@ -47,7 +47,7 @@ def forward(
     W_xh, W_hh, W_hh_half, b_hn = weights["W_xh"], weights["W_hh"], weights["W_hh_half"], weights["b_hn"]
     T, B = x.shape[:2]
     H, dtype = len(W_hh), W_hh.dtype
-    gates = scratch.empty("gates", (T, B, 3 * H), dtype)  # first a, then r z n
+    gates = scratch.empty("gates", (T, B, 3 * H), dtype)  # first x_t W_xh + b_h, then r z n
     project(x, weights["W_xh_half"], weights["b_h_half"], gates)
     h = scratch.empty("h", (T + 1, B, H), dtype)  # h[t] is the state before step t
     q_n = scratch.empty("q_n", (T, B, H), dtype)  # b_hn included
@@ -108,7 +108,7 @@ def forward(
                     np.multiply(dh_total[t], gates[t, :, H : 2 * H], out=dh_direct)
                 np.matmul(dq[t], W_hh_T, out=dh_next)
                 dh_next += dh_direct
-                if keep is not None:
+                if keep is not None:  # no gradient crosses a reset
                     dh_next *= keep[t]
         dW_hh = h_prev.reshape(-1, H).T @ dq.reshape(-1, 3 * H)
         db_hn = dq[:, :, 2 * H :].sum(axis=(0, 1))

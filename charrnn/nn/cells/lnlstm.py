@@ -208,7 +208,7 @@ def recurrence(
                 remove_component(dq[t], n_h[t])
                 np.matmul(dq[t], W_hh_T, out=dh_next)
                 dh_next *= scale_h[t]
-                if keep is not None:
+                if keep is not None:  # no gradient crosses a reset
                     dh_next *= keep[t]
                     dc *= keep[t]
         scaled = h[:-1] * (scale_h if keep is None else scale_h * keep)

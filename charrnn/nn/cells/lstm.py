@@ -51,7 +51,7 @@ def forward(
     W_xh, W_hh, W_hh_half = weights["W_xh"], weights["W_hh"], weights["W_hh_half"]
     T, B = x.shape[:2]
     H, dtype = len(W_hh), W_hh.dtype
-    gates = scratch.empty("gates", (T, B, 4 * H), dtype)  # first the pre-activations, then i f g o
+    gates = scratch.empty("gates", (T, B, 4 * H), dtype)  # first x_t W_xh + b_h, then i f g o
     project(x, weights["W_xh_half"], weights["b_h_half"], gates)
     h = scratch.empty("h", (T + 1, B, H), dtype)  # h[t], c[t] are the state before step t
     c = scratch.empty("c", (T + 1, B, H), dtype)
@@ -114,7 +114,7 @@ def forward(
                     da_o *= dh_next
                     dc *= gates[t, :, H : 2 * H]
                 np.matmul(da[t], W_hh_T, out=dh_next)
-                if keep is not None:
+                if keep is not None:  # no gradient crosses a reset
                     dh_next *= keep[t]
                     dc *= keep[t]
         h_prev = h[:-1] if keep is None else h[:-1] * keep

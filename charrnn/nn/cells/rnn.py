@@ -58,7 +58,7 @@ def forward(
                 dh_next += dh[t]
                 da[t] *= dh_next
                 np.matmul(da[t], W_hh_T, out=dh_next)
-                if keep is not None:
+                if keep is not None:  # no gradient crosses a reset
                     dh_next *= keep[t]
         h_prev = h[:-1] if keep is None else h[:-1] * keep
         dx, dW_xh, db_h = project_backward(x, W_xh, da)
