@@ -25,7 +25,7 @@ from charrnn import checkpoint as ckpt
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import PROTOCOLS, STDIN, seeded, sort_settings
 from charrnn.data.corpus import Corpus
-from charrnn.data.reading import Reading, text_of
+from charrnn.data.reading import ReadProgress, text_of
 from charrnn.data.text import Text
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.evaluation.packing import Line
@@ -249,7 +249,7 @@ class LanguageModel:
         saved = self.checkpoint
         return score_blocks(saved.model_config, saved.params, saved.vocab, blocks, per_char=per_char)
 
-    def baselines(self, text: str | Text, *, unknown: str = "skip", reading: Reading | None = None) -> Baselines:
+    def baselines(self, text: str | Text, *, unknown: str = "skip", reading: ReadProgress | None = None) -> Baselines:
         """Return the scores of an n-gram model and of compressors on the characters that `evaluate` scores.
 
         They learn from the training split of the model's corpus. The order of the n-gram model is chosen on the
@@ -271,7 +271,7 @@ class LanguageModel:
         ids_of = saved.vocab.ids_of
         return measure(ids_of(corpus.train), ids_of(val), ids_of(text, unknown), saved.vocab)
 
-    def validation_text(self, *, reading: Reading | None = None) -> Text:
+    def validation_text(self, *, reading: ReadProgress | None = None) -> Text:
         """Return the validation split of the model's corpus, read again and checked by its hash.
 
         reading: as for `read_text`
@@ -284,7 +284,7 @@ class LanguageModel:
             )
         return text
 
-    def test_text(self, *, reading: Reading | None = None) -> Text:
+    def test_text(self, *, reading: ReadProgress | None = None) -> Text:
         """Return the test split, on which nothing was chosen; otherwise as `validation_text`.
 
         reading: as for `read_text`

@@ -38,11 +38,10 @@ def command(corpora: tuple[str, ...], remove: bool, as_json: bool) -> None:
 
     from charrnn.cli._console import print_json, print_table
     from charrnn.data import cache
-    from charrnn.data.files import files_of
-    from charrnn.data.reading import named
+    from charrnn.data.files import describe_paths, list_files
     from charrnn.errors import CorpusError
 
-    wanted = {os.path.realpath(file): corpus for corpus in corpora for file in files_of([corpus])}
+    wanted = {os.path.realpath(file): corpus for corpus in corpora for file in list_files([corpus])}
     entries = [entry for entry in cache.entries() if not wanted or wanted.keys() & entry.paths]
     for path in wanted.keys() - set().union(*(entry.paths for entry in entries)):
         raise CorpusError(f"{wanted[path]} is not in the cache: `charrnn cache` lists what is")
@@ -71,7 +70,7 @@ def command(corpora: tuple[str, ...], remove: bool, as_json: bool) -> None:
             ("Corpus", "Characters", "Symbols", "MB", "Built", "State"),
             [
                 (
-                    named(row["corpus"]),
+                    describe_paths(row["corpus"]),
                     f"{row['chars']:,}",
                     f"{row['symbols']:,}",
                     f"{row['bytes'] / 1e6:,.1f}",

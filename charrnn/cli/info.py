@@ -25,7 +25,7 @@ def command(model_path: str | None, as_json: bool) -> None:
     """
     from charrnn.cli._console import open_model, print_facts, print_json, print_table
     from charrnn.config import text_and_train_settings
-    from charrnn.data.reading import named
+    from charrnn.data.files import describe_paths
 
     model = open_model(model_path)
     saved = model.checkpoint
@@ -52,7 +52,7 @@ def command(model_path: str | None, as_json: bool) -> None:
         return
     symbols = saved.vocab.symbols
     kinds = [f"{len(symbols)} {saved.vocab.kind}", *(f"the {name} symbol" for name in saved.vocab.specials)]
-    source = named(saved.source.paths) if saved.source.paths else "a text in memory"
+    source = describe_paths(saved.source.paths) if saved.source.paths else "a text in memory"
     print_facts(
         {
             "File": str(model.path),

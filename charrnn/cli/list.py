@@ -24,7 +24,7 @@ def command(as_json: bool) -> None:
     from datetime import datetime
 
     from charrnn.cli._console import note, print_json, print_table
-    from charrnn.data.reading import named
+    from charrnn.data.files import describe_paths
     from charrnn.training.catalog import runs
     from charrnn.training.folder import RUNS
 
@@ -40,7 +40,7 @@ def command(as_json: bool) -> None:
             [
                 (
                     run.name,
-                    "-" if run.corpus is None else named(run.corpus) if run.corpus else "a text in memory",
+                    "-" if run.corpus is None else describe_paths(run.corpus) if run.corpus else "a text in memory",
                     "damaged" if run.damage else f"{run.cell} {run.num_layers}x{run.hidden_size}",
                     "-" if run.damage else f"{run.step:,} of {run.steps:,}" if run.steps else f"{run.step:,}",
                     "-" if run.best_loss is None else f"{run.best_loss:.4f}",

@@ -176,10 +176,10 @@ def command(
 
 def _primes(prime: str | None, file: str | None, lines: str | None, learned: TextConfig) -> list[str]:
     """Return the primes, or one empty prime if none was given. Files are decoded like the corpus."""
-    from charrnn.data.decoding import bare
+    from charrnn.data.decoding import strip_line
 
     if lines is not None:
-        return [*map(bare, _read(lines, learned).removesuffix("\n").split("\n"))]
+        return [*map(strip_line, _read(lines, learned).removesuffix("\n").split("\n"))]
     if file is not None or prime == STDIN:
         return [_read(file or STDIN, learned)]
     return [prime or ""]

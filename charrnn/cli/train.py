@@ -38,7 +38,7 @@ from charrnn.config import (
 from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
-    from charrnn.data.summary import Survey
+    from charrnn.data.summary import Summary
     from charrnn.training.run import Run
 
 _files, _screen = section("Files"), section("Screen")
@@ -161,7 +161,7 @@ def _open(paths: tuple[str, ...], options: dict[str, Any], began: float) -> Run:
     from charrnn.checkpoint import load
     from charrnn.cli._console import ReadingBar
     from charrnn.data.corpus import Corpus
-    from charrnn.data.summary import survey
+    from charrnn.data.summary import summarize
     from charrnn.training.finetune import adopt_text_form
     from charrnn.training.folder import RUNS, find_model
     from charrnn.training.run import Run
@@ -190,7 +190,7 @@ def _open(paths: tuple[str, ...], options: dict[str, Any], began: float) -> Run:
         init_from=init_from,
         force=options["force"],
         began=began,
-        ready=None if options["quiet"] else lambda run: _describe(run, survey(corpus, run.vocab)),
+        ready=None if options["quiet"] else lambda run: _describe(run, summarize(corpus, run.vocab)),
     )
 
 
@@ -226,7 +226,7 @@ def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
         print_facts(closing_figures(run) | {"Repeat": _repeat(run), "Sample": sample}, err=True)
 
 
-def _describe(run: Run, found: Survey | None = None) -> None:
+def _describe(run: Run, found: Summary | None = None) -> None:
     """Describe the corpus, the model and the memory that training takes."""
     from charrnn.cli._console import tell
 
@@ -251,7 +251,7 @@ def _describe(run: Run, found: Survey | None = None) -> None:
         )
 
 
-def _print_summary(found: Survey, kind: str) -> None:
+def _print_summary(found: Summary, kind: str) -> None:
     from charrnn.cli._console import tell
 
     files = "1 file" if found.files == 1 else f"{found.files:,} files"

@@ -1,8 +1,8 @@
-"""The cache on disk: the ids of large corpora, so that a text is encoded once and never has to fit into memory.
+"""The cache on disk: large texts as ids, so that each is encoded once and need not fit into memory.
 
-An entry is a file of ids, as they are, and a JSON object beside it that is written last and says what they are. It is
-used while the corpus has the size and the modification time that it had when it was read, and the ids have theirs;
-otherwise it is made anew. So a kill at any moment leaves a whole entry or none. One process at a time makes entries.
+An entry is a file of ids and a JSON object beside it, which describes the ids and is written last. The entry is valid
+while the files of the text, and the ids, have the sizes and modification times that the object says; otherwise it is
+made again. So a kill at any moment leaves a complete entry or none. A lock lets one process at a time make entries.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _REMEDY = f"name another folder for the cache by the environment variable {VARIA
 
 
 class Stamp(NamedTuple):
-    """A file as it was when it was read: bytes, and nanoseconds since 1970."""
+    """The size of a file in bytes, and its modification time in nanoseconds since 1970, when it was read."""
 
     path: str
     size: int
@@ -40,24 +40,24 @@ class Stamp(NamedTuple):
 
     @classmethod
     def of(cls, path: str) -> Stamp:
-        """Return the stamp of a file as it is now.
+        """Return the stamp of a file now.
 
-        Raises:  CorpusError where there is none.
+        Raises:  CorpusError if the file is missing.
         """
         try:
-            found = os.stat(path)
+            stat = os.stat(path)
         except OSError as error:
             raise CorpusError(f"cannot read {path}: {error.strerror}") from error
-        return cls(os.path.realpath(path), found.st_size, found.st_mtime_ns)
+        return cls(os.path.realpath(path), stat.st_size, stat.st_mtime_ns)
 
 
 @dataclass(frozen=True)
 class Entry:
     """A text in the cache.
 
-    path    the JSON object
+    path    of the JSON object
     built   when it was made, in seconds since 1970
-    stamps  the files that the text was read from, one after the other
+    stamps  of the files that the text was read from, in order
     """
 
     path: Path
@@ -67,12 +67,12 @@ class Entry:
 
     @property
     def paths(self) -> set[str]:
-        """Return the files' paths, free of links."""
+        """Return the real paths of the files, with links resolved."""
         return {stamp.path for stamp in self.stamps}
 
     @property
     def valid(self) -> bool:
-        """Return whether the files are still as they were."""
+        """Return whether the files are unchanged."""
         try:
             return self.stamps == tuple(Stamp.of(stamp.path) for stamp in self.stamps)
         except CorpusError:
@@ -80,9 +80,9 @@ class Entry:
 
 
 def folder() -> Path:
-    """Return the cache's folder: CHARRNN_CACHE, or `charrnn` where this system keeps the caches of its users."""
-    if named := os.environ.get(VARIABLE):
-        return Path(named)
+    """Return the folder of the cache: CHARRNN_CACHE, or `charrnn` in the user's folder for caches."""
+    if path := os.environ.get(VARIABLE):
+        return Path(path)
     if os.name == "nt":
         base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
     elif sys.platform == "darwin":
@@ -93,28 +93,28 @@ def folder() -> Path:
 
 
 def entries() -> list[Entry]:
-    """Return all entries that can be read, the newest first."""
-    found = filter(None, map(_open, folder().glob("*.json")))
-    return sorted(found, key=lambda entry: entry.built, reverse=True)
+    """Return all readable entries, the newest first."""
+    readable = filter(None, map(_open, folder().glob("*.json")))
+    return sorted(readable, key=lambda entry: entry.built, reverse=True)
 
 
-def remove(chosen: Iterable[Path] | None = None) -> None:
-    """Remove the entries of these paths, or, if None, whatever is in the cache, damaged or left behind by a kill.
+def remove(paths: Iterable[Path] | None = None) -> None:
+    """Remove the entries with these paths; if None, empty the cache, damaged files included.
 
-    Raises:  CharRNNError where the system refuses.
+    Raises:  CharRNNError if the system refuses.
     """
     with _locked():
-        for path in folder().glob("*.json") if chosen is None else chosen:
+        for path in folder().glob("*.json") if paths is None else paths:
             _unlink(path)
-        _sweep()
+        _remove_leftovers()
 
 
-def text_of(paths: Sequence[str], pieces: Callable[[], Iterable[str]], settings: str = "") -> Text:
-    """Return the text of files that can be read, one after the other, from the cache; put it there if it is not.
+def read_through(paths: Sequence[str], pieces: Callable[[], Iterable[str]], settings: str = "") -> Text:
+    """Return the text of these files from the cache; if it is not there, read it and add it.
 
-    pieces:   reads them
-    settings: what else the text depends on; each has an entry of its own
-    Raises:  CharRNNError where the cache cannot be written; whatever `pieces` raises.
+    pieces:   reads the text
+    settings: how the text is read; each way has an entry of its own
+    Raises:  CharRNNError if the cache cannot be written; all errors of `pieces`.
     """
     names = [*map(os.path.realpath, paths), *filter(None, [settings])]
     key = hashlib.sha256("\0".join(names).encode("utf-8", "surrogateescape")).hexdigest()[:32]
@@ -122,15 +122,15 @@ def text_of(paths: Sequence[str], pieces: Callable[[], Iterable[str]], settings:
     if (entry := _open(path)) and entry.valid:
         return entry.text
     with _locked():
-        if (entry := _open(path)) and entry.valid:  # another process has made it meanwhile
+        if (entry := _open(path)) and entry.valid:  # another process may have made it
             return entry.text
-        entry = None  # some systems remove no file that is mapped into memory
+        entry = None  # some systems cannot remove a file that is mapped into memory
         _unlink(path)
-        _sweep()
-        files = [Stamp.of(name)._asdict() for name in paths]  # first, so that what changes while it is read is stale
+        _remove_leftovers()
+        files = [Stamp.of(name)._asdict() for name in paths]  # first: a file that changes while it is read is stale
         with replacing(path.with_suffix(".ids"), _REMEDY) as file:
-            encoder = _write(file, pieces())
-        what = {
+            encoder = _write_ids(file, pieces())
+        description = {
             "format_version": FORMAT_VERSION,
             "files": files,
             "settings": settings,
@@ -140,7 +140,7 @@ def text_of(paths: Sequence[str], pieces: Callable[[], Iterable[str]], settings:
             "ids": _identity(path.with_suffix(".ids").stat()),
         }
         with replacing(path, _REMEDY) as file:
-            file.write(json.dumps(what, indent=1).encode())
+            file.write(json.dumps(description, indent=1).encode())
         if (entry := _open(path)) is None:
             raise CharRNNError(f"{path} cannot be read back, though it was written: {_REMEDY}")
         return entry.text
@@ -148,7 +148,7 @@ def text_of(paths: Sequence[str], pieces: Callable[[], Iterable[str]], settings:
 
 @contextmanager
 def _locked() -> Iterator[None]:
-    """Hold the lock of the cache; wait while another process does."""
+    """Lock the cache; wait until no other process has locked it."""
     with writing(folder(), _REMEDY):
         folder().mkdir(parents=True, exist_ok=True)
         file = open(folder() / ".lock", "w")
@@ -163,20 +163,20 @@ def _unlink(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _sweep() -> None:
-    """Remove what belongs to no entry, such as what a kill cut short; whoever holds the lock may."""
+def _remove_leftovers() -> None:
+    """Remove files that belong to no entry, such as those of a process that was killed. Needs the lock."""
     for path in (*folder().glob(".*.tmp"), *folder().glob("*.ids")):
         if not path.with_suffix(".json").exists():
             _unlink(path)
 
 
-def _identity(found: os.stat_result) -> list[int]:
-    """Return what tells whether a file is still the same: bytes, and nanoseconds since 1970."""
-    return [found.st_size, found.st_mtime_ns]
+def _identity(stat: os.stat_result) -> list[int]:
+    """Return size and modification time, which change when the file does: bytes, and nanoseconds since 1970."""
+    return [stat.st_size, stat.st_mtime_ns]
 
 
-def _write(file: BinaryIO, pieces: Iterable[str]) -> Encoder:
-    """Write the ids of the pieces; return what encoded them."""
+def _write_ids(file: BinaryIO, pieces: Iterable[str]) -> Encoder:
+    """Encode the pieces and write their ids; return the encoder."""
     encoder, dtype = Encoder(), smallest_type(0)
     for piece in pieces:
         before = encoder.chars
@@ -184,22 +184,22 @@ def _write(file: BinaryIO, pieces: Iterable[str]) -> Encoder:
         if encoder.dtype != dtype:
             _widen(file, before, dtype, encoder.dtype)
             dtype = encoder.dtype
-        file.write(_little(ids).data)
+        file.write(_little_endian(ids).data)
     return encoder
 
 
-def _little(ids: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the ids with their least byte first, as they stand on disk everywhere."""
+def _little_endian(ids: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the ids in the byte order of the file, which is the same on every machine."""
     return ids.astype(ids.dtype.newbyteorder("<"), copy=False)
 
 
 def _widen(file: BinaryIO, chars: int, old: np.dtype[Any], new: np.dtype[Any]) -> None:
-    """Give the ids that are written a larger type, from the end to the beginning, where they stand."""
+    """Rewrite the ids in the file as a larger type, in place: from the end, so that none is overwritten unread."""
     for at in reversed(range(0, chars, CHUNK)):
         file.seek(at * old.itemsize)
         ids = np.frombuffer(file.read(min(CHUNK, chars - at) * old.itemsize), old.newbyteorder("<"))
         file.seek(at * new.itemsize)
-        file.write(_little(ids.astype(new)).data)
+        file.write(_little_endian(ids.astype(new)).data)
     file.seek(chars * new.itemsize)
 
 

@@ -1,4 +1,4 @@
-"""The corpus: a text, parted into training, validation and test, with the sources by which it is found again."""
+"""A corpus: a text split into training, validation and test, with the paths and hashes that identify it later."""
 
 from __future__ import annotations
 
@@ -13,15 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.config import STDIN, TextConfig, flag_of
-from charrnn.data.files import files_of, size, stem
-from charrnn.data.reading import Reading, _shuffled, named, read_text, text_of
+from charrnn.data.files import describe_paths, list_files, size, stem
+from charrnn.data.reading import ReadProgress, read_text, text_of
 from charrnn.data.text import Text
 from charrnn.errors import ConfigError, CorpusError, OtherTextError
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a text came from, and its SHA-256; `path` is None for a text that was passed in, `also` those after it."""
+    """The paths that a text was read from, and its SHA-256.
+
+    path  the first path; None for a text in memory
+    also  the other paths
+    """
 
     path: str | None
     sha256: str
@@ -29,34 +33,34 @@ class Source:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """Return all paths, in their order."""
+        """Return all paths in order."""
         return () if self.path is None else (self.path, *self.also)
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a corpus was read from: how many files, and their bytes as they are stored; 0 where these are not known."""
+class InputSize:
+    """The number of files that a corpus was read from and their bytes on disk; 0 if unknown."""
 
     files: int
     bytes: int
 
     @classmethod
-    def at(cls, paths: Sequence[str]) -> Found:
-        """Return what the paths name; of standard input nobody knows the bytes."""
-        files = files_of(paths)
+    def of(cls, paths: Sequence[str]) -> InputSize:
+        """Return the size of all files at these paths; bytes are unknown if one is standard input."""
+        files = list_files(paths)
         return cls(len(files), 0 if STDIN in files else sum(map(size, files)))
 
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """A text in three parts, with the sources by which it can be found and recognised again.
+    """A text in three splits, and where it came from.
 
-    val         what models are chosen on; may be empty
-    test        what nothing is chosen on; may be empty
-    val_source  the file of the validation text, or None where it is a part of the corpus itself
-    found       all files, that of the validation text too
-    settings    by which it was read and split: fields of `TextConfig` by name, and the `seed` of a shuffle
-    string      a string that `read_as` can read in another way; None for a text that is read for good
+    val         chooses the best model; may be empty
+    test        is for the final evaluation only; may be empty
+    val_source  where the validation split was read from, if from a file of its own
+    input_size  of all files, that of the validation split included
+    settings    how the text was read and split: fields of `TextConfig` by name, and the `seed` of a shuffle
+    string      what `from_text` was given, if `read_as` may still read it in another way
     """
 
     train: Text
@@ -64,58 +68,57 @@ class Corpus:
     test: Text
     source: Source
     val_source: Source | None = None
-    found: Found | None = None
+    input_size: InputSize | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     string: str | None = field(default=None, repr=False)
 
     @property
     def wants_validation(self) -> bool:
-        """Return whether the settings ask for a validation split, or a file of its own is one."""
+        """Return whether there should be a validation split, even if the text turned out too short for one."""
         return bool(self.settings.get("val_fraction", 1)) and self.settings.get("val_documents") != 0
 
     @property
     def name(self) -> str:
-        """Return the name of the corpus: that of its first file, without folder and suffix."""
+        """Return the name of the first file, without folder and suffix."""
         return self.name_of(self.source.path)
 
     @staticmethod
     def name_of(path: str | None) -> str:
-        """Return the name of a corpus at this path: for a pattern, of the folder that it begins in."""
+        """Return the name of a corpus at this path; a glob is named after the folder that it searches."""
         if path is None or path == STDIN:
             return "text" if path is None else "stdin"
-        whole = Path(os.path.abspath(path))
-        plain = Path(*takewhile(lambda part: not glob.has_magic(part), whole.parts)) if not whole.exists() else whole
-        return (plain.name if plain.is_dir() else stem(str(plain))) or "text"
+        place = Path(os.path.abspath(path))
+        if not place.exists():
+            place = Path(*takewhile(lambda part: not glob.has_magic(part), place.parts))
+        return (place.name if place.is_dir() else stem(str(place))) or "text"
 
     @classmethod
     def from_text(cls, text: str | Text, val_fraction: float = 0.1, test_fraction: float = 0.0) -> Corpus:
-        """Return the corpus of a text in memory, split at these fractions.
+        """Make a corpus of a text in memory, with these shares for validation and test.
 
-        A string is taken unchanged until `read_as` reads it by other settings; a `Text` is taken as it is for good.
+        A string is taken unchanged until `read_as` applies other settings; a `Text` stays as it is.
         """
         config, read = TextConfig(val_fraction=val_fraction, test_fraction=test_fraction), Text.of(text)
         source = Source(None, read.sha256)
         if isinstance(text, Text):
-            return cls(*parts(read, config), source, settings=config.deciding("split"))
+            return cls(*split_corpus(read, config), source, settings=config.deciding("split"))
         fractions = {"val_fraction": val_fraction, "test_fraction": test_fraction}
-        return cls(*parts(read, config), source, settings=fractions, string=text)
+        return cls(*split_corpus(read, config), source, settings=fractions, string=text)
 
     def read_as(self, config: TextConfig, seed: int | None) -> Corpus:
-        """Return the corpus that a file with this string would give under these settings; any other corpus unchanged.
+        """Read a string from `from_text` as a file with this text would be read; return any other corpus unchanged.
 
-        config: how it is read, shuffled and split, but for the fractions, which `from_text` chose
+        config: how it is read, shuffled and split; the fractions stay those of `from_text`
         seed:   of the shuffle
-        Raises:  CorpusError where the string has no document to train on, or no bytes.
+        Raises:  CorpusError if the string has no documents, or half a surrogate pair where bytes are learned.
         """
         if self.string is None:
             return self
         config, seed = replace(config, **self.settings), seed or 0
-        text = text_of(self.string, config)
+        text = text_of(self.string, config, seed if config.shuffle_documents else None)
         if config.has_documents and not text.documents:
             raise CorpusError("the text is empty: give a text to read")
-        if config.shuffle_documents:
-            text = Text.gather(_shuffled(text, seed))
-        return Corpus(*parts(text, config), Source(None, text.sha256), settings=_settings(config, seed))
+        return Corpus(*split_corpus(text, config), Source(None, text.sha256), settings=_settings_of(config, seed))
 
     @classmethod
     def read(
@@ -126,45 +129,41 @@ class Corpus:
         *,
         seed: int | None = None,
         learned: tuple[Source, Source | None] | None = None,
-        reading: Reading | None = None,
+        reading: ReadProgress | None = None,
     ) -> Corpus:
-        """Return the corpus in files ("-": standard input), with the validation part from its end or another file.
+        """Read a corpus from files ("-" is standard input), and validation from its end or from another file.
 
         config:  how it is read, shuffled and split
         seed:    of the shuffle
-        learned: what corpus and validation text have to be, where a model learned from them
-        reading: as for `read_text`
-        Raises:  CorpusError where a text cannot be read or has less than two characters, or all are the same;
-                 OtherTextError where one is another.
+        learned: the sources of a model; the texts must be the ones that it was trained on
+        reading: reports how much has been read, as in `read_text`
+        Raises:  CorpusError if a text cannot be read, or has fewer than two different characters;
+                 OtherTextError if a text is not the one that was learned.
         """
         config, seed = config or TextConfig(), seed or 0
         paths = (paths,) if isinstance(paths, str) else tuple(paths)
         shuffle_seed = seed if config.shuffle_documents else None
         text = read_text(*paths, config=config, shuffle_seed=shuffle_seed, reading=reading)
-        name, source = named(paths), Source(paths[0], text.sha256, paths[1:])
-        settings = _settings(config, seed)
+        source, settings = Source(paths[0], text.sha256, paths[1:]), _settings_of(config, seed)
         if learned:
-            _recognise(source, learned[0])
-        if len(text) < 2:
-            raise CorpusError(f"{name} has one character: there is nothing to predict; give a longer text")
-        if len(text.symbols) < 2:
-            raise CorpusError(f"{name} repeats the one character {text.symbols!r}: there is nothing to learn")
+            _require_same_text(source, learned[0])
+        _refuse_dull(text, describe_paths(paths))
         if val_path is None:
-            return cls(*parts(text, config), source, found=Found.at(paths), settings=settings)
+            return cls(*split_corpus(text, config), source, input_size=InputSize.of(paths), settings=settings)
         val = read_text(val_path, config=config, reading=reading)
         val_source = Source(val_path, val.sha256)
         if learned:
-            _recognise(val_source, learned[1])
-        train, _, test = parts(text, replace(config, val_fraction=0.0, val_documents=None))
-        for name in ("val_fraction", "val_documents"):  # which then part nothing
+            _require_same_text(val_source, learned[1])
+        train, _, test = split_corpus(text, replace(config, val_fraction=0.0, val_documents=None))
+        for name in ("val_fraction", "val_documents"):  # the validation file takes their place
             del settings[name]
-        return cls(train, val, test, source, val_source, Found.at([*paths, val_path]), settings)
+        return cls(train, val, test, source, val_source, InputSize.of([*paths, val_path]), settings)
 
     def agreed(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """Return the settings of a run with those by which this text was read and parted.
+        """Add the settings by which this text was read and split to the settings of a run.
 
-        A checkpoint keeps them: with others, a run that goes on would train on what it validated before.
-        Raises:  ConfigError where one contradicts.
+        A checkpoint saves them: a resumed run that split the text otherwise would train on its validation split.
+        Raises:  ConfigError if a setting contradicts them.
         """
         for name, value in self.settings.items():
             if settings.get(name) is not None and settings[name] != value:
@@ -175,54 +174,65 @@ class Corpus:
         return settings | self.settings
 
 
-def _settings(config: TextConfig, seed: int) -> dict[str, Any]:
-    """Return the settings by which a text was read and split."""
+def _settings_of(config: TextConfig, seed: int) -> dict[str, Any]:
+    """Return the settings by which a text is read and split."""
     settings = config.deciding("characters") | config.deciding("split")
     return settings | {"seed": seed} if config.shuffle_documents else settings
 
 
-def _recognise(source: Source, learned: Source | None) -> None:
-    """Refuse a text that is not what was learned."""
+def _refuse_dull(text: Text, name: str) -> None:
+    if len(text) < 2:
+        raise CorpusError(f"{name} has one character: there is nothing to predict; give a longer text")
+    if len(text.symbols) < 2:
+        raise CorpusError(f"{name} repeats the one character {text.symbols!r}: there is nothing to learn")
+
+
+def _require_same_text(source: Source, learned: Source | None) -> None:
+    """Refuse a text that is not the one that a model was trained on."""
     if learned is None or source.sha256 != learned.sha256:
         raise OtherTextError(
-            f"{named(source.paths)} is not the text that the model was trained on (its SHA-256 differs): restore it; "
-            "another text is scored by `charrnn eval TEXT`, and trained on with --init-from"
+            f"{describe_paths(source.paths)} is not the text that the model was trained on (its SHA-256 differs): "
+            "restore it; another text is scored by `charrnn eval TEXT`, and trained on with --init-from"
         )
 
 
-def parts(text: Text, config: TextConfig) -> tuple[Text, Text, Text]:
-    """Return the text in its three parts: between documents where it has any, with the marks around each.
+def split_corpus(text: Text, config: TextConfig) -> tuple[Text, Text, Text]:
+    """Split a text into training, validation and test: between documents, or by characters if it has none.
 
-    Raises:  CorpusError where no document is left to train on.
+    Each split has marks around all its documents.
+    Raises:  CorpusError if no document is left to train on.
     """
     documents = text.documents
     if not documents:
         return split(text, config.val_fraction, config.test_fraction)
-    val_share, test_share = Fraction(str(config.val_fraction)), Fraction(str(config.test_fraction))
-    if config.test_documents is None:
-        test_at = max(1, math.floor(documents * (1 - test_share)))
-    else:
-        test_at, test_share = documents - config.test_documents, Fraction(config.test_documents, documents)
-    if config.val_documents is None:
-        val_at = min(test_at, max(1, math.floor(documents * (1 - val_share - test_share))))
-    else:
-        val_at = test_at - config.val_documents
+    val_at, test_at = _split_points(documents, config)
     if val_at < 1:
         raise CorpusError(
             f"of {documents:,} documents none are left to train on: lower --val-documents or --test-documents"
         )
-
     first = text.mark(val_at)
     second = text.mark(test_at) if test_at < documents else len(text) - 1
     val = text[first : second + 1] if val_at < test_at else text[:0]
     return text[: first + 1], val, text[second:] if test_at < documents else text[:0]
 
 
-def split(text: Text, val_fraction: float, test_fraction: float = 0.0) -> tuple[Text, Text, Text]:
-    """Return the first floor((1 - val_fraction - test_fraction) n) characters, what is validated, and the end.
+def _split_points(documents: int, config: TextConfig) -> tuple[int, int]:
+    """Return the numbers of the first validation document and of the first test document."""
+    val_share, test_share = Fraction(str(config.val_fraction)), Fraction(str(config.test_fraction))
+    if config.test_documents is None:
+        test_at = max(1, math.floor(documents * (1 - test_share)))
+    else:
+        test_at, test_share = documents - config.test_documents, Fraction(config.test_documents, documents)
+    if config.val_documents is None:
+        return min(test_at, max(1, math.floor(documents * (1 - val_share - test_share)))), test_at
+    return test_at - config.val_documents, test_at
 
-    The end begins at floor((1 - test_fraction) n).
+
+def split(text: Text, val_fraction: float, test_fraction: float = 0.0) -> tuple[Text, Text, Text]:
+    """Split a text of n characters: training has floor((1 - val_fraction - test_fraction) n) of them.
+
+    The test split begins at floor((1 - test_fraction) n). The fractions are exact decimals.
     """
     val, test = Fraction(str(val_fraction)), Fraction(str(test_fraction))
-    val_at, test_at = (math.floor(len(text) * (1 - held_back)) for held_back in (val + test, test))
+    val_at, test_at = (math.floor(len(text) * (1 - share)) for share in (val + test, test))
     return text[:val_at], text[val_at:test_at], text[test_at:]

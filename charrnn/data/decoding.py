@@ -1,4 +1,4 @@
-"""From bytes to characters: decoded piece by piece, with results that do not depend on where the pieces end."""
+"""Decode bytes to characters, piece by piece; the result does not depend on where the pieces end."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from charrnn.data.escapes import escaped
 from charrnn.errors import CorpusError
 
-#: Byte order marks, with the encodings that begin so; the first begins with another one.
-_MARKS = {
+#: Byte order marks and their encodings. The mark of UTF-16 begins that of UTF-32, so UTF-32 comes first.
+_BYTE_ORDER_MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
@@ -17,36 +17,70 @@ _MARKS = {
 }
 
 
-def decoded(name: str, data: Iterable[bytes], encoding: str) -> Iterator[str]:
-    """Yield the characters that the bytes stand for, without a byte order mark at their beginning.
+def decode_pieces(name: str, data: Iterable[bytes], encoding: str) -> Iterator[str]:
+    """Decode the bytes of a text; drop a byte order mark at its beginning.
 
-    Raises:  CorpusError, naming byte and offset, for what the encoding lacks and for NUL bytes.
+    name:   what errors call the text
+    Raises: CorpusError, with byte and offset, if the bytes are not in this encoding, or hold a NUL.
     """
     decoder, read, first = codecs.getincrementaldecoder(encoding)("strict"), 0, True
-    for piece, final in _with_end(data):
+    for piece, is_last in _flag_last(data):
         before = decoder.getstate()
         read += len(piece)
         try:
-            text = decoder.decode(piece, final)
-            if wrong := _wrong(text):
-                decoder.setstate(before)
-                at = read - len(piece) + _place(wrong, decoder, piece)
-                what = "a NUL byte" if wrong == "\0" else "a lone surrogate"
-                raise CorpusError(
-                    f"{name} has {what} at offset {at:,}, as no text does: train with its --encoding, or with --bytes "
-                    "to learn it as it is"
-                )
+            text = decoder.decode(piece, is_last)
         except UnicodeError as error:
-            wanted = codecs.lookup(encoding).name
-            what_to_do = _what_to_do(piece if first else b"", wanted)
-            raise CorpusError(f"{name} is not {wanted.upper()}: {_reason(error, read)}; {what_to_do}") from None
+            used = codecs.lookup(encoding).name
+            remedy = _remedy(piece if first else b"", used)
+            raise CorpusError(f"{name} is not {used.upper()}: {_reason(error, read)}; {remedy}") from None
+        if invalid := _invalid_char(text):
+            decoder.setstate(before)
+            offset = read - len(piece) + _offset_of(invalid, decoder, piece)
+            what = "a NUL byte" if invalid == "\0" else "a lone surrogate"
+            raise CorpusError(
+                f"{name} has {what} at offset {offset:,}, as no text does: train with its --encoding, or with --bytes "
+                "to learn it as it is"
+            )
         if first and text:
             text, first = text.removeprefix("\ufeff"), False
         yield text
 
 
-def _wrong(text: str) -> str:
-    """Return a character that no text has, NUL or half a surrogate pair, if there is one."""
+def bytes_as_characters(data: Iterable[bytes]) -> Iterator[str]:
+    """Yield each byte as the character with its number, so that bytes are learned like characters."""
+    return (piece.decode("latin-1") for piece in data)
+
+
+def line_encoding(encoding: str) -> str:
+    """Return the encoding in which lines are read: that of the corpus, or UTF-8 if its line ends are not one byte."""
+    return codecs.lookup(encoding if "\n".encode(encoding) == b"\n" else "utf-8").name
+
+
+def line_decoder(encoding: str, known: str = "") -> Callable[[bytes], str]:
+    """Return a function that decodes a line for a model whose corpus has this encoding.
+
+    It strips the line as `strip_line` does, and replaces invalid bytes by characters that no vocabulary has.
+    """
+    used = line_encoding(encoding)
+    errors = "surrogateescape" if used == "utf-8" else "replace"
+    return lambda line: strip_line(line.decode(used, errors), known)
+
+
+def strip_line(line: str, known: str = "") -> str:
+    """Drop a byte order mark before a line and a `\\r` behind it, unless they are among the known characters."""
+    if "\ufeff" not in known:
+        line = line.removeprefix("\ufeff")
+    return line if "\r" in known else line.removesuffix("\r")
+
+
+def _flag_last(data: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
+    for piece in data:
+        yield piece, False
+    yield b"", True
+
+
+def _invalid_char(text: str) -> str:
+    """Return the NUL or lone surrogate in a text, or the empty string: decoders let some pass."""
     if "\0" in text:
         return "\0"
     try:
@@ -56,59 +90,29 @@ def _wrong(text: str) -> str:
     return ""
 
 
-def _what_to_do(beginning: bytes, encoding: str) -> str:
-    """Return what makes a text readable that begins so, and that is not of the encoding."""
-    for mark, marked in _MARKS.items():
+def _remedy(beginning: bytes, encoding: str) -> str:
+    """Return what the user can do about a text that begins with these bytes and is not in this encoding."""
+    for mark, marked in _BYTE_ORDER_MARKS.items():
         if beginning.startswith(mark) and not encoding.startswith(marked):
             return f"it begins as {marked.upper()} does: train with --encoding {marked}"
     return "convert it, for example with `iconv -f latin1 -t utf-8`, or train with its --encoding, or with --bytes"
 
 
 def _reason(error: UnicodeError, read: int) -> str:
-    """Return why bytes could not be decoded, so many of them in all having been read."""
-    if not isinstance(error, UnicodeDecodeError):  # of a whole that does not begin as it should, for example
-        return escaped(str(error))
-    at = read - len(error.object) + error.start
-    return f"byte 0x{error.object[error.start : error.start + 1].hex()} at offset {at:,}"
+    """Return the byte that could not be decoded and its offset.
 
-
-def _place(char: str, decoder: codecs.IncrementalDecoder, data: bytes) -> int:
-    """Return where in the data the bytes begin that stand for a character; below 0 where they began before it."""
-    for at in range(len(data)):
-        begun = len(decoder.getstate()[0])
-        if char in decoder.decode(data[at : at + 1]):
-            return at - begun
-    return len(data)
-
-
-def line_encoding(encoding: str) -> str:
-    """Return the encoding of lines, by its usual name: that of the corpus, or UTF-8 where that has other line ends."""
-    return codecs.lookup(encoding if "\n".encode(encoding) == b"\n" else "utf-8").name
-
-
-def line_decoder(encoding: str, known: str = "") -> Callable[[bytes], str]:
-    """Return what makes a line's bytes the text that they stand for beside a corpus in this encoding.
-
-    It is bare but for what is `known`. What is no text becomes characters that no vocabulary has.
+    read: the bytes read so far
     """
-    used = line_encoding(encoding)
-    errors = "surrogateescape" if used == "utf-8" else "replace"
-    return lambda line: bare(line.decode(used, errors), known)
+    if not isinstance(error, UnicodeDecodeError):  # about the whole text, such as a missing byte order mark
+        return escaped(str(error))
+    offset = read - len(error.object) + error.start
+    return f"byte 0x{error.object[error.start : error.start + 1].hex()} at offset {offset:,}"
 
 
-def _with_end(data: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
-    for piece in data:
-        yield piece, False
-    yield b"", True
-
-
-def as_bytes(data: Iterable[bytes]) -> Iterator[str]:
-    """Yield the bytes as the characters of the same numbers."""
-    return (piece.decode("latin-1") for piece in data)
-
-
-def bare(line: str, known: str = "") -> str:
-    """Return a line without a byte order mark before it and the `\\r` of its end, unless they are known."""
-    if "\ufeff" not in known:
-        line = line.removeprefix("\ufeff")
-    return line if "\r" in known else line.removesuffix("\r")
+def _offset_of(char: str, decoder: codecs.IncrementalDecoder, data: bytes) -> int:
+    """Return where the bytes of a character begin in the data; a negative offset if they begin before it."""
+    for offset in range(len(data)):
+        pending = len(decoder.getstate()[0])
+        if char in decoder.decode(data[offset : offset + 1]):
+            return offset - pending
+    return len(data)

@@ -1,8 +1,8 @@
-"""Documents: a text parted at lines, blank lines or separators, piece by piece.
+"""Split a text into documents, piece by piece: at line ends, blank lines or a separator.
 
-Documents stand one after the other with a mark, END, before, between and behind them: END one END two END. What is
-learned are the pairs of a symbol and its successor, so the mark is the start that a document's first character is
-predicted from, and the end that is predicted behind its last one.
+A mark, END, comes before the first document, between documents and after the last: END one END two END. A model learns
+to predict each character from the one before, so the mark is both the start from which a document's first character
+is predicted, and the end that is predicted after its last one.
 """
 
 from __future__ import annotations
@@ -14,27 +14,40 @@ from charrnn.data.text import END
 
 _BLANKS = " \t\r\n"
 _BLANK_LINES = re.compile("(?>\r\n|\r|\n)(?:[ \t]*(?>\r\n|\r|\n))+")
+_MARKS = re.compile(f"{END}{{2,}}")
 
 
-def parted(pieces: Iterable[str], way: str) -> Iterator[str]:
-    """Yield one file's text with marks before and behind it, and in the place of what parts it; some twice.
+def split_documents(pieces: Iterable[str], separator: str) -> Iterator[str]:
+    """Yield the text of one file with marks around its documents; empty documents leave several marks in a row.
 
-    way: lines, blank-lines, files, or a separator
+    separator: "lines", "blank-lines", "files" (the file is one document), or the text between documents
     """
     yield END
-    if way == "lines":
+    if separator == "lines":
         yield from (piece.replace("\r\n", "\n").replace("\r", "\n").replace("\n", END) for piece in pieces)
-    elif way == "blank-lines":
-        yield from _at_blank_lines(pieces)
-    elif way == "files":
+    elif separator == "blank-lines":
+        yield from _split_at_blank_lines(pieces)
+    elif separator == "files":
         yield from pieces
     else:
-        yield from _at_separators(pieces, way)
+        yield from _split_at(separator, pieces)
     yield END
 
 
-def _at_blank_lines(pieces: Iterable[str]) -> Iterator[str]:
-    waiting = ["\n\n"]  # blanks, joined once when the text behind them is known: as if the text began with blank lines
+def drop_empty_documents(pieces: Iterable[str]) -> Iterator[str]:
+    """Yield the pieces with one mark in place of several in a row."""
+    ends_with_mark = False
+    for piece in pieces:
+        piece = _MARKS.sub(END, piece)
+        if ends_with_mark:
+            piece = piece.removeprefix(END)
+        if piece:
+            ends_with_mark = piece[-1] == END
+            yield piece
+
+
+def _split_at_blank_lines(pieces: Iterable[str]) -> Iterator[str]:
+    waiting = ["\n\n"]  # blanks before the next character; the text is split as if blank lines came before and after it
     for piece in pieces:
         if text := piece.rstrip(_BLANKS):
             yield _BLANK_LINES.sub(END, "".join([*waiting, text]))
@@ -43,23 +56,11 @@ def _at_blank_lines(pieces: Iterable[str]) -> Iterator[str]:
     yield _BLANK_LINES.sub(END, "".join([*waiting, "\n\n"]))
 
 
-def _at_separators(pieces: Iterable[str], separator: str) -> Iterator[str]:
-    pending, more = "", len(separator) - 1  # characters that may be the beginning of a separator
+def _split_at(separator: str, pieces: Iterable[str]) -> Iterator[str]:
+    waiting, overlap = "", len(separator) - 1  # the last characters may begin a separator
     for piece in pieces:
-        *documents, last = (pending + piece).split(separator)
-        kept = max(0, len(last) - more)
-        yield END.join([*documents, last[:kept]])
-        pending = last[kept:]
-    yield pending
-
-
-def marked(pieces: Iterable[str]) -> Iterator[str]:
-    """Yield the pieces with one mark in the place of several in a row, so that no document is empty."""
-    ended = False
-    for piece in pieces:
-        piece = re.sub(f"{END}{{2,}}", END, piece)
-        if ended:
-            piece = piece.removeprefix(END)
-        if piece:
-            ended = piece[-1] == END
-            yield piece
+        *documents, last = (waiting + piece).split(separator)
+        cut = max(0, len(last) - overlap)
+        yield END.join([*documents, last[:cut]])
+        waiting = last[cut:]
+    yield waiting

@@ -1,15 +1,16 @@
-"""A text in one line: what ends lines or controls a terminal, written as escapes, and back."""
+r"""Write a text in one line of visible characters, with escapes such as \n and \u00e9, and read it back."""
 
 from __future__ import annotations
 
 import re
 
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\"}
-_UNSHOWN = re.compile("[\x00-\x1f\\\\\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # controls, line ends, halves of a pair
+#: Control characters, line ends and lone surrogates.
+_UNPRINTABLE = re.compile("[\x00-\x1f\\\\\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def unescaped(text: str) -> str:
-    r"""Return the text with \\n, \\r, \\t, \\\\ and \\uXXXX for what they stand for."""
+    r"""Return the text with the escapes \\n, \\r, \\t, \\\\ and \\uXXXX replaced by their characters."""
 
     def char(match: re.Match[str]) -> str:
         name = match[1]
@@ -19,6 +20,6 @@ def unescaped(text: str) -> str:
 
 
 def escaped(text: str) -> str:
-    r"""Return the text in one line: what ends lines, controls a terminal or is no character as `unescaped` reads it."""
+    """Return the text in one line that is safe to print; `unescaped` gives the text back."""
     names = {char: name for name, char in _ESCAPES.items()}
-    return _UNSHOWN.sub(lambda match: "\\" + names.get(match[0], f"u{ord(match[0]):04x}"), text)
+    return _UNPRINTABLE.sub(lambda match: "\\" + names.get(match[0], f"u{ord(match[0]):04x}"), text)

@@ -1,8 +1,8 @@
-"""What a text is read from: files, folders, globs and standard input, in a stated order, as bytes that are unpacked.
+"""Find and open the files of a text: files, folders, globs and standard input, unpacked if they are compressed.
 
-A folder stands for the files in it, by name, then those of its folders, by name. What is hidden there or no regular
-file is left out, and no folder is read twice, so links may lead round in circles. So it is with what a pattern matches;
-of an archive, too, what is hidden is left out. Everything streams.
+A folder means its files by name, then those of its subfolders by name. Hidden files and folders are skipped, also in
+an archive, and so is anything but a regular file. No folder is read twice, so links may form circles. Globs likewise.
+All data is read in pieces.
 """
 
 from __future__ import annotations
@@ -20,95 +20,105 @@ from charrnn.errors import CorpusError
 
 PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 CHUNK = 1 << 20  # bytes read at once
-_UNPACKED, _RATIO = 64 << 20, 200  # bytes that a file may always unpack to, and how many times its size beyond that
-_SLIP = 1 << 10  # packed bytes handed over at once: one may become 32,000
+_ALWAYS_ALLOWED, _MOST_RATIO = 64 << 20, 200  # a file may unpack to these bytes, or to so many times its size
+_PACKED_CHUNK = 1 << 10  # packed bytes that are unpacked at once: each may become 32,000
 
 
-def describe(path: str) -> str:
-    """Return how errors name the source of a text."""
+def describe_path(path: str) -> str:
+    """Return what errors call a path."""
     return "standard input" if path == STDIN else path
 
 
+def describe_paths(paths: Sequence[str]) -> str:
+    """Return what errors call several paths: the first one and the number of others."""
+    return describe_path(paths[0]) + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
+
+
 def is_packed(path: str) -> bool:
-    """Return whether a file is compressed, by its name."""
+    """Return whether the name of a file says that it is compressed."""
     return path.lower().endswith(PACKED)
 
 
 def stem(path: str) -> str:
-    """Return the name of what is in a file: without folder, suffix, and that of its compression."""
-    name = Path(path)
-    return Path(name.stem).stem if is_packed(path) else name.stem
+    """Return the name of a file without folder and suffix, and without the suffix of its compression."""
+    name = Path(path).stem
+    return Path(name).stem if is_packed(path) else name
 
 
 def size(path: str) -> int:
-    """Return the bytes of a file; 0 for what is none."""
+    """Return the bytes of a file; 0 if it is standard input or no regular file."""
     return os.path.getsize(path) if path != STDIN and os.path.isfile(path) else 0
 
 
-def files_of(paths: Sequence[str]) -> list[str]:
-    """Return the files that the paths name, folders and globs resolved, in the order of the paths.
+def list_files(paths: Sequence[str]) -> list[str]:
+    """Return all files at these paths, those of folders and globs included, in the order of the paths.
 
-    Raises:  CorpusError where one names nothing, or standard input is named twice.
+    Raises:  CorpusError if a path leads to no file, or standard input is named twice.
     """
     if not paths:
         raise CorpusError("no file to read: name one")
     if paths.count(STDIN) > 1:
         raise CorpusError("standard input can be read once: name `-` once")
-    return [file for path in paths for file in _files(path)]
+    return [file for path in paths for file in _files_at(path)]
 
 
-def _files(path: str) -> list[str]:
+def _files_at(path: str) -> list[str]:
     if path == STDIN:
         return [path]
     if os.path.isdir(path):
-        if not (found := list(_walk(path, set()))):
+        if not (files := list(_walk(path, set()))):
             raise CorpusError(f"{path} is a folder without any file to read: name another, or a file")
-        return found
+        return files
     if os.path.lexists(path) or not glob.has_magic(path):
         return [path]
-    seen, by_place = set[tuple[int, int]](), dict[tuple[str, str], str]()
-    for match in sorted(_matches(path)):
-        for file in _walk(match, seen) if os.path.isdir(match) else filter(os.path.isfile, [match]):
+    return _matching_files(path)
+
+
+def _matching_files(pattern: str) -> list[str]:
+    """Return the files that match a glob, and those in folders that do, each once whatever links lead there."""
+    visited, files = set[tuple[int, int]](), dict[tuple[str, str], str]()
+    for match in sorted(_matches(pattern)):
+        for file in _walk(match, visited) if os.path.isdir(match) else filter(os.path.isfile, [match]):
             folder, name = os.path.split(file)
-            by_place.setdefault((os.path.realpath(folder), name), file)
-    if not by_place:
-        raise CorpusError(f"{path} matches no file: check the pattern")
-    return list(by_place.values())
+            files.setdefault((os.path.realpath(folder), name), file)
+    if not files:
+        raise CorpusError(f"{pattern} matches no file: check the pattern")
+    return list(files.values())
 
 
 def _matches(pattern: str) -> Iterator[str]:
-    """Yield what a pattern matches; what stands behind `**` is looked for once in each folder."""
+    """Yield the paths that match a glob; the part after `**` is looked for once in each folder."""
     parts = Path(pattern).parts
     if "**" not in parts:
         yield from glob.glob(pattern)
         return
-    at, seen = parts.index("**"), set[tuple[int, int]]()
+    at, visited = parts.index("**"), set[tuple[int, int]]()
     for start in filter(os.path.isdir, glob.glob(os.path.join(*parts[:at])) if at else [os.curdir]):
-        for folder, _ in _folders(start, seen):
+        for folder, _ in _folders(start, visited):
             yield from _matches(str(Path(glob.escape(folder), *parts[at + 1 :])))
 
 
-def _walk(folder: str, seen: set[tuple[int, int]]) -> Iterator[str]:
-    """Yield the files in a folder and below."""
-    for here, names in _folders(folder, seen):
-        paths = (os.path.join(here, name) for name in sorted(names) if not _is_hidden(name))
+def _walk(folder: str, visited: set[tuple[int, int]]) -> Iterator[str]:
+    """Yield the files in a folder and its subfolders."""
+    for parent, names in _folders(folder, visited):
+        paths = (os.path.join(parent, name) for name in sorted(names) if not _is_hidden(name))
         yield from filter(os.path.isfile, paths)
 
 
-def _folders(folder: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, list[str]]]:
-    """Yield a folder and those below that are not hidden, with what else is in each; remember which were read."""
+def _folders(folder: str, visited: set[tuple[int, int]]) -> Iterator[tuple[str, list[str]]]:
+    """Yield a folder and its subfolders, with the names of their files; skip those visited, and add the others."""
 
     def refuse(error: OSError) -> NoReturn:
         raise CorpusError(f"cannot read the folder {error.filename}: {error.strerror}") from error
 
-    for here, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
-        found = os.stat(here)
-        if (found.st_dev, found.st_ino) in seen:
+    for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        stat = os.stat(parent)
+        if (stat.st_dev, stat.st_ino) in visited:
             folders.clear()
             continue
-        seen.add((found.st_dev, found.st_ino))
+        visited.add((stat.st_dev, stat.st_ino))
         folders[:] = sorted(name for name in folders if not _is_hidden(name))
-        yield here, files
+        yield parent, files
 
 
 def _is_hidden(name: str) -> bool:
@@ -116,44 +126,44 @@ def _is_hidden(name: str) -> bool:
 
 
 class Input(NamedTuple):
-    """One text: how errors name it, the name of its format's suffix, and its bytes, piece by piece."""
+    """An open file, or one in an archive.
+
+    name    what errors call it
+    suffix  of its format, in lower case: without that of a compression
+    data    its bytes, unpacked, in pieces
+    """
 
     name: str
     suffix: str
     data: Iterator[bytes]
 
 
-def inputs_of(path: str, progress: Callable[[int], object]) -> Iterator[Input]:
-    """Yield the text in a file, or each that is not hidden in a zip archive, by name; unpacked by the file's suffix.
+def open_inputs(path: str, progress: Callable[[int], object]) -> Iterator[Input]:
+    """Open a file, or each file in a zip archive by name. Read one to its end before you take the next.
 
-    Take the bytes of one before the next.
-    progress: called with the bytes that were read from the file
-    Raises:   CorpusError where the file is missing, unreadable, cut short, damaged, or needs a password, and where it
-              unpacks to more than 64 MiB and 200 times its size.
+    progress: called with the bytes read from the file so far
+    Raises:   CorpusError if the file is missing, unreadable, damaged or protected by a password, or if it unpacks to
+              more than 64 MiB and 200 times its size.
     """
-    with ExitStack() as holds:
+    with ExitStack() as stack:
         with refusing(path):
             if path == STDIN and sys.stdin is None:
                 raise CorpusError("standard input is closed: name a file, or pipe a text in")
-            raw: Any = sys.stdin.buffer if path == STDIN else holds.enter_context(open(path, "rb"))
+            raw: Any = sys.stdin.buffer if path == STDIN else stack.enter_context(open(path, "rb"))
         if not is_packed(path):
-            yield Input(describe(path), Path(path).suffix.lower(), _told(chunks(path, raw.read1, CHUNK), progress))
+            data = _count_bytes(read_chunks(path, raw.read1, CHUNK), progress)
+            yield Input(describe_path(path), Path(path).suffix.lower(), data)
             return
-        room = _Room(path)
-        for item in _members(path, raw, holds):
-            yield item._replace(data=_unpacked(item.data, raw, room, progress))
+        allowance = _Allowance(path)
+        for item in _unpacked_inputs(path, raw, stack):
+            yield item._replace(data=_limit(item.data, raw, allowance, progress))
 
 
-def _told(pieces: Iterator[bytes], progress: Callable[[int], object]) -> Iterator[bytes]:
-    read = 0
-    for data in pieces:
-        read += len(data)
-        progress(read)
-        yield data
+def read_chunks(path: str, read: Callable[[int], bytes], amount: int) -> Iterator[bytes]:
+    """Yield all bytes of a file, so many at a time.
 
-
-def chunks(path: str, read: Callable[[int], bytes], amount: int) -> Iterator[bytes]:
-    """Yield the bytes that a file's method reads, so many at once."""
+    read: the method of the open file
+    """
     while True:
         with refusing(path):
             data = read(amount)
@@ -162,9 +172,17 @@ def chunks(path: str, read: Callable[[int], bytes], amount: int) -> Iterator[byt
         yield data
 
 
+def _count_bytes(data: Iterator[bytes], progress: Callable[[int], object]) -> Iterator[bytes]:
+    read = 0
+    for piece in data:
+        read += len(piece)
+        progress(read)
+        yield piece
+
+
 @contextmanager
 def refusing(path: str) -> Iterator[None]:
-    """Turn what goes wrong with a file into one line."""
+    """Turn every error of a file but a lack of memory into a CorpusError of one line."""
     try:
         yield
     except CorpusError:
@@ -173,87 +191,88 @@ def refusing(path: str) -> Iterator[None]:
         raise CorpusError(f"{path} does not exist: check the path") from None
     except MemoryError:
         raise
-    except NotImplementedError as error:  # of what is whole
+    except NotImplementedError as error:  # the file is not damaged
         raise CorpusError(f"{path} is packed in a way that is not known here ({error}): unpack it first") from error
-    except Exception as error:  # damaged data can make the modules that unpack raise almost anything
+    except Exception as error:  # decompressors raise almost anything on damaged data
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         if is_packed(path) and not getattr(error, "errno", None):
             raise CorpusError(f"{path} is cut short or damaged ({reason}): use another copy") from error
-        raise CorpusError(f"cannot read {describe(path)}: {reason}") from error
+        raise CorpusError(f"cannot read {describe_path(path)}: {reason}") from error
 
 
-class _Room:
-    """What a packed file may still unpack to."""
+class _Allowance:
+    """How many bytes a packed file may still unpack to."""
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.left = max(_UNPACKED, _RATIO * size(path))
+        self.left = max(_ALWAYS_ALLOWED, _MOST_RATIO * size(path))
 
     def take(self, amount: int) -> None:
-        """Refuse what is too much."""
+        """Subtract these bytes; refuse the file if none are left."""
         self.left -= amount
         if self.left < 0:
             raise CorpusError(
-                f"{self.path} unpacks to more than {_RATIO} times its size, as no text does: unpack it first if it does"
+                f"{self.path} unpacks to more than {_MOST_RATIO} times its size, as no text does: "
+                "unpack it first if it does"
             )
 
 
-def _unpacked(
-    pieces: Iterator[bytes], raw: IO[bytes], room: _Room, progress: Callable[[int], object]
+def _limit(
+    data: Iterator[bytes], raw: IO[bytes], allowance: _Allowance, progress: Callable[[int], object]
 ) -> Iterator[bytes]:
-    for data in pieces:
-        room.take(len(data))
+    for piece in data:
+        allowance.take(len(piece))
         progress(raw.tell() if raw.seekable() else 0)
-        yield data
+        yield piece
 
 
-def _members(path: str, raw: IO[bytes], holds: ExitStack) -> Iterator[Input]:
-    """Yield the texts in a packed file."""
-    packing, inner = Path(path).suffix.lower(), Path(Path(path).stem).suffix.lower()
+def _unpacked_inputs(path: str, raw: IO[bytes], stack: ExitStack) -> Iterator[Input]:
+    """Yield the file inside a compressed file, or those inside an archive."""
+    packing, suffix = Path(path).suffix.lower(), Path(Path(path).stem).suffix.lower()
     if packing == ".zip":
-        yield from _zipped(path, raw, holds)
+        yield from _zip_inputs(path, raw, stack)
     else:
-        yield Input(path, inner, _UNPACKERS[packing](path, raw))
+        yield Input(path, suffix, _UNPACKERS[packing](path, raw))
 
 
-def _zipped(path: str, raw: IO[bytes], holds: ExitStack) -> Iterator[Input]:
+def _zip_inputs(path: str, raw: IO[bytes], stack: ExitStack) -> Iterator[Input]:
     import zipfile
 
     def is_shown(item: zipfile.ZipInfo) -> bool:
         return not item.is_dir() and not any(map(_is_hidden, PurePosixPath(item.filename).parts))
 
-    def member(item: zipfile.ZipInfo) -> Iterator[bytes]:
+    def read_member(item: zipfile.ZipInfo) -> Iterator[bytes]:
         with refusing(path):
             file = archive.open(item)
-        yield from chunks(path, file.read, CHUNK)
+        yield from read_chunks(path, file.read, CHUNK)
 
     with refusing(path):
-        archive = holds.enter_context(zipfile.ZipFile(raw))
+        archive = stack.enter_context(zipfile.ZipFile(raw))
     members = sorted(filter(is_shown, archive.infolist()), key=lambda item: item.filename)
     if not members:
         raise CorpusError(f"{path} is an archive without any file to read: name another")
     for item in members:
         if item.flag_bits & 1:
             raise CorpusError(f"{path} is protected by a password ({item.filename}): unpack it first")
-        yield Input(f"{path}/{item.filename}", Path(item.filename).suffix.lower(), member(item))
+        yield Input(f"{path}/{item.filename}", Path(item.filename).suffix.lower(), read_member(item))
 
 
 def _gz(path: str, raw: IO[bytes]) -> Iterator[bytes]:
     import gzip
 
-    return chunks(path, gzip.GzipFile(fileobj=raw).read, CHUNK)
+    return read_chunks(path, gzip.GzipFile(fileobj=raw).read, CHUNK)
 
 
 def _bz2(path: str, raw: IO[bytes]) -> Iterator[bytes]:
     import bz2
 
-    return _streams(path, raw, bz2.BZ2Decompressor)
+    return _unpack_streams(path, raw, bz2.BZ2Decompressor)
 
 
 def _xz(path: str, raw: IO[bytes]) -> Iterator[bytes]:
     import lzma
 
-    return _streams(path, raw, lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ), padding=b"\0")
+    return _unpack_streams(path, raw, lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ), padding=b"\0")
 
 
 def _zst(path: str, raw: IO[bytes]) -> Iterator[bytes]:
@@ -263,17 +282,18 @@ def _zst(path: str, raw: IO[bytes]) -> Iterator[bytes]:
         raise CorpusError(
             f"{path} needs the package zstandard: pip install 'charrnn-numpy[zst]', or unpack it with `zstd -d`"
         ) from None
-    return _streams(path, raw, new)
+    return _unpack_streams(path, raw, new)
 
 
-def _streams(path: str, raw: IO[bytes], new: Callable[[], Any], padding: bytes = b"") -> Iterator[bytes]:
-    """Yield what the streams of a file hold, one after the other; see that the last one is whole.
+def _unpack_streams(path: str, raw: IO[bytes], new: Callable[[], Any], padding: bytes = b"") -> Iterator[bytes]:
+    """Unpack a file of one or more compressed streams; refuse it if the last one is cut short.
 
-    new:     makes what unpacks one stream; BZ2File and LZMAFile pass over whatever is none behind the first
-    padding: may stand between streams
+    Python's BZ2File and LZMAFile ignore damaged data after the first stream.
+    new:     makes a decompressor for one stream
+    padding: bytes that may come between streams
     """
     stream: Any = new()
-    for packed in chunks(path, raw.read, _SLIP):
+    for packed in read_chunks(path, raw.read, _PACKED_CHUNK):
         while packed := packed if stream else packed.lstrip(padding):
             stream = stream or new()
             with refusing(path):
@@ -287,7 +307,7 @@ def _streams(path: str, raw: IO[bytes], new: Callable[[], Any], padding: bytes =
 
 
 def _zst_frame() -> Callable[[], Any]:
-    """Return what makes a decompressor of one frame: Python's from 3.14 on, or that of the extra `zst`."""
+    """Return a function that makes a decompressor for one frame: from Python 3.14 on, Python's own."""
     new: Callable[[], Any]
     if sys.version_info >= (3, 14):
         from compression import zstd

@@ -1,4 +1,4 @@
-"""Records as documents: a column of .csv or .tsv, or a field of lines of JSON."""
+"""Read documents from records: one column of .csv or .tsv, or one field of JSON Lines."""
 
 from __future__ import annotations
 
@@ -8,11 +8,29 @@ from collections.abc import Iterable, Iterator
 from charrnn.data.text import CHUNK, END
 from charrnn.errors import CorpusError
 
-_SHOWN = 8  # columns or fields that an error names
+_MOST_NAMES = 8  # columns or fields that an error lists
 
 
-def gathered(pieces: Iterable[str]) -> Iterator[str]:
-    """Yield the same text in pieces of CHUNK characters or more, the last one aside."""
+def read_records(name: str, suffix: str, pieces: Iterable[str], field: str) -> Iterator[str]:
+    """Yield one field of each record, with marks around it.
+
+    name:   what errors call the file
+    suffix: .csv and .tsv have columns; any other file has a JSON object in each line
+    Raises: CorpusError, with the line, if a record is damaged or lacks the field.
+    """
+    values = _read_columns if suffix in (".csv", ".tsv") else _read_json_lines
+    for number, value in values(name, suffix, _split_lines(pieces), field):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise CorpusError(f"{name}, line {number:,}: {field!r} has half a surrogate pair: mend it") from None
+        if "\0" in value:
+            raise CorpusError(f"{name}, line {number:,}: {field!r} has a NUL character, as no text does: leave it out")
+        yield f"{END}{value}{END}"
+
+
+def join_pieces(pieces: Iterable[str]) -> Iterator[str]:
+    """Yield the same text in pieces of at least CHUNK characters, except the last: few large ones are quicker."""
     waiting, chars = [], 0
     for piece in pieces:
         waiting.append(piece)
@@ -23,28 +41,12 @@ def gathered(pieces: Iterable[str]) -> Iterator[str]:
     yield "".join(waiting)
 
 
-def records(name: str, suffix: str, pieces: Iterable[str], field: str) -> Iterator[str]:
-    """Yield a field of each record with marks around it: of .csv and .tsv by column, of all else as lines of JSON.
-
-    Raises:  CorpusError, naming the line, for what is no record, or lacks the field.
-    """
-    values = _cells if suffix in (".csv", ".tsv") else _members
-    for number, value in values(name, suffix, _lines(pieces), field):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise CorpusError(f"{name}, line {number:,}: {field!r} has half a surrogate pair: mend it") from None
-        if "\0" in value:
-            raise CorpusError(f"{name}, line {number:,}: {field!r} has a NUL character, as no text does: leave it out")
-        yield f"{END}{value}{END}"
-
-
-def _lines(pieces: Iterable[str]) -> Iterator[str]:
+def _split_lines(pieces: Iterable[str]) -> Iterator[str]:
     """Yield the lines of the text, with their ends."""
     waiting: list[str] = []
     for piece in pieces:
-        *whole, rest = piece.split("\n")
-        for line in whole:
+        *complete, rest = piece.split("\n")
+        for line in complete:
             yield "".join([*waiting, line, "\n"])
             waiting = []
         waiting.append(rest)
@@ -52,33 +54,36 @@ def _lines(pieces: Iterable[str]) -> Iterator[str]:
         yield last
 
 
-def _cells(name: str, suffix: str, lines: Iterator[str], field: str) -> Iterator[tuple[int, str]]:
+def _read_columns(name: str, suffix: str, lines: Iterator[str], field: str) -> Iterator[tuple[int, str]]:
+    """Yield a cell of each row with the number of its line."""
     reader = CsvReader(name, lines, "\t" if suffix == ".tsv" else ",")
     rows = iter(reader)
     columns = next(rows, [])
     if field not in columns:
-        raise CorpusError(f"{name} has no column {field!r}: it has {_some(columns)}")
+        raise CorpusError(f"{name} has no column {field!r}: it has {_list_names(columns)}")
     if columns.count(field) > 1:
         raise CorpusError(f"{name} has {columns.count(field)} columns {field!r}: rename all but one")
-    place = columns.index(field)
+    column = columns.index(field)
     for row in rows:
-        if row and len(row) <= place:
+        if row and len(row) <= column:
             raise CorpusError(f"{name}, line {reader.line_num:,}: {len(row)} columns, so {field!r} is missing")
         if row:
-            yield reader.line_num, row[place]
+            yield reader.line_num, row[column]
 
 
 class CsvReader:
-    """The rows of a .csv or .tsv file: those of `csv.reader` with `strict=True`, with cells of any length.
+    """Reads the rows of .csv or .tsv as `csv.reader` with `strict=True` does, but without its limit on cells.
 
-    The module `csv` limits the length of a cell, and can raise that limit for the whole process only.
+    That limit belongs to the whole process, which may be another program's.
+
+    line_num  the lines read so far
     """
 
     def __init__(self, name: str, lines: Iterator[str], delimiter: str) -> None:
         self.name, self.delimiter = name, delimiter
-        self.line_num = 0  # lines read so far
+        self.line_num = 0
         self._lines = lines
-        self._first_line = 0  # of the row that is being read
+        self._first_line = 0  # where the current row begins
 
     def __iter__(self) -> Iterator[list[str]]:
         while line := self._next_line():
@@ -94,7 +99,7 @@ class CsvReader:
         return line
 
     def _row(self, line: str) -> list[str]:
-        """Return the cells of the row that begins with this line, where some have quotes."""
+        """Return the cells of a row with quotes; it begins with this line and may continue in the next ones."""
         cells, at = list[str](), 0
         while True:
             if line.startswith('"', at):
@@ -113,7 +118,7 @@ class CsvReader:
         return cells
 
     def _quoted(self, line: str, at: int) -> tuple[str, str, int]:
-        """Return the cell whose text begins here, behind its quote, the line that it ends in, and where it ends."""
+        """Return the cell that begins here, after its opening quote; the line in which it ends, and where."""
         parts = list[str]()
         while True:
             end = line.find('"', at)
@@ -130,7 +135,7 @@ class CsvReader:
                 return "".join(parts), line, end + 1
 
     def _bare(self, text: str) -> str:
-        """Return what has no quotes without a line end behind it; refuse one inside."""
+        """Return text outside quotes without the line end after it; refuse a line end inside it."""
         text = text.rstrip("\r\n")
         if "\r" in text:
             raise self._error("new-line character seen in unquoted field")
@@ -141,7 +146,8 @@ class CsvReader:
         return CorpusError(f"{self.name}, in the record that begins in line {first:,}: {reason}: mend its quotes")
 
 
-def _members(name: str, suffix: str, lines: Iterator[str], field: str) -> Iterator[tuple[int, str]]:
+def _read_json_lines(name: str, suffix: str, lines: Iterator[str], field: str) -> Iterator[tuple[int, str]]:
+    """Yield a field of each object with the number of its line."""
     for number, line in enumerate(lines, 1):
         if line.isspace():
             continue
@@ -152,13 +158,14 @@ def _members(name: str, suffix: str, lines: Iterator[str], field: str) -> Iterat
             reason = str(error).splitlines()[0]
             raise CorpusError(f"{where} is no JSON ({reason}): mend it, or name a .csv or .tsv file") from None
         if not isinstance(record, dict) or field not in record:
-            has = _some(record) if isinstance(record, dict) else f"a {type(record).__name__}, no object"
+            has = _list_names(record) if isinstance(record, dict) else f"a {type(record).__name__}, no object"
             raise CorpusError(f"{where} has no field {field!r}: it has {has}")
         if not isinstance(record[field], str):
             raise CorpusError(f"{where}: {field!r} is {type(record[field]).__name__}, no string")
         yield number, record[field]
 
 
-def _some(names: Iterable[str]) -> str:
+def _list_names(names: Iterable[str]) -> str:
+    """Return the first names, quoted, for an error."""
     names = list(names)
-    return ", ".join(map(repr, names[:_SHOWN])) + (", …" if len(names) > _SHOWN else "") if names else "none"
+    return ", ".join(map(repr, names[:_MOST_NAMES])) + (", …" if len(names) > _MOST_NAMES else "") if names else "none"

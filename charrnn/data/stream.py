@@ -1,9 +1,9 @@
-"""The stream of windows that training reads: a function from the step to what is learned in it.
+"""The windows of a text for training: each step maps to one window.
 
-What is predicted are the N-1 pairs of a character and its successor. B lanes of equal length begin at equal distances,
-and window after window runs down all lanes at once, so that the state of a lane carries over. Where B does not divide
-the pairs, some lanes end with the pair that the next one begins with. A model that is to do well from a zero state, as
-when it begins to write, is shown some: now and then a lane forgets.
+A text of N characters has N-1 pairs of a character and its successor, which is to be predicted. B batch rows of equal
+length begin at equal distances, and the windows follow one another in all rows at once, so the state of each row
+carries over. If B does not divide the pairs, some rows end with the pair that the next row begins with. Sampling starts
+from a zero state; so that a model learns to, rows are reset by chance, at `reset_rate`.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ import numpy.typing as npt
 
 from charrnn.arrays import IdSource, Window
 
-_OF_RESETS = 0x5E7  # tells their draws from whatever else is drawn for a seed and a step
+_RESETS = 0x5E7  # separates the draws of resets from all other draws of this seed and step
 
 
-def window_at(ids: IdSource, places: npt.NDArray[np.intp], end: int | None = None) -> Window:
-    """Return the window of the pairs at these places, with the state reset where the text or a document begins.
+def window_at(ids: IdSource, positions: npt.NDArray[np.intp], end: int | None = None) -> Window:
+    """Return the window of the pairs at these positions; the state is reset where the text or a document begins.
 
-    end:    as for `Stream`
-    Shapes: places (T, B), each from 0 to N-2
+    end:    as in `Stream`
+    Shapes: positions (T, B), each from 0 to N-2
     """
-    inputs, reset = ids[places], places == 0
+    inputs, reset = ids[positions], positions == 0
     if end is not None:
         reset |= inputs == end
-    return Window(inputs, ids[places + 1], reset if reset.any() else None)
+    return Window(inputs, ids[positions + 1], reset if reset.any() else None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,9 +37,9 @@ class Stream:
     ids         (N,) with N >= 2
     batch_size  B, at most N-1
     seq_len     T; the last window of an epoch may be shorter
-    seed        of the draws for `reset_rate`
-    reset_rate  how probably a lane begins a window from a zero state; drawn for each window and lane by itself
-    end         the id of the mark between documents, where the state is reset; None where there are none
+    seed        of the resets by chance
+    reset_rate  the probability that a row begins a window with a zero state; drawn for each window and row
+    end         the id of the mark between documents, where the state is reset; None if there are no documents
     """
 
     ids: IdSource
@@ -51,7 +51,7 @@ class Stream:
 
     @property
     def lane(self) -> int:
-        """Return the number of predictions in one lane."""
+        """Return the number of predictions in one batch row."""
         return -(-(len(self.ids) - 1) // self.batch_size)
 
     @property
@@ -69,7 +69,7 @@ class Stream:
         return (epoch * self.lane + index * self.seq_len) * self.batch_size
 
     def __getitem__(self, step: int) -> Window:
-        """Return the window of this step; its state is reset where epoch and document begin, and by chance."""
+        """Return the window of this step; the state is reset where an epoch or a document begins, and by chance."""
         index = step % self.steps_per_epoch
         at = index * self.seq_len
         rows = np.arange(at, min(at + self.seq_len, self.lane))[:, None]
@@ -81,6 +81,6 @@ class Stream:
         if index == 0:
             reset[0] = True
         else:
-            rng = np.random.default_rng([self.seed, step, _OF_RESETS])
+            rng = np.random.default_rng([self.seed, step, _RESETS])
             reset[0] |= rng.random(self.batch_size) < self.reset_rate
         return window._replace(reset=reset if reset.any() else None)

@@ -1,31 +1,32 @@
-"""What a corpus is made of, told before a model is trained on it."""
+"""Describe a corpus before a model is trained on it: its size, documents, rare characters and repeated lines."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from charrnn.data.corpus import Corpus, Found
+from charrnn.data.corpus import Corpus, InputSize
 from charrnn.data.text import END, Text
 from charrnn.data.vocab import Vocab
 
-RAREST = 10  # characters that are named
-#: Characters of the training part, its last ones, and of the validation part, its first ones, that are compared.
+MOST_RARE = 10  # rare characters in a summary
+#: Characters that are compared at most: the last ones of the training split, the first ones of the validation split.
 COMPARED_TRAIN, COMPARED_VAL = 1 << 26, 1 << 23
 
 
 @dataclass(frozen=True)
-class Survey:
-    """What there is in a corpus, all parts together.
+class Summary:
+    """The size and the contents of a corpus, all splits together.
 
-    files      how many, and their bytes as they are stored; 0 bytes where standard input is one of them
-    chars      without the marks between documents
-    symbols    different characters, and how many of these are unknown, with their share of the training part
-    returns    whether `\\r` is among them, as in lines that end at `\\r\\n`
-    documents  None where the text is not parted into any
-    rarest     the characters that stand least often in the training part, with how often they do
-    repeated   the share of the validation part that stands in lines, or documents, that the training part has too;
-               None where there is nothing to compare
+    files          how many were read, and their bytes on disk; 0 bytes if one is standard input
+    chars          without the marks between documents
+    symbols        different characters; so many of them are unknown
+    unknown_share  the share of unknown characters in the training split
+    returns        whether there is a `\\r`, as in lines that end with `\\r\\n`
+    documents      None if the text is not split into documents
+    rarest         the rarest characters of the training split, with their counts
+    repeated       the share of the validation split in lines, or documents, that the training split has too;
+                   None if there is nothing to compare
     """
 
     files: int
@@ -40,55 +41,56 @@ class Survey:
     repeated: float | None
 
 
-def survey(corpus: Corpus, vocab: Vocab) -> Survey:
-    """Return what the corpus is made of.
+def summarize(corpus: Corpus, vocab: Vocab) -> Summary:
+    """Return the summary of a corpus.
 
-    vocab: with the counts of its training part
+    vocab: with the counts of its training split
     """
-    texts = [text for text in (corpus.train, corpus.val, corpus.test) if len(text)]
-    parted = [text.documents for text in texts]
-    documents = sum(parted) if all(parted) else None
-    seen = set[str]().union(*(text.symbols for text in texts)) - {END}
-    counted = sorted((count, symbol) for symbol, count in zip(vocab.symbols, vocab.counts, strict=True) if count)
-    found = corpus.found or Found(0, 0)
-    return Survey(
-        files=found.files,
-        bytes=found.bytes,
-        chars=sum(map(len, texts)) - (0 if documents is None else documents + len(texts)),
-        symbols=len(seen),
-        unknown=len(seen.difference(vocab.symbols)),
+    splits = [text for text in (corpus.train, corpus.val, corpus.test) if len(text)]
+    counts = [text.documents for text in splits]
+    documents = sum(counts) if all(counts) else None
+    symbols = set[str]().union(*(text.symbols for text in splits)) - {END}
+    by_count = sorted((count, symbol) for symbol, count in zip(vocab.symbols, vocab.counts, strict=True) if count)
+    size = corpus.input_size or InputSize(0, 0)
+    return Summary(
+        files=size.files,
+        bytes=size.bytes,
+        chars=sum(map(len, splits)) - (0 if documents is None else documents + len(splits)),
+        symbols=len(symbols),
+        unknown=len(symbols.difference(vocab.symbols)),
         unknown_share=vocab.count_unknown(corpus.train) / len(corpus.train),
-        returns="\r" in seen,
+        returns="\r" in symbols,
         documents=documents,
-        rarest=[(symbol, count) for count, symbol in counted[:RAREST]],
-        repeated=repeated(corpus.train[-COMPARED_TRAIN:], corpus.val[:COMPARED_VAL]),
+        rarest=[(symbol, count) for count, symbol in by_count[:MOST_RARE]],
+        repeated=repeated_share(corpus.train[-COMPARED_TRAIN:], corpus.val[:COMPARED_VAL]),
     )
 
 
-def repeated(train: Text, val: Text) -> float | None:
-    """Return the share of the validation text's characters in lines, or documents, that the training text has too.
+def repeated_share(train: Text, val: Text) -> float | None:
+    """Return the share of the validation characters in lines, or documents, that the training text has too.
 
-    Lines are told apart by 64 bits each. Line ends count nowhere.
+    Lines are compared by hashes of 64 bits. Line ends are not counted.
     """
-    wanted = {hash(line) for line in _lines(val)}
-    if not wanted:
+    hashes = {hash(line) for line in _split_lines(val)}
+    if not hashes:
         return None
-    known = wanted.intersection(map(hash, _lines(train)))
-    chars = both = 0
-    for line in _lines(val):
+    known = hashes.intersection(map(hash, _split_lines(train)))
+    chars = repeated = 0
+    for line in _split_lines(val):
         chars += len(line)
-        both += len(line) if hash(line) in known else 0
-    return both / chars
+        repeated += len(line) if hash(line) in known else 0
+    return repeated / chars
 
 
-def _lines(text: Text) -> Iterator[str]:
-    """Yield the lines of the text that are not empty, or its documents where it has any."""
-    mark, waiting = END if END in text.symbols else "\n", ""
+def _split_lines(text: Text) -> Iterator[str]:
+    """Yield the lines of the text that are not empty, or its documents if it has any."""
+    mark, waiting = END if END in text.symbols else "\n", list[str]()
     for piece in text.pieces():
-        *whole, rest = piece.split(mark)
-        if whole:
-            yield from filter(None, [waiting + whole[0], *whole[1:]])
-            waiting = ""
-        waiting += rest
-    if waiting:
-        yield waiting
+        first, *more = piece.split(mark)
+        waiting.append(first)
+        if more:
+            *complete, rest = more
+            yield from filter(None, ["".join(waiting), *complete])
+            waiting = [rest]
+    if last := "".join(waiting):
+        yield last

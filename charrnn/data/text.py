@@ -1,8 +1,7 @@
-"""A text as ids: what large corpora are held as, in memory or on disk, and how a text becomes one in a single pass.
+"""A text as ids: how a corpus is kept, in memory or on disk, and how it is encoded in one pass.
 
-A text arrives in pieces. A symbol gets its id with the piece that brings it, so the ids are provisional: they are
-places in `Text.symbols`. What they are in a model's vocabulary is looked up where they are read, which costs next to
-nothing and copies no corpus.
+A text arrives in pieces, and each new symbol gets the next free id. These ids are positions in `Text.symbols`. A model
+has other ids for the same symbols; they are looked up when the text is read, so no corpus is copied.
 """
 
 from __future__ import annotations
@@ -17,32 +16,32 @@ import numpy.typing as npt
 
 from charrnn.arrays import Ids, IdSource, smallest_type
 
-CHUNK = 1 << 20  # characters taken at once: bounds memory, and is quickest between 2^16 and 2^20
-#: What stands in a text before, between and behind its documents: a lone surrogate, which no text that is read has.
+CHUNK = 1 << 20  # characters processed at once: bounds memory, and is quickest between 2^16 and 2^20
+#: The mark before, between and after documents: a lone surrogate, which no file can contain.
 END = "\ud800"
-_BLOCK = 1 << 12  # characters between two marks in a text that is read with gaps; divides CHUNK
+_BLOCK = 1 << 12  # characters in a block of the index of `_Filtered`; divides CHUNK
 
 
 def code_points(text: str) -> npt.NDArray[np.uint32]:
-    """Return the code points of the text; lone surrogates, which a broken argument may hold, pass through."""
+    """Return the code points of a text, lone surrogates included."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
 
 
 def from_code_points(points: npt.NDArray[np.uint32]) -> str:
-    """Return the text of these code points."""
+    """Return the text with these code points."""
     return points.astype("<u4", copy=False).tobytes().decode("utf-32-le", "surrogatepass")
 
 
-def pieces_of(text: str) -> Iterator[str]:
-    """Yield the text in pieces of CHUNK characters."""
+def split_string(text: str) -> Iterator[str]:
+    """Yield a string in pieces of CHUNK characters."""
     return (text[at : at + CHUNK] for at in range(0, len(text), CHUNK))
 
 
 class Alphabet:
-    """Symbols in the order of their ids, and the table that leads from code points there.
+    """Symbols in the order of their ids, and a table from code points to ids.
 
-    absent  the id of every character that is no symbol
-    dtype   the smallest type that holds all these ids, `absent` too
+    absent  the id of every other character
+    dtype   the smallest type for all ids, `absent` included
     """
 
     def __init__(self, symbols: str = "") -> None:
@@ -50,7 +49,7 @@ class Alphabet:
         self.absent = len(symbols)
         self.dtype = smallest_type(self.absent + 1)
         points = code_points(symbols)
-        # The last place of the table is that of all code points beyond it.
+        # The last entry of the table serves all larger code points.
         self._table: Ids = np.full(max(128, int(points.max(initial=0)) + 2), self.absent, self.dtype)
         self._table[points] = np.arange(len(symbols))
         self._ascii = bytes(self._table[:128]) + bytes(128) if self.dtype == np.uint8 else None
@@ -65,12 +64,12 @@ class Alphabet:
         return self._table.take(code_points(piece), mode="clip")
 
     def extended(self, points: npt.NDArray[np.uint32]) -> Alphabet:
-        """Return the alphabet with the characters at these code points, which it lacks, added at its end."""
+        """Return the alphabet with the characters of these code points, which it lacks, added at its end."""
         return Alphabet(self.symbols + from_code_points(np.unique(points)))
 
 
 class Encoder:
-    """What makes a text of the pieces that it is given: the alphabet, the characters and the SHA-256 so far."""
+    """Encodes a text piece by piece: the alphabet grows with it, and characters and SHA-256 are counted."""
 
     def __init__(self) -> None:
         self.alphabet = Alphabet()
@@ -79,7 +78,7 @@ class Encoder:
 
     @property
     def dtype(self) -> np.dtype[np.unsignedinteger]:
-        """Return the smallest type that holds the ids so far."""
+        """Return the smallest type for the ids so far."""
         return smallest_type(len(self.alphabet.symbols))
 
     @property
@@ -88,7 +87,7 @@ class Encoder:
         return self._sha256.hexdigest()
 
     def encode(self, piece: str) -> Ids:
-        """Return the ids of the next piece, in the smallest type that holds those of all pieces so far."""
+        """Return the ids of the next piece, in the smallest type for all ids so far."""
         self._sha256.update(piece.encode("utf-8", "surrogatepass"))
         self.chars += len(piece)
         ids = self.alphabet.encode(piece)
@@ -103,9 +102,9 @@ class Encoder:
 class Text:
     """A text: its k-th character is `symbols[ids[k]]`.
 
-    ids      (N,), perhaps in a file that is mapped into memory
-    symbols  in the order of their ids, which is that in which the text brought them
-    digest   the SHA-256 of the UTF-8 bytes where it is known
+    ids      (N,), in memory or in a file that is mapped into memory
+    symbols  in the order of their ids: that of the pieces in which each first occurs
+    digest   the SHA-256 of the UTF-8 bytes, if known
     """
 
     ids: Ids
@@ -114,12 +113,12 @@ class Text:
 
     @classmethod
     def of(cls, text: str | Text) -> Text:
-        """Return the text itself, or a string as one."""
-        return text if isinstance(text, Text) else cls.gather(pieces_of(text))
+        """Encode a string; return a `Text` unchanged."""
+        return text if isinstance(text, Text) else cls.gather(split_string(text))
 
     @classmethod
     def gather(cls, pieces: Iterable[str]) -> Text:
-        """Return the text that the pieces make, in memory."""
+        """Encode pieces into one text in memory."""
         encoder = Encoder()
         ids = np.concatenate([np.empty(0, np.uint8), *map(encoder.encode, pieces)])
         return cls(ids, encoder.alphabet.symbols, encoder.sha256)
@@ -127,9 +126,9 @@ class Text:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, part: slice) -> Text:
-        """Return a part of the text, which shares its ids."""
-        return Text(self.ids[part], self.symbols)
+    def __getitem__(self, span: slice) -> Text:
+        """Return a slice of the text, which shares its ids."""
+        return Text(self.ids[span], self.symbols)
 
     def __str__(self) -> str:
         return "".join(self.pieces())
@@ -140,7 +139,7 @@ class Text:
         return (from_code_points(points[ids]) for ids in self.chunks())
 
     def chunks(self, overlap: int = 0) -> Iterator[Ids]:
-        """Yield the ids in pieces of CHUNK, each with so many of the ids that follow it."""
+        """Yield the ids in pieces of CHUNK, each followed by the first ids of the next: `overlap` of them."""
         return (self.ids[at : at + CHUNK + overlap] for at in range(0, len(self.ids), CHUNK))
 
     @cached_property
@@ -154,7 +153,7 @@ class Text:
         return digest.hexdigest()
 
     def counts(self) -> npt.NDArray[np.intp]:
-        """Return how often each symbol stands in the text.
+        """Return how often each symbol occurs in the text.
 
         Shapes:  returns (len(symbols),)
         """
@@ -175,39 +174,43 @@ class Text:
 
     @property
     def documents(self) -> int:
-        """Return how many documents the text has; 0 where it has no marks between any."""
+        """Return the number of documents; 0 if the text was not split into documents."""
         mark = self.symbols.find(END)
         return max(0, sum(int(np.count_nonzero(ids == mark)) for ids in self.chunks()) - 1) if mark >= 0 else 0
 
     def mark(self, number: int) -> int:
-        """Return where the mark behind so many documents stands."""
+        """Return the position of the mark after so many documents.
+
+        Raises:  IndexError if there are fewer documents.
+        """
         mark, before = self.symbols.find(END), 0
         for at, ids in enumerate(self.chunks()):
-            places = np.flatnonzero(ids == mark)
-            if number < before + len(places):
-                return at * CHUNK + int(places[number - before])
-            before += len(places)
+            positions = np.flatnonzero(ids == mark)
+            if number < before + len(positions):
+                return at * CHUNK + int(positions[number - before])
+            before += len(positions)
         raise IndexError(number)
 
     def marks(self) -> npt.NDArray[np.intp]:
-        """Return where the marks between documents stand: one more than there are documents, or none at all."""
+        """Return the positions of all marks: one more than there are documents, or none."""
         mark = self.symbols.find(END)
-        places = [np.flatnonzero(ids == mark) + at * CHUNK for at, ids in enumerate(self.chunks() if mark >= 0 else ())]
-        return np.concatenate([np.empty(0, np.intp), *places])
+        chunks = enumerate(self.chunks() if mark >= 0 else ())
+        positions = [np.flatnonzero(ids == mark) + at * CHUNK for at, ids in chunks]
+        return np.concatenate([np.empty(0, np.intp), *positions])
 
-    def under(self, table: Ids, absent: int) -> IdSource:
-        """Return the ids that the table makes of these; what it makes `absent` is left out.
+    def translate(self, table: Ids, absent: int) -> IdSource:
+        """Return the text in other ids, which are looked up when they are read, without those that become `absent`.
 
         Shapes:  table (len(symbols),)
         """
         if not (table == absent).any():
-            return self.ids if (table == np.arange(len(table))).all() else _Mapped(self.ids, table)
-        return _Sifted(self.ids, table, absent)
+            return self.ids if (table == np.arange(len(table))).all() else _Translated(self.ids, table)
+        return _Filtered(self.ids, table, absent)
 
 
 @dataclass(frozen=True, eq=False)
-class _Mapped:
-    """Ids that a table turns into others as they are read."""
+class _Translated:
+    """Ids that a table translates when they are read."""
 
     ids: Ids
     table: Ids
@@ -215,14 +218,14 @@ class _Mapped:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, places: npt.NDArray[np.intp]) -> Ids:
-        ids: Ids = self.table[self.ids[places]]
+    def __getitem__(self, positions: npt.NDArray[np.intp]) -> Ids:
+        ids: Ids = self.table[self.ids[positions]]
         return ids
 
 
 @dataclass(frozen=True, eq=False)
-class _Sifted:
-    """Likewise, without those that become `absent`: found by how many are left up to the end of each block."""
+class _Filtered:
+    """Translated ids without those that become `absent`; an index counts the ids left up to the end of each block."""
 
     ids: Ids
     table: Ids
@@ -231,14 +234,14 @@ class _Sifted:
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
 
-    def __getitem__(self, places: npt.NDArray[np.intp]) -> Ids:
-        found = np.empty(places.shape, self.table.dtype)
-        blocks = np.searchsorted(self._ends, places, side="right")
+    def __getitem__(self, positions: npt.NDArray[np.intp]) -> Ids:
+        found = np.empty(positions.shape, self.table.dtype)
+        blocks = np.searchsorted(self._ends, positions, side="right")
         for block in np.unique(blocks).tolist():
             here = blocks == block
             ids = self.table[self.ids[block * _BLOCK : (block + 1) * _BLOCK]]
             kept = ids[ids != self.absent]
-            found[here] = kept[places[here] - (self._ends[block] - len(kept))]
+            found[here] = kept[positions[here] - (self._ends[block] - len(kept))]
         return found
 
     @cached_property

@@ -1,8 +1,7 @@
-"""The vocabulary: which symbols a model knows, and the way from text to ids to one-hot rows and back.
+"""The vocabulary: the symbols that a model knows, and their ids; text becomes ids, one-hot rows, and text again.
 
-Ids 0 .. n-1 are the symbols of the text in the order of their code points; special symbols, which stand for no text,
-follow them: first `end`, which stands where documents begin and end, then `unknown`, which stands for every character
-that the vocabulary lacks.
+Ids 0 .. n-1 are the symbols of the text, sorted by code point. Special symbols follow, which have no text: `end` marks
+where documents begin and end, `unknown` replaces every character that the vocabulary lacks.
 """
 
 from __future__ import annotations
@@ -20,35 +19,32 @@ import numpy.typing as npt
 
 from charrnn.arrays import Array, Ids, IdSource, Mask, smallest_type
 from charrnn.config import NORMAL_FORMS, UNKNOWN_POLICIES
-from charrnn.data.normalize import in_form
-from charrnn.data.text import END, Alphabet, Text, code_points, from_code_points, pieces_of
+from charrnn.data.normalize import normalize_text
+from charrnn.data.text import END, Alphabet, Text, code_points, from_code_points, split_string
 from charrnn.errors import VocabError
 
 KINDS = ("chars", "bytes")
 SPECIALS = ("end", "unknown")  # in the order of their ids
-_NO_MARK = "\udbff"  # another lone surrogate
-_SHOWN = 5  # unknown characters named in an error
-_MOST_BYTES = 4  # of a character
+_NO_MARK = "\udbff"  # replaces the mark between documents in a text: a lone surrogate that no vocabulary has
+_MOST_NAMED = 5  # unknown characters in an error
+_MOST_BYTES = 4  # of a character in UTF-8
 
 
 def describe_symbol(symbol: str) -> dict[str, str]:
-    """Return a character, how it can be shown, its code point and its Unicode name."""
+    """Return a character, a printable form of it, its code point and its Unicode name."""
     control = {"\n": "LINE FEED", "\r": "CARRIAGE RETURN", "\t": "CHARACTER TABULATION"}
+    visible = symbol.isprintable() and not symbol.isspace()
     return {
         "char": symbol,
-        "shown": symbol
-        if symbol.isprintable() and not symbol.isspace()
-        else repr(symbol)[1:-1]
-        if symbol != " "
-        else "' '",
+        "shown": symbol if visible else "' '" if symbol == " " else repr(symbol)[1:-1],
         "code_point": f"U+{ord(symbol):04X}",
         "name": unicodedata.name(symbol, control.get(symbol, f"({unicodedata.category(symbol)})")),
     }
 
 
-def _named(char: str) -> str:
-    """Return how errors name a character, or the byte that was none."""
-    is_byte = "\udc80" <= char <= "\udcff"  # Python's sign for one that is no UTF-8
+def _describe_char(char: str) -> str:
+    """Return what errors call a character, or the byte that Python decoded to a lone surrogate."""
+    is_byte = "\udc80" <= char <= "\udcff"
     return f"the byte 0x{ord(char) - 0xDC00:02x}" if is_byte else f"{char!r} (U+{ord(char):04X})"
 
 
@@ -59,14 +55,14 @@ def _check_policy(unknown: str) -> None:
 
 @dataclass(frozen=True)
 class Vocab:
-    """The symbols of a model, with what was counted in its training text.
+    """The symbols of a model, with their counts in its training text.
 
     symbols   the characters, sorted by code point
-    counts    how often each stands in the training part of the corpus; empty if nobody counted
-    starts    how often each begins a line there; empty if nobody counted
-    specials  names of symbols that stand for no text, of SPECIALS; their ids follow the characters'
-    kind      what a symbol is: "chars", or "bytes", which are held as the characters of the same numbers
-    normalize, lowercase  the form that a text is brought into before it is encoded
+    counts    how often each occurs in the training split; empty if not counted
+    starts    how often each begins a line there; empty if not counted
+    specials  names of special symbols, from SPECIALS
+    kind      "chars", or "bytes": each byte is then represented by the character with its number
+    normalize, lowercase  how a text is normalized before it is encoded
     """
 
     symbols: str
@@ -94,23 +90,23 @@ class Vocab:
 
     @classmethod
     def from_text(cls, *texts: str) -> Vocab:
-        """Return the vocabulary of all the texts together, with an end where one has marks between documents."""
+        """Return the vocabulary of these texts, with the symbol `end` if one has marks between documents."""
         symbols = set().union(*texts)
         return cls("".join(sorted(symbols - {END})), specials=("end",) if END in symbols else ())
 
     def counted(self, text: str | Text) -> Vocab:
-        """Return the same vocabulary with the counts of this text, which is the training part.
+        """Return the vocabulary with the counts of this text, the training split.
 
-        Raises:  VocabError where the text has characters that the vocabulary lacks.
+        Raises:  VocabError if the text has characters that the vocabulary lacks.
         """
         text = Text.of(text)
         table = self._table(text, "error")
         known = table < len(self.symbols)
 
         def by_id(numbers: npt.NDArray[np.intp]) -> tuple[int, ...]:
-            mine = np.zeros(len(self.symbols), np.intp)
-            mine[table[known]] = numbers[known]
-            return tuple(mine.tolist())
+            counts = np.zeros(len(self.symbols), np.intp)
+            counts[table[known]] = numbers[known]
+            return tuple(counts.tolist())
 
         return replace(self, counts=by_id(text.counts()), starts=by_id(text.starts()))
 
@@ -121,7 +117,7 @@ class Vocab:
 
     @property
     def entropy(self) -> float:
-        """Return the loss of a model that knows how frequent each character is, no more; ln V if nobody counted.
+        """Return the loss of a model that knows only the frequency of each character; ln V if they were not counted.
 
         Units:   nats per character.
         """
@@ -132,40 +128,40 @@ class Vocab:
 
     @property
     def end(self) -> int | None:
-        """Return the id that stands where documents begin and end, or None."""
+        """Return the id of the mark where documents begin and end, or None."""
         return len(self.symbols) if "end" in self.specials else None
 
     @property
     def unknown(self) -> int | None:
-        """Return the id that stands for all characters that the vocabulary lacks, or None."""
+        """Return the id that replaces all characters that the vocabulary lacks, or None."""
         return self.size - 1 if "unknown" in self.specials else None
 
     @cached_property
     def _alphabet(self) -> Alphabet:
-        """Return symbols and end; what is absent has the next id, which is that of the unknown symbol."""
+        """Return the symbols and `end`; other characters get the next id, that of the unknown symbol."""
         return Alphabet(self.symbols + END * ("end" in self.specials))
 
     def in_form(self, text: str) -> str:
-        """Return the text in the form that the model was trained on, bytes as the characters of the same numbers.
+        """Normalize a text as the model's corpus was; for a model of bytes, return its bytes as characters.
 
-        What would be the mark between documents is a character that no vocabulary has.
-        Raises:  VocabError where a bytes model is given what is no text.
+        A mark between documents is replaced by a character that no vocabulary has.
+        Raises:  VocabError for half a surrogate pair, if the model is one of bytes.
         """
         if self.kind == "chars":
-            formed = in_form(text, self.normalize, self.lowercase)
-            return formed.replace(END, _NO_MARK) if "end" in self.specials else formed
+            normalized = normalize_text(text, self.normalize, self.lowercase)
+            return normalized.replace(END, _NO_MARK) if "end" in self.specials else normalized
         try:
             return text.encode("utf-8", "surrogateescape").decode("latin-1")
         except UnicodeEncodeError as error:
             raise VocabError(f"half a surrogate pair at position {error.start} has no bytes: leave it out") from None
 
     def encode(self, text: str, unknown: str = "error") -> Ids:
-        """Return the ids of the text, brought into form, in the smallest unsigned type that holds them.
+        """Return the ids of the text, after it is normalized, in the smallest unsigned type.
 
-        unknown: "error" refuses characters that the vocabulary lacks, "skip" leaves them out; where there is an
-                 unknown symbol, it stands for them, and this does not matter.
-        Shapes:  returns (N,), with N the characters of the text less those skipped
-        Raises:  VocabError, naming the unknown characters and where they stand.
+        unknown: "error" refuses characters that the vocabulary lacks, "skip" leaves them out; a vocabulary with an
+                 unknown symbol always uses that
+        Shapes:  returns (N,), one id for each character that is not skipped
+        Raises:  VocabError, with the unknown characters and their positions.
         """
         _check_policy(unknown)
         text = self.in_form(text)
@@ -177,23 +173,23 @@ class Vocab:
         return ids.astype(smallest_type(self.size), copy=False)
 
     def look_up(self, text: str) -> tuple[Ids, Mask]:
-        """Return an id for each character of a text in form, and which of them the vocabulary lacks.
+        """Return the id of each character of a text from `in_form`, and a mask of the characters that have none.
 
-        Those have the id of the unknown symbol, or one that no symbol has.
+        Those get the id of the unknown symbol, or, without one, an id that is not in the vocabulary.
         Shapes:  returns (N,), (N,)
         """
         ids, at = np.empty(len(text), self._alphabet.dtype), 0
-        for piece in pieces_of(text):
+        for piece in split_string(text):
             ids[at : at + len(piece)] = self._alphabet.encode(piece)
             at += len(piece)
         return ids, ids == self._alphabet.absent
 
     def ids_of(self, text: Text, unknown: str = "error") -> IdSource:
-        """Return the ids of the text as `encode` does, but looked up when they are read, so that nothing is copied."""
-        return text.under(self._table(text, unknown), self._alphabet.absent if self.unknown is None else self.size)
+        """Return the ids of the text as `encode` does, but look them up when they are read: nothing is copied."""
+        return text.translate(self._table(text, unknown), self._alphabet.absent if self.unknown is None else self.size)
 
     def _table(self, text: Text, unknown: str) -> Ids:
-        """Return the ids here of the text's symbols; see that the text itself has none that are absent, if it must."""
+        """Return the id of each symbol of the text; refuse unknown symbols that occur in it, if unknown is "error"."""
         _check_policy(unknown)
         table = self._alphabet.encode(text.symbols)
         if self.unknown is not None:
@@ -203,58 +199,59 @@ class Vocab:
         return table
 
     def count_unknown(self, text: Text) -> int:
-        """Return how many characters of the text the vocabulary lacks."""
+        """Return how many characters of the text are not in the vocabulary."""
         return int(text.counts()[self._alphabet.encode(text.symbols) == self._alphabet.absent].sum())
 
     def _describe_unknown(self, text: Text) -> str:
         first, unknown, at = dict[str, int](), 0, 0
         for piece in text.pieces():
-            places = np.flatnonzero(self._alphabet.encode(piece) == self._alphabet.absent)
-            for place in places.tolist():
-                first.setdefault(piece[place], at + place)
-                if len(first) > _SHOWN:
+            positions = np.flatnonzero(self._alphabet.encode(piece) == self._alphabet.absent)
+            for position in positions.tolist():
+                first.setdefault(piece[position], at + position)
+                if len(first) > _MOST_NAMED:
                     break
-            unknown += len(places)
+            unknown += len(positions)
             at += len(piece)
-        shown = [f"{_named(char)} at position {at}" for char, at in list(first.items())[:_SHOWN]]
-        more = ", …" if len(first) > _SHOWN else ""
+        shown = [f"{_describe_char(char)} at position {at}" for char, at in list(first.items())[:_MOST_NAMED]]
+        more = ", …" if len(first) > _MOST_NAMED else ""
         return (
             f"{unknown} of {len(text)} characters are not in the model's vocabulary: {', '.join(shown)}{more}; "
             "leave them out of the text, or skip them with --unknown skip"
         )
 
     def decode(self, ids: Ids | Sequence[int] | Iterable[int]) -> str:
-        """Return the text of the ids; special symbols have none, and bytes that are no UTF-8 become U+FFFD.
+        """Return the text of these ids, without special symbols; bytes that are not UTF-8 become U+FFFD.
 
-        Raises:  VocabError where an id is not of this vocabulary.
+        Raises:  VocabError if an id is not in this vocabulary.
         """
         return self.to_bytes(ids).decode("utf-8", "surrogatepass" if self.kind == "chars" else "replace")
 
     def decoder(self, behind: str = "") -> Callable[[str], str]:
-        """Return what turns characters in form into text, in pieces: of bytes, a character comes with its last one.
+        """Return a function that decodes the output of `characters` piece by piece.
 
-        behind: the text that they go on from, which may end inside a character
+        For a model of bytes it returns each character with the piece that completes it.
+        behind: the text before the first piece, which may end inside a character
         """
         if self.kind == "chars":
             return str
-        decode = _bytes_decoder(self.in_form(behind[-_MOST_BYTES:])).decode
+        decode = _utf8_decoder(self.in_form(behind[-_MOST_BYTES:])).decode
         return lambda piece: decode(piece.encode("latin-1"))
 
     def finished(self, text: str) -> str:
-        """Return the text without the first bytes of a character, each half a pair, if it ends with some.
+        """Return the text without an incomplete character at its end, which only a model of bytes can leave.
 
-        What goes on from the text, and passes through its `decoder`, begins with that character whole.
+        Its bytes are half surrogate pairs. A `decoder` that starts after the full text completes that character.
         """
         if self.kind == "chars":
             return text
-        begun, _ = _bytes_decoder(self.in_form(text[-_MOST_BYTES:])).getstate()
-        return text[: len(text) - len(begun)]
+        incomplete, _ = _utf8_decoder(self.in_form(text[-_MOST_BYTES:])).getstate()
+        return text[: len(text) - len(incomplete)]
 
     def characters(self, ids: Ids | Sequence[int] | Iterable[int], specials: str = "") -> str:
-        """Return the text in form of the ids, a character each: of bytes those of the same numbers.
+        """Return the symbols of these ids as one string: of a model of bytes, a character for each byte.
 
-        specials: the characters that stand for the special symbols, in their order; none if empty
-        Raises:  VocabError where an id is not of this vocabulary.
+        specials: characters that represent the special symbols, in their order; if empty, those are left out
+        Raises:  VocabError if an id is not in this vocabulary.
         """
         array = np.asarray(ids if isinstance(ids, (np.ndarray, Sequence)) else list(ids), dtype=np.int64).reshape(-1)
         if array.size and not (0 <= array.min() and array.max() < self.size):
@@ -263,7 +260,7 @@ class Vocab:
         return from_code_points(shown[array[array < len(shown)]])
 
     def to_bytes(self, ids: Ids | Sequence[int] | Iterable[int], specials: str = "") -> bytes:
-        """Return the UTF-8 bytes of the text of the ids, or, of bytes, these themselves.
+        """Return the text of these ids in UTF-8; of a model of bytes, the bytes themselves.
 
         specials and errors: as for `characters`
         """
@@ -271,7 +268,7 @@ class Vocab:
         return text.encode("latin-1") if self.kind == "bytes" else text.encode("utf-8", "surrogatepass")
 
     def one_hot(self, ids: Ids, dtype: npt.DTypeLike = np.float32) -> Array:
-        """Return one row for each id, 1 at the id and 0 elsewhere.
+        """Return a row for each id, with 1 at the id and 0 elsewhere.
 
         Shapes:  ids (...) · returns (..., V)
         """
@@ -279,7 +276,7 @@ class Vocab:
         return rows
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
+        """Return the vocabulary as a dict for JSON."""
         return {
             "kind": self.kind,
             "symbols": self.symbols,
@@ -292,7 +289,7 @@ class Vocab:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Vocab:
-        """Return the vocabulary that `to_dict` wrote."""
+        """Return the vocabulary of a dict from `to_dict`."""
         return cls(
             data["symbols"],
             tuple(data["counts"]),
@@ -304,8 +301,8 @@ class Vocab:
         )
 
 
-def _bytes_decoder(behind: str) -> codecs.IncrementalDecoder:
-    """Return what decodes UTF-8 in pieces, having read these bytes: the characters of the same numbers."""
+def _utf8_decoder(before: str) -> codecs.IncrementalDecoder:
+    """Return a decoder of UTF-8 that has decoded these bytes, given as characters."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    decoder.decode(behind.encode("latin-1"))
+    decoder.decode(before.encode("latin-1"))
     return decoder

@@ -10,7 +10,7 @@ from typing import Any
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import STDIN, TrainConfig, flag_of
 from charrnn.data.corpus import Corpus
-from charrnn.data.reading import Reading
+from charrnn.data.reading import ReadProgress
 from charrnn.data.stream import Stream
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, OtherTextError
 from charrnn.training.loop import Progress
@@ -18,7 +18,11 @@ from charrnn.training.setup import fit_to_text
 
 
 def corpus_of(
-    saved: Checkpoint, paths: str | Sequence[str] = (), val_path: str | None = None, *, reading: Reading | None = None
+    saved: Checkpoint,
+    paths: str | Sequence[str] = (),
+    val_path: str | None = None,
+    *,
+    reading: ReadProgress | None = None,
 ) -> Corpus:
     """Return the corpus that a checkpoint was trained on, read again.
 

@@ -15,7 +15,7 @@ from charrnn import checkpoint as ckpt
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import TextConfig, seeded, sort_settings
 from charrnn.data.corpus import Corpus, Source
-from charrnn.data.reading import Reading
+from charrnn.data.reading import ReadProgress
 from charrnn.data.vocab import Vocab
 from charrnn.errors import CheckpointError, ConfigError, RunFolderError
 from charrnn.nn.functional import bits
@@ -138,7 +138,7 @@ class Run:
         val_path: str | None = None,
         *,
         settings: dict[str, Any] | None = None,
-        reading: Reading | None = None,
+        reading: ReadProgress | None = None,
     ) -> Run:
         """Continue the run in a folder exactly from its `last.npz`.
 

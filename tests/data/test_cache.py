@@ -14,8 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charrnn.config import TextConfig
-from charrnn.data import cache, reading, records, text
-from charrnn.data import files as inputs
+from charrnn.data import cache, files, reading, records, text
 from charrnn.data.corpus import Corpus
 from charrnn.data.reading import read_text
 from charrnn.data.text import END, Text
@@ -35,7 +34,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("CHARRNN_CACHE", str(path))
     monkeypatch.setattr(reading, "CACHED_FROM", 1)
     monkeypatch.setattr(text, "_BLOCK", 7)
-    for module in (inputs, records, text, cache):
+    for module in (files, records, text, cache):
         monkeypatch.setattr(module, "CHUNK", 7)
     return path
 
@@ -43,8 +42,8 @@ def folder(tmp_path, monkeypatch):
 @pytest.fixture
 def reads(monkeypatch):
     """Return a list that grows by the path of each file whose text is read."""
-    paths, read = [], reading.inputs_of
-    monkeypatch.setattr(reading, "inputs_of", lambda path, told: paths.append(path) or read(path, told))
+    paths, read = [], reading.open_inputs
+    monkeypatch.setattr(reading, "open_inputs", lambda path, told: paths.append(path) or read(path, told))
     return paths
 
 
@@ -109,7 +108,7 @@ def test_no_byte_is_changed(tmp_path, data):
 
 @pytest.mark.parametrize(("kinds", "dtype"), [(255, "u1"), (256, "u1"), (257, "<u2"), (65_536, "<u2"), (65_537, "<u4")])
 def test_the_type_on_disk_grows_with_the_symbols(tmp_path, folder, monkeypatch, kinds, dtype):
-    for module in (inputs, records, text, cache):
+    for module in (files, records, text, cache):
         monkeypatch.setattr(module, "CHUNK", 100 if kinds < 1000 else 9999)
     whole = "".join(chr(point) for point in range(1, 70_000) if not 0xD800 <= point < 0xE000)[:kinds]
     whole += whole[::-1]
@@ -337,7 +336,7 @@ def test_a_full_disk_is_told_in_one_line(tmp_path, folder, monkeypatch):
     def refuse(ids):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(cache, "_little", refuse)
+    monkeypatch.setattr(cache, "_little_endian", refuse)
     with pytest.raises(CharRNNError) as caught:
         read_text(path)
     assert os.strerror(errno.ENOSPC) in str(caught.value)
@@ -362,12 +361,12 @@ def test_the_reading_is_told_of(tmp_path):
 SUICIDES = """
 import builtins, os, signal, sys
 from pathlib import Path
-from charrnn.data import cache, files as inputs, reading, records, text
-from charrnn.system import atomic as files
+from charrnn.data import cache, files, reading, records, text
+from charrnn.system import atomic
 from data.test_cache import put
 
 reading.CACHED_FROM = 1
-inputs.CHUNK = records.CHUNK = text.CHUNK = cache.CHUNK = 10
+files.CHUNK = records.CHUNK = text.CHUNK = cache.CHUNK = 10
 path, stale, left = Path(sys.argv[1]), sys.argv[2] == "a stale entry", 0
 whole = ("Der müde Käfer. 水\\n" * 2 + "".join(map(chr, range(0x4E00, 0x4E00 + 260)))).encode()
 
@@ -380,8 +379,8 @@ def mortal(call):
         return call(*args, **options)
     return around
 
-cache._little, cache._unlink = mortal(cache._little), mortal(cache._unlink)
-os.replace, os.fsync, files.open = mortal(os.replace), mortal(lambda descriptor: None), mortal(builtins.open)
+cache._little_endian, cache._unlink = mortal(cache._little_endian), mortal(cache._unlink)
+os.replace, os.fsync, atomic.open = mortal(os.replace), mortal(lambda descriptor: None), mortal(builtins.open)
 
 def suffixes():
     return sorted(found.suffix for found in cache.folder().iterdir() if found.name != ".lock")

@@ -162,7 +162,7 @@ def test_several_files_are_one_text_in_their_order(names):
     corpus = Corpus.read([str(second), str(first)])
     assert str(corpus.train) + str(corpus.val) == (second.read_bytes() + first.read_bytes()).decode()
     assert corpus.source.paths == (str(second), str(first))
-    assert (corpus.name, corpus.found.files, corpus.found.bytes) == ("b", 2, 51)
+    assert (corpus.name, corpus.input_size.files, corpus.input_size.bytes) == ("b", 2, 51)
     assert Corpus.read(str(names)).source.sha256 != corpus.source.sha256
     assert "no file to read" in refusal(Corpus.read, [])
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from charrnn.data.decoding import as_bytes, decoded
+from charrnn.data.decoding import bytes_as_characters, decode_pieces
 
 from ._material import pieces, refusal, sizes, some_text
 
@@ -15,7 +15,7 @@ def test_pieces_are_decoded_as_the_whole(text, sizes, encoding):
     text = text.replace("\0", "")
     if encoding != "utf-8" or text.startswith("\ufeff"):
         text = text.lstrip("\ufeff")
-    assert "".join(decoded("x", pieces(text.encode(encoding), sizes), encoding)) == text
+    assert "".join(decode_pieces("x", pieces(text.encode(encoding), sizes), encoding)) == text
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
@@ -23,7 +23,7 @@ def test_one_byte_order_mark_at_the_beginning_is_no_part_of_the_text(encoding):
     data = "\ufeffone \ufeffmark".encode(encoding)
     if encoding == "utf-8-sig":
         data = data[3:]
-    assert "".join(decoded("x", [data[:2], data[2:]], encoding)) == "one \ufeffmark"
+    assert "".join(decode_pieces("x", [data[:2], data[2:]], encoding)) == "one \ufeffmark"
 
 
 @given(sizes)
@@ -37,7 +37,7 @@ def test_a_byte_that_is_no_character_is_named_by_its_place(sizes):
         ("utf-8-sig", "é水" * 7, b"\xff", 38),
     ):
         data = good.encode(encoding) + bad
-        message = refusal(decoded, "here", pieces(data, sizes), encoding)
+        message = refusal(decode_pieces, "here", pieces(data, sizes), encoding)
         assert message.startswith("here is not ")
         assert f"byte 0x{bad[:1].hex()} at offset {at}; convert it" in message
 
@@ -46,7 +46,7 @@ def test_a_byte_that_is_no_character_is_named_by_its_place(sizes):
 def test_a_nul_byte_is_named_by_its_place(sizes):
     for encoding, at in (("utf-8", 5), ("utf-8-sig", 8), ("utf-16", 6), ("utf-16-be", 4), ("utf-32", 12)):
         data = "é水\0é".encode(encoding)
-        message = refusal(decoded, "here", pieces(data, sizes), encoding)
+        message = refusal(decode_pieces, "here", pieces(data, sizes), encoding)
         assert message.startswith(f"here has a NUL byte at offset {at},"), encoding
 
 
@@ -59,14 +59,14 @@ def test_a_nul_byte_is_named_by_its_place(sizes):
     ],
 )
 def test_what_an_encoding_refuses_as_a_whole_is_told(encoding, reason):
-    assert refusal(decoded, "here", [b"a\0b-\n\0"], encoding).startswith(f"here is not {reason}")
+    assert refusal(decode_pieces, "here", [b"a\0b-\n\0"], encoding).startswith(f"here is not {reason}")
 
 
 def test_an_encoding_that_yields_half_a_surrogate_pair_makes_no_marks():
     for encoded in (b"+2AA-", b"+2D0-", b"+3AA-"):
-        assert "a lone surrogate at offset 3," in refusal(decoded, "here", [b"abc" + encoded], "utf-7")
+        assert "a lone surrogate at offset 3," in refusal(decode_pieces, "here", [b"abc" + encoded], "utf-7")
 
 
 @given(st.binary(), sizes)
 def test_bytes_are_characters_of_the_same_numbers(data, sizes):
-    assert list(map(ord, "".join(as_bytes(pieces(data, sizes))))) == list(data)
+    assert list(map(ord, "".join(bytes_as_characters(pieces(data, sizes))))) == list(data)

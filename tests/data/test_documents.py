@@ -6,15 +6,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from charrnn.data.documents import marked, parted
+from charrnn.data.documents import drop_empty_documents, split_documents
 from charrnn.data.text import END
 
 from ._material import pieces, scanned, sizes
 
 
 def documents(text, way, sizes):
-    """Return the documents that a text is parted into."""
-    whole = "".join(marked(parted(pieces(text, sizes), way)))
+    """Return the documents that a text is split_documents into."""
+    whole = "".join(drop_empty_documents(split_documents(pieces(text, sizes), way)))
     assert END * 2 not in whole
     assert whole[0] == whole[-1] == END
     return whole.split(END)[1:-1] if len(whole) > 1 else []
@@ -31,7 +31,7 @@ def test_lines_are_documents(text, sizes):
 @given(plain, sizes)
 @example("a\r\nb", [1])
 @example("\n\na\n \nb\n", [1])
-def test_blank_lines_part_documents(text, sizes):
+def test_blank_lines_split_documents(text, sizes):
     expected, lines = [""], re.split("(\r\n|\r|\n)", text)
     for line, end in zip(lines[::2], [*lines[1::2], ""], strict=True):
         if not line.strip(" \t"):
@@ -43,7 +43,7 @@ def test_blank_lines_part_documents(text, sizes):
 
 
 @given(st.text(st.sampled_from("ab<|>"), max_size=20), sizes, st.sampled_from(["<|>", "aa", "b", "ab<|>ab"]))
-def test_a_separator_parts_documents(text, sizes, separator):
+def test_a_separator_splits_documents(text, sizes, separator):
     assert documents(text, separator, sizes) == [part for part in text.split(separator) if part]
 
 
@@ -53,11 +53,11 @@ def test_a_file_is_a_document_as_it_is():
 
 @pytest.mark.parametrize("run", ["\n" * 9, " " * 9, "\n \t\r\n"], ids=repr)
 def test_the_work_for_blank_lines_grows_with_their_number(run):
-    some, twice = scanned(lambda pieces: parted(pieces, "blank-lines"), run)
+    some, twice = scanned(lambda pieces: split_documents(pieces, "blank-lines"), run)
     assert twice <= 2 * some
 
 
 @given(st.lists(st.sampled_from(["\n", "\r", " ", "\t", "\r\n", "a"]), max_size=200), sizes)
-def test_long_runs_of_blanks_are_parted_wherever_the_pieces_end(parts, sizes):
+def test_long_runs_of_blanks_are_split_wherever_the_pieces_end(parts, sizes):
     text = "".join(parts)
     assert documents(text, "blank-lines", sizes) == documents(text, "blank-lines", [len(text) + 1])

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from charrnn.data import files as inputs
-from charrnn.data.files import STDIN, files_of, inputs_of, stem
+from charrnn.data import files
+from charrnn.data.files import STDIN, list_files, open_inputs, stem
 
 from ._material import refusal
 
@@ -24,7 +24,7 @@ TEXT = "Käse\r\n水 ".encode() * 1000
 
 def contents(path):
     """Return what an input holds: name, suffix and bytes of each of its texts."""
-    return [(item.name, item.suffix, b"".join(item.data)) for item in inputs_of(str(path), lambda read: None)]
+    return [(item.name, item.suffix, b"".join(item.data)) for item in open_inputs(str(path), lambda read: None)]
 
 
 def tree(folder, *names):
@@ -38,7 +38,7 @@ def tree(folder, *names):
 
 def found(folder, *paths):
     """Return the files that the paths stand for, from the folder on."""
-    return [os.path.relpath(path, folder) for path in files_of([str(path) for path in paths])]
+    return [os.path.relpath(path, folder) for path in list_files([str(path) for path in paths])]
 
 
 # Which files
@@ -57,7 +57,7 @@ def test_paths_keep_the_order_that_they_are_given_in(tmp_path):
         "b.txt",
         "c.txt",
     ]
-    assert files_of([STDIN]) == [STDIN]
+    assert list_files([STDIN]) == [STDIN]
 
 
 def test_patterns_stand_for_what_matches_in_order(tmp_path):
@@ -77,7 +77,7 @@ def test_links_may_lead_round_in_circles(tmp_path):
     (tmp_path / "a" / "again").symlink_to("b")
     (tmp_path / "a" / "nowhere.txt").symlink_to("nothing")
     os.mkfifo(tmp_path / "a" / "pipe")
-    assert sorted(Path(path).name for path in files_of([str(tmp_path / "a")])) == ["one.txt", "two.txt"]
+    assert sorted(Path(path).name for path in list_files([str(tmp_path / "a")])) == ["one.txt", "two.txt"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links and pipes of POSIX")
@@ -92,15 +92,15 @@ def test_patterns_read_no_folder_twice_and_regular_files_alone(tmp_path, monkeyp
     assert found(tmp_path, tmp_path / "*" / "**" / "c" / "*.txt") == [linked]
     assert found(tmp_path, tmp_path / "a" / "*" / "*.txt") == ["a/again/one.txt", two]
     monkeypatch.chdir(tmp_path / "a" / "b")
-    assert files_of(["../**/o*.txt"]) == ["../one.txt"]
-    assert sorted(files_of(["**/*.txt"])) == ["two.txt", "up/one.txt"]
-    assert "matches no file" in refusal(files_of, ["../p*.txt"])
+    assert list_files(["../**/o*.txt"]) == ["../one.txt"]
+    assert sorted(list_files(["**/*.txt"])) == ["two.txt", "up/one.txt"]
+    assert "matches no file" in refusal(list_files, ["../p*.txt"])
 
 
 def test_paths_that_name_nothing_are_refused(tmp_path):
-    assert "matches no file" in refusal(files_of, [str(tmp_path / "*.txt")])
-    assert "a folder without any file" in refusal(files_of, [str(tmp_path)])
-    assert "name `-` once" in refusal(files_of, [STDIN, STDIN])
+    assert "matches no file" in refusal(list_files, [str(tmp_path / "*.txt")])
+    assert "a folder without any file" in refusal(list_files, [str(tmp_path)])
+    assert "name `-` once" in refusal(list_files, [STDIN, STDIN])
     assert "does not exist" in refusal(contents, tmp_path / "nothing.txt")
 
 
@@ -108,7 +108,7 @@ def test_paths_that_name_nothing_are_refused(tmp_path):
 def test_a_folder_that_may_not_be_read_is_refused(tmp_path):
     tree(tmp_path, "a/one.txt", "a/b/two.txt")
     (tmp_path / "a" / "b").chmod(0)
-    assert "cannot read the folder" in refusal(files_of, [str(tmp_path)])
+    assert "cannot read the folder" in refusal(list_files, [str(tmp_path)])
 
 
 @pytest.mark.parametrize(
@@ -141,8 +141,8 @@ packings = pytest.mark.parametrize("packing", PACKERS)
 
 @packings
 def test_packed_files_are_unpacked_in_pieces(tmp_path, monkeypatch, packing):
-    monkeypatch.setattr(inputs, "CHUNK", 100)
-    monkeypatch.setattr(inputs, "_SLIP", 7)
+    monkeypatch.setattr(files, "CHUNK", 100)
+    monkeypatch.setattr(files, "_PACKED_CHUNK", 7)
     path = tmp_path / f"text.JSONL{packing.upper()}"
     path.write_bytes(PACKERS[packing](TEXT))
     assert contents(path) == [(str(path), ".jsonl", TEXT)]
@@ -165,7 +165,7 @@ def test_whatever_part_is_damaged_nothing_behind_it_is_lost_in_silence(tmp_path,
 
 @pytest.mark.parametrize("slip", [1, 1 << 10])
 def test_zeros_may_stand_between_the_parts_of_xz(tmp_path, monkeypatch, slip):
-    monkeypatch.setattr(inputs, "_SLIP", slip)
+    monkeypatch.setattr(files, "_PACKED_CHUNK", slip)
     path = tmp_path / "text.xz"
     path.write_bytes(lzma.compress(TEXT) + bytes(4) + lzma.compress(b"more") + bytes(8))
     assert contents(path)[0][2] == TEXT + b"more"
@@ -189,7 +189,7 @@ def test_a_file_that_is_not_packed_as_its_name_says_is_refused(tmp_path, packing
 
 @packings
 def test_a_file_that_unpacks_to_far_too_much_is_refused_while_it_does(tmp_path, monkeypatch, packing):
-    monkeypatch.setattr(inputs, "_UNPACKED", 1 << 12)
+    monkeypatch.setattr(files, "_ALWAYS_ALLOWED", 1 << 12)
     path = tmp_path / f"bomb{packing}"
     path.write_bytes(PACKERS[packing](bytes(1 << 22)))
     message = refusal(contents, path)
@@ -236,7 +236,7 @@ def test_archives_that_cannot_be_read_are_refused(tmp_path, monkeypatch):
         other[whole.index(mark) + at] = 9  # a way of packing that Python does not have
     path.write_bytes(other)
     assert f"{path} is packed in a way that is not known here" in refusal(contents, path)
-    monkeypatch.setattr(inputs, "_UNPACKED", 1 << 12)
+    monkeypatch.setattr(files, "_ALWAYS_ALLOWED", 1 << 12)
     path.write_bytes(zipped(a=bytes(1 << 12), b=bytes(1 << 20), c=bytes(1 << 20)))
     assert "unpacks to more than 200 times its size" in refusal(contents, path)
 
@@ -254,18 +254,18 @@ def test_without_the_package_a_zst_file_is_refused_with_what_to_install(tmp_path
     def absent():
         raise ImportError
 
-    monkeypatch.setattr(inputs, "_zst_frame", absent)
+    monkeypatch.setattr(files, "_zst_frame", absent)
     path = tmp_path / "text.zst"
     path.write_bytes(b"anything")
     assert "pip install 'charrnn-numpy[zst]'" in refusal(contents, path)
 
 
 def test_the_reading_is_told_of_by_bytes_of_the_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(inputs, "CHUNK", 1000)
+    monkeypatch.setattr(files, "CHUNK", 1000)
     path = tmp_path / "text.xz"
     path.write_bytes(lzma.compress(os.urandom(5000)))
     told = []
-    for item in inputs_of(str(path), told.append):
+    for item in open_inputs(str(path), told.append):
         assert sum(map(len, item.data)) == 5000
     assert told == sorted(told)
     assert told[-1] == path.stat().st_size
@@ -276,5 +276,5 @@ def test_a_packed_text_may_come_through_a_pipe(tmp_path):
     os.mkfifo(path := tmp_path / "a.gz")
     writer = threading.Thread(target=path.write_bytes, args=(gzip.compress(b"abc"),))
     writer.start()
-    assert b"".join(b"".join(each.data) for each in inputs_of(str(path), lambda read: None)) == b"abc"
+    assert b"".join(b"".join(each.data) for each in open_inputs(str(path), lambda read: None)) == b"abc"
     writer.join()

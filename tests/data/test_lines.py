@@ -9,8 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from charrnn.data import files as inputs
-from charrnn.data import lines
+from charrnn.data import files, lines
 from charrnn.data.lines import follow_lines, read_lines
 from charrnn.errors import CorpusError
 
@@ -27,7 +26,7 @@ def read(*paths):
 @pytest.mark.parametrize("chunk", [1, 2, 7, 1000])
 def test_lines_are_whole_whatever_the_pieces(tmp_path, monkeypatch, chunk, end):
     (tmp_path / "lines").write_bytes(DATA + end)
-    monkeypatch.setattr(inputs, "CHUNK", chunk)
+    monkeypatch.setattr(files, "CHUNK", chunk)
     assert read(tmp_path / "lines") == LINES
 
 

@@ -5,7 +5,7 @@ import unicodedata
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from charrnn.data.normalize import formed, in_form
+from charrnn.data.normalize import normalize_pieces, normalize_text
 
 from ._material import pieces, scanned, sizes, some_text
 
@@ -18,25 +18,25 @@ joining = st.text(
 @example("\u1100\u1161\u11a8", [1], "NFC", False)  # letters of which three make one, though none is a combining one
 @example("\u09c7\u09be", [1], "NFKC", True)
 def test_pieces_are_brought_into_the_form_of_the_whole(text, sizes, normalize, lowercase):
-    whole = in_form(text, normalize, lowercase)
-    assert "".join(formed(pieces(text, sizes), normalize, lowercase)) == whole
-    assert in_form(whole, normalize, lowercase) == whole or normalize == "none"
+    whole = normalize_text(text, normalize, lowercase)
+    assert "".join(normalize_pieces(pieces(text, sizes), normalize, lowercase)) == whole
+    assert normalize_text(whole, normalize, lowercase) == whole or normalize == "none"
     if normalize != "none":
         assert unicodedata.is_normalized(normalize, whole)
 
 
 def test_forms():
-    assert in_form("E\u0301ﬁ Σ", "none", False) == "E\u0301ﬁ Σ"
-    assert in_form("E\u0301ﬁ", "NFC", False) == "Éﬁ"
-    assert in_form("E\u0301ﬁ", "NFKC", True) == "éfi"
-    assert in_form("ΟΔΟΣ ὀδός", "none", True) == "οδοσ ὀδός"
+    assert normalize_text("E\u0301ﬁ Σ", "none", False) == "E\u0301ﬁ Σ"
+    assert normalize_text("E\u0301ﬁ", "NFC", False) == "Éﬁ"
+    assert normalize_text("E\u0301ﬁ", "NFKC", True) == "éfi"
+    assert normalize_text("ΟΔΟΣ ὀδός", "none", True) == "οδοσ ὀδός"
 
 
 def test_the_work_for_marks_upon_one_letter_grows_with_their_number():
-    some, twice = scanned(lambda pieces: formed(pieces, "NFC", False), "\u0301" * 9)
+    some, twice = scanned(lambda pieces: normalize_pieces(pieces, "NFC", False), "\u0301" * 9)
     assert twice <= 2 * some
 
 
 @given(st.text("a\u0301\u0323\u1100\u1161", max_size=200), sizes)
 def test_long_runs_of_marks_are_those_of_the_whole_wherever_the_pieces_end(text, sizes):
-    assert "".join(formed(pieces(text, sizes), "NFC", False)) == in_form(text, "NFC", False)
+    assert "".join(normalize_pieces(pieces(text, sizes), "NFC", False)) == normalize_text(text, "NFC", False)

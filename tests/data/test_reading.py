@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from charrnn.config import STDIN, TextConfig
 from charrnn.data import reading
 from charrnn.data import text as text_module
-from charrnn.data.files import describe
+from charrnn.data.files import describe_path
 from charrnn.data.reading import read_text, text_of
 from charrnn.data.text import END, Text
 from charrnn.errors import CorpusError
@@ -48,7 +48,7 @@ def test_a_text_that_memory_cannot_hold_is_refused(tmp_path, monkeypatch, path, 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.txt").write_text("abc")
     monkeypatch.setattr(Text, "gather", full)
-    assert refusal(read_text, path).startswith(f"not enough memory for the text of {describe(path)}: {remedy}")
+    assert refusal(read_text, path).startswith(f"not enough memory for the text of {describe_path(path)}: {remedy}")
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff\xfe"])
@@ -111,7 +111,7 @@ def test_packed_texts_are_those_that_were_packed(names):
 
 def test_the_work_for_many_files_grows_with_their_number(tmp_path, monkeypatch):
     described = []
-    monkeypatch.setattr(reading, "describe", lambda path: described.append(path) or describe(path))
+    monkeypatch.setattr(reading, "describe_path", lambda path: described.append(path) or describe_path(path))
     paths = [str(tmp_path / f"{number}.txt") for number in range(100)]
     for path in paths:
         Path(path).write_text("a")
@@ -154,7 +154,7 @@ def test_long_documents_are_shuffled_in_pieces(monkeypatch):
     monkeypatch.setattr(reading, "CHUNK", 8)
     monkeypatch.setattr(text_module, "CHUNK", 8)
     for seed in range(5):
-        pieces = list(reading._shuffled(whole, seed))
+        pieces = list(reading._shuffle(whole, seed))
         assert max(map(len, pieces)) <= 8
         assert sorted(documents("".join(pieces))) == sorted(documents(whole))
 

@@ -12,8 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from charrnn.data import records as records_module
-from charrnn.data.documents import marked
-from charrnn.data.records import gathered, records
+from charrnn.data.documents import drop_empty_documents
+from charrnn.data.records import join_pieces, read_records
 from charrnn.data.text import END
 from charrnn.errors import CorpusError
 
@@ -21,17 +21,17 @@ from ._material import pieces, refusal, sizes, some_text
 
 
 @given(st.lists(some_text), st.integers(1, 9))
-def test_gathered_pieces_are_the_same_text(texts, least):
+def test_joined_pieces_are_the_same_text(texts, least):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(records_module, "CHUNK", least)
-        found = list(gathered(texts))
+        found = list(join_pieces(texts))
     assert "".join(found) == "".join(texts)
     assert all(len(piece) >= least for piece in found[:-1])
 
 
 def fields(name, text, field, sizes=(3,)):
     suffix = "." + name.rpartition(".")[2]
-    return "".join(marked(records(name, suffix, pieces(text, list(sizes)), field))).split(END)[1:-1]
+    return "".join(drop_empty_documents(read_records(name, suffix, pieces(text, list(sizes)), field))).split(END)[1:-1]
 
 
 cells = st.lists(st.tuples(some_text, some_text.filter(bool)), max_size=5)
@@ -99,7 +99,7 @@ def test_two_readers_in_threads_are_independent():
             yield piece
 
     def read(char):
-        return list(records("x", ".csv", slowly(f"text\n{char * 50}\n{char * 50}\n"), "text"))
+        return list(read_records("x", ".csv", slowly(f"text\n{char * 50}\n{char * 50}\n"), "text"))
 
     with ThreadPoolExecutor(2) as threads:
         found = list(threads.map(read, "ab"))
