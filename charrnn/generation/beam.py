@@ -25,7 +25,7 @@ class Hypothesis(NamedTuple):
 
 
 class _Step(NamedTuple):
-    """The last ids of the hypotheses of one step, most likely first, and the rows of the step before that they extend.
+    """One step of the search: the id that each hypothesis gained, and the row of the previous step that it extends.
 
     Shapes:  parents, ids, log_probs (B,)
     """
@@ -120,7 +120,7 @@ def _largest(totals: Array, count: int) -> _Rows:
 
 
 def _join(log_probs: Array, closing: Mask) -> None:
-    """Give the most likely closing id of each row the probability of all of them, and the others none.
+    """Move the probability of all closing ids of a row to the most likely one.
 
     Shapes:  log_probs (B, V), changed in place · closing (B, V)
     """

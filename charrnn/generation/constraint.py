@@ -1,4 +1,4 @@
-"""Constraints: the symbols that may come next, so that the whole sample matches a regular expression.
+"""Constraints: which symbols may come next if the whole sample has to match a regular expression.
 
 For each state of the expression's automaton, the length of the shortest rest of a match is known. So no sample takes
 a path that leads to no match, or to one beyond the maximum length.
@@ -105,7 +105,7 @@ class Constraint:
         return self.table[states, self.kinds[ids]]
 
     def closing(self, states: Ids) -> Mask:
-        """Return the symbols that end a match for good, the end mark among them.
+        """Return the symbols after which nothing can follow, including the end mark.
 
         Shapes:  states (B,) · returns (B, V)
         """

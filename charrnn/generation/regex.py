@@ -236,7 +236,7 @@ def _distances(rows: list[list[int]], matches: list[bool]) -> Numbers:
 
 
 def _times(digits: str) -> int:
-    """Return the number, at most one above the limit: Python does not parse integers of 5,000 digits."""
+    """Parse a number, capped just above the limit, since Python refuses integers of thousands of digits."""
     return int(min(float(digits), MOST_STATES + 1))
 
 

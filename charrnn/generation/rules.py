@@ -14,7 +14,7 @@ from charrnn.generation.constraint import NEVER, Constraint
 
 @dataclass(frozen=True, eq=False)
 class Rules:
-    """The ids that a sample may contain, and what ends it; the first end that is reached counts.
+    """The ids that a sample may contain, and what ends it, whichever comes first.
 
     length      characters; None: unlimited
     lines       line ends; 0: unlimited

@@ -274,7 +274,7 @@ def checked_seed(seed: int | None) -> int:
 
 
 def _best_of(samples: Iterator[Sample], size: int) -> Iterator[Sample]:
-    """Yield the sample with the fewest bits per character of each `size`; an empty one only if all are empty."""
+    """Yield the best of every `size` samples, by bits per character; an empty one only if all are empty."""
     for index, drawn in groupby(samples, lambda sample: sample.index // size):
         group = list(drawn)
         best = min(group, key=lambda sample: math.inf if sample.bpc is None else sample.bpc)

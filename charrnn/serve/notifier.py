@@ -1,4 +1,4 @@
-"""The way from the workers' threads to the requests: which samples have grown."""
+"""Notices from the workers' threads to the event loop that samples have grown."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class RequestError(CharRNNError):
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of a request, and of their number.
+    """The limits of one request, and of how many are served at once.
 
     chars     characters of a prime or of a text to complete, and characters to draw
     seconds   after which a sample is cut off, and other requests are refused
