@@ -56,7 +56,7 @@ _META_TYPES = {
 def current_versions() -> dict[str, str]:
     """Return the versions that a checkpoint records, and the BLAS with its kernel if known."""
     library = blas()
-    found = {
+    versions = {
         "charrnn": __version__,
         "numpy": np.__version__,
         "python": platform.python_version(),
@@ -64,7 +64,7 @@ def current_versions() -> dict[str, str]:
         "kernel": library.kernel,
         "numba": compiled.numba_version(),
     }
-    return {name: version for name, version in found.items() if version}
+    return {name: version for name, version in versions.items() if version}
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,6 @@
-"""The machine: what computes here, how fast it is measured to be, and what would make it faster.
+"""Describe the machine that charrnn runs on, measure its speed, and advise what would make it faster.
 
-Nothing here is needed to train. What cannot be found out on a system is None.
+Training needs nothing of this. A fact that the system does not reveal is None.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from charrnn.training.loop import Training
 from charrnn.version import __version__
 
 VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_CORETYPE")
-PACKAGES = ("click", "tqdm", "rich", "threadpoolctl", "numba")  # the last is not required
-TRAINING_PRODUCT = (32, 384, 1536)  # a step in time of the default model: (B, H) by (H, 4 H)
-_LARGE_PRODUCTS = (2048, 1024, 512)  # edges; the first that is quick enough is measured
-_LARGE_SECONDS = 0.4  # what one large product may take
-_VOCAB_SIZE = 65  # of the random text: that of English prose with its punctuation
+PACKAGES = ("click", "tqdm", "rich", "threadpoolctl", "numba")  # numba is optional
+TRAINING_PRODUCT = (32, 384, 1536)  # one time step of the default model: (B, H) by (H, 4 H)
+_LARGE_PRODUCTS = (2048, 1024, 512)  # sizes of square matrices; the first that is quick enough is measured
+_LARGE_SECONDS = 0.4  # the most that one large product may take
+_VOCAB_SIZE = 65  # of the random text: as many symbols as English prose with punctuation
 _OPTIMISED = ("openblas", "mkl", "accelerate", "blis", "armpl", "nvpl", "atlas", "essl")
-#: OpenBLAS kernels that multiply float32 by the code of another.
+#: OpenBLAS kernels that share another kernel's code for float32 products.
 _LIKE = {"Zen": "Haswell", "Cooperlake": "SkylakeX", "SapphireRapids": "SkylakeX"}
-_CROWDED = 1.25  # what wants a core, for each core there is, above which threads wait
-_UNOPTIMISED_GFLOPS = 5.0  # one core of the last ten years does more with any optimised library
-#: What NumPy calls a processor's features: newer versions name levels of x86-64.
+_CROWDED = 1.25  # runnable threads per core above which threads wait for one another
+_UNOPTIMISED_GFLOPS = 5.0  # any optimised library exceeds this on one core of the last ten years
+#: NumPy's names for processor features; newer versions name levels of x86-64 instead.
 _FEATURES = {
     "AVX2": {"AVX2", "X86_V3"},
     "FMA": {"FMA3", "X86_V3"},
@@ -45,12 +45,12 @@ _FEATURES = {
 
 @dataclass(frozen=True)
 class Speed:
-    """What was measured.
+    """The measured speed of this machine.
 
-    large_product       the edge of the square float32 matrices of the large product
-    large_gflops        10^9 operations per second in it
-    training_gflops     likewise in a product of TRAINING_PRODUCT's shape
-    chars_per_second    of the default model's training, on random text
+    large_product       rows of the square float32 matrices that were multiplied
+    large_gflops        10^9 operations per second in that product
+    training_gflops     10^9 operations per second in a product of TRAINING_PRODUCT's shape
+    chars_per_second    training speed of the default model on random text
     """
 
     large_product: int
@@ -61,15 +61,15 @@ class Speed:
 
 @dataclass(frozen=True)
 class Machine:
-    """All facts.
+    """Everything that `charrnn doctor` reports.
 
-    cores             those that this process may use, and all_cores
-    load              programs that wanted a core of them all, the mean of the minute before the measurements
+    cores             cores that this process may use; all_cores counts the machine's
+    load              mean number of runnable programs in the minute before the measurements
     memory            bytes
-    kernel_chosen_by  whose choice the BLAS's kernel is: "library", "user" by the environment, or "charrnn"
-    best_kernel       the one that is known to be best on this processor
+    kernel_chosen_by  who chose the BLAS's kernel: "library", "user" through the environment, or "charrnn"
+    best_kernel       the kernel known to be fastest on this processor
     parameters        of the default model; parameter_bytes is their memory
-    variables         those of the environment that matter here; None where not set
+    variables         environment variables that affect speed; None if not set
     """
 
     charrnn: str
@@ -93,9 +93,9 @@ class Machine:
 
 
 def look(seconds: float = 1.0, set_kernel: str | None = None) -> Machine:
-    """Return the facts; what is measured takes about twice these seconds.
+    """Collect the facts and measure the speed, which takes about twice these seconds.
 
-    set_kernel  what the command has set OPENBLAS_CORETYPE to, if it has
+    set_kernel  the value that the command gave OPENBLAS_CORETYPE; None if it set nothing
     """
     load = _load()  # before this process adds to it
     cpu, library = cpu_facts(), blas()
@@ -124,7 +124,7 @@ def look(seconds: float = 1.0, set_kernel: str | None = None) -> Machine:
 
 
 def _chooser(kernel: str | None, set_kernel: str | None) -> str | None:
-    """Return whose choice the kernel is: the library's own, too, where it did not follow what it was told."""
+    """Return who chose the kernel; a library that ignored OPENBLAS_CORETYPE chose by itself."""
     if kernel is None:
         return None
     if kernel.lower() != os.environ.get("OPENBLAS_CORETYPE", "").lower():
@@ -142,7 +142,7 @@ def cores() -> int:
 
 
 def speed(seconds: float = 1.0) -> Speed:
-    """Measure the products for about these seconds together, and training for as long."""
+    """Measure matrix products for about these seconds, and training for as long again."""
     training = _gflops(*TRAINING_PRODUCT, seconds / 4)
     quick = [edge for edge in _LARGE_PRODUCTS if 2e-9 * edge**3 / training < _LARGE_SECONDS * seconds]
     edge = max(quick, default=_LARGE_PRODUCTS[-1])
@@ -150,7 +150,7 @@ def speed(seconds: float = 1.0) -> Speed:
 
 
 def _gflops(rows: int, inner: int, columns: int, seconds: float) -> float:
-    """Return 10^9 operations per second in a float32 product: the median of several."""
+    """Return 10^9 operations per second in a float32 product of these sizes, the median of several."""
     rng = np.random.default_rng(0)
     a, b = rng.random((rows, inner), np.float32), rng.random((inner, columns), np.float32)
     out = np.empty((rows, columns), np.float32)
@@ -163,7 +163,7 @@ def _gflops(rows: int, inner: int, columns: int, seconds: float) -> float:
 
 
 def _chars_per_second(seconds: float) -> float:
-    """Return the rate of training the default model with default settings, evaluations and saves not counted."""
+    """Return the training speed of the default model with default settings, without evaluations and saves."""
     rng = np.random.default_rng(0)
     model_config, config = ModelConfig(_VOCAB_SIZE), TrainConfig(steps=1, seed=0)
     config = replace(config, threads=usual_threads(model_config.hidden_size, available_threads()))
@@ -176,55 +176,55 @@ def _chars_per_second(seconds: float) -> float:
 
 
 def advice(machine: Machine) -> list[str]:
-    """Return what would make this machine faster, in sentences; only what the facts show."""
-    found, library = [], machine.blas
+    """Return advice on what would make this machine faster; none without evidence in the facts."""
+    sentences, library = [], machine.blas
     variable, limit = _thread_variable(library), _thread_limit(machine)
     threads = library.threads or (limit[1] if limit else machine.cores if variable else 1)
     load = machine.load or 0.0
     busy = load + threads > _CROWDED * machine.all_cores
     if busy:
-        wanted = f"In the last minute {load:.1f} programs at a time wanted a core, and there are {machine.all_cores}."
+        crowded = f"In the last minute {load:.1f} programs at a time wanted a core, and there are {machine.all_cores}."
         if threads == 1:
-            found.append(f"{wanted} If they still run, training is faster without them.")
+            sentences.append(f"{crowded} If they still run, training is faster without them.")
         else:
-            found.append(
-                f"{wanted} If they still run, stop them or "
+            sentences.append(
+                f"{crowded} If they still run, stop them or "
                 f"{f'set {variable}=1' if variable else 'let the BLAS use one thread'}: the {threads} threads of a "
                 "matrix product wait for one another, and if one waits for a core, training can be many times slower."
             )
     elif limit and limit[1] < machine.cores:
-        found.append(
+        sentences.append(
             f"{limit[0]}={limit[1]} keeps matrix products to {limit[1]} of {machine.cores} cores. Unset it if no other "
             "program needs the rest, and compare the rates."
         )
     best, kernel = machine.best_kernel, library.kernel
     if variable == "OPENBLAS_NUM_THREADS" and best and kernel and _LIKE.get(kernel, kernel) != best:
-        told = f"OpenBLAS uses its {kernel} kernels, and on this processor training is faster with {best}."
+        finding = f"OpenBLAS uses its {kernel} kernels, and on this processor training is faster with {best}."
         chosen = machine.variables.get("OPENBLAS_CORETYPE")
         if machine.kernel_chosen_by == "user":
-            found.append(f"{told} Set OPENBLAS_CORETYPE={best} instead of {chosen}.")
+            sentences.append(f"{finding} Set OPENBLAS_CORETYPE={best} instead of {chosen}.")
         elif not chosen:
-            found.append(
-                f"{told} Set OPENBLAS_CORETYPE={best} before Python starts. Where NumPy is a wheel with its own "
+            sentences.append(
+                f"{finding} Set OPENBLAS_CORETYPE={best} before Python starts. Where NumPy is a wheel with its own "
                 "OpenBLAS, the command charrnn does so by itself."
             )
     known = any(name in (library.name or "").lower() for name in _OPTIMISED)
     if not known and not busy and machine.speed.large_gflops < _UNOPTIMISED_GFLOPS:
-        found.append(
+        sentences.append(
             f"Matrix products run at {machine.speed.large_gflops:.1f} GFLOP/s, and NumPy names no optimised BLAS. "
             "NumPy's wheel brings one: pip install --force-reinstall numpy."
         )
-    return found
+    return sentences
 
 
 def _thread_variable(library: Blas) -> str | None:
-    """Return the variable that sets this library's number of threads."""
+    """Return the environment variable that sets this library's number of threads."""
     name = (library.name or "").lower()
     return "OPENBLAS_NUM_THREADS" if "openblas" in name else "MKL_NUM_THREADS" if "mkl" in name else None
 
 
 def _thread_limit(machine: Machine) -> tuple[str, int] | None:
-    """Return the variable that this library takes its number of threads from, and the number."""
+    """Return the environment variable that limits this library's threads, and the limit; None without one."""
     own = _thread_variable(machine.blas)
     for name in (own, "OMP_NUM_THREADS") if own else ():
         value = machine.variables.get(name) or ""
@@ -234,16 +234,16 @@ def _thread_limit(machine: Machine) -> tuple[str, int] | None:
 
 
 def _features() -> tuple[str, ...]:
-    """Return those features of the processor that matter for products and that NumPy found."""
+    """Return the processor features that speed up products, of those that NumPy detected."""
     extensions = numpy_config("SIMD Extensions")
-    found = {*extensions.get("baseline", ()), *extensions.get("found", ())}
-    return tuple(name for name, words in _FEATURES.items() if words & found)
+    names = {*extensions.get("baseline", ()), *extensions.get("found", ())}
+    return tuple(name for name, words in _FEATURES.items() if words & names)
 
 
 def _load() -> float | None:
     try:
         return os.getloadavg()[0]
-    except (AttributeError, OSError):  # Windows has none
+    except (AttributeError, OSError):  # Windows has no load average
         return None
 
 

@@ -1,19 +1,19 @@
-"""What can go wrong, and with which exit code the command then ends.
+"""Errors that a user can fix, and the exit codes of the command.
 
-Every error that a user can cause is a `CharRNNError` whose text is one line: what is wrong, where, and what to do.
+Every error that a user can cause is a `CharRNNError` with a one-line message: what is wrong, where, and what to do.
 """
 
 from __future__ import annotations
 
 
 class CharRNNError(Exception):
-    """Something the user can mend: bad input, a full disk, a run that diverged."""
+    """A problem that the user can fix: bad input, a full disk, a run that diverged."""
 
     exit_code = 1
 
 
 class ConfigError(CharRNNError):
-    """A setting that makes no sense, or two that contradict each other."""
+    """A setting out of range, or two settings that contradict each other."""
 
     exit_code = 2
 
@@ -23,26 +23,26 @@ class CorpusError(CharRNNError):
 
 
 class OtherTextError(CorpusError):
-    """A text that is not the one that a model was trained on."""
+    """A text other than the one that a model was trained on."""
 
 
 class VocabError(CharRNNError):
-    """A character that the vocabulary lacks, or a vocabulary that is none."""
+    """A character outside the vocabulary, or a vocabulary that is not valid."""
 
 
 class CheckpointError(CharRNNError):
-    """A checkpoint that is missing, damaged, of another kind, or cannot be written."""
+    """A checkpoint that is missing, damaged or of another format, or that cannot be written."""
 
 
 class RunFolderError(CharRNNError):
-    """A run's folder that is taken, locked, or holds nothing to go on from."""
+    """A run folder that is in use, already has a run, or has nothing to resume from."""
 
 
 class DivergedError(CharRNNError):
-    """A loss or gradient that is no longer a finite number."""
+    """A loss or gradient that is not a finite number."""
 
 
-#: The exit codes of the command: `charrnn --help` shows this table.
+#: The exit codes of the command, shown by `charrnn --help`.
 EXIT_CODES: dict[int, str] = {
     0: "done",
     1: "an error: bad input, a damaged file, a full disk, a run that diverged",

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: at once while there is nothing to save, at the next event of a run once there is."""
+"""Handle Ctrl-C and SIGTERM: stop at once, or, while a run has something to save, at its next event."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal that ends the command at once; the command's exit code is 128 + signum."""
+    """Raised by a signal to end the command at once, with exit code 128 + signum."""
 
     def __init__(self, signum: int) -> None:
         super().__init__()
@@ -16,10 +16,10 @@ class Interrupted(KeyboardInterrupt):
 
 
 class StopSignals:
-    """While entered, notes the first signal if `patient`, and raises `Interrupted` on any other.
+    """A context that raises `Interrupted` on a signal; while `patient`, it only notes the first one.
 
-    received  the signal that asked for a stop, or None
-    patient   whether there is a run that wants to finish its step and save
+    received  the signal that was received, or None
+    patient   True: a run is training, and should finish its step and save before it stops
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class StopSignals:
             for number, handler in self._earlier.items():
                 signal.signal(number, handler)
         else:
-            self._ignore()  # the command is ending: impatience must not cut that short
+            self._ignore()  # the command is ending: another signal must not cut that short
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         first = self.received is None

@@ -1,4 +1,4 @@
-"""`charrnn doctor`: what this machine has, how fast it is, and what would make it faster."""
+"""`charrnn doctor`: describe this machine, measure its speed, and advise what would make it faster."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def command(set_kernel: str | None, as_json: bool) -> None:
     from charrnn.doctor import TRAINING_PRODUCT, advice, look
 
     machine = look(set_kernel=set_kernel)
-    found = advice(machine)
+    sentences = advice(machine)
     if as_json:
-        print_json({**asdict(machine), "advice": found})
+        print_json({**asdict(machine), "advice": sentences})
         return
     blas, speed = machine.blas, machine.speed
     unknown = "unknown"
@@ -60,5 +60,5 @@ def command(set_kernel: str | None, as_json: bool) -> None:
         }
     )
     click.echo("\nWhat would make this machine faster")
-    for line in found or ["Nothing: none of the usual obstacles is here."]:
+    for line in sentences or ["Nothing: none of the usual obstacles is here."]:
         click.echo(f"- {line}")

@@ -1,4 +1,4 @@
-"""`charrnn eval`: how well a model predicts a text."""
+"""`charrnn eval`: measure how well a model predicts a text."""
 
 from __future__ import annotations
 
@@ -85,14 +85,14 @@ def command(
     own_text = model.test_text if test else model.validation_text
     with ReadingBar() as reading:
         text = read_text(*texts, config=config, reading=reading) if texts else own_text(reading=reading)
-        others = model.baselines(text, unknown=unknown, reading=reading) if baselines else None
+        compared = model.baselines(text, unknown=unknown, reading=reading) if baselines else None
     result = model.evaluate(text, unknown=unknown, protocol=protocol, dynamic=dynamic)
     if as_json:
-        print_json(result.to_dict() | ({"baselines": others.to_dict()} if others else {}))
+        print_json(result.to_dict() | ({"baselines": compared.to_dict()} if compared else {}))
         return
 
-    fate = ", left out of the text" if model.checkpoint.vocab.unknown is None else ", scored as the unknown symbol"
-    unknown_fate = f"{result.unknown:,}" + (fate if result.unknown else "")
+    treatment = ", left out of the text" if model.checkpoint.vocab.unknown is None else ", scored as the unknown symbol"
+    unknown_chars = f"{result.unknown:,}" + (treatment if result.unknown else "")
     interval = "- (too short)" if result.interval is None else "{:.4f} to {:.4f}".format(*result.interval)
     learning = f"{_figure(result.dynamic, '.4f')} nats per character where the model learns as it reads"
     print_facts(
@@ -103,7 +103,7 @@ def command(
             "Bits per character": _figure(result.bpc, ".4f"),
             "Perplexity per character": _figure(result.perplexity, ".3f"),
             "Predicted right": _figure(result.accuracy, ".2%"),
-            "Unknown characters": unknown_fate,
+            "Unknown characters": unknown_chars,
             "Characters per second": _figure(result.chars_per_second, ",.0f"),
             "Signature": result.signature,
         }
@@ -111,8 +111,8 @@ def command(
     )
     if result.by_position:
         _print_positions(result.by_position)
-    if others is not None:
-        _print_baselines(result, others)
+    if compared is not None:
+        _print_baselines(result, compared)
 
 
 def _print_positions(losses: list[float]) -> None:
@@ -133,24 +133,24 @@ def _print_positions(losses: list[float]) -> None:
     )
 
 
-def _print_baselines(result: Evaluation, others: Baselines) -> None:
+def _print_baselines(result: Evaluation, compared: Baselines) -> None:
     from charrnn.cli._console import print_table
     from charrnn.evaluation.baselines import COMPRESSORS
     from charrnn.nn.functional import bits
 
-    reached = {
+    losses = {
         "this model": result.nats_per_char,
-        f"{others.n}-gram, n chosen on {others.n_chosen_on}": others.nats_per_char["ngram"],
-        **{name: others.nats_per_char[name] for name in COMPRESSORS},
+        f"{compared.n}-gram, n chosen on {compared.n_chosen_on}": compared.nats_per_char["ngram"],
+        **{name: compared.nats_per_char[name] for name in COMPRESSORS},
     }
     rows = [
         (name, _figure(nats, ".4f"), _figure(None if nats is None else bits(nats), ".4f"))
-        for name, nats in reached.items()
+        for name, nats in losses.items()
     ]
-    learned = f"{others.train_chars:,}"
-    if others.train_chars < others.train_total:
-        learned = f"the last {learned} of {others.train_total:,}"
-    click.echo(f"\nBaselines, which learned from {learned} training characters")
+    chars = f"{compared.train_chars:,}"
+    if compared.train_chars < compared.train_total:
+        chars = f"the last {chars} of {compared.train_total:,}"
+    click.echo(f"\nBaselines, which learned from {chars} training characters")
     print_table(("", "Nats per character", "Bits per character"), rows, right=(1, 2))
 
 

@@ -1,4 +1,4 @@
-"""`charrnn info`: what is in a checkpoint."""
+"""`charrnn info`: show the contents of a checkpoint."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 from charrnn.cli._options import SectionedCommand, json_option, model_option
 
-_SHOWN = 12  # evaluations in the table, the newest
+_SHOWN = 12  # newest evaluations, shown in the table
 
 
 @click.command(cls=SectionedCommand, section="Runs and texts", short_help="Show what is in a checkpoint.")

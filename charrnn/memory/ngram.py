@@ -1,13 +1,13 @@
-"""The n-gram model: what counting alone learns of a text, and so the bar that a net has to pass.
+"""The n-gram model: predicts a character from counts of what followed the same context in a text.
 
-Interpolated modified Kneser-Ney. A gram is a context h and the character w that follows it; h' is h without its first
-character. Below the empty context stands the uniform distribution, so that no character has probability 0:
+Interpolated modified Kneser-Ney. An n-gram, or gram, is a context h and the character w that follows it; h' is h
+without its first character. The empty context backs off to the uniform distribution, so no character has probability 0:
 
-p(w | h) = (c(h w) - D(c(h w))) / c(h) + rest(h) p(w | h');    where nothing follows h in the text, p(w | h')
+p(w | h) = (c(h w) - D(c(h w))) / c(h) + rest(h) p(w | h');    p(w | h') if h never occurs before a character
 rest(h) = sum_w D(c(h w)) / c(h);    c(h) = sum_w c(h w)
 
-c counts how often a gram of the longest order stands in the text; for a shorter one it counts the different characters
-that stand before it. D has three values in each order: for counts of 1, of 2, and of 3 or more.
+For the longest order, c(g) is the number of times that gram g occurs in the text; for a shorter one, the number of
+different characters that occur before g. D has three values in each order: for counts of 1, of 2, and of 3 or more.
 Source:  Chen & Goodman 1999, An empirical study of smoothing techniques for language modeling.
 """
 
@@ -21,15 +21,17 @@ import numpy.typing as npt
 
 from charrnn.arrays import Array, Ids, IdSource
 
-LONGEST = 10  # the largest n: those up to 20 gain 0.005 nats at the most on texts of 0.2 to 1 MB
+LONGEST = 10  # the largest n: up to 20, others gain at most 0.005 nats on texts of 0.2 to 1 MB
 _PIECE = 1 << 16  # characters scored at once: bounds memory, changes no result
-_FALLBACK = (0.5, 1.0, 1.5)  # discounts of an order whose counts give none: those of KenLM's --discount_fallback
+_FALLBACK = (0.5, 1.0, 1.5)  # discounts for an order with too few counts to estimate them: KenLM's --discount_fallback
 
 
 class Shares(NamedTuple):
-    """What each gram has of its context's probability, and what each context leaves to the order below.
+    """How an order's contexts share out their probability.
 
-    Both have one more element at their end, so that -1 stands for a gram that the text lacks: 0 and 1.
+    kept  (G + 1,) the probability of each gram's character, given its context
+    rest  (contexts + 1,) the probability that each context leaves to the order below
+    The last elements, 0 and 1, are for index -1: a gram or a context that does not occur in the text.
     """
 
     kept: Array
@@ -37,11 +39,11 @@ class Shares(NamedTuple):
 
 
 class Order(NamedTuple):
-    """The different grams of a text that have n characters, for one n; their numbers are their places here.
+    """The G distinct grams of n characters in a text, numbered by their keys.
 
-    keys   (G,) V times the number of the context, a gram of the order below, plus the last character; ascending
-    top    their shares where this is the longest order
-    lower  their shares where it is not
+    keys   (G,) the number of the context in the order below, times V, plus the id of the last character; ascending
+    top    probabilities if this is the longest order of a model
+    lower  probabilities if it is not
     """
 
     keys: Ids
@@ -51,14 +53,14 @@ class Order(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class NGrams:
-    """The n-gram models of a text, for each n from 1 to the longest."""
+    """The n-gram models of a text, one for each n from 1 to the longest."""
 
     vocab_size: int
     orders: list[Order]
 
     @classmethod
     def of(cls, ids: Ids, vocab_size: int, longest: int = LONGEST) -> NGrams:
-        """Return the models of a text; a text of fewer than `longest` characters has as many as characters.
+        """Count the grams of a text, up to `longest` characters or as many as the text has.
 
         Shapes:  ids (N,)
         """
@@ -68,23 +70,23 @@ class NGrams:
             keys, gram, counts = np.unique(context * vocab_size + ids[n - 1 :], return_inverse=True, return_counts=True)
             if orders:
                 below = orders[-1]
-                ends = np.empty(len(keys), np.intp)  # the gram below with which each ends
-                ends[gram] = suffix
-                preceded = np.bincount(ends, minlength=len(below.keys))
+                endings = np.empty(len(keys), np.intp)  # of each gram, the shorter gram that it ends with
+                endings[gram] = suffix
+                preceded = np.bincount(endings, minlength=len(below.keys))
                 orders[-1] = below._replace(lower=_shares(preceded, below.keys // vocab_size, len(below.lower.rest)))
             shares = _shares(counts, keys // vocab_size, len(orders[-1].keys) + 1 if orders else 2)
-            orders.append(Order(keys, shares, shares))  # `lower` is made with the next order; the longest needs none
+            orders.append(Order(keys, shares, shares))  # the next order replaces `lower`; the longest needs none
             context, suffix = gram[:-1], gram[1:]
         return cls(vocab_size, orders)
 
     def up_to(self, n: int) -> NGrams:
-        """Return the models for each n up to this one."""
+        """Return the models of orders 1 to n."""
         return NGrams(self.vocab_size, self.orders[:n])
 
     def log_probs(self, ids: Ids) -> Array:
-        """Return the log-probability of each character but the first, a row for each n.
+        """Return the log-probability of each character but the first, in one row for each n.
 
-        The first characters have shorter contexts: nothing is known of what stood before the text.
+        Near the beginning, contexts are shorter than n - 1 characters, because the text before is not known.
         Shapes:  ids (N,) · returns (longest, N - 1)
         Units:   nats.
         """
@@ -92,48 +94,49 @@ class NGrams:
         rows = np.empty((len(self.orders), len(ids)))
         for row, order in zip(rows, self.orders, strict=True):
             keys = context * self.vocab_size + ids
-            places = np.searchsorted(order.keys, keys).clip(max=len(order.keys) - 1)
-            gram = np.where(order.keys[places] == keys, places, -1)
+            nearest = np.searchsorted(order.keys, keys).clip(max=len(order.keys) - 1)
+            gram = np.where(order.keys[nearest] == keys, nearest, -1)
             np.log(order.top.kept[gram] + order.top.rest[context] * probs, out=row)
             probs = order.lower.kept[gram] + order.lower.rest[context] * probs
             context = np.concatenate(([-1], gram))[:-1]
         return rows[:, 1:]
 
     def nats(self, ids: IdSource) -> Array:
-        """Return the sum over all characters of a text but the first, for each n.
+        """Return the loss summed over all characters of a text but the first, for each n.
 
         Shapes:  ids (N,) · returns (longest,)
+        Units:   nats.
         """
         sums, before = np.zeros(len(self.orders)), len(self.orders)
         for begin in range(1, len(ids), _PIECE):
-            places = np.arange(max(0, begin - before), min(begin + _PIECE, len(ids)))
-            sums -= self.log_probs(ids[places])[:, places[1:] >= begin].sum(axis=1)
+            indices = np.arange(max(0, begin - before), min(begin + _PIECE, len(ids)))
+            sums -= self.log_probs(ids[indices])[:, indices[1:] >= begin].sum(axis=1)
         return sums
 
 
 def _shares(counts: npt.NDArray[np.intp], contexts: Ids, size: int) -> Shares:
-    """Return the shares of an order's grams, in the smaller float: they are most of what a model needs of memory.
+    """Return an order's probabilities, in float32 since they are most of a model's memory.
 
-    Shapes:  counts (G,) · contexts (G,), the number of each gram's · returns (G + 1,), (size,)
+    Shapes:  counts (G,) · contexts (G,), the number of each gram's context · returns (G + 1,), (size,)
     """
-    off = discounts(counts)[counts.clip(max=3)]
+    discount = discounts(counts)[counts.clip(max=3)]
     total = np.bincount(contexts, counts, size)
-    left = np.bincount(contexts, off, size)
+    left = np.bincount(contexts, discount, size)
     unfollowed = total == 0
     left[unfollowed] = total[unfollowed] = 1
-    kept = np.append((counts - off) / total[contexts], 0)
+    kept = np.append((counts - discount) / total[contexts], 0)
     return Shares(kept.astype(np.float32), (left / total).astype(np.float32))
 
 
 def discounts(counts: npt.NDArray[np.intp]) -> Array:
-    """Return what is taken off the count of a gram, by that count: for 0, 1, 2, and 3 or more.
+    """Return the discounts D for counts of 0, 1, 2, and 3 or more.
 
-    D(k) = k - (k + 1) Y n_(k+1) / n_k;  Y = n_1 / (n_1 + 2 n_2), with n_k the number of grams whose count is k
+    D(k) = k - (k + 1) Y n_(k+1) / n_k;  Y = n_1 / (n_1 + 2 n_2), with n_k the number of grams that have count k
     Shapes:  counts (G,) · returns (4,)
     """
     n1, n2, n3, n4 = np.bincount(counts.clip(max=5), minlength=5)[1:5].tolist()
-    found = [0.0]
+    estimated = [0.0]
     if n1 and n2 and n3:
         Y = n1 / (n1 + 2 * n2)
-        found = [1 - 2 * Y * n2 / n1, 2 - 3 * Y * n3 / n2, 3 - 4 * Y * n4 / n3]
-    return np.array([0.0, *(found if min(found) > 0 else _FALLBACK)])
+        estimated = [1 - 2 * Y * n2 / n1, 2 - 3 * Y * n3 / n2, 3 - 4 * Y * n4 / n3]
+    return np.array([0.0, *(estimated if min(estimated) > 0 else _FALLBACK)])
