@@ -97,7 +97,7 @@ def test_features_under_the_names_of_older_and_newer_numpy(monkeypatch, extensio
     assert machine._features() == expected
 
 
-def test_a_system_that_tells_nothing(monkeypatch, tmp_path):
+def test_a_system_that_reports_nothing(monkeypatch, tmp_path):
     for name in ("getloadavg", "sysconf", "sched_getaffinity", "process_cpu_count"):
         monkeypatch.delattr(os, name, raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: None)
@@ -172,7 +172,7 @@ def test_the_number_of_threads_is_taken_from_the_variable_where_it_is_not_known(
 
 
 @pytest.mark.parametrize(
-    ("variables", "told"),
+    ("variables", "limit"),
     [
         ({"OPENBLAS_NUM_THREADS": "2"}, "OPENBLAS_NUM_THREADS=2"),
         ({"OMP_NUM_THREADS": "2"}, "OMP_NUM_THREADS=2"),
@@ -184,10 +184,10 @@ def test_the_number_of_threads_is_taken_from_the_variable_where_it_is_not_known(
         ({"OPENBLAS_NUM_THREADS": "many"}, None),
     ],
 )
-def test_a_variable_that_limits_the_threads(variables, told):
+def test_a_variable_that_limits_the_threads(variables, limit):
     found = advice(changed(variables=variables, blas={"threads": 2}))
-    assert len(found) == (told is not None)
-    assert told is None or found[0].startswith(f"{told} keeps matrix products to 2 of 4 cores.")
+    assert len(found) == (limit is not None)
+    assert limit is None or found[0].startswith(f"{limit} keeps matrix products to 2 of 4 cores.")
 
 
 @pytest.mark.parametrize(
@@ -195,14 +195,14 @@ def test_a_variable_that_limits_the_threads(variables, told):
     [("SkylakeX", "Haswell"), ("SkylakeX", "Zen"), ("Haswell", "SkylakeX"), ("Haswell", "Cooperlake")],
 )
 def test_kernels_that_are_not_the_best(best, kernel):
-    told = f"OpenBLAS uses its {kernel} kernels, and on this processor training is faster with {best}. "
+    finding = f"OpenBLAS uses its {kernel} kernels, and on this processor training is faster with {best}. "
     by_itself = {"best_kernel": best, "blas": {"kernel": kernel}}
-    assert only(**by_itself).startswith(f"{told}Set OPENBLAS_CORETYPE={best} before Python starts.")
+    assert only(**by_itself).startswith(f"{finding}Set OPENBLAS_CORETYPE={best} before Python starts.")
     assert only(**by_itself, variables={"OPENBLAS_CORETYPE": ""}).startswith(
-        f"{told}Set OPENBLAS_CORETYPE={best} before"
+        f"{finding}Set OPENBLAS_CORETYPE={best} before"
     )
     by_user = by_itself | {"kernel_chosen_by": "user", "variables": {"OPENBLAS_CORETYPE": kernel.upper()}}
-    assert only(**by_user) == f"{told}Set OPENBLAS_CORETYPE={best} instead of {kernel.upper()}."
+    assert only(**by_user) == f"{finding}Set OPENBLAS_CORETYPE={best} instead of {kernel.upper()}."
 
 
 @pytest.mark.parametrize(

@@ -132,10 +132,10 @@ def test_whose_choice_the_kernel_is(show, here, chooser, words):
 
 def test_what_the_command_has_set_is_looked_at(run, here, monkeypatch):
     monkeypatch.setattr(cli, "set_kernel", lambda: "Haswell")
-    told = []
-    monkeypatch.setattr(machine, "look", lambda set_kernel: told.append(set_kernel) or here)
+    given = []
+    monkeypatch.setattr(machine, "look", lambda set_kernel: given.append(set_kernel) or here)
     run("doctor")
-    assert told == ["Haswell"]
+    assert given == ["Haswell"]
 
 
 def test_advice(show, monkeypatch):

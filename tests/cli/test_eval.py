@@ -108,9 +108,9 @@ def test_unknown_characters_are_skipped_and_counted(run, tiny):
 
 
 def test_unknown_characters_can_be_refused(run, tiny):
-    told = error_line(run("eval", "-", "--unknown", "error", code=1, input="Der Ωmega").stderr)
-    assert "'Ω' (U+03A9) at position 4" in told
-    assert "--unknown skip" in told
+    message = error_line(run("eval", "-", "--unknown", "error", code=1, input="Der Ωmega").stderr)
+    assert "'Ω' (U+03A9) at position 4" in message
+    assert "--unknown skip" in message
 
 
 @pytest.mark.parametrize("text", ["D", "Ω", "ΩD"])
@@ -150,11 +150,11 @@ def test_windows_say_so_and_show_the_loss_by_what_was_read(run, tiny):
     assert data["chars"] == len(TEXT) - 1
     assert len(data["by_position"]) == 256
     assert data["by_position"][0] > sum(data["by_position"]) / 256
-    told = run("eval", "tiny.txt", "--protocol", "windows").stdout.splitlines()
-    at = told.index("Loss by the characters read since a zero state")
-    bands = [line.split("  ")[0] for line in told[at + 2 :]]
+    shown = run("eval", "tiny.txt", "--protocol", "windows").stdout.splitlines()
+    at = shown.index("Loss by the characters read since a zero state")
+    bands = [line.split("  ")[0] for line in shown[at + 2 :]]
     assert bands == ["1", "2", "3 to 4", "5 to 8", "9 to 16", "17 to 32", "33 to 64", "65 to 128", "129 to 256"]
-    assert told[at + 2].endswith(f"{data['by_position'][0]:.4f}")
+    assert shown[at + 2].endswith(f"{data['by_position'][0]:.4f}")
     few = run("eval", "-", "--protocol", "windows", input=TEXT[:4]).stdout.splitlines()
     assert [line.split("  ")[0] for line in few[-3:]] == ["1", "2", "3"]
 
@@ -164,28 +164,28 @@ def test_dynamic_evaluation_stands_beside_the_static_one(run, tiny):
     assert static["dynamic"] is None
     assert both["nats_per_char"] == static["nats_per_char"]
     assert both["dynamic"] < both["nats_per_char"]
-    told = run("eval", "tiny.txt", "--dynamic").stdout
-    assert f"Dynamic evaluation        {both['dynamic']:.4f} nats per character" in told
+    shown = run("eval", "tiny.txt", "--dynamic").stdout
+    assert f"Dynamic evaluation        {both['dynamic']:.4f} nats per character" in shown
 
 
 def test_a_corpus_that_is_gone_is_named(run, tiny):
     Path("tiny.txt").unlink()
-    told = error_line(run("eval", code=1).stderr)
-    assert "tiny.txt does not exist" in told
-    assert re.search(r"trained on|corpus", told)  # for the user named no such file
+    message = error_line(run("eval", code=1).stderr)
+    assert "tiny.txt does not exist" in message
+    assert re.search(r"trained on|corpus", message)  # for the user named no such file
 
 
 def test_a_corpus_that_has_changed_is_refused(run, tiny):
     Path("tiny.txt").write_bytes(TEXT.encode() + b"!")
-    told = error_line(run("eval", code=1).stderr)
-    assert "tiny.txt" in told
-    assert "SHA-256" in told
+    message = error_line(run("eval", code=1).stderr)
+    assert "tiny.txt" in message
+    assert "SHA-256" in message
 
 
 def test_a_corpus_from_standard_input_cannot_be_read_again(run):
     run("train", "-", *SMALL, "--steps", "2", "--quiet", input=TEXT)
-    told = error_line(run("eval", code=1, input=TEXT).stderr)
-    assert "give the text" in told
+    message = error_line(run("eval", code=1, input=TEXT).stderr)
+    assert "give the text" in message
 
 
 def test_a_model_without_a_validation_part_says_so(run, corpus):
@@ -233,5 +233,5 @@ def test_where_nothing_is_scored_baselines_claim_nothing_either(run, tiny):
 
 def test_without_its_corpus_a_model_has_no_baselines(run, tiny):
     Path("tiny.txt").rename("other.txt")
-    told = error_line(run("eval", "other.txt", "--baselines", code=1).stderr)
-    assert "tiny.txt does not exist" in told
+    message = error_line(run("eval", "other.txt", "--baselines", code=1).stderr)
+    assert "tiny.txt does not exist" in message

@@ -109,7 +109,7 @@ def test_n_is_the_best_one_on_the_validation_part():
 
 
 @pytest.mark.parametrize("val", ["", "1"])
-def test_where_nothing_else_can_be_scored_n_is_chosen_on_the_text_and_that_is_told(val):
+def test_where_nothing_else_can_be_scored_n_is_chosen_on_the_text_and_that_is_reported(val):
     on_text = ngram_nats(TRAIN, NEW)
     result = reached(val=val)
     assert (result.n, result.n_chosen_on) == (on_text.argmin() + 1, "this text")
@@ -124,11 +124,11 @@ def test_where_nothing_is_scored_there_is_no_figure(text, val):
     assert result.to_dict()["xz"] == {"nats_per_char": None, "bpc": None}
 
 
-def test_the_figures_are_told_by_name():
-    told = reached().to_dict()
-    assert list(told) == ["train_chars", "train_total", "n", "n_chosen_on", "ngram", "gzip", "bzip2", "xz"]
+def test_the_figures_have_the_names_that_json_shows():
+    by_name = reached().to_dict()
+    assert list(by_name) == ["train_chars", "train_total", "n", "n_chosen_on", "ngram", "gzip", "bzip2", "xz"]
     for name, nats in reached().nats_per_char.items():
-        assert told[name] == {"nats_per_char": nats, "bpc": bits(nats)}
+        assert by_name[name] == {"nats_per_char": nats, "bpc": bits(nats)}
         assert nats > 0
 
 
@@ -177,7 +177,7 @@ def test_a_corpus_that_cannot_be_found_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("path", [None, STDIN])
-def test_a_corpus_that_was_no_file_is_told_of(lm, path):
+def test_a_corpus_that_was_not_a_file_is_refused(lm, path):
     source = replace(lm.checkpoint.source, path=path)
     with pytest.raises(CorpusError, match="baselines cannot learn from it"):
         LanguageModel(replace(lm.checkpoint, source=source)).baselines(TEXT)

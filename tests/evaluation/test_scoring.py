@@ -63,8 +63,8 @@ def expected(lm, line):
     scored = [None, *log_p[np.arange(len(ids) - 1), ids[1:]].tolist()][len(head) :]
     each = iter(scored)
     per_char = [next(each) if len(own) else None for own in [*known, *([id_] for id_ in end)]]
-    told = [log_prob for log_prob in scored if log_prob is not None]
-    return len(told), sum(told), unknown, [None if p is None else -p / math.log(2) for p in per_char]
+    known_probs = [log_prob for log_prob in scored if log_prob is not None]
+    return len(known_probs), sum(known_probs), unknown, [None if p is None else -p / math.log(2) for p in per_char]
 
 
 def assert_scored(lm, lines):

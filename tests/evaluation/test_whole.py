@@ -115,9 +115,9 @@ def test_the_size_of_a_window_changes_no_figure(monkeypatch, rows):
 def test_the_running_tally_grows_to_the_whole():
     lm, text = language_model(), text_of(600)
     scores, _ = scores_of(lm, text)
-    told = tallies(lm, text)
-    assert [result.chars for result in told] == [256, 512, 599]
-    for result in told:
+    running = tallies(lm, text)
+    assert [result.chars for result in running] == [256, 512, 599]
+    for result in running:
         assert result.nats == pytest.approx(-scores[: result.chars].sum(), rel=1e-10)
 
 
@@ -155,15 +155,15 @@ def test_where_nothing_is_scored_there_is_no_figure(text, protocol):
         warnings.simplefilter("error")
         figures = lm.evaluate(text, protocol=protocol)
     assert figures.chars == 0
-    told = figures.to_dict()
-    assert {name for name, value in told.items() if value is None} == {
+    by_name = figures.to_dict()
+    assert {name for name, value in by_name.items() if value is None} == {
         "nats_per_char", "bpc", "perplexity", "interval", "accuracy", "dynamic", "chars_per_second",
     }  # fmt: skip
-    assert told["unknown"] == text.count("?")
+    assert by_name["unknown"] == text.count("?")
     assert "|chars:0|" in figures.signature
 
 
-def test_the_figures_are_told_by_name():
+def test_the_figures_have_the_names_that_json_shows():
     figures = language_model().evaluate(text_of(50))
     assert list(figures.to_dict()) == (
         "chars nats_per_char bpc perplexity interval accuracy dynamic by_position".split()
@@ -235,7 +235,7 @@ def worth(ids):
 
 
 class Counting(Workers):
-    """What stands for a model: each symbol has a log-probability of its own, so that the sum tells what was scored."""
+    """Workers without a model: each symbol has a log-probability of its own, so that the sum shows what was scored."""
 
     def take(self, params):
         pass
@@ -320,7 +320,7 @@ def test_every_window_begins_with_a_zero_state(length, batch_size):
 
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_the_loss_by_position_counts_from_the_last_reset(batch_size):
-    # A document has its first characters read from a zero state wherever it stands in a window.
+    # A document has its first characters read from a zero state wherever in a window it begins.
     lm = language_model(SYMBOLS, specials=("end",), split_documents="lines")
     documents = ["ab", text_of(300, SYMBOLS[1:]), "a", "bcd", text_of(1200, SYMBOLS[1:])]
     text = END + END.join(documents) + END

@@ -27,11 +27,11 @@ class Oracle:
         for k in range(1, n + 1):
             ends = range(k, len(text) + 1)
             if k == n:
-                stands = [(tuple(text[end - k : end]), end) for end in ends]
+                occurrences = [(tuple(text[end - k : end]), end) for end in ends]
             else:  # distinct characters before it; the first gram of the text has none
-                stands = {(tuple(text[end - k : end]), text[end - k - 1]) for end in ends if end > k}
+                occurrences = {(tuple(text[end - k : end]), text[end - k - 1]) for end in ends if end > k}
             counts = self.counts[k] = {}
-            for gram, _ in stands:
+            for gram, _ in occurrences:
                 counts[gram] = counts.get(gram, 0) + 1
             followers = self.followers[k] = {}
             for gram in counts:
@@ -151,7 +151,7 @@ def test_a_large_vocabulary_does_not_run_over():
     text = np.random.default_rng(5).permutation(65_535).astype(np.uint16)
     model = NGrams.of(np.tile(text, 2), len(text), 3)
     bigrams, trigrams = np.exp(model.log_probs(text))[1:]
-    # Every gram stands there twice, off 1, but for those over the seam; the last character has two that follow it.
+    # Every gram occurs twice, but those across the seam once; the last character has two successors.
     np.testing.assert_allclose(bigrams, 0.5, atol=1e-4)
     np.testing.assert_allclose(trigrams[1:], 0.75, atol=1e-4)
 
@@ -160,7 +160,7 @@ def test_a_large_vocabulary_does_not_run_over():
 
 
 def ferry():
-    """Return the training and the validation part as ids, and V."""
+    """Return the training and validation splits as ids, and V."""
     text = Text.of(FERRY.read_text(encoding="utf-8"))
     return (*(part.ids for part in split(text, 0.1)[:2]), len(text.symbols))
 

@@ -1,4 +1,4 @@
-"""The BLAS: what NumPy and threadpoolctl tell of it, and that nothing is made up where they do not."""
+"""The BLAS: what NumPy and threadpoolctl report, and None for what they do not."""
 
 import sys
 import types
@@ -15,7 +15,7 @@ def test_without_threadpoolctl_kernel_and_threads_are_unknown(monkeypatch):
     assert (found.kernel, found.threads) == (None, None)
 
 
-def test_threadpoolctl_tells_kernel_and_threads(monkeypatch):
+def test_threadpoolctl_reports_kernel_and_threads(monkeypatch):
     pools = [
         {"user_api": "openmp", "num_threads": 9},
         {"user_api": "blas", "internal_api": "mkl", "version": "2024.1", "num_threads": 3},
@@ -45,6 +45,6 @@ def test_a_threadpoolctl_that_fails_is_none(monkeypatch):
 )
 def test_what_numpy_says_of_its_blas(monkeypatch, built, expected):
     monkeypatch.setitem(sys.modules, "threadpoolctl", None)
-    told = {} if built is None else {"Build Dependencies": {"blas": built}}
-    monkeypatch.setattr(np, "show_config", lambda mode: told)
+    config = {} if built is None else {"Build Dependencies": {"blas": built}}
+    monkeypatch.setattr(np, "show_config", lambda mode: config)
     assert blas() == expected

@@ -47,7 +47,7 @@ def test_strange_facts_name_no_kernel(describe, text):
     assert best_kernel(cpu_facts()) is None
 
 
-def test_another_system_tells_nothing(monkeypatch, tmp_path):
+def test_another_system_has_no_facts(monkeypatch, tmp_path):
     monkeypatch.setattr(processor, "CPUINFO", tmp_path / "missing")
     assert cpu_facts() == {}
     assert best_kernel({}) is None
