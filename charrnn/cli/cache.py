@@ -1,4 +1,4 @@
-"""`charrnn cache`: which corpora are kept encoded on disk, and how to be rid of them."""
+"""`charrnn cache`: list or remove the large texts that are kept encoded on disk."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def command(corpora: tuple[str, ...], remove: bool, as_json: bool) -> None:
     from charrnn.data.files import describe_paths, list_files
     from charrnn.errors import CorpusError
 
-    wanted = {os.path.realpath(file): corpus for corpus in corpora for file in list_files([corpus])}
-    entries = [entry for entry in cache.entries() if not wanted or wanted.keys() & entry.paths]
-    for path in wanted.keys() - set().union(*(entry.paths for entry in entries)):
-        raise CorpusError(f"{wanted[path]} is not in the cache: `charrnn cache` lists what is")
+    corpus_of = {os.path.realpath(file): corpus for corpus in corpora for file in list_files([corpus])}
+    entries = [entry for entry in cache.entries() if not corpora or corpus_of.keys() & entry.paths]
+    for path in corpus_of.keys() - set().union(*(entry.paths for entry in entries)):
+        raise CorpusError(f"{corpus_of[path]} is not in the cache: `charrnn cache` lists what is")
     rows: list[dict[str, Any]] = [
         {
             "corpus": [stamp.path for stamp in entry.stamps],
@@ -59,9 +59,9 @@ def command(corpora: tuple[str, ...], remove: bool, as_json: bool) -> None:
         for entry in entries
     ]
     if remove:
-        chosen = [entry.path for entry in entries] if corpora else None
-        del entries  # some systems remove no file that is mapped into memory
-        cache.remove(chosen)
+        paths = [entry.path for entry in entries] if corpora else None
+        del entries  # some systems cannot remove a file that is mapped into memory
+        cache.remove(paths)
     if as_json:
         print_json({"folder": str(cache.folder()), "entries": rows})
         return

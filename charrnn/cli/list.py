@@ -1,4 +1,4 @@
-"""`charrnn list`: the runs that are here."""
+"""`charrnn list`: list the runs under ./checkpoints."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def command(as_json: bool) -> None:
 
     from charrnn.cli._console import note, print_json, print_table
     from charrnn.data.files import describe_paths
-    from charrnn.training.catalog import runs
+    from charrnn.training import catalog
     from charrnn.training.folder import RUNS
 
-    found = runs()
-    changed = [datetime.fromtimestamp(run.changed).astimezone().isoformat(" ", "seconds") for run in found]
+    runs = catalog.runs()
+    changed = [datetime.fromtimestamp(run.changed).astimezone().isoformat(" ", "seconds") for run in runs]
     if as_json:
-        rows = [asdict(run) | {"changed": when} for run, when in zip(found, changed, strict=True)]
+        rows = [asdict(run) | {"changed": when} for run, when in zip(runs, changed, strict=True)]
         print_json({"folder": str(RUNS), "runs": rows})
         return
-    if found:
+    if runs:
         print_table(
             ("Name", "Trained on", "Model", "Steps", "Best loss", "Changed", "MB"),
             [
@@ -47,12 +47,12 @@ def command(as_json: bool) -> None:
                     when[:16],
                     f"{run.bytes / 1e6:,.1f}",
                 )
-                for run, when in zip(found, changed, strict=True)
+                for run, when in zip(runs, changed, strict=True)
             ],
             right=(3, 4, 6),
         )
-    for run in found:
+    for run in runs:
         if run.damage:
             note(f"Note: {run.damage}")
-    total = sum(run.bytes for run in found) / 1e6
-    click.echo(f"{'1 run' if len(found) == 1 else f'{len(found)} runs'}, {total:,.1f} MB, in {RUNS}")
+    total = sum(run.bytes for run in runs) / 1e6
+    click.echo(f"{'1 run' if len(runs) == 1 else f'{len(runs)} runs'}, {total:,.1f} MB, in {RUNS}")

@@ -31,22 +31,22 @@ def command(names: tuple[str, ...], yes: bool) -> None:
     from charrnn.errors import RunFolderError
     from charrnn.training.folder import find_run
 
-    runs = {run.path.resolve(): run for run in map(find_run, names)}.values()  # each once, whatever its names
-    if not (yes or _agreed(", ".join(map(_shown, runs)))):
+    runs = {run.path.resolve(): run for run in map(find_run, names)}.values()  # a run may be named twice
+    if not (yes or _confirm(", ".join(map(_describe, runs)))):
         raise RunFolderError("nothing was removed: answer y, or give --yes")
     for run in runs:
-        told = f"Removed {_shown(run)}"
-        click.echo(told if run.remove() else f"{told}; its folder stays, since it holds something else")
+        message = f"Removed {_describe(run)}"
+        click.echo(message if run.remove() else f"{message}; its folder stays, since it holds something else")
 
 
-def _shown(run: RunFolder) -> str:
-    """Return a run's folder and how large it is."""
+def _describe(run: RunFolder) -> str:
+    """Return the folder of a run and its size."""
     return f"{run.path} ({sum(file.stat().st_size for file in run.files()) / 1e6:,.1f} MB)"
 
 
-def _agreed(what: str) -> bool:
-    """Ask on stderr; return whether the answer is yes. No answer is none."""
+def _confirm(runs: str) -> bool:
+    """Ask on stderr whether to remove these runs; return whether the answer is yes."""
     from charrnn.cli._console import note
 
-    note(f"Remove {what}? [y/N]")
+    note(f"Remove {runs}? [y/N]")
     return sys.stdin is not None and sys.stdin.buffer.readline().strip().lower() in (b"y", b"yes")

@@ -1,4 +1,4 @@
-"""`charrnn vocab`: the characters of a text."""
+"""`charrnn vocab`: list the characters of a text."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ _REMEDY = f"name another folder for the cache by the environment variable {VARIA
 
 
 class Stamp(NamedTuple):
-    """The size of a file in bytes, and its modification time in nanoseconds since 1970, when it was read."""
+    """Size and modification time of a file when it was read: bytes, and nanoseconds since 1970."""
 
     path: str
     size: int

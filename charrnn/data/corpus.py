@@ -101,12 +101,12 @@ class Corpus:
         config, read = TextConfig(val_fraction=val_fraction, test_fraction=test_fraction), Text.of(text)
         source = Source(None, read.sha256)
         if isinstance(text, Text):
-            return cls(*split_corpus(read, config), source, settings=config.deciding("split"))
+            return cls(*split_text(read, config), source, settings=config.deciding("split"))
         fractions = {"val_fraction": val_fraction, "test_fraction": test_fraction}
-        return cls(*split_corpus(read, config), source, settings=fractions, string=text)
+        return cls(*split_text(read, config), source, settings=fractions, string=text)
 
     def read_as(self, config: TextConfig, seed: int | None) -> Corpus:
-        """Read a string from `from_text` as a file with this text would be read; return any other corpus unchanged.
+        """Read the string of `from_text` as a file with that text would be read; return any other corpus unchanged.
 
         config: how it is read, shuffled and split; the fractions stay those of `from_text`
         seed:   of the shuffle
@@ -118,7 +118,7 @@ class Corpus:
         text = text_of(self.string, config, seed if config.shuffle_documents else None)
         if config.has_documents and not text.documents:
             raise CorpusError("the text is empty: give a text to read")
-        return Corpus(*split_corpus(text, config), Source(None, text.sha256), settings=_settings_of(config, seed))
+        return Corpus(*split_text(text, config), Source(None, text.sha256), settings=_settings_of(config, seed))
 
     @classmethod
     def read(
@@ -131,7 +131,7 @@ class Corpus:
         learned: tuple[Source, Source | None] | None = None,
         reading: ReadProgress | None = None,
     ) -> Corpus:
-        """Read a corpus from files ("-" is standard input), and validation from its end or from another file.
+        """Read a corpus from files ("-" is standard input); validation comes from its end or from another file.
 
         config:  how it is read, shuffled and split
         seed:    of the shuffle
@@ -149,12 +149,12 @@ class Corpus:
             _require_same_text(source, learned[0])
         _refuse_dull(text, describe_paths(paths))
         if val_path is None:
-            return cls(*split_corpus(text, config), source, input_size=InputSize.of(paths), settings=settings)
+            return cls(*split_text(text, config), source, input_size=InputSize.of(paths), settings=settings)
         val = read_text(val_path, config=config, reading=reading)
         val_source = Source(val_path, val.sha256)
         if learned:
             _require_same_text(val_source, learned[1])
-        train, _, test = split_corpus(text, replace(config, val_fraction=0.0, val_documents=None))
+        train, _, test = split_text(text, replace(config, val_fraction=0.0, val_documents=None))
         for name in ("val_fraction", "val_documents"):  # the validation file takes their place
             del settings[name]
         return cls(train, val, test, source, val_source, InputSize.of([*paths, val_path]), settings)
@@ -196,7 +196,7 @@ def _require_same_text(source: Source, learned: Source | None) -> None:
         )
 
 
-def split_corpus(text: Text, config: TextConfig) -> tuple[Text, Text, Text]:
+def split_text(text: Text, config: TextConfig) -> tuple[Text, Text, Text]:
     """Split a text into training, validation and test: between documents, or by characters if it has none.
 
     Each split has marks around all its documents.
@@ -204,7 +204,7 @@ def split_corpus(text: Text, config: TextConfig) -> tuple[Text, Text, Text]:
     """
     documents = text.documents
     if not documents:
-        return split(text, config.val_fraction, config.test_fraction)
+        return split_characters(text, config.val_fraction, config.test_fraction)
     val_at, test_at = _split_points(documents, config)
     if val_at < 1:
         raise CorpusError(
@@ -228,7 +228,7 @@ def _split_points(documents: int, config: TextConfig) -> tuple[int, int]:
     return test_at - config.val_documents, test_at
 
 
-def split(text: Text, val_fraction: float, test_fraction: float = 0.0) -> tuple[Text, Text, Text]:
+def split_characters(text: Text, val_fraction: float, test_fraction: float = 0.0) -> tuple[Text, Text, Text]:
     """Split a text of n characters: training has floor((1 - val_fraction - test_fraction) n) of them.
 
     The test split begins at floor((1 - test_fraction) n). The fractions are exact decimals.

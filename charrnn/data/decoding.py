@@ -67,7 +67,7 @@ def line_decoder(encoding: str, known: str = "") -> Callable[[bytes], str]:
 
 
 def strip_line(line: str, known: str = "") -> str:
-    """Drop a byte order mark before a line and a `\\r` behind it, unless they are among the known characters."""
+    """Drop a byte order mark at the start of a line and a `\\r` at its end, unless the model knows these characters."""
     if "\ufeff" not in known:
         line = line.removeprefix("\ufeff")
     return line if "\r" in known else line.removesuffix("\r")
@@ -80,7 +80,7 @@ def _flag_last(data: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
 
 
 def _invalid_char(text: str) -> str:
-    """Return the NUL or lone surrogate in a text, or the empty string: decoders let some pass."""
+    """Return the NUL or the lone surrogate in a text, else the empty string: some encodings decode to them."""
     if "\0" in text:
         return "\0"
     try:

@@ -40,13 +40,13 @@ def is_packed(path: str) -> bool:
 
 
 def stem(path: str) -> str:
-    """Return the name of a file without folder and suffix, and without the suffix of its compression."""
+    """Return the name of a file without its folder, its suffix and the suffix of its compression."""
     name = Path(path).stem
     return Path(name).stem if is_packed(path) else name
 
 
 def size(path: str) -> int:
-    """Return the bytes of a file; 0 if it is standard input or no regular file."""
+    """Return the size of a file in bytes; 0 for standard input and for anything but a regular file."""
     return os.path.getsize(path) if path != STDIN and os.path.isfile(path) else 0
 
 
@@ -75,7 +75,7 @@ def _files_at(path: str) -> list[str]:
 
 
 def _matching_files(pattern: str) -> list[str]:
-    """Return the files that match a glob, and those in folders that do, each once whatever links lead there."""
+    """Return the files that match a glob, and the files in matching folders, each once."""
     visited, files = set[tuple[int, int]](), dict[tuple[str, str], str]()
     for match in sorted(_matches(pattern)):
         for file in _walk(match, visited) if os.path.isdir(match) else filter(os.path.isfile, [match]):
@@ -139,7 +139,7 @@ class Input(NamedTuple):
 
 
 def open_inputs(path: str, progress: Callable[[int], object]) -> Iterator[Input]:
-    """Open a file, or each file in a zip archive by name. Read one to its end before you take the next.
+    """Yield the file at a path, or each file in a zip archive, by name. Read one to its end before you take the next.
 
     progress: called with the bytes read from the file so far
     Raises:   CorpusError if the file is missing, unreadable, damaged or protected by a password, or if it unpacks to
@@ -182,7 +182,7 @@ def _count_bytes(data: Iterator[bytes], progress: Callable[[int], object]) -> It
 
 @contextmanager
 def refusing(path: str) -> Iterator[None]:
-    """Turn every error of a file but a lack of memory into a CorpusError of one line."""
+    """Turn every error of a file, except a lack of memory, into a CorpusError of one line."""
     try:
         yield
     except CorpusError:
@@ -201,7 +201,7 @@ def refusing(path: str) -> Iterator[None]:
 
 
 class _Allowance:
-    """How many bytes a packed file may still unpack to."""
+    """The number of bytes that a packed file may still unpack to."""
 
     def __init__(self, path: str) -> None:
         self.path = path

@@ -66,7 +66,7 @@ def read_text(
 
 
 def text_of(text: str | Text, config: TextConfig, shuffle_seed: int | None = None) -> Text:
-    """Return a string as `read_text` would return a file with this text; return a `Text` unchanged.
+    """Return the text that `read_text` would return for a file with this string; return a `Text` unchanged.
 
     Raises:  CorpusError if bytes are learned and the string has half a surrogate pair, which has no bytes.
     """
@@ -118,7 +118,7 @@ def _split(name: str, suffix: str, pieces: Iterator[str], config: TextConfig) ->
 
 
 def _separator(config: TextConfig) -> str:
-    """Return where `split_documents` splits a file; a string whose records were read already is one document."""
+    """Return the separator for `split_documents`; with --field, a string is one document."""
     separator = unescaped(config.split_documents or "files")
     return separator.encode("utf-8", "surrogatepass").decode("latin-1") if config.bytes else separator
 

@@ -118,7 +118,7 @@ class CsvReader:
         return cells
 
     def _quoted(self, line: str, at: int) -> tuple[str, str, int]:
-        """Return the cell that begins here, after its opening quote; the line in which it ends, and where."""
+        """Return the cell after this opening quote, the line in which it ends, and the position of its end there."""
         parts = list[str]()
         while True:
             end = line.find('"', at)
@@ -135,7 +135,7 @@ class CsvReader:
                 return "".join(parts), line, end + 1
 
     def _bare(self, text: str) -> str:
-        """Return text outside quotes without the line end after it; refuse a line end inside it."""
+        """Return text that has no quotes without the line end after it; refuse a line end inside it."""
         text = text.rstrip("\r\n")
         if "\r" in text:
             raise self._error("new-line character seen in unquoted field")

@@ -139,7 +139,7 @@ class Text:
         return (from_code_points(points[ids]) for ids in self.chunks())
 
     def chunks(self, overlap: int = 0) -> Iterator[Ids]:
-        """Yield the ids in pieces of CHUNK, each followed by the first ids of the next: `overlap` of them."""
+        """Yield the ids in pieces of CHUNK, each with the first `overlap` ids of the next piece."""
         return (self.ids[at : at + CHUNK + overlap] for at in range(0, len(self.ids), CHUNK))
 
     @cached_property
@@ -199,7 +199,7 @@ class Text:
         return np.concatenate([np.empty(0, np.intp), *positions])
 
     def translate(self, table: Ids, absent: int) -> IdSource:
-        """Return the text in other ids, which are looked up when they are read, without those that become `absent`.
+        """Return the text in other ids, looked up when they are read; leave out those that become `absent`.
 
         Shapes:  table (len(symbols),)
         """

@@ -238,9 +238,9 @@ class Vocab:
         return lambda piece: decode(piece.encode("latin-1"))
 
     def finished(self, text: str) -> str:
-        """Return the text without an incomplete character at its end, which only a model of bytes can leave.
+        """Return the text without an incomplete character at its end, which only a model of bytes can generate.
 
-        Its bytes are half surrogate pairs. A `decoder` that starts after the full text completes that character.
+        Each byte of it is half a surrogate pair. A `decoder` that continues the text returns the complete character.
         """
         if self.kind == "chars":
             return text
@@ -248,7 +248,7 @@ class Vocab:
         return text[: len(text) - len(incomplete)]
 
     def characters(self, ids: Ids | Sequence[int] | Iterable[int], specials: str = "") -> str:
-        """Return the symbols of these ids as one string: of a model of bytes, a character for each byte.
+        """Return the symbols of these ids as a string; a model of bytes has one character for each byte.
 
         specials: characters that represent the special symbols, in their order; if empty, those are left out
         Raises:  VocabError if an id is not in this vocabulary.
@@ -260,7 +260,7 @@ class Vocab:
         return from_code_points(shown[array[array < len(shown)]])
 
     def to_bytes(self, ids: Ids | Sequence[int] | Iterable[int], specials: str = "") -> bytes:
-        """Return the text of these ids in UTF-8; of a model of bytes, the bytes themselves.
+        """Return the text of these ids in UTF-8; for a model of bytes, the bytes themselves.
 
         specials and errors: as for `characters`
         """
@@ -302,7 +302,7 @@ class Vocab:
 
 
 def _utf8_decoder(before: str) -> codecs.IncrementalDecoder:
-    """Return a decoder of UTF-8 that has decoded these bytes, given as characters."""
+    """Return a UTF-8 decoder that has already read these bytes, given as characters."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     decoder.decode(before.encode("latin-1"))
     return decoder

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from charrnn.config import STDIN, TextConfig
 from charrnn.data import reading
-from charrnn.data.corpus import Corpus, Source, split
+from charrnn.data.corpus import Corpus, Source, split_characters
 from charrnn.data.text import Text
 from charrnn.errors import CorpusError
 
@@ -124,7 +124,7 @@ fractions = st.integers(0, 900).map(lambda thousandth: thousandth / 1000) | st.f
 @example(100, 0.29)
 def test_the_training_part_has_exactly_the_floor_of_its_share(n, fraction):
     text = "".join(chr(0x100 + place) for place in range(n))
-    train, val, test = map(str, split(Text.of(text), fraction))
+    train, val, test = map(str, split_characters(Text.of(text), fraction))
     assert test == ""
     exact = n * (1 - Fraction(repr(fraction)))
     assert len(train) == exact.numerator // exact.denominator
@@ -133,13 +133,13 @@ def test_the_training_part_has_exactly_the_floor_of_its_share(n, fraction):
 
 def test_no_fraction_leaves_nothing_for_validation():
     for nothing in (0, 0.0):
-        assert [str(part) for part in split(Text.of("abc"), nothing)] == ["abc", "", ""]
+        assert [str(part) for part in split_characters(Text.of("abc"), nothing)] == ["abc", "", ""]
 
 
 @pytest.mark.parametrize(("n", "parts"), [(1000, (900, 50, 50)), (101, (90, 5, 6)), (20, (18, 1, 1)), (3, (2, 0, 1))])
 def test_a_test_part_stands_behind_the_validation_part(tmp_path, n, parts):
     text = "".join(chr(0x4E00 + at) for at in range(n))
-    train, val, test = map(str, split(Text.of(text), 0.05, 0.05))
+    train, val, test = map(str, split_characters(Text.of(text), 0.05, 0.05))
     assert train + val + test == text
     assert (len(train), len(val), len(test)) == parts
 

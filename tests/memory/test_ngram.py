@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.data.corpus import split
+from charrnn.data.corpus import split_characters
 from charrnn.data.text import Text
 from charrnn.memory import ngram
 from charrnn.memory.ngram import LONGEST, NGrams, discounts
@@ -162,7 +162,7 @@ def test_a_large_vocabulary_does_not_run_over():
 def ferry():
     """Return the training and validation splits as ids, and V."""
     text = Text.of(FERRY.read_text(encoding="utf-8"))
-    return (*(part.ids for part in split(text, 0.1)[:2]), len(text.symbols))
+    return (*(part.ids for part in split_characters(text, 0.1)[:2]), len(text.symbols))
 
 
 def test_figures_on_real_text_stay_what_they_were():
