@@ -1,4 +1,4 @@
-"""`charrnn cache`: what is kept of large texts, how it is shown and removed, and what a user sees while it is made."""
+"""`charrnn cache`: entries are listed and removed, and a user sees when one is made."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ NOTE = "Encoding 0 MB of text, once: `charrnn cache` tells where it is kept\n"
 
 @pytest.fixture(autouse=True)
 def folder(cwd, monkeypatch):
-    """Let every text be a large one, and the cache be in the test's folder."""
+    """Cache every text, in the test's own folder."""
     monkeypatch.setattr(reading, "CACHED_FROM", 1)
     monkeypatch.setenv("CHARRNN_CACHE", str(cwd / "cache"))
     return cwd / "cache"
@@ -26,7 +26,7 @@ def test_an_empty_cache(run, folder):
     assert run("cache", "--remove").stdout == f"Removed 0 texts, 0.0 MB, in {folder}\n"
 
 
-def test_what_is_kept_is_listed(run, corpus, folder):
+def test_entries_are_listed(run, corpus, folder):
     run("train", corpus, *SMALL, "--steps", "2", "--quiet")
     (entry,) = run("cache", "--json").json["entries"]
     path = os.path.realpath(corpus)
@@ -67,7 +67,7 @@ def test_one_or_all_can_be_removed(run, folder):
 
 
 @pytest.mark.parametrize("args", [("no.txt",), ("--remove", "no.txt"), ("--remove", "a.txt", "no.txt")], ids=" ".join)
-def test_what_is_not_there_is_named_and_nothing_is_removed(run, args):
+def test_a_missing_entry_is_named_and_nothing_is_removed(run, args):
     Path("a.txt").write_bytes(TEXT.encode())
     run("vocab", "a.txt")
     assert error_line(run("cache", *args, code=1).stderr).startswith("no.txt is not in the cache: ")
@@ -77,7 +77,7 @@ def test_what_is_not_there_is_named_and_nothing_is_removed(run, args):
 @pytest.mark.parametrize(
     "args", [("train", *SMALL, "--steps", "2", "tiny.txt"), ("vocab", "tiny.txt")], ids=lambda a: a[0]
 )
-def test_a_line_tells_that_a_text_is_encoded_once(run, corpus, args):
+def test_a_note_says_that_a_text_is_encoded_once(run, corpus, args):
     assert run(*args).stderr.startswith(NOTE)
     again = (*args, "--force") if args[0] == "train" else args
     assert NOTE not in run(*again).stderr
@@ -95,7 +95,7 @@ def test_each_text_has_its_line(run, corpus):
     assert run("eval", corpus, "val.txt").stderr.endswith(NOTE)
 
 
-def test_what_is_computed_is_the_same(run, corpus, monkeypatch):
+def test_results_are_the_same_with_and_without_the_cache(run, corpus, monkeypatch):
     def all_of(out):
         run("train", corpus, *SMALL, "--steps", "9", "--eval-every", "4", "--quiet", "--out", out)
         figures = run("eval", "-m", out, corpus, "--json").json
@@ -109,7 +109,7 @@ def test_what_is_computed_is_the_same(run, corpus, monkeypatch):
     assert same_arrays(Path("cached/last.npz"), Path("memory/last.npz"))
 
 
-def test_a_folder_that_cannot_be_written_is_told_in_one_line(run, corpus, folder):
+def test_a_folder_that_cannot_be_written_is_refused_in_one_line(run, corpus, folder):
     folder.write_bytes(b"a file")
     told = error_line(run("train", corpus, *SMALL, "--steps", "2", code=1).stderr)
     assert told.startswith(f"cannot write {folder}: ")

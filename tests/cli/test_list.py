@@ -1,4 +1,4 @@
-"""`charrnn list` and `charrnn rm`: the runs that are here, and how to be rid of them."""
+"""`charrnn list` and `charrnn rm`: runs are listed and removed."""
 
 import os
 import shutil
@@ -124,7 +124,7 @@ def test_only_a_runs_own_files_are_removed(run, tiny):
         ("checkpoints/tiny/best.npz", "not the folder of a run"),
     ],
 )
-def test_what_is_no_run_is_refused_and_nothing_is_removed(run, tiny, name, says):
+def test_anything_but_a_run_is_refused_and_nothing_is_removed(run, tiny, name, says):
     (RUNS / "notes").mkdir()
     (RUNS / "notes" / "log.jsonl").write_text("another program's")
     assert says in error_line(run("rm", "tiny", name, "--yes", code=1).stderr)
@@ -132,7 +132,7 @@ def test_what_is_no_run_is_refused_and_nothing_is_removed(run, tiny, name, says)
 
 
 @posix
-def test_a_link_to_a_run_is_refused_with_what_it_leads_to(run, tiny):
+def test_a_link_to_a_run_is_refused_with_its_target(run, tiny):
     (RUNS / "link").symlink_to("tiny")
     told = error_line(run("rm", "tiny", "link", "--yes", code=1).stderr)
     assert told == f"{RUNS / 'link'} is a link to {tiny.resolve()}: name that, or remove the link"

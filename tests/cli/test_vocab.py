@@ -1,4 +1,4 @@
-"""`charrnn vocab`: every character of a text, also those that cannot be seen."""
+"""`charrnn vocab`: every character of a text, invisible ones included."""
 
 import subprocess
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from ._material import TEXT, TIMEOUT, error_line
 
-#: A combining accent stands alone in the table; "[" must not be taken for the markup of a table's cell.
+#: A combining accent has a row of its own; "[" must not be read as the markup of a table's cell.
 ODD = "\x01\t\n\r  [b]/\\é😀e\u0301\n"
 TABLE = """\
 Char  Code point  Name                             Count    Share
@@ -31,7 +31,7 @@ e     U+0065      LATIN SMALL LETTER E                 1   6.250%
 
 @pytest.fixture
 def odd(cwd: Path) -> str:
-    """Write the odd text; return its file's name."""
+    """Write the odd text to a file; return its name."""
     (cwd / "odd.txt").write_bytes(ODD.encode())
     return "odd.txt"
 

@@ -1,4 +1,4 @@
-"""What the tests of reading share: pieces of any sizes, awkward texts, and refusals in one line."""
+"""Helpers for the tests of reading: pieces of any size, awkward texts, and refusals in one line."""
 
 import pytest
 from hypothesis import strategies as st
@@ -8,7 +8,7 @@ from charrnn.errors import CorpusError
 
 
 def pieces(whole, sizes):
-    """Return the whole in pieces of these sizes, over and over."""
+    """Return the text in pieces of these sizes, used in turn."""
     found, at = [], 0
     while at < len(whole):
         found.append(whole[at : at + sizes[len(found) % len(sizes)]])

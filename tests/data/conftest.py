@@ -1,4 +1,4 @@
-"""What the tests of reading share as fixtures."""
+"""Fixtures for the tests of reading."""
 
 import pytest
 

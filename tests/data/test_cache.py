@@ -1,4 +1,4 @@
-"""The cache on disk: the same text as from memory, kept while its file stands, made anew in doubt, whole or absent."""
+"""The cache on disk: the same text as from memory, valid while its file is unchanged, and complete or absent."""
 
 import errno
 import hashlib
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("no_sync")
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    """Put every text into a cache of this test's own, in pieces of a few characters; return its folder."""
+    """Cache every text, in pieces of a few characters; return the folder of the cache."""
     path = tmp_path / "cache"
     monkeypatch.setenv("CHARRNN_CACHE", str(path))
     monkeypatch.setattr(reading, "CACHED_FROM", 1)
@@ -41,19 +41,19 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def reads(monkeypatch):
-    """Return a list that grows by the path of each file whose text is read."""
+    """Return a list to which the path of each file that is read is added."""
     paths, read = [], reading.open_inputs
     monkeypatch.setattr(reading, "open_inputs", lambda path, told: paths.append(path) or read(path, told))
     return paths
 
 
 def names(folder):
-    """Return the kinds of files in the cache, the lock left out."""
+    """Return the suffixes of the files in the cache, without the lock."""
     return sorted(path.suffix for path in folder.iterdir() if path.name != ".lock")
 
 
 def in_cache(found, folder):
-    """Return whether the ids of a text are a file of the cache that is mapped."""
+    """Return whether the ids of a text are a mapped file of the cache."""
     ids = found.ids
     while ids is not None and not isinstance(ids, np.memmap):
         ids = ids.base
@@ -61,7 +61,7 @@ def in_cache(found, folder):
 
 
 def put(path, data):
-    """Write a file whose time is its own, however fast the test is."""
+    """Write a file with a modification time that no other file has."""
     Path(path).write_bytes(data)
     put.clock += 10**9
     os.utime(path, ns=(put.clock, put.clock))
@@ -319,7 +319,7 @@ def test_a_file_in_the_folders_place_is_refused_in_one_line(tmp_path, folder):
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_that_is_read_only_serves_what_it_has(tmp_path, folder, monkeypatch):
+def test_entries_in_a_read_only_folder_are_used(tmp_path, folder, monkeypatch):
     path = put(tmp_path / "text.txt", b"abc")
     read_text(path)
 
@@ -330,7 +330,7 @@ def test_a_folder_that_is_read_only_serves_what_it_has(tmp_path, folder, monkeyp
     assert str(read_text(path)) == "abc"
 
 
-def test_a_full_disk_is_told_in_one_line(tmp_path, folder, monkeypatch):
+def test_a_full_disk_is_refused_in_one_line(tmp_path, folder, monkeypatch):
     path = put(tmp_path / "text.txt", b"abc")
 
     def refuse(ids):
@@ -346,7 +346,7 @@ def test_a_full_disk_is_told_in_one_line(tmp_path, folder, monkeypatch):
     assert names(folder) == []
 
 
-def test_the_reading_is_told_of(tmp_path):
+def test_progress_is_reported_while_an_entry_is_made(tmp_path):
     path, seen = put(tmp_path / "text.txt", b"x" * 20), []
     read_text(path, reading=lambda *now: seen.append(now))
     assert seen == [(7, 20), (14, 20), (20, 20)]
@@ -439,7 +439,7 @@ def test_one_process_at_a_time_makes_entries(tmp_path, folder):
         lock(file)
 
 
-def test_who_had_to_wait_finds_what_another_process_made(tmp_path, reads, monkeypatch):
+def test_a_process_that_waited_uses_the_entry_of_another(tmp_path, reads, monkeypatch):
     path = put(tmp_path / "text.txt", b"abc")
 
     def wait(file, *, wait):
@@ -452,7 +452,7 @@ def test_who_had_to_wait_finds_what_another_process_made(tmp_path, reads, monkey
     assert reads == [path]
 
 
-def test_what_is_of_no_use_makes_room_before_an_entry_is_made(tmp_path, folder):
+def test_leftovers_are_removed_before_an_entry_is_made(tmp_path, folder):
     path = put(tmp_path / "text.txt", b"abc")
     read_text(path)
     (folder / "orphan.ids").write_bytes(b"of an entry that a kill cut short")
@@ -476,7 +476,7 @@ def test_entries_can_be_removed(tmp_path, folder, reads):
     cache.remove()
     assert names(folder) == []
     if os.name == "posix":
-        assert list(map(str, texts)) == ["text", "text"]  # whoever reads one goes on
+        assert list(map(str, texts)) == ["text", "text"]  # a text that is open can still be read
 
 
 # Training and evaluating from it
@@ -550,7 +550,7 @@ def test_evaluation_reads_the_cache(tmp_path, folder):
     assert str(part) == TEXT[-len(part) :]
 
 
-def test_the_object_beside_the_ids_says_what_they_are(tmp_path, folder):
+def test_the_json_object_describes_the_ids(tmp_path, folder):
     path = put(tmp_path / "text.txt", "zaé\n".encode())
     read_text(path)
     (found,) = folder.glob("*.json")

@@ -54,7 +54,7 @@ def test_a_string_keeps_its_fractions_and_can_be_read_in_several_ways():
     assert str(corpus.train) == "Éa" * 4
 
 
-def test_what_is_read_is_not_read_again(tmp_path):
+def test_a_corpus_that_was_read_is_returned_unchanged(tmp_path):
     (tmp_path / "text.txt").write_text("ABC")
     read, config = Corpus.read(str(tmp_path / "text.txt")), TextConfig(lowercase=True)
     for corpus in (read, Corpus.from_text(Text.of("ABC")), Corpus.from_text("ABC").read_as(TextConfig(), None)):
@@ -122,7 +122,7 @@ fractions = st.integers(0, 900).map(lambda thousandth: thousandth / 1000) | st.f
 @example(10, 0.1)  # 10 * (1 - 0.1) is 9.0, but 30 * (1 - 0.9) is 2.9999999999999996
 @example(30, 0.9)
 @example(100, 0.29)
-def test_the_training_part_has_exactly_the_floor_of_its_share(n, fraction):
+def test_the_training_split_has_exactly_the_floor_of_its_share(n, fraction):
     text = "".join(chr(0x100 + place) for place in range(n))
     train, val, test = map(str, split_characters(Text.of(text), fraction))
     assert test == ""
@@ -137,14 +137,14 @@ def test_no_fraction_leaves_nothing_for_validation():
 
 
 @pytest.mark.parametrize(("n", "parts"), [(1000, (900, 50, 50)), (101, (90, 5, 6)), (20, (18, 1, 1)), (3, (2, 0, 1))])
-def test_a_test_part_stands_behind_the_validation_part(tmp_path, n, parts):
+def test_the_test_split_follows_the_validation_split(tmp_path, n, parts):
     text = "".join(chr(0x4E00 + at) for at in range(n))
     train, val, test = map(str, split_characters(Text.of(text), 0.05, 0.05))
     assert train + val + test == text
     assert (len(train), len(val), len(test)) == parts
 
 
-def test_a_validation_file_leaves_the_test_part_to_the_corpus(tmp_path):
+def test_a_validation_file_leaves_the_test_split_to_the_corpus(tmp_path):
     corpus, val = tmp_path / "corpus.txt", tmp_path / "val.txt"
     corpus.write_text("abcdefghij")
     val.write_text("jihg")
@@ -219,7 +219,7 @@ def test_holding_all_documents_back_is_refused(names):
     assert "of 10 documents none are left to train on" in refusal(Corpus.read, str(names), settings)
 
 
-def test_a_validation_file_is_parted_too(names):
+def test_a_validation_file_is_split_into_documents_too(names):
     settings = TextConfig(split_documents="lines", val_fraction=0.5)
     corpus = Corpus.read(str(names / "b.txt"), settings, str(names / "a.txt"))
     assert (documents(corpus.train), documents(corpus.val)) == (NAMES[4:], NAMES[:4])

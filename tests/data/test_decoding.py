@@ -1,4 +1,4 @@
-"""From bytes to characters: whatever the borders of pieces, the same text, and refusals that name the place."""
+"""Decoding: the same text wherever the pieces end, and refusals that name the place."""
 
 import pytest
 from hypothesis import example, given
@@ -19,7 +19,7 @@ def test_pieces_are_decoded_as_the_whole(text, sizes, encoding):
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
-def test_one_byte_order_mark_at_the_beginning_is_no_part_of_the_text(encoding):
+def test_one_byte_order_mark_at_the_beginning_is_dropped(encoding):
     data = "\ufeffone \ufeffmark".encode(encoding)
     if encoding == "utf-8-sig":
         data = data[3:]
@@ -58,7 +58,7 @@ def test_a_nul_byte_is_named_by_its_place(sizes):
         ("punycode", "PUNYCODE: "),
     ],
 )
-def test_what_an_encoding_refuses_as_a_whole_is_told(encoding, reason):
+def test_errors_about_the_whole_text_are_reported(encoding, reason):
     assert refusal(decode_pieces, "here", [b"a\0b-\n\0"], encoding).startswith(f"here is not {reason}")
 
 

@@ -1,4 +1,4 @@
-"""Documents: whatever the borders of pieces, those of the whole text."""
+"""Documents: the same ones wherever the pieces end."""
 
 import re
 
@@ -13,7 +13,7 @@ from ._material import pieces, scanned, sizes
 
 
 def documents(text, way, sizes):
-    """Return the documents that a text is split_documents into."""
+    """Return the documents that a text is split into."""
     whole = "".join(drop_empty_documents(split_documents(pieces(text, sizes), way)))
     assert END * 2 not in whole
     assert whole[0] == whole[-1] == END

@@ -1,4 +1,4 @@
-"""Escapes: a text in one line, and back."""
+"""Escapes: a text in one line, and read back."""
 
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -12,7 +12,7 @@ def test_escapes():
 
 @given(st.text())
 @example("a\\n\n\x1b[2J\u2028\ud800\x85")
-def test_what_is_escaped_is_one_line_and_can_be_read_back(text):
+def test_escaped_text_is_one_line_and_can_be_read_back(text):
     line = escaped(text)
     assert unescaped(line) == text
     assert len(line.splitlines()) <= 1

@@ -1,4 +1,4 @@
-"""Files, folders, globs and packed files: which are read, in which order, and in which words each is refused."""
+"""Files, folders, globs and packed files: which are read, in which order, and how each is refused."""
 
 import bz2
 import gzip
@@ -23,7 +23,7 @@ TEXT = "Käse\r\n水 ".encode() * 1000
 
 
 def contents(path):
-    """Return what an input holds: name, suffix and bytes of each of its texts."""
+    """Return name, suffix and bytes of each input at a path."""
     return [(item.name, item.suffix, b"".join(item.data)) for item in open_inputs(str(path), lambda read: None)]
 
 
@@ -37,14 +37,14 @@ def tree(folder, *names):
 
 
 def found(folder, *paths):
-    """Return the files that the paths stand for, from the folder on."""
+    """Return the files at the paths, relative to the folder."""
     return [os.path.relpath(path, folder) for path in list_files([str(path) for path in paths])]
 
 
 # Which files
 
 
-def test_a_folder_stands_for_its_files_and_then_for_its_folders(tmp_path):
+def test_a_folder_means_its_files_and_then_those_of_its_subfolders(tmp_path):
     tree(tmp_path, "b.txt", "a/z.txt", "a/b/c.txt", "c.txt", "B.txt", ".hidden", ".git/config", "d/e.txt")
     assert found(tmp_path, tmp_path) == ["B.txt", "b.txt", "c.txt", "a/z.txt", "a/b/c.txt", "d/e.txt"]
 
@@ -60,11 +60,11 @@ def test_paths_keep_the_order_that_they_are_given_in(tmp_path):
     assert list_files([STDIN]) == [STDIN]
 
 
-def test_patterns_stand_for_what_matches_in_order(tmp_path):
+def test_globs_mean_the_matching_files_in_order(tmp_path):
     tree(tmp_path, "b.txt", "a.txt", "a.md", "d/x.txt", "d/e/y.txt", "[1].txt")
     assert found(tmp_path, tmp_path / "*.txt") == ["[1].txt", "a.txt", "b.txt"]
     assert found(tmp_path, tmp_path / "**" / "*.txt") == ["[1].txt", "a.txt", "b.txt", "d/e/y.txt", "d/x.txt"]
-    assert found(tmp_path, tmp_path / "[1].txt") == ["[1].txt"]  # a file of that name stands for itself
+    assert found(tmp_path, tmp_path / "[1].txt") == ["[1].txt"]  # a file with that name is no glob
     assert found(tmp_path, tmp_path / "d*") == ["d/x.txt", "d/e/y.txt"]
     assert found(tmp_path, tmp_path / "**") == ["[1].txt", "a.md", "a.txt", "b.txt", "d/x.txt", "d/e/y.txt"]
 
@@ -149,14 +149,14 @@ def test_packed_files_are_unpacked_in_pieces(tmp_path, monkeypatch, packing):
 
 
 @packings
-def test_parts_that_were_packed_one_by_one_are_one_text(tmp_path, packing):
+def test_several_compressed_streams_are_one_text(tmp_path, packing):
     path = tmp_path / f"text.txt{packing}"
     path.write_bytes(PACKERS[packing](TEXT) + PACKERS[packing](b"more"))
     assert contents(path)[0][2] == TEXT + b"more"
 
 
 @packings
-def test_whatever_part_is_damaged_nothing_behind_it_is_lost_in_silence(tmp_path, packing):
+def test_damage_after_the_first_stream_is_refused(tmp_path, packing):
     path = tmp_path / f"text.txt{packing}"
     for behind in (b"\0" + PACKERS[packing](b"more")[1:], b"nothing packed"):
         path.write_bytes(PACKERS[packing](TEXT) + behind)
@@ -164,7 +164,7 @@ def test_whatever_part_is_damaged_nothing_behind_it_is_lost_in_silence(tmp_path,
 
 
 @pytest.mark.parametrize("slip", [1, 1 << 10])
-def test_zeros_may_stand_between_the_parts_of_xz(tmp_path, monkeypatch, slip):
+def test_zeros_may_pad_the_streams_of_xz(tmp_path, monkeypatch, slip):
     monkeypatch.setattr(files, "_PACKED_CHUNK", slip)
     path = tmp_path / "text.xz"
     path.write_bytes(lzma.compress(TEXT) + bytes(4) + lzma.compress(b"more") + bytes(8))
@@ -208,7 +208,7 @@ def test_an_archive_holds_its_texts_by_name(tmp_path):
     ]
 
 
-def test_what_is_hidden_in_an_archive_is_left_out_as_it_is_in_a_folder(tmp_path):
+def test_hidden_files_in_an_archive_are_skipped_as_in_a_folder(tmp_path):
     path = tmp_path / "texts.zip"
     members = {"./a.txt": b"one", "b/c.d": b"two"}
     path.write_bytes(zipped(**members, **{".DS_Store": b"\0", "__MACOSX/._a.txt": b"\0", "b/.git/config": b"no"}))
@@ -260,7 +260,7 @@ def test_without_the_package_a_zst_file_is_refused_with_what_to_install(tmp_path
     assert "pip install 'charrnn-numpy[zst]'" in refusal(contents, path)
 
 
-def test_the_reading_is_told_of_by_bytes_of_the_file(tmp_path, monkeypatch):
+def test_progress_is_reported_in_bytes_of_the_file(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "CHUNK", 1000)
     path = tmp_path / "text.xz"
     path.write_bytes(lzma.compress(os.urandom(5000)))

@@ -1,4 +1,4 @@
-"""Lines of bytes: whole whatever the pieces, from files, from standard input as it arrives, and from one that grows."""
+"""Lines: complete wherever the pieces end, from files, from standard input as it arrives, and from a growing file."""
 
 import gzip
 import io
@@ -58,7 +58,7 @@ class Arriving(io.RawIOBase):
         return len(piece)
 
 
-def test_what_has_arrived_waits_for_nothing(monkeypatch):
+def test_lines_that_have_arrived_are_yielded_at_once(monkeypatch):
     raw = Arriving(b"one\ntwo\nthr", b"ee\n", b"four")
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BufferedReader(raw)))
     pieces = read_lines(["-"])
@@ -71,7 +71,7 @@ def test_what_has_arrived_waits_for_nothing(monkeypatch):
 
 @pytest.fixture
 def grown(tmp_path, monkeypatch):
-    """Return a file, and a list of what happens to it whenever its reader waits."""
+    """Return a file, and a list of changes, of which one is made whenever the reader waits."""
     path, happens = tmp_path / "log", []
     path.write_bytes(b"one\ntw")
 
@@ -101,7 +101,7 @@ def replaced(data):
 
 
 def followed(path, count):
-    """Return so many of the lines that come."""
+    """Return this many lines of a file that is followed."""
     found = follow_lines(str(path))
     try:
         return list(islice(chain.from_iterable(found), count))
@@ -135,7 +135,7 @@ def test_a_file_that_was_replaced_is_read_to_its_end_and_then_the_new_one(grown)
     assert followed(path, 5) == [b"one", b"two", b"late", b"new", b"newer, and longer"]
 
 
-def test_what_does_not_grow_is_not_followed(tmp_path):
+def test_only_files_that_can_grow_are_followed(tmp_path):
     for name, says in (("absent", "does not exist"), ("a.gz", "unpack it first"), (".", "no file that grows")):
         with pytest.raises(CorpusError, match=says):
             next(follow_lines(str(tmp_path / name)))

@@ -1,4 +1,4 @@
-"""Forms of a text: whatever the borders of pieces, that of the whole."""
+"""Normal forms and lower case: the same text wherever the pieces end."""
 
 import unicodedata
 

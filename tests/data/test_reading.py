@@ -94,7 +94,7 @@ def test_a_text_that_begins_as_another_encoding_does_is_said_to(tmp_path, data, 
     assert f"; {says}" in refusal(partial(read_text, config=TextConfig(encoding=encoding)), str(path))
 
 
-def test_what_cannot_be_read_is_refused(tmp_path):
+def test_unreadable_files_are_refused(tmp_path):
     missing, empty = tmp_path / "missing.txt", tmp_path / "empty.txt"
     empty.write_bytes(b"")
     assert f"{missing} does not exist" in refusal(read_text, str(missing))
@@ -181,7 +181,7 @@ def test_half_a_surrogate_pair_has_no_bytes():
 
 
 @pytest.mark.parametrize("data", [b"a\0b", b"\x89PNG\r\n\x1a\n\0"])
-def test_what_is_no_text_is_refused_but_can_be_learned_as_bytes(tmp_path, data):
+def test_binary_files_are_refused_but_can_be_learned_as_bytes(tmp_path, data):
     path = tmp_path / "x.bin"
     path.write_bytes(data)
     assert "--bytes" in refusal(read_text, str(path))

@@ -1,4 +1,4 @@
-"""Records: fields of .csv, .tsv and lines of JSON, whatever the borders of pieces; refusals that name the line."""
+"""Records of .csv, .tsv and JSON Lines: the same ones wherever the pieces end, and refusals that name the line."""
 
 import csv
 import io
@@ -53,7 +53,7 @@ def test_a_field_is_taken_of_each_line_of_json(rows, sizes, ascii_only):
 
 
 def rows_of(reader, refused):
-    """Return the rows that a reader of .csv yields, the last line of each, and its error, if one is raised."""
+    """Return the rows of a reader with the last line of each, and the error that ends them, if any."""
     found = []
     try:
         for row in reader:
@@ -106,7 +106,7 @@ def test_two_readers_in_threads_are_independent():
     assert found == [[f"{END}{char * 50}{END}"] * 2 for char in "ab"]
 
 
-def test_long_records_are_no_matter():
+def test_records_may_be_long():
     long = "x" * 10_000_000
     assert fields("x.csv", f"text\n{long}\n", "text", [1 << 20]) == [long]
     assert fields("x.jsonl", json.dumps({"text": long}), "text", [1 << 20]) == [long]
@@ -135,5 +135,5 @@ def test_long_records_are_no_matter():
         ("x.jsonl", "[" * 100_000, "x.jsonl, line 1 is no JSON"),
     ],
 )
-def test_records_that_are_none_are_named_by_line(name, text, words):
+def test_damaged_records_are_named_by_line(name, text, words):
     assert words in refusal(fields, name, text, "text")

@@ -1,4 +1,4 @@
-"""The stream of windows: what is learned in an epoch, in which order, and where the state is reset."""
+"""The stream of windows: which pairs an epoch has, in which order, and where the state is reset."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -13,7 +13,7 @@ from charrnn.data.stream import Stream
 
 @st.composite
 def streams(draw, reset_rates=(0.0,)):
-    """A stream over 0 .. N-1, so that every pair of neighbours tells by itself where it stands."""
+    """A stream over 0 .. N-1, so that each pair shows its own position."""
     N = draw(st.integers(2, 60))
     return Stream(
         np.arange(N),
@@ -28,13 +28,13 @@ epochs = st.integers(0, 1000)
 
 
 def epoch_of(stream, epoch):
-    """Return the windows of an epoch in a row."""
+    """Return the windows of an epoch, in order."""
     first = epoch * stream.steps_per_epoch
     return [stream[first + index] for index in range(stream.steps_per_epoch)]
 
 
 def lanes(windows):
-    """Return what the windows' inputs are one after the other (lane, B)."""
+    """Return the inputs of these windows in a row (pairs of a batch row, B)."""
     return np.concatenate([window.inputs for window in windows])
 
 
@@ -123,7 +123,7 @@ def test_chance_resets_every_lane_and_step_by_itself_and_as_often_as_asked_for()
 
 
 def resets(seed, step):
-    """Return which of 50 lanes are reset where this window begins, of which nearly a third are."""
+    """Return which of 50 batch rows are reset at the start of this window; nearly a third are."""
     return Stream(np.arange(351), batch_size=50, seq_len=1, seed=seed, reset_rate=0.3)[step].reset[0]
 
 

@@ -32,13 +32,13 @@ def test_running_text(tmp_path):
     assert (found.unknown, found.unknown_share) == (0, 0)
 
 
-def test_what_is_learned_as_unknown():
+def test_unknown_characters_are_counted():
     corpus = Corpus.from_text("ab" * 8 + "cccd", 0.05)  # the last one is validated
     found = summarize(corpus, Vocab("ab", specials=("unknown",)).counted(corpus.train))
     assert (found.symbols, found.unknown, found.unknown_share) == (4, 2, 3 / 19)
 
 
-def test_files_and_bytes_are_those_of_all_parts(tmp_path, monkeypatch):
+def test_files_and_bytes_are_those_of_all_splits(tmp_path, monkeypatch):
     text, val = tmp_path / "text.txt", tmp_path / "val.txt"
     text.write_text("abc" * 10)
     val.write_text("cba")

@@ -1,4 +1,4 @@
-"""A text as ids: made of pieces in one pass, whatever the pieces; counted, cut, and read under another vocabulary."""
+"""A text as ids: encoded in one pass whatever the pieces, counted, sliced, and translated to other ids."""
 
 import hashlib
 
@@ -23,7 +23,7 @@ pieces = st.lists(texts, max_size=6)
 
 @pytest.fixture(scope="module", autouse=True)
 def small():
-    """Let texts be taken in pieces of 8 characters, with a mark at every fourth."""
+    """Process texts in pieces of 8 characters and blocks of 4."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(text_module, "CHUNK", 8)
         patch.setattr(text_module, "_BLOCK", 4)
@@ -31,7 +31,7 @@ def small():
 
 
 @given(pieces)
-def test_pieces_make_the_text_that_they_are_together(parts):
+def test_pieces_are_encoded_as_the_whole_text(parts):
     whole = "".join(parts)
     text = Text.gather(parts)
     assert str(text) == whole
@@ -76,12 +76,12 @@ def test_unknown_characters_are_refused_as_encode_does(whole, known):
     assert str(ours.value) == str(theirs.value)
 
 
-def test_unknown_characters_are_named_where_they_stand_in_the_whole_text():
+def test_unknown_characters_are_named_with_their_positions_in_the_whole_text():
     with pytest.raises(VocabError, match=r"^3 of 31 .*: 'x' \(U\+0078\) at position 20, 'y' .* at position 30; "):
         Vocab("ab").ids_of(Text.of("ab" * 10 + "xx" + "b" * 8 + "y"))
 
 
-def test_a_symbol_that_the_part_does_not_hold_is_no_obstacle():
+def test_a_slice_may_lack_symbols_of_the_text():
     text = Text.of("abab" + "z" * 20)[:4]
     assert Vocab("ab").ids_of(text)[np.arange(4)].tolist() == [0, 1, 0, 1]
     assert Vocab("ab").counted(text).counts == (2, 2)
@@ -95,13 +95,13 @@ def test_where_nothing_changes_the_ids_are_the_texts_own():
 
 
 @given(texts, st.integers(0, 30), st.integers(0, 30))
-def test_a_part_is_the_text_of_that_part(whole, begin, end):
+def test_a_slice_has_the_text_of_that_slice(whole, begin, end):
     part = Text.of(whole)[begin:end]
     assert str(part) == whole[begin:end]
     assert part.sha256 == hashlib.sha256(whole[begin:end].encode()).hexdigest()
 
 
-def test_a_part_copies_nothing():
+def test_a_slice_copies_nothing():
     text = Text.of("abcabc" * 5)
     assert np.shares_memory(text[3:9].ids, text.ids)
 

@@ -1,4 +1,4 @@
-"""The vocabulary: text to ids and back, whatever the text; what it refuses, and in which words."""
+"""The vocabulary: any text to ids and back, and what it refuses."""
 
 import json
 import math
@@ -127,7 +127,7 @@ def test_one_hot_rows_keep_the_axes_of_the_ids():
 
 
 @given(st.text("ab\n\r\U0001f600", min_size=1), st.text("ab\nz", max_size=5))
-def test_counts_and_starts_are_those_of_the_training_part(text, more):
+def test_counts_and_starts_are_those_of_the_training_split(text, more):
     vocab = Vocab.from_text(text, more)
     counted = vocab.counted(text)
     assert counted.symbols == vocab.symbols
@@ -137,7 +137,7 @@ def test_counts_and_starts_are_those_of_the_training_part(text, more):
     assert {type(number) for number in counted.counts + counted.starts} == {int}
 
 
-def test_counting_keeps_what_else_there_is():
+def test_counting_changes_nothing_else():
     counted = Vocab("\nab", specials=("end",)).counted("ab\n\nb")
     assert counted == Vocab("\nab", (2, 1, 2), (1, 1, 1), ("end",))
     assert Vocab("ab").counted("") == Vocab("ab", (0, 0), (0, 0))
@@ -176,7 +176,7 @@ def test_special_symbols_follow_the_characters_and_decode_to_nothing():
     assert (Vocab("abc", specials=("unknown",)).unknown, Vocab("abc", specials=("end",)).end) == (3, 3)
 
 
-def test_the_unknown_symbol_stands_for_what_the_vocabulary_lacks():
+def test_the_unknown_symbol_replaces_characters_that_the_vocabulary_lacks():
     for specials in (("unknown",), ("end", "unknown")):
         vocab = Vocab("abc", specials=specials)
         for policy in ("error", "skip"):
@@ -201,7 +201,7 @@ def test_no_text_that_is_given_has_marks():
         vocab.encode(f"a{END}b")
 
 
-def test_a_vocabulary_brings_what_it_encodes_into_form():
+def test_a_vocabulary_normalizes_the_text_that_it_encodes():
     vocab = Vocab("efé", normalize="NFKC", lowercase=True)
     assert vocab.decode(vocab.encode("E\u0301F\ufb00")) == "éfff"
     assert Vocab.from_dict(json.loads(json.dumps(vocab.to_dict()))) == vocab
@@ -268,7 +268,7 @@ def test_the_entropy_is_that_of_the_frequencies_in_the_text_that_was_counted():
     assert Vocab("abc").entropy == pytest.approx(math.log(3))
 
 
-def test_of_bytes_a_character_comes_with_its_last_one():
+def test_a_decoder_returns_a_character_with_its_last_byte():
     vocab = Vocab("".join(map(chr, range(256))), kind="bytes", specials=("end",))
     decode = vocab.decoder()
     pieces = [decode(vocab.characters([byte])) for byte in (*"a水é".encode(), vocab.end, 0xFF)]
