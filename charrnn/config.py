@@ -9,8 +9,9 @@ from __future__ import annotations
 import codecs
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import Field, asdict, dataclass, field, fields
+from itertools import combinations
 from typing import Any, NamedTuple, TypeVar
 
 from charrnn.errors import ConfigError
@@ -33,6 +34,7 @@ UNKNOWN_POLICIES = ("error", "skip")
 PROTOCOLS = ("whole", "windows", "lanes")
 NORMAL_FORMS = ("none", "NFC", "NFKC")
 DEFAULT_MINUTES = 5.0
+LENGTHS = ("steps", "epochs", "minutes")
 #: Settings that make no sense for bytes, and none without documents.
 OF_CHARACTERS = ("encoding", "normalize", "lowercase", "min_count", "field")
 _OF_DOCUMENTS = ("shuffle_documents", "val_documents", "test_documents")
@@ -110,6 +112,30 @@ def _defaults_in_words(name: str) -> str:
 def flag_of(name: str) -> str:
     """Return the option that sets the field of this name."""
     return "--" + name.replace("_", "-")
+
+
+def exclusive(remedy: str, *names: str) -> list[tuple[tuple[str, ...], str]]:
+    """Return the conflicts between any two or more of these settings, with their errors; larger ones first."""
+    return [
+        (some, f"{' and '.join(map(flag_of, some))} contradict each other: {remedy}")
+        for size in range(len(names), 1, -1)
+        for some in combinations(names, size)
+    ]
+
+
+#: Settings that contradict each other if all of them are given, and the errors that say so.
+CONFLICTS = (
+    *exclusive("give one length", *LENGTHS),
+    (("field", "split_documents"), "--field makes each record a document: leave --split-documents out"),
+    *((("bytes", name), f"--bytes learns files as they are: leave {flag_of(name)} out") for name in OF_CHARACTERS),
+)
+
+
+def refuse_conflicts(given: Collection[str]) -> None:
+    """Raise ConfigError if settings that are given contradict each other."""
+    for names, message in CONFLICTS:
+        if all(name in given for name in names):
+            raise ConfigError(message)
 
 
 def describe_range(meta: Any) -> str:
@@ -219,10 +245,7 @@ class TextConfig:
         if self.val_fraction + self.test_fraction >= 1:
             raise ConfigError("--val-fraction and --test-fraction leave nothing to train on: lower one")
         changed = [name for name, value in vars(self).items() if value != usual(name)]
-        if self.bytes and (wrong := [name for name in changed if name in OF_CHARACTERS]):
-            raise ConfigError(f"--bytes learns files as they are: leave {flag_of(wrong[0])} out")
-        if self.field is not None and self.split_documents is not None:
-            raise ConfigError("--field makes each record a document: leave --split-documents out")
+        refuse_conflicts(changed)
         if not self.has_documents and (wrong := [name for name in changed if name in _OF_DOCUMENTS]):
             raise ConfigError(f"{flag_of(wrong[0])} needs documents: give --split-documents or --field too")
         if not _is_text_encoding(self.encoding):
@@ -333,9 +356,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _check(self)
-        given = [flag_of(name) for name in ("steps", "epochs", "minutes") if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise ConfigError(f"{' and '.join(given)} contradict each other: give one length")
+        given = [name for name in LENGTHS if getattr(self, name) is not None]
+        refuse_conflicts(given)
         if not given:
             object.__setattr__(self, "minutes", DEFAULT_MINUTES)
         for name, value in OPTIMIZER_DEFAULTS[self.optimizer].items():

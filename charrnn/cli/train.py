@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import time
-from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +24,12 @@ from charrnn.cli._options import (
 )
 from charrnn.cli._signals import StopSignals
 from charrnn.config import (
-    OF_CHARACTERS,
+    CONFLICTS,
     STDIN,
     ModelConfig,
     TextConfig,
     TrainConfig,
+    exclusive,
     flag_of,
     seeded,
     setting_names,
@@ -45,34 +45,19 @@ _files, _screen = section("Files"), section("Screen")
 _NEW = "!resume"  # a resumed run ignores settings of files and variables
 
 
-def _exclusive(remedy: str, *names: str) -> list[Conflict]:
-    """Return the conflicts between any of these settings of a new run, those between most of them first."""
-    return [
-        Conflict(f"{' and '.join(map(flag_of, some))} contradict each other: {remedy}", (*some, _NEW))
-        for size in range(len(names), 1, -1)
-        for some in combinations(names, size)
-    ]
+#: Options that contradict each other in a new run, and the errors that say so.
+_CONFLICTS = (
+    *CONFLICTS,
+    *exclusive("give one", "val_file", "val_fraction", "val_documents"),
+    *exclusive("give one", "test_fraction", "test_documents"),
+    (("extend_vocab", "!init_from"), "--extend-vocab is about the model that --init-from names: give that too"),
+)
 
 
 @click.command(
     cls=SectionedCommand,
     short_help="Train a model on a text.",
-    conflicts=(
-        *_exclusive("give one length", "steps", "epochs", "minutes"),
-        *_exclusive("give one", "val_file", "val_fraction", "val_documents"),
-        *_exclusive("give one", "test_fraction", "test_documents"),
-        Conflict(
-            "--field makes each record a document: leave --split-documents out", ("split_documents", "field", _NEW)
-        ),
-        *(
-            Conflict(f"--bytes learns files as they are: leave {flag_of(name)} out", ("bytes", name, _NEW))
-            for name in OF_CHARACTERS
-        ),
-        Conflict(
-            "--extend-vocab is about the model that --init-from names: give that too",
-            ("extend_vocab", "!init_from", _NEW),
-        ),
-    ),
+    conflicts=tuple(Conflict(message, (*names, _NEW)) for names, message in _CONFLICTS),
 )
 @click.argument("corpus", metavar="[CORPUS]...", nargs=-1, shell_complete=complete_files)
 @settings(*setting_names())

@@ -50,14 +50,14 @@ class Stream:
     end: int | None = None
 
     @property
-    def lane(self) -> int:
+    def row_length(self) -> int:
         """Return the number of predictions in one batch row."""
         return -(-(len(self.ids) - 1) // self.batch_size)
 
     @property
     def steps_per_epoch(self) -> int:
         """Return the number of windows in an epoch."""
-        return -(-self.lane // self.seq_len)
+        return -(-self.row_length // self.seq_len)
 
     def chars(self, step: int) -> int:
         """Return the number of characters that this step predicts."""
@@ -66,13 +66,13 @@ class Stream:
     def chars_before(self, step: int) -> int:
         """Return the number of characters that all steps before this one predict."""
         epoch, index = divmod(step, self.steps_per_epoch)
-        return (epoch * self.lane + index * self.seq_len) * self.batch_size
+        return (epoch * self.row_length + index * self.seq_len) * self.batch_size
 
     def __getitem__(self, step: int) -> Window:
         """Return the window of this step; the state is reset where an epoch or a document begins, and by chance."""
         index = step % self.steps_per_epoch
         at = index * self.seq_len
-        rows = np.arange(at, min(at + self.seq_len, self.lane))[:, None]
+        rows = np.arange(at, min(at + self.seq_len, self.row_length))[:, None]
         positions = rows + np.arange(self.batch_size) * (len(self.ids) - 1) // self.batch_size
         window = window_at(self.ids, positions, self.end)
         if index > 0 and not self.reset_rate:

@@ -48,7 +48,7 @@ def fix_length(
     else:
         seconds = config.minutes * 60
         pace = measure(training, state, trial_seconds(seconds))
-        step = pace.char * stream.lane * stream.batch_size / stream.steps_per_epoch
+        step = pace.char * stream.row_length * stream.batch_size / stream.steps_per_epoch
         saving = saving_seconds()
         step += saving / config.save_every if config.save_every else 0.0
         evaluation = pace.evaluation + 2 * saving

@@ -286,7 +286,7 @@ def thinned(history: list[dict[str, Any]], most: int = MOST_HISTORY) -> list[dic
 
 
 def saturation(training: Training, state: TrainState, workers: Workers) -> Saturation:
-    """Return how much of each gate is near an end of its range, in a few lanes of the window to come, nothing dropped.
+    """Return how much of each gate is near an end of its range, in a few rows of the next window, without dropout.
 
     Source:  Karpathy, Johnson & Li 2016.
     """
@@ -316,7 +316,7 @@ def _loss_of(training: Training, params: Params, workers: Workers) -> Generator[
 
 
 def validate(training: Training, params: Params, workers: Workers) -> Iterator[Tally]:
-    """Yield the running tally of the validation text, in as many lanes as training has, if it is long enough."""
+    """Yield the running tally of the validation split, read in as many rows as training has if it is long enough."""
     count = rows_for(len(training.val_ids) - 1, training.stream.batch_size)
     with np.errstate(all="ignore"):  # the caller checks the result
         yield from tally(params, workers, training.val_ids, count, end=training.stream.end)

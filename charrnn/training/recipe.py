@@ -71,10 +71,10 @@ def kind(vocab_size: int, chars: int, given: Collection[str]) -> Recipe:
         if "tied" not in given:
             settings["tied"] = True
             reasons.append("tied: rare symbols learn from being read as well as from being expected")
-    lanes = max(1, (chars - 1) // (_WINDOWS * usual("seq_len")))
-    if lanes < usual("batch_size") and not {"batch_size", "seq_len"} & set(given):
-        settings["batch_size"] = lanes
-        reasons.append(f"batch {lanes}: {chars:,} characters make no more lanes of {_WINDOWS} windows")
+    rows = max(1, (chars - 1) // (_WINDOWS * usual("seq_len")))
+    if rows < usual("batch_size") and not {"batch_size", "seq_len"} & set(given):
+        settings["batch_size"] = rows
+        reasons.append(f"batch {rows}: {chars:,} characters make no more lanes of {_WINDOWS} windows")
     return Recipe(settings, reasons)
 
 

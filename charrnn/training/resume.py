@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import STDIN, TrainConfig, flag_of
+from charrnn.config import STDIN, TrainConfig, flag_of, refuse_conflicts
 from charrnn.data.corpus import Corpus
 from charrnn.data.reading import ReadProgress
 from charrnn.data.stream import Stream
@@ -84,8 +84,7 @@ def _total_steps(config: TrainConfig, corpus: Corpus, settings: dict[str, Any]) 
     asked = [name for name in ("steps", "epochs") if name in settings]
     if not asked:
         return None
-    if len(asked) > 1:
-        raise ConfigError("--steps and --epochs contradict each other: give one length")
+    refuse_conflicts(asked)
     steps: int = settings[asked[0]]
     if asked == ["epochs"]:
         steps *= Stream(corpus.train.ids, config.batch_size, config.seq_len).steps_per_epoch

@@ -42,7 +42,7 @@ def lanes(windows):
 def test_an_epoch_learns_every_pair_and_hardly_any_twice(stream, epoch):
     pairs = len(stream.ids) - 1
     inputs = lanes(epoch_of(stream, epoch))
-    assert inputs.shape == (stream.lane, stream.batch_size)
+    assert inputs.shape == (stream.row_length, stream.batch_size)
     assert np.array_equal(np.unique(inputs), np.arange(pairs))
     assert 0 <= inputs.size - pairs < stream.batch_size
 
@@ -51,7 +51,7 @@ def test_an_epoch_learns_every_pair_and_hardly_any_twice(stream, epoch):
 def test_each_lane_runs_on_from_window_to_window_and_into_the_next_lane(stream, epoch):
     columns = lanes(epoch_of(stream, epoch)).T
     for column in columns:
-        assert np.array_equal(np.diff(column), np.ones(stream.lane - 1))
+        assert np.array_equal(np.diff(column), np.ones(stream.row_length - 1))
     for one, following in pairwise(columns):
         assert following[0] - one[-1] in (0, 1)
     assert columns[0, 0] == 0
@@ -77,7 +77,7 @@ def test_windows_are_full_but_for_the_last_which_is_kept(stream, epoch):
     lengths = [len(window.inputs) for window in epoch_of(stream, epoch)]
     assert all(length == stream.seq_len for length in lengths[:-1])
     assert 1 <= lengths[-1] <= stream.seq_len
-    assert sum(lengths) == stream.lane
+    assert sum(lengths) == stream.row_length
 
 
 @given(streams(), epochs)
@@ -85,7 +85,7 @@ def test_chars_counts_what_a_step_predicts(stream, epoch):
     first = epoch * stream.steps_per_epoch
     steps = range(first, first + stream.steps_per_epoch)
     assert [stream.chars(step) for step in steps] == [stream[step].targets.size for step in steps]
-    assert sum(stream.chars(step) for step in steps) == stream.lane * stream.batch_size
+    assert sum(stream.chars(step) for step in steps) == stream.row_length * stream.batch_size
 
 
 @given(streams(), epochs)
@@ -156,7 +156,13 @@ def test_the_number_of_steps(seq_len, steps):
 
 def test_a_whole_epoch_by_hand():
     stream = Stream(np.array([7, 1, 8, 2, 8, 1, 8, 2]), batch_size=2, seq_len=3)  # 7 pairs: 4 a lane, one in both
-    assert (stream.lane, stream.steps_per_epoch, stream.chars(0), stream.chars(1), stream.chars(2)) == (4, 2, 6, 2, 6)
+    assert (stream.row_length, stream.steps_per_epoch, stream.chars(0), stream.chars(1), stream.chars(2)) == (
+        4,
+        2,
+        6,
+        2,
+        6,
+    )
     first, second = epoch_of(stream, 0)
     assert first.inputs.tolist() == [[7, 2], [1, 8], [8, 1]]
     assert first.targets.tolist() == [[1, 8], [8, 1], [2, 8]]

@@ -330,7 +330,7 @@ def test_when_it_is_reported_and_evaluated(log_every, eval_every, reported, eval
 
 def test_the_short_window_at_the_end_of_an_epoch_is_learned_from():
     training = make_training(TEXT[:-30], steps=60)
-    per_epoch, lane = training.stream.steps_per_epoch, training.stream.lane
+    per_epoch, lane = training.stream.steps_per_epoch, training.stream.row_length
     assert lane % 10 > 0
     chars = [event.chars for event in events_of(training, Stepped)]
     assert chars[:per_epoch] == [40] * (per_epoch - 1) + [lane % 10 * 4]

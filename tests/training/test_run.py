@@ -489,7 +489,7 @@ def set_pace(monkeypatch, step, evaluation):
 
     def char(training, *given):
         stream = training.stream
-        return step * stream.steps_per_epoch / (stream.lane * stream.batch_size)
+        return step * stream.steps_per_epoch / (stream.row_length * stream.batch_size)
 
     monkeypatch.setattr(budget, "char_seconds", char)
     monkeypatch.setattr(budget, "measure", lambda training, *given: budget.Pace(char(training), evaluation))
