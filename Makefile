@@ -9,7 +9,7 @@ TEST := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 FAST_TESTS := tests/nn tests/parallel tests/training/test_advice.py tests/training/test_loop.py tests/training/test_resume.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-slow lint types format bench records samples cookbook picture wheel clean
+.PHONY: help demo test test-fast test-cookbook test-slow lint types format bench records samples cookbook picture wheel clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -48,6 +48,9 @@ test-fast: $(VENV)/with-fast ## Run what the extra `fast` changes, with it insta
 
 test-slow: $(VENV)/dev ## Run the slow tests too
 	$(TEST) -n 2 -q -m "slow or not slow"
+
+test-cookbook: $(VENV)/dev ## Run the recipes of the cookbook on small texts
+	$(TEST) -n 2 -q -m slow tests/test_cookbook.py
 
 lint: $(VENV)/dev ## Check style
 	$(BIN)/ruff check .

@@ -54,6 +54,7 @@ def first_line(process):
     return line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", SECTIONS)
 def test_a_recipe_does_what_it_says(texts, shell, recipe):  # noqa: F811
     if absent := [tool for tool in TOOLS if not shutil.which(tool)]:
