@@ -12,7 +12,7 @@ FAST_TESTS := tests/nn tests/parallel tests/training/test_advice.py tests/traini
 .PHONY: help demo test test-fast test-cookbook test-slow lint types format bench records samples cookbook picture wheel clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
