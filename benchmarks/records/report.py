@@ -11,27 +11,27 @@ from benchmarks.records.runs import ATTEMPTS, SLOW, Run, counting, is_slow, medi
 INTRODUCTION = """\
 # Results
 
-How good a model `charrnn train` makes when you set nothing but the time. Lower is better in every table. A bar is a
-target that was set before the runs; a figure that reaches it is bold. The last table has the command, seed, machine and
-seconds of every run.
+This page shows how good a model `charrnn train` makes when you set nothing but the time. Lower is better in every
+table. A bar is a target that was set before the runs; a figure that reaches it is bold. The last table has the
+command, seed, machine and seconds of every run.
 
 ## Tiny Shakespeare
 
-Nats per character on the validation split, the last tenth of the text. *whole* reads the split once and carries the
-state along; *windows* starts every 256 characters from a zero state.
+Figures are nats per character on the validation split, which is the last tenth of the text. *whole* reads the split
+once and carries the state along; *windows* starts every 256 characters from a zero state.
 """
 TESTED = """\
 ## Texts with a test split
 
-Bits per character. The test split is the last twentieth of each text, scored once per run (*whole*); the validation
-split is the twentieth before it. The bar is a modified Kneser-Ney 7-gram model. The n-gram column is the best such
-model: its n was chosen on the validation split. The compressors' figures come from the bytes that the test split adds
-to the compressed training text.
+Figures are bits per character. The test split is the last twentieth of each text, scored once per run (*whole*); the
+validation split is the twentieth before it. The bar is the score of a modified Kneser-Ney 7-gram model. The n-gram
+column has the best such model: its n was chosen on the validation split. The compressors' figures come from the bytes
+that the test split adds to the compressed training text.
 
 Compressors win on text that repeats itself literally. In irish_abc's test split, 37 % of the characters are in runs of
 16 or more that occur earlier in the same split, because tunes repeat their bars (alice29: 5 %). Only one of its 177
-lines of 20 characters or more occurs in the training split. A compressor copies such a run; a net must have kept it in
-its state, and the n-gram model does not learn while it reads.
+lines of 20 characters or more occurs in the training split. A compressor copies such a run. A network must have kept it
+in its state, and the n-gram model does not learn while it reads.
 """
 METHOD = f"""\
 ## How the runs were made

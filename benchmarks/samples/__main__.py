@@ -23,10 +23,10 @@ from charrnn.system.atomic import replacing
 INTRODUCTION = """\
 # Samples
 
-Samples from models of real texts, and how many of them are correct. Only the training time and the kind of document
-were set; `charrnn train` chose the rest. No sample was picked by hand: each is the first that the command writes, or
-the first that the check accepts. Every model and every sample has seed 1. `make samples TEXTS=FOLDER` makes this page
-from the texts in the folder, in half an hour.
+This page has samples from models of real texts, and shows how many of them are correct. Only the training time and the
+kind of document were set; `charrnn train` chose the rest. No sample was picked by hand: each is the first that the
+command writes, or the first that the check accepts. Every model and every sample has seed 1. `make samples
+TEXTS=FOLDER` makes this page from the texts in the folder, in half an hour.
 """
 
 

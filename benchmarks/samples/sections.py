@@ -49,9 +49,9 @@ class Workshop:
         size = info["model"]
         yield from _commands(("train", *words, *SEED, *out), evaluate)
         yield (
-            f"{size['cell']} {size['num_layers']}x{size['hidden_size']}, {info['parameters_total']:,} parameters. "
-            f"Validation split, {figures['chars']:,} symbols: **{figures['nats_per_char']:.4f} nats** or "
-            f"{figures['bpc']:.3f} bits each."
+            f"The model is {size['cell']} {size['num_layers']}x{size['hidden_size']} with "
+            f"{info['parameters_total']:,} parameters. On the validation split ({figures['chars']:,} symbols), it "
+            f"scores **{figures['nats_per_char']:.4f} nats** or {figures['bpc']:.3f} bits per symbol."
         )
         yield ""
 
