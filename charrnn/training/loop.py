@@ -32,7 +32,7 @@ Saturation: TypeAlias = dict[str, dict[str, tuple[float, float]]]
 MOST_HISTORY = 1000
 _NOT_IN_HISTORY = ("grad_norms", "saturation", "chars", "best", "averaged")
 _NEAR = 0.1  # by Karpathy, Johnson & Li 2016, who call these gates left- and right-saturated
-_LANES_SEEN = 8  # of a window, where gates are looked at: what each process has at least, so that no buffer grows
+_ROWS_SEEN = 8  # batch rows read for the gates' figures; the smallest worker has as many, so no buffer grows
 
 
 class Stepped(NamedTuple):
@@ -290,7 +290,7 @@ def saturation(training: Training, state: TrainState, workers: Workers) -> Satur
 
     Source:  Karpathy, Johnson & Li 2016.
     """
-    least, few = CELLS[training.model_config.cell].gates, slice(_LANES_SEEN)
+    least, few = CELLS[training.model_config.cell].gates, slice(_ROWS_SEEN)
     with np.errstate(all="ignore"):  # what is no number is near no end
         workers.set_params(state.params)
         found = workers.gates(training.stream[state.step].rows(few), state.state[:, :, few])
