@@ -26,7 +26,7 @@ Backprop: TypeAlias = Callable[[Array, Array], tuple[Array | None, Array, Params
 
 
 def smallest_type(size: int) -> np.dtype[np.unsignedinteger]:
-    """Return the smallest unsigned type that holds the ids 0 .. size-1."""
+    """Return the smallest unsigned type for the ids 0 .. size-1."""
     return np.min_scalar_type(max(0, size - 1))
 
 

@@ -70,7 +70,7 @@ class NGrams:
             keys, gram, counts = np.unique(context * vocab_size + ids[n - 1 :], return_inverse=True, return_counts=True)
             if orders:
                 below = orders[-1]
-                endings = np.empty(len(keys), np.intp)  # of each gram, the shorter gram that it ends with
+                endings = np.empty(len(keys), np.intp)  # the shorter gram at the end of each gram
                 endings[gram] = suffix
                 preceded = np.bincount(endings, minlength=len(below.keys))
                 orders[-1] = below._replace(lower=_shares(preceded, below.keys // vocab_size, len(below.lower.rest)))

@@ -1,13 +1,13 @@
 """Truncated back-propagation through time: the loss and the gradient of one window, and the state after it.
 
-Training reads a long text window by window. Each window starts from the state that the window before it left, so a
-model can remember for longer than a window. The gradient stays inside the window, so a step costs the same however long
-the text is:
+Training reads a long text window by window. Each window starts from the state after the previous one, so a model can
+remember for longer than a window. The gradient stays inside the window, so a step costs the same for any length of
+text:
 
     state      0 -> [window 0] -> [window 1] -> [window 2] -> ...
     gradient        <---------    <---------    <---------
 
-Batch rows are independent. Losses and gradients of some rows of a batch add up to those of all rows, so that several
+Batch rows are independent: the losses and gradients of groups of rows add up to those of the batch, so several
 processes can share a step.
 
 Source:  Williams & Peng 1990.
@@ -51,8 +51,8 @@ class Learner:
         )
         loss, dlogits = cross_entropy(logits, own.targets, of=window.targets.size)
         # Back-propagation is truncated here, at both ends of the window. Later windows also depend on last_state, but
-        # their gradient is taken to be zero. This window depends on earlier ones through `state`, but what it would
-        # send back to them is dropped.
+        # their gradient is taken to be zero. This window depends on earlier ones through `state`, but the gradient
+        # with respect to `state` is dropped.
         from_later_windows = np.zeros_like(last_state)
         _to_earlier_windows, grads = backprop(dlogits, from_later_windows)
         return loss, last_state, grads
@@ -63,7 +63,7 @@ class Learner:
         return *model.score(weights, h, window.targets[:, rows]), last_state
 
     def read(self, window: Window, state: Array, rows: slice) -> Array:
-        """Return the state after the window, whose targets are not used."""
+        """Return the state after the window; its targets are not used."""
         return self._forward(window, state, rows)[2]
 
     def gates(self, window: Window, state: Array) -> list[dict[str, Array]]:

@@ -68,7 +68,7 @@ def _numba() -> Any:
         overload(tanh, jit_options={"fastmath": _FAST_MATH})(_tanh_of)
         _compile(numba.njit, _probe)(np.zeros(1, np.float32))
         return numba
-    except Exception:  # whatever is wrong with it, NumPy does the same work
+    except Exception:  # Numba is broken, and NumPy does the same work
         return None
 
 

@@ -1,7 +1,7 @@
 """Dropout: the random masks of one training step.
 
-Masks are a function of seed, step and batch row. So a resumed run draws the same ones again without a stored generator,
-and any number of processes that share the batch rows draw the masks that one process would.
+Masks are a function of seed, step and batch row. So a resumed run draws the same masks without a stored generator, and
+the masks do not depend on the number of processes that share the batch rows.
 
 Source:  Gal & Ghahramani 2016 (locked dropout: one mask for all time steps of a window);
          Merity et al. 2018 (weight-drop: dropped recurrent weights, the same for all batch rows).
@@ -21,9 +21,9 @@ from charrnn.config import ModelConfig
 class Masks(NamedTuple):
     """Factors that are 0 where something is dropped and 1 / (1 - rate) elsewhere; None where nothing is.
 
-    inputs   (B, E), of the embedded inputs
-    outputs  (L, B, H), of each layer's outputs
-    weights  of the recurrent matrices, under the names and in the shapes of the parameters
+    inputs   (B, E), for the embedded inputs
+    outputs  (L, B, H), for each layer's outputs
+    weights  for the recurrent matrices, under the names and in the shapes of the parameters
     """
 
     inputs: Array | None = None
@@ -45,7 +45,7 @@ def _draw_rows(config: ModelConfig, seed: int | None, step: int, rows: slice) ->
     if not (config.dropout or config.input_dropout):
         return None, None
     source = np.random.PCG64([seed or 0, step])
-    words = -(-(E + L * H) // 4)  # of 64 bits, four draws each; every row starts with a new word
+    words = -(-(E + L * H) // 4)  # a word of 64 bits gives four draws; every row starts with a new word
     source.advance(rows.start * words)
     bits = _bits(source, (rows.stop - rows.start) * words).reshape(-1, 4 * words)
     for_layers = bits[:, E : E + L * H].reshape(-1, L, H).swapaxes(0, 1)

@@ -75,7 +75,7 @@ def cross_entropy(logits: Array, targets: Ids, of: int | None = None) -> tuple[f
     """Return the mean loss over all predictions and its gradient with respect to the logits.
 
     loss = -mean(log(softmax(z)[target]));  dlogits = (softmax(z) - onehot(target)) / N
-    of:      N, if these are only some of the predictions that the mean is over; the losses of all groups add up to it
+    of:      N, if these are only some of the N predictions of the mean; the losses of all groups then add up to it
     Shapes:  logits z (..., V) · targets (...) · returns loss, dlogits (..., V)
     Units:   nats per character.
     """
@@ -90,7 +90,7 @@ def cross_entropy(logits: Array, targets: Ids, of: int | None = None) -> tuple[f
 
 
 def _exponentiate(shifted: Array, targets: Ids) -> tuple[Array, Array]:
-    """Replace rows z - max(z) by their exp; return what each target's element was, and the sum of each row.
+    """Replace rows z - max(z) by their exp; return each target's earlier element, and the sum of each row.
 
     Subtracting max(z) changes no probability and keeps exp from overflowing.
     Shapes:  shifted (N, V) · targets (N,) · returns (N,), (N,)

@@ -1,8 +1,8 @@
 """The model: ids -> one-hot or embedding -> stacked cells -> readout -> logits, and the backward pass.
 
-Parameters are one flat dict: `embed.W_e` (V, E), `layer0.W_xh` … as named by the cell, `out.W_hy` (H, V), `out.b_y`
-(V,). With a tied embedding, the readout is `out.W_he` (H, E) followed by the transposed `embed.W_e`, and there is no
-`out.W_hy`. Forward passes read `Weights`, which `prepare` makes from the parameters whenever they have changed.
+Parameters are one flat dict: `embed.W_e` (V, E), `layer0.W_xh` and others named by the cell, `out.W_hy` (H, V),
+`out.b_y` (V,). With a tied embedding, the readout is `out.W_he` (H, E) followed by the transposed `embed.W_e`, and
+there is no `out.W_hy`. Forward passes read `Weights`, which `prepare` makes from the parameters whenever they change.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _BLOCK = 2**18  # logits scored at once: a megabyte of float32
 
 
 class Weights(NamedTuple):
-    """The parameters as forward passes read them: split by layer, with whatever the cells derive from them."""
+    """The parameters in the form that forward passes read: split by layer, with arrays that the cells derive."""
 
     cell: Cell
-    embed: Array | None  # (V, E), the rows as fed to the first layer
+    embed: Array | None  # (V, E), the input rows of the first layer
     layers: tuple[Params, ...]
     W_he: Array | None  # (H, E), only with a tied embedding
     W_hy: Array  # (H, V); tied: (E, V), the transposed embedding
@@ -81,12 +81,12 @@ def count_params(config: ModelConfig) -> int:
 
 
 def state_shape(config: ModelConfig, batch_size: int) -> tuple[int, int, int, int]:
-    """Return (L, S, B, H)."""
+    """Return the shape of the hidden state, (L, S, B, H)."""
     return config.num_layers, CELLS[config.cell].n_states, batch_size, config.hidden_size
 
 
 def zero_state(config: ModelConfig, batch_size: int) -> Array:
-    """Return the state (L, S, B, H) before the first character."""
+    """Return the hidden state before the first character: zeros (L, S, B, H)."""
     return np.zeros(state_shape(config, batch_size), config.dtype)
 
 
@@ -106,9 +106,9 @@ def prepare(params: Params, config: ModelConfig, masks: Masks = NO_DROPOUT) -> W
 
 
 def _input_scale(embed: Array) -> float:
-    """Return sqrt(E), the factor by which a tied embedding is larger as the input than in the readout.
+    """Return sqrt(E), the factor that scales a tied embedding when it is the input.
 
-    Its rows start with a length of about 1, which suits the readout and is too small for inputs (docs/choices.md).
+    Its rows start with a length of about 1, which suits the readout but is too small for inputs (docs/choices.md).
     Source:  Vaswani et al. 2017.
     """
     return math.sqrt(embed.shape[1])
@@ -207,8 +207,8 @@ def readout(weights: Weights, h: Array) -> tuple[Array, ReadoutBackprop]:
 def score(weights: Weights, h: Array, targets: Ids) -> tuple[Array, Mask]:
     """Return the log-probability of each target, and whether it is the most likely symbol.
 
-    Logits are computed for a block of predictions at a time, so that they fit the processor's cache, and memory if the
-    vocabulary is large.
+    Logits are computed in blocks that fit the processor's cache; with a large vocabulary, all at once could exceed
+    memory.
     Shapes:  h (T, B, H) · targets (T, B) · returns (T, B), (T, B)
     Units:   nats.
     """
@@ -246,7 +246,7 @@ def forward(
 
 
 def step(weights: Weights, ids: Ids, state: Array) -> Array:
-    """Read one id per batch row and return the logits that follow; overwrite the state. There is no backward pass.
+    """Read one id per batch row, update the state in place, and return the next logits, without a backward pass.
 
     Shapes:  ids (B,) · state (L, S, B, H) · returns logits (B, V)
     """

@@ -11,11 +11,11 @@ from threadpoolctl import threadpool_info
 from charrnn.config import ModelConfig
 
 _SINGLE_THREAD_UNITS = 32  # up to this layer size, sharing a window costs more than it saves
-_MIN_ROWS = 8  # per process: matrix products of fewer rows lose more than sharing gains
+_MIN_ROWS = 8  # rows per process: matrix products of fewer rows lose more than sharing gains
 
 
 def available_threads() -> int:
-    """Return how many threads NumPy's matrix products use now: its default, or what the environment sets."""
+    """Return how many threads NumPy's matrix products use now: its default, or the number that the environment sets."""
     return max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
 
 
@@ -28,8 +28,8 @@ class Plan(NamedTuple):
     """How the windows of a model are shared out.
 
     batch_size, seq_len  the largest window, in batch rows and time steps
-    processes            how many share it
-    threads              of the matrix products in each process
+    processes            the number of processes that share it
+    threads              the threads of matrix products in each process
     """
 
     config: ModelConfig
@@ -45,9 +45,9 @@ class Plan(NamedTuple):
 
 
 def make_plan(config: ModelConfig, seed: int | None, batch_size: int, seq_len: int, threads: int) -> Plan:
-    """Plan one process per thread, as far as there are rows enough; threads left over go to the matrix products.
+    """Plan one process per thread, if there are enough batch rows; threads left over go to the matrix products.
 
-    There is only one process where the system cannot share memory between processes.
+    Plan only one process if the system cannot share memory between processes.
     """
     processes = max(1, min(threads, batch_size // _MIN_ROWS)) if os.name == "posix" and sys.executable else 1
     return Plan(config, seed, batch_size, seq_len, processes, max(1, threads // processes))

@@ -1,11 +1,11 @@
 """The processes that share a window's batch rows: each computes gradients or scores for its own rows.
 
-The time steps of a layer follow one another, so only rows can be shared out. Threads inside each matrix product gain
-less: processes that each do some rows of the whole window share all other work too. They are processes, not threads,
-because Python lets only one thread at a time start a NumPy call.
+Each time step of a layer needs the previous one, so only batch rows can be shared out. Processes that each compute some
+rows share all the work of a window; threads inside each matrix product share only that product, and gain less. Python
+threads cannot replace the processes, because only one thread at a time can start a NumPy call.
 
-This process has rank 0 and starts the others. Parameters, windows, gradients and scores are in memory that all of them
-share. For each window, this process writes one request to the standard input of every other and then does its own rows.
+This process has rank 0 and starts the others. Parameters, windows, gradients and scores are in shared memory. For each
+window, this process writes one request to the standard input of every other process, then computes its own rows.
 A process ends when its standard input closes, so none outlives this one.
 """
 
@@ -125,7 +125,7 @@ class Workers:
         )
 
     def read(self, window: Window, state: Array) -> Array:
-        """Return the state after the window, whose targets are not used."""
+        """Return the state after the window; its targets are not used."""
         self._request(_STATE, window, state)
         last_state = self._learner.read(window, state, self._own_rows(window))
         self._wait()
@@ -175,7 +175,7 @@ def _command() -> list[str]:
 
 
 def _start(plan: Plan, rank: int, file: int) -> subprocess.Popen[bytes]:
-    """Start another process, in a process group of its own: Ctrl-C must reach only this one, which ends it in order."""
+    """Start another process, in its own process group: Ctrl-C must reach only this one, which then ends the other."""
     process = subprocess.Popen(
         _command(),
         bufsize=0,

@@ -16,7 +16,7 @@ class Blas:
     """The library that multiplies matrices; a field is None if it is unknown.
 
     name, version  from NumPy's build, or from threadpoolctl
-    own            whether it came in NumPy's wheel
+    own            whether it is the one in NumPy's wheel
     kernel         name of the processor whose code the library runs; like threads, known only to threadpoolctl
     """
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from statistics import median
 
-_SHORTEST = 1e-9  # seconds: what a call takes at least, should the clock be too coarse to show it
+_SHORTEST = 1e-9  # seconds that a call counts at least, in case the clock is too coarse to measure it
 
 
 def seconds_per_unit(work: Callable[[], int], seconds: float) -> float:

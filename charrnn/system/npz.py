@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 _MAX_HEADER = 1 << 14  # bytes; NumPy refuses to interpret headers of more than 10,000
-_MAX_RATIO = 1032  # bytes that deflate makes of one at most, so that no small file claims a large array
+_MAX_RATIO = 1032  # deflate expands a byte to at most this many, so a small file cannot claim a large array
 
 
 class PickledError(ValueError):
@@ -29,8 +29,8 @@ class Header(NamedTuple):
 class Npz:
     """The arrays of an open `.npz` file, by name.
 
-    A size is what the header of an array, the archive's directory and the length of the file agree on. A damaged file
-    can make each method raise almost any exception, PickledError and MemoryError among them.
+    A size is accepted only if the header of the array, the archive's directory and the length of the file agree on it.
+    A damaged file can make each method raise almost any exception, PickledError and MemoryError among them.
     """
 
     def __init__(self, file: BinaryIO) -> None:

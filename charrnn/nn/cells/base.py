@@ -1,4 +1,4 @@
-"""The contract of a recurrent cell. A new cell is one file that fulfils it and one word in `CELL_NAMES`.
+"""The contract of a recurrent cell. A new cell is one file that implements it and one word in `CELL_NAMES`.
 
 A cell must provide `n_states`, `init_params`, `prepare` and `forward`. `step` makes sampling faster, and `gates` names
 the gates for statistics; both are optional. A cell does not know which layer it is, keeps nothing between calls, and
@@ -7,12 +7,12 @@ draws no random numbers after `init_params`. Dropout, stacking and the readout b
     init_params(D, H, rng, init) -> params
         Draw the weights in float64; the model casts them once. Gates are stacked along the last axis.
     prepare(params) -> weights
-        Return the params together with whatever `forward` derives from them alone, such as a scaled copy. The model
-        calls it once per update or session, not once per step. Do not write to the params.
+        Return the params and the arrays that depend only on them, such as a scaled copy. The model calls it once per
+        update or session, not once per step. Do not write to the params.
     forward(weights, x, state, *, reset=None, scratch=FRESH) -> h, state, backprop
         x       (T, B, D) float, or (T, B) integer ids, which mean one-hot rows and have no gradient
         state   (S, B, H), as returned by the previous call
-        reset   (T, B) bool or None; where True the state is zero before that step, and no gradient crosses
+        reset   (T, B) bool or None; True sets the state to zero before that step, and stops the gradient there
         h       (T, B, H), the outputs; in scratch memory, so valid until the next forward on the same scratch
         state   (S, B, H), always a copy
     backprop(dh, dstate) -> dx, dstate0, grads
@@ -22,7 +22,7 @@ draws no random numbers after `init_params`. Dropout, stacking and the readout b
         dstate0 (S, B, H), with respect to the state that was passed in
         grads   with respect to the params, under the same keys
     step(weights, x, state)
-        Take one step in place, without a backward pass: what `forward` does with T = 1. Optional: without it, sampling
+        Take one step in place, like `forward` with T = 1 but without a backward pass. Optional: without it, sampling
         calls `forward`, which can be half as fast.
         x       (B, D) float, or (B,) integer ids
         state   (S, B, H), overwritten with the state after the step; state[0] is h
@@ -76,15 +76,15 @@ class Cell:
 
 
 def carry_mask(reset: Mask | None) -> Mask | None:
-    """Return (T, B, 1): True where the state carries over from the step before; None if it does everywhere."""
+    """Return a mask (T, B, 1), True where the state carries over from the previous step; None if it always does."""
     return None if reset is None or not reset.any() else ~reset[..., None]
 
 
 def blocks_backward(steps: int, size: int) -> Iterator[slice]:
     """Yield the steps of a window in blocks, the last block first; one step has `size` numbers.
 
-    Whatever does not depend on the step after is computed for a whole block at once: small layers need fewer NumPy
-    calls, and large ones stay in the processor's cache.
+    Terms that do not depend on the next step are computed for a whole block at once: small layers then need fewer
+    NumPy calls, and the arrays of large layers stay in the processor's cache.
     """
     length = max(1, _BLOCK // size)
     for end in range(steps, 0, -length):

@@ -136,7 +136,7 @@ def slopes(gates: Array, h_prev: Array, q_n: Array, dq: Array, dh_da_n: Array) -
     np.subtract(1, z, out=dh_da_n)
     np.subtract(h_prev, n, out=d_z)
     d_z *= z
-    d_z *= dh_da_n  # 1 - z as yet
+    d_z *= dh_da_n  # still 1 - z
     np.multiply(n, n, out=d_n)
     np.subtract(1, d_n, out=d_n)
     dh_da_n *= d_n
