@@ -204,7 +204,7 @@ def _widen(file: BinaryIO, chars: int, old: np.dtype[Any], new: np.dtype[Any]) -
 
 
 def _open(path: Path) -> Entry | None:
-    """Return the entry in a file, its ids mapped into memory; None where it is missing, damaged or of another kind."""
+    """Return the entry in a file, its ids mapped into memory; None if it is missing, damaged or of another kind."""
     try:
         if path.stat().st_size > MAX_ENTRY:
             return None
@@ -213,8 +213,8 @@ def _open(path: Path) -> Entry | None:
             return None
         symbols, stamps = what["symbols"], tuple(Stamp(**stamp) for stamp in what["files"])
         with open(path.with_suffix(".ids"), "rb") as file:
-            found, dtype = os.fstat(file.fileno()), smallest_type(len(symbols)).newbyteorder("<")
-            if _identity(found) != what["ids"] or found.st_size != what["chars"] * dtype.itemsize:
+            stat, dtype = os.fstat(file.fileno()), smallest_type(len(symbols)).newbyteorder("<")
+            if _identity(stat) != what["ids"] or stat.st_size != what["chars"] * dtype.itemsize:
                 return None
             ids = np.memmap(file, dtype, "r", 0, (what["chars"],)).view(np.ndarray)
         return Entry(path, path.stat().st_mtime, stamps, Text(ids, symbols, what["sha256"]))

@@ -57,10 +57,10 @@ class Corpus:
 
     val         chooses the best model; may be empty
     test        is for the final evaluation only; may be empty
-    val_source  where the validation split was read from, if from a file of its own
-    input_size  of all files, that of the validation split included
+    val_source  the source of the validation split, if it has its own file
+    input_size  the size of all files, including a validation file
     settings    how the text was read and split: fields of `TextConfig` by name, and the `seed` of a shuffle
-    string      what `from_text` was given, if `read_as` may still read it in another way
+    string      the string given to `from_text`, if `read_as` can still apply other settings to it
     """
 
     train: Text
@@ -96,7 +96,7 @@ class Corpus:
     def from_text(cls, text: str | Text, val_fraction: float = 0.1, test_fraction: float = 0.0) -> Corpus:
         """Make a corpus of a text in memory, with these shares for validation and test.
 
-        A string is taken unchanged until `read_as` applies other settings; a `Text` stays as it is.
+        A string is taken unchanged until `read_as` applies other settings; they do not apply to a `Text`.
         """
         config, read = TextConfig(val_fraction=val_fraction, test_fraction=test_fraction), Text.of(text)
         source = Source(None, read.sha256)
@@ -106,10 +106,10 @@ class Corpus:
         return cls(*split_text(read, config), source, settings=fractions, string=text)
 
     def read_as(self, config: TextConfig, seed: int | None) -> Corpus:
-        """Read the string of `from_text` as a file with that text would be read; return any other corpus unchanged.
+        """Read the string of `from_text` like a file with that text; return any other corpus unchanged.
 
         config: how it is read, shuffled and split; the fractions stay those of `from_text`
-        seed:   of the shuffle
+        seed:   the seed of the shuffle
         Raises:  CorpusError if the string has no documents, or half a surrogate pair where bytes are learned.
         """
         if self.string is None:
@@ -134,7 +134,7 @@ class Corpus:
         """Read a corpus from files ("-" is standard input); validation comes from its end or from another file.
 
         config:  how it is read, shuffled and split
-        seed:    of the shuffle
+        seed:    the seed of the shuffle
         learned: the sources of a model; the texts must be the ones that it was trained on
         reading: reports how much has been read, as in `read_text`
         Raises:  CorpusError if a text cannot be read, or has fewer than two different characters;

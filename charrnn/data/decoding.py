@@ -20,8 +20,8 @@ _BYTE_ORDER_MARKS = {
 def decode_pieces(name: str, data: Iterable[bytes], encoding: str) -> Iterator[str]:
     """Decode the bytes of a text; drop a byte order mark at its beginning.
 
-    name:   what errors call the text
-    Raises: CorpusError, with byte and offset, if the bytes are not in this encoding, or hold a NUL.
+    name:   the name of the text in errors
+    Raises: CorpusError, with byte and offset, if the bytes are not in this encoding, or contain a NUL.
     """
     decoder, read, first = codecs.getincrementaldecoder(encoding)("strict"), 0, True
     for piece, is_last in _flag_last(data):

@@ -1,8 +1,8 @@
 """Split a text into documents, piece by piece: at line ends, blank lines or a separator.
 
 A mark, END, comes before the first document, between documents and after the last: END one END two END. A model learns
-to predict each character from the one before, so the mark is both the start from which a document's first character
-is predicted, and the end that is predicted after its last one.
+to predict each character from the one before. So it predicts a document's first character from a mark, and another
+mark after the last character.
 """
 
 from __future__ import annotations

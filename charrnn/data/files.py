@@ -1,8 +1,8 @@
 """Find and open the files of a text: files, folders, globs and standard input, unpacked if they are compressed.
 
 A folder means its files by name, then those of its subfolders by name. Hidden files and folders are skipped, also in
-an archive, and so is anything but a regular file. No folder is read twice, so links may form circles. Globs likewise.
-All data is read in pieces.
+an archive, and so is anything but a regular file. No folder is read twice, so links may form circles. The same applies
+to globs. All data is read in pieces.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from charrnn.errors import CorpusError
 
 PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 CHUNK = 1 << 20  # bytes read at once
-_ALWAYS_ALLOWED, _MOST_RATIO = 64 << 20, 200  # a file may unpack to these bytes, or to so many times its size
+_ALWAYS_ALLOWED, _MOST_RATIO = 64 << 20, 200  # a file may unpack to this many bytes or times its size
 _PACKED_CHUNK = 1 << 10  # packed bytes that are unpacked at once: each may become 32,000
 
 
 def describe_path(path: str) -> str:
-    """Return what errors call a path."""
+    """Return the name of a path in errors."""
     return "standard input" if path == STDIN else path
 
 
 def describe_paths(paths: Sequence[str]) -> str:
-    """Return what errors call several paths: the first one and the number of others."""
+    """Return the name of several paths in errors: the first one and the number of others."""
     return describe_path(paths[0]) + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
 
 
@@ -128,9 +128,9 @@ def _is_hidden(name: str) -> bool:
 class Input(NamedTuple):
     """An open file, or one in an archive.
 
-    name    what errors call it
-    suffix  of its format, in lower case: without that of a compression
-    data    its bytes, unpacked, in pieces
+    name    its name in errors
+    suffix  the suffix of its format in lower case, without the suffix of a compression
+    data    its unpacked bytes, in pieces
     """
 
     name: str

@@ -60,7 +60,7 @@ def _read_growing(path: str) -> Iterator[bytes]:
     line_ended = True
     try:
         while True:
-            successor = _successor(path, file)  # before the rest is read, or what is written in between is lost
+            successor = _successor(path, file)  # before the rest is read, so that nothing written in between is lost
             for data in read_chunks(path, file.read, CHUNK):
                 yield data
                 line_ended = data.endswith(b"\n")

@@ -18,10 +18,10 @@ from charrnn.data.records import join_pieces, read_records
 from charrnn.data.text import CHUNK, END, Text, code_points, from_code_points, split_string
 from charrnn.errors import CorpusError
 
-#: Texts from this many bytes on go through the cache; smaller ones are read in a fifth of a second and fit into memory.
+#: Texts of this many bytes or more are cached; smaller ones fit into memory and are read in a fifth of a second.
 CACHED_FROM = 32 << 20
 _COMPRESSION = 10  # a text is rarely more than this many times the size of its compressed file
-#: A function that is called, while a text is encoded for the cache, with the bytes read so far and the total.
+#: A function that gets the bytes read so far and the total, while a text is encoded for the cache.
 ReadProgress = Callable[[int, int], object]
 
 
@@ -96,7 +96,7 @@ def _read_pieces(
         return lambda read: report(before + read)
 
     def texts() -> Iterator[str]:
-        before, required = 0, set(map(describe_path, paths))  # files that a folder contributes may be empty
+        before, required = 0, set(map(describe_path, paths))  # files found in a folder may be empty
         for path in files:
             for name, suffix, data in open_inputs(path, report_from(before)):
                 pieces = bytes_as_characters(data) if config.bytes else decode_pieces(name, data, config.encoding)
@@ -109,7 +109,7 @@ def _read_pieces(
 
 
 def _split(name: str, suffix: str, pieces: Iterator[str], config: TextConfig) -> Iterator[str]:
-    """Return the text of one file, with marks around its documents if it is to be split."""
+    """Return the text of one file, with marks around its documents if the settings split it."""
     if config.field is not None:
         return join_pieces(read_records(name, suffix, pieces, config.field))
     if config.split_documents is not None:

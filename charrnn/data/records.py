@@ -14,7 +14,7 @@ _MOST_NAMES = 8  # columns or fields that an error lists
 def read_records(name: str, suffix: str, pieces: Iterable[str], field: str) -> Iterator[str]:
     """Yield one field of each record, with marks around it.
 
-    name:   what errors call the file
+    name:   the name of the file in errors
     suffix: .csv and .tsv have columns; any other file has a JSON object in each line
     Raises: CorpusError, with the line, if a record is damaged or lacks the field.
     """
@@ -74,7 +74,7 @@ def _read_columns(name: str, suffix: str, lines: Iterator[str], field: str) -> I
 class CsvReader:
     """Reads the rows of .csv or .tsv as `csv.reader` with `strict=True` does, but without its limit on cells.
 
-    That limit belongs to the whole process, which may be another program's.
+    That limit applies to the whole process, which may be another program.
 
     line_num  the lines read so far
     """

@@ -18,9 +18,9 @@ COMPARED_TRAIN, COMPARED_VAL = 1 << 26, 1 << 23
 class Summary:
     """The size and the contents of a corpus, all splits together.
 
-    files          how many were read, and their bytes on disk; 0 bytes if one is standard input
-    chars          without the marks between documents
-    symbols        different characters; so many of them are unknown
+    files, bytes   the number of files and their bytes on disk; 0 bytes if one is standard input
+    chars          characters, without the marks between documents
+    symbols        different characters; `unknown` of them are unknown
     unknown_share  the share of unknown characters in the training split
     returns        whether there is a `\\r`, as in lines that end with `\\r\\n`
     documents      None if the text is not split into documents

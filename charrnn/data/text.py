@@ -1,7 +1,7 @@
 """A text as ids: how a corpus is kept, in memory or on disk, and how it is encoded in one pass.
 
 A text arrives in pieces, and each new symbol gets the next free id. These ids are positions in `Text.symbols`. A model
-has other ids for the same symbols; they are looked up when the text is read, so no corpus is copied.
+has its own ids for the same symbols; they are looked up as the text is read, so the corpus is never copied.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from charrnn.arrays import Ids, IdSource, smallest_type
 
-CHUNK = 1 << 20  # characters processed at once: bounds memory, and is quickest between 2^16 and 2^20
+CHUNK = 1 << 20  # characters processed at once: bounds memory, and is fastest between 2^16 and 2^20
 #: The mark before, between and after documents: a lone surrogate, which no file can contain.
 END = "\ud800"
 _BLOCK = 1 << 12  # characters in a block of the index of `_Filtered`; divides CHUNK
@@ -64,12 +64,12 @@ class Alphabet:
         return self._table.take(code_points(piece), mode="clip")
 
     def extended(self, points: npt.NDArray[np.uint32]) -> Alphabet:
-        """Return the alphabet with the characters of these code points, which it lacks, added at its end."""
+        """Return the alphabet followed by the characters of these code points, which it lacks."""
         return Alphabet(self.symbols + from_code_points(np.unique(points)))
 
 
 class Encoder:
-    """Encodes a text piece by piece: the alphabet grows with it, and characters and SHA-256 are counted."""
+    """Encodes a text piece by piece: extends the alphabet, counts the characters and computes the SHA-256."""
 
     def __init__(self) -> None:
         self.alphabet = Alphabet()
@@ -103,7 +103,7 @@ class Text:
     """A text: its k-th character is `symbols[ids[k]]`.
 
     ids      (N,), in memory or in a file that is mapped into memory
-    symbols  in the order of their ids: that of the pieces in which each first occurs
+    symbols  in the order of their ids: by the piece in which each first occurs, then by code point
     digest   the SHA-256 of the UTF-8 bytes, if known
     """
 
@@ -179,7 +179,7 @@ class Text:
         return max(0, sum(int(np.count_nonzero(ids == mark)) for ids in self.chunks()) - 1) if mark >= 0 else 0
 
     def mark(self, number: int) -> int:
-        """Return the position of the mark after so many documents.
+        """Return the position of the mark after this number of documents.
 
         Raises:  IndexError if there are fewer documents.
         """
@@ -199,9 +199,9 @@ class Text:
         return np.concatenate([np.empty(0, np.intp), *positions])
 
     def translate(self, table: Ids, absent: int) -> IdSource:
-        """Return the text in other ids, looked up when they are read; leave out those that become `absent`.
+        """Return the text's ids, translated by a table as they are read, without those that become `absent`.
 
-        Shapes:  table (len(symbols),)
+        Shapes:  table (len(symbols),), the new id of each symbol
         """
         if not (table == absent).any():
             return self.ids if (table == np.arange(len(table))).all() else _Translated(self.ids, table)
@@ -210,7 +210,7 @@ class Text:
 
 @dataclass(frozen=True, eq=False)
 class _Translated:
-    """Ids that a table translates when they are read."""
+    """Ids that a table translates as they are read."""
 
     ids: Ids
     table: Ids
@@ -225,7 +225,7 @@ class _Translated:
 
 @dataclass(frozen=True, eq=False)
 class _Filtered:
-    """Translated ids without those that become `absent`; an index counts the ids left up to the end of each block."""
+    """Translated ids without those that become `absent`; `_ends` counts the ids kept up to the end of each block."""
 
     ids: Ids
     table: Ids
@@ -235,14 +235,14 @@ class _Filtered:
         return int(self._ends[-1]) if len(self._ends) else 0
 
     def __getitem__(self, positions: npt.NDArray[np.intp]) -> Ids:
-        found = np.empty(positions.shape, self.table.dtype)
+        result = np.empty(positions.shape, self.table.dtype)
         blocks = np.searchsorted(self._ends, positions, side="right")
         for block in np.unique(blocks).tolist():
             here = blocks == block
             ids = self.table[self.ids[block * _BLOCK : (block + 1) * _BLOCK]]
             kept = ids[ids != self.absent]
-            found[here] = kept[positions[here] - (self._ends[block] - len(kept))]
-        return found
+            result[here] = kept[positions[here] - (self._ends[block] - len(kept))]
+        return result
 
     @cached_property
     def _ends(self) -> npt.NDArray[np.intp]:

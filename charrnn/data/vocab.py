@@ -27,7 +27,7 @@ KINDS = ("chars", "bytes")
 SPECIALS = ("end", "unknown")  # in the order of their ids
 _NO_MARK = "\udbff"  # replaces the mark between documents in a text: a lone surrogate that no vocabulary has
 _MOST_NAMED = 5  # unknown characters in an error
-_MOST_BYTES = 4  # of a character in UTF-8
+_MOST_BYTES = 4  # bytes of a character in UTF-8
 
 
 def describe_symbol(symbol: str) -> dict[str, str]:
@@ -43,7 +43,7 @@ def describe_symbol(symbol: str) -> dict[str, str]:
 
 
 def _describe_char(char: str) -> str:
-    """Return what errors call a character, or the byte that Python decoded to a lone surrogate."""
+    """Return the name in errors of a character, or of the byte that Python decoded to a lone surrogate."""
     is_byte = "\udc80" <= char <= "\udcff"
     return f"the byte 0x{ord(char) - 0xDC00:02x}" if is_byte else f"{char!r} (U+{ord(char):04X})"
 
