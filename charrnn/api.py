@@ -45,7 +45,7 @@ from charrnn.version import __version__
 if TYPE_CHECKING:
     from charrnn.evaluation.baselines import Baselines
 
-_MOST_SHARE = 1e9  # of a model among others, so that the sum of all is finite
+_MOST_SHARE = 1e9  # limit of a model's weight in a mean, so that the sum of the weights is finite
 
 
 def load(path: str | PathLike[str] | None = None) -> LanguageModel:
@@ -55,8 +55,8 @@ def load(path: str | PathLike[str] | None = None) -> LanguageModel:
           None for the newest run there
     Raises:  CheckpointError if there is none, or it is damaged.
     """
-    found = find_model(None if path is None else Path(path))
-    return LanguageModel(ckpt.load(found), found)
+    file = find_model(None if path is None else Path(path))
+    return LanguageModel(ckpt.load(file), file)
 
 
 def fit(
@@ -183,10 +183,10 @@ class LanguageModel:
 
         unknown     what to do with characters that the vocabulary lacks: "skip" and count them, or "error"
         protocol    "whole": the hidden state is carried through the whole text. "windows": it is zero at the start of
-                    every 256 characters. "lanes": several stretches of the text are read at once, each after a warm-up;
-                    faster than "whole", and equal to about 0.002 nats
-        dynamic     True: also read the text with a model that learns as it reads
-        batch_size  stretches or windows read at once, at most
+                    every 256 characters. "lanes": the text is split into batch rows, each read after a warm-up; faster
+                    than "whole", and equal to about 0.002 nats
+        dynamic     True: also score the text with a model that learns as it reads
+        batch_size  batch rows or windows read at once, at most
         Raises:     VocabError for an unknown character under "error".
         """
         if protocol not in PROTOCOLS:
@@ -199,12 +199,12 @@ class LanguageModel:
         sums = Sums(max(0, len(ids) - 1))
         params, cold = self.checkpoint.params, protocol == "windows"
         with workers_for(config, params, len(ids), rows) as workers:
-            for found in predictions(params, workers, ids, rows, cold=cold, end=vocab.end):
-                sums.add(found)
+            for scored in predictions(params, workers, ids, rows, cold=cold, end=vocab.end):
+                sums.add(scored)
         seconds = time.perf_counter() - begin
         adapted = Sums(max(0, len(ids) - 1))
-        for found in dynamic_predictions(params, config, ids, vocab.end) if dynamic else ():
-            adapted.add(found)
+        for scored in dynamic_predictions(params, config, ids, vocab.end) if dynamic else ():
+            adapted.add(scored)
         skipped = len(text) - len(ids)
         learned = vocab.count_unknown(text) if vocab.unknown is not None else 0
         signature = {

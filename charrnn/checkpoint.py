@@ -38,7 +38,7 @@ from charrnn.system.npz import Header, Npz, PickledError
 from charrnn.version import __version__
 
 FORMAT_VERSION = 1
-MAX_META = 1 << 26  # characters of `meta` that are read: a vocabulary of all of Unicode takes about half
+MAX_META = 1 << 26  # limit of the characters of `meta`; a vocabulary of all of Unicode takes about half
 _SHOWN = 5  # names in an error
 _META_TYPES = {
     "versions": dict,
@@ -132,7 +132,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def load(path: Path) -> Checkpoint:
-    """Read a checkpoint. Sizes are compared with the settings before arrays are read, and all of it before it is used.
+    """Read a checkpoint. Sizes are checked before arrays are read, and everything is checked before it is used.
 
     Raises:  CheckpointError if the file is missing, damaged, not a checkpoint, or of a newer format; if shapes are
              wrong or numbers not finite; and for pickled objects, which are refused, never executed.
@@ -165,7 +165,7 @@ def read_meta(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Npz]:
-    """Open a checkpoint's arrays, and turn whatever reading them raises into one line."""
+    """Open a checkpoint's arrays, and turn every error of reading them into a CheckpointError of one line."""
     try:
         with open(path, "rb") as file:
             if file.read(2) != b"PK":
@@ -255,7 +255,7 @@ def _source(data: dict[str, Any]) -> Source:
 
 
 def _expected_shapes(path: Path, checkpoint: Checkpoint, file: Npz) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each array that the settings imply, once the file is known to have arrays of those names."""
+    """Return the shape that the settings imply for each array; refuse a file with arrays of other names."""
     _check_sizes(path, checkpoint.model_config, file)
     params = model.param_shapes(checkpoint.model_config)
     expected = {f"params/{name}": shape for name, shape in params.items()}

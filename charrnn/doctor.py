@@ -1,6 +1,6 @@
 """Describe the machine that charrnn runs on, measure its speed, and advise what would make it faster.
 
-Training needs nothing of this. A fact that the system does not reveal is None.
+Training does not use this module. A fact that the system does not reveal is None.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPEN
 PACKAGES = ("click", "tqdm", "rich", "threadpoolctl", "numba")  # numba is optional
 TRAINING_PRODUCT = (32, 384, 1536)  # one time step of the default model: (B, H) by (H, 4 H)
 _LARGE_PRODUCTS = (2048, 1024, 512)  # sizes of square matrices; the first that is quick enough is measured
-_LARGE_SECONDS = 0.4  # the most that one large product may take
-_VOCAB_SIZE = 65  # of the random text: as many symbols as English prose with punctuation
+_LARGE_SECONDS = 0.4  # limit of the time for one large product
+_VOCAB_SIZE = 65  # symbols of the random text, as many as in English prose with punctuation
 _OPTIMISED = ("openblas", "mkl", "accelerate", "blis", "armpl", "nvpl", "atlas", "essl")
 #: OpenBLAS kernels that share another kernel's code for float32 products.
 _LIKE = {"Zen": "Haswell", "Cooperlake": "SkylakeX", "SapphireRapids": "SkylakeX"}
@@ -95,7 +95,7 @@ class Machine:
 def look(seconds: float = 1.0, set_kernel: str | None = None) -> Machine:
     """Collect the facts and measure the speed, which takes about twice these seconds.
 
-    set_kernel  the value that the command gave OPENBLAS_CORETYPE; None if it set nothing
+    set_kernel  the value to which the command set OPENBLAS_CORETYPE; None if it did not
     """
     load = _load()  # before this process adds to it
     cpu, library = cpu_facts(), blas()

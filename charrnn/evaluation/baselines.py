@@ -24,7 +24,7 @@ from charrnn.nn.functional import bits
 
 #: Baselines learn from at most this many characters, the last of the training text: bounds time and memory.
 READ = 4_000_000
-#: The character that stands in for a special symbol, so that compressors pay for it too.
+#: The character that replaces a special symbol, so that compressors pay for it too.
 _SPECIALS = {"end": "\n", "unknown": "\N{REPLACEMENT CHARACTER}"}
 
 
@@ -113,7 +113,7 @@ def _slice(ids: IdSource, begin: int, end: int) -> Ids:
 
 
 def _utf8(ids: IdSource, vocab: Vocab) -> Iterator[bytes]:
-    """Yield the text of the ids in UTF-8, piece by piece, with a stand-in for each special symbol."""
+    """Yield the text of the ids in UTF-8, piece by piece, with a character for each special symbol."""
     specials = "".join(_SPECIALS[name] for name in vocab.specials)
     for begin in range(0, len(ids), CHUNK):
         yield vocab.to_bytes(_slice(ids, begin, begin + CHUNK), specials)

@@ -26,7 +26,7 @@ _Numbers: TypeAlias = npt.NDArray[np.intp]
 class PackedLines:
     """N lines, sorted by batch row: C characters, K of them in the vocabulary, P predictions.
 
-    Each line is packed as a head (a start mark, or a start mark and a context), its text, and for a whole line an end.
+    Each line is packed as a head (a start mark, or a start mark and a context) and its text. A whole line has an end.
 
     lines    as the caller gave them; every array below is in packed order
     order    (N,) index in `lines` of each packed line
@@ -67,7 +67,7 @@ class PackedLines:
 
     @cached_property
     def _first(self) -> Mask:
-        """Return (K,), which ids begin a line."""
+        """Return a mask (K,) of the ids that begin a line."""
         first = np.zeros(len(self.ids), bool)
         first[(self._lengths.cumsum() - self._lengths)[self._lengths > 0]] = True
         return first
@@ -89,17 +89,17 @@ class PackedLines:
 
     @cached_property
     def reset(self) -> Mask:
-        """Return (P,), which predictions start from a zero state."""
+        """Return a mask (P,) of the predictions that start from a zero state."""
         return self._first[~np.roll(self._first, -1)]
 
     @cached_property
     def counted(self) -> Mask:
-        """Return (P,), which predictions count towards a line's score: those of its text and end."""
+        """Return a mask (P,) of the predictions that count towards a line's score: those of its text and end."""
         return ~_heads(self.sizes)[self.kept][~self._first]
 
     @cached_property
     def predicted(self) -> Mask:
-        """Return (C,), which characters are predicted."""
+        """Return a mask (C,) of the characters that are predicted."""
         predicted = self.kept.copy()
         predicted[self.kept] = ~self._first
         return predicted

@@ -56,7 +56,7 @@ class Scored(NamedTuple):
 def in_blocks(lines: Iterable[_Sized], least: int | None = None) -> Iterator[list[_Sized]]:
     """Group lines into lists of at least this many characters, counting one for each line's end.
 
-    Only the last list may be smaller. If reading raises an error, the lines read before come first.
+    Only the last list may be smaller. If reading fails, the lines read before the error come first.
     least: BLOCK if None
     """
     block, size, least = list[_Sized](), 0, BLOCK if least is None else least
@@ -85,10 +85,10 @@ def score_blocks(
     with ExitStack() as stack:
         stack.enter_context(workers).set_params(params)
         for block in blocks:
-            packed = PackedLines.of(vocab, [*dict.fromkeys(block)])  # equal lines once: a log has many
+            packed = PackedLines.of(vocab, [*dict.fromkeys(block)])  # scores equal lines once: a log has many
             seen += len(packed.targets)
             more = workers_for(config, params, seen, ROWS, _WINDOW)
-            if more.plan.processes > workers.plan.processes:  # enough work now to pay for more processes
+            if more.plan.processes > workers.plan.processes:  # enough work for more processes
                 workers = stack.enter_context(more)
                 workers.set_params(params)
             scores = dict(zip(packed.lines, _scores(packed, _log_probs(workers, packed), per_char), strict=True))

@@ -1,4 +1,4 @@
-"""The figures of an evaluation, computed from sums and counts: a mean is never taken of means."""
+"""The figures of an evaluation, computed from sums and counts, never as means of means."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MAX_BLOCKS, _MIN_BLOCKS, _RESAMPLES = 1000, 10, 2000
 class Predictions(NamedTuple):
     """N scored predictions of a text.
 
-    indices     (N,) which predictions; 0 predicts the text's second character
+    indices     (N,) the positions of the predictions; 0 predicts the text's second character
     log_probs   (N,) of the right characters, in nats
     correct     (N,) whether the right character was the most likely one
     since_zero  (N,) predictions made since the last zero state; None unless the protocol is `windows`
@@ -58,7 +58,7 @@ class Tally(NamedTuple):
 
 
 class Sums:
-    """Everything that the figures of a text are computed from, in memory that does not grow with the text.
+    """Running sums for the figures of a text, in memory that does not grow with the text.
 
     total  the number of predictions that will be added
     tally  the totals of those added so far

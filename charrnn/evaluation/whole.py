@@ -1,9 +1,9 @@
 """Score a whole text: every character but the first exactly once.
 
-Protocol `whole` reads the text as one batch row, so the state runs through all of it. Protocol `lanes` splits the text
-into several batch rows; each first reads the characters before its own, unscored, to start with nearly the state that
-`whole` would have there. It is faster, and equal to about 0.002 nats. Protocol `windows` starts every 256 characters
-from a zero state, for comparison with models that see no further back.
+Protocol `whole` reads the text as one batch row, so the state carries through all of it. Protocol `lanes` splits the
+text into several batch rows. Each row first reads the characters before its own without scoring them, so that it starts
+from nearly the same state as in `whole`. This is faster, and the results agree to about 0.002 nats. Protocol `windows`
+starts every 256 characters from a zero state, for comparison with models that see no further back.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from charrnn.parallel.workers import Workers
 
 WARM_UP = 512  # unscored characters that each batch row but the first reads before its own
 _WINDOW = 128  # time steps of one forward pass: bounds memory, changes no result
-_WORTH_SHARING = 3 * 10**10  # multiplications, about a second: from here on, starting a second process pays
+_WORTH_SHARING = 3 * 10**10  # multiplications, about a second: with more, a second process is worth its start
 _DYNAMIC_WINDOW, _DYNAMIC_RATE, _DYNAMIC_DECAY = 50, 0.4, 0.001
 
 
 def rows_for(chars: int, batch_size: int) -> int:
-    """Return how many batch rows to split a text into: at most a batch, and none much shorter than its warm-up."""
+    """Return how many batch rows to split a text into: at most `batch_size`, none much shorter than its warm-up."""
     return max(1, min(batch_size, chars // WARM_UP))
 
 
 def workers_for(config: ModelConfig, params: Params, chars: int, rows: int, window: int = _WINDOW) -> Workers:
-    """Return workers that score a text of this many characters in batch rows, as many as pay for their start."""
+    """Return workers that score a text in batch rows: several only if the text has characters enough for them."""
     threads = usual_threads(config.hidden_size, available_threads())
     work = make_plan(config, None, rows, window, threads)
     if chars * sum(array.size for array in params.values()) < _WORTH_SHARING:
@@ -60,15 +60,15 @@ def predictions(
         for begin in range(0, total, COLD_WINDOW * rows):
             indices = np.arange(begin, min(begin + COLD_WINDOW * rows, total))
             since_zero = _since_zero(ids, indices, end)
-            for found in _read_rows(workers, ids, indices[::COLD_WINDOW], COLD_WINDOW, end):
-                yield found._replace(since_zero=since_zero[found.indices - begin])
+            for scored in _read_rows(workers, ids, indices[::COLD_WINDOW], COLD_WINDOW, end):
+                yield scored._replace(since_zero=since_zero[scored.indices - begin])
     elif total > 0:
         length = -(-total // rows)
         yield from _read_rows(workers, ids, np.arange(rows) * length, length, end, WARM_UP if rows > 1 else 0)
 
 
 def _since_zero(ids: IdSource, indices: npt.NDArray[np.intp], end: int | None) -> npt.NDArray[np.intp]:
-    """Return how many predictions before each of these the state was zero, in cold windows."""
+    """Return the number of predictions since the last zero state at each of these indices, in cold windows."""
     zero = indices % COLD_WINDOW == 0
     if end is not None:
         zero |= ids[indices] == end
@@ -126,6 +126,6 @@ def tally(params: Params, workers: Workers, ids: IdSource, rows: int = 1, *, end
     total = Tally()
     if len(ids) < 2:
         yield total
-    for found in predictions(params, workers, ids, rows, end=end):
-        total = total.plus(found)
+    for scored in predictions(params, workers, ids, rows, end=end):
+        total = total.plus(scored)
         yield total

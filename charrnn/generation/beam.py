@@ -86,7 +86,7 @@ def beam_search(
         best += [_Ended(scores[row], length, row, reason) for row, reason in enumerate(ended) if reason]
         best = sorted(best, key=lambda one: -one.score)[:count]
         least = best[-1].score if len(best) == count else -np.inf
-        # A hypothesis can at most reach the score that it would have if its rest, up to the length, were certain.
+        # The final score of a hypothesis is highest if all its remaining ids, up to the length, are certain.
         promising = totals / rules.length**length_norm > least
         growing = np.flatnonzero(promising & (np.array(ended) == ""))
         totals, recent, lines, rule_states = totals[growing], recent[growing], lines[growing], rule_states[growing]

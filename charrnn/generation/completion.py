@@ -39,7 +39,7 @@ class Completion:
 
     text     the added characters, without the one that ends a word or line
     logprob  the model's log-probability of this continuation and, if it is complete, of its end, in nats
-    ended    what is complete: char, word or line; "document" at the end mark; "length" if it was cut off
+    ended    the unit that is complete: char, word or line; "document" at the end mark; "length" if it was cut off
     """
 
     text: str
@@ -93,8 +93,8 @@ def complete(
         constraint=None if to == "char" else _until_end(vocab, to, ids),
     )
     primed, width = writer.prime(ids, rules), max(_WIDTH, count)
-    found = beam_search(writer.ensemble, primed, rules, width=width, length_norm=0, count=count, join_ends=True)
-    return Completions(text, tuple(_completion(vocab, to, one) for one in found))
+    hypotheses = beam_search(writer.ensemble, primed, rules, width=width, length_norm=0, count=count, join_ends=True)
+    return Completions(text, tuple(_completion(vocab, to, one) for one in hypotheses))
 
 
 def _until_end(vocab: Vocab, to: str, ids: Ids) -> Constraint:
@@ -103,9 +103,9 @@ def _until_end(vocab: Vocab, to: str, ids: Ids) -> Constraint:
     if to == "line" and vocab.end is None and not kinds.any():
         raise ConfigError("--to line: the model knows no line ends: complete to a word")
     if to == "line" or (len(ids) and not kinds[ids[-1]]):
-        table = [[0, 1], [2, 2], [2, 2]]  # within, behind
+        table = [[0, 1], [2, 2], [2, 2]]  # states: within, after its end, dead
     else:
-        table = [[1, 0], [1, 2], [3, 3], [3, 3]]  # before the word, within, behind
+        table = [[1, 0], [1, 2], [3, 3], [3, 3]]  # states: before the word, within, after its end, dead
     needs = np.zeros(len(table), np.intp)
     needs[-1] = NEVER
     return Constraint(vocab.end, kinds, np.array(table), needs)

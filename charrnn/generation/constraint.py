@@ -16,7 +16,7 @@ from charrnn.arrays import Ids, Mask
 from charrnn.generation.regex import NEVER as NEVER
 from charrnn.generation.regex import Numbers, automaton
 
-_MASKS = 1024  # kept for samples that are drawn alone
+_MASKS = 1024  # masks cached for samples that are drawn alone
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Constraint:
         symbols  the vocabulary's, in the order of their ids; of the V = `size` ids, others are never allowed
         regex    a regular expression in the syntax of the package `regex`; None: any text
         charset  characters and ranges, as between [ and ] in an expression; None: all
-        Raises:  ConfigError where either is wrong, not regular or too large, or no text satisfies them.
+        Raises:  ConfigError if either is wrong, not regular or too large, or no text satisfies them.
         """
         return cls(end, *automaton(symbols, size, regex, charset))
 
@@ -56,7 +56,7 @@ class Constraint:
 
     @cached_property
     def _fewest_after(self) -> Numbers:
-        """Return how many more symbols a match needs after the best next one: (Q,), NEVER where none can follow."""
+        """Return how many more symbols a match needs after the best next one: (Q,), NEVER if none can follow."""
         fewest: Numbers = self._needs_after.min(axis=1)
         return fewest
 
@@ -76,7 +76,7 @@ class Constraint:
 
         Shapes:  states (B,) · remaining (B,), or one number for all · returns (B, V), or (1, V) if all rows are equal
         """
-        if len(states) == 1:  # without it, one sample takes 65 % longer
+        if len(states) == 1:  # without this case, one sample takes 65 % longer
             return self._one_mask(
                 int(states[0]), min(remaining if isinstance(remaining, int) else int(remaining[0]), self._enough)
             )

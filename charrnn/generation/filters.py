@@ -35,7 +35,7 @@ class Candidates(NamedTuple):
     ids: npt.NDArray[np.intp] | None = None
 
     def ids_at(self, columns: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-        """Return the id in one column of each row: (B,) for (B,)."""
+        """Return the id in the given column (B,) of each row, (B,)."""
         return columns if self.ids is None else self.ids[np.arange(len(columns)), columns]
 
 
@@ -53,7 +53,7 @@ def apply_filters(filters: Filters, logits: Array, recent: Ids) -> Candidates:
         logits.fill(0)
         logits[np.arange(len(logits)), best] = 1
         return Candidates(logits)
-    weights = logits[0] if len(logits) == 1 else logits  # without it, one sample takes 14 % longer
+    weights = logits[0] if len(logits) == 1 else logits  # without this case, one sample takes 14 % longer
     one = weights.ndim == 1
     weights -= weights[weights.argmax()] if one else np.maximum.reduce(weights, axis=-1, keepdims=True)
     weights /= max(filters.temperature, _LEAST_TEMPERATURE)
@@ -79,7 +79,7 @@ def penalise(logits: Array, recent: Ids, penalty: float) -> None:
 
 
 def keep_top_k(candidates: Candidates, k: int) -> Candidates:
-    """Keep the weights of at least the k-th largest of their row; the others become 0, or are removed."""
+    """Keep the k largest weights of each row, and ties with the last; the others become 0, or are removed."""
     V = candidates.weights.shape[1]
     if V > _MANY and V >= 8 * k:
         # The k-th largest of the blocks' maxima is at most the k-th largest of all, and few weights exceed it.
@@ -100,7 +100,7 @@ def keep_top_p(candidates: Candidates, share: float) -> Candidates:
         # All weights below this add up to less than the share that may be dropped.
         few = _Sparse.of(candidates, ((1 - share) / V * total)[:, None])
         return few.at_least(few.threshold(share * total)).in_rows()
-    if len(weights) == 1:  # without it, one sample takes 22 % longer
+    if len(weights) == 1:  # without this case, one sample takes 22 % longer
         some = np.sort(weights[0])
         sums = np.add.accumulate(some)
         first = sums.searchsorted((1 - share) * sums[-1], side="right")

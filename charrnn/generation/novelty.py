@@ -17,7 +17,7 @@ from charrnn.data.text import Alphabet, Text
 
 _Hashes = npt.NDArray[np.uint64]
 
-_FACTOR = 0x9E3779B97F4A7C15  # odd, with bits all over
+_FACTOR = 0x9E3779B97F4A7C15  # odd, with its bits spread over the word
 _INVERSE = pow(_FACTOR, -1, 2**64)
 _TABLE_BITS = 20  # a table of the hashes' leading bits rules out most of the corpus
 
@@ -25,7 +25,7 @@ _TABLE_BITS = 20  # a table of the hashes' leading bits rules out most of the co
 def copied(texts: Sequence[str], corpus: Text, size: int) -> list[bool]:
     """Return which texts have `size` consecutive characters in common with the corpus."""
     alphabet, shift = Alphabet(corpus.symbols), np.uint64(64 - _TABLE_BITS)
-    codes = _mixed(np.arange(1, alphabet.absent + 2, dtype=np.uint64))  # of the symbols, and one for all others
+    codes = _mixed(np.arange(1, alphabet.absent + 2, dtype=np.uint64))  # one for each symbol, and one for all others
     own = [_hashes(codes[alphabet.encode(text)], size) for text in texts]
     rows = np.repeat(np.arange(len(texts)), [len(runs) for runs in own])
     indexed, run_of = np.unique(np.concatenate(own), return_inverse=True)
@@ -33,13 +33,13 @@ def copied(texts: Sequence[str], corpus: Text, size: int) -> list[bool]:
         return [False] * len(texts)
     table = np.zeros(1 << _TABLE_BITS, bool)
     table[indexed >> shift] = True
-    found = np.zeros(len(indexed), bool)
+    copies = np.zeros(len(indexed), bool)
     for ids in corpus.chunks(overlap=size - 1):
         runs = _hashes(codes[ids], size)
         runs = runs[table[runs >> shift]]
         nearest = np.searchsorted(indexed, runs).clip(max=len(indexed) - 1)
-        found[nearest[indexed[nearest] == runs]] = True
-    shared: list[bool] = (np.bincount(rows[found[run_of]], minlength=len(texts)) > 0).tolist()
+        copies[nearest[indexed[nearest] == runs]] = True
+    shared: list[bool] = (np.bincount(rows[copies[run_of]], minlength=len(texts)) > 0).tolist()
     return shared
 
 

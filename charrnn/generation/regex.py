@@ -19,7 +19,7 @@ import numpy.typing as npt
 from charrnn.arrays import Mask
 from charrnn.errors import ConfigError
 
-MOST_STATES = 10_000  # and positions; real patterns have dozens
+MOST_STATES = 10_000  # limits the positions too; real patterns have dozens
 _MOST_WORK = 5_000_000  # kinds of symbols and positions visited to find the states: a few seconds
 _TOO_LARGE = (
     f"--regex needs more than {MOST_STATES:,} states, or too long to find them: make its repeats shorter, or let its "
@@ -69,7 +69,7 @@ def automaton(symbols: str, size: int, regex: str | None, charset: str | None) -
     """Return the automaton of the texts that match the regex in full and have only characters of the charset.
 
     The arguments are those of `Constraint.of`.
-    Raises:  ConfigError where either is wrong, not regular or too large, or no text satisfies them.
+    Raises:  ConfigError if either is wrong, not regular or too large, or no text satisfies them.
     """
     positions = _Positions(symbols, charset)
     if not positions.usable.any():
@@ -87,7 +87,7 @@ def automaton(symbols: str, size: int, regex: str | None, charset: str | None) -
 def _compiled(source: str, named: str) -> Any:
     """Compile an expression with the package `regex`.
 
-    named    what the error calls it
+    named    its name in the error
     Raises:  ConfigError if it is invalid, or the package is not installed.
     """
     try:
@@ -104,7 +104,7 @@ def _compiled(source: str, named: str) -> Any:
 class _Positions:
     """The positions of an expression: what each matches and which follow it. A set of positions is an int, bit by bit.
 
-    Position 0 is the end of a match. A silent position matches no symbol, and stands for its followers.
+    Position 0 is the end of a match. A silent position matches no symbol and represents its followers.
     """
 
     def __init__(self, symbols: str, charset: str | None) -> None:
@@ -132,10 +132,10 @@ class _Positions:
         return mask
 
     def add(self, matches: str | None, follows: int) -> int:
-        """Add a position, and return the set that has it alone.
+        """Add a position, and return the set with only that position.
 
         matches  an expression of one symbol; None: the position is silent
-        Raises:  ConfigError where there are too many.
+        Raises:  ConfigError if there are too many.
         """
         if len(self.matches) > MOST_STATES:
             raise ConfigError(f"--regex has more than {MOST_STATES:,} positions: make its repeats shorter")
@@ -167,7 +167,7 @@ class _Positions:
         """Return the reachable states, and the state after each kind of symbol; -1 for the dead end.
 
         matching  for each kind, the set of positions that match it
-        Raises:   ConfigError where there are too many states, or it takes too long to find them.
+        Raises:   ConfigError if there are too many states, or it takes too long to find them.
         """
         followers = cache(lambda position: self._closure(self.follows[position]))
         numbers, rows = {self._closure(start): 0}, list[list[int]]()
@@ -200,7 +200,7 @@ class _Positions:
     def _positions(self, bits: int) -> Iterator[int]:
         """Return an iterator of the positions in a set, in ascending order.
 
-        Raises:  ConfigError where more were visited than a few seconds allow.
+        Raises:  ConfigError if more were visited than a few seconds allow.
         """
         self._visited += 1 + bits.bit_count()
         if self._visited > _MOST_WORK:
@@ -249,7 +249,7 @@ class _Parser:
     def parse(self) -> _Fragment:
         """Parse the whole expression.
 
-        Raises:  ConfigError, naming what is wrong or not regular, and where.
+        Raises:  ConfigError that names the wrong syntax, or the syntax that is not regular, and its position.
         """
         if flags := self._take(_FLAGS):
             self.positions.flags = flags[0]

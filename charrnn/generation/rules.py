@@ -55,7 +55,7 @@ class Rules:
         return states if self.constraint is None else self.constraint.follow(states, ids)
 
     def ended(self, length: int | Ids, ids: Ids, recent: Ids, lines: Ids, states: Ids) -> list[str]:
-        """Return why each sample ended with its last id, "" where it did not.
+        """Return why each sample ended with its last id, "" if it did not.
 
         Shapes:  ids (B,) · length (B,), or one number for all · recent (B, W), the last ids, these included ·
                  lines (B,), line ends so far · states (B,) of the constraint

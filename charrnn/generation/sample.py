@@ -25,7 +25,7 @@ class Sample:
     index    its number among the samples of this seed
     ended    why it ended: length, stop, document or constraint
     prime    the prime, without the first bytes of a character that the text completes
-    draws    how many were drawn for it, until one was novel or to keep the best
+    draws    the number of samples drawn for it, to get a novel one or to keep the best
     """
 
     text: str
@@ -56,7 +56,7 @@ class Draft:
     def sample(self, vocab: Vocab, *, prime: str, **more: Any) -> Sample:
         """Return the finished sample.
 
-        more  fields of `Sample` that the draft does not know
+        more  the fields of `Sample` that the draft lacks
         """
         characters, logprob = vocab.characters(self.ids), math.fsum(self.log_probs)
         bpc = -logprob / math.log(2) / len(characters) if characters else None

@@ -12,11 +12,11 @@ from charrnn.config import in_range, setting
 from charrnn.errors import ConfigError
 
 MOST_LENGTH = 10**12  # characters of a sample
-MOST_WINDOW = 100_000  # characters that a penalty looks back on, which are kept for every sample
+MOST_WINDOW = 100_000  # characters that a penalty looks back on; each sample keeps them
 MOST_WIDTH, MOST_NORM = 1000, 10  # hypotheses of a beam, and the power of the length in its score
 MOST_COMPLETED = 10_000  # characters of a completion
-MOST_COMPLETIONS = 1000  # of a text
-#: What a text can be completed to, with the default length at which a completion is cut off.
+MOST_COMPLETIONS = 1000  # completions of a text
+#: The units that complete a text, with the default length at which a completion is cut off.
 GOALS = {"char": 1, "word": 32, "line": 200}
 
 _ENDS, _DRAWN = "Where it ends", "How it is drawn"
@@ -29,7 +29,7 @@ _COUNTS = "count and best_of are at least 1, and novel at least 0"
 _BEAM = f"a beam is 1 to {MOST_WIDTH:,} wide, and its length norm 0 to {MOST_NORM}"
 _COMPLETION = f"--max-length is 1 to {MOST_COMPLETED:,}, and for words and lines alone: leave it out"
 
-#: Settings that contradict each other, with the error that says so: of a sample, and of a completion.
+#: Conflicting settings of a sample and of a completion, with the errors that report them.
 SAMPLE_CONFLICTS = tuple(
     (("regex", name), "--regex takes no --stop and no --lines, which would cut a match short: give one of them")
     for name in ("stop", "lines")

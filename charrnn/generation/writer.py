@@ -25,9 +25,9 @@ from charrnn.generation.rules import Rules
 from charrnn.generation.sample import Draft, Sample, StopBuffer, append_step
 from charrnn.generation.settings import BeamConfig, DrawConfig, SampleConfig
 
-MOST_DRAWS = 20  # of a sample that has to be novel
-MOST_SEEDS = 2**63  # as many as `train` takes
-MOST_CHARS = 100_000  # of a sample of unlimited length, if samples are drawn side by side and shown when finished
+MOST_DRAWS = 20  # draws of a sample that has to be novel
+MOST_SEEDS = 2**63  # the same limit as in training
+MOST_CHARS = 100_000  # limit of a sample without a length, if samples are drawn side by side and shown when finished
 _BATCH = 256  # samples drawn side by side: more are no faster, and take more memory
 
 
@@ -71,7 +71,7 @@ class Writer:
         return filter(None, map(self.vocab.decoder(prime), characters))
 
     def _until_stop(self, steps: Iterator[Step], rules: Rules) -> Iterator[str]:
-        """Yield what is drawn before a stop string, as soon as it cannot be part of one."""
+        """Yield the characters before a stop string, each as soon as it cannot be part of one."""
         characters = self.vocab.characters
         buffer, ended = StopBuffer(tuple(map(characters, rules.stops))), ""
         for step in steps:
@@ -99,8 +99,8 @@ class Writer:
         counts    is updated as samples are drawn
         settings  fields of `SampleConfig`
         A sample of unlimited length is cut off after `MOST_CHARS` characters.
-        Raises:  ConfigError or VocabError for settings that the model cannot follow, at once unless a prime is to
-                 blame; CharRNNError after the last sample if some were left out, not being novel in `MOST_DRAWS` draws.
+        Raises:  ConfigError or VocabError for settings that the model cannot follow, at once unless a prime causes
+                 it; CharRNNError after the last sample if some were left out, since no draw of them was novel.
         """
         config, _ = SampleConfig(**settings), DrawConfig(count, best_of, novel)
         if config.length is None:
@@ -135,7 +135,7 @@ class Writer:
         rules = self.rules(config)
         if config.length is None:
             raise ConfigError("--beam compares texts up to a length: give -n")
-        found = (
+        results = (
             (prime, beam_search(self.ensemble, primed, rules, width=width, length_norm=length_norm)[0])
             for prime in primes
             for primed in [self.prime(self.vocab.encode(prime, config.unknown), rules)]
@@ -144,7 +144,7 @@ class Writer:
             Draft(best.ids.tolist(), best.log_probs.tolist(), best.ended)
             .before_stop(rules)
             .sample(self.vocab, seed=0, index=index, prime=prime)
-            for index, (prime, best) in enumerate(found)
+            for index, (prime, best) in enumerate(results)
         )
 
     def _draw_novel(
@@ -181,7 +181,7 @@ class Writer:
             first += len(batch)
 
     def _draw(self, primed: list[Primed], entropy: list[list[int]], config: SampleConfig, rules: Rules) -> list[Draft]:
-        """Return what is drawn after each primed state."""
+        """Return a draft for each primed state."""
         drafts = [Draft([], [], "length") for _ in primed]
         for step in generate(self.ensemble, primed, entropy, rules=rules, filters=config, scored=True):
             append_step([drafts[number] for number in step.samples.tolist()], step)
@@ -278,7 +278,7 @@ def _best_of(samples: Iterator[Sample], size: int) -> Iterator[Sample]:
     for index, drawn in groupby(samples, lambda sample: sample.index // size):
         group = list(drawn)
         best = min(group, key=lambda sample: math.inf if sample.bpc is None else sample.bpc)
-        draws = sum(sample.draws for sample in group) + MOST_DRAWS * (size - len(group))  # those left out too
+        draws = sum(sample.draws for sample in group) + MOST_DRAWS * (size - len(group))  # those left out count too
         yield replace(best, index=index, draws=draws)
 
 
