@@ -3,7 +3,7 @@
 requests   parse a request and validate its fields
 batch      samples of several requests, drawn side by side
 worker     the thread that runs a batch
-notifier   tells the event loop which samples have grown
+notifier   wakes the requests whose samples have grown
 scoring    lines of several requests, scored together
 deadlines  end requests that take too long
 service    answers requests

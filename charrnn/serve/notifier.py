@@ -1,4 +1,4 @@
-"""Notices from the workers' threads to the event loop that samples have grown."""
+"""Notify the event loop, from the workers' threads, that samples have grown."""
 
 from __future__ import annotations
 

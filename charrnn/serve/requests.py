@@ -11,9 +11,9 @@ from typing import Any, NoReturn
 from charrnn.config import setting
 from charrnn.errors import CharRNNError
 
-MOST_BYTES = 1_000_000  # of a request
+MOST_BYTES = 1_000_000  # bytes of a request
 _FLAG = re.compile(r"--([a-z][a-z-]*)")
-_LIMITS = "Limits of a request"  # the section of their options
+_LIMITS = "Limits of a request"  # the section of their options in the help
 _TOO_LARGE = 2**63  # no array holds numbers this large
 _WORDS = {
     "str": "a string",
@@ -37,8 +37,8 @@ class Limits:
     """The limits of one request, and of how many are served at once.
 
     chars     characters of a prime or of a text to complete, and characters to draw
-    seconds   after which a sample is cut off, and other requests are refused
-    requests  at the same time, including those that wait
+    seconds   time of a request; then a sample is cut off, and any other request is refused
+    requests  requests at the same time, including those that wait
     """
 
     chars: int = setting(

@@ -29,7 +29,7 @@ class Scorer:
     """Scores the lines of all waiting requests with one model, side by side.
 
     in_thread  calls a function in another thread
-    lock       held while scoring, which may use all cores; one lock for all models
+    lock       locked while scoring, which may use all cores; one lock for all models
     """
 
     def __init__(

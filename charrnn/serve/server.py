@@ -17,8 +17,8 @@ from charrnn.serve.deadlines import GRACE
 from charrnn.serve.service import Service
 from charrnn.serve.web import Web, json_line
 
-_HEAD_SECONDS = 10.0  # within which the head of a request has to arrive, or the rest of a refused one
-_UNREAD_SECONDS = 60.0  # within which a client has to read some of an answer that fills the buffers
+_HEAD_SECONDS = 10.0  # time for the head of a request to arrive, or for the rest of a refused one
+_UNREAD_SECONDS = 60.0  # time for a client to read some of an answer that fills the buffers
 
 
 class _Server(uvicorn.Server):  # type: ignore[misc]

@@ -27,9 +27,9 @@ from charrnn.version import __version__
 
 T = TypeVar("T")
 
-_THREADS = 2  # for work outside the batches: reading primes, scoring, completing
-_RULES = 16  # settings whose rules are kept, since an automaton takes time to build, and memory to keep
-_MOST = {"count": 100, "max_length": 1000}  # of completions, which then take a second or two
+_THREADS = 2  # threads for work outside the batches: reading primes, scoring, completing
+_RULES = 16  # rules that are cached, since an automaton takes time to build, and memory to keep
+_MOST = {"count": 100, "max_length": 1000}  # limits of a completion request, which then takes a second or two
 _STOPS, _LONGEST_STOP = 16, 1000  # stop strings, and characters of one: each is compared at every step
 _LONGEST_RULE = 10_000  # characters of a regular expression or a charset
 _WINDOW = 10_000  # characters that a penalty looks back on
@@ -110,7 +110,7 @@ class Service:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def health(self) -> dict[str, Any]:
-        """Return the status of the service, and how much it has to do."""
+        """Return the status of the service and its load."""
         workers = [served.worker for served in self._served.values()]
         return {
             "status": "stopping" if self._deadlines.stopping else "ok",
@@ -129,7 +129,7 @@ class Service:
         self._deadlines.stop()
 
     async def answer(self, action: str, request: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
-        """Yield the answer to a request; before it, if the request asks for a stream, pieces of the text.
+        """Yield the answer to a request, after the pieces of its text if the request asks for a stream.
 
         action   "generate", "score" or "complete"
         Raises:  RequestError, or another CharRNNError for a mistake in the request.
@@ -206,7 +206,7 @@ class Service:
         return self._served[name]
 
     def _sample_config(self, given: dict[str, Any]) -> SampleConfig:
-        """Return the settings of a sample within the limits; by default, one of lines may have the maximum length."""
+        """Return checked settings; a sample that ends after some lines has the maximum length by default."""
         most = self.limits.chars
         default = most if given.get("lines") else min(SampleConfig.length or most, most)
         config = SampleConfig(**{"length": default} | given)

@@ -25,7 +25,7 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 _GET, _POST = ("health", "models"), ("generate", "score", "complete")
-_BODY_SECONDS = 10.0  # within which a request has to arrive
+_BODY_SECONDS = 10.0  # time for a request to arrive
 _HEADERS = {401: [(b"www-authenticate", b"Bearer")], 503: [(b"retry-after", b"1")]}
 
 
@@ -58,7 +58,7 @@ class Web:
             await reply.error(500, " ".join(f"{type(error).__name__}: {error}".split()))
 
     async def _answer(self, action: str, request: dict[str, Any], reply: _Reply) -> None:
-        async with asyncio.timeout(2 * self._service.limits.seconds + GRACE):  # for a client that never reads
+        async with asyncio.timeout(2 * self._service.limits.seconds + GRACE):  # in case the client never reads
             async with aclosing(self._service.answer(action, request)) as answers:
                 async for answer in answers:
                     await (reply.piece if "piece" in answer else reply.last)(answer)

@@ -62,7 +62,7 @@ class Worker:
             try:
                 self._leave()
                 self._join()
-                jobs = self._batch.jobs  # before some of them end and leave
+                jobs = self._batch.jobs  # taken before the step, after which ended jobs leave
                 self._notify(self._batch.step())
             except Exception as error:  # such as a MemoryError: these jobs fail, and later ones are served
                 self._batch = Batch(self._ensemble)
@@ -89,7 +89,7 @@ class Worker:
             job = self._waiting.popleft()
             try:
                 self._batch.join(job)
-            except Exception as error:  # fails this job alone
+            except Exception as error:  # only this job fails
                 self._notify(_ended({job: _reason(error)}))
 
 

@@ -1,4 +1,4 @@
-"""Advice on a training run: what its figures show to be wrong, and what to change."""
+"""Advice on a training run: the problems that its figures show, and their remedies."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def advise(history: Sequence[dict[str, Any]], entropy: float) -> dict[str, str]:
     history  a record for each evaluation: step, loss, val_loss, and the share of clipped steps
     entropy  the loss of a model that knows only how frequent each character is
     """
-    found: dict[str, str] = {}
+    advice: dict[str, str] = {}
     if len(history) <= _PATIENCE:
-        return found
+        return advice
     newest, known = history[-_PATIENCE:], (1 - _KNOWN) * entropy
     if all(record["val_loss"] is not None for record in history):
         best = min(history, key=lambda record: float(record["val_loss"]))
@@ -29,19 +29,19 @@ def advise(history: Sequence[dict[str, Any]], entropy: float) -> dict[str, str]:
             record["val_loss"] > best["val_loss"] + _WORSE and record["loss"] < min(best["loss"], known)
             for record in newest
         ):
-            found["overfits"] = (
+            advice["overfits"] = (
                 f"since step {best['step']:,} the model learns its text by heart: the training loss falls, the "
                 "validation loss rises; best.npz holds the best; more text, more --dropout or fewer steps would help"
             )
     if all(record["loss"] > max(known, (1 - _LEARNED) * history[0]["loss"]) for record in newest):
-        found["does not learn"] = (
+        advice["does not learn"] = (
             "the training loss hardly falls, and the model knows little more than how frequent each character is: "
             "try a lower --learning-rate, then a higher one, or a larger --hidden-size"
         )
     clipped = min(record.get("clipped", 0.0) for record in newest)  # earlier versions did not record it
     if clipped > _CLIPPED:
-        found["clipped"] = (
+        advice["clipped"] = (
             f"{clipped:.0%} of the steps are clipped, so that the rate is not what it seems: "
             "lower --learning-rate, or raise --clip-norm, or --clip-value where one is set"
         )
-    return found
+    return advice

@@ -22,7 +22,7 @@ class RunSummary:
     best_loss  the lowest validation loss in nats per character; None if nothing was validated
     changed    when one of its files was last written, in seconds since 1970
     bytes      of all its files
-    damage     what is wrong with its checkpoint, or None
+    damage     the error of its checkpoint, or None
     """
 
     name: str
@@ -41,11 +41,11 @@ class RunSummary:
 
 def runs(folder: Path = RUNS) -> list[RunSummary]:
     """Return the runs in a folder, the newest first."""
-    found = []
+    summaries = []
     for name in run_names(folder):
         with suppress(FileNotFoundError):  # it was removed meanwhile
-            found.append(summary(RunFolder(folder / name)))
-    return sorted(found, key=lambda run: run.changed, reverse=True)
+            summaries.append(summary(RunFolder(folder / name)))
+    return sorted(summaries, key=lambda run: run.changed, reverse=True)
 
 
 def summary(run: RunFolder) -> RunSummary:

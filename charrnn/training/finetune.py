@@ -20,7 +20,7 @@ _SHOWN = 40  # characters that a note or an error names
 
 
 class Pretrained(NamedTuple):
-    """What fine-tuning begins with; the notes are sentences for the user."""
+    """The start of a fine-tuning run; the notes are sentences for the user."""
 
     vocab: Vocab
     model_config: ModelConfig
@@ -29,7 +29,7 @@ class Pretrained(NamedTuple):
 
 
 def adopt_text_form(settings: dict[str, Any], earlier: Vocab) -> dict[str, Any]:
-    """Return the settings with bytes, normal form and lower case as the earlier model has them.
+    """Return the settings with the earlier model's settings of bytes, normal form and lower case.
 
     Raises:  ConfigError, naming the setting, if one of them is given and differs.
     """
@@ -57,7 +57,7 @@ def pretrained(earlier: Checkpoint, text_vocab: Vocab, settings: dict[str, Any])
 
 
 def same_model(earlier: ModelConfig, vocab: Vocab, settings: dict[str, Any]) -> ModelConfig:
-    """Return the earlier model's settings for this vocabulary, with the free ones as they are given now."""
+    """Return the earlier model's settings for this vocabulary, with the new values of the free ones."""
     for name, value in settings.items():
         if name not in FREE and value != getattr(earlier, name):
             raise ConfigError(
@@ -71,7 +71,7 @@ def same_model(earlier: ModelConfig, vocab: Vocab, settings: dict[str, Any]) -> 
 def merge_vocabs(earlier: Vocab, text_vocab: Vocab, extend: bool) -> tuple[Vocab, list[str]]:
     """Return the earlier vocabulary, extended by the symbols of a new text if asked, and notes.
 
-    If it is not extended, its unknown symbol stands for new characters, and a note names them.
+    If it is not extended, its unknown symbol replaces new characters, and a note names them.
     Raises:  ConfigError if the text has symbols that the result lacks, or if only the earlier model knows documents: it
              would still end its samples with a mark that the new text never shows.
     """

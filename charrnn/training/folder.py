@@ -44,7 +44,7 @@ class RunFolder:
     def model(self) -> Path | None:
         """Return the checkpoint to use the model from: `best.npz`, else `last.npz`, else None.
 
-        A folder without read permission has none either.
+        Also None for a folder without read permission.
         """
         return next((path for path in (self.best, self.last) if os.path.exists(path)), None)
 
@@ -86,8 +86,8 @@ class RunFolder:
     def _lock_file(self, remedy: str) -> IO[str]:
         """Return the lock's file, open and locked.
 
-        `remove` may unlink a file that this process has opened and not locked yet: its lock would keep nobody out, so
-        the file is opened again until the locked one is the one in the folder.
+        `remove` may unlink a file that this process has opened but not locked yet. A lock on that file would exclude no
+        other process. So the file is opened again until the locked file is the one in the folder.
         """
         while True:
             with writing(self.path):

@@ -1,8 +1,8 @@
 """A forecast of the memory that a training run takes, made before its first step.
 
 The size of nearly every array of a step is the product of two of these: predictions (rows x time steps), batch rows,
-units, symbols, embedding size. So one step is traced in miniature, with each of them scaled by the same factor, and
-its peak is divided by the square of that factor: no formula has to know what cells, dropout and optimizers store. The
+units, symbols, embedding size. So one step is traced in miniature: each of them is scaled by the same factor, and the
+peak is divided by the square of that factor. No formula has to know the arrays of cells, dropout and optimizers. The
 memory of Python, the text and the weights is in use already, so the system reports it.
 """
 
@@ -60,7 +60,7 @@ def footprint(training: Training) -> Footprint:
     plan = training.workers().plan
     small, share = _miniature(training, -(-plan.batch_size // plan.processes))
     before = _own()
-    _step(small, _begin(small))  # loads what first use loads, such as compiled loops, which is no part of a step
+    _step(small, _begin(small))  # loads everything that loads at first use, such as compiled loops
     taken = _measure(small, share)
     now = _own()
     size = (now or _PYTHON + taken.state) + taken.step
@@ -73,7 +73,7 @@ def footprint(training: Training) -> Footprint:
 
 
 def _miniature(training: Training, rows: int) -> tuple[Training, float]:
-    """Return a miniature of the training of one process with so many batch rows, and the factor it is scaled by."""
+    """Return a miniature of the training of one process with this many batch rows, and its scale factor."""
     config, whole = training.config, training.model_config
     predictions, weights = rows * config.seq_len, whole.num_layers * whole.hidden_size + whole.vocab_size
     share = math.sqrt(_NUMBERS / ((predictions + whole.hidden_size + whole.vocab_size) * weights))
@@ -98,7 +98,7 @@ def _miniature(training: Training, rows: int) -> tuple[Training, float]:
 
 
 def _measure(small: Training, share: float) -> _Taken:
-    """Trace the first step of a miniature; return the memory of the training that it stands for."""
+    """Trace the first step of a miniature; return the memory of the training that it models."""
     tracing = tracemalloc.is_tracing()
     if not tracing:
         tracemalloc.start()

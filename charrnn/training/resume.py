@@ -26,7 +26,7 @@ def corpus_of(
 ) -> Corpus:
     """Return the corpus that a checkpoint was trained on, read again.
 
-    paths, val_path  where it is now; where the checkpoint says if not given
+    paths, val_path  where it is now; by default, the paths in the checkpoint
     reading          as for `read_text`
     Raises:  CorpusError if it cannot be read, or is another text.
     """
@@ -45,7 +45,7 @@ def corpus_of(
 
 
 def resumed_config(saved: Checkpoint, corpus: Corpus, settings: dict[str, Any]) -> tuple[TrainConfig, list[str]]:
-    """Return the run's settings with the length and the threads that are asked for now, and notes for the user.
+    """Return the run's settings with the length and the threads now requested, and notes for the user.
 
     Raises:  ConfigError if another setting differs from the run's, or the length is less than it was.
     """
@@ -68,7 +68,7 @@ def _refuse_changes(saved: Checkpoint, corpus: Corpus, settings: dict[str, Any])
     for name, value in settings.items():
         if name in ("steps", "epochs", "minutes", "threads") or value == stored[name]:
             continue
-        if name in ("batch_size", "seq_len"):  # a short text may have made the run's smaller than was asked for
+        if name in ("batch_size", "seq_len"):  # a short text may have made the run's smaller than requested
             fitted, _ = fit_to_text(replace(config, **{name: value}), len(corpus.train) - 1)
             if getattr(fitted, name) == stored[name]:
                 continue
@@ -80,7 +80,7 @@ def _refuse_changes(saved: Checkpoint, corpus: Corpus, settings: dict[str, Any])
 
 
 def _total_steps(config: TrainConfig, corpus: Corpus, settings: dict[str, Any]) -> int | None:
-    """Return the total number of steps that is asked for, None if it stays as it is."""
+    """Return the requested total number of steps; None if it does not change."""
     asked = [name for name in ("steps", "epochs") if name in settings]
     if not asked:
         return None

@@ -53,9 +53,9 @@ class Run:
     text_config     how its text was read and split
     init_from       the checkpoint whose weights it began with, or None
     earlier_totals  the lengths in steps that it had before a resume raised them
-    notes           what was adjusted or chosen, in sentences for the user
-    seconds         of training so far, without the time between a stop and a resume
-    measured        the memory that measuring the speed took, if the recipe did
+    notes           sentences for the user about adjusted and chosen settings
+    seconds         time of training so far, without the time between a stop and a resume
+    measured        the memory that measuring the speed took; None if the recipe was not used
     """
 
     folder: RunFolder
@@ -86,10 +86,10 @@ class Run:
     ) -> Run:
         """Start a run: build the vocabulary, draw the weights, fix the length, and save once.
 
-        settings    fields of the configs by name. The corpus knows how it was read and split. Under a budget of minutes
-                    the recipe chooses the others, but with `init_from` neither kind nor size of the model
+        settings    fields of the configs by name; the corpus has those by which it was read and split. With a budget of
+                    minutes, the recipe chooses the others, but with `init_from` neither kind nor size of the model
         out         the run's folder; ./checkpoints/<corpus name> if None
-        init_from   a checkpoint whose weights the run begins with; the model then has the size of that one
+        init_from   a checkpoint whose weights the run begins with; the model then has the same size
         force       True: remove an earlier run in the folder
         began       time.monotonic() when the time budget began; now if None
         ready       called with the run before its length is measured
@@ -124,7 +124,7 @@ class Run:
             if ready:
                 ready(run)
             run._fix_length(began, left)
-            if force:  # the earlier run stays until this one has all that it needs
+            if force:  # removed only now: this run has everything that it needs
                 folder.clear()
             run.save()
             run._holds = holds.pop_all()
@@ -142,9 +142,9 @@ class Run:
     ) -> Run:
         """Continue the run in a folder exactly from its `last.npz`.
 
-        corpus_paths where the text is; where the checkpoint says if not given
-        val_path    likewise for a validation file
-        settings    what the user asks for: `steps` or `epochs` raise the length, `threads` may change, no other may
+        corpus_paths where the text is; by default, the paths in the checkpoint
+        val_path    where the validation file is, if there is one; by default, the path in the checkpoint
+        settings    settings of the user: `steps` or `epochs` raise the length, `threads` may change, no other may
         reading     as for `read_text`
         Raises:     CharRNNError if the folder has no run, the corpus is another, or a setting differs from the run's.
         """
@@ -280,13 +280,13 @@ class Run:
         }
 
     def _fix_length(self, began: float, planned: float) -> None:
-        """Turn the length that was asked for into steps, and choose how often to evaluate."""
+        """Turn the requested length into steps, and choose how often to evaluate."""
         config, notes = budget.fix_length(self.training, self.state, began, planned, self._saving_seconds)
         self.training = replace(self.training, config=config)
         self.notes += notes
 
     def _saving_seconds(self) -> float:
-        """Return the seconds that a save takes; a disk that is full shows at once."""
+        """Return the seconds that a save takes; a full disk then fails the run before it trains."""
         trial = self.folder.path / ".trial.npz"
         begin = time.perf_counter()
         try:

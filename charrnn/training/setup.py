@@ -1,4 +1,4 @@
-"""What a new run needs before its first step: symbols, windows, weights, and settings that suit the text."""
+"""Set up a new run before its first step: symbols, windows, weights, and settings that suit the text."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from charrnn.training.loop import Training
 from charrnn.training.memory import Footprint, footprint
 from charrnn.training.recipe import Recipe
 
-_PROBE_UNITS, _PROBE_SECONDS = 256, 1.0  # the model on which the recipe measures the machine's speed, and for how long
+_PROBE_UNITS, _PROBE_SECONDS = 256, 1.0  # size of the model that measures the machine's speed, and the time for it
 _FOR_TRAINING = 0.93  # share of the time that training gets; measuring, evaluating and saving take the rest
 
 
 class Setup(NamedTuple):
-    """What a new run begins with.
+    """A new run before its first step.
 
-    notes     what was adjusted or chosen, in sentences for the user
-    measured  the memory that measuring the speed took, if the recipe did
+    notes     sentences for the user about adjusted and chosen settings
+    measured  the memory that measuring the speed took; None if the recipe was not used
     """
 
     corpus: Corpus
@@ -44,10 +44,10 @@ class Setup(NamedTuple):
 
 
 def set_up(corpus: Corpus, settings: dict[str, Any], earlier: Checkpoint | None, seconds: float) -> Setup:
-    """Return what a new run begins with: random weights, or those of an earlier model.
+    """Set up a new run with random weights, or with those of an earlier model.
 
     settings  fields of the configs by name, with a seed
-    seconds   that are left of a budget of minutes; the recipe then chooses the settings that are not given
+    seconds   time left of a budget of minutes; with a budget, the recipe chooses the settings that are not given
     Raises:   ConfigError if settings contradict each other or the earlier model; CorpusError if the text is too short.
     """
     if earlier is not None:
@@ -75,10 +75,10 @@ def set_up(corpus: Corpus, settings: dict[str, Any], earlier: Checkpoint | None,
 
 
 def vocab_for(corpus: Corpus, config: TextConfig) -> Vocab:
-    """Return the vocabulary of the whole text: training, validation and test, and a validation file of its own.
+    """Return the vocabulary of the whole text: training, validation and test, and a separate validation file.
 
     With a `min_count` above 1 it has the frequent characters of the training split, and an unknown symbol for the rest.
-    Raises:  ConfigError if no character is frequent enough, or a `Text` at hand is not split as the settings say.
+    Raises:  ConfigError if no character is frequent enough, or a `Text` is not split into documents as set.
     """
     train = corpus.train
     vocab = Vocab.from_text(train.symbols, corpus.val.symbols)
@@ -137,14 +137,14 @@ def _unknown_notes(corpus: Corpus, vocab: Vocab, config: TextConfig) -> list[str
 def _recipe(
     corpus: Corpus, vocab: Vocab, defaults: dict[str, Any], settings: dict[str, Any], seconds: float
 ) -> tuple[Recipe, Footprint]:
-    """Return the recipe for this corpus, time and machine, and the memory that measuring the machine took.
+    """Return the recipe for this corpus, time and machine, and the memory that measuring the speed took.
 
     defaults  the model's settings if none are given: the size of its vocabulary, or all settings of an earlier model
     """
     given = {*settings, *defaults.keys() & set(recipe.KIND)}
     model_settings, _, config = sort_settings(settings | recipe.kind(vocab.size, len(corpus.train), given).settings)
-    wanted = ModelConfig(**defaults | model_settings)
-    probe = wanted if "hidden_size" in given else replace(wanted, hidden_size=_PROBE_UNITS)
+    model_config = ModelConfig(**defaults | model_settings)
+    probe = model_config if "hidden_size" in given else replace(model_config, hidden_size=_PROBE_UNITS)
     threads = config.threads or usual_threads(probe.hidden_size, available_threads())
     training, _ = training_for(corpus, vocab, probe, replace(config, threads=threads))
     state = training.begin(model.init_params(probe, np.random.default_rng(0)))
@@ -152,8 +152,8 @@ def _recipe(
     with training.workers() as workers:
         char = budget.char_seconds(training, state, workers, min(_PROBE_SECONDS, seconds / 8))
     speed = recipe.work(probe, model.param_shapes) / char
-    found = recipe.choose(
-        wanted,
+    chosen = recipe.choose(
+        model_config,
         model.param_shapes,
         len(corpus.train),
         len(corpus.val),
@@ -162,4 +162,4 @@ def _recipe(
         given,
         config.optimizer,
     )
-    return found, memory
+    return chosen, memory
