@@ -58,7 +58,7 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
-        ctx.obj = set_kernel()  # before a command loads NumPy; `doctor` tells of it
+        ctx.obj = set_kernel()  # before a command loads NumPy; `doctor` reports it
         with _errors_as_exit_codes():
             return super().invoke(ctx)
 
@@ -85,7 +85,7 @@ def _errors_as_exit_codes() -> Iterator[None]:
         _discard(sys.stdout)
         raise Exit(0) from None
     except OSError as error:
-        if error.filename is not None:  # an error of a write names no file
+        if error.filename is not None:  # errors of writing name no file
             _end(f"Error: {error.filename}: {error.strerror}: see to its rights, or move it away", 1)
         _discard(sys.stdout)
         _end(f"Error: cannot write to standard output: {error.strerror}: free space there", 1)
@@ -94,7 +94,7 @@ def _errors_as_exit_codes() -> Iterator[None]:
     finally:
         try:
             sys.stderr.flush()
-        except OSError:  # nobody reads stderr, which is no error
+        except OSError:  # stderr is closed, which is no error
             _discard(sys.stderr)
 
 

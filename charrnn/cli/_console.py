@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from rich.text import Text
     from tqdm import tqdm
 
-_SMOOTHING = 0.98  # share of the old value in the loss that the bar shows, at each step
-_ENDLESS = 100_000  # columns without a terminal, so that each row is one line for the next program
-_NARROWEST = 40  # columns of a table, at least, so that each cell has some room
+_SMOOTHING = 0.98  # weight of the old value, at each step, in the loss that the bar shows
+_ENDLESS = 100_000  # columns if there is no terminal, so that each row is one line for the next program
+_NARROWEST = 40  # minimum columns of a table, so that each cell has some room
 
 
 def note(text: str) -> None:
-    """Print a message to stderr; ignore a reader that is gone."""
+    """Print a message to stderr; ignore a closed pipe."""
     with suppress(OSError):
         click.echo(text, err=True)
 
@@ -102,7 +102,7 @@ def _console(**options: Any) -> Console:
 
 
 def _rendered(console: Console, what: RenderableType) -> str:
-    """Return the rendered text for Click to print: rich itself would exit if the reader is gone."""
+    """Return the rendered text for Click to print: rich itself would exit if the pipe is closed."""
     with console.capture() as captured:
         console.print(what)
     return captured.get()

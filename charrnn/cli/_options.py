@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from charrnn.cli._settings import read_settings, telling_origins, variables
+from charrnn.cli._settings import naming_origins, read_settings, variables
 from charrnn.config import UNKNOWN_POLICIES, flag_of, setting_fields, setting_names
 from charrnn.errors import ConfigError
 
@@ -32,7 +32,7 @@ class SectionedOption(click.Option):
         return next(filter(None, map(os.environ.get, variables(self, ctx))), None)
 
     def value_from_envvar(self, ctx: click.Context) -> Any:
-        """Return the same as Click takes it: of what may be given several times one, blanks and all."""
+        """Return that value in the form Click expects; for a repeatable option, one value with its spaces."""
         value = self.resolve_envvar_value(ctx)
         return [value] if self.multiple and value is not None else super().value_from_envvar(ctx)
 
@@ -49,9 +49,9 @@ _STRENGTH = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, Parameter
 class Conflict:
     """Options that contradict each other, and the error that says so.
 
-    Where all conditions apply, options set in a weaker place are ignored in favour of those set in a stronger one: the
-    command line, then the environment, then a file. If all are set in the same place, the message is an error. An
-    option that lacks the one it needs is an error on the command line, and ignored elsewhere.
+    If all conditions apply, options from a weaker source are ignored. The command line is the strongest source, then
+    the environment, then a file. If all options come from the same source, the message is an error. An option that
+    lacks another one is an error on the command line, and is ignored elsewhere.
 
     message     what is wrong, and what to do
     conditions  each says that a parameter is set ("test"), is not set ("!beam"), or has or lacks a value ("to=char",
@@ -62,16 +62,16 @@ class Conflict:
     conditions: tuple[str, ...]
 
     def strengths(self, ctx: click.Context) -> dict[str, int]:
-        """Return where each option in conflict is set, 0 the strongest; empty where a condition does not apply."""
-        found = {}
+        """Return the source of each option in conflict, 0 the strongest; empty if a condition does not apply."""
+        strengths = {}
         for condition in self.conditions:
             name, differs, value = condition.removeprefix("!").replace("!=", "=!").partition("=")
             is_set = _is_set(name, ctx) and (not differs or _has(ctx.params[name], value))
             if is_set == condition.startswith("!"):
                 return {}
             if is_set:
-                found[name] = _STRENGTH.index(ctx.get_parameter_source(name))
-        return found
+                strengths[name] = _STRENGTH.index(ctx.get_parameter_source(name))
+        return strengths
 
 
 def _is_set(name: str, ctx: click.Context) -> bool:
@@ -79,13 +79,13 @@ def _is_set(name: str, ctx: click.Context) -> bool:
     return source_of(name, ctx) in _STRENGTH and value not in (None, ()) and value is not False
 
 
-def _has(value: Any, wanted: str) -> bool:
-    """Return whether the value is the wanted one; with a "!" before that, whether it is another."""
-    return (str(value) == wanted.removeprefix("!")) != wanted.startswith("!")
+def _has(value: Any, expected: str) -> bool:
+    """Return whether the value is the expected one; after a "!", whether it is any other."""
+    return (str(value) == expected.removeprefix("!")) != expected.startswith("!")
 
 
 class SectionedCommand(click.Command):
-    """A command whose help lists its options by section, and that reads settings from variables and files too.
+    """A command whose help lists its options by section, and that also reads settings from variables and files.
 
     section    the command's own section in the list of all commands
     conflicts  options that must not be set together
@@ -104,28 +104,28 @@ class SectionedCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the command line, and resolve conflicts between options.
 
-        Raises:  ConfigError where conflicting options are set in the same place.
+        Raises:  ConfigError if conflicting options come from the same source.
         """
-        with telling_origins(ctx):
+        with naming_origins(ctx):
             rest = super().parse_args(ctx, args)
             if not ctx.resilient_parsing:
-                for strength in range(len(_STRENGTH)):  # strongest first, so that an ignored option overrules nothing
+                for strength in range(len(_STRENGTH)):  # strongest first, so that an ignored option overrides none
                     for conflict in self.conflicts:
                         self._resolve(conflict, strength, ctx)
         return rest
 
     def _resolve(self, conflict: Conflict, strength: int, ctx: click.Context) -> None:
         """Ignore the weaker options of a conflict whose strongest option has this strength."""
-        found = conflict.strengths(ctx)
-        if not found or min(found.values()) != strength:
+        strengths = conflict.strengths(ctx)
+        if not strengths or min(strengths.values()) != strength:
             return
-        weaker = [name for name, own in found.items() if own > (strength if len(found) > 1 else 0)]
+        weaker = [name for name, own in strengths.items() if own > (strength if len(strengths) > 1 else 0)]
         if not weaker:
             raise ConfigError(conflict.message)
         self._reset(weaker, ctx)
 
     def _reset(self, names: list[str], ctx: click.Context) -> None:
-        """Give these parameters their defaults, as if they were set nowhere."""
+        """Reset these parameters to their defaults, as if no source had set them."""
         for param in self.params:
             if param.name is not None and param.name in names:
                 ctx.params[param.name] = param.type_cast_value(ctx, param.to_info_dict()["default"])
@@ -133,7 +133,7 @@ class SectionedCommand(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
-        with telling_origins(ctx):
+        with naming_origins(ctx):
             return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -142,7 +142,7 @@ class SectionedCommand(click.Command):
         for param in self.get_params(ctx):
             if isinstance(param, click.Option) and (record := param.get_help_record(ctx)) is not None:
                 sections.setdefault(getattr(param, "section", "Options"), []).append(record)
-        last = sections.pop("Options")  # what all commands have
+        last = sections.pop("Options")  # the options of all commands come last
         for section, records in (sections | {"Options": last}).items():
             with formatter.section(section):
                 formatter.write_dl(records)
@@ -154,7 +154,7 @@ def source_of(name: str, ctx: click.Context | None = None) -> ParameterSource | 
 
 
 def set_elsewhere() -> set[str]:
-    """Return the parameters that a file or the environment sets, be they overruled by a value on the command line."""
+    """Return the parameters that a file or the environment sets, even if the command line overrides them."""
     ctx = click.get_current_context()
     names = {param.name for param in ctx.command.get_params(ctx) if param.value_from_envvar(ctx) is not None}
     return {name for name in names | {*(ctx.default_map or {})} if name and ctx.params.get(name) is not None}
@@ -166,7 +166,7 @@ def complete_files(ctx: click.Context, param: click.Parameter, incomplete: str) 
 
 
 def complete_runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
-    """Return the names of runs that begin so, or let the shell complete the name of a file or folder."""
+    """Return the names of runs with this beginning, or let the shell complete the name of a file or folder."""
     from charrnn.training.folder import run_names
 
     names = [CompletionItem(name) for name in run_names() if name.startswith(incomplete)]
@@ -174,7 +174,7 @@ def complete_runs(ctx: click.Context, param: click.Parameter, incomplete: str) -
 
 
 def _set_color(ctx: click.Context, param: click.Parameter, choice: str) -> None:
-    """Let Click colour what it prints, or not; by default where it prints to a terminal that can."""
+    """Let Click print colours or not; by default, it does on terminals that support them."""
     if choice != "auto":
         ctx.color = choice == "always"
     elif os.environ.get("NO_COLOR"):
@@ -209,13 +209,13 @@ CONFIG = SectionedOption(
 
 
 class WholeNumber(click.IntRange):
-    """Click's type under a name that its errors can show to people."""
+    """Click's range of integers, under a plain name for its errors."""
 
     name = "whole number"
 
 
 class Number(click.FloatRange):
-    """Likewise, and finite."""
+    """Click's range of floats, under a plain name for its errors; only finite numbers."""
 
     name = "number"
 
@@ -228,7 +228,7 @@ class Number(click.FloatRange):
 
 
 def settings(*names: str) -> Callable[[F], F]:
-    """Add an option for each of these settings of model and training; one that is not given is None."""
+    """Add an option for each of these settings of model and training; None if it is not given."""
 
     def add(function: F) -> F:
         for item in reversed(setting_fields()):
@@ -243,8 +243,8 @@ def settings(*names: str) -> Callable[[F], F]:
 def options_of(config: type[Any], *names: str) -> Callable[[F], F]:
     """Add an option for each of these fields of a dataclass, in this order.
 
-    An option that is not given has the field's default, but None if its least value is not the field's (`flag_low`),
-    since the command then decides.
+    An option that is not given has the field's default. If its least value differs from the field's (`flag_low`), it
+    is None, and the command decides.
     """
 
     def add(function: F) -> F:
@@ -275,7 +275,7 @@ def _option(item: Field[Any], **more: Any) -> Callable[[F], F]:
 
 
 def _type(item: Field[Any]) -> Any:
-    """Return the type of an option; `flag_low` is its least value if that is not the field's."""
+    """Return the type of an option; `flag_low` replaces the least value of the field."""
     meta = item.metadata
     if meta["choices"]:
         return click.Choice(meta["choices"])
@@ -289,7 +289,7 @@ def _type(item: Field[Any]) -> Any:
 
 
 def escaped_text(value: str) -> str:
-    """Return the text with its escapes, such as \\n, replaced by the characters they stand for."""
+    """Return the text with its escapes, such as \\n, replaced by their characters."""
     from charrnn.data.escapes import unescaped
 
     return unescaped(value)
@@ -321,7 +321,7 @@ def model_option(function: F) -> F:
 
 
 def models_option(more_help: str) -> Callable[[F], F]:
-    """Add `-m`, which may be given several times: which models a command uses, and what they are to each other."""
+    """Add `-m`, which may be given several times: the models that a command uses; `more_help` says how."""
     return _model("models", f" {more_help}", multiple=True)
 
 

@@ -57,7 +57,7 @@ class SettingsFile:
 
     @classmethod
     def nearest(cls) -> SettingsFile | None:
-        """Return the settings of this folder, or of the nearest folder above that has a file of settings."""
+        """Return the settings in the nearest file, in this folder or above it; None if there is none."""
         try:
             above = Path.cwd().parents
         except OSError:  # this folder has been removed
@@ -76,12 +76,12 @@ class SettingsFile:
         shared = {key: value for key, value in outside.items() if _flag(key) in options}
         if unknown := [key for key in own if _flag(key) not in options]:
             raise self._unknown(f"[{self._table(ctx.info_name)}] {unknown[0]}", unknown[0], options)
-        found = {}
+        values = {}
         for table, command in ((shared, None), (own, ctx.info_name)):
             for key, value in table.items():
                 option = options[_flag(key)]
-                found[option.name or ""] = _checked(value, option, self._place(key, command))
-        return found
+                values[option.name or ""] = _checked(value, option, self._place(key, command))
+        return values
 
     def _check_names(self, ctx: click.Context) -> None:
         """Raise ConfigError for a table that is not named after a command, or a key that no command has."""
@@ -115,7 +115,7 @@ class SettingsFile:
 
 
 def _flag(key: str) -> str:
-    """Return the flag that a key names; the key may have the dashes or not."""
+    """Return the flag that a key names, with or without its two dashes."""
     return "--" + key.removeprefix("--").replace("_", "-")
 
 
@@ -127,10 +127,10 @@ def _options(command: click.Command, ctx: click.Context) -> dict[str, click.Opti
 
 def _checked(value: Any, option: click.Option, place: str) -> Any:
     """Return a value for Click, which checks its range; raise ConfigError if its type is wrong."""
-    kinds, wanted = _kinds(option)
+    kinds, takes = _kinds(option)
     values = value if option.multiple and isinstance(value, list) else [value]
     if any(type(each) not in kinds for each in values):
-        raise ConfigError(f"{place} is {value!r}: it takes {wanted}{', or a list of such' if option.multiple else ''}")
+        raise ConfigError(f"{place} is {value!r}: it takes {takes}{', or a list of such' if option.multiple else ''}")
     return values if option.multiple else value if option.is_flag else str(value)
 
 
@@ -165,13 +165,13 @@ def variables(option: click.Option, ctx: click.Context) -> list[str]:
 
 
 @contextmanager
-def telling_origins(ctx: click.Context) -> Iterator[None]:
-    """Add to an error the places of the settings that it names, if not the command line."""
+def naming_origins(ctx: click.Context) -> Iterator[None]:
+    """Add to an error the origin of each setting that it names, unless that is the command line."""
     try:
         yield
     except click.UsageError as error:
-        if told := _origins(ctx, message := error.format_message()):
-            raise click.UsageError(f"{message}{told}", error.ctx) from error
+        if origins := _origins(ctx, message := error.format_message()):
+            raise click.UsageError(f"{message}{origins}", error.ctx) from error
         raise
     except CharRNNError as error:
         error.args = (f"{error}{_origins(ctx, str(error))}",)
@@ -179,8 +179,8 @@ def telling_origins(ctx: click.Context) -> Iterator[None]:
 
 
 def _origins(ctx: click.Context, message: str) -> str:
-    """Return the places of the settings whose flag or value a message names."""
-    told = []
+    """Return the origins of the settings whose flag or value a message names."""
+    origins = []
     for option in ctx.command.get_params(ctx):
         if not isinstance(option, click.Option) or option.name is None:
             continue
@@ -191,10 +191,10 @@ def _origins(ctx: click.Context, message: str) -> str:
         source = ctx.get_parameter_source(option.name)
         if source is ParameterSource.ENVIRONMENT:
             variable = next(name for name in variables(option, ctx) if os.environ.get(name))
-            told.append(f"{_long(option)} is set by {variable}")
+            origins.append(f"{_long(option)} is set by {variable}")
         elif source is ParameterSource.DEFAULT_MAP:
-            told.append(f"{_long(option)} is set in {ctx.meta[_FILE]}")
-    return f" ({', '.join(told)})" if told else ""
+            origins.append(f"{_long(option)} is set in {ctx.meta[_FILE]}")
+    return f" ({', '.join(origins)})" if origins else ""
 
 
 def _long(option: click.Option) -> str:

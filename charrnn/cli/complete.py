@@ -89,7 +89,7 @@ def command(
     for number, line in enumerate(_lines(model.checkpoint.text_config.encoding), 1):
         try:
             done = complete(line)
-        except VocabError as error:  # fails this line alone
+        except VocabError as error:  # only this line fails
             note(f"Error: line {number:,} of standard input: {error}")
             done, refused = Completions(line, ()), refused + 1
         click.echo(shown(number, done), nl=False)
@@ -123,16 +123,16 @@ def _bounded_lines(continuing: bytes) -> Iterator[bytes]:
 
     continuing  bytes that never start a character
     """
-    held = b""
+    line = b""
     while piece := _piece():
-        held += piece.removesuffix(b"\n")
-        if len(held) > _LONGEST:
-            held = held[-_LONGEST:].lstrip(continuing)
+        line += piece.removesuffix(b"\n")
+        if len(line) > _LONGEST:
+            line = line[-_LONGEST:].lstrip(continuing)
         if piece.endswith(b"\n"):
-            yield held
-            held = b""
-    if held:
-        yield held
+            yield line
+            line = b""
+    if line:
+        yield line
 
 
 def _piece() -> bytes:

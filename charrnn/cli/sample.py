@@ -230,10 +230,10 @@ def _lines(samples: Iterable[Sample], *, echo: bool) -> Iterator[str]:
 
 
 def _as_bytes(text: str) -> bytes:
-    """Return the text in UTF-8; lone surrogates that stand for bytes of a prime become these bytes again."""
+    """Return the text in UTF-8; lone surrogates that represent bytes of a prime become these bytes again."""
     try:
         return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # a lone surrogate that stands for no byte
+    except UnicodeEncodeError:  # a lone surrogate that represents no byte
         return text.encode("utf-8", "surrogatepass")
 
 

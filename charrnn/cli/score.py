@@ -87,8 +87,8 @@ def command(
     at_once = line_buffered or follow or _is_typed(texts)
     blocks = pieces if at_once else in_blocks(chain.from_iterable(pieces))
     shown = _json if as_json else _itself if config.selects else _figures
-    for lines, found in _scored(model, blocks, decode, config.per_char):
-        pairs = zip(found, lines, strict=True)
+    for lines, scores in _scored(model, blocks, decode, config.per_char):
+        pairs = zip(scores, lines, strict=True)
         chosen = (pair for pair in pairs if not config.selects or config.includes(pair[0].bpc))
         sys.stdout.buffer.write(b"".join(shown(*pair) + b"\n" for pair in chosen))
         if at_once:
@@ -106,8 +106,8 @@ def _scored(
             waiting.append(block)
             yield [*map(decode, block)]
 
-    for found in model.score_blocks(texts(), per_char=per_char):
-        yield waiting.pop(), found
+    for scores in model.score_blocks(texts(), per_char=per_char):
+        yield waiting.pop(), scores
 
 
 def _is_typed(texts: tuple[str, ...]) -> bool:

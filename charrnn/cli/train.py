@@ -126,7 +126,7 @@ def command(corpus: tuple[str, ...], **options: Any) -> None:
     with StopSignals() as signals:
         try:
             run = _open(corpus, options, began)
-        except BrokenPipeError:  # nobody reads stderr, and nothing has begun
+        except BrokenPipeError:  # stderr is closed, and nothing has begun
             click.get_current_context().exit(1)
         try:
             _train(run, options, signals)
@@ -137,8 +137,8 @@ def command(corpus: tuple[str, ...], **options: Any) -> None:
 def _resuming(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options without settings from files and variables: a resumed run has its own."""
     typed = [name for name in options if source_of(name) is ParameterSource.COMMANDLINE]
-    settled = {*setting_names(), "val_file", "init_from"}.difference(typed)
-    return options | dict.fromkeys(settled)
+    ignored = {*setting_names(), "val_file", "init_from"}.difference(typed)
+    return options | dict.fromkeys(ignored)
 
 
 def _open(paths: tuple[str, ...], options: dict[str, Any], began: float) -> Run:
@@ -196,7 +196,7 @@ def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
                 screen.show(event)
                 if signals.received:
                     break
-    except BrokenPipeError:  # nobody reads the screen any more: save the run
+    except BrokenPipeError:  # the terminal or pipe was closed: save the run
         run.save()
         click.get_current_context().exit(1)
     if signals.received and not run.finished:
@@ -211,12 +211,12 @@ def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
         print_facts(closing_figures(run) | {"Repeat": _repeat(run), "Sample": sample}, err=True)
 
 
-def _describe(run: Run, found: Summary | None = None) -> None:
+def _describe(run: Run, facts: Summary | None = None) -> None:
     """Describe the corpus, the model and the memory that training takes."""
     from charrnn.cli._console import tell
 
-    if found is not None:
-        _print_summary(found, run.vocab.kind)
+    if facts is not None:
+        _print_summary(facts, run.vocab.kind)
     training, model_config = run.training, run.training.model_config
     weights = sum(array.size for array in run.state.params.values())
     embedding = f"embedding {model_config.embed_size}" if model_config.embed_size else "one-hot input"
@@ -236,22 +236,22 @@ def _describe(run: Run, found: Summary | None = None) -> None:
         )
 
 
-def _print_summary(found: Summary, kind: str) -> None:
+def _print_summary(facts: Summary, kind: str) -> None:
     from charrnn.cli._console import tell
 
-    files = "1 file" if found.files == 1 else f"{found.files:,} files"
-    size = f", {found.bytes:,} bytes" if found.bytes else ""  # unknown for standard input
-    documents = "" if found.documents is None else f" in {found.documents:,} document{'s' * (found.documents != 1)}"
-    tell(f"{files}{size}; {found.chars:,} characters{documents}, {found.symbols:,} distinct")
-    rarest = [(f"0x{ord(char):02x}" if kind == "bytes" else repr(char), count) for char, count in found.rarest]
+    files = "1 file" if facts.files == 1 else f"{facts.files:,} files"
+    size = f", {facts.bytes:,} bytes" if facts.bytes else ""  # unknown for standard input
+    documents = "" if facts.documents is None else f" in {facts.documents:,} document{'s' * (facts.documents != 1)}"
+    tell(f"{files}{size}; {facts.chars:,} characters{documents}, {facts.symbols:,} distinct")
+    rarest = [(f"0x{ord(char):02x}" if kind == "bytes" else repr(char), count) for char, count in facts.rarest]
     tell("rarest to train on: " + ", ".join(f"{shown} {count:,}" for shown, count in rarest))
-    if found.unknown_share:
-        tell(f"learned as unknown: {found.unknown:,} of the distinct, {found.unknown_share:.2%} of the training part")
-    if found.returns and kind != "bytes":
+    if facts.unknown_share:
+        tell(f"learned as unknown: {facts.unknown:,} of the distinct, {facts.unknown_share:.2%} of the training part")
+    if facts.returns and kind != "bytes":
         tell(r"lines end at \r\n, or some do, and \r is learned as it stands: `tr -d '\r'` takes it away")
-    if found.repeated is not None:
-        lines = "lines" if found.documents is None else "documents"
-        tell(f"{found.repeated:.1%} of the validation part stands in {lines} that the training part has too")
+    if facts.repeated is not None:
+        lines = "lines" if facts.documents is None else "documents"
+        tell(f"{facts.repeated:.1%} of the validation part stands in {lines} that the training part has too")
 
 
 def _mib(size: int) -> str:
