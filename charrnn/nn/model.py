@@ -75,11 +75,6 @@ def param_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return {name: array.shape for name, array in blank.items()}
 
 
-def count_params(config: ModelConfig) -> int:
-    """Return the number of parameters."""
-    return sum(math.prod(shape) for shape in param_shapes(config).values())
-
-
 def state_shape(config: ModelConfig, batch_size: int) -> tuple[int, int, int, int]:
     """Return the shape of the hidden state, (L, S, B, H)."""
     return config.num_layers, CELLS[config.cell].n_states, batch_size, config.hidden_size
