@@ -54,34 +54,39 @@ class Conflict:
     lacks another one is an error on the command line, and is ignored elsewhere.
 
     message     what is wrong, and what to do
-    conditions  each says that a parameter is set ("test"), is not set ("!beam"), or has or lacks a value ("to=char",
-                "count!=1")
+    conditions  each says that a parameter is set ("test"), is not set ("!beam"), or has a value ("to=char")
+    harmless    a further condition, under which options set in the same place are no error
     """
 
     message: str
     conditions: tuple[str, ...]
+    harmless: str | None = None
 
     def strengths(self, ctx: click.Context) -> dict[str, int]:
         """Return the source of each option in conflict, 0 the strongest; empty if a condition does not apply."""
         strengths = {}
         for condition in self.conditions:
-            name, differs, value = condition.removeprefix("!").replace("!=", "=!").partition("=")
-            is_set = _is_set(name, ctx) and (not differs or _has(ctx.params[name], value))
-            if is_set == condition.startswith("!"):
+            if not _applies(condition, ctx):
                 return {}
-            if is_set:
-                strengths[name] = _STRENGTH.index(ctx.get_parameter_source(name))
-        return strengths
+            if not condition.startswith("!"):
+                name = condition.partition("=")[0]
+                found[name] = _STRENGTH.index(ctx.get_parameter_source(name))
+        return found
+
+    def is_error(self, ctx: click.Context) -> bool:
+        """Return whether options conflict; call it once those that a stronger place overrules have been reset."""
+        return bool(self.strengths(ctx)) and not (self.harmless and _applies(self.harmless, ctx))
+
+
+def _applies(condition: str, ctx: click.Context) -> bool:
+    name, has_value, value = condition.removeprefix("!").partition("=")
+    is_set = _is_set(name, ctx) and (not has_value or str(ctx.params[name]) == value)
+    return is_set != condition.startswith("!")
 
 
 def _is_set(name: str, ctx: click.Context) -> bool:
     value = ctx.params[name]
     return source_of(name, ctx) in _STRENGTH and value not in (None, ()) and value is not False
-
-
-def _has(value: Any, expected: str) -> bool:
-    """Return whether the value is the expected one; after a "!", whether it is any other."""
-    return (str(value) == expected.removeprefix("!")) != expected.startswith("!")
 
 
 class SectionedCommand(click.Command):
@@ -109,20 +114,20 @@ class SectionedCommand(click.Command):
         with naming_origins(ctx):
             rest = super().parse_args(ctx, args)
             if not ctx.resilient_parsing:
-                for strength in range(len(_STRENGTH)):  # strongest first, so that an ignored option overrides none
-                    for conflict in self.conflicts:
-                        self._resolve(conflict, strength, ctx)
+                self._resolve_conflicts(ctx)
         return rest
 
-    def _resolve(self, conflict: Conflict, strength: int, ctx: click.Context) -> None:
-        """Ignore the weaker options of a conflict whose strongest option has this strength."""
-        strengths = conflict.strengths(ctx)
-        if not strengths or min(strengths.values()) != strength:
-            return
-        weaker = [name for name, own in strengths.items() if own > (strength if len(strengths) > 1 else 0)]
-        if not weaker:
-            raise ConfigError(conflict.message)
-        self._reset(weaker, ctx)
+    def _resolve_conflicts(self, ctx: click.Context) -> None:
+        """Ignore all options that a stronger place overrules, and then raise an error if any still conflict."""
+        for strength in range(len(_STRENGTH)):  # strongest first, so that an ignored option overrules nothing
+            for conflict in self.conflicts:
+                found = conflict.strengths(ctx)
+                if found and min(found.values()) == strength:
+                    overruled = strength if len(found) > 1 else 0
+                    self._reset([name for name, own in found.items() if own > overruled], ctx)
+        for conflict in self.conflicts:
+            if conflict.is_error(ctx):
+                raise ConfigError(conflict.message)
 
     def _reset(self, names: list[str], ctx: click.Context) -> None:
         """Reset these parameters to their defaults, as if no source had set them."""

@@ -46,7 +46,9 @@ _several, _output = section("Several texts"), section("Output")
     short_help="Let a model write.",
     cls=SectionedCommand,
     conflicts=(
-        Conflict("--documents and --count both say how many texts: give one of them", ("documents", "count!=1")),
+        Conflict(
+            "--documents and --count both say how many texts: give one of them", ("documents", "count"), "count=1"
+        ),
         Conflict("--json gives each text a line of its own: leave out --separator", ("as_json", "separator")),
         *(Conflict(f"--beam draws nothing: leave out {flag_of(name)}", ("beam", name)) for name in _DRAWING),
         Conflict("--length-norm is for --beam: give both or neither", ("length_norm", "!beam")),

@@ -287,6 +287,23 @@ def test_a_conflict_on_the_command_line_is_an_error_before_anything_is_read(cwd,
     assert message in str(caught.value)
 
 
+def test_weaker_options_are_ignored_before_conflicts_are_errors(cwd, settings):
+    env = {"CHARRNN_SAMPLE_BEAM": "2", "CHARRNN_SAMPLE_REPEAT_WINDOW": "9"}
+    assert parsed("sample", **env)["beam"] == 2  # the window lacks its penalty, so it is not there to contradict --beam
+    settings("[sample]\nbeam = 2\nlines = 1\n")
+    with pytest.raises(ConfigError, match="--length-norm is for --beam"):  # since the file's --beam is ignored
+        parsed("sample --length-norm 1", CHARRNN_SAMPLE_NOVEL="50")
+    with pytest.raises(ConfigError) as caught:
+        parsed("sample --regex a --stop b")
+    assert "--lines is set" not in str(caught.value)
+
+
+def test_a_count_of_one_overrules_documents_of_a_weaker_place(cwd, settings):
+    settings("[sample]\ndocuments = 3\n")
+    assert parsed("sample --count 1")["documents"] is None
+    assert parsed("sample")["documents"] == 3
+
+
 def test_what_is_no_conflict(cwd):
     assert parsed("sample --documents 2 --count 1")["documents"] == 2
     assert parsed("score --json --per-char --below 3")["per_char"]
