@@ -70,8 +70,8 @@ class Conflict:
                 return {}
             if not condition.startswith("!"):
                 name = condition.partition("=")[0]
-                found[name] = _STRENGTH.index(ctx.get_parameter_source(name))
-        return found
+                strengths[name] = _STRENGTH.index(ctx.get_parameter_source(name))
+        return strengths
 
     def is_error(self, ctx: click.Context) -> bool:
         """Return whether options conflict; call it once those that a stronger place overrules have been reset."""
@@ -121,10 +121,10 @@ class SectionedCommand(click.Command):
         """Ignore all options that a stronger place overrules, and then raise an error if any still conflict."""
         for strength in range(len(_STRENGTH)):  # strongest first, so that an ignored option overrules nothing
             for conflict in self.conflicts:
-                found = conflict.strengths(ctx)
-                if found and min(found.values()) == strength:
-                    overruled = strength if len(found) > 1 else 0
-                    self._reset([name for name, own in found.items() if own > overruled], ctx)
+                strengths = conflict.strengths(ctx)
+                if strengths and min(strengths.values()) == strength:
+                    overruled = strength if len(strengths) > 1 else 0
+                    self._reset([name for name, own in strengths.items() if own > overruled], ctx)
         for conflict in self.conflicts:
             if conflict.is_error(ctx):
                 raise ConfigError(conflict.message)
