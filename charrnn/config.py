@@ -244,7 +244,7 @@ class TextConfig:
         _check(self)
         if self.val_fraction + self.test_fraction >= 1:
             raise ConfigError("--val-fraction and --test-fraction leave nothing to train on: lower one")
-        changed = [name for name, value in vars(self).items() if value != usual(name)]
+        changed = [name for name, value in vars(self).items() if value != default_of(name)]
         refuse_conflicts(changed)
         if not self.has_documents and (wrong := [name for name in changed if name in _OF_DOCUMENTS]):
             raise ConfigError(f"{flag_of(wrong[0])} needs documents: give --split-documents or --field too")
@@ -258,7 +258,7 @@ class TextConfig:
         """Return whether the text is split into documents."""
         return self.split_documents is not None or self.field is not None
 
-    def deciding(self, what: str) -> dict[str, Any]:
+    def settings_that_decide(self, what: str) -> dict[str, Any]:
         """Return the settings that decide which "characters" a file holds, how they are "split", or the "symbols"."""
         return {item.name: getattr(self, item.name) for item in fields(self) if item.metadata["decides"] == what}
 
@@ -376,7 +376,7 @@ def setting_names() -> tuple[str, ...]:
     return tuple(item.name for item in setting_fields())
 
 
-def usual(name: str) -> Any:
+def default_of(name: str) -> Any:
     """Return the default of a setting of the text or of training."""
     return (TextConfig.__dataclass_fields__ | TrainConfig.__dataclass_fields__)[name].default
 

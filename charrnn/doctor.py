@@ -92,7 +92,7 @@ class Machine:
     packages: dict[str, str | None]
 
 
-def look(seconds: float = 1.0, set_kernel: str | None = None) -> Machine:
+def measure_machine(seconds: float = 1.0, set_kernel: str | None = None) -> Machine:
     """Collect the facts and measure the speed, which takes about twice these seconds.
 
     set_kernel  the value to which the command set OPENBLAS_CORETYPE; None if it did not

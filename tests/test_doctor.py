@@ -50,7 +50,7 @@ def only(**more):
 
 @pytest.fixture(scope="module")
 def here():
-    return machine.look(0.01)
+    return machine.measure_machine(0.01)
 
 
 def test_the_facts_are_plausible(here):
@@ -107,7 +107,7 @@ def test_a_system_that_reports_nothing(monkeypatch, tmp_path):
     monkeypatch.setattr(machine, "PACKAGES", ("no-such-package-anywhere",))
     monkeypatch.setattr(machine, "speed", lambda seconds: FREE.speed)
     monkeypatch.setattr(machine, "blas", lambda: replace(FREE.blas, kernel=None, threads=None))
-    found = machine.look()
+    found = machine.measure_machine()
     assert (found.load, found.memory, found.processor, found.features) == (None, None, None, ())
     assert (found.cores, found.all_cores) == (1, 1)
     assert found.packages == {"no-such-package-anywhere": None}
@@ -133,7 +133,7 @@ def test_whose_choice_the_kernel_is(monkeypatch, kernel, variable, set_kernel, c
         monkeypatch.delenv("OPENBLAS_CORETYPE")
     monkeypatch.setattr(machine, "blas", lambda: replace(FREE.blas, kernel=kernel))
     monkeypatch.setattr(machine, "speed", lambda seconds: FREE.speed)
-    assert machine.look(set_kernel=set_kernel).kernel_chosen_by == chooser
+    assert machine.measure_machine(set_kernel=set_kernel).kernel_chosen_by == chooser
 
 
 def test_nothing_to_advise():

@@ -287,13 +287,13 @@ def _type(item: Field[Any]) -> Any:
     if str(item.type).startswith("str"):
         return click.STRING
     if str(item.type).startswith("tuple"):
-        return escaped_text
+        return text_with_escapes
     kind = WholeNumber if str(item.type).startswith("int") else Number
     open_low = meta["open_ends"] or meta.get("open_low", False)
     return kind(meta.get("flag_low", meta["low"]), meta["high"], min_open=open_low, max_open=meta["open_ends"])
 
 
-def escaped_text(value: str) -> str:
+def text_with_escapes(value: str) -> str:
     """Return the text with its escapes, such as \\n, replaced by their characters."""
     from charrnn.data.escapes import unescaped
 

@@ -26,9 +26,9 @@ def command(set_kernel: str | None, as_json: bool) -> None:
     from dataclasses import asdict
 
     from charrnn.cli._console import print_facts, print_json
-    from charrnn.doctor import TRAINING_PRODUCT, advice, look
+    from charrnn.doctor import TRAINING_PRODUCT, advice, measure_machine
 
-    machine = look(set_kernel=set_kernel)
+    machine = measure_machine(set_kernel=set_kernel)
     sentences = advice(machine)
     if as_json:
         print_json({**asdict(machine), "advice": sentences})

@@ -17,10 +17,10 @@ from charrnn.cli._options import (
     SectionedCommand,
     WholeNumber,
     complete_files,
-    escaped_text,
     models_option,
     options_of,
     section,
+    text_with_escapes,
     unknown_option,
 )
 from charrnn.config import STDIN, TextConfig, flag_of, seeded
@@ -71,7 +71,7 @@ _several, _output = section("Several texts"), section("Output")
 @options_of(SampleConfig, "stop")
 @_begin(
     "--prime",
-    type=escaped_text,
+    type=text_with_escapes,
     metavar="TEXT",
     help='What the text begins with; "-" reads it from standard input. In TEXT and STRING, \\n is a line end, \\t a '
     "tab, and \\uXXXX a character by its number.",
@@ -95,7 +95,7 @@ _several, _output = section("Several texts"), section("Output")
 @options_of(DrawConfig, "count")
 @_several(
     "--separator",
-    type=escaped_text,
+    type=text_with_escapes,
     metavar="STRING",
     help="What stands between texts. [default: a line end, where the text before has none]",
 )

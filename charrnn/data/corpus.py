@@ -101,7 +101,7 @@ class Corpus:
         config, read = TextConfig(val_fraction=val_fraction, test_fraction=test_fraction), Text.of(text)
         source = Source(None, read.sha256)
         if isinstance(text, Text):
-            return cls(*split_text(read, config), source, settings=config.deciding("split"))
+            return cls(*split_text(read, config), source, settings=config.settings_that_decide("split"))
         fractions = {"val_fraction": val_fraction, "test_fraction": test_fraction}
         return cls(*split_text(read, config), source, settings=fractions, string=text)
 
@@ -159,7 +159,7 @@ class Corpus:
             del settings[name]
         return cls(train, val, test, source, val_source, InputSize.of([*paths, val_path]), settings)
 
-    def agreed(self, settings: dict[str, Any]) -> dict[str, Any]:
+    def merge_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Add the settings by which this text was read and split to the settings of a run.
 
         A checkpoint saves them: a resumed run that split the text otherwise would train on its validation split.
@@ -176,7 +176,7 @@ class Corpus:
 
 def _settings_of(config: TextConfig, seed: int) -> dict[str, Any]:
     """Return the settings by which a text is read and split."""
-    settings = config.deciding("characters") | config.deciding("split")
+    settings = config.settings_that_decide("characters") | config.settings_that_decide("split")
     return settings | {"seed": seed} if config.shuffle_documents else settings
 
 

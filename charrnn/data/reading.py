@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from charrnn.config import STDIN, TextConfig, usual
+from charrnn.config import STDIN, TextConfig, default_of
 from charrnn.data import cache
 from charrnn.data.decoding import bytes_as_characters, decode_pieces
 from charrnn.data.documents import drop_empty_documents, split_documents
@@ -42,7 +42,9 @@ def read_text(
     total = sum(map(size, files))
     unpacked = sum(size(file) * (_COMPRESSION if is_packed(file) else 1) for file in files)
     cached = STDIN not in files and unpacked >= CACHED_FROM
-    settings = {name: value for name, value in config.deciding("characters").items() if value != usual(name)}
+    settings = {
+        name: value for name, value in config.settings_that_decide("characters").items() if value != default_of(name)
+    }
 
     def report(read: int) -> None:
         if reading and cached:

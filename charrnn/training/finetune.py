@@ -9,7 +9,7 @@ import numpy as np
 
 from charrnn.arrays import Params
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import ModelConfig, flag_of, sort_settings, usual
+from charrnn.config import ModelConfig, default_of, flag_of, sort_settings
 from charrnn.data.vocab import SPECIALS, Vocab
 from charrnn.errors import ConfigError
 from charrnn.nn import model
@@ -40,7 +40,7 @@ def adopt_text_form(settings: dict[str, Any], earlier: Vocab) -> dict[str, Any]:
                 f"{flag_of(name)} contradicts the model of --init-from, which learned its text otherwise "
                 f"({name} {value}): leave the option out; a corpus at hand has to be read so too"
             )
-    return settings | {name: value for name, value in form.items() if value != usual(name)}
+    return settings | {name: value for name, value in form.items() if value != default_of(name)}
 
 
 def pretrained(earlier: Checkpoint, text_vocab: Vocab, settings: dict[str, Any]) -> Pretrained:

@@ -126,16 +126,16 @@ def _step(training: Training, state: TrainState) -> None:
 
 def _own() -> int | None:
     """Return the bytes of this process alone: neither mapped files nor shared memory."""
-    return _kilobytes("/proc/self/status", "RssAnon:")
+    return _bytes_in("/proc/self/status", "RssAnon:")
 
 
 def _free() -> int | None:
     """Return the bytes that this process has, or can get without swapping others out."""
-    own, available = _own(), _kilobytes("/proc/meminfo", "MemAvailable:")
+    own, available = _own(), _bytes_in("/proc/meminfo", "MemAvailable:")
     return None if own is None or available is None else own + available
 
 
-def _kilobytes(path: str, name: str) -> int | None:
+def _bytes_in(path: str, name: str) -> int | None:
     """Return a figure in bytes from a file of Linux's /proc."""
     try:
         lines = [line.split() for line in Path(path).read_text().splitlines()]

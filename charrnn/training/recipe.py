@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
-from charrnn.config import ModelConfig, usual
+from charrnn.config import ModelConfig, default_of
 
 #: The chosen settings that make up the model itself: fine-tuning keeps them.
 KIND = ("cell", "embed_size", "tied", "hidden_size")
@@ -71,8 +71,8 @@ def kind(vocab_size: int, chars: int, given: Collection[str]) -> Recipe:
         if "tied" not in given:
             settings["tied"] = True
             reasons.append("tied: rare symbols learn from being read as well as from being expected")
-    rows = max(1, (chars - 1) // (_WINDOWS * usual("seq_len")))
-    if rows < usual("batch_size") and not {"batch_size", "seq_len"} & set(given):
+    rows = max(1, (chars - 1) // (_WINDOWS * default_of("seq_len")))
+    if rows < default_of("batch_size") and not {"batch_size", "seq_len"} & set(given):
         settings["batch_size"] = rows
         reasons.append(f"batch {rows}: {chars:,} characters make no more lanes of {_WINDOWS} windows")
     return Recipe(settings, reasons)

@@ -96,7 +96,7 @@ class Run:
         Raises:     CharRNNError if the folder is taken, the corpus too short, or settings contradict each other.
         """
         began = time.monotonic() if began is None else began
-        settings = seeded(corpus.agreed(settings or {}))
+        settings = seeded(corpus.merge_settings(settings or {}))
         minutes = sort_settings(settings).train.minutes
         folder = RunFolder(Path(out or RUNS / corpus.name))
         if not force:

@@ -58,7 +58,7 @@ HEADING = "What would make this machine faster"
 
 @pytest.fixture(scope="module")
 def here():
-    return machine.look(0.01)
+    return machine.measure_machine(0.01)
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def show(run, here, monkeypatch):
     """Return a function that runs the command on this machine, some facts of which are others."""
 
     def start(*args, **more):
-        monkeypatch.setattr(machine, "look", lambda set_kernel: replace(here, **more))
+        monkeypatch.setattr(machine, "measure_machine", lambda set_kernel: replace(here, **more))
         return run("doctor", *args)
 
     return start
@@ -133,7 +133,7 @@ def test_whose_choice_the_kernel_is(show, here, chooser, words):
 def test_what_the_command_has_set_is_looked_at(run, here, monkeypatch):
     monkeypatch.setattr(cli, "set_kernel", lambda: "Haswell")
     given = []
-    monkeypatch.setattr(machine, "look", lambda set_kernel: given.append(set_kernel) or here)
+    monkeypatch.setattr(machine, "measure_machine", lambda set_kernel: given.append(set_kernel) or here)
     run("doctor")
     assert given == ["Haswell"]
 

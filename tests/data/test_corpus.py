@@ -42,7 +42,7 @@ def test_a_string_is_read_as_a_file_with_its_text(tmp_path, settings):
         assert str(getattr(ours, name)) == str(getattr(theirs, name))
     assert ours.source == Source(None, theirs.source.sha256)
     assert ours.settings == theirs.settings
-    assert ours.agreed({}) == theirs.settings
+    assert ours.merge_settings({}) == theirs.settings
 
 
 def test_a_string_keeps_its_fractions_and_can_be_read_in_several_ways():

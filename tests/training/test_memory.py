@@ -100,9 +100,9 @@ def test_where_the_system_does_not_say_python_is_estimated(figures, monkeypatch)
 
 def test_what_the_system_tells(tmp_path):
     (tmp_path / "status").write_text("Name:\tpython\nVmRSS:\t   900 kB\nRssAnon:\t   12 kB\n\n")
-    assert module._kilobytes(str(tmp_path / "status"), "RssAnon:") == 12 * 1024
-    assert module._kilobytes(str(tmp_path / "status"), "MemAvailable:") is None
-    assert module._kilobytes(str(tmp_path / "missing"), "RssAnon:") is None
+    assert module._bytes_in(str(tmp_path / "status"), "RssAnon:") == 12 * 1024
+    assert module._bytes_in(str(tmp_path / "status"), "MemAvailable:") is None
+    assert module._bytes_in(str(tmp_path / "missing"), "RssAnon:") is None
 
 
 def test_a_run_is_ready_before_anything_is_computed(tmp_path):

@@ -502,7 +502,7 @@ def test_what_parts_nothing_contradicts_nothing(tmp_path):
     begun = start(tmp_path / "run", Corpus.read(path, None, path), val_fraction=0.0)
     begun.close()
     shuffled = Corpus.read(path, TextConfig(split_documents="lines", shuffle_documents=True), seed=3)
-    assert shuffled.agreed({"seed": None, "val_documents": None})["seed"] == 3
+    assert shuffled.merge_settings({"seed": None, "val_documents": None})["seed"] == 3
 
 
 @pytest.mark.parametrize("settings", [{"val_fraction": 0.1}, {"lowercase": True}, {"split_documents": "lines"}])
