@@ -35,7 +35,7 @@ PROTOCOLS = ("whole", "windows", "lanes")
 NORMAL_FORMS = ("none", "NFC", "NFKC")
 DEFAULT_MINUTES = 5.0
 LENGTHS = ("steps", "epochs", "minutes")
-#: Settings that make no sense for bytes, and none without documents.
+#: Settings that make no sense with bytes, and settings that need documents.
 OF_CHARACTERS = ("encoding", "normalize", "lowercase", "min_count", "field")
 _OF_DOCUMENTS = ("shuffle_documents", "val_documents", "test_documents")
 
@@ -60,7 +60,7 @@ def setting(
     """Return a dataclass field with its section in the help, its help text and the values it may take.
 
     open_ends  low and high themselves are not allowed
-    decides    of a text's settings: which "characters" a file holds, how they are "split", or which are "symbols"
+    decides    what a setting of a text decides: which "characters" a file has, how they are "split", or the "symbols"
     more       open_low: low itself is not allowed. rule: the error for a value out of range. flags, metavar, flag_low:
                the option's flags, placeholder and least value, where they do not follow from the rest
     """
@@ -273,7 +273,7 @@ def _is_text_encoding(name: str) -> bool:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The settings of a training run; None stands for a value that is found when the run starts.
+    """The settings of a training run; if a value is None, the start of the run determines it.
 
     Raises:  ConfigError if a value makes no sense or two contradict each other.
     """
@@ -389,7 +389,7 @@ def seeded(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 class Settings(NamedTuple):
-    """Settings by what they configure.
+    """Settings sorted into those of the model, the text and the training.
 
     model  fields of `ModelConfig` that were given; the vocabulary's size is not known yet
     """
@@ -400,7 +400,7 @@ class Settings(NamedTuple):
 
 
 def sort_settings(settings: dict[str, Any]) -> Settings:
-    """Return the settings sorted by what they configure.
+    """Sort settings into those of the model, the text and the training.
 
     Raises:  ConfigError if a name is unknown, a value makes no sense, or two contradict each other.
     """

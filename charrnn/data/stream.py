@@ -1,7 +1,7 @@
 """The windows of a text for training: each step maps to one window.
 
 A text of N characters has N-1 pairs of a character and its successor, which is to be predicted. B batch rows of equal
-length begin at equal distances, and the windows follow one another in all rows at once, so the state of each row
+length start at equal distances in the text. Windows follow one another in all rows at once, so the state of each row
 carries over. If B does not divide the pairs, some rows end with the pair that the next row begins with. Sampling starts
 from a zero state; so that a model learns to, rows are reset by chance, at `reset_rate`.
 """
@@ -37,7 +37,7 @@ class Stream:
     ids         (N,) with N >= 2
     batch_size  B, at most N-1
     seq_len     T; the last window of an epoch may be shorter
-    seed        of the resets by chance
+    seed        of the random resets
     reset_rate  the probability that a row begins a window with a zero state; drawn for each window and row
     end         the id of the mark between documents, where the state is reset; None if there are no documents
     """

@@ -15,15 +15,15 @@ from charrnn.system.meter import seconds_per_unit
 from charrnn.training.loop import Training, TrainState, train_step, validate
 from charrnn.training.recipe import MOST_PASSES
 
-_SHARE = 0.03  # of the budget is for measuring the speed, within the bounds below
+_SHARE = 0.03  # share of the budget for measuring the speed, within the bounds below
 _SECONDS = (1.0, 4.0)
-_EVALUATION_SHARE = 0.05  # of the time is for evaluations, if `eval_every` is not given
+_EVALUATION_SHARE = 0.05  # share of the time for evaluations, if `eval_every` is not given
 _WORTH_MEASURING = 10**12  # weights times characters, about half a minute: a shorter run gets no forecast
 _EVALUATIONS = 20  # at most, if `eval_every` is not given
 
 
 class Pace(NamedTuple):
-    """Seconds: of training on one character, and of one evaluation."""
+    """The seconds that training on one character takes, and those of one evaluation."""
 
     char: float
     evaluation: float
@@ -34,8 +34,8 @@ def fix_length(
 ) -> tuple[TrainConfig, list[str]]:
     """Return the settings with a length in steps and the steps between evaluations, and notes for the user.
 
-    A budget of minutes makes no more than `MOST_PASSES` passes through the text. It makes all of them if the planned
-    seconds hold them, though measuring has used some of these seconds up.
+    A budget of minutes makes at most `MOST_PASSES` passes through the text. It makes all of them if they fit into the
+    planned seconds, even if measuring has used some of these.
 
     began           time.monotonic() when the budget began
     planned         seconds that the recipe planned with
@@ -64,7 +64,7 @@ def fix_length(
 
 
 def trial_seconds(budget: float) -> float:
-    """Return for how many seconds the speed is measured under this budget in seconds."""
+    """Return how long to measure the speed, given a budget; both in seconds."""
     low, high = _SECONDS
     return min(high, max(low, budget * _SHARE), budget / 4)
 

@@ -146,7 +146,7 @@ class Training:
         return build(SCHEDULES[self.config.schedule], self.config)
 
     def workers(self) -> Workers:
-        """Return what learns and validates, with the threads that the settings name, or one."""
+        """Return the workers that train and validate, with as many threads as the settings say, or one."""
         config = self.config
         return Workers(
             make_plan(self.model_config, config.seed, config.batch_size, config.seq_len, config.threads or 1)
@@ -273,9 +273,9 @@ def _report(
 
 
 def thinned(history: list[dict[str, Any]], most: int = MOST_HISTORY) -> list[dict[str, Any]]:
-    """Return the history without every second of its older records if it has more than so many; log.jsonl has all.
+    """Return the history, without every second of its older records if it is longer than `most`; log.jsonl has all.
 
-    The first, the best and the newest quarter stay. Every save writes the history, so an unbounded one would make the
+    The first record, the best one and the newest quarter stay. Every save writes the history, so an unbounded one would make the
     cost of a run that evaluates often grow with the square of its length.
     """
     if len(history) <= most:
@@ -291,7 +291,7 @@ def saturation(training: Training, state: TrainState, workers: Workers) -> Satur
     Source:  Karpathy, Johnson & Li 2016.
     """
     least, few = CELLS[training.model_config.cell].gates, slice(_ROWS_SEEN)
-    with np.errstate(all="ignore"):  # what is no number is near no end
+    with np.errstate(all="ignore"):  # NaN is near neither end
         workers.set_params(state.params)
         found = workers.gates(training.stream[state.step].rows(few), state.state[:, :, few])
         return {

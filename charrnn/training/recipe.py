@@ -24,13 +24,17 @@ _PARAMS_PER_CHAR = 12  # parameters of the layers for each character of the text
 _SIZES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640, 704, 768, 896, 1024)
 _WORK_PER_UNIT, _WORK_PER_SYMBOL = 375, 30  # elementwise work beside the matrix products, measured
 _ONE_HOT, _EMBED_SIZE = 512, 128  # up to so many symbols one-hot rows; with more, an embedding of this size
-_DROPOUT, _DROPOUT_BY_PASSES, _MOST_DROPOUT = 0.05, 0.15, 0.6  # for one pass, more for each e-fold of them, at most
-_DROPOUT_AFTER, _DROPOUT_A_PASS = 3, 0.06  # none up to so many passes; then at most this much for each pass more
+_DROPOUT, _DROPOUT_BY_PASSES, _MOST_DROPOUT = (
+    0.05,
+    0.15,
+    0.6,
+)  # for one pass, plus this for each e-fold of passes, up to a maximum
+_DROPOUT_AFTER, _DROPOUT_A_PASS = 3, 0.06  # zero up to so many passes; then at most this for each further pass
 _DROP_FROM, _DROP_BY_PASSES, _MOST_DROP = (
     6,
     0.15,
     0.5,
-)  # weight-drop: from so many passes on, for each e-fold of them, at most
+)  # weight-drop: from so many passes on, this for each e-fold, up to a maximum
 _RATE, _RATE_SIZE, _RATES = 8e-3, 384, (4e-3, 1e-2)  # for a text that is read often, by the square root of the size
 _OFTEN, _RATE_BY_PASSES, _MOST_FASTER = (
     20,
@@ -79,7 +83,7 @@ def kind(vocab_size: int, chars: int, given: Collection[str]) -> Recipe:
 
 
 def work(config: ModelConfig, shapes: Shapes) -> float:
-    """Return what a character costs in training, in multiplications; a machine's speed turns them into seconds.
+    """Return the cost of training on one character, in multiplications; a machine's speed turns it into seconds.
 
     The table in which symbols are looked up (an embedding, or input weights under one-hot rows) costs nothing.
     """
@@ -103,7 +107,7 @@ def choose(
     config           the model with the given settings
     chars            characters to train on; val_chars: to validate
     steps_per_epoch  steps that read them once
-    budget           the work that fits into the time, as `work` counts it; one step is done in any case
+    budget           the work that fits into the time, as `work` counts it; training does at least one step
     """
     settings, reasons = kind(config.vocab_size, chars, given)
     config = replace(config, **{name: value for name, value in settings.items() if name in KIND})
