@@ -311,3 +311,10 @@ def test_what_is_no_conflict(cwd):
     assert parsed("train x --resume", **env)["resume"]
     with pytest.raises(ConfigError):
         parsed("train x", **env)
+
+
+def test_the_shell_completes_a_line_with_a_conflict(cwd):
+    ctx = main.get_command(main.make_context("charrnn", ["sample"], resilient_parsing=True), "sample").make_context(
+        "sample", ["--beam", "2", "--temp", "0.5"], resilient_parsing=True
+    )
+    assert ctx.params["beam"] == 2

@@ -283,6 +283,12 @@ def test_an_entry_of_a_size_that_none_has_is_not_read(tmp_path, folder, reads, m
     assert str(read_text(path)) == "0123456789"
 
 
+def test_an_entry_that_is_too_large_to_be_read_back_is_an_error(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "MAX_ENTRY", 10)
+    with pytest.raises(CharRNNError, match="cannot be read back"):
+        read_text(put(tmp_path / "text.txt", b"0123456789"))
+
+
 # What may go wrong
 
 

@@ -223,3 +223,19 @@ def test_a_validation_file_is_split_into_documents_too(names):
     settings = TextConfig(split_documents="lines", val_fraction=0.5)
     corpus = Corpus.read(str(names / "b.txt"), settings, str(names / "a.txt"))
     assert (documents(corpus.train), documents(corpus.val)) == (NAMES[4:], NAMES[:4])
+
+
+@pytest.mark.parametrize(
+    ("settings", "wants"),
+    [
+        ({}, True),
+        ({"val_fraction": 0.0}, False),
+        ({"split_documents": "lines", "val_documents": 0}, False),
+        ({"split_documents": "lines", "val_documents": 1}, True),
+    ],
+)
+def test_whether_a_corpus_wants_validation(tmp_path, settings, wants):
+    path = tmp_path / "text.txt"
+    path.write_text("one\ntwo\nthree\n")
+    assert Corpus.read(str(path), TextConfig(**settings)).wants_validation is wants
+    assert Corpus.read(str(path), TextConfig(**settings), str(path)).wants_validation
