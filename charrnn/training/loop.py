@@ -275,8 +275,8 @@ def _report(
 def thinned(history: list[dict[str, Any]], most: int = MOST_HISTORY) -> list[dict[str, Any]]:
     """Return the history, without every second of its older records if it is longer than `most`; log.jsonl has all.
 
-    The first record, the best one and the newest quarter stay. Every save writes the history, so an unbounded one would make the
-    cost of a run that evaluates often grow with the square of its length.
+    The first record, the best one and the newest quarter stay. Every save writes the history: without a bound, the cost
+    of a run that evaluates often would grow with the square of its length.
     """
     if len(history) <= most:
         return history

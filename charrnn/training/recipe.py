@@ -29,7 +29,7 @@ _DROPOUT, _DROPOUT_BY_PASSES, _MOST_DROPOUT = (
     0.15,
     0.6,
 )  # for one pass, plus this for each e-fold of passes, up to a maximum
-_DROPOUT_AFTER, _DROPOUT_A_PASS = 3, 0.06  # zero up to so many passes; then at most this for each further pass
+_DROPOUT_AFTER, _DROPOUT_A_PASS = 3, 0.06  # none up to so many passes; then at most this for each
 _DROP_FROM, _DROP_BY_PASSES, _MOST_DROP = (
     6,
     0.15,
