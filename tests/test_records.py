@@ -11,8 +11,10 @@ from click.testing import CliRunner
 from benchmarks import kept
 from benchmarks.records import __main__ as command
 from benchmarks.records.rows import ROWS, SPLIT, Row
-from benchmarks.records.runs import ATTEMPTS, Run, counting, fill, is_slow, make, median_run, share
+from benchmarks.records.runs import ATTEMPTS, Run, _course, counting, fill, is_slow, make, median_run, share
 from benchmarks.speed.cases import Case
+from charrnn.config import TextConfig, TrainConfig, text_and_train_settings
+from charrnn.data.corpus import Corpus
 
 SHORT, LONG = ROWS[0], ROWS[1]
 TESTED = next(row for row in ROWS if row.text == "irish_abc.txt")
@@ -302,6 +304,17 @@ def test_the_rate_counts_the_operations_of_all_products():
     from benchmarks.records.rate import operations
 
     assert operations(Case("evaluate", "lstm", 1, 2, 3, 5)) == 2 * 5 * 3 * 2 * (8 + 65)
+
+
+def test_the_characters_of_a_run_are_those_of_its_own_shuffle(tmp_path):
+    (tmp_path / "text.txt").write_text("".join("ab" * size + "\n" for size in range(1, 40)))
+    text = TextConfig(split_documents="lines", shuffle_documents=True, val_documents=20)
+    train = text_and_train_settings(text, TrainConfig(steps=1, seed=3, batch_size=1, seq_len=10_000))
+    log = [{"step": 1, "epoch": 1.0, "seconds": 1.0, "chars_per_second": 9.0, "val_loss": None}]
+    model = {"vocab_size": 3, "hidden_size": 4}
+    chars = _course(log, {"train": train, "model": model}, tmp_path / "text.txt")["chars"]
+    corpora = [Corpus.read(str(tmp_path / "text.txt"), text, seed=seed) for seed in (3, 0)]
+    assert chars == len(corpora[0].train) - 1 != len(corpora[1].train) - 1
 
 
 @pytest.mark.slow

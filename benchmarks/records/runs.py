@@ -120,7 +120,8 @@ def _course(log: list[dict[str, Any]], info: dict[str, Any], text: Path) -> dict
     from charrnn.training.recipe import work
 
     last, train = log[-1], info["train"]
-    corpus = Corpus.read(str(text), text_and_train_configs(train)[0])
+    text_config, config = text_and_train_configs(train)
+    corpus = Corpus.read(str(text), text_config, seed=config.seed)
     chars = Stream(corpus.train.ids, train["batch_size"], train["seq_len"]).chars_before(last["step"])
     per_char = work(ModelConfig(**info["model"]), param_shapes)
     rates = sorted(line["chars_per_second"] for line in log if line["chars_per_second"])
