@@ -41,7 +41,7 @@ def command(names: tuple[str, ...], yes: bool) -> None:
 
 def _describe(run: RunFolder) -> str:
     """Return the folder of a run and its size."""
-    return f"{run.path} ({sum(file.stat().st_size for file in run.files()) / 1e6:,.1f} MB)"
+    return f"{run.path} ({sum(stat.st_size for stat in run.stats()) / 1e6:,.1f} MB)"
 
 
 def _confirm(runs: str) -> bool:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import threading
 from collections.abc import Iterable, Iterator
 
 from charrnn.data.text import CHUNK, END
 from charrnn.errors import CorpusError
 
 _MOST_NAMES = 8  # columns or fields that an error lists
+_MOST_CHARS = 2**31 - 1  # of a cell: the largest limit that all systems take
 
 
 def read_records(name: str, suffix: str, pieces: Iterable[str], field: str) -> Iterator[str]:
@@ -56,94 +59,62 @@ def _split_lines(pieces: Iterable[str]) -> Iterator[str]:
 
 def _read_columns(name: str, suffix: str, lines: Iterator[str], field: str) -> Iterator[tuple[int, str]]:
     """Yield a cell of each row with the number of its line."""
-    reader = CsvReader(name, lines, "\t" if suffix == ".tsv" else ",")
-    rows = iter(reader)
-    columns = next(rows, [])
+    rows = _read_rows(name, lines, "\t" if suffix == ".tsv" else ",")
+    _, columns = next(rows, (0, []))
     if field not in columns:
         raise CorpusError(f"{name} has no column {field!r}: it has {_list_names(columns)}")
     if columns.count(field) > 1:
         raise CorpusError(f"{name} has {columns.count(field)} columns {field!r}: rename all but one")
     column = columns.index(field)
-    for row in rows:
+    for number, row in rows:
         if row and len(row) <= column:
-            raise CorpusError(f"{name}, line {reader.line_num:,}: {len(row)} columns, so {field!r} is missing")
+            raise CorpusError(f"{name}, line {number:,}: {len(row)} columns, so {field!r} is missing")
         if row:
-            yield reader.line_num, row[column]
+            yield number, row[column]
 
 
-class CsvReader:
-    """Reads the rows of .csv or .tsv as `csv.reader` with `strict=True` does, but without its limit on cells.
+def _read_rows(name: str, lines: Iterator[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield each row of .csv or .tsv with the number of its last line."""
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    last = 0
+    while True:
+        try:
+            with _any_cell_size:
+                row = next(reader, None)
+        except csv.Error as error:
+            raise CorpusError(
+                f"{name}, in the record that begins in line {last + 1:,}: {error}: mend its quotes"
+            ) from None
+        if row is None:
+            return
+        last = reader.line_num
+        yield last, row
 
-    That limit applies to the whole process, which may be another program.
 
-    line_num  the lines read so far
+class _AnyCellSize:
+    """Within the context, the csv module takes cells of any size.
+
+    Its limit belongs to the whole process, which may be another program's: it is raised only while a row is read, and
+    restored when no thread reads one.
     """
 
-    def __init__(self, name: str, lines: Iterator[str], delimiter: str) -> None:
-        self.name, self.delimiter = name, delimiter
-        self.line_num = 0
-        self._lines = lines
-        self._first_line = 0  # where the current row begins
+    def __init__(self) -> None:
+        self._lock, self._readers, self._limit = threading.Lock(), 0, 0
 
-    def __iter__(self) -> Iterator[list[str]]:
-        while line := self._next_line():
-            self._first_line = self.line_num
-            if '"' in line:
-                yield self._row(line)
-            else:
-                yield self._bare(line).split(self.delimiter) if line.strip("\r\n") else []
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._readers:
+                self._limit = csv.field_size_limit(_MOST_CHARS)
+            self._readers += 1
 
-    def _next_line(self) -> str:
-        line = next(self._lines, "")
-        self.line_num += bool(line)
-        return line
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._readers -= 1
+            if not self._readers:
+                csv.field_size_limit(self._limit)
 
-    def _row(self, line: str) -> list[str]:
-        """Return the cells of a row with quotes; it begins with this line and may continue in the next ones."""
-        cells, at = list[str](), 0
-        while True:
-            if line.startswith('"', at):
-                cell, line, at = self._quoted(line, at + 1)
-            else:
-                end = line.find(self.delimiter, at)
-                cell = self._bare(line[at:end] if end >= 0 else line[at:])
-                at += len(cell)
-            cells.append(cell)
-            if not line.startswith(self.delimiter, at):
-                break
-            at += 1
-        if line[at : at + 1] not in ("", "\r", "\n"):
-            raise self._error(f"{self.delimiter!r} expected after '\"'")
-        self._bare(line[at:])
-        return cells
 
-    def _quoted(self, line: str, at: int) -> tuple[str, str, int]:
-        """Return the cell after this opening quote, the line in which it ends, and the position of its end there."""
-        parts = list[str]()
-        while True:
-            end = line.find('"', at)
-            if end < 0:
-                parts.append(line[at:])
-                line, at = self._next_line(), 0
-                if not line:
-                    raise self._error("unexpected end of data")
-            elif line.startswith('"', end + 1):
-                parts.append(line[at : end + 1])
-                at = end + 2
-            else:
-                parts.append(line[at:end])
-                return "".join(parts), line, end + 1
-
-    def _bare(self, text: str) -> str:
-        """Return text that has no quotes without the line end after it; refuse a line end inside it."""
-        text = text.rstrip("\r\n")
-        if "\r" in text:
-            raise self._error("new-line character seen in unquoted field")
-        return text
-
-    def _error(self, reason: str) -> CorpusError:
-        first = self._first_line
-        return CorpusError(f"{self.name}, in the record that begins in line {first:,}: {reason}: mend its quotes")
+_any_cell_size = _AnyCellSize()
 
 
 def _read_json_lines(name: str, suffix: str, lines: Iterator[str], field: str) -> Iterator[tuple[int, str]]:

@@ -48,13 +48,17 @@ class RunFolder:
         """
         return next((path for path in (self.best, self.last) if os.path.exists(path)), None)
 
+    def stats(self) -> list[os.stat_result]:
+        """Return size and time of each of its files; without those that another process has just removed."""
+        stats = []
+        for file in self.files():
+            with suppress(FileNotFoundError):
+                stats.append(file.stat())
+        return stats
+
     def changed(self) -> int:
         """Return when one of its files was last written, in nanoseconds since 1970; 0 if there is none."""
-        newest = 0
-        for file in self.files():
-            with suppress(FileNotFoundError):  # another process has just removed it
-                newest = max(newest, file.stat().st_mtime_ns)
-        return newest
+        return max((stat.st_mtime_ns for stat in self.stats()), default=0)
 
     def refuse_taken(self) -> None:
         """Raise RunFolderError if the folder has a run."""
@@ -125,7 +129,10 @@ class RunFolder:
                 self.clear()
                 for path in (*halves, trial):
                     path.unlink(missing_ok=True)
-                with suppress(PermissionError):  # Windows unlinks no file that is open: there the lock's file stays
+                if os.name != "nt":
+                    self._lock_path.unlink(missing_ok=True)
+            if os.name == "nt":  # Windows unlinks no file that is open, neither ours before nor another's now
+                with suppress(PermissionError):
                     self._lock_path.unlink(missing_ok=True)
         with suppress(OSError):  # it has other files, which are not ours
             self.path.rmdir()
