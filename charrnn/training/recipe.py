@@ -24,23 +24,14 @@ _PARAMS_PER_CHAR = 12  # parameters of the layers for each character of the text
 _SIZES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640, 704, 768, 896, 1024)
 _WORK_PER_UNIT, _WORK_PER_SYMBOL = 375, 30  # elementwise work beside the matrix products, measured
 _ONE_HOT, _EMBED_SIZE = 512, 128  # up to so many symbols one-hot rows; with more, an embedding of this size
-_DROPOUT, _DROPOUT_BY_PASSES, _MOST_DROPOUT = (
-    0.05,
-    0.15,
-    0.6,
-)  # for one pass, plus this for each e-fold of passes, up to a maximum
+# For one pass, plus this for each e-fold of passes, up to a maximum.
+_DROPOUT, _DROPOUT_BY_PASSES, _MOST_DROPOUT = 0.05, 0.15, 0.6
 _DROPOUT_AFTER, _DROPOUT_A_PASS = 3, 0.06  # none up to so many passes; then at most this for each
-_DROP_FROM, _DROP_BY_PASSES, _MOST_DROP = (
-    6,
-    0.15,
-    0.5,
-)  # weight-drop: from so many passes on, this for each e-fold, up to a maximum
+# Weight-drop: from so many passes on, this for each e-fold, up to a maximum.
+_DROP_FROM, _DROP_BY_PASSES, _MOST_DROP = 6, 0.15, 0.5
 _RATE, _RATE_SIZE, _RATES = 8e-3, 384, (4e-3, 1e-2)  # for a text that is read often, by the square root of the size
-_OFTEN, _RATE_BY_PASSES, _MOST_FASTER = (
-    20,
-    0.7,
-    2.5,
-)  # with fewer passes than this the rate is higher, by this power of their ratio
+# With fewer passes than this the rate is higher, by this power of their ratio.
+_OFTEN, _RATE_BY_PASSES, _MOST_FASTER = 20, 0.7, 2.5
 _RATED = ("adam", "adamw")  # the optimizers that these rates suit; others keep their defaults
 _RESET_RATE = 0.05
 _WINDOWS = 4  # windows in a batch row, at least: with fewer, many steps are the short last window
