@@ -244,7 +244,7 @@ class TextConfig:
         _check(self)
         if self.val_fraction + self.test_fraction >= 1:
             raise ConfigError("--val-fraction and --test-fraction leave nothing to train on: lower one")
-        changed = [name for name, value in vars(self).items() if value != default_of(name)]
+        changed = [item.name for item in fields(self) if getattr(self, item.name) != item.default]
         refuse_conflicts(changed)
         if not self.has_documents and (wrong := [name for name in changed if name in _OF_DOCUMENTS]):
             raise ConfigError(f"{flag_of(wrong[0])} needs documents: give --split-documents or --field too")

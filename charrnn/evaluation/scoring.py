@@ -24,9 +24,8 @@ from charrnn.nn.functional import bits
 from charrnn.parallel.workers import Workers
 
 BLOCK = 1 << 20  # characters of lines that are packed together: fills all batch rows, bounds memory
-_WINDOW = (
-    1 << 12
-)  # predictions of one forward pass: takes as much memory as an evaluation; with few rows, longer windows
+#: Predictions of one forward pass: it takes as much memory as an evaluation; with few rows, its windows are longer.
+_WINDOW = 1 << 12
 
 _Sized = TypeVar("_Sized", str, bytes, Line)
 

@@ -53,7 +53,8 @@ def summary(run: RunFolder) -> RunSummary:
 
     Raises:  FileNotFoundError if it was removed meanwhile.
     """
-    stats = [file.stat() for file in run.files()]
+    if not (stats := run.stats()):
+        raise FileNotFoundError(run.path)
     facts: dict[str, Any] = dict.fromkeys(("corpus", "cell", "num_layers", "hidden_size", "step", "steps", "best_loss"))
     damage, newest = None, run.last if run.last.exists() else run.best
     try:
