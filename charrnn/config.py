@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import codecs
 import inspect
-import math
 from collections.abc import Callable, Collection
 from dataclasses import Field, asdict, dataclass, field, fields
 from itertools import combinations
 from typing import Any, NamedTuple, TypeVar
 
 from charrnn.errors import ConfigError
+from charrnn.wording import broken_limit, in_words
 
-STDIN = "-"  # the path that stands for standard input
+STDIN = "-"  # the path that means standard input
+AUTO = "auto"  # the default, in the help, of a setting that the recipe chooses by text and time
 #: A cell is the file of this name in `nn/cells`.
 CELL_NAMES = ("rnn", "lstm", "gru", "lnlstm")
 INIT_NAMES = ("orthogonal", "glorot", "uniform", "he", "gaussian")
@@ -61,8 +62,9 @@ def setting(
 
     open_ends  low and high themselves are not allowed
     decides    what a setting of a text decides: which "characters" a file has, how they are "split", or the "symbols"
-    more       open_low: low itself is not allowed. rule: the error for a value out of range. flags, metavar, flag_low:
-               the option's flags, placeholder and least value, where they do not follow from the rest
+    more       recipe: the default under a time budget, in the help. open_low: low itself is not allowed. rule: the
+               error for a value out of range. flags, metavar, flag_low: the option's flags, placeholder and least
+               value, where they do not follow from the rest
     """
     limits = {"low": low, "high": high, "open_ends": open_ends, "choices": choices}
     return field(default=default, metadata={"group": group, "help": help, "decides": decides, **limits, **more})
@@ -78,31 +80,27 @@ def _check(config: ModelConfig | TextConfig | TrainConfig) -> None:
         flag = flag_of(item.name)
         if meta["choices"]:
             if value not in meta["choices"]:
-                raise ConfigError(f"{flag} {value!r} is not one of {', '.join(meta['choices'])}")
+                raise ConfigError(f"{flag} must be {in_words(meta['choices'], 'or')}, got {value!r}")
             continue
         if item.type == "bool":
             if not isinstance(value, bool):
-                raise ConfigError(f"{flag} {value!r} is neither True nor False")
+                raise ConfigError(f"{flag} must be True or False, got {value!r}")
             continue
         if item.type.startswith("str"):
             if not isinstance(value, str) or not value:
-                raise ConfigError(f"{flag} {value!r} is no text")
+                raise ConfigError(f"{flag} must be a text that is not empty, got {value!r}")
             continue
         wanted: tuple[type[int] | type[float], ...] = (int,) if item.type.split(" ")[0] == "int" else (int, float)
         if isinstance(value, bool) or not isinstance(value, wanted):
-            raise ConfigError(f"{flag} {value!r} is not {'a whole number' if wanted == (int,) else 'a number'}")
-        if not in_range(value, meta):
-            finite = abs(value) != math.inf and value == value
-            reason = describe_range(meta) if finite else f"not a finite number; {describe_range(meta)}"
-            raise ConfigError(f"{flag} {value} is out of range: {reason}")
+            raise ConfigError(f"{flag} must be {'a whole number' if wanted == (int,) else 'a number'}, got {value!r}")
+        if limit := limit_of(value, meta):
+            raise ConfigError(f"{flag} must be {limit}, got {value}")
 
 
-def in_range(value: float, meta: Any) -> bool:
-    """Return whether a number is finite, and within the limits of a field."""
-    low, high, strict = meta["low"], meta["high"], meta["open_ends"]
-    above = low is None or (value > low if strict or meta.get("open_low") else value >= low)
-    below = high is None or (value < high if strict else value <= high)
-    return above and below and abs(value) != math.inf and value == value
+def limit_of(value: float, meta: Any) -> str | None:
+    """Return in words what a number must be, if it breaks the limits of a field; else None."""
+    open_low = meta["open_ends"] or meta.get("open_low", False)
+    return broken_limit(value, meta["low"], meta["high"], open_low=open_low, open_high=meta["open_ends"])
 
 
 def _defaults_in_words(name: str) -> str:
@@ -138,14 +136,6 @@ def refuse_conflicts(given: Collection[str]) -> None:
             raise ConfigError(message)
 
 
-def describe_range(meta: Any) -> str:
-    """Return the limits of a field, as the errors show them."""
-    sign = "<" if meta["open_ends"] else "<="
-    low = "" if meta["low"] is None else f"{meta['low']:g} {sign} "
-    high = "" if meta["high"] is None else f" {sign} {meta['high']:g}"
-    return f"{low}x{high}"
-
-
 @dataclass(frozen=True)
 class ModelConfig:
     """The settings of a model: the shapes of its parameters, their initial values, and dropout.
@@ -155,18 +145,26 @@ class ModelConfig:
 
     vocab_size: int
     cell: str = setting(
-        "lstm", "Model", "The recurrent cell; lnlstm is an LSTM with layer normalisation.", choices=CELL_NAMES
+        "lstm",
+        "Model",
+        "Recurrent cell; lnlstm is an LSTM with layer normalisation.",
+        choices=CELL_NAMES,
+        recipe="lnlstm",
     )
-    hidden_size: int = setting(384, "Model", "Units in each layer.", low=1, high=1_000_000)
-    num_layers: int = setting(1, "Model", "Layers, one upon the other.", low=1, high=1000)
-    embed_size: int = setting(0, "Model", "Size of a learned embedding; 0 feeds one-hot rows.", low=0, high=1_000_000)
-    tied: bool = setting(False, "Model", "Let the embedding be the readout too: fewer weights where symbols are many.")
-    dropout: float = setting(0.4, "Model", "Share of each layer's outputs dropped while training.", low=0.0, high=0.95)
-    input_dropout: float = setting(0.0, "Model", "Share of the embedding dropped while training.", low=0.0, high=0.95)
+    hidden_size: int = setting(384, "Model", "Units in each layer.", low=1, high=1_000_000, recipe=AUTO)
+    num_layers: int = setting(1, "Model", "Layers, stacked.", low=1, high=1000)
+    embed_size: int = setting(
+        0, "Model", "Size of a learned embedding; 0 feeds one-hot vectors.", low=0, high=1_000_000, recipe=AUTO
+    )
+    tied: bool = setting(False, "Model", "Use the embedding as the output weights: fewer weights for large alphabets.")
+    dropout: float = setting(
+        0.4, "Model", "Share of each layer's outputs to drop in training.", low=0.0, high=0.95, recipe=AUTO
+    )
+    input_dropout: float = setting(0.0, "Model", "Share of the embedding to drop in training.", low=0.0, high=0.95)
     weight_drop: float = setting(
-        0.0, "Model", "Share of the recurrent weights dropped while training.", low=0.0, high=0.95
+        0.0, "Model", "Share of the recurrent weights to drop in training.", low=0.0, high=0.95, recipe=AUTO
     )
-    init: str = setting("orthogonal", "Model", "How the weights begin.", choices=INIT_NAMES)
+    init: str = setting("orthogonal", "Model", "Initial weights.", choices=INIT_NAMES)
     dtype: str = setting("float32", "Model", "Precision of all arrays.", choices=DTYPE_NAMES)
 
     def __post_init__(self) -> None:
@@ -174,9 +172,9 @@ class ModelConfig:
             raise ConfigError(f"a vocabulary of {self.vocab_size!r} symbols makes no model")
         _check(self)
         if self.input_dropout and not self.embed_size:
-            raise ConfigError("--input-dropout drops parts of an embedding: give --embed-size too")
+            raise ConfigError("--input-dropout drops values of an embedding: give --embed-size too")
         if self.tied and not self.embed_size:
-            raise ConfigError("--tied makes an embedding the readout too: give --embed-size")
+            raise ConfigError("--tied uses an embedding as the output weights: give --embed-size too")
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pkgutil
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,20 +15,32 @@ from typing import Any, NoReturn, TextIO
 import click
 from click.exceptions import Exit
 
+from charrnn.cli._command import SectionedOption, commands_with
+from charrnn.cli._names import COMMAND_ALIASES, model_after_command, near_commands
 from charrnn.errors import EXIT_CODES, CharRNNError
 from charrnn.system.processor import set_kernel
 from charrnn.version import __version__
+
+#: The sections of `charrnn --help` and the commands in them, in the order of use; others come last.
+_ORDER = {
+    "Models": ("train", "sample", "complete", "eval", "score", "serve"),
+    "Runs and texts": ("list", "compare", "sweep", "info", "rm", "vocab", "cache"),
+    "This machine": ("doctor",),
+}
 
 
 class Commands(click.Group):
     """The group of commands: it finds them in this package, and turns errors into exit codes."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of the modules that are commands."""
-        return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+        """Return the names of the modules that are commands, in the order of use."""
+        found = sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+        order = [name for names in _ORDER.values() for name in names]
+        return sorted(found, key=lambda name: order.index(name) if name in order else len(order))
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """Import the module of one command."""
+        """Import the module of one command, which may be named by an alias."""
+        name = COMMAND_ALIASES.get(name, name)
         if name not in self.list_commands(ctx):
             return None
         command: click.Command = import_module(f"{__name__}.{name}").command
@@ -37,12 +50,42 @@ class Commands(click.Group):
         """Write one list of commands for each section."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for name in self.list_commands(ctx):
-            if command := self.get_command(ctx, name):
+            if (command := self.get_command(ctx, name)) and not command.hidden:
                 row = (name, command.get_short_help_str())
                 sections.setdefault(getattr(command, "section", "Others"), []).append(row)
-        for section in sorted(sections):
+        for section in sorted(sections, key=[*_ORDER, *sections].index):
             with formatter.section(section):
                 formatter.write_dl(sections[section])
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the options before the command.
+
+        Raises:  a usage error for an unknown one, with the command that it belongs to.
+        """
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            flag = error.option_name
+            others = commands_with(flag, ctx)
+            hint = f"options follow the command: `charrnn {others[0]} {flag} …`" if others else "see `charrnn --help`"
+            raise click.UsageError(f"no such option {flag}: {hint}", ctx) from None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the name of the command, the command, and its arguments.
+
+        Raises:  a usage error for an unknown command, with the one that may be meant.
+        """
+        name, *rest = args
+        name = COMMAND_ALIASES.get(name.lower(), name)
+        if name.lower() in self.list_commands(ctx) or name.startswith("-") or ctx.resilient_parsing:
+            return super().resolve_command(ctx, [name, *rest])
+        known = self.list_commands(ctx)
+        hint = near_commands(name, known) or "`charrnn --help` lists the commands"
+        if os.path.exists(name):
+            hint = f"to train on this file, type `charrnn train {shlex.quote(name)}`"
+        raise click.UsageError(f"no such command {name!r}: {hint}", ctx)
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
@@ -54,7 +97,7 @@ class Commands(click.Group):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(encoding="utf-8", errors="backslashreplace")
         with _errors_as_exit_codes():
-            return super().make_context(info_name, args, parent, **extra)
+            return super().make_context(info_name, model_after_command(args), parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -120,11 +163,19 @@ def _exit_codes() -> str:
     epilog=_exit_codes(),
     context_settings={
         "help_option_names": ["-h", "--help"],
-        "max_content_width": 100,
+        "max_content_width": 80,
         "auto_envvar_prefix": "CHARRNN",
+        # Flags, choices and commands in any case, with _ for -; one letter alone keeps its case, as in -V and -v.
+        "token_normalize_func": lambda word: word if len(word) == 1 else word.replace("_", "-").lower(),
     },
 )
-@click.version_option(__version__, message="charrnn %(version)s", allow_from_autoenv=False)
+@click.version_option(
+    __version__,
+    message="charrnn %(version)s",
+    allow_from_autoenv=False,
+    cls=SectionedOption,
+    help="Show the version and exit.",
+)
 def main() -> None:
     """Character-level language models: train a small recurrent net on your text, evaluate it, and let it write.
 

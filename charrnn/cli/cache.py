@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from charrnn.cli._options import SectionedCommand, complete_files, json_option, section
+from charrnn.cli._command import SectionedCommand, complete_files, section
+from charrnn.cli._options import json_option
 
 
 @click.command(

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli._options import Conflict, SectionedCommand, model_option, options_of, section, unknown_option
+from charrnn.cli._command import Conflict, SectionedCommand, section
+from charrnn.cli._options import model_option, options_of, unknown_option
 from charrnn.config import STDIN
 from charrnn.errors import CorpusError, VocabError
 from charrnn.generation.settings import COMPLETION_CONFLICTS, CompletionConfig

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from charrnn.cli._options import SectionedCommand, json_option
+from charrnn.cli._command import SectionedCommand
+from charrnn.cli._options import json_option
 
 _CHOICES = {"library": "its own choice", "user": "chosen by OPENBLAS_CORETYPE", "charrnn": "chosen by charrnn"}
 

@@ -6,15 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from charrnn.cli._options import (
-    Conflict,
-    SectionedCommand,
-    complete_files,
-    json_option,
-    model_option,
-    section,
-    unknown_option,
-)
+from charrnn.cli._command import Conflict, SectionedCommand, complete_files, section
+from charrnn.cli._options import json_option, model_option, unknown_option
 from charrnn.config import PROTOCOLS
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from dataclasses import asdict
 
 import click
 
-from charrnn.cli._options import SectionedCommand, json_option, model_option
+from charrnn.cli._command import SectionedCommand
+from charrnn.cli._options import json_option, model_option
 
 _SHOWN = 12  # newest evaluations, shown in the table
 

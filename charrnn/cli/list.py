@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from charrnn.cli._options import SectionedCommand, json_option
+from charrnn.cli._command import SectionedCommand
+from charrnn.cli._options import json_option
 
 
 @click.command(cls=SectionedCommand, section="Runs and texts", short_help="List runs.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from charrnn.cli._options import SectionedCommand, complete_runs, section
+from charrnn.cli._command import SectionedCommand, complete_runs, section
 
 if TYPE_CHECKING:
     from charrnn.training.folder import RunFolder

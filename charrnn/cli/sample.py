@@ -12,17 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli._options import (
-    Conflict,
-    SectionedCommand,
-    WholeNumber,
-    complete_files,
-    models_option,
-    options_of,
-    section,
-    text_with_escapes,
-    unknown_option,
-)
+from charrnn.cli._command import Conflict, SectionedCommand, complete_files, section
+from charrnn.cli._options import models_option, options_of, unknown_option
+from charrnn.cli._types import WholeNumber, text_with_escapes
 from charrnn.config import STDIN, TextConfig, flag_of, seeded
 from charrnn.errors import ConfigError
 from charrnn.generation.settings import SAMPLE_CONFLICTS, BeamConfig, DrawConfig, SampleConfig

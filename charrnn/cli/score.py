@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli._options import Conflict, SectionedCommand, complete_files, model_option, options_of, section
+from charrnn.cli._command import Conflict, SectionedCommand, complete_files, section
+from charrnn.cli._options import model_option, options_of
 from charrnn.config import STDIN
 from charrnn.errors import ConfigError
 from charrnn.evaluation.settings import ScoreConfig

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from charrnn.cli._options import SectionedCommand, WholeNumber, models_option, options_of, section
+from charrnn.cli._command import SectionedCommand, section
+from charrnn.cli._options import models_option, options_of
+from charrnn.cli._types import WholeNumber
 from charrnn.errors import CharRNNError, ConfigError
 from charrnn.serve.requests import Limits
 

@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from charrnn.cli._options import (
+from charrnn.cli._command import (
     Conflict,
     SectionedCommand,
-    WholeNumber,
     complete_files,
     complete_runs,
-    given,
     section,
     set_elsewhere,
-    settings,
     source_of,
 )
+from charrnn.cli._options import given, settings
 from charrnn.cli._signals import StopSignals
+from charrnn.cli._types import WholeNumber
 from charrnn.config import (
     CONFLICTS,
     STDIN,
@@ -54,9 +53,25 @@ _CONFLICTS = (
 )
 
 
+#: The options that people use most, for the first screen of the help.
+_BASICS = (
+    "minutes",
+    "steps",
+    "cell",
+    "hidden_size",
+    "num_layers",
+    "split_documents",
+    "out",
+    "resume",
+    "init_from",
+    "seed",
+)
+
+
 @click.command(
     cls=SectionedCommand,
     short_help="Train a model on a text.",
+    basics=_BASICS,
     conflicts=tuple(Conflict(message, (*names, _NEW)) for names, message in _CONFLICTS),
 )
 @click.argument("corpus", metavar="[CORPUS]...", nargs=-1, shell_complete=complete_files)
@@ -100,25 +115,27 @@ _CONFLICTS = (
 )
 @_screen("--quiet", is_flag=True, help="Show nothing but errors.")
 def command(corpus: tuple[str, ...], **options: Any) -> None:
-    """Train a model on CORPUS: text files, folders, quoted patterns such as '**/*.py', or "-" for standard input.
+    """Train a model on CORPUS: files, folders, quoted patterns, or "-" for stdin.
 
-    Several are learned one after the other, in this order: of a folder its files by name, then its folders by name.
-    What ends in .gz, .bz2, .xz, .zst or .zip is unpacked. Line ends are learned as they are.
+    Files are read in this order; a folder's files by name, then its subfolders
+    by name. Files ending in .gz, .bz2, .xz, .zst or .zip are unpacked. Line
+    ends are kept unchanged.
 
-    Without --steps and --epochs, a recipe chooses what no option names by the text and the time, and says why: the
-    defaults below of cell, sizes, dropout, weight-drop, batch, rate, resets, average and --val-chars then do not hold.
+    Without --steps or --epochs, charrnn trains for --minutes (default 5). It
+    then picks every setting marked "auto" that you leave out, from the text
+    size and the time budget, and explains each choice.
 
-    The run's folder gets best.npz (the least validation loss), last.npz (to resume from) and log.jsonl. Ctrl-C finishes
-    the step, saves, and says how to go on.
+    The run folder gets best.npz (lowest validation loss), last.npz (to resume)
+    and log.jsonl. Ctrl-C finishes the step, saves, and prints the command that
+    continues.
 
     \b
     Examples:
       charrnn train corpus.txt
-      charrnn train corpus.txt --minutes 20 --hidden-size 512 --dropout 0.5
-      charrnn train names.txt --split-documents lines --shuffle-documents --val-documents 1000
-      charrnn train corpus.txt --resume
-      charrnn train corpus.txt --resume --epochs 40
-      charrnn train letters.txt --init-from checkpoints/corpus --epochs 3
+      charrnn train corpus.txt --minutes 20
+      charrnn train names.txt --split-documents lines
+      charrnn train corpus.txt --resume --minutes 10
+      charrnn train letters.txt --init-from corpus
     """
     began = time.monotonic()
     if options["resume"]:

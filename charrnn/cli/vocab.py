@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from charrnn.cli._options import SectionedCommand, complete_files, given, json_option, settings
+from charrnn.cli._command import SectionedCommand, complete_files
+from charrnn.cli._options import given, json_option, settings
 
 
 @click.command(cls=SectionedCommand, section="Runs and texts", short_help="List the characters of a text.")

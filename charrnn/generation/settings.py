@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from charrnn.config import in_range, setting
+from charrnn.config import limit_of, setting
 from charrnn.errors import ConfigError
 
 MOST_LENGTH = 10**12  # characters of a sample
@@ -43,7 +43,7 @@ def _check(config: Any) -> None:
         value, meta = getattr(config, item.name), item.metadata
         if value is None or "rule" not in meta:
             continue
-        if not (value in meta["choices"] if meta["choices"] else in_range(value, meta)):
+        if value not in meta["choices"] if meta["choices"] else limit_of(value, meta):
             raise ConfigError(meta["rule"].format(value=value))
 
 

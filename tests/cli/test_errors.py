@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import zipfile
@@ -19,7 +20,8 @@ import numpy as np
 import pytest
 
 from charrnn.cli import main
-from charrnn.config import flag_of, setting_fields
+from charrnn.config import flag_of, limit_of, setting_fields
+from charrnn.wording import in_words
 
 from ._material import SMALL, TEXT, TIMEOUT, error_line, meta, posix
 
@@ -125,19 +127,19 @@ OPTIONS = {
     "no corpus": Bad(("train", *NEW), 2, ("CORPUS", "name a text file")),
     "standard input twice": Bad(("train", "-", "-", *NEW), 1, ("standard input can be read once",)),
     "a pattern": Bad(("train", "*.nothing", *NEW), 1, ("*.nothing matches no file",)),
-    "sample-every": Bad(("train", "tiny.txt", "--sample-every", "-1"), 2, ("--sample-every", "-1", "x>=0")),
-    "unknown option": Bad(("train", "tiny.txt", "--hidden", "3"), 2, ("--hidden", "--hidden-size")),
-    "temperature": Bad(("sample", "--temp", "-0.1"), 2, ("--temp", "-0.1", "x>=0")),
-    "temperature nan": Bad(("sample", "--temp", "nan"), 2, ("--temp", "not a finite number")),
-    "temperature inf": Bad(("sample", "--temperature", "inf"), 2, ("--temp", "not a finite number")),
-    "length": Bad(("sample", "-n", "-2"), 2, ("--length", "-2", "-1<=x<=")),
-    "top-p": Bad(("sample", "--top-p", "0"), 2, ("--top-p", "0<x<=1")),
-    "min-p": Bad(("sample", "--min-p", "1.5"), 2, ("--min-p", "0<=x<=1")),
-    "repeat-penalty": Bad(("sample", "--repeat-penalty", "0"), 2, ("--repeat-penalty", "x>0")),
-    "repeat-window": Bad(("sample", "--repeat-window", "0"), 2, ("--repeat-window", "1<=x<=100000.")),
-    "count": Bad(("sample", "--count", "0"), 2, ("--count", "x>=1")),
-    "best-of": Bad(("sample", "--best-of", "0"), 2, ("--best-of", "x>=1")),
-    "lines": Bad(("sample", "--lines", "0"), 2, ("--lines", "x>=1")),
+    "sample-every": Bad(("train", "tiny.txt", "--sample-every", "-1"), 2, ("--sample-every", "-1", "at least 0")),
+    "unknown option": Bad(("train", "tiny.txt", "--units", "3"), 2, ("no such option --units", "--hidden-size")),
+    "temperature": Bad(("sample", "--temp", "-0.1"), 2, ("--temp", "-0.1", "at least 0")),
+    "temperature nan": Bad(("sample", "--temp", "nan"), 2, ("--temp", "must be a finite number")),
+    "temperature inf": Bad(("sample", "--temperature", "inf"), 2, ("--temp", "must be a finite number")),
+    "length": Bad(("sample", "-n", "-2"), 2, ("--length", "-2", "at least -1")),
+    "top-p": Bad(("sample", "--top-p", "0"), 2, ("--top-p", "greater than 0")),
+    "min-p": Bad(("sample", "--min-p", "1.5"), 2, ("--min-p", "at most 1")),
+    "repeat-penalty": Bad(("sample", "--repeat-penalty", "0"), 2, ("--repeat-penalty", "greater than 0")),
+    "repeat-window": Bad(("sample", "--repeat-window", "0"), 2, ("--repeat-window", "at least 1")),
+    "count": Bad(("sample", "--count", "0"), 2, ("--count", "at least 1")),
+    "best-of": Bad(("sample", "--best-of", "0"), 2, ("--best-of", "at least 1")),
+    "lines": Bad(("sample", "--lines", "0"), 2, ("--lines", "at least 1")),
     "no documents": Bad(("sample", "--documents", "2"), 2, ("--documents", "did not learn", "-n or --lines")),
     "documents and count": Bad(("sample", "--documents", "2", "--count", "3"), 2, ("--documents and --count", "one")),
     "two primes": Bad(("sample", "--prime", "D", "--prime-lines", "tiny.txt"), 2, ("--prime-lines", "give one")),
@@ -149,8 +151,8 @@ OPTIONS = {
     "regex and stop": Bad(("sample", "--regex", "D", "--stop", "e"), 2, ("--regex", "--stop", "cut a match short")),
     "regex and lines": Bad(("sample", "--regex", "D", "--lines", "2"), 2, ("--regex", "--lines", "cut a match short")),
     "shares": Bad(("sample", "-m", "tiny.npz:0.5", "-m", "b"), 2, ("-m b", "share")),
-    "top-k": Bad(("sample", "--top-k", "-1"), 2, ("--top-k", "-1", "x>=0")),
-    "seed": Bad(("sample", "--seed", "-1"), 2, ("--seed", "-1", "x>=0")),
+    "top-k": Bad(("sample", "--top-k", "-1"), 2, ("--top-k", "-1", "at least 0")),
+    "seed": Bad(("sample", "--seed", "-1"), 2, ("--seed", "-1", "at least 0")),
     "unknown": Bad(("sample", "--unknown", "guess"), 2, ("--unknown", "'guess'", "error", "skip")),
     "sample takes no text": Bad(("sample", "tiny.txt"), 2, ("unexpected extra argument",)),
     "protocol": Bad(("eval", "--protocol", "half"), 2, ("--protocol", "'half'", "whole", "lanes")),
@@ -343,8 +345,7 @@ SETTINGS = {flag_of(item.name): item for item in setting_fields()}
 @pytest.mark.parametrize("flag", [flag for flag, item in SETTINGS.items() if item.metadata["choices"]])
 def test_a_choice_that_there_is_not(run, corpus, flag):
     told = error_line(run("train", corpus, flag, "nonsense", code=2).stderr)
-    assert f"Invalid value for '{flag}': 'nonsense' is not one of " in told
-    assert all(f"'{choice}'" in told for choice in SETTINGS[flag].metadata["choices"])
+    assert told.startswith(f"{flag} must be {in_words(SETTINGS[flag].metadata['choices'], 'or')}, got 'nonsense'")
 
 
 NUMBERS = [flag for flag, item in SETTINGS.items() if str(item.type).startswith(("int", "float"))]
@@ -354,12 +355,10 @@ NUMBERS = [flag for flag, item in SETTINGS.items() if str(item.type).startswith(
 def test_a_value_out_of_range(run, corpus, cwd, flag):
     limits = SETTINGS[flag].metadata
     low, high = limits["low"], limits["high"]
-    sign = "<" if limits["open_ends"] else "<="
     beyond = [low - 1, *([low] if limits["open_ends"] else []), *([] if high is None else [high * 2])]
-    valid = f"x{sign.replace('<', '>')}{low}" if high is None else f"{low}{sign}x{sign}{high}"
     for value in beyond:
         told = error_line(run("train", corpus, flag, value, code=2).stderr)
-        assert told == f"Invalid value for '{flag}': {value} is not in the range {valid}."
+        assert told == f"{flag} must be {limit_of(value, limits)}, got {value}"
     assert everything(cwd).keys() == {corpus}
 
 
@@ -369,19 +368,14 @@ FLOATS = [flag for flag, item in SETTINGS.items() if str(item.type).startswith("
 @pytest.mark.parametrize("flag", FLOATS)
 def test_nan_is_out_of_range(run, corpus, cwd, flag):
     told = error_line(run("train", corpus, flag, "nan", code=2).stderr)
-    assert flag in told
-    assert "nan" in told
+    assert told == f"{flag} must be a finite number, got nan"
     assert everything(cwd).keys() == {corpus}
 
 
 @pytest.mark.parametrize("flag", FLOATS)
 def test_infinity_is_refused_with_the_reason(run, corpus, cwd, flag):
     told = error_line(run("train", corpus, flag, "inf", code=2).stderr)
-    assert flag in told
-    high = SETTINGS[flag].metadata["high"]
-    assert (
-        "finite" if high is None else f"<{high}" if SETTINGS[flag].metadata["open_ends"] else f"<={high}"
-    ) in told  # not 0 <= x
+    assert told == f"{flag} must be a finite number, got inf"
     assert everything(cwd).keys() == {corpus}
 
 
@@ -391,8 +385,7 @@ def test_what_is_no_number_is_reported_in_plain_words(run, corpus):
     told += [error_line(run("train", corpus, flag, "1.5", code=2).stderr) for flag in ("--batch-size", "--seed")]
     told += [error_line(run("train", corpus, flag, "much", code=2).stderr) for flag in ("--minutes", "--dropout")]
     told += [error_line(run("sample", flag, "hot", code=2).stderr) for flag in ("--temp", "-n", "--top-k", "--seed")]
-    assert all(line.startswith("Invalid value for '-") for line in told)
-    assert [line for line in told if "range" in line] == []
+    assert all(re.match("--[a-z-]+ must be a (whole )?number", line) for line in told)
 
 
 @pytest.mark.parametrize("command_name", ["sample", "eval", "info"])
@@ -530,6 +523,7 @@ PRODUCTS = [
     ("serve", "--stdio"),
     ("train", "tiny.txt", *SMALL, "--steps", "1", "--out", "new", "--quiet"),
     ("train", "--help"),
+    ("help", "train"),
 ]
 
 #: What the group itself prints.

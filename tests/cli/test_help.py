@@ -20,7 +20,7 @@ import pytest
 import charrnn
 import charrnn.cli
 from charrnn.cli import main
-from charrnn.cli._options import SectionedCommand
+from charrnn.cli._command import SectionedCommand
 from charrnn.config import setting_fields, setting_names
 from charrnn.errors import EXIT_CODES
 
@@ -29,7 +29,7 @@ from ._material import TIMEOUT, error_line
 PAGES = Path(__file__).parents[2] / "docs" / "cli"
 #: With the command's own settings: Click keeps the help option that the first context asks for.
 CONTEXT = main.make_context("charrnn", [], resilient_parsing=True)
-COMMANDS = main.list_commands(CONTEXT)
+COMMANDS = [name for name in main.list_commands(CONTEXT) if name != "help"]
 #: The options of `train` that are no settings: they do not change what is computed, or name files.
 NO_SETTINGS = {"out", "val_file", "init_from", "resume", "force", "sample_every", "quiet", "help"}
 
@@ -40,14 +40,19 @@ def get(name: str) -> click.Command:
     return command
 
 
+def all_of(name: str) -> str:
+    """Return the option that shows the whole help of a command."""
+    return "--help-all" if name and getattr(get(name), "basics", None) else "--help"
+
+
 def test_every_command_has_a_page():
-    assert sorted(page.stem for page in PAGES.glob("*.md")) == ["README", *COMMANDS]
+    assert sorted(page.stem for page in PAGES.glob("*.md")) == ["README", *sorted(COMMANDS)]
 
 
 @pytest.mark.parametrize("name", ["", *COMMANDS])
 def test_a_page_shows_the_help_of_its_command(run, name):
     """The block after the comment `help: NAME` in docs/cli/NAME.md is what `charrnn NAME --help` prints."""
-    shown = run(*([name] if name else []), "--help")
+    shown = run(*([name] if name else []), all_of(name))
     assert shown.stderr == ""
     page = PAGES / f"{name or 'README'}.md"
     mark = f"<!-- {f'help: {name}'.strip()} -->\n```text\n"
@@ -66,21 +71,7 @@ def test_short_and_long_help_are_the_same(run):
 
 def test_commands_are_the_files_of_the_package():
     names = [name for _, name, _ in pkgutil.iter_modules(charrnn.cli.__path__)]
-    assert [name for name in names if not name.startswith("_")] == COMMANDS
-    assert COMMANDS == [
-        "cache",
-        "complete",
-        "doctor",
-        "eval",
-        "info",
-        "list",
-        "rm",
-        "sample",
-        "score",
-        "serve",
-        "train",
-        "vocab",
-    ]
+    assert {name for name in names if not name.startswith("_")} == {*COMMANDS, "help"}
 
 
 @pytest.fixture
@@ -127,8 +118,10 @@ def test_flags_bear_the_names_of_the_settings_they_set():
 def test_the_help_names_the_defaults_of_the_settings():
     helps = {param.name: param.help for param in get("train").params if isinstance(param, click.Option)}
     for item in setting_fields():
-        if item.default is not None:
-            assert f"[default: {item.default}]" in helps[item.name]
+        if item.default is not None and item.type != "bool":
+            default = f"{item.default:g}" if isinstance(item.default, float) else str(item.default)
+            shown = re.search(r"\[default: (.*)\]$", helps[item.name])[1]
+            assert shown == default or re.fullmatch(rf"(auto|lnlstm|0\.05); {default} with --steps", shown)
 
 
 @pytest.mark.parametrize("name", ["charrnn", *COMMANDS])
@@ -175,18 +168,32 @@ def test_unknown_command(run):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_options_stand_in_sections_of_which_the_last_is_that_of_all_commands(run, name):
     assert isinstance(get(name), SectionedCommand)
-    _, *sections = re.split(r"^(?=\w.*:$)", run(name, "--help").stdout, flags=re.MULTILINE)
+    _, *sections = re.split(r"^(?=\w.*:$)", run(name, all_of(name)).stdout, flags=re.MULTILINE)
     assert len(sections) >= 2
     flags = re.findall(r"^  (-.*?)(?:  |$)", sections[-1], re.MULTILINE)
-    assert flags == ["-h, --help", "--color [auto|always|never]", "--config FILE"]
+    every = ["--help-all"] if all_of(name) == "--help-all" else []
+    assert flags == ["-h, --help", *every, "--color [auto|always|never]", "--config FILE"]
 
 
 def test_commands_stand_in_sections(run):
     listed = run("--help").stdout
-    for section, name in (("Models", "complete"), ("Runs and texts", "cache"), ("This machine", "doctor")):
+    for section, name in (("Models", "train"), ("Runs and texts", "list"), ("This machine", "doctor")):
         assert f"\n{section}:\n  {name}" in listed
 
 
 def test_metavars_are_words_for_people(run):
     for name in COMMANDS:
-        assert "RANGE" not in run(name, "--help").stdout
+        assert "RANGE" not in run(name, all_of(name)).stdout
+
+
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_no_line_of_a_help_is_wider_than_a_terminal(run, name):
+    shown = run(*([name] if name else []), all_of(name)).stdout
+    assert [line for line in shown.splitlines() if len(line) > 80] == []
+
+
+def test_the_help_of_train_is_one_screen_with_ten_options(run):
+    lines = run("train", "--help").stdout.splitlines()
+    assert len(lines) <= 26
+    assert len([line for line in lines if line.startswith("  --")]) == 10
+    assert len([line for line in lines if line.startswith("    charrnn train")]) == 5

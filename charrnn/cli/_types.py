@@ -1,0 +1,107 @@
+"""Types of options: numbers, durations, choices and texts, with errors in plain words.
+
+Their errors are whole sentences that name the option: "--top-p must be at most 1, got 2". Imports neither NumPy nor
+rich.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NoReturn
+
+import click
+
+from charrnn.wording import broken_limit, in_words, nearest
+
+_MINUTES = {"s": 1 / 60, "sec": 1 / 60, "m": 1.0, "min": 1.0, "h": 60.0, "d": 1440.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(sec|s|min|m|h|d)\s*")
+
+
+class WholeNumber(click.IntRange):
+    """Click's range of integers; also understands 1e6."""
+
+    name = "whole number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number, or fail with a usage error."""
+        try:
+            number = int(value)
+        except ValueError:
+            real = _float(value, param, ctx, "a whole number")
+            if not real.is_integer():
+                _fail(param, ctx, f"must be a whole number, got {value}")
+            number = int(real)
+        _check_limits(self, number, value, param, ctx)
+        return number
+
+
+class Number(click.FloatRange):
+    """Click's range of floats; only finite numbers."""
+
+    name = "number"
+    wanted = "a number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number, or fail with a usage error."""
+        number = _float(value, param, ctx, self.wanted)
+        _check_limits(self, number, value, param, ctx)
+        return number
+
+
+class Minutes(Number):
+    """A number of minutes; also understands durations such as 90s, 5m and 1h30m."""
+
+    name = "minutes"
+    wanted = "a number of minutes, or a duration such as 90s or 1h30m"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the minutes, or fail with a usage error."""
+        if isinstance(value, str) and re.fullmatch(rf"(?:{_DURATION.pattern})+", value.strip().lower()):
+            pieces = _DURATION.findall(value.lower())
+            value = sum(float(amount) * _MINUTES[unit] for amount, unit in pieces)
+        return super().convert(value, param, ctx)
+
+
+class OneOf(click.Choice):  # type: ignore[type-arg]  # Click 8.1 has no type parameter
+    """Click's choice between words; in any case, and with _ for -."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the choice, or fail with a usage error that names the nearest one."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            words = [str(choice) for choice in self.choices]
+            near = nearest(str(value).lower(), words)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            _fail(param, ctx, f"must be {in_words(words, 'or')}, got {str(value)!r}{hint}")
+
+
+def text_with_escapes(value: str) -> str:
+    """Return the text with its escapes, such as \\n, replaced by their characters."""
+    from charrnn.data.escapes import unescaped
+
+    return unescaped(value)
+
+
+def _float(value: Any, param: click.Parameter | None, ctx: click.Context | None, kind: str) -> float:
+    """Return the value as a float, or fail with an error that shows the right form."""
+    try:
+        return float(value)
+    except ValueError:
+        comma = re.fullmatch(r"[+-]?\d+,\d+", str(value).strip())
+        hint = f": write {str(value).strip().replace(',', '.')}" if comma else ""
+        _fail(param, ctx, f"must be {kind}, got {str(value)!r}{hint}")
+
+
+def _check_limits(
+    kind: WholeNumber | Number, number: float, value: Any, param: click.Parameter | None, ctx: click.Context | None
+) -> None:
+    """Fail if a number is not finite, or outside the range of its type."""
+    if limit := broken_limit(number, kind.min, kind.max, open_low=kind.min_open, open_high=kind.max_open):
+        _fail(param, ctx, f"must be {limit}, got {value}")
+
+
+def _fail(param: click.Parameter | None, ctx: click.Context | None, problem: str) -> NoReturn:
+    """Raise a usage error that begins with the name of the option."""
+    flag = next((flag for flag in param.opts if flag.startswith("--")), param.opts[0]) if param else "the value"
+    raise click.UsageError(f"{flag} {problem}", ctx)

@@ -1,0 +1,27 @@
+"""`charrnn help`: show the help of a command, for hands that type it."""
+
+from __future__ import annotations
+
+import click
+
+from charrnn.cli._command import SectionedCommand
+
+
+@click.command(cls=SectionedCommand, hidden=True)
+@click.argument("command", required=False)
+@click.pass_context
+def command(ctx: click.Context, command: str | None) -> None:
+    """Show the help of COMMAND, as `charrnn COMMAND --help` does.
+
+    \b
+    Examples:
+      charrnn help
+      charrnn help train
+      charrnn help sample
+    """
+    group = ctx.find_root()
+    assert isinstance(group.command, click.Group)
+    if command is not None:
+        name, found, _ = group.command.resolve_command(group, [command])
+        group = click.Context(found, parent=group, info_name=name) if found else group
+    click.echo(group.get_help(), color=ctx.color)
