@@ -23,7 +23,7 @@ LINKED = [path for path in DOCUMENTS if path == ROOT / "README.md" or ROOT / "do
 PAGES = ROOT / "docs" / "cli"  # of the commands
 #: With the command's own settings: Click keeps the help option that the first context asks for.
 CONTEXT = main.make_context("charrnn", [], resilient_parsing=True)
-COMMANDS = main.list_commands(CONTEXT)
+COMMANDS = [name for name in main.list_commands(CONTEXT) if name != "help"]
 
 
 def name_of(path: Path) -> str:

@@ -19,7 +19,7 @@ from charrnn.nn.cells import CELLS
 from charrnn.nn.cells.base import Cell
 from charrnn.nn.dropout import NO_DROPOUT, Masks
 from charrnn.nn.functional import log_prob, sum_rows
-from charrnn.nn.initializers import INITS, Init, zeros
+from charrnn.nn.initializers import INITS, Init, blank
 
 #: The backward pass of the hidden layers: (dh (T, B, H), dstate (L, S, B, H)) -> dstate0 (L, S, B, H), grads.
 HiddenBackprop: TypeAlias = Callable[[Array, Array], tuple[Array, Params]]
@@ -42,13 +42,22 @@ class Weights(NamedTuple):
     b_y: Array  # (V,)
 
 
-def init_params(config: ModelConfig, rng: np.random.Generator, init: Init | None = None) -> Params:
+def init_params(config: ModelConfig, rng: np.random.Generator) -> Params:
     """Draw the parameters and return them in the order in which they were drawn.
 
-    They are drawn in float64 and cast once, so that both precisions start from the same values. `init` defaults to the
-    one that the config names.
+    They are drawn in float64 and cast once, so that both precisions start from the same values.
     """
-    cell, init = CELLS[config.cell], init or INITS[config.init]
+    return {name: array.astype(config.dtype) for name, array in _drawn(config, rng, INITS[config.init]).items()}
+
+
+def param_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every parameter, without drawing any."""
+    drawn = _drawn(config, np.random.default_rng(0), Init(blank, blank, blank, blank))
+    return {name: array.shape for name, array in drawn.items()}
+
+
+def _drawn(config: ModelConfig, rng: np.random.Generator, init: Init) -> Params:
+    cell = CELLS[config.cell]
     params: Params = {}
     input_size = config.vocab_size
     if config.embed_size:
@@ -66,13 +75,7 @@ def init_params(config: ModelConfig, rng: np.random.Generator, init: Init | None
     else:
         params["out.W_hy"] = init.inputs(rng, config.hidden_size, config.vocab_size)
     params["out.b_y"] = np.zeros(config.vocab_size)
-    return {name: array.astype(config.dtype) for name, array in params.items()}
-
-
-def param_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every parameter, without drawing any."""
-    blank = init_params(config, np.random.default_rng(0), Init(zeros, zeros, zeros, zeros))
-    return {name: array.shape for name, array in blank.items()}
+    return params
 
 
 def state_shape(config: ModelConfig, batch_size: int) -> tuple[int, int, int, int]:

@@ -251,7 +251,7 @@ def test_a_closed_standard_input(command, tiny):
         (("a", "-k", "1001"), "1001"),
         (("a", "--to", "page"), "page"),
         (("a", "--max-length", "0"), "0"),
-        (("a", "--max-length", "9" * 26), "is not in the range"),
+        (("a", "--max-length", "9" * 26), "must be at most 10,000"),
         (("a", "--to", "char", "--max-length", "3"), "--max-length"),
         (("a", "--json", "--interactive"), "leave out --json"),
         (("a", "--interactive"), "needs a terminal"),

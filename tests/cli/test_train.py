@@ -564,7 +564,7 @@ def test_a_model_s_form_of_the_text_is_taken_over_by_its_successor(run):
         (("--extend-vocab",), "--extend-vocab is about the model that --init-from names"),
         (("--bytes", "--lowercase"), "leave --lowercase out"),
         (("--encoding", "nonsense"), "is not known"),
-        (("--split-documents", ""), "is no text"),
+        (("--split-documents", ""), "must be a text that is not empty"),
         (("--normalize", "NFD"), "'NFD'"),
         (("--min-count", "0"), "0"),
     ],

@@ -41,7 +41,7 @@ def test_the_library_and_the_command_refuse_the_same_numbers(config, name):
         with pytest.raises(ConfigError):
             config(**OTHERS.get(config, {}) | {name: number})
         if number != meta.get("flag_low"):
-            with pytest.raises(click.BadParameter):
+            with pytest.raises(click.UsageError):
                 option.type.convert(str(number), option, None)
     for number in {1, meta["high"] or 1}:
         config(**OTHERS.get(config, {}) | {name: number})
