@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from charrnn.evaluation.statistics import Evaluation
     from charrnn.generation.completion import Completion, Completions
     from charrnn.generation.sample import Sample
-    from charrnn.nn.cells import CELLS
+    from charrnn.nn.cells import CELLS, register_cell
+    from charrnn.nn.cells.base import Cell
     from charrnn.nn.gradcheck import check_gradients
     from charrnn.nn.initializers import INITS
     from charrnn.training.loop import Evaluating, Report, Stepped
@@ -47,6 +48,8 @@ _HOMES = {
     "Saved": "training.run",
     "Scored": "evaluation.scoring",
     "CELLS": "nn.cells",
+    "Cell": "nn.cells.base",
+    "register_cell": "nn.cells",
     "INITS": "nn.initializers",
     "check_gradients": "nn.gradcheck",
     "Evaluating": "training.loop",
@@ -60,6 +63,7 @@ __all__ = [
     "CELLS",
     "INITS",
     "Baselines",
+    "Cell",
     "CharRNNError",
     "Completion",
     "Completions",
@@ -83,6 +87,7 @@ __all__ = [
     "load",
     "mixed",
     "read_text",
+    "register_cell",
 ]
 
 

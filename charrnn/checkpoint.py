@@ -24,12 +24,13 @@ from charrnn.config import (
     TrainConfig,
     build,
     from_dict,
+    how_to_register,
     text_and_train_configs,
     text_and_train_settings,
 )
 from charrnn.data.corpus import Source
 from charrnn.data.vocab import Vocab
-from charrnn.errors import CharRNNError, CheckpointError
+from charrnn.errors import CharRNNError, CheckpointError, UnknownCellError
 from charrnn.nn import compiled, model
 from charrnn.nn.optimizers import OPTIMIZERS
 from charrnn.system.atomic import replacing, uninterrupted
@@ -242,6 +243,11 @@ def _without_arrays(path: Path, meta: dict[str, Any]) -> Checkpoint:
             averaged=bool(meta.get("averaged")),
             versions=meta["versions"],
         )
+    except UnknownCellError:
+        cell = meta["model"]["cell"]
+        raise CheckpointError(
+            f"{path}: the model's cell is {cell!r}, which is not registered: {how_to_register(cell)}"
+        ) from None
     except (KeyError, TypeError, ValueError, CharRNNError) as error:
         raise _senseless(path, error) from error
     symbols, expected = checkpoint.vocab.size, checkpoint.model_config.vocab_size

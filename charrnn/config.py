@@ -13,13 +13,15 @@ from dataclasses import Field, asdict, dataclass, field, fields
 from itertools import combinations
 from typing import Any, NamedTuple, TypeVar
 
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, UnknownCellError
 from charrnn.wording import broken_limit, in_words
 
 STDIN = "-"  # the path that means standard input
 AUTO = "auto"  # the default, in the help, of a setting that the recipe chooses by text and time
-#: A cell is the file of this name in `nn/cells`.
+#: The built-in cells: each is the file of this name in `nn/cells`.
 CELL_NAMES = ("rnn", "lstm", "gru", "lnlstm")
+#: The names of a user's own cells, which `register_cell` adds.
+OWN_CELLS: set[str] = set()
 INIT_NAMES = ("orthogonal", "glorot", "uniform", "he", "gaussian")
 SCHEDULE_NAMES = ("constant", "exponential", "step", "cosine")
 #: The optimizers, with their defaults for settings that are not given.
@@ -79,7 +81,9 @@ def _check(config: ModelConfig | TextConfig | TrainConfig) -> None:
             continue
         flag = flag_of(item.name)
         if meta["choices"]:
-            if value not in meta["choices"]:
+            if item.name == "cell":
+                _check_cell(value)
+            elif value not in meta["choices"]:
                 raise ConfigError(f"{flag} must be {in_words(meta['choices'], 'or')}, got {value!r}")
             continue
         if item.type == "bool":
@@ -95,6 +99,26 @@ def _check(config: ModelConfig | TextConfig | TrainConfig) -> None:
             raise ConfigError(f"{flag} must be {'a whole number' if wanted == (int,) else 'a number'}, got {value!r}")
         if limit := limit_of(value, meta):
             raise ConfigError(f"{flag} must be {limit}, got {value}")
+
+
+def _check_cell(name: Any) -> None:
+    """Raise UnknownCellError if a cell is neither built in nor registered."""
+    if not isinstance(name, str):
+        raise ConfigError("--cell takes a name: register the cell with charrnn.register_cell(name, cell)")
+    if name not in CELL_NAMES and name not in OWN_CELLS:
+        known = in_words((*CELL_NAMES, *sorted(OWN_CELLS)), "or")
+        raise UnknownCellError(f"--cell must be {known}, got {name!r}; for a cell of your own, {how_to_register(name)}")
+
+
+def how_to_register(cell: str) -> str:
+    """Return what a user does so that a cell of this name is registered.
+
+    The name may come from a file, so only the user imports a module: a checkpoint can never make charrnn run code.
+    """
+    module, colon, name = cell.partition(":")
+    if colon:
+        return f"give --import {module} (in Python: charrnn.register_cell({cell!r}, {module}.{name}))"
+    return "import the module that calls charrnn.register_cell (on the command line: --import MODULE)"
 
 
 def limit_of(value: float, meta: Any) -> str | None:
@@ -147,7 +171,7 @@ class ModelConfig:
     cell: str = setting(
         "lstm",
         "Model",
-        "Recurrent cell; lnlstm is an LSTM with layer normalisation.",
+        "Recurrent cell; lnlstm is an LSTM with layer normalisation, MODULE:NAME a cell of your own.",
         choices=CELL_NAMES,
         recipe="lnlstm",
     )

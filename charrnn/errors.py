@@ -18,6 +18,10 @@ class ConfigError(CharRNNError):
     exit_code = 2
 
 
+class UnknownCellError(ConfigError):
+    """A cell that is neither built in nor registered."""
+
+
 class CorpusError(CharRNNError):
     """A text that cannot be read or cannot be trained on."""
 

@@ -181,7 +181,10 @@ def test_choices_take_their_words_and_no_others(name):
     for choice in CHOICES[name]:
         assert getattr(make(name, choice), name) == choice
     for value in ("transformer", "", CHOICES[name][0].upper(), 1, True):
-        assert refuse(name, value) == f"{flag_of(name)} must be {in_words(CHOICES[name], 'or')}, got {value!r}"
+        wanted = f"{flag_of(name)} must be {in_words(CHOICES[name], 'or')}, got {value!r}"
+        if name == "cell" and not isinstance(value, str):
+            wanted = "--cell takes a name"
+        assert refuse(name, value).partition(";")[0].partition(":")[0] == wanted
 
 
 @pytest.mark.parametrize("name", sorted((WHOLE_NUMBERS | NUMBERS | CHOICES).keys() - OPTIONAL))

@@ -17,6 +17,7 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
+from charrnn.cli._modules import import_modules
 from charrnn.cli._names import OPTION_ALIASES, meant_options, near_options
 from charrnn.cli._settings import naming_origins, read_settings, variables
 from charrnn.cli._types import OneOf
@@ -129,7 +130,7 @@ class SectionedCommand(click.Command):
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the command's own parameters, `--help` (before any file is read), and the shared ones."""
-        return [*super().get_params(ctx), *([] if self.basics is None else [HELP_ALL]), COLOR, CONFIG]
+        return [*super().get_params(ctx), *([] if self.basics is None else [HELP_ALL]), IMPORT, COLOR, CONFIG]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the command line, and resolve conflicts between options.
@@ -279,6 +280,17 @@ HELP_ALL = SectionedOption(
     allow_from_autoenv=False,
     callback=_show_all,
     help="Show all options and exit.",
+)
+IMPORT = SectionedOption(
+    ["--import", "modules"],
+    metavar="MODULE",
+    multiple=True,
+    envvar="CHARRNN_IMPORT",
+    allow_from_autoenv=False,
+    is_eager=True,
+    expose_value=False,
+    callback=import_modules,
+    help="Import this Python module, from this folder or an installed one: it defines cells of your own.",
 )
 COLOR = SectionedOption(
     ["--color"],

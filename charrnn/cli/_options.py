@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from charrnn.cli._command import complete_runs, section
+from charrnn.cli._modules import CellName
 from charrnn.cli._types import Minutes, Number, OneOf, WholeNumber, text_with_escapes
 from charrnn.config import UNKNOWN_POLICIES, flag_of, setting_fields, setting_names
 
@@ -79,6 +80,8 @@ def _option(item: Field[Any], *, more_help: Any = "", **more: Any) -> Callable[[
 def _type(item: Field[Any]) -> Any:
     """Return the type of an option; `flag_low` replaces the least value of the field."""
     meta = item.metadata
+    if item.name == "cell":
+        return CellName(meta["choices"])
     if meta["choices"]:
         return OneOf(meta["choices"])
     if str(item.type).startswith("str"):

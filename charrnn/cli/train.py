@@ -19,6 +19,7 @@ from charrnn.cli._command import (
     set_elsewhere,
     source_of,
 )
+from charrnn.cli._modules import import_options
 from charrnn.cli._options import given, settings
 from charrnn.cli._signals import StopSignals
 from charrnn.cli._types import WholeNumber
@@ -224,7 +225,8 @@ def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
     if not quiet:
         if run.state.step < run.training.steps:
             note(f"Stopped early: no better validation loss in {run.training.config.patience} evaluations.")
-        sample = shlex.join(["charrnn", "sample", "-m", str(run.folder.path)])
+        imports = import_options(click.get_current_context())
+        sample = shlex.join(["charrnn", "sample", "-m", str(run.folder.path), *imports])
         print_facts(closing_figures(run) | {"Repeat": _repeat(run), "Sample": sample}, err=True)
 
 
@@ -299,6 +301,7 @@ def _command(run: Run, **options: object) -> str:
     for name, value in options.items():
         flag = flag_of(name)
         words += [flag] if value is True else [f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)]
+    words += import_options(click.get_current_context())
     words[2:2] = [f"./{path}" if path.startswith("-") and path != STDIN else path for path in run.source.paths]
     return shlex.join(words)
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from threadpoolctl import threadpool_info
 
 from charrnn.config import ModelConfig
+from charrnn.nn.cells import packed
 
 _SINGLE_THREAD_UNITS = 32  # up to this layer size, sharing a window costs more than it saves
 _MIN_ROWS = 8  # rows per process: matrix products of fewer rows lose more than sharing gains
@@ -47,7 +48,8 @@ class Plan(NamedTuple):
 def make_plan(config: ModelConfig, seed: int | None, batch_size: int, seq_len: int, threads: int) -> Plan:
     """Plan one process per thread, if there are enough batch rows; threads left over go to the matrix products.
 
-    Plan only one process if the system cannot share memory between processes.
+    Plan only one process if the system cannot share memory between processes, or others could not import the cell.
     """
-    processes = max(1, min(threads, batch_size // _MIN_ROWS)) if os.name == "posix" and sys.executable else 1
+    can_share = os.name == "posix" and sys.executable and packed(config.cell) is not None
+    processes = max(1, min(threads, batch_size // _MIN_ROWS)) if can_share else 1
     return Plan(config, seed, batch_size, seq_len, processes, max(1, threads // processes))

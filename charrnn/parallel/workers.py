@@ -31,6 +31,7 @@ from charrnn.config import ModelConfig, from_dict
 from charrnn.errors import CharRNNError
 from charrnn.nn import model
 from charrnn.nn.bptt import Learner
+from charrnn.nn.cells import packed, unpack
 from charrnn.parallel.plan import Plan
 from charrnn.parallel.shared import SharedArrays, corner, memory_file, shared_arrays
 
@@ -186,7 +187,7 @@ def _start(plan: Plan, rank: int, file: int) -> subprocess.Popen[bytes]:
         env=os.environ | dict.fromkeys(_THREAD_VARIABLES, str(plan.threads)),
     )
     settings = plan._asdict() | {"config": asdict(plan.config)}
-    _send(process, json.dumps([settings, rank, file]).encode() + b"\n")
+    _send(process, json.dumps([settings, rank, file, packed(plan.config.cell)]).encode() + b"\n")
     return process
 
 
@@ -227,7 +228,8 @@ def _answer(answer: bytes) -> None:
 
 def _work(requests: IO[bytes]) -> Iterator[None]:
     """Yield after each window that is done."""
-    settings, rank, file = json.loads(requests.readline())
+    settings, rank, file, cell = json.loads(requests.readline())
+    unpack(settings["config"]["cell"], cell)
     plan = Plan(**settings | {"config": from_dict(ModelConfig, settings["config"])})
     shared, learner = shared_arrays(plan, file), Learner(plan.config, plan.seed)
     params = {name: shared[f"params/{name}"] for name in model.param_shapes(plan.config)}

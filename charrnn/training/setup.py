@@ -16,6 +16,7 @@ from charrnn.data.text import END
 from charrnn.data.vocab import Vocab
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.nn import model
+from charrnn.nn.cells import packed
 from charrnn.parallel.plan import available_threads, usual_threads
 from charrnn.training import budget, recipe
 from charrnn.training.finetune import adopt_text_form, pretrained
@@ -111,6 +112,11 @@ def training_for(
     config, notes = fit_to_text(config, len(ids) - 1)
     if corpus.wants_validation and len(val_ids) < 2:
         notes.append("the validation part is too short to be scored: nothing is validated, and there is no best.npz")
+    if (config.threads or 1) > 1 and packed(model_config.cell) is None:
+        notes.append(
+            f"cell {model_config.cell!r} cannot be sent to other processes, so one process does all the work: "
+            "define its functions at the top of a module that can be imported"
+        )
     stream = Stream(ids, config.batch_size, config.seq_len, config.seed or 0, config.reset_rate, vocab.end)
     return Training(model_config, config, stream, val_ids), notes
 

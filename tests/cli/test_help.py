@@ -172,7 +172,7 @@ def test_options_stand_in_sections_of_which_the_last_is_that_of_all_commands(run
     assert len(sections) >= 2
     flags = re.findall(r"^  (-.*?)(?:  |$)", sections[-1], re.MULTILINE)
     every = ["--help-all"] if all_of(name) == "--help-all" else []
-    assert flags == ["-h, --help", *every, "--color [auto|always|never]", "--config FILE"]
+    assert flags == ["-h, --help", *every, "--import MODULE", "--color [auto|always|never]", "--config FILE"]
 
 
 def test_commands_stand_in_sections(run):

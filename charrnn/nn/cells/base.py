@@ -1,11 +1,15 @@
-"""The contract of a recurrent cell. A new cell is one file that implements it and one word in `CELL_NAMES`.
+"""The contract of a recurrent cell: the functions that a `Cell` provides.
+
+A built-in cell is one file here and one word in `CELL_NAMES`. A user adds a cell with `register_cell`, which checks it
+against this contract; docs/library.md shows how.
 
 A cell must provide `n_states`, `init_params`, `prepare` and `forward`. `step` makes sampling faster, and `gates` names
 the gates for statistics; both are optional. A cell does not know which layer it is, keeps nothing between calls, and
 draws no random numbers after `init_params`. Dropout, stacking and the readout belong to the model.
 
     init_params(D, H, rng, init) -> params
-        Draw the weights in float64; the model casts them once. Gates are stacked along the last axis.
+        Draw the weights in float64; the model casts them once. Gates are stacked along the last axis. One array is
+        `W_hh` (H, ...), the recurrent weights, to which weight-drop applies; the cell chooses the other names.
     prepare(params) -> weights
         Return the params and the arrays that depend only on them, such as a scaled copy. The model calls it once per
         update or session, not once per step. Do not write to the params.
@@ -71,7 +75,7 @@ class Cell:
     def gates_of(self, h: Array, scratch: Scratch) -> dict[str, Array]:
         """Return the gates by name, (T, B, H) each, of the latest forward on this scratch, which returned h."""
         T, B, H = h.shape
-        stacked = h if self.gates is _OUTPUTS else scratch.empty("gates", (T, B, len(self.gates) * H), h.dtype)
+        stacked = h if self.gates == _OUTPUTS else scratch.empty("gates", (T, B, len(self.gates) * H), h.dtype)
         return {name: stacked[..., k * H : (k + 1) * H] for k, name in enumerate(self.gates)}
 
 
