@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from charrnn.version import __version__
 
 if TYPE_CHECKING:
-    from charrnn.api import LanguageModel, fit, load, mixed
+    from charrnn.api import LanguageModel, fit, load, mixed, train
     from charrnn.config import ModelConfig, TextConfig, TrainConfig
     from charrnn.data.corpus import Corpus
     from charrnn.data.reading import read_text
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from charrnn.evaluation.baselines import Baselines
     from charrnn.evaluation.scoring import Scored
     from charrnn.evaluation.statistics import Evaluation
+    from charrnn.evaluation.trace import Trace
     from charrnn.generation.completion import Completion, Completions
     from charrnn.generation.sample import Sample
     from charrnn.nn.cells import CELLS, register_cell
@@ -34,6 +35,7 @@ _HOMES = {
     "fit": "api",
     "load": "api",
     "mixed": "api",
+    "train": "api",
     "Baselines": "evaluation.baselines",
     "Completion": "generation.completion",
     "Completions": "generation.completion",
@@ -44,6 +46,7 @@ _HOMES = {
     "read_text": "data.reading",
     "CharRNNError": "errors",
     "Evaluation": "evaluation.statistics",
+    "Trace": "evaluation.trace",
     "Run": "training.run",
     "Saved": "training.run",
     "Scored": "evaluation.scoring",
@@ -79,6 +82,7 @@ __all__ = [
     "Scored",
     "Stepped",
     "TextConfig",
+    "Trace",
     "TrainConfig",
     "Vocab",
     "__version__",
@@ -88,6 +92,7 @@ __all__ = [
     "mixed",
     "read_text",
     "register_cell",
+    "train",
 ]
 
 
@@ -98,3 +103,8 @@ def __getattr__(name: str) -> Any:
     value = getattr(import_module(f"charrnn.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names, for completion; nothing is loaded."""
+    return __all__

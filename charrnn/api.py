@@ -1,29 +1,36 @@
-"""The library: `fit` trains a model on a text, `load` returns a model to sample, score and evaluate with.
+"""The library: `train` and `fit` train a model on a text, `load` returns one to sample, score and evaluate with.
 
 import charrnn
 
-for event in charrnn.fit("corpus.txt", out="checkpoints/corpus", minutes=1):
-    if isinstance(event, charrnn.Report) and event.val_loss is not None:
-        print(event.step, event.val_loss)
-model = charrnn.load("checkpoints/corpus")
+model = charrnn.train("corpus.txt", out="checkpoints/corpus", minutes=1)
 print(model.sample(200, temperature=0.8, seed=1))
 print(model.evaluate("a text to score").bpc)
+for event in charrnn.fit("corpus.txt", out="checkpoints/again", minutes=1):
+    if isinstance(event, charrnn.Report) and event.val_loss is not None:
+        print(event.step, event.val_loss)
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
+from inspect import GEN_CREATED, getgeneratorstate
 from itertools import chain
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Unpack
+from warnings import warn
+
+import numpy as np
 
 from charrnn import checkpoint as ckpt
+from charrnn.arrays import Array
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import PROTOCOLS, STDIN, seeded, sort_settings
+from charrnn.config import PROTOCOLS, STDIN, ModelConfig, TextConfig, TrainConfig, seeded, sort_settings
 from charrnn.data.corpus import Corpus
 from charrnn.data.reading import ReadProgress, text_of
 from charrnn.data.text import Text
@@ -31,13 +38,17 @@ from charrnn.errors import ConfigError, CorpusError
 from charrnn.evaluation.packing import Line
 from charrnn.evaluation.scoring import Scored, in_blocks, score_blocks
 from charrnn.evaluation.statistics import COLD_WINDOW, Evaluation, Sums
+from charrnn.evaluation.trace import Trace, trace
 from charrnn.evaluation.whole import WARM_UP, dynamic_predictions, predictions, rows_for, workers_for
 from charrnn.generation.completion import Completions, complete
 from charrnn.generation.ensemble import Ensemble, Member
 from charrnn.generation.sample import Sample
+from charrnn.generation.settings import SampleConfig
 from charrnn.generation.writer import Writer
 from charrnn.nn import model
-from charrnn.training.folder import find_model
+from charrnn.signatures import FilterSettings, TrainSettings, spell_out
+from charrnn.training.folder import RUNS, RunFolder, find_model
+from charrnn.training.loop import Report, Stepped
 from charrnn.training.resume import corpus_of
 from charrnn.training.run import Event, Run
 from charrnn.version import __version__
@@ -51,39 +62,130 @@ _MOST_SHARE = 1e9  # limit of a model's weight in a mean, so that the sum of the
 def load(path: str | PathLike[str] | None = None) -> LanguageModel:
     """Return the model in a checkpoint.
 
-    path: a `.npz` file, a run's folder (its best.npz, else its last.npz), either by its name under ./checkpoints, or
-          None for the newest run there
-    Raises:  CheckpointError if there is none, or it is damaged.
+    path: a `.npz` file, a run's folder (its best.npz, else its last.npz), a run's name under ./checkpoints, or None for
+          the newest run there
+    Raises:  CheckpointError if there is none, it is damaged, or its cell is not registered.
     """
+    if not isinstance(path, (str, PathLike, NoneType)):
+        raise ConfigError(f"load takes a path or the name of a run, not {path!r}")
     file = find_model(None if path is None else Path(path))
     return LanguageModel(ckpt.load(file), file)
 
 
+@spell_out(ModelConfig, TextConfig, TrainConfig)
+def train(
+    corpus: str | PathLike[str] | Sequence[str | PathLike[str]] | Corpus,
+    out: str | PathLike[str] | None = None,
+    *,
+    force: bool = False,
+    progress: bool = True,
+    **settings: Unpack[TrainSettings],
+) -> LanguageModel:
+    """Train a model on a text and return the best one, that of the lowest validation loss; `fit` shows each step.
+
+    corpus      the path of a text, several paths, or a `Corpus`
+    out         the run's folder; ./checkpoints/<corpus name> if None
+    force       True: remove an earlier run in the folder
+    progress    True: show a progress bar, in a terminal or a notebook
+    settings    fields of `ModelConfig`, `TextConfig` and `TrainConfig`; with minutes, the recipe chooses the others
+    Raises:     CharRNNError for anything that the caller can fix.
+    """
+    with closing(_starter(corpus, out, force, settings)()) as run:
+        _train(run, progress)
+    return load(run.folder.path)
+
+
+def _train(run: Run, progress: bool) -> None:
+    """Train to the end, with a progress bar."""
+    from tqdm.auto import tqdm  # it takes a while to load
+
+    with tqdm(desc=run.folder.path.name, unit=" steps", total=run.training.steps, disable=not progress) as bar:
+        for event in run.events():
+            if isinstance(event, Stepped):
+                bar.total = run.training.steps
+                bar.update(event.step - bar.n)
+            elif isinstance(event, Report) and event.val_loss is not None:
+                bar.set_postfix(loss=f"{event.loss:.4f}", val=f"{event.val_loss:.4f}")
+
+
+@spell_out(ModelConfig, TextConfig, TrainConfig)
 def fit(
     corpus: str | PathLike[str] | Sequence[str | PathLike[str]] | Corpus,
     out: str | PathLike[str] | None = None,
     *,
     force: bool = False,
-    **settings: Any,
-) -> Iterator[Event]:
-    """Train a model on a text and yield events: `Stepped`, `Evaluating`, `Report`, `Saved`.
+    **settings: Unpack[TrainSettings],
+) -> Events:
+    """Return an iterator that trains a model on a text and yields what happens.
 
+    The events are `Stepped`, `Evaluating`, `Report` and `Saved`. Training begins with the first `next` and stops when
+    no more is called; before that, the text is read, and nothing is written.
     corpus      the path of a text, several paths, or a `Corpus`
     out         the run's folder; ./checkpoints/<corpus name> if None
     force       True: remove an earlier run in the folder
-    settings    fields of `ModelConfig`, `TextConfig` and `TrainConfig` by name
-    Raises:     CharRNNError for anything that the caller can fix.
+    settings    fields of `ModelConfig`, `TextConfig` and `TrainConfig`; with minutes, the recipe chooses the others
+    Raises:     CharRNNError for anything that the caller can fix; at once for settings, corpus and folder.
+    """
+    return Events(_starter(corpus, out, force, settings))
+
+
+class Events(Iterator[Event]):
+    """The events of a run, which starts when the first one is requested; `close` leaves it."""
+
+    def __init__(self, start: Callable[[], Run]) -> None:
+        self._events = _events(start)
+
+    def __next__(self) -> Event:
+        return next(self._events)
+
+    def close(self) -> None:
+        """Stop training and release the run's folder."""
+        self._events.close()
+
+    def __del__(self) -> None:
+        if getgeneratorstate(self._events) == GEN_CREATED:
+            warn("charrnn.fit trained nothing: loop over its events, or call charrnn.train", RuntimeWarning, 2)
+
+
+def _events(start: Callable[[], Run]) -> Generator[Event, None, None]:
+    with closing(start()) as run:
+        yield from run.events()
+
+
+def _starter(
+    corpus: str | PathLike[str] | Sequence[str | PathLike[str]] | Corpus,
+    out: str | PathLike[str] | None,
+    force: bool,
+    settings: TrainSettings,
+) -> Callable[[], Run]:
+    """Check the arguments, read the corpus, and return a function that starts the run.
+
+    A budget of minutes includes the time that reading takes, and not the time until the run starts.
     """
     began = time.monotonic()
+    given: dict[str, Any] = seeded({**settings})
+    model_settings, text_config, _ = sort_settings(given)
+    ModelConfig(1, **{"embed_size": 1} | model_settings)  # its values are checked; the recipe may choose an embedding
     if not isinstance(corpus, Corpus):
-        settings = seeded(settings)
-        paths = [corpus] if isinstance(corpus, (str, PathLike)) else corpus
-        corpus = Corpus.read([str(path) for path in paths], sort_settings(settings).text, seed=settings["seed"])
-    run = Run.start(corpus, None if out is None else Path(out), settings=settings, force=force, began=began)
-    try:
-        yield from run.events()
-    finally:
-        run.close()
+        corpus = Corpus.read(_paths(corpus), text_config, seed=given["seed"])
+    sort_settings(corpus.merge_settings(given))
+    if not isinstance(out, (str, PathLike, NoneType)):
+        raise ConfigError(f"out is the path of a folder, not {out!r}")
+    folder = None if out is None else Path(out)
+    if not force:
+        RunFolder(folder or RUNS / corpus.name).refuse_taken()
+    seconds = time.monotonic() - began
+    return lambda: Run.start(corpus, folder, settings=given, force=force, began=time.monotonic() - seconds)
+
+
+def _paths(corpus: str | PathLike[str] | Sequence[str | PathLike[str]]) -> list[str]:
+    """Return the paths of a corpus as strings."""
+    if isinstance(corpus, str) and "\n" in corpus:
+        raise ConfigError("corpus is a path, not the text itself: for a text, give charrnn.Corpus.from_text(text)")
+    paths = [corpus] if isinstance(corpus, (str, PathLike)) else corpus
+    if not isinstance(paths, Sequence) or not paths or not all(isinstance(path, (str, PathLike)) for path in paths):
+        raise ConfigError(f"corpus is a path, a list of paths or a charrnn.Corpus, not {type(corpus).__name__}")
+    return [fspath(path) for path in paths]
 
 
 def mixed(models: Sequence[tuple[LanguageModel, float]]) -> Writer:
@@ -92,6 +194,8 @@ def mixed(models: Sequence[tuple[LanguageModel, float]]) -> Writer:
     models: each with its weight in the mean; the weights are divided by their sum
     Raises:  ConfigError if the vocabularies differ, or a weight is not above 0 and below 1e9.
     """
+    if not models or not all(isinstance(pair, tuple) and isinstance(pair[0], LanguageModel) for pair in models):
+        raise ConfigError("mixed takes models with their weights: mixed([(model, 0.7), (other, 0.3)])")
     first, total = models[0][0].checkpoint.vocab, sum(share for _, share in models)
     vocab = replace(first, counts=(), starts=())
     for other, share in models:
@@ -117,6 +221,10 @@ class LanguageModel:
     checkpoint: Checkpoint
     path: Path | None = None
 
+    def __repr__(self) -> str:
+        origin = "in memory" if self.path is None else repr(str(self.path))
+        return f"LanguageModel({origin}: {self.checkpoint.summary})"
+
     @cached_property
     def weights(self) -> model.Weights:
         """Return the weights in the form that forward passes read."""
@@ -127,30 +235,77 @@ class LanguageModel:
         """Return the writer of this model alone; `mixed` returns one of several models."""
         return mixed([(self, 1.0)])
 
+    @spell_out(SampleConfig)
     def stream(
-        self, length: int | None = 500, *, prime: str = "", seed: int | None = None, **settings: Any
+        self,
+        length: int | None = 500,
+        *,
+        prime: str = "",
+        seed: int | None = None,
+        **settings: Unpack[FilterSettings],
     ) -> Iterator[str]:
         """Return an iterator of `length` characters that continue the prime, which is not repeated.
 
         length    None: endless
         prime     the text to continue; without it the sample starts like a line of the training text
         seed      random if None
-        settings  fields of `SampleConfig` by name: temperature=0.8, top_k, top_p, min_p, repeat_penalty, repeat_window,
-                  lines, stop, regex, charset, unknown
+        settings  fields of `SampleConfig`: temperature=0.8, top_k, top_p, min_p, repeat_penalty, repeat_window, lines,
+                  stop, regex, charset, unknown
         Raises:   VocabError for a character that the vocabulary lacks; ConfigError for numbers out of range and for
                   settings that the model cannot follow.
         """
         return self.writer.stream(prime=prime, seed=seed, length=length, **settings)
 
-    def sample(self, length: int | None = 500, **options: Any) -> str:
-        """Return the prime and `length` characters that continue it; options as for `stream`."""
-        begun = self.checkpoint.vocab.finished(str(options.get("prime", "")))
-        return begun + "".join(self.stream(length, **options))
+    @spell_out(SampleConfig)
+    def sample(
+        self,
+        length: int | None = 500,
+        *,
+        prime: str = "",
+        seed: int | None = None,
+        **settings: Unpack[FilterSettings],
+    ) -> str:
+        """Return the prime and `length` characters that continue it; arguments as for `stream`."""
+        characters = self.stream(length, prime=prime, seed=seed, **settings)
+        return self.checkpoint.vocab.finished(prime) + "".join(characters)
 
-    def samples(self, count: int, length: int | None = 500, **options: Any) -> Iterator[Sample]:
-        """Return an iterator of `count` samples, generated in one batch; options as for `Writer.samples`."""
-        return self.writer.samples(count, length=length, **options)
+    @spell_out(SampleConfig)
+    def samples(
+        self,
+        count: int = 1,
+        length: int | None = 500,
+        *,
+        primes: Iterable[str] = ("",),
+        seed: int | None = None,
+        best_of: int = 1,
+        novel: int = 0,
+        **settings: Unpack[FilterSettings],
+    ) -> Iterator[Sample]:
+        """Return an iterator of `count` samples for each prime, generated in one batch; as for `Writer.samples`."""
+        return self.writer.samples(
+            count, length=length, primes=primes, seed=seed, best_of=best_of, novel=novel, **settings
+        )
 
+    @spell_out()
+    def read(self, text: str, *, state: Array | None = None, unknown: str = "error") -> Trace:
+        """Read a text and return the hidden states and the log-probabilities after each character as arrays.
+
+        A model of documents first reads its end mark: its trace has one id more than the text, and the first
+        log-probabilities are those of the first character.
+        state    the `state` of an earlier trace, to continue from there; from the start of a text if None
+        unknown  what to do with characters that the vocabulary lacks: "error" or "skip"
+        Raises:  VocabError for an unknown character under "error"; ConfigError if the arrays would take over 1 GiB.
+        """
+        saved, vocab = self.checkpoint, self.checkpoint.vocab
+        ids = vocab.encode(text, unknown)
+        if state is None:
+            state = model.zero_state(saved.model_config, 1)
+            if vocab.end is not None:
+                ids = np.append(np.array([vocab.end], ids.dtype), ids)
+        symbols = (*vocab.symbols, *(f"<{name}>" for name in vocab.specials))
+        return trace(saved.model_config, self.weights, ids, symbols, state)
+
+    @spell_out()
     def complete(
         self,
         text: str,
@@ -170,6 +325,7 @@ class LanguageModel:
         """
         return complete(self.writer, text, to=to, count=count, max_length=max_length, unknown=unknown)
 
+    @spell_out()
     def evaluate(
         self,
         text: str | Text,
@@ -191,6 +347,8 @@ class LanguageModel:
         """
         if protocol not in PROTOCOLS:
             raise ConfigError(f"protocol {protocol!r} is not one of {', '.join(PROTOCOLS)}")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ConfigError(f"batch_size is a whole number of at least 1, not {batch_size!r}")
         config, vocab = self.checkpoint.model_config, self.checkpoint.vocab
         text = text_of(text, self.checkpoint.text_config)
         ids = vocab.ids_of(text, unknown)
@@ -229,6 +387,7 @@ class LanguageModel:
             signature="|".join(f"{key}:{value}" for key, value in signature.items()),
         )
 
+    @spell_out()
     def score(self, lines: Iterable[Line], *, per_char: bool = False) -> Iterator[Scored]:
         """Return an iterator of the scores of lines, in their order; `score_blocks` does not wait for more lines.
 
@@ -238,7 +397,7 @@ class LanguageModel:
         Raises:   ConfigError if lines is a string; VocabError if a bytes model gets half a surrogate pair.
         """
         if isinstance(lines, str):
-            raise ConfigError("a line alone stands in a list: score([line])")
+            raise ConfigError("score takes a list of lines: for one line, score([line])")
         return chain.from_iterable(self.score_blocks(in_blocks(lines), per_char=per_char))
 
     def score_blocks(self, blocks: Iterable[Sequence[Line]], *, per_char: bool = False) -> Iterator[list[Scored]]:

@@ -101,6 +101,16 @@ class Checkpoint:
     text_config: TextConfig = field(default_factory=TextConfig)
     versions: dict[str, str] = field(default_factory=current_versions)
 
+    @property
+    def summary(self) -> str:
+        """Return cell, size, symbols and loss: "lstm 1x128, 66 characters, val loss 1.4470"."""
+        config, loss = self.model_config, self.history[-1]["val_loss"] if self.history else None
+        size = f"{config.cell} {config.num_layers}x{config.hidden_size}, {self.vocab.summary}"
+        return size if loss is None else f"{size}, val loss {loss:.4f}"
+
+    def __repr__(self) -> str:
+        return f"Checkpoint(step {self.step:,}: {self.summary})"
+
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint; at any moment, `path` is either the old file or the new one, complete.
@@ -246,7 +256,7 @@ def _without_arrays(path: Path, meta: dict[str, Any]) -> Checkpoint:
     except UnknownCellError:
         cell = meta["model"]["cell"]
         raise CheckpointError(
-            f"{path}: the model's cell is {cell!r}, which is not registered: {how_to_register(cell)}"
+            f"{path}: the model's cell is {cell[:60]!r}, which is not registered: {how_to_register(cell[:60])}"
         ) from None
     except (KeyError, TypeError, ValueError, CharRNNError) as error:
         raise _senseless(path, error) from error

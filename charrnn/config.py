@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import codecs
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import Field, asdict, dataclass, field, fields
 from itertools import combinations
 from typing import Any, NamedTuple, TypeVar
@@ -428,12 +428,41 @@ def sort_settings(settings: dict[str, Any]) -> Settings:
     """
     kinds = (ModelConfig, TextConfig, TrainConfig)
     names = [{item.name for item in fields(kind)} - {"vocab_size"} for kind in kinds]
-    if unknown := settings.keys() - set().union(*names):
-        raise ConfigError(
-            f"unknown settings: {', '.join(sorted(unknown))}; see ModelConfig, TextConfig and TrainConfig"
-        )
+    known = set().union(*names)
+    for name in settings:
+        if name not in known:
+            raise unknown_setting(name, sorted(known))
     model, text, train = ({name: value for name, value in settings.items() if name in own} for own in names)
     return Settings(model, TextConfig(**text), TrainConfig(**train))
+
+
+#: Words of other tools for a setting here.
+_MEANT = {
+    "lr": "learning_rate",
+    "rate": "learning_rate",
+    "units": "hidden_size",
+    "batch": "batch_size",
+    "clip": "clip_norm",
+    "path": "out",
+    "prompt": "prime",
+    "context": "prime",
+    "n": "length",
+    "chars": "length",
+    "max_tokens": "length",
+    "num_samples": "count",
+    "k": "top_k",
+    "p": "top_p",
+}
+
+
+def unknown_setting(name: str, known: Sequence[str]) -> ConfigError:
+    """Return the error for a name that is not among the known ones; it says which one was probably meant."""
+    from difflib import get_close_matches
+
+    meant = [_MEANT[name]] if name in _MEANT else [other for other in known if name in other.split("_")]
+    meant += [other for other in known if len(name) > 2 and other.startswith(name)] + get_close_matches(name, known)
+    near = next((other for other in meant if other in known), None)
+    return ConfigError(f"unknown setting {name!r}: {f'did you mean {near}?' if near else 'help() lists the settings'}")
 
 
 def text_and_train_settings(text: TextConfig, train: TrainConfig) -> dict[str, Any]:

@@ -6,13 +6,14 @@ import json
 import os
 import re
 import textwrap
+from dataclasses import fields
 
 import numpy as np
 import pytest
 from fixtures_run import SETTINGS, TEXT, finish, output_of, start, stop_at, write_text
 
 import charrnn
-from charrnn import api, errors
+from charrnn import api, errors, signatures
 from charrnn import checkpoint as ckpt
 from charrnn.api import LanguageModel
 from charrnn.checkpoint import Checkpoint
@@ -28,6 +29,8 @@ from charrnn.errors import (
     RunFolderError,
     VocabError,
 )
+from charrnn.generation.settings import SampleConfig
+from charrnn.generation.writer import Writer
 from charrnn.nn import model
 from charrnn.training.loop import Evaluating, Report, Stepped
 
@@ -61,12 +64,12 @@ def test_the_documented_example_runs(tmp_path, monkeypatch, capsys):
     quick = ", ".join(f"{name}={value!r}" for name, value in (SETTINGS | {"eval_every": 10}).items())
     exec(compile(example.replace("minutes=1)", f"{quick})"), "the example", "exec"), {})
     out = capsys.readouterr().out
-    lines = out.splitlines()
-    assert re.fullmatch(r"10 \d\.\d+", lines[0])
-    assert re.fullmatch(r"20 \d\.\d+", lines[1])
-    assert len("\n".join(lines[2:-1])) == 200
-    assert set("\n".join(lines[2:-1])) <= set(TEXT)
-    assert float(lines[-1]) > 0
+    *sample, bpc, first, last = out.splitlines()
+    assert len("\n".join(sample)) == 200
+    assert set("\n".join(sample)) <= set(TEXT)
+    assert float(bpc) > 0
+    assert re.fullmatch(r"10 \d\.\d+", first)
+    assert re.fullmatch(r"20 \d\.\d+", last)
 
 
 def test_the_lists_of_public_names_agree():
@@ -180,7 +183,7 @@ def test_fit_refuses_a_taken_folder_unless_forced(tmp_path):
     path = write_text(tmp_path)
     list(charrnn.fit(path, tmp_path / "run", **SETTINGS))
     with pytest.raises(RunFolderError):
-        next(charrnn.fit(path, tmp_path / "run", **SETTINGS))
+        charrnn.fit(path, tmp_path / "run", **SETTINGS)
     list(charrnn.fit(path, tmp_path / "run", force=True, **SETTINGS))
 
 
@@ -206,10 +209,10 @@ def test_settings_that_make_no_sense_are_refused_before_anything_is_made(tmp_pat
     monkeypatch.chdir(tmp_path)
     path = write_text(tmp_path)
     with pytest.raises(kind) as caught:
-        next(charrnn.fit(path, **settings))
+        charrnn.fit(path, **settings)
     assert os.listdir(tmp_path) == ["boats.txt"]
     if "hidden" in settings:
-        assert "unknown settings: hidden" in str(caught.value)
+        assert "unknown setting 'hidden': did you mean hidden_size?" == str(caught.value)
 
 
 def test_settings_are_sorted_to_where_they_belong():
@@ -222,7 +225,7 @@ def test_settings_are_sorted_to_where_they_belong():
 
 def test_a_text_that_cannot_be_read_is_a_charrnn_error(tmp_path):
     with pytest.raises(CorpusError, match="does not exist"):
-        next(charrnn.fit(tmp_path / "absent.txt", tmp_path / "run"))
+        charrnn.fit(tmp_path / "absent.txt", tmp_path / "run")
 
 
 # sample
@@ -328,6 +331,222 @@ def test_a_model_trained_without_validation_has_no_validation_text(tmp_path):
     finish(start(tmp_path / "run", write_text(tmp_path), val_fraction=0.0))
     with pytest.raises(CorpusError):
         charrnn.load(tmp_path / "run").validation_text()
+
+
+# read
+
+
+def test_a_trace_has_what_the_model_computes(lm):
+    trace = lm.read("12 red boats\n")
+    assert trace.states.shape == (13, 1, 2, 8)
+    assert trace.log_probs.shape == (13, len(trace.symbols))
+    assert "".join(trace.symbols[id_] for id_ in trace.ids) == "12 red boats\n"
+    np.testing.assert_allclose(np.exp(trace.log_probs).sum(axis=1), 1, rtol=1e-5)
+    likelihood = trace.log_probs[np.arange(12), trace.ids[1:]]
+    assert -likelihood.mean() == pytest.approx(lm.evaluate("12 red boats\n").nats_per_char, rel=1e-5)
+
+
+def test_a_trace_shows_the_states_that_the_layers_pass_on(tmp_path):
+    finish(start(tmp_path / "run", num_layers=2, cell="gru"))
+    two = charrnn.load(tmp_path / "run")
+    trace, weights = two.read("12 red"), two.weights
+    assert trace.states.shape == (6, 2, 1, 8)
+    h, state, _ = model.hidden(weights, trace.ids[:, None], model.zero_state(two.checkpoint.model_config, 1))
+    np.testing.assert_allclose(trace.states[:, 1, 0], h[:, 0], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(trace.states[-1], state[:, :, 0], rtol=1e-4, atol=1e-6)
+
+
+def test_a_trace_can_be_continued(lm):
+    whole, first = lm.read("12 red boats"), lm.read("12 re")
+    before = first.state.copy()
+    rest = lm.read("d boats", state=first.state)
+    assert np.array_equal(np.concatenate([first.log_probs, rest.log_probs]), whole.log_probs)
+    assert np.array_equal(rest.state, whole.state)
+    assert np.array_equal(first.state, before)
+    assert len(lm.read("", state=first.state)) == 0
+
+
+def test_a_trace_of_documents_begins_with_their_mark(tmp_path):
+    path = write_text(tmp_path, "ab\ncd\nad\n" * 30)
+    list(charrnn.fit(path, tmp_path / "run", **SETTINGS, split_documents="lines"))
+    trace = charrnn.load(tmp_path / "run").read("ab")
+    assert [trace.symbols[id_] for id_ in trace.ids] == ["<end>", "a", "b"]
+    assert trace.log_probs.shape == (3, 5)
+    again = charrnn.load(tmp_path / "run").read("cd", state=trace.state)
+    assert len(again) == 2
+
+
+def test_a_trace_that_memory_cannot_hold_is_refused(lm, monkeypatch):
+    per_id = 4 * (2 * 8 + lm.checkpoint.vocab.size)
+    monkeypatch.setattr("charrnn.evaluation.trace.MOST_BYTES", 5 * per_id)
+    assert len(lm.read("12 re")) == 5
+    with pytest.raises(ConfigError, match="in pieces of at most 5 characters"):
+        lm.read("12 red")
+
+
+@pytest.mark.parametrize("state", [5, np.zeros((1, 2, 8)), "state"])
+def test_a_state_of_another_model_is_refused(lm, state):
+    with pytest.raises(ConfigError, match=r"the state of this model has shape \(1, 2, 1, 8\), not"):
+        lm.read("12", state=state)
+
+
+# train
+
+
+def test_train_returns_the_best_model(tmp_path, capsys):
+    path = write_text(tmp_path)
+    lm = charrnn.train(path, tmp_path / "run", progress=False, **SETTINGS)
+    assert lm.path == tmp_path / "run" / "best.npz"
+    list(charrnn.fit(path, tmp_path / "again", **SETTINGS))
+    assert lm.path.read_bytes() == (tmp_path / "again" / "best.npz").read_bytes()
+    assert capsys.readouterr() == ("", "")
+    charrnn.Run.resume(tmp_path / "run", settings={"steps": 25}).close()  # the lock was given back
+
+
+def test_train_shows_its_progress(tmp_path, capsys):
+    charrnn.train(Corpus.from_text(TEXT), tmp_path / "run", **SETTINGS)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "20/20" in err
+    assert "val=" in err
+
+
+# fit
+
+
+def test_fit_that_is_never_iterated_warns_and_leaves_no_trace(tmp_path):
+    events = charrnn.fit(write_text(tmp_path), tmp_path / "run", **SETTINGS)
+    with pytest.warns(
+        RuntimeWarning, match=r"charrnn.fit trained nothing: loop over its events, or call charrnn.train"
+    ):
+        del events
+    assert os.listdir(tmp_path) == ["boats.txt"]
+    charrnn.fit(write_text(tmp_path), tmp_path / "run", **SETTINGS).close()  # closed on purpose
+
+
+# Names, types, and how things are shown
+
+
+FUNCTIONS = {
+    charrnn.fit: (ModelConfig, TextConfig, TrainConfig),
+    charrnn.train: (ModelConfig, TextConfig, TrainConfig),
+    LanguageModel.sample: (SampleConfig,),
+    LanguageModel.stream: (SampleConfig,),
+    LanguageModel.samples: (SampleConfig,),
+    Writer.stream: (SampleConfig,),
+    Writer.samples: (SampleConfig,),
+    Writer.beam_search: (SampleConfig,),
+}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__qualname__)
+def test_a_signature_names_every_setting(function):
+    shown = inspect.signature(function).parameters
+    assert not [name for name, item in shown.items() if item.kind is item.VAR_KEYWORD]
+    for item in settings_of(*FUNCTIONS[function]).values():
+        assert shown[item.name].default == item.default, item.name
+
+
+@pytest.mark.parametrize(
+    ("kinds", "typed"),
+    [((ModelConfig, TextConfig, TrainConfig), signatures.TrainSettings), ((SampleConfig,), signatures.SampleSettings)],
+)
+def test_editors_see_the_settings_that_there_are(kinds, typed):
+    """`charrnn.signatures` lists the fields of the settings for editors: a new field belongs there too."""
+    annotated = {name: hint.__forward_arg__ for name, hint in typed.__annotations__.items()}
+    assert annotated == {name: str(item.type) for name, item in settings_of(*kinds).items()}
+
+
+def settings_of(*kinds):
+    return {item.name: item for kind in kinds for item in fields(kind) if item.name != "vocab_size"}
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda lm: lm.sample(5, temp=0.5), "unknown setting 'temp': did you mean temperature?"),
+        (lambda lm: lm.stream(5, prompt="1"), "unknown setting 'prompt': did you mean prime?"),
+        (lambda lm: lm.samples(5, n=3), "unknown setting 'n': did you mean length?"),
+        (lambda lm: lm.writer.stream(topk=3), "unknown setting 'topk': did you mean top_k?"),
+        (lambda lm: lm.complete("1", max_len=3), "unknown setting 'max_len': did you mean max_length?"),
+        (lambda lm: lm.evaluate("12 red", zzz=3), "unknown setting 'zzz': help() lists the settings"),
+        (lambda lm: charrnn.train("a.txt", lr=3), "unknown setting 'lr': did you mean learning_rate?"),
+        (lambda lm: charrnn.fit("a.txt", layers=3), "unknown setting 'layers': did you mean num_layers?"),
+        (lambda lm: lm.sample("12"), "length is a whole number, not '12': the text to continue is prime"),
+        (lambda lm: lm.sample(5, temperature="high"), "temperature is a number, not 'high'"),
+        (lambda lm: lm.sample(5, top_k=2.5), "top_k is a whole number, not 2.5"),
+        (lambda lm: lm.sample(5, top_k=None), "top_k is a whole number, not None"),
+        (lambda lm: lm.sample(5, regex=5), "regex is a string, not 5"),
+        (lambda lm: lm.sample(5, seed="one"), "seed is a whole number, not 'one'"),
+        (lambda lm: lm.sample(5, prime=5), "the text is a string, not int"),
+        (lambda lm: lm.samples("5"), "count is a whole number, not '5'"),
+        (lambda lm: lm.complete("1", count="5"), "count is a whole number, not '5'"),
+        (lambda lm: lm.complete(b"1"), "the text is a string, not bytes"),
+        (lambda lm: lm.evaluate(5), "a text is a string or comes from charrnn.read_text, not int"),
+        (lambda lm: lm.evaluate("12 red", batch_size=0), "batch_size is a whole number of at least 1, not 0"),
+        (lambda lm: lm.read(None), "the text is a string, not NoneType"),
+        (lambda lm: lm.score("12 red"), "score takes a list of lines: for one line, score([line])"),
+        (lambda lm: charrnn.load(5), "load takes a path or the name of a run, not 5"),
+        (
+            lambda lm: charrnn.mixed([lm, lm]),
+            "mixed takes models with their weights: mixed([(model, 0.7), (other, 0.3)])",
+        ),
+        (lambda lm: charrnn.fit(5), "corpus is a path, a list of paths or a charrnn.Corpus, not int"),
+        (lambda lm: charrnn.fit([]), "corpus is a path, a list of paths or a charrnn.Corpus, not list"),
+        (
+            lambda lm: charrnn.fit("one\ntwo\n"),
+            "corpus is a path, not the text itself: for a text, give charrnn.Corpus.from_text(text)",
+        ),
+        (lambda lm: charrnn.fit(Corpus.from_text(TEXT), out=5), "out is the path of a folder, not 5"),
+        (lambda lm: charrnn.fit("a.txt", steps="many"), "--steps 'many' is not a whole number"),
+    ],
+)
+def test_a_wrong_name_or_type_is_one_clear_error(lm, call, message):
+    with pytest.raises(CharRNNError) as caught:
+        call(lm)
+    assert str(caught.value) == message
+
+
+def test_numbers_of_numpy_are_numbers(lm, tmp_path):
+    one, temperature = np.int64(1), np.float32(0.5)
+    assert lm.sample(np.int32(9), seed=one, temperature=temperature) == lm.sample(9, seed=1, temperature=0.5)
+    path = write_text(tmp_path)
+    settings = SETTINGS | {
+        "hidden_size": np.int64(8),
+        "steps": np.uint8(20),
+        "dropout": np.float32(0),
+        "seed": np.int64(5),
+    }
+    charrnn.train(tmp_path / "boats.txt", tmp_path / "numpy", progress=False, **settings)
+    charrnn.train(path, str(tmp_path / "python"), progress=False, **SETTINGS)
+    numpy, python = (charrnn.load(tmp_path / name / "last.npz").checkpoint for name in ("numpy", "python"))
+    assert (numpy.model_config, numpy.train_config) == (python.model_config, python.train_config)
+
+
+def test_what_is_shown_is_short(lm, folder):
+    vocab = lm.checkpoint.vocab.summary
+    loss = f"val loss {lm.checkpoint.history[-1]['val_loss']:.4f}"
+    assert repr(lm) == f"LanguageModel('{folder}/best.npz': lstm 1x8, {vocab}, {loss})"
+    assert repr(lm.checkpoint) == f"Checkpoint(step {lm.checkpoint.step}: lstm 1x8, {vocab}, {loss})"
+    assert vocab == f"{len(set(TEXT))} characters"
+    assert repr(lm.writer) == f"Writer(1 model, {vocab})"
+    assert repr(lm.checkpoint.vocab) == f"Vocab({vocab}: {lm.checkpoint.vocab.symbols!r})"
+    corpus = Corpus.from_text(TEXT)
+    assert repr(corpus) == "Corpus(text in memory: characters: 1008 to train on, 112 to validate, 0 to test)".replace(
+        "1008", f"{len(corpus.train):,}"
+    )
+    assert repr(corpus.train) == f"Text({len(corpus.train):,} characters: '10 red boats\\n10 blue boats\\n10 '…)"
+    evaluation = lm.evaluate(TEXT[:50])
+    assert repr(evaluation).startswith(f"Evaluation(49 characters: {evaluation.nats_per_char:.4f} nats, ")
+    assert repr(lm.evaluate("1")) == "Evaluation(0 characters)"
+    assert repr(lm.read("12")) == f"Trace(2 ids: states (2, 1, 2, 8), log_probs (2, {len(set(TEXT))}))"
+    run = charrnn.Run.resume(folder, settings={"steps": 50})
+    run.close()
+    assert repr(run) == f"Run('{folder}': lstm 1x8, step 40 of 50)"
+
+
+def test_completion_finds_the_public_names():
+    assert dir(charrnn) == sorted(charrnn.__all__)
 
 
 # The model is a value

@@ -15,7 +15,7 @@ PACKAGE = Path(charrnn.__file__).parent
 
 #: The packages and the modules at the top, in the order of docs/architecture.md: each imports from those before it.
 ORDER = [
-    *("errors", "arrays", "version", "wording", "config"),
+    *("errors", "arrays", "version", "wording", "config", "signatures"),
     *("system", "nn", "data", "parallel", "checkpoint", "memory", "evaluation", "generation", "training"),
     *("api", "doctor", "serve", "cli", "__main__"),
 ]
@@ -28,6 +28,7 @@ THIRD_PARTY = {
     "parallel/workers.py": {"threadpoolctl"},
     "nn/compiled.py": {"numba"},
     "generation/regex.py": {"regex"},
+    "api.py": {"tqdm"},
     "data/files.py": {"zstandard", "compression"},
     "serve/server.py": {"uvicorn", "h11"},
 }

@@ -72,6 +72,11 @@ class Corpus:
     settings: dict[str, Any] = field(default_factory=dict)
     string: str | None = field(default=None, repr=False)
 
+    def __repr__(self) -> str:
+        path = "text in memory" if self.source.path is None else repr(self.source.path)
+        sizes = f"{len(self.train):,} to train on, {len(self.val):,} to validate, {len(self.test):,} to test"
+        return f"Corpus({path}: characters: {sizes})"
+
     @property
     def wants_validation(self) -> bool:
         """Return whether there should be a validation split, even if the text turned out too short for one."""

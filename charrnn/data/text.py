@@ -19,6 +19,7 @@ from charrnn.arrays import Ids, IdSource, smallest_type
 CHUNK = 1 << 20  # characters processed at once: bounds memory, and is fastest between 2^16 and 2^20
 #: The mark before, between and after documents: a lone surrogate, which no file can contain.
 END = "\ud800"
+_SHOWN = 30  # characters in the `repr` of a text
 _BLOCK = 1 << 12  # characters in a block of the index of `_Filtered`; divides CHUNK
 
 
@@ -132,6 +133,10 @@ class Text:
 
     def __str__(self) -> str:
         return "".join(self.pieces())
+
+    def __repr__(self) -> str:
+        begin = str(self[:_SHOWN])
+        return f"Text({len(self):,} characters: {begin!r}{'…' if len(self) > _SHOWN else ''})"
 
     def pieces(self) -> Iterator[str]:
         """Yield the text in pieces of CHUNK characters."""

@@ -27,6 +27,7 @@ KINDS = ("chars", "bytes")
 SPECIALS = ("end", "unknown")  # in the order of their ids
 _NO_MARK = "\udbff"  # replaces the mark between documents in a text: a lone surrogate that no vocabulary has
 _MOST_NAMED = 5  # unknown characters in an error
+_SHOWN = 30  # symbols in the `repr` of a vocabulary
 _MOST_BYTES = 4  # bytes of a character in UTF-8
 
 
@@ -111,6 +112,16 @@ class Vocab:
         return replace(self, counts=by_id(text.counts()), starts=by_id(text.starts()))
 
     @property
+    def summary(self) -> str:
+        """Return the number of symbols in words: "66 characters", or "256 bytes and end"."""
+        kind = "bytes" if self.kind == "bytes" else "characters"
+        return " and ".join((f"{len(self.symbols):,} {kind}", *self.specials))
+
+    def __repr__(self) -> str:
+        shown = f"{self.symbols[:_SHOWN]}…" if len(self.symbols) > _SHOWN else self.symbols
+        return f"Vocab({self.summary}: {shown!r})"
+
+    @property
     def size(self) -> int:
         """Return V, the number of ids, special symbols included."""
         return len(self.symbols) + len(self.specials)
@@ -164,6 +175,8 @@ class Vocab:
         Raises:  VocabError, with the unknown characters and their positions.
         """
         _check_policy(unknown)
+        if not isinstance(text, str):
+            raise VocabError(f"the text is a string, not {type(text).__name__}")
         text = self.in_form(text)
         ids, absent = self.look_up(text)
         if self.unknown is None and absent.any():

@@ -125,6 +125,12 @@ class Evaluation:
     chars_per_second: float | None
     signature: str
 
+    def __repr__(self) -> str:
+        if self.nats_per_char is None:
+            return "Evaluation(0 characters)"
+        figures = f"{self.nats_per_char:.4f} nats, {self.bpc:.4f} bits, perplexity {self.perplexity:.3f}"
+        return f"Evaluation({self.chars:,} characters: {figures} per character)"
+
     @property
     def bpc(self) -> float | None:
         """Return bits per character."""

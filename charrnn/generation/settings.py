@@ -37,11 +37,21 @@ SAMPLE_CONFLICTS = tuple(
 COMPLETION_CONFLICTS = ((("to=char", "max_length"), _COMPLETION),)
 
 
+_KINDS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,)}
+_WORDS = {"int": "a whole number", "float": "a number", "str": "a string"}
+
+
 def _check(config: Any) -> None:
-    """Raise ConfigError, with the rule of its field, if a value is outside the field's limits."""
+    """Raise ConfigError if a value has the wrong type, or, with the rule of its field, if it is out of range."""
     for item in fields(config):
-        value, meta = getattr(config, item.name), item.metadata
-        if value is None or "rule" not in meta:
+        value, meta, type_ = getattr(config, item.name), item.metadata, str(item.type)
+        if value is None and type_.endswith("| None"):
+            continue
+        kind = type_.split(" ")[0]
+        if kind in _KINDS and (isinstance(value, bool) or not isinstance(value, _KINDS[kind])):
+            hint = ": the text to continue is prime" if item.name == "length" and isinstance(value, str) else ""
+            raise ConfigError(f"{item.name} is {_WORDS[kind]}, not {value!r}{hint}")
+        if "rule" not in meta:
             continue
         if value not in meta["choices"] if meta["choices"] else limit_of(value, meta):
             raise ConfigError(meta["rule"].format(value=value))
@@ -142,8 +152,9 @@ class SampleConfig(Filters):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.stop, str) or not all(self.stop):
+        if not isinstance(self.stop, (tuple, list)) or not all(stop and isinstance(stop, str) for stop in self.stop):
             raise ConfigError("a stop string (--stop) has one character at least; the library takes a tuple of them")
+        object.__setattr__(self, "stop", tuple(self.stop))
         for names, message in SAMPLE_CONFLICTS:
             if all(getattr(self, name) not in (None, (), 0) for name in names):
                 raise ConfigError(message)

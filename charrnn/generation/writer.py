@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, groupby, islice
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from charrnn.generation.novelty import copied
 from charrnn.generation.rules import Rules
 from charrnn.generation.sample import Draft, Sample, StopBuffer, append_step
 from charrnn.generation.settings import BeamConfig, DrawConfig, SampleConfig
+from charrnn.signatures import SampleSettings, spell_out
 
 MOST_DRAWS = 20  # draws of a sample that has to be novel
 MOST_SEEDS = 2**63  # the same limit as in training
@@ -56,7 +57,12 @@ class Writer:
     vocab: Vocab
     corpora: Callable[[], Sequence[Text]] = tuple
 
-    def stream(self, *, prime: str = "", seed: int | None = None, **settings: Any) -> Iterator[str]:
+    def __repr__(self) -> str:
+        count = len(self.ensemble.members)
+        return f"Writer({count} model{'s' * (count > 1)}, {self.vocab.summary})"
+
+    @spell_out(SampleConfig)
+    def stream(self, *, prime: str = "", seed: int | None = None, **settings: Unpack[SampleSettings]) -> Iterator[str]:
         """Return an iterator of the characters that continue the prime, as they are drawn.
 
         seed      random if None
@@ -79,6 +85,7 @@ class Writer:
             ended = step.ended[0]
         yield buffer.finish(ended)
 
+    @spell_out(SampleConfig)
     def samples(
         self,
         count: int = 1,
@@ -88,7 +95,7 @@ class Writer:
         best_of: int = 1,
         novel: int = 0,
         counts: DrawCounts | None = None,
-        **settings: Any,
+        **settings: Unpack[SampleSettings],
     ) -> Iterator[Sample]:
         """Return an iterator of `count` samples for each prime, drawn side by side.
 
@@ -121,8 +128,14 @@ class Writer:
         samples = self._draw_novel(tasks, config, rules, checked_seed(seed), novel, corpora, counts)
         return _then_report(_best_of(samples, best_of), counts.left_out, best_of, novel)
 
+    @spell_out(SampleConfig)
     def beam_search(
-        self, width: int, *, primes: Iterable[str] = ("",), length_norm: float = 1.0, **settings: Any
+        self,
+        width: int,
+        *,
+        primes: Iterable[str] = ("",),
+        length_norm: float = 1.0,
+        **settings: Unpack[SampleSettings],
     ) -> Iterator[Sample]:
         """Return an iterator of one likely sample for each prime, found by beam search without any randomness.
 
@@ -268,6 +281,8 @@ def checked_seed(seed: int | None) -> int:
     """
     if seed is None:
         return secrets.randbelow(2**32)
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise ConfigError(f"seed is a whole number, not {seed!r}")
     if not 0 <= seed < MOST_SEEDS:
         raise ConfigError(f"seed {seed} is out of range: give 0 to {MOST_SEEDS - 1}")
     return seed

@@ -182,6 +182,11 @@ class Run:
             run._holds = holds.pop_all()
         return run
 
+    def __repr__(self) -> str:
+        config = self.training.model_config
+        size = f"{config.cell} {config.num_layers}x{config.hidden_size}"
+        return f"Run({str(self.folder.path)!r}: {size}, step {self.state.step:,} of {self.training.steps:,})"
+
     @property
     def finished(self) -> bool:
         """Return whether the run has done all its steps, or stopped early."""

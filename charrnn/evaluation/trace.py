@@ -1,0 +1,63 @@
+"""A trace: what a model computes at each character of a text, as arrays to plot or to learn from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from charrnn.arrays import Array, Ids
+from charrnn.config import ModelConfig
+from charrnn.errors import ConfigError
+from charrnn.nn import model
+from charrnn.nn.functional import log_softmax
+
+MOST_BYTES = 2**30  # of the arrays of a trace
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """What a model computed while it read T ids, one after the other.
+
+    ids        (T,), what was read
+    symbols    V strings, what each id means: symbols[ids[t]] was read at step t, log_probs[t, v] predicts symbols[v]
+    log_probs  (T, V), after each id, the log-probability of every symbol as the next one, in nats
+    states     (T, L, S, H), the state of each layer after each id: S is 1 for (h,), 2 for (h, c)
+    state      (L, S, 1, H), the state at the end; pass it to `LanguageModel.read` to continue
+    """
+
+    ids: Ids
+    symbols: tuple[str, ...]
+    log_probs: Array
+    states: Array
+    state: Array
+
+    def __repr__(self) -> str:
+        return f"Trace({len(self.ids):,} ids: states {self.states.shape}, log_probs {self.log_probs.shape})"
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def trace(config: ModelConfig, weights: model.Weights, ids: Ids, symbols: tuple[str, ...], state: Array) -> Trace:
+    """Read ids (T,) from a state (L, S, 1, H), which is not changed, and return all that is computed.
+
+    Raises:  ConfigError if the arrays would take more than `MOST_BYTES`, or the state is not one of this model.
+    """
+    shape = model.state_shape(config, 1)
+    if np.shape(state) != shape:
+        raise ConfigError(f"the state of this model has shape {shape}, not {np.shape(state)}: pass a trace's state")
+    L, S, _, H = shape
+    size = len(ids) * (L * S * H + config.vocab_size) * np.dtype(config.dtype).itemsize
+    if size > MOST_BYTES:
+        raise ConfigError(
+            f"the arrays of {len(ids):,} characters would take {size / 2**30:.1f} GiB: read the text in pieces of at "
+            f"most {len(ids) * MOST_BYTES // size:,} characters, each from the state after the piece before"
+        )
+    states = np.empty((len(ids), L, S, H), config.dtype)
+    logits = np.empty((len(ids), config.vocab_size), config.dtype)
+    state = np.array(state, config.dtype)
+    for t in range(len(ids)):
+        logits[t] = model.step(weights, ids[t : t + 1], state)[0]
+        states[t] = state[:, :, 0]
+    return Trace(ids, symbols, log_softmax(logits), states, state)
