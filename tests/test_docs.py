@@ -181,13 +181,19 @@ def test_the_pages_of_commands_show_commands_that_run(folder):
                 folder.run(f"docs/cli/{name}.md, block of line {block.line}", ["bash", "-o", "pipefail", "-c", quick])
 
 
+@in_bash
 def test_the_page_of_the_library_shows_python_that_runs(folder):
-    """Its blocks are one program, from the first to the last."""
+    """Its blocks are files, and one program from the first to the last; then its commands are run."""
     pytest.importorskip("regex")
     shown = blocks((ROOT / "docs" / "library.md").read_text(encoding="utf-8"))
+    for block in shown:
+        if block.info.startswith("python "):
+            (folder.path / block.info.removeprefix("python ")).write_text(block.body, encoding="utf-8")
     program = "".join(block.body for block in shown if block.info == "python")
     assert program.startswith("import charrnn\n")
     folder.run("docs/library.md", [sys.executable, "-c", program])
+    for command, _ in (pair for block in shown if block.info == "console" for pair in commands(block.body)):
+        folder.run("docs/library.md", ["bash", "-c", command])
 
 
 def anchors(path: Path) -> set[str]:
