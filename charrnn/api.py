@@ -83,6 +83,7 @@ def train(
 ) -> LanguageModel:
     """Train a model on a text and return the best one, that of the lowest validation loss; `fit` shows each step.
 
+    If it is interrupted, the folder keeps the best model so far and, from the last evaluation, a run to resume.
     corpus      the path of a text, several paths, or a `Corpus`
     out         the run's folder; ./checkpoints/<corpus name> if None
     force       True: remove an earlier run in the folder

@@ -65,8 +65,9 @@ def test_a_cell_that_a_module_registers_is_used_by_its_name(run, corpus):
     assert "cell:mine|" in run("eval", corpus, "--json", env={"CHARRNN_IMPORT": "mycells"}).stdout
 
 
-def test_the_printed_command_repeats_the_run(run, corpus, cwd):
-    told = train(run, corpus, "--cell", "mycells:CELL").stderr
+@pytest.mark.parametrize("options", [["--cell", "mycells:CELL"], ["--cell", "mine", "--import", "mycells"]])
+def test_the_printed_command_repeats_the_run(run, corpus, cwd, options):
+    told = train(run, corpus, *options).stderr
     once = (cwd / "checkpoints" / "tiny" / "last.npz").read_bytes()
     forget()
     printed = next(line for line in told.splitlines() if line.startswith("Repeat "))
