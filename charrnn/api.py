@@ -67,7 +67,7 @@ def load(path: str | PathLike[str] | None = None) -> LanguageModel:
     Raises:  CheckpointError if there is none, it is damaged, or its cell is not registered.
     """
     if not isinstance(path, (str, PathLike, NoneType)):
-        raise ConfigError(f"load takes a path or the name of a run, not {path!r}")
+        raise ConfigError(f"load takes a path or the name of a run, got {path!r}")
     file = find_model(None if path is None else Path(path))
     return LanguageModel(ckpt.load(file), file)
 
@@ -171,7 +171,7 @@ def _starter(
         corpus = Corpus.read(_paths(corpus), text_config, seed=given["seed"])
     sort_settings(corpus.merge_settings(given))
     if not isinstance(out, (str, PathLike, NoneType)):
-        raise ConfigError(f"out is the path of a folder, not {out!r}")
+        raise ConfigError(f"out must be the path of a folder, got {out!r}")
     folder = None if out is None else Path(out)
     if not force:
         RunFolder(folder or RUNS / corpus.name).refuse_taken()
@@ -185,7 +185,7 @@ def _paths(corpus: str | PathLike[str] | Sequence[str | PathLike[str]]) -> list[
         raise ConfigError("corpus is a path, not the text itself: for a text, give charrnn.Corpus.from_text(text)")
     paths = [corpus] if isinstance(corpus, (str, PathLike)) else corpus
     if not isinstance(paths, Sequence) or not paths or not all(isinstance(path, (str, PathLike)) for path in paths):
-        raise ConfigError(f"corpus is a path, a list of paths or a charrnn.Corpus, not {type(corpus).__name__}")
+        raise ConfigError(f"corpus must be a path, a list of paths or a charrnn.Corpus, got {type(corpus).__name__}")
     return [fspath(path) for path in paths]
 
 
@@ -349,7 +349,7 @@ class LanguageModel:
         if protocol not in PROTOCOLS:
             raise ConfigError(f"protocol {protocol!r} is not one of {', '.join(PROTOCOLS)}")
         if not isinstance(batch_size, int) or batch_size < 1:
-            raise ConfigError(f"batch_size is a whole number of at least 1, not {batch_size!r}")
+            raise ConfigError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
         config, vocab = self.checkpoint.model_config, self.checkpoint.vocab
         text = text_of(text, self.checkpoint.text_config)
         ids = vocab.ids_of(text, unknown)

@@ -14,7 +14,7 @@ from itertools import combinations
 from typing import Any, NamedTuple, TypeVar
 
 from charrnn.errors import ConfigError, UnknownCellError
-from charrnn.wording import broken_limit, in_words
+from charrnn.wording import OPTION_ALIASES, OTHER_WORDS, broken_limit, in_words, nearest
 
 STDIN = "-"  # the path that means standard input
 AUTO = "auto"  # the default, in the help, of a setting that the recipe chooses by text and time
@@ -436,33 +436,15 @@ def sort_settings(settings: dict[str, Any]) -> Settings:
     return Settings(model, TextConfig(**text), TrainConfig(**train))
 
 
-#: Words of other tools for a setting here.
-_MEANT = {
-    "lr": "learning_rate",
-    "rate": "learning_rate",
-    "units": "hidden_size",
-    "batch": "batch_size",
-    "clip": "clip_norm",
-    "path": "out",
-    "prompt": "prime",
-    "context": "prime",
-    "n": "length",
-    "chars": "length",
-    "max_tokens": "length",
-    "num_samples": "count",
-    "k": "top_k",
-    "p": "top_p",
-}
-
-
 def unknown_setting(name: str, known: Sequence[str]) -> ConfigError:
     """Return the error for a name that is not among the known ones; it says which one was probably meant."""
-    from difflib import get_close_matches
-
-    meant = [_MEANT[name]] if name in _MEANT else [other for other in known if name in other.split("_")]
-    meant += [other for other in known if len(name) > 2 and other.startswith(name)] + get_close_matches(name, known)
-    near = next((other for other in meant if other in known), None)
-    return ConfigError(f"unknown setting {name!r}: {f'did you mean {near}?' if near else 'help() lists the settings'}")
+    word = name.lower().replace("_", "-")
+    others = (OPTION_ALIASES.items(), ((flag, words.split()) for flag, words in OTHER_WORDS.items()))
+    flags = [flag for table in others for flag, words in table if {word, f"--{word}"} & set(words)]
+    starts = [*(flag.removeprefix("--").replace("-", "_") for flag in flags), name]
+    meant = [other for start in starts for other in known if other.startswith(start)]
+    meant += [other for other in known if name in other.split("_")] + nearest(name, known)
+    return ConfigError(f"unknown setting {name!r}: {f'did you mean {meant[0]}?' if meant else 'help() lists them'}")
 
 
 def text_and_train_settings(text: TextConfig, train: TrainConfig) -> dict[str, Any]:

@@ -1,9 +1,62 @@
-"""Words for messages: the limit that a number breaks, names as a list in a sentence, the names nearest to a typo."""
+"""Words for messages: the limit that a number breaks, lists in a sentence, and the name meant by another or a typo."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+
+#: Aliases of options, which work and are hidden.
+OPTION_ALIASES = {
+    "--learning-rate": ("--lr",),
+    "--num-layers": ("--layers",),
+    "--hidden-size": ("--hidden",),
+    "--batch-size": ("--batch",),
+    "--out": ("-o",),
+    "--prime": ("--prompt", "-p"),
+    "--temp": ("-t",),
+    "--version": ("-V",),
+}
+#: What people who know other tools type, by the option that it means here.
+OTHER_WORDS = {
+    "--minutes": "time max-time duration budget timeout hours",
+    "--steps": "iterations iters max-iters max-steps num-steps n-iters updates",
+    "--epochs": "epoch num-epochs n-epochs max-epochs passes",
+    "--cell": "model type rnn-type cell-type arch architecture unit net",
+    "--hidden-size": "units rnn-size size hidden-dim n-hidden hidden-units num-units width n-embd dim",
+    "--num-layers": "n-layers depth n-layer",
+    "--embed-size": "embedding embed embedding-size embedding-dim wordvec-size",
+    "--learning-rate": "rate step-size alpha eta",
+    "--batch-size": "bs minibatch",
+    "--seq-len": "seq-length sequence-length bptt block-size context window context-length unroll",
+    "--clip-norm": "clip grad-clip max-norm clip-grad gradient-clip",
+    "--val-fraction": "val-split val-frac validation-split val valid dev-split",
+    "--test-fraction": "test-split test-frac",
+    "--val-file": "val-data validation-file valid-file dev",
+    "--weight-decay": "wd l2 decay",
+    "--patience": "early-stopping early-stop",
+    "--threads": "workers num-workers num-threads cores cpus jobs processes nproc",
+    "--seed": "random-seed rng random-state",
+    "--out": "output save save-dir checkpoint-dir out-dir name dir save-to",
+    "--resume": "continue restore resume-from restart",
+    "--init-from": "finetune fine-tune pretrained from load base-model",
+    "--force": "overwrite replace yes",
+    "--eval-every": "eval-interval val-interval eval-steps",
+    "--lowercase": "lower lc",
+    "--split-documents": "documents split docs",
+    "--model": "checkpoint path run load model-path restore",
+    "--length": "max-tokens num-tokens chars characters max-length tokens num-chars",
+    "--prime": "start start-text prefix text seed-text context input beginning primetext",
+    "--temp": "heat randomness t",
+    "--top-k": "topk k",
+    "--top-p": "topp nucleus p",
+    "--count": "num samples num-samples n-samples number how-many n",
+    "--stop": "until end stop-string eos",
+    "--no-echo": "hide-prime no-prime",
+    "--quiet": "silent q no-progress",
+    "--json": "format output-format as-json",
+    "--host": "address bind ip",
+    "--help": "usage man",
+}
 
 
 def broken_limit(

@@ -386,7 +386,7 @@ def test_a_trace_that_memory_cannot_hold_is_refused(lm, monkeypatch):
 
 @pytest.mark.parametrize("state", [5, np.zeros((1, 2, 8)), "state"])
 def test_a_state_of_another_model_is_refused(lm, state):
-    with pytest.raises(ConfigError, match=r"the state of this model has shape \(1, 2, 1, 8\), not"):
+    with pytest.raises(ConfigError, match=r"the state must have shape \(1, 2, 1, 8\), got"):
         lm.read("12", state=state)
 
 
@@ -466,39 +466,39 @@ def settings_of(*kinds):
     [
         (lambda lm: lm.sample(5, temp=0.5), "unknown setting 'temp': did you mean temperature?"),
         (lambda lm: lm.stream(5, prompt="1"), "unknown setting 'prompt': did you mean prime?"),
-        (lambda lm: lm.samples(5, n=3), "unknown setting 'n': did you mean length?"),
+        (lambda lm: lm.samples(5, n=3), "unknown setting 'n': did you mean count?"),
         (lambda lm: lm.writer.stream(topk=3), "unknown setting 'topk': did you mean top_k?"),
         (lambda lm: lm.complete("1", max_len=3), "unknown setting 'max_len': did you mean max_length?"),
-        (lambda lm: lm.evaluate("12 red", zzz=3), "unknown setting 'zzz': help() lists the settings"),
+        (lambda lm: lm.evaluate("12 red", zzz=3), "unknown setting 'zzz': help() lists them"),
         (lambda lm: charrnn.train("a.txt", lr=3), "unknown setting 'lr': did you mean learning_rate?"),
         (lambda lm: charrnn.fit("a.txt", layers=3), "unknown setting 'layers': did you mean num_layers?"),
-        (lambda lm: lm.sample("12"), "length is a whole number, not '12': the text to continue is prime"),
-        (lambda lm: lm.sample(5, temperature="high"), "temperature is a number, not 'high'"),
-        (lambda lm: lm.sample(5, top_k=2.5), "top_k is a whole number, not 2.5"),
-        (lambda lm: lm.sample(5, top_k=None), "top_k is a whole number, not None"),
-        (lambda lm: lm.sample(5, regex=5), "regex is a string, not 5"),
-        (lambda lm: lm.sample(5, seed="one"), "seed is a whole number, not 'one'"),
-        (lambda lm: lm.sample(5, prime=5), "the text is a string, not int"),
-        (lambda lm: lm.samples("5"), "count is a whole number, not '5'"),
-        (lambda lm: lm.complete("1", count="5"), "count is a whole number, not '5'"),
-        (lambda lm: lm.complete(b"1"), "the text is a string, not bytes"),
-        (lambda lm: lm.evaluate(5), "a text is a string or comes from charrnn.read_text, not int"),
-        (lambda lm: lm.evaluate("12 red", batch_size=0), "batch_size is a whole number of at least 1, not 0"),
-        (lambda lm: lm.read(None), "the text is a string, not NoneType"),
+        (lambda lm: lm.sample("12"), "length must be a whole number, got '12': give the text to continue as prime"),
+        (lambda lm: lm.sample(5, temperature="high"), "temperature must be a number, got 'high'"),
+        (lambda lm: lm.sample(5, top_k=2.5), "top_k must be a whole number, got 2.5"),
+        (lambda lm: lm.sample(5, top_k=None), "top_k must be a whole number, got None"),
+        (lambda lm: lm.sample(5, regex=5), "regex must be a string, got 5"),
+        (lambda lm: lm.sample(5, seed="one"), "seed must be a whole number, got 'one'"),
+        (lambda lm: lm.sample(5, prime=5), "the text must be a string, got int"),
+        (lambda lm: lm.samples("5"), "count must be a whole number, got '5'"),
+        (lambda lm: lm.complete("1", count="5"), "count must be a whole number, got '5'"),
+        (lambda lm: lm.complete(b"1"), "the text must be a string, got bytes"),
+        (lambda lm: lm.evaluate(5), "the text must be a string or come from charrnn.read_text, got int"),
+        (lambda lm: lm.evaluate("12 red", batch_size=0), "batch_size must be a whole number of at least 1, got 0"),
+        (lambda lm: lm.read(None), "the text must be a string, got NoneType"),
         (lambda lm: lm.score("12 red"), "score takes a list of lines: for one line, score([line])"),
-        (lambda lm: charrnn.load(5), "load takes a path or the name of a run, not 5"),
+        (lambda lm: charrnn.load(5), "load takes a path or the name of a run, got 5"),
         (
             lambda lm: charrnn.mixed([lm, lm]),
             "mixed takes models with their weights: mixed([(model, 0.7), (other, 0.3)])",
         ),
-        (lambda lm: charrnn.fit(5), "corpus is a path, a list of paths or a charrnn.Corpus, not int"),
-        (lambda lm: charrnn.fit([]), "corpus is a path, a list of paths or a charrnn.Corpus, not list"),
+        (lambda lm: charrnn.fit(5), "corpus must be a path, a list of paths or a charrnn.Corpus, got int"),
+        (lambda lm: charrnn.fit([]), "corpus must be a path, a list of paths or a charrnn.Corpus, got list"),
         (
             lambda lm: charrnn.fit("one\ntwo\n"),
             "corpus is a path, not the text itself: for a text, give charrnn.Corpus.from_text(text)",
         ),
-        (lambda lm: charrnn.fit(Corpus.from_text(TEXT), out=5), "out is the path of a folder, not 5"),
-        (lambda lm: charrnn.fit("a.txt", steps="many"), "--steps 'many' is not a whole number"),
+        (lambda lm: charrnn.fit(Corpus.from_text(TEXT), out=5), "out must be the path of a folder, got 5"),
+        (lambda lm: charrnn.fit("a.txt", steps="many"), "--steps must be a whole number, got 'many'"),
     ],
 )
 def test_a_wrong_name_or_type_is_one_clear_error(lm, call, message):

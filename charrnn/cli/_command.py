@@ -18,10 +18,11 @@ from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from charrnn.cli._modules import import_modules
-from charrnn.cli._names import OPTION_ALIASES, meant_options, near_options
+from charrnn.cli._names import meant_options, near_options
 from charrnn.cli._settings import naming_origins, read_settings, variables
 from charrnn.cli._types import OneOf
 from charrnn.errors import ConfigError
+from charrnn.wording import OPTION_ALIASES
 
 F = TypeVar("F", bound=Callable[..., Any])
 _ALL = "charrnn.help_all"  # the key in a context's `meta`

@@ -8,19 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 
-from charrnn.wording import in_words, nearest
+from charrnn.wording import OTHER_WORDS, in_words, nearest
 
 COMMAND_ALIASES = {"generate": "sample"}
-OPTION_ALIASES = {
-    "--learning-rate": ("--lr",),
-    "--num-layers": ("--layers",),
-    "--hidden-size": ("--hidden",),
-    "--batch-size": ("--batch",),
-    "--out": ("-o",),
-    "--prime": ("--prompt", "-p"),
-    "--temp": ("-t",),
-    "--version": ("-V",),
-}
 
 #: What people who know other tools type, by what it means here.
 _COMMANDS = {
@@ -38,46 +28,6 @@ _COMMANDS = {
     "vocab": "vocabulary chars alphabet characters",
     "doctor": "check benchmark bench system",
 }
-_OPTIONS = {
-    "--minutes": "time max-time duration budget timeout hours",
-    "--steps": "iterations iters max-iters max-steps num-steps n-iters updates",
-    "--epochs": "epoch num-epochs n-epochs max-epochs passes",
-    "--cell": "model type rnn-type cell-type arch architecture unit net",
-    "--hidden-size": "units rnn-size size hidden-dim n-hidden hidden-units num-units width n-embd dim",
-    "--num-layers": "n-layers depth n-layer",
-    "--embed-size": "embedding embed embedding-size embedding-dim wordvec-size",
-    "--learning-rate": "rate step-size alpha eta",
-    "--batch-size": "bs minibatch",
-    "--seq-len": "seq-length sequence-length bptt block-size context window context-length unroll",
-    "--clip-norm": "clip grad-clip max-norm clip-grad gradient-clip",
-    "--val-fraction": "val-split val-frac validation-split val valid dev-split",
-    "--test-fraction": "test-split test-frac",
-    "--val-file": "val-data validation-file valid-file dev",
-    "--weight-decay": "wd l2 decay",
-    "--patience": "early-stopping early-stop",
-    "--threads": "workers num-workers num-threads cores cpus jobs processes nproc",
-    "--seed": "random-seed rng random-state",
-    "--out": "output save save-dir checkpoint-dir out-dir name dir save-to",
-    "--resume": "continue restore resume-from restart",
-    "--init-from": "finetune fine-tune pretrained from load base-model",
-    "--force": "overwrite replace yes",
-    "--eval-every": "eval-interval val-interval eval-steps",
-    "--lowercase": "lower lc",
-    "--split-documents": "documents split docs",
-    "--model": "checkpoint path run load model-path restore",
-    "--length": "max-tokens num-tokens chars characters max-length tokens num-chars",
-    "--prime": "start start-text prefix text seed-text context input beginning primetext",
-    "--temp": "heat randomness t",
-    "--top-k": "topk k",
-    "--top-p": "topp nucleus p",
-    "--count": "num samples num-samples n-samples number how-many n",
-    "--stop": "until end stop-string eos",
-    "--no-echo": "hide-prime no-prime",
-    "--quiet": "silent q no-progress",
-    "--json": "format output-format as-json",
-    "--host": "address bind ip",
-    "--help": "usage man",
-}
 _NOT_NEEDED = {
     "gpu cuda device use-cuda gpuid gpus": "charrnn computes on the processor, so leave it out",
     "data data-path data-dir input corpus file text-file train-file dataset": "name the text without an option",
@@ -88,7 +38,7 @@ _NOT_NEEDED = {
 def meant_options(flag: str, known: Collection[str]) -> str:
     """Return a hint for an unknown option that other tools have; empty if there is none."""
     word = _word(flag)
-    meant = [option for option, words in _OPTIONS.items() if option in known and word in words.split()]
+    meant = [option for option, words in OTHER_WORDS.items() if option in known and word in words.split()]
     reasons = [why for words, why in _NOT_NEEDED.items() if word in words.split()]
     return _did_you_mean(meant) or next(iter(reasons), "")
 

@@ -75,7 +75,7 @@ def text_of(text: str | Text, config: TextConfig, shuffle_seed: int | None = Non
     if isinstance(text, Text):
         return text
     if not isinstance(text, str):
-        raise CorpusError(f"a text is a string or comes from charrnn.read_text, not {type(text).__name__}")
+        raise CorpusError(f"the text must be a string or come from charrnn.read_text, got {type(text).__name__}")
     if config.bytes:
         try:
             text = text.encode("utf-8", "surrogateescape").decode("latin-1")

@@ -176,7 +176,7 @@ class Vocab:
         """
         _check_policy(unknown)
         if not isinstance(text, str):
-            raise VocabError(f"the text is a string, not {type(text).__name__}")
+            raise VocabError(f"the text must be a string, got {type(text).__name__}")
         text = self.in_form(text)
         ids, absent = self.look_up(text)
         if self.unknown is None and absent.any():

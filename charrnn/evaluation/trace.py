@@ -46,7 +46,7 @@ def trace(config: ModelConfig, weights: model.Weights, ids: Ids, symbols: tuple[
     """
     shape = model.state_shape(config, 1)
     if np.shape(state) != shape:
-        raise ConfigError(f"the state of this model has shape {shape}, not {np.shape(state)}: pass a trace's state")
+        raise ConfigError(f"the state must have shape {shape}, got {np.shape(state)}: pass a trace's state")
     L, S, _, H = shape
     size = len(ids) * (L * S * H + config.vocab_size) * np.dtype(config.dtype).itemsize
     if size > MOST_BYTES:

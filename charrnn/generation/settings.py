@@ -49,8 +49,8 @@ def _check(config: Any) -> None:
             continue
         kind = type_.split(" ")[0]
         if kind in _KINDS and (isinstance(value, bool) or not isinstance(value, _KINDS[kind])):
-            hint = ": the text to continue is prime" if item.name == "length" and isinstance(value, str) else ""
-            raise ConfigError(f"{item.name} is {_WORDS[kind]}, not {value!r}{hint}")
+            hint = ": give the text to continue as prime" if item.name == "length" and isinstance(value, str) else ""
+            raise ConfigError(f"{item.name} must be {_WORDS[kind]}, got {value!r}{hint}")
         if "rule" not in meta:
             continue
         if value not in meta["choices"] if meta["choices"] else limit_of(value, meta):

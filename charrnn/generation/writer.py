@@ -282,7 +282,7 @@ def checked_seed(seed: int | None) -> int:
     if seed is None:
         return secrets.randbelow(2**32)
     if isinstance(seed, bool) or not isinstance(seed, int):
-        raise ConfigError(f"seed is a whole number, not {seed!r}")
+        raise ConfigError(f"seed must be a whole number, got {seed!r}")
     if not 0 <= seed < MOST_SEEDS:
         raise ConfigError(f"seed {seed} is out of range: give 0 to {MOST_SEEDS - 1}")
     return seed

@@ -83,8 +83,11 @@ def orthogonal(rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
 
 
 def blank(rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
-    """Return bytes of the right shape: the shapes of a model without the cost of drawing it, an eighth of its size."""
-    return np.zeros((fan_in, fan_out), np.int8)
+    """Return zeros of the right shape: the shapes of a model without the cost of drawing it.
+
+    They are floats, of half the size, since a cell may scale what it draws in place.
+    """
+    return np.zeros((fan_in, fan_out), np.float32)
 
 
 INITS: dict[str, Init] = {

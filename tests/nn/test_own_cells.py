@@ -130,12 +130,12 @@ def stale_step(weights, x, state):
 
 
 BROKEN = {
-    "not a charrnn.Cell but function": RNN.forward,
-    "n_states is 0": replace(RNN, n_states=0),
-    "n_states is True": replace(RNN, n_states=True),
-    "prepare is None": replace(RNN, prepare=None),
-    "step is 5": replace(RNN, step=5),
-    "gates is {'z': 3}": replace(RNN, gates={"z": 3}),
+    "must be a charrnn.Cell, got function": RNN.forward,
+    "n_states must be a whole number of at least 1, got 0": replace(RNN, n_states=0),
+    "n_states must be a whole number of at least 1, got True": replace(RNN, n_states=True),
+    "prepare must be a function, got None": replace(RNN, prepare=None),
+    "step must be a function, got 5": replace(RNN, step=5),
+    "gates must be a dict of names and SIGMOID or TANH, got {'z': 3}": replace(RNN, gates={"z": 3}),
     "init_params: there is no W_hh among U": replace(RNN, init_params=lambda D, H, rng, init: {"U": np.zeros((H, H))}),
     "init_params: W_hh has shape (5, 4)": replace(RNN, init_params=lambda D, H, rng, init: {"W_hh": np.zeros((D, H))}),
     "init_params: b_h is float32": replace(

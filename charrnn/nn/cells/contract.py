@@ -23,7 +23,7 @@ def check_contract(name: str, cell: Cell) -> None:
     Raises:  ConfigError for the first point that is broken.
     """
     if not isinstance(cell, Cell):
-        raise ConfigError(f"cell {name!r} is not a charrnn.Cell but {type(cell).__name__}: {_SEE}")
+        raise ConfigError(f"cell {name!r} must be a charrnn.Cell, got {type(cell).__name__}: {_SEE}")
     _check_fields(name, cell)
     rng = np.random.default_rng(0)
     with _reporting(name, "init_params"):
@@ -37,14 +37,16 @@ def check_contract(name: str, cell: Cell) -> None:
 
 def _check_fields(name: str, cell: Cell) -> None:
     if isinstance(cell.n_states, bool) or not isinstance(cell.n_states, int) or cell.n_states < 1:
-        raise ConfigError(f"cell {name!r}: n_states is {cell.n_states!r}, not a whole number of at least 1: {_SEE}")
+        raise ConfigError(
+            f"cell {name!r}: n_states must be a whole number of at least 1, got {cell.n_states!r}: {_SEE}"
+        )
     for part in ("init_params", "prepare", "forward", "step"):
         function: Callable[..., Any] | None = getattr(cell, part)
         if not callable(function) and not (part == "step" and function is None):
-            raise ConfigError(f"cell {name!r}: {part} is {function!r}, not a function: {_SEE}")
+            raise ConfigError(f"cell {name!r}: {part} must be a function, got {function!r}: {_SEE}")
     gates = cell.gates
     if not isinstance(gates, Mapping) or not gates or not {*gates.values()} <= {SIGMOID, TANH}:
-        raise ConfigError(f"cell {name!r}: gates is {gates!r}, not a dict of names and SIGMOID or TANH: {_SEE}")
+        raise ConfigError(f"cell {name!r}: gates must be a dict of names and SIGMOID or TANH, got {gates!r}: {_SEE}")
 
 
 def _check_params(params: Params) -> None:
