@@ -205,7 +205,7 @@ def mixed(models: Sequence[tuple[LanguageModel, float]]) -> Writer:
             raise ConfigError(f"{names} have different vocabularies: mix models that were trained on the same text")
         if not 0 < share < _MOST_SHARE:
             raise ConfigError(
-                f"{other.path}: its share is {share}: give a number more than 0 and below {_MOST_SHARE:g}, like 0.7"
+                f"{other.path}: its weight must be greater than 0 and less than {_MOST_SHARE:g}, got {share}"
             )
     members = tuple(Member(each.weights, each.checkpoint.model_config, share / total) for each, share in models)
     return Writer(Ensemble(members), first, lambda: [corpus_of(each.checkpoint).train for each, _ in models])
@@ -440,7 +440,7 @@ class LanguageModel:
         text = corpus_of(self.checkpoint, reading=reading).val
         if not len(text):
             raise CorpusError(
-                "the model has no validation part, it was trained on its whole corpus: give a text to score"
+                "the model has no validation split, it was trained on its whole corpus: give a text to score"
             )
         return text
 
@@ -452,5 +452,5 @@ class LanguageModel:
         """
         text = corpus_of(self.checkpoint, reading=reading).test
         if not len(text):
-            raise CorpusError("the model has no test part: train with --test-fraction, or give a text to score")
+            raise CorpusError("the model has no test split: train with --test-fraction, or give a text to score")
         return text
