@@ -5,6 +5,8 @@ Every error that a user can cause is a `CharRNNError` with a one-line message: w
 
 from __future__ import annotations
 
+import errno
+
 
 class CharRNNError(Exception):
     """A problem that the user can fix: bad input, a full disk, a run that diverged."""
@@ -46,11 +48,40 @@ class DivergedError(CharRNNError):
     """A loss or gradient that is not a finite number."""
 
 
+#: What to do about errors of a process, whatever file they are about.
+_REMEDIES = {
+    errno.EMFILE: "raise the limit on open files (`ulimit -n`)",
+    errno.ENFILE: "close other programs: the system has too many files open",
+    errno.EAGAIN: "raise the limit on processes (`ulimit -u`)",
+    errno.ENOMEM: "free memory",
+}
+#: What to do about errors of the place that a file is in.
+_LOCAL_REMEDIES = {
+    errno.ENOSPC: "free space there",
+    errno.EDQUOT: "free space there",
+    errno.EFBIG: "raise the limit on file sizes (`ulimit -f`)",
+    errno.EACCES: "change the permissions there",
+    errno.EPERM: "change the permissions there",
+}
+
+
+def cause(error: OSError, alternative: str = "") -> str:
+    """Return the words of an operating-system error and, where one is known, a remedy.
+
+    alternative: what else to do if the error is about the place of a file
+    """
+    words = error.strerror or str(error) or type(error).__name__
+    if (number := error.errno) in _REMEDIES:
+        return f"{words}: {_REMEDIES[number]}"
+    remedies = filter(None, [_LOCAL_REMEDIES.get(number or 0), alternative])
+    return ": ".join(filter(None, [words, ", or ".join(remedies)]))
+
+
 #: The exit codes of the command, shown by `charrnn --help`.
 EXIT_CODES: dict[int, str] = {
     0: "done",
     1: "an error: bad input, a damaged file, a full disk, a run that diverged",
-    2: "a usage error: an unknown option, a value out of range, options that contradict each other",
-    130: "stopped by Ctrl-C; a training run has saved what it had",
-    143: "stopped by SIGTERM; a training run has saved what it had",
+    2: "wrong usage: an unknown option, a value out of range, options in conflict",
+    130: "stopped by Ctrl-C, after saving the run if it was training",
+    143: "stopped by SIGTERM, after saving the run if it was training",
 }

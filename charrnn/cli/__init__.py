@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import os
 import pkgutil
 import shlex
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from importlib import import_module
-from typing import Any, NoReturn, TextIO
+from typing import Any
 
 import click
-from click.exceptions import Exit
 
 from charrnn.cli._command import SectionedOption, commands_with
+from charrnn.cli._errors import errors_as_exit_codes
 from charrnn.cli._names import COMMAND_ALIASES, model_after_command, near_commands
-from charrnn.errors import EXIT_CODES, CharRNNError
+from charrnn.cli._streams import color_wanted, open_streams
+from charrnn.errors import EXIT_CODES
 from charrnn.system.processor import set_kernel
 from charrnn.version import __version__
 
@@ -91,66 +88,16 @@ class Commands(click.Group):
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
         """Parse the command line; the group's `--help` and `--version` print and exit here."""
-        if sys.stderr is None:  # the caller closed it
-            sys.stderr = open(os.devnull, "w")
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-        with _errors_as_exit_codes():
+        open_streams()
+        extra = {"color": color_wanted()} | extra
+        with errors_as_exit_codes():
             return super().make_context(info_name, model_after_command(args), parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         ctx.obj = set_kernel()  # before a command loads NumPy; `doctor` reports it
-        with _errors_as_exit_codes():
+        with errors_as_exit_codes():
             return super().invoke(ctx)
-
-
-@contextmanager
-def _errors_as_exit_codes() -> Iterator[None]:
-    """Turn any error that a user can cause into one line on stderr and an exit code."""
-    try:
-        if sys.stdout is None:
-            raise CharRNNError("standard output is closed: direct it to a file or a pipe")
-        yield
-        sys.stdout.flush()  # here, while an error can still be reported
-    except CharRNNError as error:
-        _end(f"Error: {error}", error.exit_code)
-    except click.ClickException as error:
-        with suppress(OSError):
-            error.show()
-        raise Exit(error.exit_code) from None
-    except MemoryError:
-        trains = click.get_current_context().invoked_subcommand == "train"
-        remedy = "use a smaller --hidden-size, --batch-size or --seq-len" if trains else "ask for less at once"
-        _end(f"Error: not enough memory: {remedy}", 1)
-    except BrokenPipeError:  # the reader closed the pipe: it has what it needs
-        _discard(sys.stdout)
-        raise Exit(0) from None
-    except OSError as error:
-        if error.filename is not None:  # errors of writing name no file
-            _end(f"Error: {error.filename}: {error.strerror}: see to its rights, or move it away", 1)
-        _discard(sys.stdout)
-        _end(f"Error: cannot write to standard output: {error.strerror}: free space there", 1)
-    except KeyboardInterrupt as interrupt:
-        _end("Stopped.", 128 + getattr(interrupt, "signum", 2))
-    finally:
-        try:
-            sys.stderr.flush()
-        except OSError:  # stderr is closed, which is no error
-            _discard(sys.stderr)
-
-
-def _end(line: str, code: int) -> NoReturn:
-    """Print a last line to stderr and exit with this code."""
-    with suppress(OSError):
-        click.echo(line, err=True)
-    raise Exit(code) from None
-
-
-def _discard(stream: TextIO) -> None:
-    """Send the rest of a standard stream, its buffer included, to the null device."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _exit_codes() -> str:

@@ -254,15 +254,9 @@ def complete_runs(ctx: click.Context, param: click.Parameter, incomplete: str) -
 
 
 def _set_color(ctx: click.Context, param: click.Parameter, choice: str) -> None:
-    """Let Click print colours or not; by default, it does on terminals that support them."""
+    """Let Click print colours or not, also in errors, which the group prints."""
     if choice != "auto":
-        ctx.color = choice == "always"
-    elif os.environ.get("NO_COLOR"):
-        ctx.color = False
-    elif os.environ.get("FORCE_COLOR"):
-        ctx.color = True
-    elif os.environ.get("TERM") == "dumb":
-        ctx.color = False
+        ctx.color = ctx.find_root().color = choice == "always"
 
 
 def _show_all(ctx: click.Context, param: click.Parameter, asked: bool) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from charrnn.api import LanguageModel, load
+from charrnn.data.cache import obstacle
 from charrnn.nn.functional import bits, perplexity
 from charrnn.training.advice import advise
 from charrnn.training.loop import Evaluating, Report, Stepped
@@ -35,20 +36,17 @@ _NARROWEST = 40  # minimum columns of a table, so that each cell has some room
 
 
 def note(text: str) -> None:
-    """Print a message to stderr; ignore a closed pipe."""
+    """Print a message to stderr; it may be lost, since stderr may be closed."""
     with suppress(OSError):
         click.echo(text, err=True)
 
 
 def tell(text: str, *, nl: bool = True) -> None:
-    """Print a message of a training run to stderr.
+    """Print a message of a training run to stderr, without which the run stops.
 
     Raises:  BrokenPipeError if it cannot be written, whatever the reason.
     """
-    try:
-        click.echo(text, err=True, nl=nl)
-    except OSError as error:
-        raise BrokenPipeError from error
+    click.echo(text, err=True, nl=nl)
 
 
 def open_model(path: str | None) -> LanguageModel:
@@ -140,14 +138,17 @@ class ReadingBar:
         if self.bar is None or read < self.read:  # another text begins
             self.__exit__()
             bars = _bars()
-            if not (bars or self.quiet):
-                note(f"Encoding {total / 1e6:,.0f} MB of text, once: `charrnn cache` tells where it is kept")
+            reason = obstacle()
+            if reason and not self.quiet:
+                note(f"Note: the text is encoded into memory, not into the cache: {reason}")
+            elif not (bars or self.quiet):
+                note(f"Encoding {total / 1e6:,.0f} MB of text, once: `charrnn cache` shows where it is kept")
             from tqdm import tqdm
 
             self.bar = tqdm(
                 total=total,
                 disable=self.quiet or not bars,
-                desc="Encoding the text, once",
+                desc="Encoding the text" if reason else "Encoding the text, once",
                 unit="B",
                 unit_scale=True,
                 dynamic_ncols=True,

@@ -18,10 +18,11 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from charrnn.errors import CharRNNError, ConfigError
+from charrnn.errors import CharRNNError, ConfigError, cause
 
 OWN, SHARED = "charrnn.toml", "pyproject.toml"
 _FILE = "charrnn.settings_file"  # the key in a context's `meta`
+_OUR_HEADING = re.compile(rb"""^\s*\[\s*["']?tool["']?\s*\.\s*["']?charrnn\b""", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -32,27 +33,33 @@ class SettingsFile:
     table: dict[str, Any]
 
     @classmethod
-    def read(cls, path: Path) -> SettingsFile | None:
+    def read(cls, path: Path, *, found: bool = False) -> SettingsFile | None:
         """Return the settings in a file; None for a pyproject.toml without a table of ours.
 
-        Raises:  ConfigError if it cannot be read or is no TOML.
+        found:  True: the user did not name the file; also None if it cannot be read and seems to be someone else's
+        Raises: ConfigError if it cannot be read or is not valid TOML.
         """
         import tomllib
 
+        data = b""
         try:
-            text = path.read_text("utf-8-sig")
-            if path.name == SHARED and "charrnn" not in text:
+            data = path.read_bytes()
+            if path.name == SHARED and b"charrnn" not in data:
                 return None
-            table: Any = tomllib.loads(text)
+            table: Any = tomllib.loads(data.decode("utf-8-sig"))
         except OSError as error:
-            raise ConfigError(f"cannot read the settings in {path}: {error.strerror}") from error
+            if found and path != Path(OWN):
+                return None
+            raise ConfigError(f"cannot read the settings in {path}: {cause(error)}") from error
         except (ValueError, RecursionError) as error:
-            raise ConfigError(f"{path} is no TOML: {error}: mend it") from error
+            if found and path.name == SHARED and not _OUR_HEADING.search(data):
+                return None
+            raise ConfigError(f"{path} is not valid TOML: {error}: correct it") from error
         if path.name == SHARED:
             tools = table.get("tool")
             table = tools.get("charrnn") if isinstance(tools, dict) else None
         if table is not None and not isinstance(table, dict):
-            raise ConfigError(f"{path}: tool.charrnn is no table: write [tool.charrnn]")
+            raise ConfigError(f"{path}: tool.charrnn is not a table: write [tool.charrnn]")
         return None if table is None else cls(path, table)
 
     @classmethod
@@ -63,12 +70,13 @@ class SettingsFile:
         except OSError:  # this folder has been removed
             return None
         paths = [folder / name for folder in (Path(), *above) for name in (OWN, SHARED)]
-        return next(filter(None, (cls.read(path) for path in paths if os.path.isfile(path))), None)
+        files = (cls.read(path, found=True) for path in paths if os.path.isfile(path))
+        return next(filter(None, files), None)
 
     def defaults(self, ctx: click.Context) -> dict[str, Any]:
         """Return the values in the file for the context's command, by the names of its parameters.
 
-        Raises:  ConfigError if a key is no setting, or its value has the wrong type.
+        Raises:  ConfigError if a key is not a setting, or its value has the wrong type.
         """
         self._check_names(ctx)
         options, own = _options(ctx.command, ctx), self.table.get(ctx.info_name or "", {})
@@ -91,7 +99,7 @@ class SettingsFile:
         names = group.list_commands(ctx)
         for key, value in self.table.items():
             if isinstance(value, dict) and key not in names:
-                raise self._unknown(f"[{self._table(key)}]", key, names, "is no command")
+                raise self._unknown(f"[{self._table(key)}]", key, names, "is not a command")
             if isinstance(value, dict) or _flag(key) in _options(ctx.command, ctx):
                 continue
             commands = filter(None, (group.get_command(ctx, name) for name in names))
@@ -106,11 +114,11 @@ class SettingsFile:
         table = self._table(command)
         return f"{self.path}: {f'[{table}] ' if table else ''}{key}"
 
-    def _unknown(self, shown: str, key: str, known: Any, what: str = "is no setting") -> ConfigError:
+    def _unknown(self, shown: str, key: str, known: Any, what: str = "is not a setting") -> ConfigError:
         from difflib import get_close_matches
 
         near = [name.removeprefix("--") for name in get_close_matches(_flag(key), map(_flag, known), cutoff=0.7)]
-        remedy = f"did you mean {' or '.join(near)}?" if near else "leave it out; `charrnn --help` tells what there is"
+        remedy = f"did you mean {' or '.join(near)}?" if near else "leave it out; `charrnn --help` lists what there is"
         return ConfigError(f"{self.path}: {shown} {what}: {remedy}")
 
 
@@ -130,7 +138,7 @@ def _checked(value: Any, option: click.Option, place: str) -> Any:
     kinds, takes = _kinds(option)
     values = value if option.multiple and isinstance(value, list) else [value]
     if any(type(each) not in kinds for each in values):
-        raise ConfigError(f"{place} is {value!r}: it takes {takes}{', or a list of such' if option.multiple else ''}")
+        raise ConfigError(f"{place} is {value!r}: it takes {takes}{', or a list of these' if option.multiple else ''}")
     return values if option.multiple else value if option.is_flag else str(value)
 
 
@@ -142,7 +150,7 @@ def _kinds(option: click.Option) -> tuple[tuple[type, ...], str]:
         return (int,), "a whole number"
     if isinstance(option.type, click.types.FloatParamType):
         return (int, float), "a number"
-    return (str,), "a text in quotation marks"
+    return (str,), "a string in quotation marks"
 
 
 def read_settings(ctx: click.Context, _: click.Parameter, name: str | None) -> None:

@@ -37,7 +37,7 @@ def command(corpora: tuple[str, ...], remove: bool, as_json: bool) -> None:
     import os
     from datetime import datetime
 
-    from charrnn.cli._console import print_json, print_table
+    from charrnn.cli._console import note, print_json, print_table
     from charrnn.data import cache
     from charrnn.data.files import describe_paths, list_files
     from charrnn.errors import CorpusError
@@ -63,8 +63,9 @@ def command(corpora: tuple[str, ...], remove: bool, as_json: bool) -> None:
         paths = [entry.path for entry in entries] if corpora else None
         del entries  # some systems cannot remove a file that is mapped into memory
         cache.remove(paths)
+    folder = cache.folder()
     if as_json:
-        print_json({"folder": str(cache.folder()), "entries": rows})
+        print_json({"folder": None if folder is None else str(folder), "entries": rows})
         return
     if rows and not remove:
         print_table(
@@ -84,4 +85,6 @@ def command(corpora: tuple[str, ...], remove: bool, as_json: bool) -> None:
         )
     total = sum(row["bytes"] for row in rows) / 1e6
     texts = "1 text" if len(rows) == 1 else f"{len(rows)} texts"
-    click.echo(f"{'Removed ' if remove else ''}{texts}, {total:,.1f} MB, in {cache.folder()}")
+    click.echo(f"{'Removed ' if remove else ''}{texts}, {total:,.1f} MB, in {folder or 'no folder'}")
+    if folder is None:
+        note(f"Note: texts are not cached: {cache.obstacle()}")

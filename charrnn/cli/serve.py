@@ -9,6 +9,7 @@ import click
 
 from charrnn.cli._command import SectionedCommand, section
 from charrnn.cli._options import models_option, options_of
+from charrnn.cli._streams import unshared_input
 from charrnn.cli._types import WholeNumber
 from charrnn.errors import CharRNNError, ConfigError
 from charrnn.serve.requests import Limits
@@ -125,7 +126,7 @@ async def _serve(service: Service, listener: socket.socket | None, token: str | 
         else:
             from charrnn.serve.stdio import LineClient
 
-            await LineClient(service, _write).converse(open(sys.stdin.fileno(), "rb", closefd=False))
+            await LineClient(service, _write).converse(unshared_input())
 
 
 def _write(line: bytes) -> None:

@@ -12,7 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -22,13 +22,17 @@ import numpy.typing as npt
 
 from charrnn.arrays import smallest_type
 from charrnn.data.text import CHUNK, Encoder, Text
-from charrnn.errors import CharRNNError, CorpusError
-from charrnn.system.atomic import lock, replacing, writing
+from charrnn.errors import CharRNNError, CorpusError, cause
+from charrnn.system.atomic import InUseError, lock, replacing, writing
 
 FORMAT_VERSION = 2
 MAX_ENTRY = 1 << 28  # bytes of the JSON object that are read: a million files and all of Unicode take fewer
 VARIABLE = "CHARRNN_CACHE"
-_REMEDY = f"name another folder for the cache by the environment variable {VARIABLE}"
+_REMEDY = f"set the environment variable {VARIABLE} to a folder for the cache"
+
+
+class NoCacheError(CharRNNError):
+    """There is no home folder, it cannot be written, or its file system has no locks."""
 
 
 class Stamp(NamedTuple):
@@ -47,7 +51,7 @@ class Stamp(NamedTuple):
         try:
             stat = os.stat(path)
         except OSError as error:
-            raise CorpusError(f"cannot read {path}: {error.strerror}") from error
+            raise CorpusError(f"cannot read {path}: {cause(error)}") from error
         return cls(os.path.realpath(path), stat.st_size, stat.st_mtime_ns)
 
 
@@ -79,22 +83,42 @@ class Entry:
             return False
 
 
-def folder() -> Path:
-    """Return the folder of the cache: CHARRNN_CACHE, or `charrnn` in the user's folder for caches."""
+def folder() -> Path | None:
+    """Return the folder of the cache: CHARRNN_CACHE, or `charrnn` in the user's folder for caches.
+
+    Returns None if neither the variable nor a home folder is set.
+    """
     if path := os.environ.get(VARIABLE):
         return Path(path)
-    if os.name == "nt":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    try:
+        if os.name == "nt":
+            base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+        elif sys.platform == "darwin":
+            base = Path.home() / "Library" / "Caches"
+        else:
+            base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:
+        return None
     return Path(base) / "charrnn"
+
+
+def obstacle() -> str | None:
+    """Return why texts cannot be cached, with a remedy; None if they can.
+
+    Raises:  CharRNNError if CHARRNN_CACHE names a folder that cannot be written.
+    """
+    try:
+        with _locked(wait=False):
+            return None
+    except NoCacheError as error:
+        return str(error)
+    except InUseError:
+        return None
 
 
 def entries() -> list[Entry]:
     """Return all readable entries, the newest first."""
-    readable = filter(None, map(_open, folder().glob("*.json")))
+    readable = filter(None, map(_open, _files("*.json")))
     return sorted(readable, key=lambda entry: entry.built, reverse=True)
 
 
@@ -103,8 +127,10 @@ def remove(paths: Iterable[Path] | None = None) -> None:
 
     Raises:  CharRNNError if the system refuses.
     """
+    if folder() is None:
+        return
     with _locked():
-        for path in folder().glob("*.json") if paths is None else paths:
+        for path in _files("*.json") if paths is None else paths:
             _unlink(path)
         _remove_leftovers()
 
@@ -112,50 +138,76 @@ def remove(paths: Iterable[Path] | None = None) -> None:
 def read_through(paths: Sequence[str], pieces: Callable[[], Iterable[str]], settings: str = "") -> Text:
     """Return the text of these files from the cache; if it is not there, read it and add it.
 
+    If there can be no cache, the text is held in memory; `obstacle` says why.
+
     pieces:   reads the text
     settings: how the text is read; each way has an entry of its own
     Raises:  CharRNNError if the cache cannot be written; all errors of `pieces`.
     """
     names = [*map(os.path.realpath, paths), *filter(None, [settings])]
     key = hashlib.sha256("\0".join(names).encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    path = folder() / f"{key}.json"
-    if (entry := _open(path)) and entry.valid:
-        return entry.text
-    with _locked():
-        if (entry := _open(path)) and entry.valid:  # another process may have made it
+    if place := folder():
+        path = place / f"{key}.json"
+        if (entry := _open(path)) and entry.valid:
             return entry.text
-        entry = None  # some systems cannot remove a file that is mapped into memory
-        _unlink(path)
-        _remove_leftovers()
-        files = [Stamp.of(name)._asdict() for name in paths]  # first: a file that changes while it is read is stale
-        with replacing(path.with_suffix(".ids"), _REMEDY) as file:
-            encoder = _write_ids(file, pieces())
-        description = {
-            "format_version": FORMAT_VERSION,
-            "files": files,
-            "settings": settings,
-            "sha256": encoder.sha256,
-            "symbols": encoder.alphabet.symbols,
-            "chars": encoder.chars,
-            "ids": _identity(path.with_suffix(".ids").stat()),
-        }
-        with replacing(path, _REMEDY) as file:
-            file.write(json.dumps(description, indent=1).encode())
-        if (entry := _open(path)) is None:
-            raise CharRNNError(f"{path} cannot be read back, though it was written: {_REMEDY}")
+        with suppress(NoCacheError), _locked():
+            return _make(path, paths, pieces, settings)
+    return Text.gather(pieces())
+
+
+def _make(path: Path, paths: Sequence[str], pieces: Callable[[], Iterable[str]], settings: str) -> Text:
+    """Return the text of the entry with this path, and make the entry if need be. Needs the lock."""
+    if (entry := _open(path)) and entry.valid:  # another process may have made it
         return entry.text
+    entry = None  # some systems cannot remove a file that is mapped into memory
+    _unlink(path)
+    _remove_leftovers()
+    files = [Stamp.of(name)._asdict() for name in paths]  # first: a file that changes while it is read is stale
+    with replacing(path.with_suffix(".ids"), _REMEDY) as file:
+        encoder = _write_ids(file, pieces())
+    description = {
+        "format_version": FORMAT_VERSION,
+        "files": files,
+        "settings": settings,
+        "sha256": encoder.sha256,
+        "symbols": encoder.alphabet.symbols,
+        "chars": encoder.chars,
+        "ids": _identity(path.with_suffix(".ids").stat()),
+    }
+    with replacing(path, _REMEDY) as file:
+        file.write(json.dumps(description, indent=1).encode())
+    if (entry := _open(path)) is None:
+        raise CharRNNError(f"{path} cannot be read back, though it was written: {_REMEDY}")
+    return entry.text
 
 
 @contextmanager
-def _locked() -> Iterator[None]:
-    """Lock the cache; wait until no other process has locked it."""
-    with writing(folder(), _REMEDY):
-        folder().mkdir(parents=True, exist_ok=True)
-        file = open(folder() / ".lock", "w")
+def _locked(*, wait: bool = True) -> Iterator[None]:
+    """Lock the cache.
+
+    wait: True: block until no other process has locked it
+    Raises:  NoCacheError if there can be no cache; CharRNNError if CHARRNN_CACHE names a folder that cannot be written;
+             InUseError if another process has locked it.
+    """
+    if (place := folder()) is None:
+        raise NoCacheError(f"there is no home folder: {_REMEDY}")
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        file = open(place / ".lock", "w")
+    except OSError as error:
+        kind = CharRNNError if os.environ.get(VARIABLE) else NoCacheError
+        raise kind(f"cannot write {place}: {cause(error, _REMEDY)}") from error
     with file:
-        with writing(folder(), _REMEDY):
-            lock(file, wait=True)
+        with writing(place, _REMEDY):
+            is_locked = lock(file, wait=wait)
+        if not is_locked:  # two processes could write the same entry at the same time
+            raise NoCacheError(f"the file system of {place} has no locks: {_REMEDY}")
         yield
+
+
+def _files(pattern: str) -> Iterator[Path]:
+    """Return the files in the cache's folder that match a pattern."""
+    return place.glob(pattern) if (place := folder()) else iter(())
 
 
 def _unlink(path: Path) -> None:
@@ -165,7 +217,7 @@ def _unlink(path: Path) -> None:
 
 def _remove_leftovers() -> None:
     """Remove files that belong to no entry, such as those of a process that was killed. Needs the lock."""
-    for path in (*folder().glob(".*.tmp"), *folder().glob("*.ids")):
+    for path in (*_files(".*.tmp"), *_files("*.ids")):
         if not path.with_suffix(".json").exists():
             _unlink(path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
@@ -10,9 +11,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-from charrnn.errors import CharRNNError
+from charrnn.errors import CharRNNError, cause
 
 _REMEDY = "choose another folder with --out"
+#: Errors by which a file system says that it cannot do something: NFS, Lustre, CIFS, FUSE and WSL lack locks or fsync.
+_UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 
 
 @contextmanager
@@ -21,26 +24,36 @@ def writing(path: Path, remedy: str = _REMEDY) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CharRNNError(
-            f"cannot write {path}: {error.strerror or error}; files saved before are whole: "
-            f"free space or rights there, or {remedy}"
-        ) from error
+        raise CharRNNError(f"cannot write {path}: {cause(error, remedy)}; files saved before are complete") from error
 
 
-def lock(file: IO[Any], *, wait: bool = False) -> None:
+class InUseError(CharRNNError):
+    """A file that another process has locked."""
+
+
+def lock(file: IO[Any], *, wait: bool = False) -> bool:
     """Lock an open file; the system releases the lock when the process ends, however it ends.
 
     wait: True: block until the lock is free
-    Raises:  OSError if another process has the lock: at once, or with `wait` on Windows, after ten seconds.
+    Returns False if the file system has no locks; the file is then not locked.
+    Raises:  InUseError if another process has the lock: at once, or with `wait` on Windows, after ten seconds.
     """
-    if os.name == "nt":
-        import msvcrt
+    try:
+        if os.name == "nt":
+            import msvcrt
 
-        msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-    else:
-        import fcntl
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        else:
+            import fcntl
 
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):  # on Windows, EDEADLK after ten seconds
+            raise InUseError(f"another process has locked {file.name}: wait for it") from error
+        if error.errno not in _UNSUPPORTED:
+            raise
+        return False
+    return True
 
 
 @contextmanager
@@ -55,7 +68,7 @@ def replacing(path: Path, remedy: str = _REMEDY) -> Iterator[BinaryIO]:
             with open(temporary, "w+b") as file:
                 yield file
                 file.flush()
-                os.fsync(file.fileno())
+                _sync(file.fileno())
             os.replace(temporary, path)
         except BaseException:
             with suppress(OSError):
@@ -85,8 +98,18 @@ def uninterrupted() -> Iterator[None]:
 def _sync_folder(folder: Path) -> None:
     """Write the folder's new entry to disk; Windows has no way to."""
     if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        with suppress(PermissionError):  # it may be written, but not read
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                _sync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+def _sync(descriptor: int) -> None:
+    """Write a file or folder to disk. A file system that cannot do so writes it later: only a power cut may lose it."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise

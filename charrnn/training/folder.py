@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from charrnn.errors import CheckpointError, RunFolderError
-from charrnn.system.atomic import lock, replacing, writing
+from charrnn.system.atomic import InUseError, lock, replacing, writing
 
 RUNS = Path("checkpoints")
+#: A note for a run whose folder is on a file system without locks.
+UNLOCKED = "this file system has no locks, so a second run in the same folder would go unnoticed: start only one"
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class RunFolder:
         """Raise RunFolderError if the folder has a run."""
         if self.files():
             raise RunFolderError(
-                f"{self.path} holds a run already: go on with it by --resume, replace it by --force, "
+                f"{self.path} holds a run already: continue it with --resume, replace it with --force, "
                 "or choose another folder with --out"
             )
 
@@ -79,33 +81,33 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
-    def locked(self, remedy: str = "wait for it, or choose another folder with --out") -> Iterator[None]:
+    def locked(self, remedy: str = "wait for it, or choose another folder with --out") -> Iterator[bool]:
         """Hold the folder's lock, which the system releases when the process ends, however it ends.
 
+        Yields False if the file system has no locks, so that two runs in one folder go unnoticed.
         Raises:  RunFolderError, with this remedy, if another process holds it.
         """
-        with self._lock_file(remedy):
-            yield
+        file, is_locked = self._lock_file(remedy)
+        with file:
+            yield is_locked
 
-    def _lock_file(self, remedy: str) -> IO[str]:
-        """Return the lock's file, open and locked.
+    def _lock_file(self, remedy: str) -> tuple[IO[str], bool]:
+        """Return the lock's file, open, and whether it is locked.
 
         `remove` may unlink a file that this process has opened but not locked yet. A lock on that file would exclude no
         other process. So the file is opened again until the locked file is the one in the folder.
         """
         while True:
-            with writing(self.path):
-                file = open(self._lock_path, "w")
-            try:
-                lock(file)
-                if os.path.samestat(os.fstat(file.fileno()), os.stat(self._lock_path)):
-                    return file
-            except FileNotFoundError:
-                pass
-            except OSError:
-                file.close()
-                raise RunFolderError(f"{self.path} is in use by another training run: {remedy}") from None
-            file.close()
+            with ExitStack() as stack, writing(self.path):
+                file = stack.enter_context(open(self._lock_path, "w"))
+                try:
+                    is_locked = lock(file)
+                except InUseError:
+                    raise RunFolderError(f"{self.path} is in use by another training run: {remedy}") from None
+                with suppress(FileNotFoundError):
+                    if not is_locked or os.path.samestat(os.fstat(file.fileno()), os.stat(self._lock_path)):
+                        stack.pop_all()
+                        return file, is_locked
 
     @property
     def _lock_path(self) -> Path:

@@ -20,7 +20,7 @@ from charrnn.data.vocab import Vocab
 from charrnn.errors import CheckpointError, ConfigError, RunFolderError
 from charrnn.nn.functional import bits
 from charrnn.training import budget
-from charrnn.training.folder import RUNS, RunFolder
+from charrnn.training.folder import RUNS, UNLOCKED, RunFolder
 from charrnn.training.loop import (
     Evaluating,
     Report,
@@ -118,7 +118,8 @@ class Run:
         )
         folder.create()
         with ExitStack() as holds:
-            holds.enter_context(folder.locked())
+            if not holds.enter_context(folder.locked()):
+                run.notes.append(UNLOCKED)
             if not force:
                 folder.refuse_taken()  # another run may have begun and ended meanwhile
             if ready:
@@ -152,13 +153,14 @@ class Run:
         if not folder.last.exists():
             raise RunFolderError(f"{folder.path} holds no last.npz to resume from: start a run there without --resume")
         with ExitStack() as holds:
-            holds.enter_context(folder.locked())
+            is_locked = holds.enter_context(folder.locked())
             saved = ckpt.load(folder.last)
             if saved.state is None or saved.train_config.steps is None:
                 raise CheckpointError(f"{folder.last} holds a model but no run: start a new one with --init-from")
             corpus = corpus_of(saved, corpus_paths, val_path, reading=reading)
             config, notes = resumed_config(saved, corpus, settings or {})
             notes += version_notes(saved.versions, ckpt.current_versions())
+            notes += [] if is_locked else [UNLOCKED]
             training, _ = training_for(corpus, saved.vocab, saved.model_config, config)
             progress = progress_of(folder.last, saved)
             state = TrainState(saved.params, saved.opt_state, saved.state, saved.step, progress, saved.history)

@@ -9,7 +9,7 @@ from charrnn.data import reading
 
 from ._material import SMALL, TEXT, error_line, posix, same_arrays
 
-NOTE = "Encoding 0 MB of text, once: `charrnn cache` tells where it is kept\n"
+NOTE = "Encoding 0 MB of text, once: `charrnn cache` shows where it is kept\n"
 
 
 @pytest.fixture(autouse=True)

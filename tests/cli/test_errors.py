@@ -445,7 +445,7 @@ def test_what_the_system_refuses_is_reported_by_its_name(run, monkeypatch):
 
     monkeypatch.setattr("charrnn.training.catalog.runs", refuse)
     told = error_line(run("list", code=1).stderr)
-    assert told == f"checkpoints: {os.strerror(errno.EACCES)}: see to its rights, or move it away"
+    assert told == f"checkpoints: {os.strerror(errno.EACCES)}: change the permissions there"
 
 
 def full(*_: object) -> None:

@@ -74,13 +74,13 @@ def test_keys_are_flags_and_values_what_they_take(run, tiny, settings):
 
 
 WRONG = {
-    "hiden-size = 3": "hiden-size is no setting: did you mean hidden-size?",
-    "[train]\nhiden-size = 3": "[train] hiden-size is no setting: did you mean hidden-size?",
-    "[train]\ntemp = 3": "[train] temp is no setting",
-    "[trian]\nsteps = 3": "[trian] is no command: did you mean train?",
-    "train = 3": "train is no setting",
-    "[train]\nforce = true": "[train] force is no setting",
-    "[train]\nresume = true": "[train] resume is no setting",
+    "hiden-size = 3": "hiden-size is not a setting: did you mean hidden-size?",
+    "[train]\nhiden-size = 3": "[train] hiden-size is not a setting: did you mean hidden-size?",
+    "[train]\ntemp = 3": "[train] temp is not a setting",
+    "[trian]\nsteps = 3": "[trian] is not a command: did you mean train?",
+    "train = 3": "train is not a setting",
+    "[train]\nforce = true": "[train] force is not a setting",
+    "[train]\nresume = true": "[train] resume is not a setting",
     '[train]\nhidden-size = "7"': "[train] hidden-size is '7': it takes a whole number",
     "[train]\nhidden-size = 7.0": "[train] hidden-size is 7.0: it takes a whole number",
     "[train]\nhidden-size = true": "[train] hidden-size is True: it takes a whole number",
@@ -90,14 +90,14 @@ WRONG = {
     "[train]\ndropout = nan": "--dropout must be a finite number, got nan (--dropout is set in charrnn.toml)",
     "[train]\ndropout = 1e999": "--dropout must be a finite number, got inf",
     "[train]\ntied = 'yes'": "[train] tied is 'yes': it takes true or false",
-    "[train]\nencoding = 8": "[train] encoding is 8: it takes a text",
+    "[train]\nencoding = 8": "[train] encoding is 8: it takes a string",
     "[train]\nencoding = 'x'": "--encoding 'x' is not known",
     "[train]\nval-file = 'x'": "x does not exist: check the path (--val-file is set in charrnn.toml)",
     "[train]\ncell = 'transformer'": "--cell must be rnn, lstm, gru or lnlstm, got 'transformer'",
     "[train]\ntied = true": "give --embed-size too (--tied is set in charrnn.toml)",
-    "[train]\nsteps = 3\nsteps = 4": "charrnn.toml is no TOML: ",
-    "\x00": "charrnn.toml is no TOML: ",
-    "[" * 5000: "charrnn.toml is no TOML: ",
+    "[train]\nsteps = 3\nsteps = 4": "charrnn.toml is not valid TOML: ",
+    "\x00": "charrnn.toml is not valid TOML: ",
+    "[" * 5000: "charrnn.toml is not valid TOML: ",
 }
 
 
@@ -120,10 +120,10 @@ def test_a_file_that_is_named_has_to_be_there(run, cwd, settings, name):
 
 def test_a_table_in_the_wrong_place(run, settings):
     settings("[tool]\ncharrnn = 3\n", "pyproject.toml")
-    assert "pyproject.toml: tool.charrnn is no table" in error_line(run("list", code=2).stderr)
+    assert "pyproject.toml: tool.charrnn is not a table" in error_line(run("list", code=2).stderr)
     settings("[tool.charrnn.lst]\n", "pyproject.toml")
     told = error_line(run("list", code=2).stderr)
-    assert told == "pyproject.toml: [tool.charrnn.lst] is no command: did you mean list?"
+    assert told == "pyproject.toml: [tool.charrnn.lst] is not a command: did you mean list?"
 
 
 def test_a_variable_is_named_where_it_errs(run, tiny):

@@ -79,7 +79,7 @@ def test_a_disk_that_refuses_late_leaves_the_old_file(tmp_path, monkeypatch, nam
     monkeypatch.setattr(files.os, name, refuse)
     with pytest.raises(CharRNNError) as caught, replacing(path) as file:
         file.write(b"new")
-    assert f"cannot write {path}: {os.strerror(errno.EIO)}; " in str(caught.value)
+    assert f"cannot write {path}: {os.strerror(errno.EIO)}: choose another folder with --out; " in str(caught.value)
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file.bin"]
 

@@ -183,7 +183,7 @@ def test_a_lock_on_a_file_that_has_been_removed_does_not_count(tmp_path, monkeyp
     def late(file, **options):
         monkeypatch.setattr(folder_module, "lock", lock)
         (tmp_path / ".lock").unlink()  # as `remove` does, between opening the file and locking it
-        lock(file, **options)
+        return lock(file, **options)
 
     monkeypatch.setattr(folder_module, "lock", late)
     with RunFolder(tmp_path).locked():

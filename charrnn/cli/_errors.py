@@ -1,0 +1,79 @@
+"""Errors as one line on standard error and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import NoReturn
+
+import click
+from click.exceptions import Exit
+
+from charrnn.cli._streams import OutputError, discard
+from charrnn.errors import CharRNNError, cause
+
+_MORE_THREADS = "raise the limit on processes (`ulimit -u`)"
+
+
+@contextmanager
+def errors_as_exit_codes() -> Iterator[None]:
+    """Turn any error that a user can cause into one line on stderr and an exit code."""
+    try:
+        if sys.stdout is None:
+            raise CharRNNError("standard output is closed: direct it to a file or a pipe")
+        yield
+        sys.stdout.flush()  # here, while an error can still be reported
+    except CharRNNError as error:
+        _fail(str(error), error.exit_code)
+    except click.ClickException as error:
+        _fail_usage(error)
+    except MemoryError:
+        trains = click.get_current_context().invoked_subcommand == "train"
+        remedy = "use a smaller --hidden-size, --batch-size or --seq-len" if trains else "ask for less at once"
+        _fail(f"not enough memory: {remedy}")
+    except OutputError as error:
+        discard(sys.stdout)
+        if error.errno == errno.EPIPE:  # the reader closed the pipe: it has what it needs
+            raise Exit(0) from None
+        _fail(f"cannot write to standard output: {cause(error)}")
+    except OSError as error:
+        _fail(cause(error) if error.filename is None else f"{error.filename}: {cause(error)}")
+    except RuntimeError as error:
+        if str(error) != "can't start new thread":
+            raise
+        _fail(f"{error}: {_MORE_THREADS}")
+    except KeyboardInterrupt as interrupt:
+        with suppress(OSError):
+            click.echo("Stopped.", err=True)
+        raise Exit(128 + getattr(interrupt, "signum", 2)) from None
+    finally:
+        try:
+            sys.stderr.flush()
+        except OSError:  # stderr is closed, which is no error
+            discard(sys.stderr)
+
+
+def _fail(message: str, code: int = 1) -> NoReturn:
+    print_error(message)
+    raise Exit(code) from None
+
+
+def _fail_usage(error: click.ClickException) -> NoReturn:
+    """Print an error of Click's: the usage of the command, if that is what is wrong, and the message."""
+    shown = io.StringIO()
+    error.show(shown)
+    usage, _, message = shown.getvalue().partition("Error: ")
+    with suppress(OSError):
+        click.echo(usage, nl=False, err=True)
+    if message:
+        print_error(message.removesuffix("\n"))
+    raise Exit(error.exit_code) from None
+
+
+def print_error(message: str) -> None:
+    """Print an error to stderr, its first word in red on terminals; ignore a closed pipe."""
+    with suppress(OSError):
+        click.echo(f"{click.style('Error:', fg='red', bold=True)} {message}", err=True)
