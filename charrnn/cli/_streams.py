@@ -41,7 +41,10 @@ class _Output(io.FileIO):
 
     failure     the exception if it cannot be written, whatever the reason
     discarding  True: all that is written from now on is dropped
+    replaced    the stream that opened the descriptor, and would close it if nothing referred to it
     """
+
+    replaced: object = None
 
     def __init__(self, descriptor: int, failure: type[OSError]) -> None:
         super().__init__(descriptor, "wb", closefd=False)
@@ -95,6 +98,7 @@ def _writer(stream: Any, failure: type[OSError]) -> Any:
     if _is_pythons(stream):
         stream.flush()
         raw = _Output(stream.fileno(), failure)
+        raw.replaced = stream
         stream = io.TextIOWrapper(
             raw if isinstance(stream.buffer, io.RawIOBase) else io.BufferedWriter(raw),
             line_buffering=stream.line_buffering,

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charrnn.cli._command import Conflict, SectionedCommand, section
+from charrnn.cli._errors import print_error
 from charrnn.cli._options import model_option, options_of, unknown_option
 from charrnn.config import STDIN
-from charrnn.errors import CorpusError, VocabError
+from charrnn.errors import CorpusError, VocabError, cause
 from charrnn.generation.settings import COMPLETION_CONFLICTS, CompletionConfig
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def command(
         try:
             done = complete(line)
         except VocabError as error:  # only this line fails
-            note(f"Error: line {number:,} of standard input: {error}")
+            print_error(f"line {number:,} of standard input: {error}")
             done, refused = Completions(line, ()), refused + 1
         click.echo(shown(number, done), nl=False)
     if not number:
@@ -143,7 +144,7 @@ def _piece() -> bytes:
     try:
         return sys.stdin.buffer.readline(_LONGEST)
     except OSError as error:
-        raise CorpusError(f"cannot read standard input: {error.strerror}; give a text, or pipe lines in") from None
+        raise CorpusError(f"cannot read standard input: {cause(error, 'give a text, or pipe lines in')}") from None
 
 
 def _suggest(model: LanguageModel, complete: Callable[[str], Completions], begun: str) -> None:

@@ -118,6 +118,18 @@ def test_a_folder_that_cannot_be_written_is_refused_in_one_line(run, corpus, fol
 
 
 @posix
+def test_without_a_home_folder(run, corpus, monkeypatch):
+    for name in ("CHARRNN_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    reason = "there is no home folder: set the environment variable CHARRNN_CACHE to a folder for the cache\n"
+    assert run("cache").stderr == f"Note: texts are not cached: {reason}"
+    assert run("cache", "--json").json == {"folder": None, "entries": []}
+    assert run("cache", "--remove").stdout == "Removed 0 texts, 0.0 MB, in no folder\n"
+    assert run("vocab", corpus).stderr == f"Note: the text is encoded into memory, not into the cache: {reason}"
+
+
+@posix
 def test_a_bar_shows_how_far_it_is(terminal, cwd):
     with open("large.txt", "wb") as file:
         file.write(b"A line of a text that is large enough.\n" * 900_000)

@@ -31,6 +31,20 @@ def test_what_decides_whether_there_is_colour(run, tiny, args, env, coloured):
     assert re.sub(r"\x1b\[[\d;]*m", "", outcome.stdout) == run("list", "--color", "never").stdout
 
 
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [(("score", "missing.txt"), 1), (("score", "--bogus"), 2), (("bogus",), 2)],
+    ids=["error", "option", "command"],
+)
+def test_the_first_word_of_an_error_is_red(run, tiny, args, code):
+    red = f"{ESCAPE}31m{ESCAPE}1mError:{ESCAPE}0m "
+    assert f"\n{red}" in "\n" + run(*args, code=code, env=PLAIN | {"FORCE_COLOR": "1"}).stderr
+    assert ESCAPE not in run(*args, code=code, env=PLAIN).stderr
+    if code == 1:
+        assert red in run(*args, "--color", "always", code=code, env=PLAIN | {"NO_COLOR": "1"}).stderr
+        assert ESCAPE not in run(*args, "--color", "never", code=code, env=PLAIN | {"FORCE_COLOR": "1"}).stderr
+
+
 def test_facts_and_lines_of_training_have_the_same_colour_or_none(run, tiny):
     small = ("train", "tiny.txt", "--out", "new", "--force", "--steps", "1", *SMALL)
     for choice, coloured in (("always", True), ("never", False)):

@@ -448,6 +448,43 @@ def test_what_the_system_refuses_is_reported_by_its_name(run, monkeypatch):
     assert told == f"checkpoints: {os.strerror(errno.EACCES)}: change the permissions there"
 
 
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.EMFILE, "Too many"), "Too many: raise the limit on open files (`ulimit -n`)"),
+        (OSError(errno.EAGAIN, "Unavailable"), "Unavailable: raise the limit on processes (`ulimit -u`)"),
+        (OSError(errno.EINVAL, "Invalid argument"), "Invalid argument"),
+        (OSError(errno.EPIPE, "Broken pipe"), "Broken pipe"),  # between processes, not of standard output
+        (OSError("no number"), "no number"),
+        (RuntimeError("can't start new thread"), "can't start new thread: raise the limit on processes (`ulimit -u`)"),
+    ],
+    ids=str,
+)
+def test_an_error_of_the_system_has_its_own_cause(run, monkeypatch, error, message):
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr("charrnn.training.catalog.runs", fail)
+    assert error_line(run("list", code=1).stderr) == message
+
+
+@posix
+def test_too_few_open_files(command, corpus):
+    import resource
+
+    limit = (8, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    process = command(
+        *("train", corpus, *SMALL, "--batch-size", "32", "--steps", "1", "--threads", "2"),
+        stdin=subprocess.DEVNULL,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limit),
+    )
+    code, stderr = ended(process)
+    told = error_line(stderr)
+    assert code == 1
+    assert os.strerror(errno.EMFILE) in told
+    assert told.endswith("raise the limit on open files (`ulimit -n`)")
+
+
 def full(*_: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

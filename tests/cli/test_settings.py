@@ -1,5 +1,6 @@
 """Settings by variables and files: their precedence, what is refused, and what `train` makes of them."""
 
+import errno
 import os
 import shlex
 from pathlib import Path
@@ -124,6 +125,52 @@ def test_a_table_in_the_wrong_place(run, settings):
     settings("[tool.charrnn.lst]\n", "pyproject.toml")
     told = error_line(run("list", code=2).stderr)
     assert told == "pyproject.toml: [tool.charrnn.lst] is not a command: did you mean list?"
+
+
+#: What a pyproject.toml of another project may contain.
+FOREIGN = {
+    "no UTF-8": '[project]\nname = "café"\ndependencies = ["charrnn-numpy"]\n'.encode("latin-1"),
+    "no TOML": b'[project]\nname = "x\n# [tool.charrnn]\n[tool.charrnnx]\ncharrnn = 1\n',
+    "deep": b"charrnn = " + b"[" * 5000,
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_foreign_file_above_is_skipped_whatever_is_in_it(run, cwd, settings, monkeypatch, name):
+    settings("[list]\njson = true\n")
+    Path("below/deeper").mkdir(parents=True)
+    Path("below/pyproject.toml").write_bytes(FOREIGN[name])
+    monkeypatch.chdir("below/deeper")
+    assert run("list").json["runs"] == []
+
+
+@pytest.mark.parametrize("heading", ["[tool.charrnn]", "[ tool . 'charrnn' ]", '["tool".charrnn.list]'])
+def test_a_broken_file_with_a_table_of_ours_is_an_error(run, cwd, settings, monkeypatch, heading):
+    settings(f"[project\n{heading}\n", "pyproject.toml")
+    Path("below").mkdir()
+    monkeypatch.chdir("below")
+    assert f"{cwd / 'pyproject.toml'} is not valid TOML: " in error_line(run("list", code=2).stderr)
+    settings("[tool.other]\n", "pyproject.toml")
+    settings("", "charrnn.toml")
+    assert run("list").stderr == ""
+
+
+@pytest.mark.parametrize(("path", "code"), [("charrnn.toml", 2), ("../charrnn.toml", 0), ("pyproject.toml", 0)])
+def test_files_above_that_may_not_be_read_are_skipped(run, cwd, settings, monkeypatch, path, code):
+    Path("below").mkdir()
+    monkeypatch.chdir("below")
+    settings("[tool.charrnn]\n", path)
+    read = Path.read_bytes
+
+    def refuse(file):
+        if file.name == Path(path).name:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return read(file)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    stderr = run("list", code=code).stderr
+    assert stderr == "" if code == 0 else "cannot read the settings in charrnn.toml" in error_line(stderr)
 
 
 def test_a_variable_is_named_where_it_errs(run, tiny):

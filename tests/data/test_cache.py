@@ -172,6 +172,34 @@ def test_the_folder_is_where_the_system_keeps_caches(monkeypatch, platform, envi
     assert str(cache.folder()) == expected
 
 
+@pytest.mark.skipif(os.name != "posix", reason="homes of POSIX")
+@pytest.mark.parametrize("why", ["no home", "a home that may not be written", "no locks"])
+def test_without_a_cache_the_text_is_held_in_memory(tmp_path, folder, monkeypatch, why):
+    for name in ("CHARRNN_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    if why == "no home":
+        monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+        reason = "there is no home folder: "
+    elif why == "no locks":
+        monkeypatch.setenv("CHARRNN_CACHE", str(folder))
+        monkeypatch.setattr(cache, "lock", lambda file, wait: False)
+        reason = f"the file system of {folder} has no locks: "
+    else:
+        monkeypatch.setenv("HOME", put(tmp_path / "home", b"a file"))
+        reason = f"cannot write {cache.folder()}: {os.strerror(errno.ENOTDIR)}: "
+    assert str(read_text(put(tmp_path / "text.txt", b"abc"))) == "abc"
+    assert cache.obstacle() == f"{reason}set the environment variable CHARRNN_CACHE to a folder for the cache"
+    assert cache.entries() == []
+    assert folder.exists() == (why == "no locks")
+
+
+def test_nothing_is_in_the_way_of_a_cache_that_another_process_has_locked(folder):
+    assert cache.obstacle() is None
+    with open(folder / ".lock", "w") as file:
+        lock(file)
+        assert cache.obstacle() is None
+
+
 # When it is made anew
 
 
@@ -312,7 +340,7 @@ def test_a_dull_text_is_refused(tmp_path):
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="the superuser may write anywhere")
 def test_a_read_only_folder_is_refused_in_one_line(tmp_path, folder):
     folder.mkdir(mode=0o500)
-    with pytest.raises(CharRNNError, match=f"{os.strerror(errno.EACCES)}; .*CHARRNN_CACHE"):
+    with pytest.raises(CharRNNError, match=f"{os.strerror(errno.EACCES)}: .*CHARRNN_CACHE"):
         read_text(put(tmp_path / "text.txt", b"abc"))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from charrnn.errors import CharRNNError
 from charrnn.system import atomic as files
-from charrnn.system.atomic import replacing, uninterrupted, writing
+from charrnn.system.atomic import InUseError, lock, replacing, uninterrupted, writing
 
 
 def test_the_file_appears_whole_and_alone(tmp_path):
@@ -68,20 +68,78 @@ def test_whatever_stops_the_writing_leaves_the_old_file(tmp_path, error):
     assert os.listdir(tmp_path) == ["file.bin"]
 
 
+def failing(number):
+    """Return a function that fails with this error of the system."""
+
+    def fail(*args, **options):
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
 @pytest.mark.parametrize("name", ["fsync", "replace"])
 def test_a_disk_that_refuses_late_leaves_the_old_file(tmp_path, monkeypatch, name):
     path = tmp_path / "file.bin"
     path.write_bytes(b"old")
 
-    def refuse(*args):
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    monkeypatch.setattr(files.os, name, refuse)
+    monkeypatch.setattr(files.os, name, failing(errno.EIO))
     with pytest.raises(CharRNNError) as caught, replacing(path) as file:
         file.write(b"new")
     assert f"cannot write {path}: {os.strerror(errno.EIO)}: choose another folder with --out; " in str(caught.value)
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file.bin"]
+
+
+#: How file systems say that they cannot do something.
+UNSUPPORTED = [errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOLCK]
+
+
+@pytest.mark.parametrize("number", UNSUPPORTED, ids=errno.errorcode.get)
+def test_a_file_system_without_fsync_is_written_without_it(tmp_path, monkeypatch, number):
+    monkeypatch.setattr(files.os, "fsync", failing(number))
+    with replacing(tmp_path / "file.bin") as file:
+        file.write(b"new")
+    assert (tmp_path / "file.bin").read_bytes() == b"new"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows opens no folders")
+def test_a_folder_that_may_be_written_but_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.os, "open", failing(errno.EACCES))
+    with replacing(tmp_path / "file.bin") as file:
+        file.write(b"new")
+    assert (tmp_path / "file.bin").read_bytes() == b"new"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks of POSIX")
+def test_only_an_answer_that_says_so_means_that_the_lock_is_taken(tmp_path, monkeypatch):
+    with open(tmp_path / "lock", "w") as file:
+        assert lock(file)
+        for number in UNSUPPORTED:
+            monkeypatch.setattr("fcntl.flock", failing(number))
+            assert not lock(file)
+        for number in (errno.EAGAIN, errno.EACCES):
+            monkeypatch.setattr("fcntl.flock", failing(number))
+            with pytest.raises(InUseError):
+                lock(file)
+        monkeypatch.setattr("fcntl.flock", failing(errno.EIO))
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            lock(file)
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "free space there, or ask elsewhere; "),
+        (errno.EACCES, "change the permissions there, or ask elsewhere; "),
+        (errno.EIO, "ask elsewhere; "),
+        (errno.EMFILE, "raise the limit on open files (`ulimit -n`); "),  # so it would be in another folder
+    ],
+    ids=lambda value: errno.errorcode.get(value),
+)
+def test_the_remedy_fits_the_error(tmp_path, number, remedy):
+    with pytest.raises(CharRNNError) as caught, writing(tmp_path, "ask elsewhere"):
+        failing(number)()
+    assert f"cannot write {tmp_path}: {os.strerror(number)}: {remedy}" in str(caught.value)
 
 
 def test_what_an_earlier_kill_left_behind_is_no_obstacle(tmp_path):

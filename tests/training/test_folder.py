@@ -1,15 +1,17 @@
 """The folder of a run: its files, its log, its lock, and how a model is found."""
 
+import errno
 import json
 import os
 from pathlib import Path
 
 import pytest
-from fixtures_run import output_of, python
+from fixtures_run import output_of, python, start, write_text
 
 from charrnn.errors import CharRNNError, CheckpointError, RunFolderError
 from charrnn.training import folder as folder_module
-from charrnn.training.folder import RunFolder, find_model, find_run, run_names
+from charrnn.training.folder import UNLOCKED, RunFolder, find_model, find_run, run_names
+from charrnn.training.run import Run
 
 LINES = [{"step": step, "seconds": step / 10, "loss": 1 / step} for step in (3, 6, 7, 9)]
 
@@ -148,6 +150,27 @@ def test_the_lock_holds_off_a_second_one_and_is_given_back(tmp_path):
         raise ZeroDivisionError
     with folder.locked():
         pass
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks of POSIX")
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EIO])
+def test_a_file_system_without_locks(tmp_path, monkeypatch, number):
+    def fail(*args):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", fail)
+    if number == errno.EIO:
+        with pytest.raises(CharRNNError, match=os.strerror(number)), RunFolder(tmp_path).locked():
+            pytest.fail("a broken disk is not a file system without locks")
+        return
+    with RunFolder(tmp_path).locked() as is_locked, RunFolder(tmp_path).locked():
+        assert not is_locked
+    run = start(tmp_path / "run", steps=2)
+    assert run.notes == [UNLOCKED]
+    run.close()
+    resumed = Run.resume(tmp_path / "run", write_text(tmp_path))
+    assert UNLOCKED in resumed.notes
+    resumed.close()
 
 
 TAKE_LOCK = """
