@@ -30,7 +30,7 @@ from charrnn.config import (
 )
 from charrnn.data.corpus import Source
 from charrnn.data.vocab import Vocab
-from charrnn.errors import CharRNNError, CheckpointError, UnknownCellError
+from charrnn.errors import CharRNNError, CheckpointError, UnknownCellError, cause
 from charrnn.nn import compiled, model
 from charrnn.nn.optimizers import OPTIMIZERS
 from charrnn.system.atomic import replacing, uninterrupted
@@ -190,7 +190,7 @@ def _opened(path: Path) -> Iterator[Npz]:
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist: train a model first, or name another with -m") from None
     except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+        raise CheckpointError(f"cannot read {path}: {cause(error)}") from error
     except PickledError:
         raise CheckpointError(f"{path} holds pickled objects, which could run code: refused, none was run") from None
     except Exception as error:  # a damaged header can make zipfile and NumPy raise almost anything

@@ -176,43 +176,43 @@ def _chars_per_second(seconds: float) -> float:
 
 
 def advice(machine: Machine) -> list[str]:
-    """Return advice on what would make this machine faster; none without evidence in the facts."""
+    """Return suggestions that would make this machine faster, each backed by a fact."""
     sentences, library = [], machine.blas
     variable, limit = _thread_variable(library), _thread_limit(machine)
     threads = library.threads or (limit[1] if limit else machine.cores if variable else 1)
     load = machine.load or 0.0
     busy = load + threads > _CROWDED * machine.all_cores
     if busy:
-        crowded = f"In the last minute {load:.1f} programs at a time wanted a core, and there are {machine.all_cores}."
+        crowded = f"In the last minute, {load:.1f} programs on average competed for {machine.all_cores} cores."
         if threads == 1:
-            sentences.append(f"{crowded} If they still run, training is faster without them.")
+            sentences.append(f"{crowded} Training is faster if you stop those that are still running.")
         else:
             sentences.append(
-                f"{crowded} If they still run, stop them or "
+                f"{crowded} Stop those that are still running, or "
                 f"{f'set {variable}=1' if variable else 'let the BLAS use one thread'}: the {threads} threads of a "
-                "matrix product wait for one another, and if one waits for a core, training can be many times slower."
+                "matrix product wait for one another, so if one waits for a core, training can be many times slower."
             )
     elif limit and limit[1] < machine.cores:
         sentences.append(
-            f"{limit[0]}={limit[1]} keeps matrix products to {limit[1]} of {machine.cores} cores. Unset it if no other "
-            "program needs the rest, and compare the rates."
+            f"{limit[0]}={limit[1]} limits matrix products to {limit[1]} of {machine.cores} cores. Unset it if no "
+            "other program needs the rest, and compare the speeds."
         )
     best, kernel = machine.best_kernel, library.kernel
     if variable == "OPENBLAS_NUM_THREADS" and best and kernel and _LIKE.get(kernel, kernel) != best:
-        finding = f"OpenBLAS uses its {kernel} kernels, and on this processor training is faster with {best}."
+        finding = f"OpenBLAS uses its {kernel} kernels, but on this processor training is faster with {best}."
         chosen = machine.variables.get("OPENBLAS_CORETYPE")
         if machine.kernel_chosen_by == "user":
             sentences.append(f"{finding} Set OPENBLAS_CORETYPE={best} instead of {chosen}.")
         elif not chosen:
             sentences.append(
-                f"{finding} Set OPENBLAS_CORETYPE={best} before Python starts. Where NumPy is a wheel with its own "
-                "OpenBLAS, the command charrnn does so by itself."
+                f"{finding} Set OPENBLAS_CORETYPE={best} before Python starts. The charrnn command does so itself if "
+                "NumPy is a wheel with its own OpenBLAS."
             )
     known = any(name in (library.name or "").lower() for name in _OPTIMISED)
     if not known and not busy and machine.speed.large_gflops < _UNOPTIMISED_GFLOPS:
         sentences.append(
-            f"Matrix products run at {machine.speed.large_gflops:.1f} GFLOP/s, and NumPy names no optimised BLAS. "
-            "NumPy's wheel brings one: pip install --force-reinstall numpy."
+            f"Matrix products reach only {machine.speed.large_gflops:.1f} GFLOP/s, and NumPy reports no optimised "
+            "BLAS. NumPy's wheel includes one: pip install --force-reinstall numpy."
         )
     return sentences
 

@@ -7,16 +7,16 @@ import click
 from charrnn.cli._command import SectionedCommand
 from charrnn.cli._options import json_option
 
-_CHOICES = {"library": "its own choice", "user": "chosen by OPENBLAS_CORETYPE", "charrnn": "chosen by charrnn"}
+_CHOICES = {"library": "chosen by the library", "user": "chosen by OPENBLAS_CORETYPE", "charrnn": "chosen by charrnn"}
 
 
 @click.command(
-    cls=SectionedCommand, section="This machine", short_help="Tell how fast this machine is, and what would help."
+    cls=SectionedCommand, section="This machine", short_help="Measure this machine's speed and suggest improvements."
 )
 @json_option
 @click.pass_obj
 def command(set_kernel: str | None, as_json: bool) -> None:
-    """Show what computes here, measure for about two seconds how fast it does, and tell what would make it faster.
+    """Describe this machine, measure its speed for about two seconds, and suggest what would make it faster.
 
     \b
     Examples:
@@ -41,17 +41,19 @@ def command(set_kernel: str | None, as_json: bool) -> None:
         {
             "charrnn": machine.charrnn,
             "Python": f"{machine.python} on {machine.platform}",
-            "NumPy": f"{machine.numpy}, {'a wheel with its own' if blas.own else 'not a wheel with its own'} OpenBLAS",
+            "NumPy": f"{machine.numpy}, {'a wheel with' if blas.own else 'not a wheel with'} its own OpenBLAS",
             "BLAS": " ".join(filter(None, (blas.name, blas.version))) or "-",
             "Kernel": f"{blas.kernel}, {_CHOICES[machine.kernel_chosen_by]}" if machine.kernel_chosen_by else unknown,
             "Threads": str(blas.threads or unknown),
             "Processor": machine.processor or "-",
             "Features": ", ".join(machine.features) or "-",
             "Cores": f"{machine.cores} of {machine.all_cores}",
-            "Load": "-" if machine.load is None else f"{machine.load:.2f} programs at a time in the last minute",
+            "Load": "-"
+            if machine.load is None
+            else f"{machine.load:.2f} running programs on average, in the last minute",
             "Memory": "-" if machine.memory is None else f"{machine.memory / 2**30:.1f} GiB",
-            "Large product": f"{speed.large_gflops:,.1f} GFLOP/s, {edge}x{edge} by {edge}x{edge}, float32",
-            "Training's product": "{:,.1f} GFLOP/s, {}x{} by {}x{}, float32".format(
+            "Large matrix product": f"{speed.large_gflops:,.1f} GFLOP/s, {edge}x{edge} by {edge}x{edge}, float32",
+            "Training's matrix product": "{:,.1f} GFLOP/s, {}x{} by {}x{}, float32".format(
                 speed.training_gflops, *TRAINING_PRODUCT[:2], *TRAINING_PRODUCT[1:]
             ),
             "Training": f"{speed.chars_per_second:,.0f} characters per second, default model on random text",
@@ -60,6 +62,6 @@ def command(set_kernel: str | None, as_json: bool) -> None:
             "Packages": ", ".join(f"{name} {version or '-'}" for name, version in machine.packages.items()),
         }
     )
-    click.echo("\nWhat would make this machine faster")
-    for line in sentences or ["Nothing: none of the usual obstacles is here."]:
+    click.echo("\nSuggestions")
+    for line in sentences or ["None: this machine has none of the usual problems."]:
         click.echo(f"- {line}")

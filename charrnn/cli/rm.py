@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 @click.command(cls=SectionedCommand, section="Runs and texts", short_help="Remove runs.")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_runs)
-@section("Removing")("--yes", is_flag=True, allow_from_autoenv=False, help="Do not ask.")
+@section("Removing")("--yes", is_flag=True, allow_from_autoenv=False, help="Remove without asking.")
 def command(names: tuple[str, ...], yes: bool) -> None:
-    """Remove runs: NAME is one under ./checkpoints, as `charrnn list` shows it, or the path of a run's folder.
+    """Remove runs. NAME is a run under ./checkpoints, as `charrnn list` shows it, or the path of a run's folder.
 
-    Only a run's own files are removed: best.npz, last.npz, log.jsonl. A folder that then is empty goes too. A run in
-    which somebody trains is left alone.
+    Only a run's own files are removed: best.npz, last.npz and log.jsonl. Its folder is removed too if it is then empty.
+    A run that is still training is kept.
 
     \b
     Examples:
@@ -36,7 +36,7 @@ def command(names: tuple[str, ...], yes: bool) -> None:
         raise RunFolderError("nothing was removed: answer y, or give --yes")
     for run in runs:
         message = f"Removed {_describe(run)}"
-        click.echo(message if run.remove() else f"{message}; its folder stays, since it holds something else")
+        click.echo(message if run.remove() else f"{message}; its folder has other files, and is kept")
 
 
 def _describe(run: RunFolder) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple, NoReturn
 
 from charrnn.config import STDIN
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, cause
 
 PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 CHUNK = 1 << 20  # bytes read at once
@@ -109,7 +109,7 @@ def _folders(folder: str, visited: set[tuple[int, int]]) -> Iterator[tuple[str, 
     """Yield a folder and its subfolders, with the names of their files; skip those visited, and add the others."""
 
     def refuse(error: OSError) -> NoReturn:
-        raise CorpusError(f"cannot read the folder {error.filename}: {error.strerror}") from error
+        raise CorpusError(f"cannot read the folder {error.filename}: {cause(error)}") from error
 
     for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
         stat = os.stat(parent)
@@ -194,7 +194,7 @@ def refusing(path: str) -> Iterator[None]:
     except NotImplementedError as error:  # the file is not damaged
         raise CorpusError(f"{path} is packed in a way that is not known here ({error}): unpack it first") from error
     except Exception as error:  # decompressors raise almost anything on damaged data
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        reason = cause(error) if isinstance(error, OSError) else str(error) or type(error).__name__
         if is_packed(path) and not getattr(error, "errno", None):
             raise CorpusError(f"{path} is cut short or damaged ({reason}): use another copy") from error
         raise CorpusError(f"cannot read {describe_path(path)}: {reason}") from error

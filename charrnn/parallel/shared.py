@@ -10,6 +10,7 @@ import mmap
 import os
 import sys
 import tempfile
+from contextlib import suppress
 from typing import IO, Any, TypeAlias
 
 import numpy as np
@@ -26,8 +27,11 @@ _ALIGNMENT = 64  # bytes: a line of the processor's cache
 
 
 def memory_file() -> IO[bytes]:
-    """Return an unnamed file, in memory if the system has such files."""
-    return open(os.memfd_create("charrnn"), "w+b") if sys.platform == "linux" else tempfile.TemporaryFile()
+    """Return an unnamed file, in memory if the system has such files, else in its folder for temporary files."""
+    if sys.platform == "linux" and hasattr(os, "memfd_create"):
+        with suppress(OSError):
+            return open(os.memfd_create("charrnn"), "w+b")
+    return tempfile.TemporaryFile()
 
 
 def shared_arrays(plan: Plan, file: int) -> SharedArrays:

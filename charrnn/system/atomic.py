@@ -19,12 +19,12 @@ _UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, err
 
 
 @contextmanager
-def writing(path: Path, remedy: str = _REMEDY) -> Iterator[None]:
-    """Raise a CharRNNError that names the path and a remedy in place of an OSError."""
+def writing(path: Path, remedy: str = _REMEDY, comfort: str = "") -> Iterator[None]:
+    """Raise a CharRNNError in place of an OSError: it names the path, cause and remedy, and adds the comfort."""
     try:
         yield
     except OSError as error:
-        raise CharRNNError(f"cannot write {path}: {cause(error, remedy)}; files saved before are complete") from error
+        raise CharRNNError(f"cannot write {path}: {cause(error, remedy)}{comfort}") from error
 
 
 class InUseError(CharRNNError):
@@ -60,10 +60,12 @@ def lock(file: IO[Any], *, wait: bool = False) -> bool:
 def replacing(path: Path, remedy: str = _REMEDY) -> Iterator[BinaryIO]:
     """Yield a temporary file that replaces `path` when the block ends, once it is complete and on disk.
 
+    A file system without fsync writes it to disk later, so that a power cut can lose it.
+
     Raises:  CharRNNError if the disk is full or the folder read-only; `path` is then unchanged.
     """
     temporary = path.with_name(f".{path.name}.tmp")
-    with writing(path, remedy):
+    with writing(path, remedy, "; files saved before are complete"):
         try:
             with open(temporary, "w+b") as file:
                 yield file
@@ -107,7 +109,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _sync(descriptor: int) -> None:
-    """Write a file or folder to disk. A file system that cannot do so writes it later: only a power cut may lose it."""
+    """Write a file or folder to disk, if its file system can do so at once."""
     try:
         os.fsync(descriptor)
     except OSError as error:

@@ -120,13 +120,13 @@ class RunFolder:
                 path.unlink()
 
     def remove(self) -> bool:
-        """Remove the run's files, and the folder if nothing else is in it; return whether the folder is gone.
+        """Remove the run's files, and the folder if it is then empty; return whether the folder has been removed.
 
         Raises:  RunFolderError if a process trains in it; CharRNNError if the system refuses.
         """
         trial = self.path / ".trial.npz"
         halves = [path.with_name(f".{path.name}.tmp") for path in (self.best, self.last, self.log, trial)]
-        with writing(self.path, "mend them"):
+        with writing(self.path, ""):
             with self.locked("stop it first"):
                 self.clear()
                 for path in (*halves, trial):

@@ -25,8 +25,8 @@ NAMES = [
     "Cores",
     "Load",
     "Memory",
-    "Large product",
-    "Training's product",
+    "Large matrix product",
+    "Training's matrix product",
     "Training",
     "Default model",
     "Environment",
@@ -53,7 +53,7 @@ KEYS = [
     "packages",
     "advice",
 ]
-HEADING = "What would make this machine faster"
+HEADING = "Suggestions"
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +93,8 @@ def test_table(show):
     head, advice = outcome.stdout.split("\n\n")
     shown = facts(head)
     assert list(shown) == NAMES
-    assert shown["Large product"] == "123.5 GFLOP/s, 1024x1024 by 1024x1024, float32"
-    assert shown["Training's product"] == "67.9 GFLOP/s, 32x384 by 384x1536, float32"
+    assert shown["Large matrix product"] == "123.5 GFLOP/s, 1024x1024 by 1024x1024, float32"
+    assert shown["Training's matrix product"] == "67.9 GFLOP/s, 32x384 by 384x1536, float32"
     assert shown["Training"] == "12,346 characters per second, default model on random text"
     assert shown["Cores"] == "2 of 8"
     assert shown["Memory"] == "16.0 GiB"
@@ -123,7 +123,7 @@ def test_what_is_not_known(show):
 
 @pytest.mark.parametrize(
     ("chooser", "words"),
-    [("library", "its own choice"), ("user", "chosen by OPENBLAS_CORETYPE"), ("charrnn", "chosen by charrnn")],
+    [("library", "chosen by the library"), ("user", "chosen by OPENBLAS_CORETYPE"), ("charrnn", "chosen by charrnn")],
 )
 def test_whose_choice_the_kernel_is(show, here, chooser, words):
     outcome = show(blas=replace(here.blas, kernel="Haswell"), kernel_chosen_by=chooser)
@@ -146,5 +146,5 @@ def test_advice(show, monkeypatch):
 
 def test_no_advice(show, monkeypatch):
     monkeypatch.setattr(machine, "advice", lambda facts: [])
-    assert f"{HEADING}\n- Nothing: " in show().stdout
+    assert f"{HEADING}\n- None: " in show().stdout
     assert show("--json").json["advice"] == []

@@ -106,7 +106,7 @@ def test_only_a_runs_own_files_are_removed(run, tiny):
     (tiny / "notes.txt").write_text("mine")
     for left in (".lock", ".trial.npz", ".last.npz.tmp", ".best.npz.tmp", ".log.jsonl.tmp", "..trial.npz.tmp"):
         (tiny / left).write_text("left by a kill")
-    assert "its folder stays" in run("rm", "tiny", "--yes").stdout
+    assert "its folder has other files" in run("rm", "tiny", "--yes").stdout
     assert os.listdir(tiny) == ["notes.txt"]
     assert Path("tiny.txt").exists()
 

@@ -1,5 +1,6 @@
 """Processes that share a step: they do what one process does, and end in order whatever happens to any of them."""
 
+import errno
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ from charrnn.config import CELL_NAMES
 from charrnn.errors import CharRNNError
 from charrnn.parallel import workers as workers_module
 from charrnn.parallel.plan import make_plan
+from charrnn.parallel.shared import memory_file
 from charrnn.parallel.workers import Workers
 from charrnn.training.loop import Stepped
 
@@ -34,6 +36,16 @@ def step_with(training, processes, step=3, window=None):
     with Workers(plan._replace(processes=processes)) as workers:
         workers.set_params(state.params)
         return workers.gradients(window or training.stream[step], before, step)
+
+
+def test_shared_memory_is_a_file_where_the_system_has_no_other(monkeypatch):
+    def refuse(name):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(os, "memfd_create", refuse, raising=False)
+    with memory_file() as file:
+        os.truncate(file.fileno(), 9)
+        assert file.read() == bytes(9)
 
 
 @posix

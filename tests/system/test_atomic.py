@@ -129,17 +129,17 @@ def test_only_an_answer_that_says_so_means_that_the_lock_is_taken(tmp_path, monk
 @pytest.mark.parametrize(
     ("number", "remedy"),
     [
-        (errno.ENOSPC, "free space there, or ask elsewhere; "),
-        (errno.EACCES, "change the permissions there, or ask elsewhere; "),
-        (errno.EIO, "ask elsewhere; "),
-        (errno.EMFILE, "raise the limit on open files (`ulimit -n`); "),  # so it would be in another folder
+        (errno.ENOSPC, "free space there, or ask elsewhere"),
+        (errno.EACCES, "change the permissions there, or ask elsewhere"),
+        (errno.EIO, "ask elsewhere"),
+        (errno.EMFILE, "raise the limit on open files (`ulimit -n`)"),  # so it would be in another folder
     ],
     ids=lambda value: errno.errorcode.get(value),
 )
 def test_the_remedy_fits_the_error(tmp_path, number, remedy):
-    with pytest.raises(CharRNNError) as caught, writing(tmp_path, "ask elsewhere"):
+    with pytest.raises(CharRNNError) as caught, writing(tmp_path, "ask elsewhere", "; all is well"):
         failing(number)()
-    assert f"cannot write {tmp_path}: {os.strerror(number)}: {remedy}" in str(caught.value)
+    assert str(caught.value) == f"cannot write {tmp_path}: {os.strerror(number)}: {remedy}; all is well"
 
 
 def test_what_an_earlier_kill_left_behind_is_no_obstacle(tmp_path):
