@@ -1,4 +1,4 @@
-"""`charrnn cache`: list or remove the large texts that are kept encoded on disk."""
+"""`charrnn cache`: list or remove the encoded copies of large texts."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from charrnn.cli._options import json_option
 
 
 @click.command(
-    cls=SectionedCommand, section="Runs and texts", short_help="List or remove large texts that are kept encoded."
+    cls=SectionedCommand, section="Runs and texts", short_help="List or remove encoded copies of large texts."
 )
 @click.argument("corpora", metavar="[CORPUS]...", nargs=-1, shell_complete=complete_files)
 @section("Removing")(
     "--remove",
     is_flag=True,
     allow_from_autoenv=False,
-    help="Remove what is listed; without CORPUS, all there is.",
+    help="Remove the copies that are listed; without CORPUS, all.",
 )
 @json_option
 def command(corpora: tuple[str, ...], remove: bool, as_json: bool) -> None:
-    """List the large texts that are kept encoded on disk, so that they are encoded once; or only CORPUS, a text file.
+    """List the encoded copies of large texts, or only those of CORPUS, a text file.
 
-    They are in the folder that the environment variable CHARRNN_CACHE names, or in that of this system for caches. An
-    entry whose text has changed is made anew when it is needed. Nothing is lost by removing one but the time to do so.
+    A text of 32 MiB or more is encoded once, and kept in the folder that the environment variable CHARRNN_CACHE names,
+    or in the system's folder for caches. If the text changes, or after --remove, it is encoded again.
 
     \b
     Examples:
