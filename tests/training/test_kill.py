@@ -270,7 +270,7 @@ def test_a_disk_that_fills_up_leaves_what_was_saved_before(stopped, monkeypatch,
         with pytest.raises(CharRNNError) as caught:
             going.save()
     message = str(caught.value)
-    assert message.startswith(f"cannot write {stopped / 'last.npz'}: {os.strerror(errno.ENOSPC)}; ")
+    assert message.startswith(f"cannot write {stopped / 'last.npz'}: {os.strerror(errno.ENOSPC)}: free space there, ")
     assert "--out" in message
     assert "\n" not in message
     assert contents(stopped) == before
@@ -317,8 +317,8 @@ def test_a_file_that_may_not_grow_leaves_what_was_saved_before(stopped, limit):
     before = contents(stopped)
     message = output_of(LIMITED, stopped, limit)
     assert message == (
-        f"cannot write {stopped / 'last.npz'}: {os.strerror(errno.EFBIG)}; files saved before are whole: "
-        "free space or rights there, or choose another folder with --out\n"
+        f"cannot write {stopped / 'last.npz'}: {os.strerror(errno.EFBIG)}: raise the limit on file sizes "
+        "(`ulimit -f`), or choose another folder with --out; files saved before are complete\n"
     )
     assert contents(stopped) == before
 
