@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import errno
-import io
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 import click
-from click.exceptions import Exit
+from click.exceptions import Exit, NoArgsIsHelpError
 
 from charrnn.cli._streams import OutputError, discard
 from charrnn.errors import CharRNNError, cause
@@ -62,14 +61,12 @@ def _fail(message: str, code: int = 1) -> NoReturn:
 
 
 def _fail_usage(error: click.ClickException) -> NoReturn:
-    """Print an error of Click's: the usage of the command, if that is what is wrong, and the message."""
-    shown = io.StringIO()
-    error.show(shown)
-    usage, _, message = shown.getvalue().partition("Error: ")
-    with suppress(OSError):
-        click.echo(usage, nl=False, err=True)
-    if message:
-        print_error(message.removesuffix("\n"))
+    """Print an error of Click's as one line; a command without its arguments shows its help."""
+    if isinstance(error, NoArgsIsHelpError):
+        with suppress(OSError):
+            error.show()
+    else:
+        print_error(error.format_message())
     raise Exit(error.exit_code) from None
 
 

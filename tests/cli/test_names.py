@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from charrnn.cli._names import COMMAND_ALIASES, OPTION_ALIASES
+from charrnn.cli._names import COMMAND_ALIASES
+from charrnn.wording import OPTION_ALIASES
 
 from ._material import SMALL, error_line, meta
 
