@@ -76,6 +76,22 @@ class OneOf(click.Choice):  # type: ignore[type-arg]  # Click 8.1 has no type pa
             _fail(param, ctx, f"must be {in_words(words, 'or')}, got {str(value)!r}{hint}")
 
 
+class Values(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """Several values of one type, separated by commas; in a file, a list."""
+
+    def __init__(self, each: click.ParamType) -> None:  # type: ignore[type-arg,unused-ignore]
+        self.each, self.name = each, each.name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
+        """Return the values in their order, each once, or fail with a usage error."""
+        typed = value if isinstance(value, tuple) else [part.strip() for part in str(value).split(",")]
+        return tuple(dict.fromkeys(self.each.convert(part, param, ctx) for part in typed))
+
+    def get_metavar(self, param: click.Parameter, *ctx: Any) -> str | None:
+        """Return the placeholder of a single value."""
+        return self.each.get_metavar(param, *ctx)
+
+
 def text_with_escapes(value: str) -> str:
     """Return the text with its escapes, such as \\n, replaced by their characters."""
     from charrnn.data.escapes import unescaped

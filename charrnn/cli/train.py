@@ -19,18 +19,14 @@ from charrnn.cli._command import (
     set_elsewhere,
     source_of,
 )
-from charrnn.cli._modules import import_options
+from charrnn.cli._new_run import NEW_RUN_CONFLICTS, train_command
 from charrnn.cli._options import given, settings
 from charrnn.cli._signals import StopSignals
 from charrnn.cli._types import WholeNumber
 from charrnn.config import (
-    CONFLICTS,
-    STDIN,
     ModelConfig,
     TextConfig,
     TrainConfig,
-    exclusive,
-    flag_of,
     seeded,
     setting_names,
     sort_settings,
@@ -43,16 +39,6 @@ if TYPE_CHECKING:
 
 _files, _screen = section("Files"), section("Screen")
 _NEW = "!resume"  # a resumed run ignores settings of files and variables
-
-
-#: Options that contradict each other in a new run, and the errors that say so.
-_CONFLICTS = (
-    *CONFLICTS,
-    *exclusive("give one", "val_file", "val_fraction", "val_documents"),
-    *exclusive("give one", "test_fraction", "test_documents"),
-    (("extend_vocab", "!init_from"), "--extend-vocab is about the model that --init-from names: give that too"),
-)
-
 
 #: The options that people use most, for the first screen of the help.
 _BASICS = (
@@ -73,7 +59,7 @@ _BASICS = (
     cls=SectionedCommand,
     short_help="Train a model on a text.",
     basics=_BASICS,
-    conflicts=tuple(Conflict(message, (*names, _NEW)) for names, message in _CONFLICTS),
+    conflicts=tuple(Conflict(message, (*names, _NEW)) for names, message in NEW_RUN_CONFLICTS),
 )
 @click.argument("corpus", metavar="[CORPUS]...", nargs=-1, shell_complete=complete_files)
 @settings(*setting_names())
@@ -297,13 +283,7 @@ def _print_course(run: Run, *, forecast: bool) -> None:
 
 def _command(run: Run, **options: object) -> str:
     """Return a command line that trains on this run's corpus with these options, quoted for a shell."""
-    words = ["charrnn", "train"]
-    for name, value in options.items():
-        flag = flag_of(name)
-        words += [flag] if value is True else [f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)]
-    words += import_options(click.get_current_context())
-    words[2:2] = [f"./{path}" if path.startswith("-") and path != STDIN else path for path in run.source.paths]
-    return shlex.join(words)
+    return train_command(run.source.paths, options)
 
 
 def _validated_on(run: Run) -> dict[str, Any]:

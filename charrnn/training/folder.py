@@ -166,8 +166,9 @@ class RunFolder:
 
 
 def run_names(folder: Path = RUNS) -> list[str]:
-    """Return the names of the runs in a folder."""
-    return sorted(path.name for path in folder.glob("*/") if RunFolder(path).model())
+    """Return the names of the runs in a folder, and of those one folder deeper, such as `names-sweep/cell=gru`."""
+    paths = [*folder.glob("*/"), *folder.glob("*/*/")]
+    return sorted(path.relative_to(folder).as_posix() for path in paths if RunFolder(path).model())
 
 
 def find_run(name: str) -> RunFolder:

@@ -265,6 +265,7 @@ class Run:
             self.earlier_totals,
             state.history,
             text_config=self.text_config,
+            validated=max(0, len(self.training.val_ids) - 1),
             **more,
         )
 
