@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli._console import note, print_csv, print_json, print_table, table_fits
-from charrnn.training.catalog import RunSummary
-from charrnn.training.compare import Comparison, Group, Row
-from charrnn.training.validation import differences
+if TYPE_CHECKING:
+    from charrnn.training.catalog import RunSummary
+    from charrnn.training.compare import Comparison, Group, Row
 
 
 def print_comparison(comparison: Comparison) -> None:
     """Print a table for each group of comparable losses, and notes on stderr."""
+    from charrnn.cli._console import note
+
     several = len(comparison.groups) > 1
     for number, group in enumerate(comparison.groups):
         where = "nothing" if group.validation is None else group.validation.in_words()
@@ -29,6 +30,8 @@ def print_comparison(comparison: Comparison) -> None:
 
 def _print_group(group: Group, names: list[str]) -> None:
     """Print a group: a row for each combination of settings or, where those do not fit the terminal, a column."""
+    from charrnn.cli._console import print_table, table_fits
+
     single, many = (any((len(row.runs) > 1) == several for row in group.rows) for several in (False, True))
     settings = list(map(_title, names))
     figures = ["Loss", "Best step", *["Steps"] * ("steps" not in names), "Parameters", "Minutes"]
@@ -96,6 +99,8 @@ def _notes(comparison: Comparison) -> list[str]:
 
 def _why_apart(comparison: Comparison) -> str:
     """Return why the losses of the groups cannot be compared, and what to do."""
+    from charrnn.training.validation import differences
+
     validations = [group.validation for group in comparison.groups]
     reasons: dict[str, str] = {}
     for other in validations[1:]:
@@ -114,6 +119,8 @@ def _why_apart(comparison: Comparison) -> str:
 
 def print_comparison_json(comparison: Comparison) -> None:
     """Print a comparison as JSON."""
+    from charrnn.cli._console import print_json
+
     print_json(
         {
             "settings": comparison.names,
@@ -131,6 +138,8 @@ def print_comparison_json(comparison: Comparison) -> None:
 
 def print_comparison_csv(comparison: Comparison) -> None:
     """Print a comparison as CSV: a line for each row, with the signature of its validation."""
+    from charrnn.cli._console import print_csv
+
     lines = []
     for group in comparison.groups:
         for row in group.rows:

@@ -77,7 +77,7 @@ class OneOf(click.Choice):  # type: ignore[type-arg]  # Click 8.1 has no type pa
 
 
 class Values(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """Several values of one type, separated by commas; in a file, a list."""
+    """Several values of one type, separated by commas; in a file of settings, a list."""
 
     def __init__(self, each: click.ParamType) -> None:  # type: ignore[type-arg,unused-ignore]
         self.each, self.name = each, each.name

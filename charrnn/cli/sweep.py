@@ -22,12 +22,19 @@ F = TypeVar("F", bound=Callable[..., Any])
 _files, _screen = section("Files"), section("Screen")
 #: Settings with one value for all runs: with several, the losses could not be compared.
 _SHARED = (*TextConfig.__dataclass_fields__, "val_chars")
+#: The options that people use most, for the first screen of the help.
+_BASICS = (
+    *("cell", "hidden_size", "num_layers", "dropout", "learning_rate", "seed"),
+    *("minutes", "steps", "epochs", "val_chars", "out", "dry_run"),
+)
 
 
 def _grid_options(function: F) -> F:
     """Add the settings of `train`; those of model and training take several values, separated by commas."""
     function = settings(*setting_names())(function)
     for option in function.__click_params__:  # type: ignore[attr-defined]
+        if option.name == "seed":
+            option.help = "Seed of all that is random. [default: 1]"
         if option.name in setting_names() and option.name not in _SHARED and not option.is_flag:
             option.type = Values(option.type)
     return function
@@ -37,6 +44,7 @@ def _grid_options(function: F) -> F:
     cls=SectionedCommand,
     section="Runs and texts",
     short_help="Train a run for each combination of settings.",
+    basics=_BASICS,
     conflicts=tuple(Conflict(message, names) for names, message in NEW_RUN_CONFLICTS),
 )
 @click.argument("corpus", metavar="CORPUS...", nargs=-1, required=True, shell_complete=complete_files)
@@ -62,10 +70,11 @@ def _grid_options(function: F) -> F:
 @_screen("--dry-run", is_flag=True, help="Print the commands that train the runs not finished yet, and train none.")
 @_screen("--quiet", is_flag=True, help="Show nothing but errors and the table.")
 def command(corpus: tuple[str, ...], **options: Any) -> None:
-    """Train a run for each combination of settings on CORPUS, and compare them.
+    """Train a run on CORPUS for each combination of settings, and compare them. Separate values by commas: --cell
+    rnn,lstm --seed 1,2,3 makes six runs.
 
-    Settings of model, length and training take several values, separated by commas: --cell rnn,lstm --seed 1,2,3 makes
-    six runs. Settings of the text and switches apply to all runs, and so does --seed 1 if no seed is given.
+    Settings of model, length and training take several values. Settings of the text take one, and so do switches such
+    as --tied: they apply to all runs.
 
     Each run is the one that `charrnn train` does with its settings. With --minutes, all runs validate on as many
     characters as the first one chooses, unless --val-chars is given.

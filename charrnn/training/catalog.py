@@ -137,7 +137,7 @@ def fact_name(name: str) -> str:
 def where(found: Sequence[RunSummary], conditions: Sequence[str]) -> list[RunSummary]:
     """Return the runs that meet every condition, such as `cell=lstm,gru`, `hidden-size=64` or `corpus=names.txt`.
 
-    A corpus matches by its path or by the name of its file.
+    A corpus matches by its path or by the name of its file. A damaged run meets no condition.
     Raises:  ConfigError if a condition is not of this form, or names no setting.
     """
     wanted = []
@@ -145,30 +145,31 @@ def where(found: Sequence[RunSummary], conditions: Sequence[str]) -> list[RunSum
         name, equals, values = condition.partition("=")
         if not equals:
             raise ConfigError(f"--where {condition!r} is no condition: write SETTING=VALUE, such as cell=lstm")
-        wanted.append((fact_name(name), {value.strip().lower() for value in values.split(",")}))
-    return [
-        run
-        for run in found
-        if not run.damage
-        and all(any(_equals(value, own) for value in values for own in _forms(run, name)) for name, values in wanted)
-    ]
+        name, typed = fact_name(name), [value.strip() for value in values.split(",")]
+        wanted.append((name, {os.path.normpath(each) for each in typed} if name == "corpus" else set(typed)))
+    return [run for run in found if not wanted or (not run.damage and _meets(run, wanted))]
+
+
+def _meets(run: RunSummary, wanted: list[tuple[str, set[str]]]) -> bool:
+    """Return whether each of these facts of a run has one of the typed values."""
+    return all(any(_equals(value, own) for value in values for own in _forms(run, name)) for name, values in wanted)
 
 
 def _forms(run: RunSummary, name: str) -> list[Any]:
     """Return the forms of a fact that a condition may give."""
     if name != "corpus":
         return [run.fact(name)]
-    return [form for path in run.corpus or () for form in (path, os.path.basename(path))]
+    return [form for path in run.corpus or () for form in (os.path.normpath(path), os.path.basename(path))]
 
 
 def _equals(typed: str, value: Any) -> bool:
-    """Return whether a value is the one that was typed, in lower case: numbers by their value."""
+    """Return whether a value is the one that was typed: numbers by their value, words in any case."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         try:
             return float(typed) == value
         except ValueError:
             return False
-    return typed == str(value).lower()
+    return typed.lower() == str(value).lower()
 
 
 def summary(run: RunFolder, name: str | None = None) -> RunSummary:
