@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 def print_comparison(comparison: Comparison) -> None:
     """Print a table for each group of comparable losses, and notes on stderr."""
     from charrnn.cli._console import note
+    from charrnn.training.validation import described
 
     several = len(comparison.groups) > 1
-    for number, group in enumerate(comparison.groups):
-        where = "nothing" if group.validation is None else group.validation.in_words()
-        click.echo(("\n" if number else "") + f"Validated on {where}")
+    texts = described([group.validation for group in comparison.groups if group.validation])
+    for number, group in enumerate(comparison.groups):  # those that validated nothing come last
+        click.echo(("\n" if number else "") + f"Validated on {texts[number] if group.validation else 'nothing'}")
         _print_group(group, comparison.names)
     for sentence in _notes(comparison):
         note(f"Note: {sentence}")

@@ -10,6 +10,7 @@ import re
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from charrnn.wording import broken_limit, in_words, nearest
 
@@ -90,6 +91,12 @@ class Values(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     def get_metavar(self, param: click.Parameter, *ctx: Any) -> str | None:
         """Return the placeholder of a single value."""
         return self.each.get_metavar(param, *ctx)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+        """Return the completions of the last value, with the values before it."""
+        before, comma, last = incomplete.rpartition(",")
+        found = self.each.shell_complete(ctx, param, last)
+        return [CompletionItem(f"{before}{comma}{item.value}", item.type) for item in found]
 
 
 def text_with_escapes(value: str) -> str:

@@ -124,6 +124,7 @@ def _print_runs(runs: list[RunSummary], groups: list[list[RunSummary]]) -> None:
     """Print the table: the losses of the largest group in one column, and those of other groups in another."""
     from charrnn.cli._console import print_table
     from charrnn.data.files import describe_paths
+    from charrnn.training.validation import described
 
     marks = {run.path: mark for group, mark in zip(groups, _marks(), strict=False) for run in group}
     others = len(groups) > 1
@@ -154,9 +155,9 @@ def _print_runs(runs: list[RunSummary], groups: list[list[RunSummary]]) -> None:
     )
     if others:
         click.echo("Losses with different marks cannot be compared, since they were measured on different characters:")
-        for group, mark in zip(groups, _marks(), strict=False):
-            assert group[0].validation is not None
-            click.echo(f"  {mark or '-'}  {group[0].validation.in_words()}")
+        validations = [group[0].validation for group in groups if group[0].validation]
+        for mark, text in zip(_marks(), described(validations), strict=False):
+            click.echo(f"  {mark or '-'}  {text}")
 
 
 def _marks() -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +75,15 @@ class Validation:
         count = self.limit or self.scored
         chars = f", {count:,} characters" if count else ""
         return where + chars + (", rare characters as unknown" if self.unknown else "")
+
+
+def described(validations: Sequence[Validation]) -> list[str]:
+    """Return each validation in words, with its signature if others read the same."""
+    words = [each.in_words() for each in validations]
+    return [
+        f"{text} ({each.signature})" if words.count(text) > 1 else text
+        for each, text in zip(validations, words, strict=True)
+    ]
 
 
 def differences(one: Validation, other: Validation) -> dict[str, str]:

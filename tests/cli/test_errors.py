@@ -158,7 +158,7 @@ OPTIONS = {
     "protocol": Bad(("eval", "--protocol", "half"), 2, ("--protocol", "'half'", "whole", "lanes")),
     "eval unknown": Bad(("eval", "--unknown", "guess"), 2, ("--unknown", "'guess'", "error", "skip")),
     "vocab of nothing": Bad(("vocab",), 2, ("CORPUS",)),
-    "info takes no text": Bad(("info", "tiny.txt"), 2, ("unexpected extra argument",)),
+    "info takes no text": Bad(("info", "tiny.txt"), 1, ("tiny.txt is no charrnn checkpoint",)),
     "unknown command": Bad(("trian",), 2, ("trian",)),
 }
 
@@ -552,6 +552,8 @@ PRODUCTS = [
     ("complete", "Der "),
     ("serve", "--stdio"),
     ("list",),
+    ("compare", "tiny"),
+    ("sweep", "tiny.txt", *SMALL, "--steps", "1", "--quiet"),
     ("cache",),
     ("doctor",),
     ("rm", "tiny", "--yes"),

@@ -4,13 +4,13 @@ import pytest
 from fixtures_run import TEXT, finish, meta_of, start, write_text
 
 from charrnn.data.corpus import Corpus
-from charrnn.training.validation import Validation, differences
+from charrnn.training.validation import Validation, described, differences
 
 
 @pytest.fixture
 def validated(tmp_path, no_sync):
     """Return a function that trains a run of one step and returns its validation."""
-    text = write_text(tmp_path, TEXT * 2)
+    text = write_text(tmp_path, (TEXT * 2).replace("boats", "Boats", 4))
 
     def train(corpus=text, **settings):
         number = len(list(tmp_path.iterdir()))
@@ -41,9 +41,8 @@ def test_cell_size_and_seed_change_nothing(validated):
         ({"min_count": 5}, "other characters that count as unknown", "--min-count"),
     ],
 )
-def test_what_changes_the_characters_changes_the_signature(validated, tmp_path, settings, reason, remedy):
-    text = write_text(tmp_path, TEXT.replace("boats", "Boats", 4), "other.txt")
-    one, other = validated(text), validated(text, **settings)
+def test_what_changes_the_characters_changes_the_signature(validated, settings, reason, remedy):
+    one, other = validated(), validated(**settings)
     assert one.signature != other.signature
     assert differences(one, other) == {reason: remedy}
 
@@ -54,13 +53,23 @@ def test_more_characters_than_there_are_is_all_of_them(validated):
     assert whole.scored == more.scored == len(TEXT) * 2 // 10 - 1
 
 
-def test_each_shuffle_validates_on_other_documents(validated, tmp_path):
+def test_each_shuffle_validates_on_other_documents(validated):
     documents = {"split_documents": "lines", "val_documents": 9}
     plain = validated(**documents)
     one, same, two = (validated(**documents, shuffle_documents=True, seed=seed) for seed in (1, 1, 2))
     assert one.signature == same.signature
     assert len({plain.signature, one.signature, two.signature}) == 3
     assert plain.in_words().endswith("boats.txt, the last 9 documents, 127 characters")
+
+
+def test_validations_that_read_the_same_are_told_apart_by_their_signatures(validated):
+    one, other, third = validated(), validated(lowercase=True, val_chars=9), validated(val_chars=9)
+    assert described([one, third]) == [one.in_words(), third.in_words()]
+    assert described([one, other, third]) == [
+        one.in_words(),
+        f"{other.in_words()} ({other.signature})",
+        f"{third.in_words()} ({third.signature})",
+    ]
 
 
 def test_a_file_of_its_own_is_what_counts(tmp_path, no_sync):
