@@ -35,11 +35,11 @@ def _print_group(group: Group, names: list[str]) -> None:
 
     single, many = (any((len(row.runs) > 1) == several for row in group.rows) for several in (False, True))
     settings = list(map(_title, names))
-    figures = ["Loss", "Best step", *["Steps"] * ("steps" not in names), "Parameters", "Minutes"]
+    figures = ["Loss", "Best step", *["Steps"] * ("steps" not in names), "Parameters", "Seconds"]
     headings = [*["Run"] * single, *settings, *["n"] * many, *figures]
     cells = [_cells(row) for row in group.rows]
     rows = [[row[name] for name in headings] for row in cells]
-    drop = [headings.index(name) for name in ("Minutes", "Best step", "Parameters")]
+    drop = [headings.index(name) for name in ("Seconds", "Best step", "Parameters")]
     if single and names:
         drop.append(0)
     least = [index for index in range(len(headings)) if index not in drop]
@@ -71,7 +71,7 @@ def _cells(row: Row) -> dict[str, str]:
         "Best step": mean(lambda run: run.best_step),
         "Steps": mean(lambda run: run.step),
         "Parameters": mean(lambda run: run.parameters),
-        "Minutes": mean(lambda run: run.seconds and run.seconds / 60, ".1f"),
+        "Seconds": mean(lambda run: run.seconds, ",.1f"),
         **{_title(name): ", ".join(map(_shown, values)) for name, values in row.settings.items()},
     }
 

@@ -172,7 +172,7 @@ def _train(sweep: Sweep, planned: Planned, name: str, signals: StopSignals, *, q
     finally:
         signals.patient = False
         run.close()
-    return f"{_loss(run.state.progress.best_loss)}, {run.seconds / 60:.1f} minutes"
+    return f"{_loss(run.state.progress.best_loss)}, {run.seconds:,.1f} seconds"
 
 
 def _loss(loss: float | None) -> str:

@@ -19,6 +19,7 @@ from charrnn.cli._command import (
     set_elsewhere,
     source_of,
 )
+from charrnn.cli._modules import import_options
 from charrnn.cli._new_run import NEW_RUN_CONFLICTS, train_command
 from charrnn.cli._options import given, settings
 from charrnn.cli._signals import StopSignals

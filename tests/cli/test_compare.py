@@ -34,7 +34,7 @@ def test_seeds_make_one_row_with_mean_and_deviation(run, four):
     assert outcome.stderr == "Runs on tiny.txt, the text of the newest run: 4 of 4\n"
     on, head = outcome.stdout.splitlines()[:2]
     assert on.startswith("Validated on tiny.txt, the last 10% of the text, ")
-    assert head.split() == "Cell n Loss Best step Steps Parameters Minutes".split()
+    assert head.split() == "Cell n Loss Best step Steps Parameters Seconds".split()
     found = {row[0]: row[1:] for row in rows(outcome.stdout)}
     for cell in ("rnn", "gru"):
         one, two = four[f"cells/{cell}1"], four[f"cells/{cell}2"]
