@@ -67,6 +67,7 @@ def test_it_stops_and_continues(run, corpus, monkeypatch):
     stopped = run("sweep", *GRID, "--eval-every", "9", code=130)
     assert stopped.stderr.splitlines()[-1] == f"Saved {NAMES[1]} after step 2. The same command continues."
     assert stopped.stdout == ""
+    assert meta(FOLDER / NAMES[1] / "last.npz")["step"] == 2
     monkeypatch.setattr(Run, "events", events)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
