@@ -24,7 +24,7 @@ from charrnn.errors import ConfigError, DivergedError, RunFolderError
 from charrnn.system.atomic import writing
 from charrnn.training.catalog import RunSummary, summary
 from charrnn.training.finetune import adopt_text_form
-from charrnn.training.folder import RUNS, RunFolder
+from charrnn.training.folder import RUNS, SWEEP_RECORD, RunFolder
 from charrnn.training.run import Run
 
 SEED = 1  # of all runs, if none is given
@@ -186,7 +186,7 @@ class Sweep:
 
     @property
     def _log(self) -> Path:
-        return self.folder / "sweep.jsonl"
+        return self.folder / SWEEP_RECORD
 
     def _record(self, run: Planned, **facts: str) -> None:
         """Add a line to the record; the last line of a run counts."""

@@ -11,7 +11,7 @@ from charrnn.errors import DivergedError
 from charrnn.training.folder import RunFolder
 from charrnn.training.run import Run
 
-from ._material import SMALL, meta, same_arrays
+from ._material import SMALL, error_line, meta, same_arrays
 
 FOLDER = Path("checkpoints/tiny-sweep")
 GRID = ("tiny.txt", *SMALL[:-2], "--steps", "3", "--cell", "rnn,gru", "--seed", "1,2")
@@ -108,6 +108,22 @@ def test_a_run_that_another_process_trains_is_left_to_it(run, corpus):
         outcome = run("sweep", *GRID, code=1)
     assert "in use by another training run" in outcome.stderr
     assert run("sweep", *GRID).stderr.count("finished before") == 3
+
+
+def test_a_sweep_is_removed_by_its_name_and_is_no_model(run, corpus):
+    run("sweep", *GRID[:-2], "--quiet")
+    told = error_line(run("sample", "-m", "tiny-sweep", code=1).stderr)
+    assert told == f"{FOLDER} is the folder of several runs: name one, such as {FOLDER / 'cell=gru'}"
+    (FOLDER / "notes.txt").write_text("mine")
+    removed = run("rm", "tiny-sweep", "--yes").stdout.splitlines()
+    assert [line.split(" (")[0] for line in removed] == [f"Removed {FOLDER}/cell={cell}" for cell in ("gru", "rnn")]
+    assert [path.name for path in FOLDER.iterdir()] == ["notes.txt"]
+    (FOLDER / "notes.txt").unlink()
+    run("sweep", *GRID[:-2], "--quiet")
+    run("rm", "tiny-sweep/cell=rnn", "--yes")
+    assert (FOLDER / "sweep.jsonl").exists()
+    run("rm", FOLDER / "cell=gru", "--yes")
+    assert not FOLDER.exists()
 
 
 def test_values_come_from_a_file_and_from_variables(run, corpus):
