@@ -205,7 +205,7 @@ def _facts(meta: dict[str, Any], *, resumable: bool) -> dict[str, Any]:
     history = [line for line in meta["history"] if line["val_loss"] is not None]
     best = min(history, key=lambda line: line["val_loss"], default={"val_loss": None, "step": None})
     defaults = {item.name: item.default for item in setting_fields()}  # of settings newer than the checkpoint
-    settings = defaults | meta["model"] | meta["train"] | {"init_from": meta["init_from"]}
+    settings = defaults | meta["model"] | meta["train"] | {"init_from": meta.get("init_from")}
     del settings["vocab_size"]
     done = meta["step"] >= (settings["steps"] or 0) or 0 < settings["patience"] <= meta["progress"].get("stale", 0)
     return {

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from charrnn.config import default_of
 from charrnn.data.corpus import Source
 from charrnn.data.files import describe_paths
 
@@ -39,13 +40,13 @@ class Validation:
 
         Raises:  KeyError, TypeError or AttributeError if the meta is damaged.
         """
-        settings, vocab, scored, own = meta["train"], meta["vocab"], meta.get("validated"), meta["val_source"]
+        settings, vocab, scored, own = meta["train"], meta["vocab"], meta.get("validated"), meta.get("val_source")
         held_back = _held_back(settings, "val")
         if scored == 0 or not (own or held_back[1]):
             return None
         source = own or meta["source"]
         split = () if own else (held_back, _held_back(settings, "test"))
-        limit = settings["val_chars"]
+        limit = settings.get("val_chars", default_of("val_chars"))
         return cls(
             text=_describe(Source(source["path"], source["sha256"], tuple(source.get("also", ())))),
             sha256=source["sha256"],
@@ -105,7 +106,7 @@ def _held_back(settings: dict[str, Any], split: str) -> tuple[str, Any]:
     """Return the setting that decides how much is held back for validation or test, and its value."""
     documents = f"{split}_documents"
     name = documents if settings.get(documents) is not None else f"{split}_fraction"
-    return name, settings.get(name, 0.0)
+    return name, settings.get(name, default_of(name))
 
 
 def _describe(source: Source) -> str:

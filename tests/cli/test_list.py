@@ -172,6 +172,16 @@ def test_a_checkpoint_of_before_has_a_signature_too(tiny, monkeypatch):
     assert before.validation.in_words() == "tiny.txt, the last 10% of the text"
 
 
+def test_the_oldest_checkpoint_is_listed_compared_and_shown(run):
+    """It was written before most settings existed."""
+    shutil.copytree(Path(__file__).parents[1] / "checkpoint_v1", RUNS / "old")
+    (found,) = runs()
+    assert found.damage is None
+    assert found.validation.signature.endswith("|split:val-fraction=0.1|chars:all|unknown:none")
+    assert run("compare", "old").stdout.splitlines()[2].startswith(f"old  {found.best_loss:.4f}")
+    assert f"  Signature           {found.validation.signature}\n" in run("info", "old").stdout
+
+
 def test_without_last_the_best_serves(run, tiny):
     (tiny / "last.npz").unlink()
     (found,) = runs()
