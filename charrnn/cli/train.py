@@ -300,7 +300,10 @@ def _command(run: Run, **options: object) -> str:
     words = ["charrnn", "train"]
     for name, value in options.items():
         flag = flag_of(name)
-        words += [flag] if value is True else [f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)]
+        if isinstance(value, bool):
+            words.append(flag if value else f"--no-{flag[2:]}")
+        else:
+            words += [f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)]
     words += import_options(click.get_current_context())
     words[2:2] = [f"./{path}" if path.startswith("-") and path != STDIN else path for path in run.source.paths]
     return shlex.join(words)

@@ -64,8 +64,8 @@ def footprint(training: Training) -> Footprint:
     taken = _measure(small, share)
     now = _own()
     size = (now or _PYTHON + taken.state) + taken.step
-    if training.config.minutes is not None:
-        size += taken.state  # the copy on which the speed is measured
+    if training.config.recover or training.config.minutes is not None:
+        size += taken.state  # the last good state; or, earlier, the copy on which the speed is measured
     if plan.processes > 1:
         other = _AT_IMPORT + now - before if _AT_IMPORT and now and before else _PYTHON
         size += (plan.processes - 1) * (other + taken.step) + plan.processes * taken.params
