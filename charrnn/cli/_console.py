@@ -10,6 +10,7 @@ import json
 import math
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -215,6 +216,10 @@ class TrainScreen:
         self.bar.update()
         if self.sample_every and event.step % self.sample_every == 0:
             self._sample(event.step)
+
+    def note_save(self, signum: int) -> None:
+        """Show that a signal has made the run save and continue."""
+        self._print(f"[bold]step {self.run.state.step:,}[/]  saved on {signal.Signals(signum).name}")
 
     def _recover(self, event: Recovered) -> None:
         self._print(

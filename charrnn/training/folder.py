@@ -159,7 +159,12 @@ class RunFolder:
                 line_step = record.get("back_to", record["step"])
                 newer = (record.get("recoveries", 0), line_step) > (recoveries, step)
                 at = float(record["seconds"])
-            except (ValueError, TypeError, KeyError, AttributeError):  # a line that a kill cut short: everything after it is newer
+            except (
+                ValueError,
+                TypeError,
+                KeyError,
+                AttributeError,
+            ):  # a line that a kill cut short: everything after it is newer
                 break
             if newer:
                 break

@@ -361,7 +361,13 @@ def _report(
     A validation loss above the limit is neither the best nor does it use up patience: it may be the first sign of
     divergence. A model that overfits may validate as badly, so the training loss must be high, too.
     """
-    progress, evaluates, val_loss, best, averaged = state.progress, training.evaluates_at(state.step), None, False, False
+    progress, evaluates, val_loss, best, averaged = (
+        state.progress,
+        training.evaluates_at(state.step),
+        None,
+        False,
+        False,
+    )
     loss = progress.loss_sum / progress.steps
     if evaluates:
         val_loss = yield from _loss_of(training, state.params, workers)
