@@ -156,15 +156,9 @@ class RunFolder:
         for line in self.log.read_bytes().splitlines():
             try:
                 record = json.loads(line)
-                line_step = record.get("back_to", record["step"])
+                at, line_step = float(record["seconds"]), record.get("back_to", record["step"])
                 newer = (record.get("recoveries", 0), line_step) > (recoveries, step)
-                at = float(record["seconds"])
-            except (
-                ValueError,
-                TypeError,
-                KeyError,
-                AttributeError,
-            ):  # a line that a kill cut short: everything after it is newer
+            except (ValueError, TypeError, KeyError):  # a line that a kill cut short: everything after it is newer
                 break
             if newer:
                 break

@@ -172,8 +172,9 @@ class TrainState:
         """Continue from the last good state; only what is known about recoveries stays, and becomes part of it."""
         good, now = self.good, self.progress
         assert good is not None
-        known = {"rate_factor": now.rate_factor, "tries": now.tries, "recoveries": now.recoveries}
-        good.progress = replace(good.progress, **known, seconds=0.0)
+        good.progress = replace(
+            good.progress, rate_factor=now.rate_factor, tries=now.tries, recoveries=now.recoveries, seconds=0.0
+        )
         for arrays, kept in ((self.params, good.params), (self.opt_state, good.opt_state)):
             for name, array in kept.items():
                 arrays[name][...] = array
@@ -361,14 +362,8 @@ def _report(
     A validation loss above the limit is neither the best nor does it use up patience: it may be the first sign of
     divergence. A model that overfits may validate as badly, so the training loss must be high, too.
     """
-    progress, evaluates, val_loss, best, averaged = (
-        state.progress,
-        training.evaluates_at(state.step),
-        None,
-        False,
-        False,
-    )
-    loss = progress.loss_sum / progress.steps
+    progress, evaluates = state.progress, training.evaluates_at(state.step)
+    loss, val_loss, best, averaged = progress.loss_sum / progress.steps, None, False, False
     if evaluates:
         val_loss = yield from _loss_of(training, state.params, workers)
     if val_loss is not None and (mean := training.averaged(state)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -197,7 +197,7 @@ class Run:
     @property
     def footprint(self) -> Footprint:
         """Return the memory that the run takes at its peak; call it before the first step."""
-        own = footprint(self.training)
+        own = footprint(self.training, has_good=self.state.good is not None)
         return own if self.measured is None else max(own, self.measured)
 
     def events(self) -> Iterator[Event]:

@@ -137,7 +137,7 @@ def test_the_processes_end_when_the_one_that_started_them_is_killed(tmp_path):
 
 @posix
 def test_the_start_command_finds_its_module_in_a_fresh_process():
-    command = workers_module._command()
+    command = workers_module._command(1)
     assert "charrnn.parallel.workers" in command[-1]
     ended = subprocess.run(command, input=b"", capture_output=True, check=True, cwd="/")
     assert ended.stderr == b""
@@ -149,7 +149,7 @@ def test_a_process_whose_answers_nobody_reads_ends_quietly():
     listening, talking = os.pipe()
     os.close(listening)
     ended = subprocess.run(
-        workers_module._command(), input=b"no request\n", stdout=talking, stderr=subprocess.PIPE, check=True
+        workers_module._command(1), input=b"no request\n", stdout=talking, stderr=subprocess.PIPE, check=True
     )
     os.close(talking)
     assert ended.stderr == b""
