@@ -124,6 +124,37 @@ def test_the_error_that_stops_a_process_is_reported(monkeypatch):
 
 
 @posix
+def test_what_a_process_prints_is_no_answer(tmp_path, monkeypatch, capfd):
+    (tmp_path / "sitecustomize.py").write_text("print('hello')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    training = make_training(batch_size=4)
+    loss, _, _ = step_with(training, 2)
+    assert loss == pytest.approx(step_with(training, 1)[0], rel=1e-6)
+    assert capfd.readouterr() == ("", "")
+
+
+@posix
+@pytest.mark.parametrize(("answer", "told"), [(b"hello", "it answered b'hello'"), (b"..", "it answered b'..'")])
+def test_an_answer_that_is_none_ends_the_process(monkeypatch, answer, told):
+    stray = f"import os, sys; os.write({{answers}}, {answer!r}); sys.stdin.read()"
+    monkeypatch.setattr(workers_module, "_START", stray)
+    with pytest.raises(CharRNNError) as caught:
+        step_with(make_training(batch_size=4), 2)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not children(os.getpid())
+
+
+@posix
+def test_a_process_that_does_not_listen_is_ended_too(monkeypatch):
+    monkeypatch.setattr(workers_module, "_START", "import time; {answers}; time.sleep(1000)")
+    training = make_training(batch_size=16, threads=2)
+    with training.workers():
+        pass
+    assert not children(os.getpid())
+
+
+@posix
 def test_the_processes_end_when_the_one_that_started_them_is_killed(tmp_path):
     corpus = write_text(tmp_path)
     command = [sys.executable, "-m", "charrnn", "train", corpus, "--hidden-size", "16", "--batch-size", "16"]
