@@ -356,7 +356,9 @@ class TrainConfig:
         1.0, "Training", "Limit of the gradients' global norm, after --clip-value; 0 for none.", low=0.0
     )
     clip_value: float = setting(0.0, "Training", "Limit of each element of the gradients; 0 for none.", low=0.0)
-    recover: bool = setting(True, "Training", "If training diverges, go back and lower the rate.")
+    recover: bool = setting(
+        True, "Training", "If training diverges, go back to the last good state and lower the rate."
+    )
     threads: int | None = setting(
         None,
         "Training",

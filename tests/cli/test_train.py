@@ -124,17 +124,15 @@ def test_a_hopeless_run_ends_with_figures_too(run, corpus):
 
 
 @posix
-@pytest.mark.parametrize("streams", ["<&-", "<&- 2>&-"])
-def test_a_closed_stream_is_no_file_of_ours(corpus, streams):
+@pytest.mark.parametrize(("shell", "streams"), [("", "<&-"), ("nohup ", "<&-"), ("", "<&- 2>&-")])
+def test_a_closed_stream_is_no_file_of_ours(corpus, shell, streams):
     # The first file that is opened would get its descriptor, and the processes that share the work would lose it.
-    words = [sys.executable, "-m", "charrnn", *TRAIN, "--batch-size", "16", "--threads", "2", "--steps", "2"]
+    words = [sys.executable, "-m", "charrnn", *TRAIN, "--batch-size", "16", "--threads", "2", "--minutes", "0.005"]
     root = str(Path(charrnn.__file__).parents[1])
     env = os.environ | {"PYTHONPATH": root, "OPENBLAS_NUM_THREADS": "1"}
-    for shell in ("", "nohup "):
-        line = f"{shell}{shlex.join(words)} --force {streams}"
-        ended = subprocess.run(line, shell=True, capture_output=True, timeout=TIMEOUT, env=env, check=False)
-        assert (ended.returncode, ended.stdout) == (0, b""), ended.stderr
-        assert meta(RUN / "last.npz")["step"] == 2
+    line = f"{shell}{shlex.join(words)} {streams}"
+    ended = subprocess.run(line, shell=True, capture_output=True, timeout=TIMEOUT, env=env, check=False)
+    assert (ended.returncode, ended.stdout) == (0, b""), ended.stderr
 
 
 def test_a_run_that_recovers_says_so_and_ends_well(run, corpus):
