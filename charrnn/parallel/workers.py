@@ -211,6 +211,11 @@ class _Other:
         with self._process:  # closes its standard input and waits for its end
             os.close(self._answers)
 
+    def _end(self) -> str:
+        """Say how the process has ended."""
+        code = self._process.wait()
+        return f"exit code {code}" if code >= 0 else f"ended by {signal.Signals(-code).name}"
+
     def send(self, message: bytes) -> None:
         """Write a message; if the process has ended, `wait` reports it."""
         assert self._process.stdin is not None
@@ -225,11 +230,10 @@ class _Other:
         answer = os.read(self._answers, _MOST_REASON)
         if answer == _DONE:
             return
-        why = "it was ended from outside"
         if answer.startswith(_FAILED):
             why = answer.removeprefix(_FAILED).decode(errors="replace")
-        elif answer:
-            why = f"it answered {answer[:20]!r}"
+        else:
+            why = f"unexpected answer {answer[:20]!r}" if answer else self._end()
         raise CharRNNError(
             f"a process that shares the work stopped ({why}): what was saved is intact; go on with --resume, "
             "or with --threads 1 where memory is short"

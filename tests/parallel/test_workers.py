@@ -103,7 +103,7 @@ def test_a_process_that_is_killed_ends_the_run_and_loses_nothing(tmp_path):
     before = (tmp_path / "run" / "last.npz").read_bytes()
     (child,) = children(os.getpid())
     os.kill(child, signal.SIGKILL)
-    with pytest.raises(CharRNNError, match=r"ended from outside.*--threads 1"):
+    with pytest.raises(CharRNNError, match=r"ended by SIGKILL.*--threads 1"):
         list(events)
     run.close()
     assert (tmp_path / "run" / "last.npz").read_bytes() == before
@@ -134,7 +134,9 @@ def test_what_a_process_prints_is_no_answer(tmp_path, monkeypatch, capfd):
 
 
 @posix
-@pytest.mark.parametrize(("answer", "told"), [(b"hello", "it answered b'hello'"), (b"..", "it answered b'..'")])
+@pytest.mark.parametrize(
+    ("answer", "told"), [(b"hello", "unexpected answer b'hello'"), (b"..", "unexpected answer b'..'")]
+)
 def test_an_answer_that_is_none_ends_the_process(monkeypatch, answer, told):
     stray = f"import os, sys; os.write({{answers}}, {answer!r}); sys.stdin.read()"
     monkeypatch.setattr(workers_module, "_START", stray)
@@ -143,6 +145,13 @@ def test_an_answer_that_is_none_ends_the_process(monkeypatch, answer, told):
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not children(os.getpid())
+
+
+@posix
+def test_a_process_that_cannot_start_is_told_by_its_exit_code(monkeypatch):
+    monkeypatch.setattr(workers_module, "_START", "{answers}; raise SystemExit(3)")
+    with pytest.raises(CharRNNError, match=r"stopped \(exit code 3\)"):
+        step_with(make_training(batch_size=4), 2)
 
 
 @posix
