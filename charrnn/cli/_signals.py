@@ -6,10 +6,7 @@ import signal
 from types import FrameType
 from typing import Any
 
-from charrnn.system.atomic import STOPPING
-
-#: The signals that make a run save and continue: schedulers send them some time before they end a job.
-_SAVING = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name))
+from charrnn.system.signals import SAVING, STOPPING
 
 
 class Interrupted(KeyboardInterrupt):
@@ -34,7 +31,7 @@ class StopSignals:
         self.received: int | None = None
         self.patient = False
         self.saves_for: int | None = None
-        self._saving = _SAVING if saves else ()
+        self._saving = SAVING if saves else ()
 
     def __enter__(self) -> StopSignals:
         handlers = dict.fromkeys(STOPPING, self._stop) | dict.fromkeys(self._saving, self._save)

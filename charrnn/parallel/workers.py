@@ -35,6 +35,7 @@ from charrnn.nn.cells import packed, unpack
 from charrnn.parallel.plan import Plan
 from charrnn.parallel.shared import SharedArrays, corner, memory_file, shared_arrays
 from charrnn.system.blas import thread_limit
+from charrnn.system.signals import SAVING, STOPPING
 
 _THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _GRADIENTS, _SCORES, _STATE = range(3)  # the task of a request
@@ -180,11 +181,13 @@ def _command(answers: int) -> list[str]:
 class _Other:
     """Another process and the pipes to it. Leaving the context ends the process.
 
-    It is in its own process group: Ctrl-C must reach only this process, which then ends the other.
+    It is deaf to the signals that this process answers: a scheduler may send them to all processes of a job, and Ctrl-C
+    reaches a whole process group. Blocked signals stay blocked in a process that is started.
     """
 
     def __init__(self, plan: Plan, rank: int, file: int) -> None:
         self._answers, answers = os.pipe()
+        earlier = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING + SAVING)
         try:
             self._process = subprocess.Popen(
                 _command(answers),
@@ -192,13 +195,13 @@ class _Other:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(file, answers),
-                process_group=0,
                 env=os.environ | dict.fromkeys(_THREAD_VARIABLES, str(plan.threads)),
             )
         except BaseException:
             os.close(self._answers)
             raise
         finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
             os.close(answers)  # so that reading ends if the process does
         settings = plan._asdict() | {"config": asdict(plan.config)}
         self.send(json.dumps([settings, rank, file, packed(plan.config.cell)]).encode() + b"\n")
@@ -245,7 +248,6 @@ def run_worker(answers: int) -> None:
 
     answers: the descriptor of the pipe to write answers to
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(BrokenPipeError):  # nobody reads the answers: the process that started this one has ended
         try:
             for _ in _work(sys.stdin.buffer):

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from charrnn.errors import CharRNNError, cause
+from charrnn.system.signals import STOPPING
 
-#: The signals that a user, a scheduler or a lost terminal stops a program with; Windows has fewer.
-STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGXCPU") if hasattr(signal, name))
 _REMEDY = "choose another folder with --out"
 #: Errors by which a file system says that it cannot do something: NFS, Lustre, CIFS, FUSE and WSL lack locks or fsync.
 _UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}

@@ -19,6 +19,7 @@ from charrnn.parallel import workers as workers_module
 from charrnn.parallel.plan import make_plan
 from charrnn.parallel.shared import memory_file
 from charrnn.parallel.workers import Workers
+from charrnn.system.signals import SAVING, STOPPING
 from charrnn.training.loop import Stepped
 
 posix = pytest.mark.skipif(os.name != "posix" or not shutil.which("ps"), reason="needs processes, and ps to see them")
@@ -107,6 +108,20 @@ def test_a_process_that_is_killed_ends_the_run_and_loses_nothing(tmp_path):
         list(events)
     run.close()
     assert (tmp_path / "run" / "last.npz").read_bytes() == before
+    assert not children(os.getpid())
+
+
+@posix
+def test_signals_to_all_processes_of_a_job_end_no_other_process():
+    training = make_training(batch_size=4)
+    with Workers(make_plan(training.model_config, 1, 4, 10, 1)._replace(processes=2)) as workers:
+        (child,) = children(os.getpid())
+        for number in (*STOPPING, *SAVING):
+            os.kill(child, number)
+        state = begin(training)
+        workers.set_params(state.params)
+        workers.gradients(training.stream[0], state.state, 0)
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
     assert not children(os.getpid())
 
 

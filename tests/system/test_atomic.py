@@ -9,7 +9,8 @@ import pytest
 
 from charrnn.errors import CharRNNError
 from charrnn.system import atomic as files
-from charrnn.system.atomic import STOPPING, InUseError, lock, replacing, uninterrupted, writing
+from charrnn.system.atomic import InUseError, lock, replacing, uninterrupted, writing
+from charrnn.system.signals import STOPPING
 
 
 def test_the_file_appears_whole_and_alone(tmp_path):
