@@ -136,6 +136,14 @@ def flag_of(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def option_words(name: str, value: object) -> list[str]:
+    """Return the words of a command line that set the field of this name to this value."""
+    flag = flag_of(name)
+    if isinstance(value, bool):
+        return [flag if value else f"--no-{flag[2:]}"]
+    return [f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)]
+
+
 def exclusive(remedy: str, *names: str) -> list[tuple[tuple[str, ...], str]]:
     """Return the conflicts between any two or more of these settings, with their errors; larger ones first."""
     return [

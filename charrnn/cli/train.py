@@ -30,7 +30,7 @@ from charrnn.config import (
     TextConfig,
     TrainConfig,
     exclusive,
-    flag_of,
+    option_words,
     seeded,
     setting_names,
     sort_settings,
@@ -303,11 +303,7 @@ def _command(run: Run, **options: object) -> str:
     """Return a command line that trains on this run's corpus with these options, quoted for a shell."""
     words = ["charrnn", "train"]
     for name, value in options.items():
-        flag = flag_of(name)
-        if isinstance(value, bool):
-            words.append(flag if value else f"--no-{flag[2:]}")
-        else:
-            words += [f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)]
+        words += option_words(name, value)
     words += import_options(click.get_current_context())
     words[2:2] = [f"./{path}" if path.startswith("-") and path != STDIN else path for path in run.source.paths]
     return shlex.join(words)

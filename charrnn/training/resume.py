@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import STDIN, TrainConfig, flag_of, refuse_conflicts
+from charrnn.config import STDIN, TrainConfig, option_words, refuse_conflicts
 from charrnn.data.corpus import Corpus
 from charrnn.data.reading import ReadProgress
 from charrnn.data.stream import Stream
@@ -74,8 +74,8 @@ def _refuse_changes(saved: Checkpoint, corpus: Corpus, settings: dict[str, Any])
                 continue
             value = getattr(fitted, name)
         raise ConfigError(
-            f"{flag_of(name)} {value} contradicts the run, which has {stored[name]}: leave it out to resume, "
-            "or start a new run with --out"
+            f"{' '.join(option_words(name, value))} contradicts the run, which has {stored[name]}: leave it out to "
+            "resume, or start a new run with --out"
         )
 
 
