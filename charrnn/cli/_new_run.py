@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import click
 
 from charrnn.cli._modules import import_options
-from charrnn.config import CONFLICTS, STDIN, exclusive, flag_of
+from charrnn.config import CONFLICTS, STDIN, exclusive, option_words
 
 #: Options that contradict each other in a new run, and the errors that say so.
 NEW_RUN_CONFLICTS = (
@@ -27,7 +27,6 @@ def train_command(paths: Sequence[str], options: Mapping[str, object]) -> str:
     words = ["charrnn", "train"]
     words += [f"./{path}" if path.startswith("-") and path != STDIN else path for path in paths]
     for name, value in options.items():
-        flag = flag_of(name)
-        words += [flag] if value is True else [f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)]
+        words += option_words(name, value)
     words += import_options(click.get_current_context())
     return shlex.join(words)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from charrnn import checkpoint as ckpt
 from charrnn.checkpoint import Checkpoint
@@ -23,16 +21,18 @@ from charrnn.training import budget
 from charrnn.training.folder import RUNS, UNLOCKED, RunFolder
 from charrnn.training.loop import (
     Evaluating,
+    Recovered,
     Report,
     Stepped,
     Training,
     TrainState,
-    check_finite,
+    check_state,
     fit,
+    is_finished,
     is_stale,
 )
 from charrnn.training.memory import Footprint, footprint
-from charrnn.training.resume import corpus_of, progress_of, resumed_config, version_notes
+from charrnn.training.resume import corpus_of, resumed_config, state_of, version_notes, with_state
 from charrnn.training.setup import set_up, training_for
 
 
@@ -43,7 +43,7 @@ class Saved(NamedTuple):
     step: int
 
 
-Event = Stepped | Evaluating | Report | Saved
+Event = Stepped | Evaluating | Report | Recovered | Saved
 
 
 @dataclass(eq=False)
@@ -162,8 +162,7 @@ class Run:
             notes += version_notes(saved.versions, ckpt.current_versions())
             notes += [] if is_locked else [UNLOCKED]
             training, _ = training_for(corpus, saved.vocab, saved.model_config, config)
-            progress = progress_of(folder.last, saved)
-            state = TrainState(saved.params, saved.opt_state, saved.state, saved.step, progress, saved.history)
+            state = state_of(folder.last, saved)
             raised = [] if config.steps == saved.train_config.steps else [saved.train_config.steps or 0]
             run = cls(
                 folder,
@@ -179,7 +178,8 @@ class Run:
             )
             if run.finished:
                 raise ConfigError(_complete(run))
-            reported = folder.cut_log(progress.reported)  # a save can precede the log line of its step
+            progress = state.progress
+            reported = folder.cut_log(progress.reported, progress.recoveries)  # a save can precede its log line
             run.seconds = reported + progress.seconds
             run._holds = holds.pop_all()
         return run
@@ -192,13 +192,12 @@ class Run:
     @property
     def finished(self) -> bool:
         """Return whether the run has done all its steps, or stopped early."""
-        complete = self.state.step >= self.training.steps or is_stale(self.training.config, self.state.progress)
-        return complete and self.state.progress.reported == self.state.step
+        return is_finished(self.training, self.state) and self.state.progress.reported == self.state.step
 
     @property
     def footprint(self) -> Footprint:
         """Return the memory that the run takes at its peak; call it before the first step."""
-        own = footprint(self.training)
+        own = footprint(self.training, has_good=self.state.good is not None)
         return own if self.measured is None else max(own, self.measured)
 
     def events(self) -> Iterator[Event]:
@@ -215,8 +214,11 @@ class Run:
                 reported = self.seconds
                 if self.training.evaluates_at(event.step):
                     saved.append(self.save())  # after the log line, so that the log has every step that is saved
+            elif isinstance(event, Recovered):
+                self.folder.append(self._recovery_line(event))
+                reported = self.seconds
             self.state.progress.seconds = self.seconds - reported
-            if isinstance(event, Stepped) and self._saves_at(event.step):
+            if isinstance(event, Recovered) or (isinstance(event, Stepped) and self._saves_at(event.step)):
                 saved.append(self.save())
             yield event
             yield from saved
@@ -241,19 +243,14 @@ class Run:
         return self._written(self.folder.best, checkpoint)
 
     def _written(self, path: Path, checkpoint: Checkpoint) -> Saved:
-        for name, array in (checkpoint.params | checkpoint.opt_state | {"state": self.state.state}).items():
-            if array.size:  # never replace a good file by one with NaN
-                check_finite(name, float(np.abs(array).max()), self.state.step)
+        check_state(self.state)  # never replace a good file by one with NaN
         ckpt.save(path, checkpoint)
         return Saved(path, self.state.step)
 
     def checkpoint(self, resumable: bool = False) -> Checkpoint:
         """Return the run as a checkpoint: the model alone, or with all that resuming needs."""
         state = self.state
-        more: dict[str, Any] = {}
-        if resumable:
-            more = {"progress": asdict(state.progress), "opt_state": state.opt_state, "state": state.state}
-        return Checkpoint(
+        checkpoint = Checkpoint(
             self.training.model_config,
             self.training.config,
             self.vocab,
@@ -266,8 +263,11 @@ class Run:
             state.history,
             text_config=self.text_config,
             validated=max(0, len(self.training.val_ids) - 1),
-            **more,
         )
+        if not resumable:
+            return checkpoint
+        good = None if state.good is None or state.is_good else with_state(checkpoint, state.good)
+        return replace(with_state(checkpoint, state), good=good)
 
     def _log_line(self, report: Report, seconds: float) -> dict[str, Any]:
         return {
@@ -285,7 +285,13 @@ class Run:
             "clipped": round(report.clipped, 4),
             "saturation": report.saturation,
             "chars_per_second": round(report.chars / seconds, 1) if seconds > 0 else None,
+            "recoveries": self.state.progress.recoveries,
         }
+
+    def _recovery_line(self, event: Recovered) -> dict[str, Any]:
+        progress = self.state.progress
+        seconds, factor = round(self.seconds, 3), progress.rate_factor
+        return event._asdict() | {"seconds": seconds, "rate_factor": factor, "recoveries": progress.recoveries}
 
     def _fix_length(self, began: float, planned: float) -> None:
         """Turn the requested length into steps, and choose how often to evaluate."""
