@@ -25,10 +25,10 @@ from charrnn.serve import batch as batches
 from charrnn.serve import deadlines, scoring
 from charrnn.serve.batch import Batch, Job
 from charrnn.serve.deadlines import Deadlines
-from charrnn.serve.requests import MOST_BYTES, Limits, RequestError, parse, validate
-from charrnn.serve.service import ServedModel, Service, _pieces
+from charrnn.serve.pieces import Pieces
+from charrnn.serve.requests import MOST_BYTES, Completions, Generate, Limits, RequestError, parse, read
+from charrnn.serve.service import ServedModel, Service
 from charrnn.serve.stdio import LineClient
-from charrnn.serve.web import Web
 from charrnn.serve.worker import Worker
 
 VOCAB = Vocab("\n abcdexyz", starts=(0, 0, 5, 3, 0, 0, 0, 0, 0, 0))
@@ -201,27 +201,15 @@ def test_pieces_make_up_the_text(stop):
 
 
 def test_no_piece_has_part_of_a_possible_stop_string():
-    @serving()
-    async def found(service):
-        job, seen = job_of({"seed": 1, "stop": ("abc", "xy")}), []
-        event = asyncio.Event()
-
-        async def watch():
-            async for piece in _pieces(job, event, VOCAB, ""):
-                seen.append(piece)
-
-        watching = asyncio.create_task(watch())
-        for id_ in VOCAB.encode("dabxaxy").tolist():
-            job.draft.ids.append(id_)
-            event.set()
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-        job.draft.ended = "stop"
-        event.set()
-        await watching
-        return seen
-
-    assert found == ["d", "ab", "x", "a"]
+    job, seen = job_of({"seed": 1, "stop": ("abc", "xy")}), []
+    pieces = Pieces(job, VOCAB, "")
+    for id_ in VOCAB.encode("dabxaxy").tolist():
+        job.draft.ids.append(id_)
+        seen.append(pieces.next())
+    job.draft.log_probs.extend([0.0] * 7)
+    job.draft.ended = "stop"
+    assert [*seen, pieces.next()] == ["d", "", "", "ab", "x", "a", "", ""]
+    assert (pieces.finished().text, pieces.shown, pieces.settled) == ("dabxa", 5, 5)
 
 
 def test_a_text_that_has_ended_keeps_its_reason():
@@ -360,7 +348,7 @@ def test_an_error_of_one_text_reaches_no_other_request(gate, monkeypatch):
     begin = Streams.start
 
     def fail(begins, entropy, **given):
-        if entropy == [[2]]:
+        if entropy == [[2, 0]]:
             raise MemoryError
         return begin(begins, entropy, **given)
 
@@ -407,7 +395,6 @@ def test_models_are_chosen_by_name():
         ("generate", {"prime": "a" * 10_001}, 422, "prime has 10,001 characters"),
         ("generate", {"length": 10_001}, 422, "length is 1 to 10,000"),
         ("generate", {"length": 0}, 422, "length is 1 to 10,000"),
-        ("generate", {"length": None}, 422, "length is 1 to 10,000"),
         ("generate", {"repeat_window": 10_001}, 422, "repeat_window is 1 to 10,000"),
         ("generate", {"stop": ["a" * 1001]}, 422, "stop has at most 16 strings here, of 1,000 characters"),
         ("generate", {"stop": ["a"] * 17}, 422, "stop has at most 16"),
@@ -418,7 +405,7 @@ def test_models_are_chosen_by_name():
         ("score", {"lines": "a"}, 422, "lines is not a list"),
         ("score", {"lines": ["a" * 10_001]}, 422, "a line has 10,001 characters"),
         ("complete", {"text": "a" * 10_001}, 422, "text has 10,001 characters"),
-        ("complete", {"text": "a", "count": 1000}, 422, "count is at most 100"),
+        ("complete", {"text": "a", "count": 1000}, 422, "count is at least 1 and at most 100"),
         ("complete", {"text": "a", "to": "moon"}, 422, "moon"),
     ],
 )
@@ -433,8 +420,8 @@ def test_an_impossible_request(what, ask, status, says):
 
 
 def test_optional_fields_may_be_null_and_lists_become_tuples():
-    kinds = {"seed": "int | None", "stop": "tuple[str, ...]"}
-    assert validate({"seed": None, "stop": ["a"]}, kinds) == {"seed": None, "stop": ("a",)}
+    request = read(Generate, {"seed": None, "stop": ["a"], "temperature": 1})
+    assert (request.seed, request.stop, request.temperature, request.model) == (None, ("a",), 1, None)
 
 
 @pytest.mark.parametrize(
@@ -543,7 +530,7 @@ def test_a_score_that_takes_too_long_is_refused(scored):
 
 def test_a_prime_that_takes_too_long_to_read_is_refused(monkeypatch):
     going = threading.Event()
-    monkeypatch.setattr(ServedModel, "job", lambda *args: going.wait(60))
+    monkeypatch.setattr(ServedModel, "read", lambda *args: going.wait(60))
 
     @serving(Limits(seconds=0.001))
     async def _(service):
@@ -566,6 +553,8 @@ def test_completions_are_those_of_the_library():
 def http(service, path, *parts, method="POST", token=None, headers=None, stays=True):
     """Send a request to the application; return the status, the headers and the lines of the answer."""
 
+    app = pytest.importorskip("charrnn.serve.web").application
+
     async def talk():
         sent = []
         inbox = [{"type": "http.request", "body": part, "more_body": True} for part in parts[:-1]]
@@ -583,14 +572,22 @@ def http(service, path, *parts, method="POST", token=None, headers=None, stays=T
 
         given = {"host": "localhost:80"} | (headers or {})
         pairs = [(name.encode(), value.encode("latin-1")) for name, value in given.items()]
-        scope = {"type": "http", "path": path, "method": method, "headers": pairs}
-        await Web(service, token)(scope, receive, send)
-        if not sent:
-            return None, {}, []
+        scope = {
+            "type": "http",
+            "path": path,
+            "method": method,
+            "headers": pairs,
+            "query_string": b"",
+            "scheme": "http",
+        }
+        with suppress(KeyError):  # the bug of a test, which the server would log
+            await app(service, token)(scope, receive, send)
         body = b"".join(message.get("body", b"") for message in sent[1:])
         assert not sent[-1].get("more_body", False)
-        lines = [json.loads(line) for line in body.splitlines()]
-        return sent[0]["status"], dict(sent[0]["headers"]), lines
+        got = dict(sent[0]["headers"])
+        if got.get(b"content-type", b"").startswith(b"text/"):
+            return sent[0]["status"], got, body.decode()
+        return sent[0]["status"], got, [json.loads(line) for line in body.splitlines()]
 
     return talk()
 
@@ -617,9 +614,9 @@ def test_the_answers_by_http():
     [
         (400, "not JSON", {"parts": [b"garbage"]}),
         (400, "cut short", {"parts": [], "stays": False}),
-        (404, "no /", {"path": "/", "parts": [b""]}),
-        (405, "for POST", {"method": "GET", "parts": [b""]}),
-        (405, "for GET", {"path": "/health", "parts": [b""]}),
+        (404, "there is no /x: see /docs", {"path": "/x", "parts": [b""]}),
+        (405, "/generate is for POST, not GET", {"method": "GET", "parts": [b""]}),
+        (405, "/health is for GET", {"path": "/health", "parts": [b""]}),
         (413, "more than 1,000,000 bytes", {"parts": [b" " * MOST_BYTES, b" "]}),
         (413, "more than 1,000,000 bytes", {"parts": [], "headers": {"content-length": "1000001"}}),
         (422, "no field", {"parts": [b'{"x": 1}']}),
@@ -631,6 +628,7 @@ def test_the_answers_by_http():
         (403, "web page", {"parts": [b"{}"], "headers": {"origin": "null"}}),
         (401, "lacks the token", {"parts": [b"{}"], "token": "secret"}),
         (401, "lacks the token", {"parts": [b"{}"], "token": "s", "headers": {"authorization": "Bearer \xe4"}}),
+        (401, "lacks the token", {"parts": [b"{}"], "token": "s", "headers": {"host": "x/docs#"}}),
     ],
 )
 def test_a_bad_request_by_http(status, says, request_):
@@ -661,7 +659,7 @@ def test_a_token_opens_the_service_to_any_host():
 def test_a_client_that_leaves_is_not_written_for(gate):
     @serving(Limits(chars=10**9))
     async def _(service):
-        assert await http(service, "/generate", b'{"length": 1000000000}', stays=False) == (None, {}, [])
+        assert (await http(service, "/generate", b'{"length": 1000000000}', stays=False))[0] == 499
         gate.set()
         await until(lambda: not service.health()["writing"] + service.health()["waiting"])
         assert service.health()["requests"] == 0
@@ -703,17 +701,19 @@ def test_an_error_after_the_first_piece_is_the_last_line(monkeypatch):
 
     @serving()
     async def _(service):
-        assert (await http(service, "/generate", b"{}"))[::2] == (200, [{"piece": "a"}, {"error": "lost"}])
+        assert (await http(service, "/generate", b'{"stream": true}'))[::2] == (
+            200,
+            [{"piece": "a"}, {"error": "lost"}],
+        )
 
 
 # On a socket
 
 
 @pytest.fixture
-def knocking():
+def knocking(monkeypatch):
     """Return a decorator that runs a coroutine function with a reader and a writer connected to a service."""
-    pytest.importorskip("uvicorn")
-    from charrnn.serve import server
+    server = pytest.importorskip("charrnn.serve.server")
 
     def run(talk):
         @serving()
@@ -729,15 +729,36 @@ def knocking():
     return run
 
 
-def test_a_client_refused_early_is_disconnected(knocking, monkeypatch):
-    monkeypatch.setattr("charrnn.serve.server._HEAD_SECONDS", 0.1)
+HEAD = b"POST /score HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\nContent-Length: 2\r\n\r\n"
 
+
+def test_a_client_refused_early_is_disconnected(knocking):
     @knocking
     async def _(reader, writer):
-        writer.write(b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
+        writer.write(HEAD.replace(b"secret", b"wrong"))
         assert (await reader.readline()).startswith(b"HTTP/1.1 401 ")
         writer.write(b"{")
         await reader.read()  # up to its end
+
+
+def test_a_client_that_never_asks_is_disconnected(knocking, monkeypatch):
+    monkeypatch.setattr("charrnn.serve.server._HEAD_SECONDS", 0.05)
+
+    @knocking
+    async def _(reader, writer):
+        writer.write(b"POST /sco")
+        assert await reader.read() == b""
+
+
+def test_a_client_that_asks_in_time_stays_connected(knocking, monkeypatch):
+    monkeypatch.setattr("charrnn.serve.server._HEAD_SECONDS", 0.2)
+
+    @knocking
+    async def _(reader, writer):
+        for _ in range(2):
+            writer.write(HEAD + b"{}")
+            assert (await reader.readuntil(b"]}\n")).startswith(b"HTTP/1.1 200 ")
+            await asyncio.sleep(0.3)
 
 
 def test_a_client_that_never_reads_is_disconnected(knocking, monkeypatch):
@@ -749,8 +770,7 @@ def test_a_client_that_never_reads_is_disconnected(knocking, monkeypatch):
 
     @knocking
     async def _(reader, writer):
-        head = b"POST /score HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\nContent-Length: 2\r\n\r\n"
-        writer.write(head + b"{}")
+        writer.write(HEAD + b"{}")
         await asyncio.sleep(2)
         with suppress(ConnectionError):
             assert len(await reader.read()) < 30_000_000
