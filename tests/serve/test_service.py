@@ -26,7 +26,7 @@ from charrnn.serve import deadlines, scoring
 from charrnn.serve.batch import Batch, Job
 from charrnn.serve.deadlines import Deadlines
 from charrnn.serve.pieces import Pieces
-from charrnn.serve.requests import MOST_BYTES, Completions, Generate, Limits, RequestError, parse, read
+from charrnn.serve.requests import MOST_BYTES, Generate, Limits, RequestError, parse, read
 from charrnn.serve.service import ServedModel, Service
 from charrnn.serve.stdio import LineClient
 from charrnn.serve.worker import Worker
