@@ -23,13 +23,13 @@ from charrnn.serve.requests import Completions
 from charrnn.version import __version__
 
 _END, _UNKNOWN = "<|endoftext|>", "\ufffd"  # the tokens of special symbols
-_CODES = {401: "invalid_api_key", 404: "model_not_found"}
+_CODES = {(401, None): "invalid_api_key", (404, "model"): "model_not_found"}
 
 
 def error(status: int, message: str, field: str | None) -> dict[str, Any]:
     """Return an error in OpenAI's form."""
     kind = "invalid_request_error" if status < 500 else "server_error"
-    return {"error": {"message": message, "type": kind, "param": field, "code": _CODES.get(status)}}
+    return {"error": {"message": message, "type": kind, "param": field, "code": _CODES.get((status, field))}}
 
 
 def model(name: str, created: int) -> dict[str, Any]:
