@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
 from typing import Any
 
-from charrnn.serve.requests import ACTIONS, kinds_of
+from charrnn.serve.requests import ACTIONS, Request, kinds_of
 from charrnn.version import __version__
 
 #: The paths of requests, each with its action.
@@ -59,11 +59,12 @@ def _get(path: str, returns: str) -> dict[str, Any]:
     return operation
 
 
-def _post(path: str, request: type[Any]) -> dict[str, Any]:
+def _post(path: str, request: type[Request]) -> dict[str, Any]:
     summary, _, returns = (inspect.getdoc(request) or "").partition("\n\n")
     streams = {"/v1/completions": ["text/event-stream"], "/generate": ["application/x-ndjson"]}
     kinds = ["application/json", *streams.get("/generate" if path == "/sample" else path, [])]
-    body = {"application/json": {"schema": {"$ref": f"#/components/schemas/{request.__name__}"}}}
+    schema = {"$ref": f"#/components/schemas/{request.__name__}"}
+    body = {"application/json": {"schema": schema, "example": request.EXAMPLE}}
     success = {"description": " ".join(returns.split()), "content": {kind: {} for kind in kinds}}
     errors = {status: {"description": why} for status, why in _ERRORS.items()}
     return {"summary": summary, "requestBody": {"content": body}, "responses": {"200": success} | errors}

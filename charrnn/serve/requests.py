@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple, NoReturn, TypeAlias, TypeVar
+from typing import Any, ClassVar, NamedTuple, NoReturn, TypeAlias, TypeVar
 
 from charrnn.config import in_range, setting
 from charrnn.errors import CharRNNError
@@ -199,10 +199,17 @@ _POLICIES = ("error", "skip")
 
 @dataclass(frozen=True)
 class Generate(SampleConfig):
-    """Generate one sample."""
+    """Generate one sample.
+
+    Returns text, logprob (of the text, in nats), bpc (bits per character), seed and ended, the reason why it ended:
+    length, stop, document, constraint, time or shutdown. With "stream": true, lines with a piece of the text come
+    before it.
+    """
+
+    EXAMPLE: ClassVar = {"prime": "Once", "length": 100, "seed": 1}
 
     prime: str = _field("", "The text to continue. The answer does not repeat it.")
-    length: int | None = _field(None, "Characters to generate: 500 by default, or the server's limit with `lines`.")
+    length: int | None = _field(None, "Characters to generate: 500 by default, or the server's limit with lines.")
     lines: int = _field(0, "Stop after this many line ends; 0: never.", low=0)
     stop: tuple[str, ...] = _field((), "Stop before any of these strings.")
     regex: str | None = _field(None, "A regular expression that the whole sample matches.")
@@ -215,7 +222,12 @@ class Generate(SampleConfig):
 
 @dataclass(frozen=True)
 class Score:
-    """Score lines: how well does the model predict each?"""
+    """Score lines: how well does the model predict each?
+
+    Returns scores, with bpc (bits per character), logprob (in nats), chars, unknown and text for each line.
+    """
+
+    EXAMPLE: ClassVar = {"lines": ["Once upon a time"]}
 
     lines: tuple[str, ...] = _field((), "The lines to score.")
     per_char: bool = _field(False, "Also return the bits of each character.")
@@ -224,7 +236,12 @@ class Score:
 
 @dataclass(frozen=True)
 class Complete:
-    """Return the most likely completions of a text."""
+    """Complete a text: which characters, words or lines are the most likely?
+
+    Returns text and completions, best first, each with text, probability, logprob (in nats) and ended.
+    """
+
+    EXAMPLE: ClassVar = {"text": "Once upon a t", "count": 3}
 
     text: str = _field("", "The text to complete.")
     to: str = _field("word", "Complete to the next character, or the end of the word or line.", choices=tuple(GOALS))
@@ -238,7 +255,12 @@ class Complete:
 
 @dataclass(frozen=True)
 class Completions(Filters):
-    """Generate samples by OpenAI's completions protocol; a token is a character. A field that is null is left out."""
+    """Generate samples by OpenAI's completions protocol; a token is a character. A field that is null is left out.
+
+    Returns OpenAI's object text_completion: choices, each with text, logprobs and finish_reason, and usage.
+    """
+
+    EXAMPLE: ClassVar = {"prompt": "Once", "max_tokens": 100, "seed": 1}
 
     model: str | None = _field(None, _MODEL)
     prompt: str | tuple[str, ...] = _field("", "The text to continue, or several texts. Empty: the start of a text.")
