@@ -147,6 +147,8 @@ class Service:
         self._deadlines.check_running()
         if self._active >= self.limits.requests:
             raise RequestError(503, f"{self._active} requests are being served: ask again in a moment")
+        if action == "completions":  # in OpenAI's protocol, null asks for the default
+            data = {name: value for name, value in data.items() if value is not None}
         request: Request = read(ACTIONS[action], data)
         self._active += 1
         try:

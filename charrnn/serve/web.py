@@ -84,8 +84,6 @@ class _Answers:
     async def post(self, request: Request) -> Response:
         """Answer a request; stop if the client disconnects."""
         data, path = parse(await _body(request)), request.scope["path"]
-        if _is_openai(request):
-            data = {name: value for name, value in data.items() if value is not None}
         answers = self._service.answer(openapi.POSTS[path], data)
         try:
             first = await _unless_disconnected(anext(answers), request)

@@ -4,34 +4,22 @@ import asyncio
 import json
 import math
 
-import numpy as np
 import pytest
 
-from charrnn.api import LanguageModel
-from charrnn.checkpoint import Checkpoint
-from charrnn.config import ModelConfig, TrainConfig
-from charrnn.data.corpus import Source
 from charrnn.data.vocab import Vocab
 from charrnn.nn import model
 from charrnn.nn.functional import log_prob
 from charrnn.serve.requests import MOST_SAMPLES, Limits
 from charrnn.serve.service import Service
 
-from .test_service import LM, until
+from .test_service import LM, random_model, until
 
 openai = pytest.importorskip("openai")
 server = pytest.importorskip("charrnn.serve.server")
 
 
-def model_of(vocab):
-    config = ModelConfig(vocab.size, hidden_size=8, dtype="float64")
-    params = model.init_params(config, np.random.default_rng(1))
-    params["out.W_hy"] *= 6
-    return LanguageModel(Checkpoint(config, TrainConfig(), vocab, params, 3, Source((), "")))
-
-
-BYTES = model_of(Vocab("".join(map(chr, range(256))), kind="bytes"))
-DOCUMENTS = model_of(Vocab("abc", specials=("end", "unknown")))
+BYTES = random_model(vocab=Vocab("".join(map(chr, range(256))), kind="bytes"))
+DOCUMENTS = random_model(vocab=Vocab("abc", specials=("end", "unknown")))
 MODELS = {"one": LM, "bytes": BYTES, "documents": DOCUMENTS}
 
 

@@ -2,9 +2,12 @@
 
 import asyncio
 import json
+import math
 import queue
+import re
 import threading
 from contextlib import aclosing, suppress
+from dataclasses import fields
 from io import BytesIO
 
 import numpy as np
@@ -25,8 +28,9 @@ from charrnn.serve import batch as batches
 from charrnn.serve import deadlines, scoring
 from charrnn.serve.batch import Batch, Job
 from charrnn.serve.deadlines import Deadlines
+from charrnn.serve.openapi import GETS, POSTS, document
 from charrnn.serve.pieces import Pieces
-from charrnn.serve.requests import MOST_BYTES, Generate, Limits, RequestError, parse, read
+from charrnn.serve.requests import ACTIONS, MOST_BYTES, Generate, Limits, RequestError, parse, read
 from charrnn.serve.service import ServedModel, Service
 from charrnn.serve.stdio import LineClient
 from charrnn.serve.worker import Worker
@@ -34,12 +38,12 @@ from charrnn.serve.worker import Worker
 VOCAB = Vocab("\n abcdexyz", starts=(0, 0, 5, 3, 0, 0, 0, 0, 0, 0))
 
 
-def random_model(seed=4):
+def random_model(seed=4, vocab=VOCAB):
     """Return a model whose predictions depend on the context."""
-    config = ModelConfig(VOCAB.size, cell="gru", hidden_size=8, dtype="float64")
+    config = ModelConfig(vocab.size, cell="gru", hidden_size=8, dtype="float64")
     params = model.init_params(config, np.random.default_rng(seed))
     params["out.W_hy"] *= 6
-    return LanguageModel(Checkpoint(config, TrainConfig(), VOCAB, params, 3, Source((), "")))
+    return LanguageModel(Checkpoint(config, TrainConfig(), vocab, params, 3, Source((), "")))
 
 
 LM = random_model()
@@ -705,6 +709,92 @@ def test_an_error_after_the_first_piece_is_the_last_line(monkeypatch):
             200,
             [{"piece": "a"}, {"error": "lost"}],
         )
+
+
+# The pages and the description
+
+
+@pytest.mark.parametrize(("path", "calls"), [("/", POSTS.keys()), ("/docs", {"/openapi.json"})])
+def test_a_page_needs_nothing_but_this_server(path, calls):
+    @serving()
+    async def _(service):
+        for token in (None, "secret"):  # a browser cannot send a token with an address
+            status, headers, page = await http(service, path, method="GET", token=token)
+            assert (status, headers[b"content-type"]) == (200, b"text/html; charset=utf-8")
+        assert b"default-src 'none'" in headers[b"content-security-policy"]
+        assert b"connect-src 'self'" in headers[b"content-security-policy"]
+        assert "://" not in page
+        assert not re.search(r"<(script|link|img|iframe)[^>]*\b(src|href)=(?!\"data:,\")|@import|url\(", page)
+        called = {f"/{name}" for name in re.findall(r'(?:ask|fetch)\("([a-z0-9./]+)"', page)}
+        assert called <= {*GETS, *POSTS}
+        assert called & set(calls)
+
+
+def test_a_page_of_another_host_gets_nothing():
+    @serving()
+    async def _(service):
+        for path in GETS:
+            status, headers, _ = await http(service, path, method="GET", headers={"origin": "https://evil.com"})
+            assert status == 403
+            assert not any(name.startswith(b"access-control") for name in headers)
+
+
+def test_the_description_has_every_path_and_its_examples_work():
+    @serving(models={"one": random_model(vocab=Vocab("".join(map(chr, range(32, 127)))))})
+    async def _(service):
+        _, _, (described,) = await http(service, "/openapi.json", method="GET")
+        paths = {(path, method) for path, methods in described["paths"].items() for method in methods}
+        routes = pytest.importorskip("charrnn.serve.web").application(service, None).routes
+        assert paths == {(route.path, method.lower()) for route in routes for method in route.methods - {"HEAD"}}
+        for path in POSTS:
+            example = described["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"]
+            assert (await http(service, path, json.dumps(example).encode()))[0] == 200
+
+
+OTHERS = [None, "text", True, -1, 0, 0.5, 1, 10**20, [], ["a"], [1], {}, {"a": True}, {"a": 1}, {"a": "b"}]
+NOT_SUPPORTED = ("suffix", "logit_bias", "presence_penalty", "frequency_penalty")
+
+
+def fits(schema, value):
+    """Return whether a value fits a JSON schema of the kinds that the description has."""
+    if "anyOf" in schema:
+        return any(fits(one, value) for one in schema["anyOf"])
+    match schema["type"]:
+        case "null":
+            return value is None
+        case "boolean":
+            return isinstance(value, bool)
+        case "string":
+            return isinstance(value, str) and value in schema.get("enum", [value])
+        case "array":
+            return isinstance(value, list) and all(fits(schema["items"], item) for item in value)
+        case "object":
+            inner = schema["additionalProperties"]
+            return isinstance(value, dict) and all(fits(inner, item) for item in value.values())
+    if isinstance(value, bool) or not isinstance(value, int if schema["type"] == "integer" else (int, float)):
+        return False
+    low, above = schema.get("minimum", -math.inf), schema.get("exclusiveMinimum", -math.inf)
+    return low <= value <= schema.get("maximum", 2**63 - 1) and value > above
+
+
+def is_read(request, name, value):
+    try:
+        read(request, {name: value})
+    except RequestError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("request_", dict.fromkeys(ACTIONS.values()), ids=lambda request: request.__name__)
+def test_the_description_allows_what_the_service_reads(request_):
+    properties, defaults = document()["components"]["schemas"][request_.__name__]["properties"], request_()
+    assert properties.keys() == {item.name for item in fields(request_)}
+    for name, schema in properties.items():
+        assert schema.get("default") == getattr(defaults, name)
+        assert schema["description"].endswith(".")
+        for value in OTHERS:
+            if name not in NOT_SUPPORTED:
+                assert is_read(request_, name, value) == fits(schema, value), (name, value)
 
 
 # On a socket
