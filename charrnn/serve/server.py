@@ -67,9 +67,7 @@ def listening(host: str, port: int) -> Listener:
             listener = stack.enter_context(Listener(family, kind, protocol))
             if os.name == "posix":  # elsewhere this lets two servers share a port
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if hasattr(
-                socket, "TCP_USER_TIMEOUT"
-            ):  # connections inherit it: Linux closes those of clients that read nothing
+            if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: its connections inherit this
                 listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(_UNREAD_SECONDS * 1000))
             listener.bind(address)
             listener.listen()
