@@ -10,18 +10,18 @@ from charrnn.generation.loop import Streams, advance
 from charrnn.generation.rules import Rules
 from charrnn.generation.sample import Draft, append_step
 from charrnn.generation.settings import SampleConfig
-from charrnn.serve.logprobs import Likeliest, most_likely
+from charrnn.serve.logprobs import TopLogProbs, top_log_probs
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
     """A sample that a request waits for.
 
-    seed, index  determine its random numbers
-    stream       whether the client reads the text as it grows
-    top          how many of the most likely ids to record in the place of each character; None: none are recorded
-    draft        the text so far, which other threads read while it grows
-    likeliest    the most likely ids in the place of each character, at least as many as the draft has
+    seed, index    determine its random numbers
+    stream         whether the client reads the text as it grows
+    top            how many of the most likely ids to record in the place of each character; None: none are recorded
+    draft          the text so far, which other threads read while it grows
+    top_log_probs  the most likely ids in the place of each character of the draft, and perhaps of the next one
     """
 
     config: SampleConfig
@@ -32,7 +32,7 @@ class Job:
     stream: bool = False
     top: int | None = None
     draft: Draft = field(default_factory=lambda: Draft([], [], ""))
-    likeliest: list[Likeliest | None] = field(default_factory=list)
+    top_log_probs: list[TopLogProbs | None] = field(default_factory=list)
 
 
 class Batch:
@@ -88,7 +88,7 @@ class Batch:
         jobs = [self._jobs[number] for number in streams.samples.tolist()]
         for job, logits in zip(jobs, streams.logits, strict=True):
             if job.top is not None:
-                job.likeliest.append(most_likely(logits, job.top))
+                job.top_log_probs.append(top_log_probs(logits, job.top))
         step = streams.draw(scored=True)
         append_step([job.draft for job in jobs], step)
         return [job for job in jobs if job.stream or job.draft.ended]

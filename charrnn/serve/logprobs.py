@@ -13,28 +13,28 @@ from charrnn.generation.rules import Rules
 from charrnn.generation.writer import Writer
 from charrnn.nn.functional import log_softmax
 
-Likeliest: TypeAlias = dict[int, float]  # the most likely ids, with their log-probabilities in nats, best first
+TopLogProbs: TypeAlias = dict[int, float]  # the most likely ids, with their log-probabilities in nats, best first
 
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
     """A prompt that a model has read.
 
-    ids        of its characters
-    primed     the state after it
-    log_probs  of its characters under the model, in nats, if they were requested; None for the first, which nothing
-               precedes
-    likeliest  the most likely ids in the place of each character; likewise
+    ids            of its characters
+    primed         the state after it
+    log_probs      of its characters under the model, in nats, if they were requested; None for the first, which
+                   nothing precedes
+    top_log_probs  the most likely ids in the place of each character; likewise
     """
 
     text: str
     ids: Ids
     primed: Primed
     log_probs: list[float | None] = field(default_factory=list)
-    likeliest: list[Likeliest | None] = field(default_factory=list)
+    top_log_probs: list[TopLogProbs | None] = field(default_factory=list)
 
 
-def most_likely(logits: Array, count: int) -> Likeliest:
+def top_log_probs(logits: Array, count: int) -> TopLogProbs:
     """Return the most likely ids.
 
     Shapes:  logits (V,)
@@ -54,6 +54,6 @@ def read_scored(writer: Writer, text: str, ids: Ids, rules: Rules, count: int) -
     prompt = Prompt(text, ids, primed, [None], [None])
     for id_ in ids[1:]:
         prompt.log_probs.append(float(log_softmax(logits)[0, id_]))
-        prompt.likeliest.append(most_likely(logits[0], count))
+        prompt.top_log_probs.append(top_log_probs(logits[0], count))
         logits = writer.ensemble.step(np.array([id_]), states)
     return replace(prompt, primed=Primed(logits, states, ids))

@@ -17,7 +17,7 @@ from charrnn.generation.sample import Draft, Sample
 from charrnn.generation.settings import SampleConfig
 from charrnn.generation.writer import checked_seed
 from charrnn.serve.batch import Job
-from charrnn.serve.logprobs import Likeliest, Prompt
+from charrnn.serve.logprobs import Prompt, TopLogProbs
 from charrnn.serve.pieces import Pieces
 from charrnn.serve.requests import Completions
 from charrnn.version import __version__
@@ -129,7 +129,8 @@ class _Choice:
         """Return the prompt as the model reads it."""
         prompt = self._prompt
         ids = prompt.ids.tolist()
-        return self._choice(self._vocab.decoder()(_symbols(self._vocab, ids)), ids, prompt.log_probs, prompt.likeliest)
+        text = self._vocab.decoder()(_symbols(self._vocab, ids))
+        return self._choice(text, ids, prompt.log_probs, prompt.top_log_probs)
 
     def piece(self) -> Iterator[dict[str, Any]]:
         """Yield what was added to the text, if anything was."""
@@ -158,12 +159,12 @@ class _Choice:
         """Return a piece of the text, whose symbols end here."""
         part = slice(self._sent, end)
         self._sent = end
-        return self._choice(text, draft.ids[part], draft.log_probs[part], self.job.likeliest[part])
+        return self._choice(text, draft.ids[part], draft.log_probs[part], self.job.top_log_probs[part])
 
     def _choice(
-        self, text: str, ids: Sequence[int], log_probs: Sequence[float | None], likeliest: Sequence[Likeliest | None]
+        self, text: str, ids: Sequence[int], log_probs: Sequence[float | None], tops: Sequence[TopLogProbs | None]
     ) -> dict[str, Any]:
-        logprobs = None if self.job.top is None else self._tokens.describe(ids, log_probs, likeliest)
+        logprobs = None if self.job.top is None else self._tokens.describe(ids, log_probs, tops)
         return {"index": self.job.index, "text": text, "logprobs": logprobs, "finish_reason": None}
 
 
@@ -177,7 +178,7 @@ class _Tokens:
         self._vocab, self._decode, self._offset = vocab, vocab.decoder(before), 0
 
     def describe(
-        self, ids: Sequence[int], log_probs: Sequence[float | None], likeliest: Sequence[Likeliest | None]
+        self, ids: Sequence[int], log_probs: Sequence[float | None], tops: Sequence[TopLogProbs | None]
     ) -> dict[str, list[Any]]:
         """Return the next tokens with their log-probabilities, the most likely ones, and their places in the text."""
         return {
@@ -185,7 +186,7 @@ class _Tokens:
             "token_logprobs": list(log_probs),
             "top_logprobs": [
                 None if top is None else {_token(self._vocab, other): own for other, own in (top | {id_: p}).items()}
-                for id_, p, top in zip(ids, log_probs, likeliest, strict=True)
+                for id_, p, top in zip(ids, log_probs, tops, strict=True)
             ],
             "text_offset": [self._advance(id_) for id_ in ids],
         }
