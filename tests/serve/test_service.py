@@ -842,34 +842,51 @@ def test_a_client_that_never_asks_is_disconnected(knocking, monkeypatch):
 
 
 def test_a_client_that_asks_in_time_stays_connected(knocking, monkeypatch):
-    monkeypatch.setattr("charrnn.serve.server._HEAD_SECONDS", 0.2)
+    monkeypatch.setattr("charrnn.serve.server._HEAD_SECONDS", 0.3)
 
     @knocking
     async def _(reader, writer):
-        for _ in range(2):
+        for wait in (0.4, 0):
             writer.write(HEAD + b"{}")
             assert (await reader.readuntil(b"]}\n")).startswith(b"HTTP/1.1 200 ")
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(wait)
 
 
-@pytest.mark.parametrize("by_the_system", [True, False])
-def test_a_client_that_never_reads_is_disconnected(knocking, monkeypatch, by_the_system):
-    if by_the_system and not hasattr(socket, "TCP_USER_TIMEOUT"):
-        pytest.skip("only Linux closes such a connection by itself")
+def test_a_client_that_never_reads_is_disconnected(knocking, monkeypatch):
+    from charrnn.serve import server
 
     async def much(self, ask):
         return {"much": "y" * 30_000_000}
 
+    over, guarded = asyncio.Event(), server._guarded
+
+    def noting(app, listener):
+        async def noted(scope, receive, send):
+            try:
+                await guarded(app, listener)(scope, receive, send)
+            finally:
+                over.set()
+
+        return noted
+
     monkeypatch.setattr(Service, "_score", much)
-    monkeypatch.setattr("charrnn.serve.server._UNREAD_SECONDS", 0.1 if by_the_system else 60.0)
+    monkeypatch.setattr(server, "_guarded", noting)
+    monkeypatch.setattr(server, "_UNREAD_SECONDS", 0.1)
 
     @knocking
     async def _(reader, writer):
-        monkeypatch.setattr("charrnn.serve.server._UNREAD_SECONDS", 60.0 if by_the_system else 0.1)
         writer.write(HEAD + b"{}")
-        await asyncio.sleep(1)
+        await over.wait()
         with suppress(ConnectionError):
             assert len(await reader.read()) < 30_000_000
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="a limit that only Linux has")
+def test_the_system_closes_a_connection_that_is_not_read():
+    listening = pytest.importorskip("charrnn.serve.server").listening
+    with listening("127.0.0.1", 0) as own, socket.create_connection(own.getsockname()):
+        with socket.socket.accept(own)[0] as connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 60_000
 
 
 # As lines of JSON
