@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, NamedTuple, NoReturn, TypeAlias, TypeVar
 
-from charrnn.config import in_range, setting
+from charrnn.config import limit_of, setting
 from charrnn.errors import CharRNNError
 from charrnn.generation.settings import GOALS, Filters, SampleConfig
+from charrnn.wording import in_words, nearest
 
 R = TypeVar("R")
 
@@ -158,30 +159,22 @@ def read(cls: type[R], data: Mapping[str, Any]) -> R:
     known = {item.name: item for item in fields(cls)}  # type: ignore[arg-type]
     for name, value in data.items():
         if name not in known:
-            raise RequestError(422, f"{name!r} is no field of this request: there are {', '.join(known)}", name)
-        kinds, meta = kinds_of(str(known[name].type)), known[name].metadata
+            hint = f"did you mean {near[0]}?" if (near := nearest(name, known)) else f"there are {', '.join(known)}"
+            raise RequestError(422, f"there is no field {name!r} in this request: {hint}", name)
+        kinds = kinds_of(str(known[name].type))
         if not any(kind.fits(value) for kind in kinds):
-            words = " or ".join(kind.words for kind in kinds if kind.words != "null")
-            raise RequestError(422, f"{name} is not {words}", name)
-        if meta and value is not None and not _allowed(value, meta):
-            raise RequestError(
-                422, meta.get("rule", f"{name} is {limits_in_words(meta)}, not {{value!r}}").format(value=value), name
-            )
+            words = in_words([kind.words for kind in kinds if kind.words != "null"], "or")
+            raise RequestError(422, f"{name} must be {words}", name)
+        if limit := _broken_limit(value, known[name].metadata):
+            raise RequestError(422, f"{name} must be {limit}, got {value!r}", name)
     return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()})
 
 
-def _allowed(value: Any, meta: Mapping[str, Any]) -> bool:
-    if meta["choices"]:
-        return value in meta["choices"]
-    return not _is_number(value) or in_range(value, meta)
-
-
-def limits_in_words(meta: Mapping[str, Any]) -> str:
-    """Return the values that a field may take."""
-    if meta["choices"]:
-        return f"one of {', '.join(meta['choices'])}"
-    least = f"{'more than' if meta.get('open_low') else 'at least'} {meta['low']:,}"
-    return least if meta["high"] is None else f"{least} and at most {meta['high']:,}"
+def _broken_limit(value: Any, meta: Mapping[str, Any]) -> str | None:
+    """Return in words what a value must be, if it breaks the limits of its field."""
+    if isinstance(value, str) and meta["choices"]:
+        return None if value in meta["choices"] else in_words(meta["choices"], "or")
+    return limit_of(value, meta) if _is_number(value) else None
 
 
 # The requests
@@ -263,14 +256,14 @@ class Completions(Filters):
     EXAMPLE: ClassVar = {"prompt": "Once", "max_tokens": 100, "seed": 1}
 
     model: str | None = _field(None, _MODEL)
-    prompt: str | tuple[str, ...] = _field("", "The text to continue, or several texts. Empty: the start of a text.")
+    prompt: tuple[str, ...] | str = _field("", "The text to continue, or a list of texts. Empty: the start of a text.")
     max_tokens: int = _field(16, "Characters to generate.")
     temperature: float = _field(1.0, "Divides the logits; 0 always picks the most likely character.", low=0)
     n: int = _field(1, "Samples for each prompt.", low=1, high=MOST_SAMPLES)
     best_of: int | None = _field(
         None, "Draw this many for each prompt, and return the n most likely per character.", low=1, high=MOST_SAMPLES
     )
-    stop: str | tuple[str, ...] = _field((), "Stop before this string, or before any of these.")
+    stop: tuple[str, ...] | str = _field((), "Stop before this string, or before any of these.")
     seed: int | None = _field(None, "The seed of the random numbers. If left out, a random one.")
     logprobs: int | None = _field(
         None, "Return the log-probability of each character, and those of this many most likely ones.", low=0, high=20

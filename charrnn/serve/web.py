@@ -54,8 +54,15 @@ def application(service: Service, token: str | None) -> Starlette:
            and none from a web page of another host, even if that host's name resolves to this machine
     """
     answers = _Answers(service)
-    gets = {**dict.fromkeys(_PAGES, _page), "/openapi.json": _openapi}
-    routes = [Route(path, gets.get(path) or answers.get, methods=["GET"]) for path in openapi.GETS]
+    gets = {
+        **dict.fromkeys(_PAGES, _page),
+        "/openapi.json": _openapi,
+        "/health": answers.health,
+        "/models": answers.models,
+        "/v1/models": answers.openai_models,
+        "/v1/models/{name}": answers.openai_model,
+    }
+    routes = [Route(path, endpoint, methods=["GET"]) for path, endpoint in gets.items()]
     routes += [Route(path, answers.post, methods=["POST"]) for path in openapi.POSTS]
     handlers = {CharRNNError: _refusal, HTTPException: _wrong_path, Exception: _refusal}
     return Starlette(routes=routes, exception_handlers=handlers, middleware=[Middleware(_Access, token=token)])
@@ -67,19 +74,25 @@ class _Answers:
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    async def get(self, request: Request) -> Response:
-        """Describe the service or its models."""
-        path = request.scope["path"]
-        if not _is_openai(request):
-            return _json(self._service.health() if path == "/health" else self._service.models())
+    async def health(self, request: Request) -> Response:
+        """Return the status of the service."""
+        return _json(self._service.health())
+
+    async def models(self, request: Request) -> Response:
+        """Return the models."""
+        return _json(self._service.models())
+
+    async def openai_models(self, request: Request) -> Response:
+        """Return the models in OpenAI's form."""
         models = [openai.model(name, created) for name, created in self._service.created().items()]
-        if path == "/v1/models":
-            return _json({"object": "list", "data": models})
-        name = request.path_params["name"]
-        for model in models:
-            if model["id"] == name:
-                return _json(model)
-        raise RequestError(404, f"there is no model {name!r}", "model")
+        return _json({"object": "list", "data": models})
+
+    async def openai_model(self, request: Request) -> Response:
+        """Return one model in OpenAI's form."""
+        name, created = request.path_params["name"], self._service.created()
+        if name not in created:
+            raise RequestError(404, f"there is no model {name!r}: there are {', '.join(created)}", "model")
+        return _json(openai.model(name, created[name]))
 
     async def post(self, request: Request) -> Response:
         """Answer a request; stop if the client disconnects."""

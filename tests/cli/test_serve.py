@@ -83,7 +83,7 @@ def test_http(run, serving):
     with asked(port, "/") as page:
         assert page.headers["content-type"] == "text/html; charset=utf-8"
         assert "<title>charrnn</title>" in page.read().decode()
-    assert ask(port, "/generate", prime=1) == [{"error": "prime is not a string"}]
+    assert ask(port, "/generate", prime=1) == [{"error": "prime must be a string"}]
 
     # Garbage, half a request, a name that somebody gave this machine: each is refused or disconnected, and no more.
     for data in (b"garbage\r\n\r\n", b"\x16\x03\x01\x02\x00\x01", b"GET /health HTTP/1.1\r\n\r\n", b"A" * 100_000):

@@ -193,24 +193,24 @@ def test_fields_beyond_the_protocol(asking):
 
 
 MISTAKES = [
-    ({"temperature": "hot"}, "temperature is not a number", "temperature"),
-    ({"temperature": -1}, "temperature is at least 0, not -1", "temperature"),
-    ({"top_p": 0}, "top_p is more than 0", "top_p"),
-    ({"prompt": [1, 2]}, "prompt is not a string or a list of strings", "prompt"),
+    ({"temperature": "hot"}, "temperature must be a number", "temperature"),
+    ({"temperature": -1}, "temperature must be at least 0, got -1", "temperature"),
+    ({"top_p": 0}, "top_p must be greater than 0, got 0", "top_p"),
+    ({"prompt": [1, 2]}, "prompt must be a list of strings or a string", "prompt"),
     ({"prompt": "Q"}, "(U+0051)", None),
     ({"prompt": "a" * 10_001}, "prompt has 10,001 characters", "prompt"),
     ({"max_tokens": 10_001}, "max_tokens is 0 to 10,000", "max_tokens"),
-    ({"n": 0}, "n is at least 1", "n"),
+    ({"n": 0}, "n must be at least 1, got 0", "n"),
     ({"n": 2, "best_of": 1}, "best_of is 1: it is at least n", "best_of"),
     ({"best_of": 2, "stream": True}, "best_of cannot be streamed", "best_of"),
     ({"n": MOST_SAMPLES, "prompt": ["a", "b"]}, f"at most {MOST_SAMPLES}", "n"),
-    ({"logprobs": 21}, "logprobs is at least 0 and at most 20", "logprobs"),
+    ({"logprobs": 21}, "logprobs must be at most 20, got 21", "logprobs"),
     ({"stop": ["a"] * 17}, "stop has at most 16", "stop"),
     ({"suffix": "x"}, "suffix is not supported", "suffix"),
     ({"logit_bias": {"50256": -100}}, "logit_bias is not supported", "logit_bias"),
     ({"presence_penalty": 0.5}, "use repeat_penalty", "presence_penalty"),
     ({"frequency_penalty": 0.5}, "use repeat_penalty", "frequency_penalty"),
-    ({"extra_body": {"mystery": 1}}, "'mystery' is no field", "mystery"),
+    ({"extra_body": {"mystery": 1}}, "no field 'mystery' in this request", "mystery"),
 ]
 
 
