@@ -25,7 +25,7 @@ SAMPLE = {"prime": "Der ", "seed": 7, "length": 60}
 @pytest.fixture
 def serving(command: Callable[..., Any], tiny: object) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """Return the command as a process that serves the tiny run on a free port, and the port."""
-    pytest.importorskip("uvicorn")
+    pytest.importorskip("charrnn.serve.server")
     process = command("serve", "--port", "0", "--max-chars", "1000000")
     for line in process.stderr:
         if found := re.search(rb"http://127\.0\.0\.1:(\d+)$", line.strip()):
@@ -144,18 +144,18 @@ def test_a_closed_pipe_ends_the_command_quietly(command, tiny):
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.2", "::", "example.org"])
 def test_others_come_in_only_with_a_token(run, tiny, host):
-    pytest.importorskip("uvicorn")
+    pytest.importorskip("charrnn.serve.server")
     assert "set a token too" in error_line(run("serve", "--host", host, code=2).stderr)
 
 
 @pytest.mark.parametrize("token", ["", " ", "a\nb", "ä"])
 def test_a_token_that_no_header_can_carry(run, tiny, token):
-    pytest.importorskip("uvicorn")
+    pytest.importorskip("charrnn.serve.server")
     assert "--token must be printable ASCII" in error_line(run("serve", "--token", token, code=2).stderr)
 
 
 def test_an_address_that_is_not_here(run, tiny):
-    pytest.importorskip("uvicorn")
+    pytest.importorskip("charrnn.serve.server")
     told = error_line(run("serve", "--host", "192.0.2.1", "--port", "0", "--token", "t", code=1).stderr)
     assert told.startswith("cannot listen on 192.0.2.1:0: ")
 
