@@ -322,7 +322,7 @@ def test_an_entry_that_is_too_large_to_be_read_back_is_an_error(folder, tmp_path
 
 def test_a_text_that_is_refused_leaves_nothing(tmp_path, folder):
     path = put(tmp_path / "text.txt", "é".encode() * 1000 + b"\xe9 and more")
-    with pytest.raises(CorpusError, match=r"text\.txt is not UTF-8: byte 0xe9 at offset 2,000; convert it"):
+    with pytest.raises(CorpusError, match=r"text\.txt is not UTF-8: byte 0xe9 at offset 2,000; the rest is UTF-8"):
         read_text(path)
     path = put(tmp_path / "cut.txt", b"cut short: \xf0\x9f\x98")
     with pytest.raises(CorpusError, match=r"cut\.txt is not UTF-8: byte 0xf0 at offset 11; "):
