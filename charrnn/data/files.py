@@ -302,7 +302,7 @@ def refusing(path: str) -> Iterator[None]:
     except MemoryError:
         raise
     except NotImplementedError as error:  # the file is not damaged
-        raise CorpusError(f"{path} is packed in a way that is not known here ({error}): unpack it first") from error
+        raise CorpusError(f"{path} is compressed in an unknown way ({error}): unpack it first") from error
     except Exception as error:  # decompressors raise almost anything on damaged data
         reason = cause(error) if isinstance(error, OSError) else str(error) or type(error).__name__
         if is_packed(path) and not getattr(error, "errno", None):
@@ -322,8 +322,8 @@ class _Allowance:
         self.left -= amount
         if self.left < 0:
             raise CorpusError(
-                f"{self.path} unpacks to more than {_MOST_RATIO} times its size, as no text does: "
-                "unpack it first if it does"
+                f"{self.path} unpacks to more than {_MOST_RATIO} times its size, which is rare for text: "
+                "unpack it first if you trust it"
             )
 
 
@@ -413,7 +413,7 @@ def _unpack_streams(path: str, raw: IO[bytes], new: Callable[[], Any], padding: 
                 packed, stream = stream.unused_data, None
             yield data
     if stream:
-        raise CorpusError(f"{path} is cut short or damaged (its last part has no end): use another copy")
+        raise CorpusError(f"{path} is cut short or damaged (its end is missing): use another copy")
 
 
 def _zst_frame() -> Callable[[], Any]:

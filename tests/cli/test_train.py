@@ -8,10 +8,13 @@ import shlex
 from itertools import pairwise
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 
 import pytest
 
 import charrnn
+from charrnn.cli.train import _repeat as repeating_command
+from charrnn.config import TextConfig
 from charrnn.errors import CharRNNError
 
 from ._material import SMALL, TEXT, TIMEOUT, arrays, error_line, facts, meta, narrowed, posix, same_arrays
@@ -575,6 +578,12 @@ def test_a_run_inside_its_corpus_is_left_out_and_can_be_resumed(run, corpus):
     vocab = run("vocab", ".")
     assert vocab.stderr == f"Note: left out 2 runs: ./checkpoints/{name}, ./other\n"
     assert "checkpoints holds no text, only 1 run" in run("train", "checkpoints", *SMALL, code=1).stderr
+
+
+def test_no_command_repeats_a_run_whose_documents_were_split_by_other_rules():
+    config = TextConfig(split_documents="lines", document_rules=1)
+    run = SimpleNamespace(text_config=config, earlier_totals=[])
+    assert repeating_command(run) == "no command: an earlier charrnn split its documents by other rules"
 
 
 def test_standard_input_is_told_of(run):

@@ -337,7 +337,7 @@ def test_archives_that_cannot_be_read_are_refused(tmp_path, monkeypatch):
     for mark, at in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
         other[whole.index(mark) + at] = 9  # a way of packing that Python does not have
     path.write_bytes(other)
-    assert f"{path} is packed in a way that is not known here" in refusal(contents, path)
+    assert f"{path} is compressed in an unknown way" in refusal(contents, path)
     monkeypatch.setattr(files, "_ALWAYS_ALLOWED", 1 << 12)
     path.write_bytes(zipped(a=bytes(1 << 12), b=bytes(1 << 20), c=bytes(1 << 20)))
     assert "unpacks to more than 200 times its size" in refusal(contents, path)
