@@ -153,26 +153,26 @@ def _leave_out_runs(files: Iterable[str], start: str) -> Found:
 
     start: the folder where the search began
     """
-    known, found = cache(_is_run), Found([], [])
+    found = Found([], [])
+
+    @cache
+    def run_of(folder: str) -> str | None:
+        """Return the folder of the run that this folder is in, or is."""
+        if Path(folder) == Path(start) or folder == os.path.dirname(folder):
+            return None
+        return folder if _is_run(folder) else run_of(os.path.dirname(folder))
+
+    begins_in_run = _is_run(start)
     for file in files:
         folder, name = os.path.split(file)
-        if Path(folder) == Path(start):
-            run = folder if name in RUN_FILES and known(folder) else None
-        else:
-            run = next(filter(known, _folders_above(file, start)), None)
+        run = run_of(folder)
+        if begins_in_run and name in RUN_FILES and Path(folder) == Path(start):
+            run = start
         if run is None:
             found.files.append(file)
-        elif (run or os.curdir) not in found.runs:
-            found.runs.append(run or os.curdir)
+        elif run not in found.runs:
+            found.runs.append(run)
     return found
-
-
-def _folders_above(file: str, start: str) -> Iterator[str]:
-    """Yield the folder of a file, and the folders that it is in, up to `start` and without it."""
-    folder = os.path.dirname(file)
-    while Path(folder) != Path(start) and folder != os.path.dirname(folder):
-        yield folder
-        folder = os.path.dirname(folder)
 
 
 def _is_run(folder: str) -> bool:
