@@ -257,11 +257,20 @@ def _print_summary(facts: Summary, kind: str) -> None:
     tell("rarest to train on: " + ", ".join(f"{shown} {count:,}" for shown, count in rarest))
     if facts.unknown_share:
         tell(f"learned as unknown: {facts.unknown:,} of the distinct, {facts.unknown_share:.2%} of the training part")
-    if facts.returns and kind != "bytes":
-        tell(r"lines end at \r\n, or some do, and \r is learned as it stands: `tr -d '\r'` takes it away")
+    if (facts.crlf or facts.cr) and kind != "bytes":
+        tell(_describe_returns(facts))
     if facts.repeated is not None:
         lines = "lines" if facts.documents is None else "documents"
         tell(f"{facts.repeated:.1%} of the validation part stands in {lines} that the training part has too")
+
+
+def _describe_returns(facts: Summary) -> str:
+    """Return the line about carriage returns, with the command that turns all line ends into newlines."""
+    if facts.crlf and facts.cr:
+        return r"lines end with \r\n or \r, and \r is learned; to change that: perl -pe 's/\r\n?/\n/g' FILE > NEW"
+    if facts.crlf:
+        return r"lines end with \r\n, and \r is learned; to change that: tr -d '\r' < FILE > NEW"
+    return r"lines end with \r, which is learned; to change that: tr '\r' '\n' < FILE > NEW"
 
 
 def _mib(size: int) -> str:
@@ -302,6 +311,8 @@ def _repeat(run: Run) -> str:
 
     if run.earlier_totals:
         return f"no single command: its length was raised when it had {run.earlier_totals[0]:,} steps"
+    if run.text_config.document_rules != TextConfig.document_rules:
+        return "no command: an earlier charrnn split its documents by other rules"
     config, elsewhere = run.training.config, set_elsewhere()
     usual = (
         vars(ModelConfig(1))

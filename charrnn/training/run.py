@@ -113,7 +113,7 @@ class Run:
             setup.training.begin(setup.params),
             setup.text_config,
             init_from=str(init_from) if init_from else None,
-            notes=setup.notes,
+            notes=corpus.notes + setup.notes,
             measured=setup.measured,
         )
         folder.create()
@@ -159,7 +159,7 @@ class Run:
                 raise CheckpointError(f"{folder.last} holds a model but no run: start a new one with --init-from")
             corpus = corpus_of(saved, corpus_paths, val_path, reading=reading)
             config, notes = resumed_config(saved, corpus, settings or {})
-            notes += version_notes(saved.versions, ckpt.current_versions())
+            notes = corpus.notes + notes + version_notes(saved.versions, ckpt.current_versions())
             notes += [] if is_locked else [UNLOCKED]
             training, _ = training_for(corpus, saved.vocab, saved.model_config, config)
             state = state_of(folder.last, saved)
