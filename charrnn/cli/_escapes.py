@@ -32,7 +32,11 @@ class TextWithEscapes(click.types.StringParamType):
 
         typed: str = super().convert(value, param, ctx)
         if (unknown := unknown_escape(typed)) is not None:
-            fail(param, ctx, f"has the unknown escape {unknown}: write \\\\ for a backslash (\\n, \\t, \\r, \\uXXXX exist)")
+            fail(
+                param,
+                ctx,
+                f"has the unknown escape {unknown}: write \\\\ for a backslash (\\n, \\t, \\r, \\uXXXX exist)",
+            )
         if ctx is not None and _ambiguous(typed):
             ctx.meta.setdefault(_TYPED, {}).setdefault(name_of(param), typed)
         return unescaped(typed)

@@ -232,7 +232,7 @@ class Writer:
             constraint=self._constraint(config, stops),
         )
 
-    def may_write_lines(self, **settings: Any) -> bool:
+    def may_write_lines(self, **settings: Unpack[SampleSettings]) -> bool:
         """Return whether a sample with these fields of `SampleConfig` can go beyond its first line."""
         config = SampleConfig(**settings)
         if "\n" not in self.vocab.symbols or config.lines == 1 or "\n" in config.stop:

@@ -172,7 +172,7 @@ OPTIONS = {
     "unknown stop": Bad(("sample", "--stop", "K\\u03a9"), 1, ("--stop 'KΩ'", "U+03A9", "vocabulary")),
     "regex and stop": Bad(("sample", "--regex", "D", "--stop", "e"), 2, ("--regex", "--stop", "cut a match short")),
     "regex and lines": Bad(("sample", "--regex", "D", "--lines", "2"), 2, ("--regex", "--lines", "cut a match short")),
-    "shares": Bad(("sample", "-m", "tiny.npz:0.5", "-m", "b"), 2, ("-m b", "share")),
+    "shares": Bad(("sample", "-m", "tiny.npz:0.5", "-m", "b"), 2, ("-m b", "weight")),
     "top-k": Bad(("sample", "--top-k", "-1"), 2, ("--top-k", "-1", "at least 0")),
     "seed": Bad(("sample", "--seed", "-1"), 2, ("--seed", "-1", "at least 0")),
     "unknown": Bad(("sample", "--unknown", "guess"), 2, ("--unknown", "'guess'", "error", "skip")),
