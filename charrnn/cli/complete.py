@@ -44,12 +44,12 @@ _shown = section("Output")
     "--json",
     "as_json",
     is_flag=True,
-    help="Print a JSON object for each text: line, text, and completions (text, probability, logprob, ended).",
+    help="Print a JSON object for each text.",
 )
 @_shown(
     "--interactive",
     is_flag=True,
-    help="Suggest completions while you type; finished lines go to standard output.",
+    help="Suggest while you type; lines go to standard output.",
 )
 def command(
     text: str | None,
@@ -70,7 +70,7 @@ def command(
     Examples:
       charrnn complete "To be, or not to b"
       charrnn complete --to char -k 10 "To b"
-      head -n 3 story.txt | charrnn complete --to line --json | jq -r '.text + .completions[0].text'
+      head -n 3 story.txt | charrnn complete --to line --json
     """
     from charrnn.cli._console import note, open_model
     from charrnn.generation.completion import Completions

@@ -33,19 +33,19 @@ _scoring = section("Scoring")
     type=click.Choice(PROTOCOLS),
     default="whole",
     show_default=True,
-    help="whole: in one pass. lanes: several parts at once, faster and equal to about 0.002 nats. windows: each 256 "
+    help="whole: in one pass. lanes: in several batch rows, faster and equal to about 0.002 nats. windows: every 256 "
     "characters from a zero state.",
 )
 @section("Text")(
     "--test",
     is_flag=True,
-    help="Score the test split of the corpus, which training never uses.",
+    help="Score the test split of the corpus.",
 )
-@_scoring("--dynamic", is_flag=True, help="Also score with a model that learns as it reads; takes longer.")
+@_scoring("--dynamic", is_flag=True, help="Also let the model learn as it reads; slower.")
 @_scoring(
     "--baselines",
     is_flag=True,
-    help="Also score n-gram models and compressors that learn from the same text.",
+    help="Also score an n-gram model and compressors.",
 )
 @json_option
 def command(

@@ -57,21 +57,20 @@ _several, _output = section("Several samples"), section("Output")
     ),
 )
 @click.argument("run", required=False, metavar="[RUN]", shell_complete=complete_runs)
-@models_option("Several, with weights, are mixed: -m A:0.7 -m B:0.3 samples from the mean of their probabilities.")
+@models_option("Several are mixed by weight: -m A:0.7 -m B:0.3.")
 @options_of(SampleConfig, "length", "lines")
 @_end(
     "--documents",
     type=WholeNumber(1),
     metavar="N",
-    help="Generate N whole documents, if the model learned documents.",
+    help="Generate N whole documents; -n is then unlimited.",
 )
 @options_of(SampleConfig, "stop")
 @_begin(
     "--prime",
     type=text_with_escapes,
     metavar="TEXT",
-    help='Text to continue; "-" reads standard input. In TEXT and STRING, \\n is a line end, \\t a tab, \\uXXXX a '
-    "character by its number, and \\\\ a backslash; files are read as they are.",
+    help='Text to continue; "-" reads standard input.',
 )
 @_begin("--prime-file", metavar="F", shell_complete=complete_files, help="Read the text to continue from a file.")
 @_begin(
@@ -86,7 +85,7 @@ _several, _output = section("Several samples"), section("Output")
     "--seed",
     type=WholeNumber(0),
     metavar="N",
-    help="Seed; the same seed gives the same text. If not given, a random one is printed.",
+    help="Same seed, same text. [default: random]",
 )
 @options_of(SampleConfig, "charset", "regex")
 @options_of(DrawConfig, "count")
@@ -94,14 +93,13 @@ _several, _output = section("Several samples"), section("Output")
     "--separator",
     type=text_with_escapes,
     metavar="STRING",
-    help="Text between samples. [default: what separates documents in the corpus; otherwise a blank line]",
+    help="Text between samples. [default: as in the corpus]",
 )
 @_output(
     "--json",
     "as_json",
     is_flag=True,
-    help="Print a JSON object for each sample: text (without the prime), logprob (nats), bpc, seed, index, ended, "
-    "prime, draws.",
+    help="Print a JSON object for each sample.",
 )
 @options_of(DrawConfig, "best_of")
 @options_of(BeamConfig, "width", "length_norm")
@@ -128,7 +126,8 @@ def command(
 ) -> None:
     """Generate text with a model: that of RUN, of -m, or of the newest run.
 
-    A single sample is printed as it is generated. Without a prime, it starts as lines of the training text do.
+    A single sample is printed as it is generated. Without a prime, it starts as lines of the training text do. In TEXT
+    and STRING, \\n is a line end, \\t a tab, \\uXXXX a character by its number, and \\\\ a backslash.
 
     \b
     Examples:

@@ -92,14 +92,14 @@ def _conflicts() -> Iterator[Conflict]:
 @click.argument("texts", metavar="[FILE]...", nargs=-1, shell_complete=complete_files)
 @models_option("Several with --best.")
 @_scoring("--context", is_flag=True, help="Score what follows the first tab, given what precedes it.")
-@_scoring("--best", is_flag=True, help="Name the model (-m A -m B) that finds the line most likely, and its margin.")
+@_scoring("--best", is_flag=True, help="Name the best of several models (-m A -m B), and its margin.")
 @_scoring("--shard", type=_ShardType(), metavar="I/N", help="Score the I-th of N equal shares of the lines.")
-@_records("--field", metavar="NAME", help="Score this column of .csv or .tsv, or this field of JSON Lines.")
+@_records("--field", metavar="NAME", help="Score this .csv or .tsv column, or JSON Lines field.")
 @_output(
     "--json",
     "as_json",
     is_flag=True,
-    help="Print a JSON object for each line: line, bpc, logprob (nats), chars, unknown, text.",
+    help="Print a JSON object for each line, with its number and score.",
 )
 @options_of(ScoreConfig, "per_char")
 @_output("--header", is_flag=True, help="Name the columns in a first line.")
@@ -107,7 +107,7 @@ def _conflicts() -> Iterator[Conflict]:
 @_selected("--below", type=_LimitType(0), metavar="X", help="Print lines of less than X bpc; 5%: the lowest 5%.")
 @options_of(ScoreConfig, "top")
 @_selected("--with-score", is_flag=True, help="Print these lines with their numbers and scores.")
-@_growing("--follow", is_flag=True, help="Wait for lines that are added to FILE; it may be truncated or replaced.")
+@_growing("--follow", is_flag=True, help="Wait for more lines; FILE may be truncated or replaced.")
 @_growing("--line-buffered", is_flag=True, help="Score lines as they arrive, as from a terminal.")
 def command(
     texts: tuple[str, ...],

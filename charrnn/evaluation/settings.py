@@ -91,7 +91,7 @@ class ScoreConfig:
     Raises:       ConfigError if no line can be selected.
     """
 
-    per_char: bool = setting(False, "Output", "Add the bits of each character, and of the line's end, as `bits`.")
+    per_char: bool = setting(False, "Output", "Add the bits of each character and of the line's end.")
     above: float | Quantile | None = None
     below: float | Quantile | None = None
     top: int | None = setting(None, _SELECTED, "Print the N most surprising lines: highest bpc first.", low=1)

@@ -72,16 +72,16 @@ class Filters:
     temperature: float = setting(
         0.8,
         _DRAWN,
-        "Randomness; 0 always takes the most likely character.",
+        "Randomness; 0 is none.",
         low=0,
         flags=("--temp", "--temperature"),
         rule=_TEMPERATURE,
     )
-    top_k: int = setting(0, _DRAWN, "Sample from the N most likely characters; 0: all.", low=0, rule=_TEMPERATURE)
+    top_k: int = setting(0, _DRAWN, "Keep the N most likely; 0: all.", low=0, rule=_TEMPERATURE)
     top_p: float = setting(
         1.0,
         _DRAWN,
-        "Sample from the most likely characters that together have probability X.",
+        "Keep the most likely characters that together have probability X.",
         low=0,
         high=1,
         open_low=True,
@@ -90,7 +90,7 @@ class Filters:
     min_p: float = setting(
         0.0,
         _DRAWN,
-        "Leave out characters with less than X times the highest probability.",
+        "Drop characters with less than X times the highest probability.",
         low=0,
         high=1,
         rule=_SHARES,
@@ -103,9 +103,7 @@ class Filters:
         open_low=True,
         rule=_PENALTY,
     )
-    repeat_window: int = setting(
-        64, _DRAWN, "How many recent characters --repeat-penalty looks at.", low=1, high=MOST_WINDOW, rule=_PENALTY
-    )
+    repeat_window: int = setting(64, _DRAWN, "Recent characters to look at.", low=1, high=MOST_WINDOW, rule=_PENALTY)
 
     def __post_init__(self) -> None:
         _check(self)
@@ -132,25 +130,25 @@ class SampleConfig(Filters):
     length: int | None = setting(
         500,
         _ENDS,
-        "Characters to generate; -1: unlimited. [default: 500; -1 with --lines or --documents]",
+        "Characters to generate; -1: unlimited. [default: 500]",
         low=0,
         high=MOST_LENGTH,
         flags=("-n", "--length"),
         flag_low=-1,
         rule=_LENGTH,
     )
-    lines: int = setting(0, _ENDS, "Generate N lines.", low=0, flag_low=1, rule=_LENGTH)
+    lines: int = setting(0, _ENDS, "Generate N lines; -n is then unlimited.", low=0, flag_low=1, rule=_LENGTH)
     stop: tuple[str, ...] = setting((), _ENDS, "Stop before this text; can be given several times.", metavar="STRING")
     regex: str | None = setting(
         None,
         _WHOLE,
-        "Generate only text that matches this regular expression in full, up to -n characters.",
+        "Generate full matches of this regular expression.",
         metavar="PATTERN",
     )
     charset: str | None = setting(
         None,
         _WHOLE,
-        "Generate only these characters, written as in [ ] of a regular expression: 'a-z .'",
+        "Generate only these characters, such as 'a-z .'",
         metavar="CHARS",
     )
     unknown: str = "error"
@@ -176,13 +174,11 @@ class DrawConfig:
     """
 
     count: int = setting(1, _SEVERAL, "Generate N samples, or N for each prime.", low=1, rule=_COUNTS)
-    best_of: int = setting(
-        1, _SEVERAL, "Generate N for each sample, and keep the most likely one.", low=1, rule=_COUNTS
-    )
+    best_of: int = setting(1, _SEVERAL, "Keep the most likely of N.", low=1, rule=_COUNTS)
     novel: int = setting(
         0,
         _WHOLE,
-        "Redraw samples that copy N consecutive characters of the training text.",
+        "Redraw samples that copy N characters of the corpus.",
         low=0,
         flag_low=1,
         rule=_COUNTS,
@@ -204,7 +200,7 @@ class BeamConfig:
     width: int = setting(
         1,
         _SEVERAL,
-        "Search for a likely text, keeping the K best candidates; nothing is random.",
+        "Search for a likely text with K candidates.",
         low=1,
         high=MOST_WIDTH,
         flags=("--beam",),
@@ -215,7 +211,7 @@ class BeamConfig:
     length_norm: float = setting(
         1.0,
         _SEVERAL,
-        "Divide the log-probabilities of --beam by the length to the power X. [default: 1]",
+        "For --beam: divide scores by length ** X. [default: 1]",
         low=0,
         high=MOST_NORM,
         flag_low=0,
@@ -239,7 +235,7 @@ class CompletionConfig:
     to: str = setting(
         "word",
         _FOUND,
-        "Complete the next character, the word or the line.",
+        "What to complete.",
         choices=tuple(GOALS),
         rule=f"a text is completed to {', '.join(GOALS)}, not to {{value!r}}",
     )
@@ -256,7 +252,7 @@ class CompletionConfig:
     max_length: int | None = setting(
         None,
         _FOUND,
-        "Cut completions off after N characters. [default: 32 for a word, 200 for a line]",
+        "Cut off after N characters. [default: 32; line: 200]",
         low=1,
         high=MOST_COMPLETED,
         rule=_COMPLETION,
