@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,6 +11,7 @@ import click
 
 from charrnn.cli._command import Conflict, SectionedCommand, complete_files, section
 from charrnn.cli._options import models_option, options_of
+from charrnn.cli._scored import Printer, Row
 from charrnn.cli._types import Number, fail
 from charrnn.config import STDIN
 from charrnn.errors import ConfigError
@@ -21,9 +20,7 @@ from charrnn.evaluation.settings import Quantile, ScoreConfig, Shard
 if TYPE_CHECKING:
     from charrnn.api import LanguageModel
     from charrnn.data.items import Item
-    from charrnn.data.records import Format
     from charrnn.evaluation.packing import Line
-    from charrnn.evaluation.scoring import Scored
 
 
 class _LimitType(Number):
@@ -158,58 +155,51 @@ def command(
     if best != (len(models) > 1):
         raise ConfigError("--best compares several models: give it with -m A -m B")
     refuse_models(texts)
-    opened = [open_model(name) for name in models or (None,)]
-    encoding = opened[0].checkpoint.text_config.encoding
+    scorers = [_scorer(name, open_model(name), context, config.per_char) for name in models or (None,)]
+    encoding = scorers[0].model.checkpoint.text_config.encoding
     items = Items(texts or (STDIN,), field, encoding, follow)
     begin, end = shard.bounds(items.count()) if shard else (0, sys.maxsize)
     collects = config.top is not None or config.has_quantile
-    share = shard.total if shard else 1
-    printer = _Printer(
-        models=models,
+    printer = Printer.of(
+        encoding=line_encoding(encoding),
         numbered=config.selects or as_json,
+        several=best,
+        per_char=config.per_char,
         unchanged=config.selects and not (with_score or as_json),
         as_json=as_json,
-        per_char=config.per_char,
-        encoding=line_encoding(encoding),
     )
     progress = ScoringBar(
-        items.size and items.size / share,
-        models=len(opened),
+        items.size and items.size / (shard.total if shard else 1),
+        models=len(scorers),
         quiet=at_once,
         shown=sys.stdout.isatty() and not collects,
     )
     format, pieces = items.open()
-    out = sys.stdout.buffer
+    out, limits = sys.stdout.buffer, None if collects or not config.selects else config.limits()
     if header or (format is not None and (shard is None or shard.number == 1)):
         out.write(printer.header(format))
     with progress:
         blocks = pieces if at_once else in_blocks(chain.from_iterable(pieces), chars=_chars)
         followed = progress.follow(_within(blocks, begin, end), lambda item: _chars(item) + 1)
-        readers = [_reader(model, context) for model in opened]
-        rows = _scored(opened, followed, readers, config.per_char, progress)
+        rows = _scored(scorers, followed, progress)
         if collects:
-            scored = ((row.scored.bpc, printer.show(row)) for block in rows for row in block)
-            out.writelines(select(scored, config))
+            out.writelines(select(((row.scored.bpc, printer.show(row)) for block in rows for row in block), config))
             return
-        limits = config.limits()
         for block in rows:
-            kept = [row for row in block if begin < row.item.line <= end]
-            chosen = (row for row in kept if not config.selects or limits.include(row.scored.bpc))
+            kept = (row for row in block if begin < row.item.line <= end) if shard else block
+            chosen = (row for row in kept if limits.include(row.scored.bpc)) if limits else kept
             out.write(b"".join(map(printer.show, chosen)))
             if at_once:
                 out.flush()
 
 
-class _Row(NamedTuple):
-    """An item with its score.
+class _Scorer(NamedTuple):
+    """A model by its name, and how it scores: it reads an item as `read` returns it."""
 
-    model, margin  the index of the best model, and its margin over the second best; 0 and None for a single one
-    """
-
-    item: Item
-    scored: Scored
-    model: int = 0
-    margin: float | None = None
+    name: str | None
+    model: LanguageModel
+    read: Callable[[Item], Line]
+    per_char: bool
 
 
 def _is_typed(texts: tuple[str, ...]) -> bool:
@@ -231,12 +221,8 @@ def _within(blocks: Iterable[list[Item]], begin: int, end: int) -> Iterator[list
 
 
 def _scored(
-    models: Sequence[LanguageModel],
-    blocks: Iterable[Sequence[Item]],
-    readers: Sequence[Callable[[Item], Line]],
-    per_char: bool,
-    progress: Callable[[int, int], object] | None = None,
-) -> Iterator[list[_Row]]:
+    scorers: Sequence[_Scorer], blocks: Iterable[Sequence[Item]], progress: Callable[[int, int], object] | None = None
+) -> Iterator[list[Row]]:
     """Yield the items of each block with their scores; of several models, with those of the best."""
     from charrnn.evaluation.scoring import best_of
 
@@ -247,104 +233,35 @@ def _scored(
             yield [*map(read, present[0])]
 
     scores = [
-        model.score_blocks(texts(read), per_char=per_char, progress=progress)
-        for model, read in zip(models, readers, strict=True)
+        model.score_blocks(texts(read), per_char=per_char, progress=progress) for _, model, read, per_char in scorers
     ]
     for block in blocks:
         present[:] = [block]
+        if len(scorers) == 1:
+            yield [*map(Row, block, next(scores[0]))]
+            continue
         rows = []
         for item, *scored in zip(block, *map(next, scores), strict=True):
-            best, margin = best_of(scored) if len(models) > 1 else (0, None)
-            rows.append(_Row(item, scored[best], best, margin))
+            best, margin = best_of(scored)
+            rows.append(Row(item, scored[best], None if margin is None else scorers[best].name, margin))
         yield rows
     present.clear()
     for ending in scores:
         next(ending, None)  # so that the processes of the model end
 
 
-def _reader(model: LanguageModel, context: bool) -> Callable[[Item], Line]:
-    """Return the function that decodes an item; with a context, into the text before the first tab and the rest."""
+def _scorer(name: str | None, model: LanguageModel, context: bool, per_char: bool) -> _Scorer:
+    """Return how a model scores items; with a context, what follows the first tab."""
     from charrnn.data.decoding import line_decoder
 
     vocab = model.checkpoint.vocab
     decode = line_decoder(model.checkpoint.text_config.encoding, vocab.symbols if vocab.kind == "chars" else "\ufeff\r")
 
-    def read(item: Item) -> Line:
-        text = decode(item.text) if isinstance(item.text, bytes) else item.text
-        before, _, after = text.partition("\t") if context else ("", "", text)
-        return (before, after) if context else text
+    def read(item: Item) -> str:
+        return decode(item.text) if isinstance(item.text, bytes) else item.text
 
-    return read
+    def with_context(item: Item) -> Line:
+        before, _, after = read(item).partition("\t")
+        return before, after
 
-
-@dataclass(frozen=True)
-class _Printer:
-    """Turns items with their scores into the bytes to print.
-
-    models     the names of several models, of which the best is shown
-    numbered   show the number of each line
-    unchanged  show lines and records as they are in the input
-    as_json    show JSON objects
-    per_char   show the bits of each character
-    encoding   of the input
-    """
-
-    models: Sequence[str]
-    numbered: bool
-    unchanged: bool
-    as_json: bool
-    per_char: bool
-    encoding: str
-
-    @property
-    def names(self) -> list[str]:
-        """Return the names of the scores, in the order of their columns."""
-        several = ["model", "margin"] if len(self.models) > 1 else []
-        bits = ["bits"] if self.per_char else []
-        return [*["line"] * self.numbered, *several, "bpc", "logprob", "chars", "unknown", *bits]
-
-    def header(self, format: Format | None) -> bytes:
-        """Return the first line: the names of the columns; none for JSON Lines."""
-        if format is None:
-            return "\t".join([*self.names, "text\n"]).encode()
-        return (format.header if self.unchanged else format.named(self.names)).encode(self.encoding, "surrogateescape")
-
-    def show(self, row: _Row) -> bytes:
-        """Return a line or a record, unchanged or with its scores."""
-        record = row.item.record
-        if record is None:
-            return self._line(row)
-        if self.unchanged:
-            text = record.text
-        else:
-            values = self._values(row)
-            more = values if record.format.delimiter is None else {name: _cell(values[name]) for name in values}
-            text = record.format.extended(record, more)
-        return text.encode(self.encoding, "surrogateescape")
-
-    def _line(self, row: _Row) -> bytes:
-        line: Any = row.item.text
-        if self.as_json:
-            bits = self._values(row)
-            data = {name: bits.pop(name) for name in [*bits] if name != "bits"} | {"text": row.scored.text} | bits
-            return json.dumps(data, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
-        if self.unchanged:
-            return bytes(line) + b"\n"
-        return "".join(f"{_cell(value)}\t" for value in self._values(row).values()).encode() + bytes(line) + b"\n"
-
-    def _values(self, row: _Row) -> dict[str, Any]:
-        """Return the scores by their names."""
-        found = {
-            "line": row.item.line,
-            "model": None if row.margin is None else self.models[row.model],
-            "margin": row.margin,
-            **{name: getattr(row.scored, name) for name in ("bpc", "logprob", "chars", "unknown", "bits")},
-        }
-        return {name: found[name] for name in self.names}
-
-
-def _cell(value: Any) -> str:
-    """Return a score as a cell of a table; an empty one for None."""
-    if isinstance(value, tuple):
-        return ",".join(map(_cell, value))
-    return "" if value is None else f"{value:.6f}" if isinstance(value, float) else str(value)
+    return _Scorer(name, model, with_context if context else read, per_char)

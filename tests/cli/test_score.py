@@ -12,7 +12,7 @@ from select import select
 import pytest
 
 import charrnn
-from charrnn.cli.score import _scored
+from charrnn.cli.score import _scored, _scorer
 from charrnn.data.items import Item
 
 from ._material import SMALL, TEXT, TIMEOUT, error_line, posix
@@ -421,7 +421,7 @@ def test_blocks_that_were_scored_are_freed(tiny, models):
             yield block
 
     model = charrnn.load(tiny)
-    for rows in _scored([model] * models, blocks(), [lambda item: item.text.decode()] * models, False):
+    for rows in _scored([_scorer("tiny", model, False, False)] * models, blocks()):
         assert [row.item.text for row in rows] == [b"Der"]
         assert sum(ref() is not None for ref in made) <= 2
     assert len(made) == 9
