@@ -137,8 +137,9 @@ def command(
       charrnn score --best -m english -m german lines.txt
       printf 'the cat\\t sat\\nthe cat\\t zat\\n' | charrnn score --context
     """
-    from charrnn.cli._console import ScoringBar, open_model, refuse_models
+    from charrnn.cli._console import ScoringBar, note, open_model, refuse_models
     from charrnn.data.decoding import line_encoding
+    from charrnn.data.files import find_files
     from charrnn.data.items import Items
     from charrnn.evaluation.scoring import in_blocks
     from charrnn.evaluation.selection import select
@@ -158,6 +159,8 @@ def command(
     scorers = [_scorer(name, open_model(name), context, config.per_char) for name in models or (None,)]
     encoding = scorers[0].model.checkpoint.text_config.encoding
     items = Items(texts or (STDIN,), field, encoding, follow)
+    for sentence in find_files(items.paths).notes:
+        note(f"Note: {sentence}")
     begin, end = shard.bounds(items.count()) if shard else (0, sys.maxsize)
     collects = config.top is not None or config.has_quantile
     printer = Printer.of(

@@ -3,13 +3,14 @@
 import math
 import os
 import re
+import threading
 from pathlib import Path
 
 import pytest
 
 import charrnn
 
-from ._material import SMALL, TEXT, TIMEOUT, error_line
+from ._material import SMALL, TEXT, TIMEOUT, error_line, posix
 
 VAL = TEXT[math.floor(len(TEXT) * 9 / 10) :]
 KEYS = "chars nats_per_char bpc perplexity interval accuracy dynamic by_position".split()
@@ -211,6 +212,15 @@ def test_baselines(run, tiny):
         (name, f"{nats:.4f}", f"{nats / math.log(2):.4f}") for name, nats in named
     ]
     assert outcome.stderr == f"Model: {tiny / 'best.npz'}\n"
+
+
+@posix
+def test_a_text_is_read_from_a_pipe(run, tiny):
+    os.mkfifo("pipe")
+    writer = threading.Thread(target=Path("pipe").write_text, args=(TEXT[:300],), kwargs={"encoding": "utf-8"})
+    writer.start()
+    assert run("eval", "pipe", "--json").json["chars"] == 299
+    writer.join()
 
 
 def test_baselines_of_another_text(run, tiny, monkeypatch):

@@ -298,6 +298,12 @@ def test_a_run_in_place_of_a_text_is_named_with_m(run, tiny):
             )
 
 
+def test_runs_in_a_folder_are_left_out(run, tiny):
+    outcome = run("score", ".", "-m", tiny / "best.npz")
+    assert outcome.stdout.count("\n") == len(LINES)
+    assert "Note: left out 1 run: " in outcome.stderr
+
+
 def test_long_work_is_reported_where_there_is_no_bar(run, tiny, monkeypatch):
     monkeypatch.setattr("charrnn.cli._console._NOTE_EVERY", 0)
     assert "Scored 0.0 of 0.0 MB" in run("score", "tiny.txt").stderr
