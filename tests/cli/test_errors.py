@@ -179,7 +179,7 @@ OPTIONS = {
     "protocol": Bad(("eval", "--protocol", "half"), 2, ("--protocol", "'half'", "whole", "lanes")),
     "eval unknown": Bad(("eval", "--unknown", "guess"), 2, ("--unknown", "'guess'", "error", "skip")),
     "vocab of nothing": Bad(("vocab",), 2, ("CORPUS",)),
-    "info takes no text": Bad(("info", "tiny.txt"), 1, ("tiny.txt is no charrnn checkpoint",)),
+    "info takes no text": Bad(("info", "tiny.txt"), 1, ("tiny.txt is a text, not a charrnn checkpoint",)),
     "unknown command": Bad(("trian",), 2, ("trian",)),
 }
 
