@@ -272,8 +272,8 @@ class ScoringBar:
         self._bar.update(at - self._bar.n)
         if self._noted is not None and time.monotonic() - self._noted >= _NOTE_EVERY:
             self._noted = time.monotonic()
-            total = "" if self._bar.total is None else f" of {self._bar.total / 1e6:,.1f}"
-            note(f"Scored {at / 1e6:,.1f}{total} MB")
+            total = self._bar.total
+            note(f"Scored {at / 1e6:,.1f} MB" if total is None else f"Scored {at / total:.0%} of {total / 1e6:,.1f} MB")
 
 
 class TrainScreen:

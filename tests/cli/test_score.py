@@ -306,7 +306,14 @@ def test_runs_in_a_folder_are_left_out(run, tiny):
 
 def test_long_work_is_reported_where_there_is_no_bar(run, tiny, monkeypatch):
     monkeypatch.setattr("charrnn.cli._console._NOTE_EVERY", 0)
-    assert "Scored 0.0 of 0.0 MB" in run("score", "tiny.txt").stderr
+    monkeypatch.setattr("charrnn.evaluation.scoring.BLOCK", 1000)
+    for words in ([], ["-m", "tiny", "-m", "tiny", "--best"]):
+        notes = [line for line in run("score", "tiny.txt", *words).stderr.splitlines() if line.startswith("Scored")]
+        shares = [int(line.split("%")[0].removeprefix("Scored ")) for line in notes]
+        assert len(shares) >= 3
+        assert shares == sorted(shares)
+        assert 90 < shares[-1] <= 100
+        assert notes[-1].endswith("% of 0.0 MB")
     assert "Scored 0.0 MB" in run("score", input="Der").stderr
     assert "Scored" not in run("score", "--line-buffered", input="Der").stderr
 
