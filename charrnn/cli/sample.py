@@ -35,9 +35,14 @@ _begin, _end, _draw = section("Prime"), section("Length"), section("Sampling")
 _several, _output = section("Several samples"), section("Output")
 
 
+#: The options that people use most, for the first screen of the help.
+_BASICS = ("models", "length", "lines", "prime", "temperature", "top_p", "count", "regex", "stop", "seed", "as_json")
+
+
 @click.command(
     short_help="Generate text with a model.",
     cls=SectionedCommand,
+    basics=_BASICS,
     conflicts=(
         Conflict("RUN and -m both name the model: give one of them", ("run", "models")),
         Conflict(

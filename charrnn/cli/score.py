@@ -83,8 +83,15 @@ def _conflicts() -> Iterator[Conflict]:
             yield Conflict(f"--{name} needs all lines, so it cannot go with {flag}: leave out one", (early, name))
 
 
+#: The options that people use most, for the first screen of the help.
+_BASICS = ("models", "top", "above", "below", "with_score", "field", "follow", "best", "header", "as_json")
+
+
 @click.command(
-    cls=SectionedCommand, short_help="Score each line: how likely a model finds it.", conflicts=(*_conflicts(),)
+    cls=SectionedCommand,
+    short_help="Score each line: how likely a model finds it.",
+    basics=_BASICS,
+    conflicts=(*_conflicts(),),
 )
 @click.argument("texts", metavar="[FILE]...", nargs=-1, shell_complete=complete_files)
 @models_option("Several with --best.")
