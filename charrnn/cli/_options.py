@@ -110,8 +110,7 @@ def _model(name: str, more_help: str = "", **more: Any) -> Callable[[F], F]:
         envvar="CHARRNN_MODEL",
         show_envvar=True,
         shell_complete=complete_runs,
-        help="A checkpoint, a run's folder, or a run's name under ./checkpoints. If not given, the newest run there."
-        f"{more_help}",
+        help=f"A run's name, its folder, or a .npz file.{more_help} [default: newest run]",
         **more,
     )
 
