@@ -76,7 +76,7 @@ CHOICES = {
 }
 #: What is true or not, and what is text.
 FACTS = {"bytes", "lowercase", "shuffle_documents", "extend_vocab", "tied"}
-WORDS = {"encoding", "split_documents", "field"}
+WORDS = {"length_changes", "encoding", "split_documents", "field"}
 OPTIONAL = {
     "val_documents",
     "test_documents",
@@ -125,7 +125,7 @@ def test_every_setting_says_in_which_group_it_stands_and_what_it_is():
         for item in fields(kind):
             if item.name != "vocab_size":
                 assert item.metadata["group"] in ("Model", "Training", "Length", "Text", "Files")
-                assert item.metadata["help"].endswith(".")
+                assert item.metadata["help"].endswith((".", "]"))
 
 
 @numbers

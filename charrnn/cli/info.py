@@ -25,13 +25,14 @@ def command(model_path: str | None, as_json: bool) -> None:
       charrnn info -m checkpoints/corpus/last.npz --json | jq '.history[-1].val_loss'
     """
     from charrnn.cli._console import open_model, print_facts, print_json, print_table
-    from charrnn.config import text_and_train_settings
+    from charrnn.config import text_and_train_settings, total_steps
     from charrnn.data.files import describe_paths
 
     model = open_model(model_path)
     saved = model.checkpoint
     training = text_and_train_settings(saved.text_config, saved.train_config)
-    total = sum(array.size for array in saved.params.values())
+    parameters = sum(array.size for array in saved.params.values())
+    total = total_steps(saved.train_config.steps, saved.train_config.length_changes)
     if as_json:
         print_json(
             {
@@ -39,7 +40,7 @@ def command(model_path: str | None, as_json: bool) -> None:
                 "model": asdict(saved.model_config),
                 "train": training,
                 "parameters": {name: list(array.shape) for name, array in saved.params.items()},
-                "parameters_total": total,
+                "parameters_total": parameters,
                 "vocab": saved.vocab.to_dict(),
                 "step": saved.step,
                 "averaged": saved.averaged,
@@ -58,9 +59,7 @@ def command(model_path: str | None, as_json: bool) -> None:
         {
             "File": str(model.path),
             "Trained on": f"{source} (sha256 {saved.source.sha256[:8]})",
-            "Steps": f"{saved.step:,} of {saved.train_config.steps:,}"
-            if saved.train_config.steps
-            else f"{saved.step:,}",
+            "Steps": f"{saved.step:,} of {total:,}" if total else f"{saved.step:,}",
             "Weights": "the running mean of those that training had" if saved.averaged else "as training left them",
             "Can be resumed": "no: best.npz serves inference" if saved.state is None else "yes",
             "Vocabulary": f"{' and '.join(kinds)}: {symbols[:60]!r}{'…' if len(symbols) > 60 else ''}",
@@ -71,7 +70,7 @@ def command(model_path: str | None, as_json: bool) -> None:
     )
     click.echo()
     rows = [(name, " x ".join(map(str, array.shape)), f"{array.size:,}") for name, array in saved.params.items()]
-    print_table(("Array", "Shape", "Parameters"), [*rows, ("in all", "", f"{total:,}")], right=(2,))
+    print_table(("Array", "Shape", "Parameters"), [*rows, ("in all", "", f"{parameters:,}")], right=(2,))
     if saved.history:
         click.echo()
         print_table(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from charrnn import checkpoint as ckpt
+from charrnn.config import total_steps
 from charrnn.data.corpus import Source
 from charrnn.errors import CheckpointError
 from charrnn.training.folder import RUNS, RunFolder, run_names
@@ -81,6 +82,6 @@ def _facts(meta: dict[str, Any]) -> dict[str, Any]:
         "corpus": Source(meta["source"]["path"], "", tuple(meta["source"].get("also", ()))).paths,
         **{name: meta["model"][name] for name in ("cell", "num_layers", "hidden_size")},
         "step": meta["step"],
-        "steps": meta["train"]["steps"],
+        "steps": total_steps(meta["train"]["steps"], meta["train"].get("length_changes")),
         "best_loss": min(losses, default=None),
     }

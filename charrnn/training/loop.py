@@ -21,7 +21,7 @@ from charrnn.evaluation.whole import rows_for, tally
 from charrnn.nn import model
 from charrnn.nn.cells import CELLS
 from charrnn.nn.optimizers import OPTIMIZERS, Optimizer, clip, global_norm
-from charrnn.nn.schedules import SCHEDULES, Schedule
+from charrnn.nn.schedules import Course, Schedule, schedule_of
 from charrnn.parallel.plan import make_plan
 from charrnn.parallel.workers import Workers
 
@@ -109,11 +109,15 @@ class Progress:
 
 @dataclass(eq=False)
 class TrainState:
-    """Everything that changes while a model is trained."""
+    """Everything that changes while a model is trained.
+
+    course  the length of the run; whoever has a clock may change it between two events of `fit`
+    """
 
     params: Params
     opt_state: Params
     state: Array  # (L, S, B, H)
+    course: Course
     step: int = 0
     progress: Progress = field(default_factory=Progress)
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -131,19 +135,13 @@ class Training:
     stream: Stream
     val_ids: IdSource
 
-    @property
-    def steps(self) -> int:
-        """Return the length of the run in steps."""
-        assert self.config.steps is not None  # `budget.fix_length` has turned any length into steps
-        return self.config.steps
-
     def optimizer(self) -> Optimizer:
         """Return the optimizer that the settings name."""
         return build(OPTIMIZERS[self.config.optimizer], self.config)
 
-    def schedule(self) -> Schedule:
-        """Return the rate as a function of the step."""
-        return build(SCHEDULES[self.config.schedule], self.config)
+    def schedule(self, state: TrainState) -> Schedule:
+        """Return the rate as a function of the step; it follows the state's course, also when that changes."""
+        return lambda step: schedule_of(self.config, state.course)(step)
 
     def workers(self) -> Workers:
         """Return the workers that train and validate, with as many threads as the settings say, or one."""
@@ -152,14 +150,15 @@ class Training:
             make_plan(self.model_config, config.seed, config.batch_size, config.seq_len, config.threads or 1)
         )
 
-    def evaluates_at(self, step: int) -> bool:
+    def evaluates_at(self, course: Course, step: int) -> bool:
         """Return whether an evaluation and a save follow this step."""
-        return step % (self.config.eval_every or self.steps) == 0 or step == self.steps
+        every = self.config.eval_every
+        return (every is not None and step % every == 0) or step == course.total_at(step)
 
-    def reports_at(self, step: int) -> bool:
+    def reports_at(self, course: Course, step: int) -> bool:
         """Return whether a line of the log follows this step."""
         every = self.config.log_every
-        return self.evaluates_at(step) or (every > 0 and step % every == 0)
+        return self.evaluates_at(course, step) or (every > 0 and step % every == 0)
 
     def averaged(self, state: TrainState) -> Params:
         """Return the running mean of the weights; an empty dict if none is kept."""
@@ -168,7 +167,11 @@ class Training:
     def begin(self, params: Params) -> TrainState:
         """Return the state before the first step."""
         state = model.zero_state(self.model_config, self.stream.batch_size)
-        return TrainState(params, self.optimizer().init(params), state)
+        return TrainState(params, self.optimizer().init(params), state, self.course())
+
+    def course(self) -> Course:
+        """Return the length that the settings give in steps, with its changes."""
+        return Course.of(self.config.steps, self.config.length_changes)
 
 
 def train_step(
@@ -206,12 +209,12 @@ def fit(training: Training, state: TrainState) -> Iterator[Stepped | Evaluating 
 
     The state changes in place and is consistent at every event; to stop, do not call `next` again.
     """
-    optimizer, schedule = training.optimizer(), training.schedule()
+    optimizer, schedule = training.optimizer(), training.schedule(state)
     with training.workers() as workers:
         while True:
-            if state.progress.reported < state.step and training.reports_at(state.step):
+            if state.progress.reported < state.step and training.reports_at(state.course, state.step):
                 yield from _report(training, state, schedule, workers)
-            if state.step >= training.steps or is_stale(training.config, state.progress):
+            if state.step >= state.course.total or is_stale(training.config, state.progress):
                 return
             rate, window = schedule(state.step), training.stream[state.step]
             stepped = train_step(training, optimizer, rate, state, window, workers)
@@ -236,7 +239,7 @@ def _report(
 ) -> Iterator[Evaluating | Report]:
     """Evaluate if an evaluation is due, update the progress, and yield the report."""
     progress, val_loss, best, averaged = state.progress, None, False, False
-    if training.evaluates_at(state.step):
+    if training.evaluates_at(state.course, state.step):
         val_loss = yield from _loss_of(training, state.params, workers)
     if val_loss is not None and (mean := training.averaged(state)):
         loss_of_mean = yield from _loss_of(training, mean, workers)
@@ -258,7 +261,7 @@ def _report(
         grad_norm=progress.norm_sum / progress.steps,
         grad_norms={layer: total / progress.steps for layer, total in progress.norm_sums.items()},
         clipped=progress.clipped / progress.steps,
-        saturation=saturation(training, state, workers) if training.evaluates_at(state.step) else None,
+        saturation=saturation(training, state, workers) if training.evaluates_at(state.course, state.step) else None,
         chars=progress.chars,
         best=best,
         averaged=averaged,
@@ -266,7 +269,7 @@ def _report(
     state.progress = Progress(
         reported=state.step, best_loss=progress.best_loss, best_step=progress.best_step, stale=progress.stale
     )
-    if training.evaluates_at(state.step):
+    if training.evaluates_at(state.course, state.step):
         record = {name: value for name, value in report._asdict().items() if name not in _NOT_IN_HISTORY}
         state.history = thinned([*state.history, record])
     yield report
