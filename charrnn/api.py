@@ -100,10 +100,10 @@ def _train(run: Run, progress: bool) -> None:
     """Train to the end, with a progress bar."""
     from tqdm.auto import tqdm  # it takes a while to load
 
-    with tqdm(desc=run.folder.path.name, unit=" steps", total=run.training.steps, disable=not progress) as bar:
+    with tqdm(desc=run.folder.path.name, unit=" steps", total=run.state.course.total, disable=not progress) as bar:
         for event in run.events():
             if isinstance(event, Stepped):
-                bar.total = run.training.steps
+                bar.total = run.state.course.total
                 bar.update(event.step - bar.n)
             elif isinstance(event, Report) and event.val_loss is not None:
                 bar.set_postfix(loss=f"{event.loss:.4f}", val=f"{event.val_loss:.4f}")

@@ -323,6 +323,7 @@ def _print_plan(run: Run, *, verbose: bool) -> None:
         for reason in run.reasons:
             print_sentence(reason)
     for sentence in run.notes:
+        print_sentence(f"Note: {sentence}")
 
 
 def _repeat(run: Run) -> str:

@@ -219,7 +219,7 @@ class Run:
     def __repr__(self) -> str:
         config = self.training.model_config
         size = f"{config.cell} {config.num_layers}x{config.hidden_size}"
-        return f"Run({str(self.folder.path)!r}: {size}, step {self.state.step:,} of {self.training.steps:,})"
+        return f"Run({str(self.folder.path)!r}: {size}, step {self.state.step:,} of {self.state.course.total:,})"
 
     @property
     def finished(self) -> bool:
