@@ -238,7 +238,10 @@ class Run:
         words += [f"./{path}" if path.startswith("-") and path != STDIN else path for path in self.source.paths]
         for name, value in options.items():
             flag = flag_of(name)
-            words += [flag] if value is True else [f"{flag}={value}"] if str(value)[0] == "-" else [flag, str(value)]
+            if isinstance(value, bool):
+                words.append(flag if value else f"--no-{flag[2:]}")
+            else:
+                words += [f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)]
         return shlex.join(words)
 
     def command_to_resume(self, **options: object) -> str:

@@ -67,7 +67,7 @@ def assert_whole(folder: Path) -> None:
 
 def way_on(stderr: str) -> tuple[int, list[str]]:
     """Return after which step was saved, and the arguments of the command that goes on."""
-    saved = re.search(r"^Saved after step ([\d,]+)\. Go on with: charrnn (.*)$", stderr, re.M)
+    saved = re.search(r"^Saved after step ([\d,]+)\. Continue with: charrnn (.*)$", stderr, re.M)
     assert saved, stderr
     assert "Traceback" not in stderr
     return int(saved[1].replace(",", "")), shlex.split(saved[2])
