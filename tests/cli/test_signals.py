@@ -246,7 +246,7 @@ def test_a_signal_while_the_speed_is_measured(run, corpus, raising, place):
 
 
 def test_a_signal_after_the_opening_lines(run, corpus, raising):
-    raising("charrnn.cli.train._print_course")
+    raising("charrnn.cli.train._print_plan")
     _, again = way_on(run("train", "tiny.txt", *SMALL, "--steps", "4", code=130).stderr)
     run(*again, "--quiet")
     assert meta(RUN / "last.npz")["step"] == 4
