@@ -135,10 +135,7 @@ def choose(
     read = min(readable(config, budget), MOST_PASSES * chars)
     passes = read / chars
     if read < readable(config, budget):
-        notes.append(
-            f"the text is short: {chars:,} characters bear {config.hidden_size} units and {MOST_PASSES} passes, "
-            f"{read / readable(config, budget):.1%} of the time; more text would help, --epochs sets another length"
-        )
+        reasons.append(f"{MOST_PASSES} passes: with more, the model would learn {chars:,} characters by heart")
     elif passes < 1 and budget > 0:
         costs = [(_SERVING_PASSES * chars * cost, cost) for cost in (work(size, shapes) for size in sizes)]
         needed = next(total for total, cost in costs if work(suited(sizes, total), shapes) <= cost)

@@ -39,6 +39,8 @@ from charrnn.training.memory import Footprint, footprint
 from charrnn.training.resume import corpus_of, progress_of, resumed_config, total_steps, version_notes
 from charrnn.training.setup import set_up, training_for
 
+_MOST_OF_THE_TIME = 0.9  # a run that ends earlier because its text is short is said to
+
 
 class LengthChanged(NamedTuple):
     """A run of some minutes has another length from this step on, so that it ends in time.
@@ -378,6 +380,18 @@ class Run:
             self._note_load()
         self.training = replace(self.training, config=config)
         self.state.course = self.training.course()
+        if self.timer is not None:
+            self._note_short_text(self.timer)
+
+    def _note_short_text(self, timer: Timer) -> None:
+        """Note if the text can bear less than the time allows."""
+        share = timer.seconds_left(self.training, self.state) / max(1e-9, timer.end - timer.began)
+        if self.state.course.total == timer.most and share < _MOST_OF_THE_TIME:
+            chars, units = len(self.training.stream.ids), self.training.model_config.hidden_size
+            self.notes.append(
+                f"the text is short: {chars:,} characters bear {units} units and {budget.MOST_PASSES} passes, about "
+                f"{share:.0%} of the time; more text would help, or set another length with --epochs"
+            )
 
     def _extend(self, minutes: float, began: float) -> None:
         """Give the run as many steps from here on as fit into these minutes."""

@@ -86,7 +86,7 @@ def test_each_reason_stands_by_itself():
 
 def test_a_small_text_is_read_no_more_often_than_is_of_use():
     large, small, twice = chosen(5, 10**6), chosen(5, 20_000), chosen(10, 20_000)
-    assert [any("120 passes" in note for note in found.notes) for found in (large, small)] == [False, True]
+    assert [any("120 passes" in why for why in found.reasons) for found in (large, small)] == [False, True]
     assert small.settings == twice.settings  # which follow what is read, not what could be
 
 

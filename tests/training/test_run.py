@@ -545,7 +545,9 @@ def test_a_text_that_is_read_faster_than_was_planned_is_read_no_more_often(tmp_p
     monkeypatch.setattr(budget, "measure", lambda *given: budget.Pace(1e-6, 0.0))
     begun = start(tmp_path / "run", minutes=0.3, batch_size=4, seq_len=10)
     begun.close()
-    assert begun.notes == []  # the recipe planned fewer passes
+    assert not any("120 passes" in reason for reason in begun.reasons)  # the recipe planned fewer
+    (note,) = begun.notes
+    assert note.startswith("the text is short: 1,008 characters bear 8 units and 120 passes, about 1% of the time; ")
     assert begun.training.config.steps == 120 * begun.training.stream.steps_per_epoch
 
 
