@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from charrnn.nn.cells.base import Cell
     from charrnn.nn.gradcheck import check_gradients
     from charrnn.nn.initializers import INITS
-    from charrnn.training.loop import Evaluating, Report, Stepped
+    from charrnn.training.loop import Evaluating, Recovered, Report, Stepped
     from charrnn.training.run import Run, Saved
 
 _HOMES = {
@@ -56,6 +56,7 @@ _HOMES = {
     "INITS": "nn.initializers",
     "check_gradients": "nn.gradcheck",
     "Evaluating": "training.loop",
+    "Recovered": "training.loop",
     "Report": "training.loop",
     "Stepped": "training.loop",
     "Vocab": "data.vocab",
@@ -75,6 +76,7 @@ __all__ = [
     "Evaluation",
     "LanguageModel",
     "ModelConfig",
+    "Recovered",
     "Report",
     "Run",
     "Sample",

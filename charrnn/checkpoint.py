@@ -1,7 +1,8 @@
 """Save and load checkpoints: a model, or a whole run, in one `.npz` file of plain arrays and one JSON string.
 
 The arrays are named `params/…`, `opt/…` and `state`; everything else is in the JSON string `meta`. `best.npz` has what
-inference needs; `last.npz` also has what resuming needs: the optimizer's state, the hidden state and the progress.
+inference needs; `last.npz` also has what resuming needs: the optimizer's state, the hidden state and the progress. If
+that is not the last good state, to which a run goes back when it diverges, `good/…` has the arrays of the good one.
 Neither records a time of day, so the same settings give the same bytes. Nothing is ever pickled.
 """
 
@@ -52,6 +53,7 @@ _META_TYPES = {
     "history": list,
     "progress": dict,
 }
+_GOOD_TYPES = {"step": int, "history": list, "progress": dict}
 
 
 def current_versions() -> dict[str, str]:
@@ -82,6 +84,7 @@ class Checkpoint:
     progress        plain numbers that a run carries from step to step, by name
     opt_state       the optimizer's arrays; empty for inference
     state           the hidden state (L, S, B, H) of the batch rows; None for inference
+    good            the run at its last good state; None if this is it, and for inference
     """
 
     model_config: ModelConfig
@@ -100,6 +103,7 @@ class Checkpoint:
     averaged: bool = False
     text_config: TextConfig = field(default_factory=TextConfig)
     versions: dict[str, str] = field(default_factory=current_versions)
+    good: Checkpoint | None = None
 
     @property
     def summary(self) -> str:
@@ -133,13 +137,29 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         "progress": checkpoint.progress,
         "averaged": checkpoint.averaged,
     }
-    arrays: dict[str, Any] = {"meta": np.array(json.dumps(meta))}
-    arrays |= {f"params/{name}": array for name, array in checkpoint.params.items()}
-    arrays |= {f"opt/{name}": array for name, array in checkpoint.opt_state.items()}
-    if checkpoint.state is not None:
-        arrays["state"] = checkpoint.state
+    arrays = _arrays(checkpoint)
+    if good := checkpoint.good:
+        meta["good"] = {name: getattr(good, name) for name in _GOOD_TYPES}
+        arrays |= {f"good/{name}": array for name, array in _arrays(good).items()}
     with uninterrupted(), replacing(path) as file:
-        np.savez(file, **arrays)
+        np.savez(file, **{"meta": np.array(json.dumps(meta))} | arrays)
+
+
+def _arrays(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return the arrays of a checkpoint by their names in the file."""
+    arrays = {f"params/{name}": array for name, array in checkpoint.params.items()}
+    arrays |= {f"opt/{name}": array for name, array in checkpoint.opt_state.items()}
+    return arrays if checkpoint.state is None else arrays | {"state": checkpoint.state}
+
+
+def _with_arrays(checkpoint: Checkpoint, arrays: dict[str, Any]) -> Checkpoint:
+    """Return the checkpoint with these arrays, given their names in the file."""
+    return replace(
+        checkpoint,
+        params=_with_prefix("params/", arrays),
+        opt_state=_with_prefix("opt/", arrays),
+        state=arrays.get("state"),
+    )
 
 
 def load(path: Path) -> Checkpoint:
@@ -157,12 +177,10 @@ def load(path: Path) -> Checkpoint:
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise _damaged(path, f"{name} holds numbers that are not finite")
-    return replace(
-        checkpoint,
-        params=_with_prefix("params/", arrays),
-        opt_state=_with_prefix("opt/", arrays),
-        state=arrays.get("state"),
-    )
+    if checkpoint.good is not None:
+        good = _with_arrays(checkpoint.good, _with_prefix("good/", arrays))
+        checkpoint = replace(checkpoint, good=good)
+    return _with_arrays(checkpoint, arrays)
 
 
 def read_meta(path: Path) -> dict[str, Any]:
@@ -223,14 +241,21 @@ def _checked_meta(path: Path, text: str) -> dict[str, Any]:
             "use the charrnn that wrote it, or a newer one"
         )
     try:
-        for name, kind in _META_TYPES.items():
-            if type(meta[name]) is not kind:
-                raise TypeError(f"{name} is no {kind.__name__}")
-        if meta["step"] < 0:
-            raise ValueError(f"step {meta['step']}")
+        _check_types(meta, _META_TYPES)
+        if meta.setdefault("good", None) is not None:
+            _check_types(meta["good"], _GOOD_TYPES)
     except (KeyError, TypeError, ValueError) as error:
         raise _senseless(path, error) from error
     return meta
+
+
+def _check_types(values: dict[str, Any], types: dict[str, type]) -> None:
+    """Raise an error if a value is missing or of another type, or the step is negative."""
+    for name, kind in types.items():
+        if type(values[name]) is not kind:
+            raise TypeError(f"{name} is no {kind.__name__}")
+    if values["step"] < 0:
+        raise ValueError(f"step {values['step']}")
 
 
 def _without_arrays(path: Path, meta: dict[str, Any]) -> Checkpoint:
@@ -263,6 +288,8 @@ def _without_arrays(path: Path, meta: dict[str, Any]) -> Checkpoint:
     symbols, expected = checkpoint.vocab.size, checkpoint.model_config.vocab_size
     if symbols != expected:
         raise _damaged(path, f"it has {symbols} symbols for a model of {expected}")
+    if good := meta["good"]:
+        checkpoint = replace(checkpoint, good=replace(checkpoint, **{name: good[name] for name in _GOOD_TYPES}))
     return checkpoint
 
 
@@ -279,6 +306,8 @@ def _expected_shapes(path: Path, checkpoint: Checkpoint, file: Npz) -> dict[str,
         expected["state"] = model.state_shape(checkpoint.model_config, checkpoint.train_config.batch_size)
         for slot in build(OPTIMIZERS[checkpoint.train_config.optimizer], checkpoint.train_config).state_names:
             expected |= {f"opt/{slot}/{name}": shape for name, shape in params.items()}
+        if checkpoint.good is not None:
+            expected |= {f"good/{name}": shape for name, shape in expected.items()}
     if wrong := sorted(expected.keys() ^ file.names - {"meta"}):
         more = f" and {len(wrong) - _SHOWN:,} more" if len(wrong) > _SHOWN else ""
         raise _damaged(

@@ -141,6 +141,14 @@ def flag_of(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def option_words(name: str, value: object) -> list[str]:
+    """Return the words of a command line that set the field of this name to this value."""
+    flag = flag_of(name)
+    if isinstance(value, bool):
+        return [flag if value else f"--no-{flag[2:]}"]
+    return [f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)]
+
+
 def exclusive(remedy: str, *names: str) -> list[tuple[tuple[str, ...], str]]:
     """Return the conflicts between any two or more of these settings, with their errors; larger ones first."""
     return [
@@ -371,6 +379,7 @@ class TrainConfig:
         1.0, "Training", "Limit of the gradient's global norm, after --clip-value; 0 for none.", low=0.0
     )
     clip_value: float = setting(0.0, "Training", "Limit of each element of the gradient; 0 for none.", low=0.0)
+    recover: bool = setting(True, "Training", "Go back to the last good state and lower the rate if training diverges.")
     threads: int | None = setting(None, "Training", "CPU cores. [default: what suits the layer size]", low=1, high=4096)
     seed: int | None = setting(None, "Training", "Random seed. [default: random, and printed]", low=0, high=2**63 - 1)
     extend_vocab: bool = setting(False, "Text", "With --init-from: add the characters that are new to that model.")

@@ -45,7 +45,19 @@ class RunFolderError(CharRNNError):
 
 
 class DivergedError(CharRNNError):
-    """A loss or gradient that is not a finite number."""
+    """Training that diverged.
+
+    cause  what showed it, such as "the loss is no longer finite"
+    step   the step that diverged
+    tried  what did not help
+    """
+
+    def __init__(self, cause: str, step: int, tried: str = "") -> None:
+        super().__init__(
+            f"{cause} at step {step:,}{tried}: checkpoints saved before are intact; start again with a lower "
+            "--learning-rate, and with --clip-norm 1 if it is 0"
+        )
+        self.cause, self.step = cause, step
 
 
 #: What to do about errors of a process, whatever file they are about.
@@ -82,6 +94,8 @@ EXIT_CODES: dict[int, str] = {
     0: "done",
     1: "an error: bad input, a damaged file, a full disk, a run that diverged",
     2: "wrong usage: an unknown option, a value out of range, a conflict",
+    129: "stopped by SIGHUP, after saving the run if it was training",
     130: "stopped by Ctrl-C, after saving the run if it was training",
     143: "stopped by SIGTERM, after saving the run if it was training",
+    152: "stopped by SIGXCPU, after saving the run if it was training",
 }

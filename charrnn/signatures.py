@@ -66,6 +66,7 @@ class TrainSettings(TypedDict, total=False):
     decay_steps: int | None
     clip_norm: float
     clip_value: float
+    recover: bool
     threads: int | None
     seed: int | None
     extend_vocab: bool

@@ -75,7 +75,7 @@ CHOICES = {
     "normalize": NORMAL_FORMS,
 }
 #: What is true or not, and what is text.
-FACTS = {"bytes", "lowercase", "shuffle_documents", "extend_vocab", "tied"}
+FACTS = {"recover", "bytes", "lowercase", "shuffle_documents", "extend_vocab", "tied"}
 WORDS = {"length_changes", "encoding", "split_documents", "field"}
 OPTIONAL = {
     "val_documents",

@@ -86,7 +86,8 @@ def make(row: Row, seed: int, texts: Path) -> Run:
         scores = {score: json.loads(charrnn(folder, *row.eval(score), "--json")) for score in row.scores}
         path = Path(folder, "checkpoints", Path(row.text).stem)
         info = json.loads(charrnn(folder, "info", "-m", f"checkpoints/{path.name}", "--json"))
-        log = [json.loads(line) for line in (path / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+        lines = map(json.loads, (path / "log.jsonl").read_text(encoding="utf-8").splitlines())
+        log = [line for line in lines if "back_to" not in line]  # that is a recovery's line
     return Run(
         row=row.name,
         seed=seed,

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -22,7 +23,7 @@ from charrnn.api import LanguageModel, load
 from charrnn.data.cache import obstacle
 from charrnn.nn.functional import bits
 from charrnn.training.advice import advise
-from charrnn.training.loop import Evaluating, Report, Stepped
+from charrnn.training.loop import MOST_TRIES, Evaluating, Recovered, Report, Stepped
 from charrnn.training.run import Event, LengthChanged, Run
 
 if TYPE_CHECKING:
@@ -269,6 +270,8 @@ class TrainScreen:
             self.bar.total = event.total
             if self.verbose:
                 self._print(f"[bold]step {event.step:,}[/]  {event.total:,} steps in all fit into the time")
+        elif isinstance(event, Recovered):
+            self._recover(event)
         elif isinstance(event, Report) and event.val_loss is not None:
             self.val_loss = event.val_loss
             self._line(event, f"  val {event.val_loss:.4f} ({bits(event.val_loss):.3f} bpc)")
@@ -295,6 +298,18 @@ class TrainScreen:
         self.steps_done += 1
         self.loss = _SMOOTHING * self.loss + (1 - _SMOOTHING) * loss
         return self.loss / (1 - _SMOOTHING**self.steps_done)
+
+    def note_save(self, signum: int) -> None:
+        """Show that a signal has made the run save and continue."""
+        self._print(f"[bold]step {self.run.state.step:,}[/]  saved on {signal.Signals(signum).name}")
+
+    def _recover(self, event: Recovered) -> None:
+        self._print(
+            f"[bold]step {event.step:,}[/]  [yellow]{event.cause}[/]; back to step {event.back_to:,}, "
+            f"learning rate {event.learning_rate:.3g} (try {event.tries} of {MOST_TRIES})"
+        )
+        self.loss, self.steps_done = 0.0, 0
+        self.bar.n = self.bar.last_print_n = event.back_to
 
     def _line(self, report: Report, val: str) -> None:
         best = "  [green]best so far[/]" if report.best else ""

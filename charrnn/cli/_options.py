@@ -66,6 +66,8 @@ def _option(item: Field[Any], *, more_help: Any = "", **more: Any) -> Callable[[
     text = meta["help"]
     if item.type == "bool":
         more["is_flag"] = True
+        if item.default:
+            flags = (f"{flags[0]}/--no-{flags[0][2:]}",)
     else:
         more["type"] = _type(item)
         more["metavar"] = meta.get("metavar", _METAVARS.get(str(item.type).split(" ")[0]))

@@ -77,6 +77,7 @@ def _wait_for(*, input: io.FileIO | None = None, output: io.FileIO | None = None
 
 def open_streams() -> None:
     """Replace the standard streams of this process, unless the caller has put other objects in their place."""
+    _hold_descriptors()
     if sys.stderr is None:  # the caller closed it
         sys.stderr = open(os.devnull, "w")
     if _is_pythons(sys.stdin):
@@ -84,6 +85,13 @@ def open_streams() -> None:
         sys.stdin = io.TextIOWrapper(reader, sys.stdin.encoding, sys.stdin.errors)
     sys.stdout = _writer(sys.stdout, OutputError)
     sys.stderr = _writer(sys.stderr, BrokenPipeError)
+
+
+def _hold_descriptors() -> None:
+    """Open the null device at each of the descriptors 0 to 2 that is closed, so that no file of ours gets one."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
 
 
 def _is_pythons(stream: Any) -> bool:

@@ -142,7 +142,7 @@ def command(corpus: tuple[str, ...], **options: Any) -> None:
     began = time.monotonic()
     if options["resume"]:
         options = _resuming(options)
-    with StopSignals() as signals:
+    with StopSignals(saves=True) as signals:
         try:
             run = _open(corpus, options, began)
         except BrokenPipeError:  # stderr is closed, and nothing has begun
@@ -227,9 +227,13 @@ def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
                 screen.show(event)
                 if signals.received:
                     break
+                if signals.saves_for:
+                    run.save()
+                    screen.note_save(signals.saves_for)
+                    signals.saves_for = None
     except BrokenPipeError:  # the terminal or pipe was closed: save the run
         run.save()
-        click.get_current_context().exit(1)
+        click.get_current_context().exit(128 + signals.received if signals.received else 1)
     if signals.received and not run.finished:
         run.save()
         note(f"Saved after step {run.state.step:,}. Continue with: {_with_imports(run.command_to_resume())}")

@@ -5,8 +5,9 @@ rows share all the work of a window; threads inside each matrix product share on
 threads cannot replace the processes, because only one thread at a time can start a NumPy call.
 
 This process has rank 0 and starts the others. Parameters, windows, gradients and scores are in shared memory. For each
-window, this process writes one request to the standard input of every other process, then computes its own rows.
-A process ends when its standard input closes, so none outlives this one.
+window, this process writes one request to the standard input of every other process, then computes its own rows and
+waits for one answer from each. Answers have a pipe of their own: anything may print to standard output. A process ends
+when its standard input closes, so none outlives this one.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
 from charrnn.arrays import Array, Mask, Params, Window
 from charrnn.config import ModelConfig, from_dict
@@ -34,12 +34,15 @@ from charrnn.nn.bptt import Learner
 from charrnn.nn.cells import packed, unpack
 from charrnn.parallel.plan import Plan
 from charrnn.parallel.shared import SharedArrays, corner, memory_file, shared_arrays
+from charrnn.system.blas import thread_limit
+from charrnn.system.signals import SAVING, STOPPING
 
 _THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _GRADIENTS, _SCORES, _STATE = range(3)  # the task of a request
 _REQUEST = struct.Struct("<BQQQ??")
 _DONE, _FAILED = b".", b"!"
-_START = "import sys; sys.path[:] = {path!r}; from {module} import run_worker; run_worker()"
+_MOST_REASON = 1000  # bytes of an answer's reason
+_START = "import sys; sys.path[:] = {path!r}; from {module} import run_worker; run_worker({answers})"
 
 
 class Request(NamedTuple):
@@ -64,25 +67,22 @@ class Workers:
         self.plan = plan
         self._learner = Learner(plan.config, plan.seed)
         self._shared: SharedArrays = {}
-        self._others: list[subprocess.Popen[bytes]] = []
+        self._others: list[_Other] = []
         self._new_params = False
         self._open = ExitStack()
 
     def __enter__(self) -> Workers:
         with ExitStack() as stack:
-            stack.enter_context(threadpool_limits(self.plan.threads, "blas"))
+            stack.enter_context(thread_limit(self.plan.threads))
             if self.plan.processes > 1:
                 file = stack.enter_context(memory_file())
                 self._shared = shared_arrays(self.plan, file.fileno())
                 for rank in range(1, self.plan.processes):
-                    self._others.append(stack.enter_context(_start(self.plan, rank, file.fileno())))
+                    self._others.append(stack.enter_context(_Other(self.plan, rank, file.fileno())))
             self._open = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for other in self._others:
-            assert other.stdin is not None
-            other.stdin.close()
         self._others.clear()
         self._shared.clear()
         self._open.close()
@@ -153,13 +153,13 @@ class Workers:
             shared["reset"][:T, :B] = window.reset
         request = Request(task, step, T, B, window.reset is not None, self._new_params)
         for other in self._others:
-            _send(other, _REQUEST.pack(*request))
+            other.send(_REQUEST.pack(*request))
         self._new_params = False
 
     def _wait(self) -> None:
         """Wait until the other processes have done their rows."""
         for other in self._others:
-            _wait(other)
+            other.wait()
 
     def _gather(self, name: str, own: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
         """Return the array for all batch rows, given this process's rows, which come first."""
@@ -170,60 +170,91 @@ class Workers:
         return array.copy()
 
 
-def _command() -> list[str]:
-    """Return the command that starts another process, which finds the same modules as this one."""
-    return [sys.executable, "-c", _START.format(path=sys.path, module=__name__)]
+def _command(answers: int) -> list[str]:
+    """Return the command that starts another process, which finds the same modules as this one.
+
+    answers: the descriptor to write answers to
+    """
+    return [sys.executable, "-c", _START.format(path=sys.path, module=__name__, answers=answers)]
 
 
-def _start(plan: Plan, rank: int, file: int) -> subprocess.Popen[bytes]:
-    """Start another process, in its own process group: Ctrl-C must reach only this one, which then ends the other."""
-    process = subprocess.Popen(
-        _command(),
-        bufsize=0,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        pass_fds=(file,),
-        process_group=0,
-        env=os.environ | dict.fromkeys(_THREAD_VARIABLES, str(plan.threads)),
-    )
-    settings = plan._asdict() | {"config": asdict(plan.config)}
-    _send(process, json.dumps([settings, rank, file, packed(plan.config.cell)]).encode() + b"\n")
-    return process
+class _Other:
+    """Another process and the pipes to it. Leaving the context ends the process.
 
+    It is deaf to the signals that this process answers: a scheduler may send them to all processes of a job, and Ctrl-C
+    reaches a whole process group. Blocked signals stay blocked in a process that is started.
+    """
 
-def _send(process: subprocess.Popen[bytes], message: bytes) -> None:
-    """Write a message; if the process has ended, `_wait` reports it."""
-    assert process.stdin is not None
-    with suppress(BrokenPipeError):
-        process.stdin.write(message)
+    def __init__(self, plan: Plan, rank: int, file: int) -> None:
+        self._answers, answers = os.pipe()
+        earlier = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING + SAVING)
+        try:
+            self._process = subprocess.Popen(
+                _command(answers),
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                pass_fds=(file, answers),
+                env=os.environ | dict.fromkeys(_THREAD_VARIABLES, str(plan.threads)),
+            )
+        except BaseException:
+            os.close(self._answers)
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
+            os.close(answers)  # so that reading ends if the process does
+        settings = plan._asdict() | {"config": asdict(plan.config)}
+        self.send(json.dumps([settings, rank, file, packed(plan.config.cell)]).encode() + b"\n")
 
+    def __enter__(self) -> _Other:
+        return self
 
-def _wait(process: subprocess.Popen[bytes]) -> None:
-    """Wait until the process has done its rows."""
-    assert process.stdout is not None
-    answer = process.stdout.read(1)
-    if answer != _DONE:
-        why = process.stdout.read().decode(errors="replace") if answer else "it was ended from outside"
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()  # it has nothing to save
+        with self._process:  # closes its standard input and waits for its end
+            os.close(self._answers)
+
+    def _end(self) -> str:
+        """Say how the process has ended."""
+        code = self._process.wait()
+        return f"exit code {code}" if code >= 0 else f"ended by {signal.Signals(-code).name}"
+
+    def send(self, message: bytes) -> None:
+        """Write a message; if the process has ended, `wait` reports it."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(message)
+
+    def wait(self) -> None:
+        """Wait until the process has done its rows.
+
+        Raises:  CharRNNError if it ended or failed, or its answer is none.
+        """
+        answer = os.read(self._answers, _MOST_REASON)
+        if answer == _DONE:
+            return
+        if answer.startswith(_FAILED):
+            why = answer.removeprefix(_FAILED).decode(errors="replace")
+        else:
+            why = f"unexpected answer {answer[:20]!r}" if answer else self._end()
         raise CharRNNError(
             f"a process that shares the work stopped ({why}): what was saved is intact; go on with --resume, "
             "or with --threads 1 where memory is short"
         )
 
 
-def run_worker() -> None:
-    """Do one window per request on standard input until it closes: the main function of the other processes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        for _ in _work(sys.stdin.buffer):
-            _answer(_DONE)
-    except Exception as error:
-        _answer(_FAILED + f"{type(error).__name__}: {error}".encode())
+def run_worker(answers: int) -> None:
+    """Do one window per request on standard input until it closes: the main function of the other processes.
 
-
-def _answer(answer: bytes) -> None:
-    """Write to standard output; if its reader has ended, standard input is closed too, and this process will end."""
-    with suppress(BrokenPipeError):
-        os.write(sys.stdout.fileno(), answer)
+    answers: the descriptor of the pipe to write answers to
+    """
+    with suppress(BrokenPipeError):  # nobody reads the answers: the process that started this one has ended
+        try:
+            for _ in _work(sys.stdin.buffer):
+                os.write(answers, _DONE)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}".encode()
+            os.write(answers, (_FAILED + reason)[:_MOST_REASON])
 
 
 def _work(requests: IO[bytes]) -> Iterator[None]:

@@ -22,7 +22,7 @@ from charrnn.serve.notifier import Notifier
 from charrnn.serve.requests import Limits, RequestError, validate
 from charrnn.serve.scoring import Scorer
 from charrnn.serve.worker import Worker
-from charrnn.system.blas import one_thread
+from charrnn.system.blas import thread_limit
 from charrnn.version import __version__
 
 T = TypeVar("T")
@@ -94,7 +94,7 @@ class Service:
         self._deadlines, self._notifier = Deadlines(self.limits.seconds, self._loop), Notifier(self._loop)
         self._resources = ExitStack()
         # BLAS threads of one product would wait for each other while requests wait for them.
-        self._resources.enter_context(one_thread())
+        self._resources.enter_context(thread_limit(1))
         self._pool = ThreadPoolExecutor(_THREADS, "charrnn request")
         lock = asyncio.Lock()
         self._served = {

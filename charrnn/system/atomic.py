@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from charrnn.errors import CharRNNError, cause
+from charrnn.system.signals import STOPPING
 
 _REMEDY = "choose another folder with --out"
 #: Errors by which a file system says that it cannot do something: NFS, Lustre, CIFS, FUSE and WSL lack locks or fsync.
@@ -81,12 +82,12 @@ def replacing(path: Path, remedy: str = _REMEDY) -> Iterator[BinaryIO]:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Defer Ctrl-C and SIGTERM until the block ends; an interrupted zip write prints a traceback."""
+    """Defer the signals that stop a program until the block ends; an interrupted zip write prints a traceback."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread receives signals in Python
         return
     received: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = [number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
     earlier = {number: signal.signal(number, lambda caught, _: received.append(caught)) for number in numbers}
     try:
         yield

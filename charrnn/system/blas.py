@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, suppress
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,12 +48,49 @@ def blas() -> Blas:
     )
 
 
-def one_thread() -> AbstractContextManager[Any]:
-    """Return a context in which each matrix product uses one thread, whichever thread calls it."""
-    from threadpoolctl import threadpool_limits
+class _ThreadLimits:
+    """The limits in force in this process.
 
-    limits: AbstractContextManager[Any] = threadpool_limits(1, "blas")
-    return limits
+    A limit holds for the whole process, and threads set and lift theirs in any order. So a limit that is lifted cannot
+    restore what it found, which may be a limit that has been lifted meanwhile: only the last one restores, and what it
+    restores is what the first one found.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # a generator that is collected inside `at` may lift its limit there
+        self._limits: dict[object, int] = {}
+        self._found: Any = None
+
+    @contextmanager
+    def at(self, threads: int) -> Iterator[None]:
+        from threadpoolctl import threadpool_limits
+
+        limit = object()
+        with self._lock:
+            found = threadpool_limits(threads, "blas")
+            if not self._limits:
+                self._found = found
+            self._limits[limit] = threads
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._limits[limit]
+                if self._limits:
+                    threadpool_limits([*self._limits.values()][-1], "blas")
+                else:
+                    self._found.restore_original_limits()
+
+
+_LIMITS = _ThreadLimits()
+
+
+def thread_limit(threads: int) -> AbstractContextManager[None]:
+    """Return a context in which each matrix product uses this many threads, whichever thread calls it.
+
+    Of several such contexts, in any threads, the newest counts; the last to end restores what was before the first.
+    """
+    return _LIMITS.at(threads)
 
 
 def numpy_config(section: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 _PATIENCE = 3  # evaluations that must agree
 _WORSE = 0.01  # nats per character above the best: more than noise
+_DIVERGED = 1.0  # nats per character above the entropy
 _LEARNED = 0.02  # share by which the loss falls, at least, if the model learns
 _KNOWN = 0.1  # share by which the loss is below the entropy, at least, if the model knows more than frequencies
 _CLIPPED = 0.9  # share of the steps that are clipped
@@ -33,7 +34,12 @@ def advise(history: Sequence[dict[str, Any]], entropy: float) -> dict[str, str]:
                 f"since step {best['step']:,} the model learns its text by heart: the training loss falls, the "
                 "validation loss rises; best.npz holds the best; more text, more --dropout or fewer steps would help"
             )
-    if all(record["loss"] > max(known, (1 - _LEARNED) * history[0]["loss"]) for record in newest):
+    if all(record["loss"] > max(entropy + _DIVERGED, history[0]["loss"]) for record in newest):
+        advice["diverges"] = (
+            f"training has diverged: its loss is more than {_DIVERGED:g} nat above that of a model that knows only how "
+            "frequent each character is; start again with a lower --learning-rate"
+        )
+    elif all(record["loss"] > max(known, (1 - _LEARNED) * history[0]["loss"]) for record in newest):
         advice["does not learn"] = (
             "the training loss hardly falls, and the model knows little more than how frequent each character is: "
             "try a lower --learning-rate, then a higher one, or a larger --hidden-size"

@@ -145,15 +145,19 @@ class RunFolder:
         with writing(self.log), open(self.log, "a", encoding="utf-8", newline="\n") as file:
             file.write(json.dumps(record) + "\n")
 
-    def cut_log(self, step: int) -> float:
-        """Truncate the log after the line of this step; return the seconds in its last line."""
+    def cut_log(self, step: int, recoveries: int = 0) -> float:
+        """Truncate the log after the line of this step; return the seconds in its last line.
+
+        recoveries  those before the line: a recovery goes back to an earlier step, and its line counts as of that step
+        """
         if not self.log.exists():
             return 0.0
         kept, seconds = [], 0.0
         for line in self.log.read_bytes().splitlines():
             try:
                 record = json.loads(line)
-                newer, at = record["step"] > step, float(record["seconds"])
+                at, line_step = float(record["seconds"]), record.get("back_to", record["step"])
+                newer = (record.get("recoveries", 0), line_step) > (recoveries, step)
             except (ValueError, TypeError, KeyError):  # a line that a kill cut short: everything after it is newer
                 break
             if newer:

@@ -1,13 +1,17 @@
 """The training loop: `train_step` does one update, `fit` is the loop over steps as a generator of events.
 
+If training diverges, `fit` goes back to the last good state and continues at a lower learning rate. The good states are
+the one that training began with and the newest that an evaluation found good.
+
 Nothing here touches a file, a clock or the screen: `run` keeps a training run on disk, and the command shows it.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -30,6 +34,14 @@ Saturation: TypeAlias = dict[str, dict[str, tuple[float, float]]]
 
 #: Evaluations that a checkpoint remembers.
 MOST_HISTORY = 1000
+#: The factor of the learning rate in a recovery: the best rate is rarely below a quarter of the highest that is stable.
+RATE_FACTOR = 0.25
+#: Recoveries in a row, without a good evaluation between them: enough for a rate that is a thousand times too high.
+MOST_TRIES = 5
+#: Evaluations in a row above the limit that show divergence; a single one may be a spike.
+MOST_HIGH = 2
+#: Nats per character by which a diverged model is worse than one that gives each symbol the same probability.
+_WORSE = 1.0
 _NOT_IN_HISTORY = ("grad_norms", "saturation", "chars", "best", "averaged")
 _NEAR = 0.1  # by Karpathy, Johnson & Li 2016, who call these gates left- and right-saturated
 _ROWS_SEEN = 8  # batch rows read for the gates' figures; the smallest worker has as many, so no buffer grows
@@ -84,6 +96,22 @@ class Report(NamedTuple):
     averaged: bool
 
 
+class Recovered(NamedTuple):
+    """Training diverged, and continues from the last good state at a lower rate.
+
+    step           the step that diverged; back_to: that of the good state
+    cause          what showed it, such as "the loss is no longer finite"
+    learning_rate  the base rate from now on
+    tries          recoveries in a row, this one included; a good evaluation ends the row
+    """
+
+    step: int
+    back_to: int
+    cause: str
+    learning_rate: float
+    tries: int
+
+
 @dataclass
 class Progress:
     """The plain numbers that training carries from step to step, besides the step itself.
@@ -92,6 +120,9 @@ class Progress:
     seconds     since that report; the caller, who has a clock, counts them
     best_loss   the lowest validation loss; best_step: the step it was measured at
     stale       evaluations since then
+    high        evaluations in a row above the limit, up to the newest
+    rate_factor the schedule's rates are multiplied by it: each recovery lowers it
+    tries       recoveries since the newest good evaluation; recoveries: in all
     """
 
     reported: int = 0
@@ -105,6 +136,10 @@ class Progress:
     best_loss: float | None = None
     best_step: int = 0
     stale: int = 0
+    high: int = 0
+    rate_factor: float = 1.0
+    tries: int = 0
+    recoveries: int = 0
 
 
 @dataclass(eq=False)
@@ -112,6 +147,7 @@ class TrainState:
     """Everything that changes while a model is trained.
 
     course  the length of the run; whoever has a clock may change it between two events of `fit`
+    good  a copy of the last good state; None before `fit` begins, and without recovery
     """
 
     params: Params
@@ -121,6 +157,31 @@ class TrainState:
     step: int = 0
     progress: Progress = field(default_factory=Progress)
     history: list[dict[str, Any]] = field(default_factory=list)
+    good: TrainState | None = None
+
+    @property
+    def is_good(self) -> bool:
+        """Return whether this is the last good state itself."""
+        good, reported = self.good, self.progress.reported
+        return good is None or (good.step, good.progress.reported) == (self.step, reported)
+
+    def keep(self) -> None:
+        """Make this the last good state."""
+        self.good = None  # its memory is free before the copy is made
+        self.good = copy.deepcopy(self)
+
+    def go_back(self) -> None:
+        """Continue from the last good state; only what is known about recoveries stays, and becomes part of it."""
+        good, now = self.good, self.progress
+        assert good is not None
+        good.progress = replace(
+            good.progress, rate_factor=now.rate_factor, tries=now.tries, recoveries=now.recoveries, seconds=0.0
+        )
+        for arrays, kept in ((self.params, good.params), (self.opt_state, good.opt_state)):
+            for name, array in kept.items():
+                arrays[name][...] = array
+        self.state, self.step, self.history = good.state.copy(), good.step, good.history
+        self.progress = copy.deepcopy(good.progress)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +240,8 @@ def train_step(
 ) -> Stepped:
     """Do one update of the state in place; `nn.bptt` computes the gradients.
 
-    Raises:  DivergedError if loss or gradient is not finite; the parameters are then unchanged.
+    Raises:  DivergedError if a number is not finite: loss or gradient, and the state is then unchanged; or an array of
+             the new state.
     """
     config = training.config
     with np.errstate(all="ignore"):  # an overflow is found below
@@ -192,32 +254,45 @@ def train_step(
         optimizer.update(state.params, grads, state.opt_state, learning_rate, state.step)
     state.state = carried
     state.step += 1
+    check_state(state)
     return Stepped(state.step, window.targets.size, loss, grad_norm, norms, clipped)
 
 
-def check_finite(what: str, value: float, step: int) -> None:
+def check_finite(what: str, value: float | Array, step: int) -> None:
     """Raise DivergedError if a number is infinite or NaN."""
-    if not math.isfinite(value):
-        raise DivergedError(
-            f"the {what} is no longer finite at step {step}: checkpoints saved before are intact; "
-            "start again with a lower --learning-rate or --clip-norm"
-        )
+    if not np.isfinite(value).all():
+        raise DivergedError(f"the {what} is no longer finite", step)
 
 
-def fit(training: Training, state: TrainState) -> Iterator[Stepped | Evaluating | Report]:
+def check_state(state: TrainState) -> None:
+    """Raise DivergedError if an array of the state has numbers that are not finite."""
+    for name, array in (state.params | state.opt_state | {"state": state.state}).items():
+        check_finite(f"array {name}", array, state.step)
+
+
+def fit(training: Training, state: TrainState) -> Iterator[Stepped | Evaluating | Report | Recovered]:
     """Train from the state's step to the end and yield events.
 
     The state changes in place and is consistent at every event; to stop, do not call `next` again.
+
+    Raises:  DivergedError if training diverges and recovery does not help or is switched off.
     """
     optimizer, schedule = training.optimizer(), training.schedule(state)
+    if training.config.recover and state.good is None:
+        state.keep()
     with training.workers() as workers:
         while True:
-            if state.progress.reported < state.step and training.reports_at(state.course, state.step):
-                yield from _report(training, state, schedule, workers)
-            if state.step >= state.course.total or is_stale(training.config, state.progress):
-                return
-            rate, window = schedule(state.step), training.stream[state.step]
-            stepped = train_step(training, optimizer, rate, state, window, workers)
+            try:
+                if state.progress.reported < state.step and training.reports_at(state.course, state.step):
+                    yield from _report(training, state, schedule, workers)
+                if is_finished(training, state):
+                    return
+                _refuse_high(training, state)
+                rate = schedule(state.step) * state.progress.rate_factor
+                stepped = train_step(training, optimizer, rate, state, training.stream[state.step], workers)
+            except DivergedError as error:
+                yield _recover(training, state, error)
+                continue
             progress = state.progress
             progress.steps += 1
             progress.chars += stepped.chars
@@ -229,49 +304,108 @@ def fit(training: Training, state: TrainState) -> Iterator[Stepped | Evaluating 
             yield stepped
 
 
+def is_finished(training: Training, state: TrainState) -> bool:
+    """Return whether the last step is done or patience has run out, and the newest evaluation was not too high."""
+    return _is_at_end(training, state) and not state.progress.high
+
+
+def _is_at_end(training: Training, state: TrainState) -> bool:
+    return state.step >= state.course.total or is_stale(training.config, state.progress)
+
+
 def is_stale(config: TrainConfig, progress: Progress) -> bool:
     """Return whether patience has run out."""
     return 0 < config.patience <= progress.stale
 
 
+def _refuse_high(training: Training, state: TrainState) -> None:
+    """Raise DivergedError if the newest evaluations were too high: `MOST_HIGH` in a row, or the last one of the run."""
+    high = state.progress.high
+    if high >= MOST_HIGH or (high and _is_at_end(training, state)):
+        loss, limit = state.history[-1]["val_loss"], _limit(training)
+        times = f"{high} validation losses in a row are" if high > 1 else "the last validation loss is"
+        raise DivergedError(f"{times} above {limit:.3g} nats: {loss:.3g}", state.step)
+
+
+def _is_bad(training: Training, loss: float, val_loss: float | None) -> bool:
+    """Return whether an evaluation may show divergence; without a validation loss, the training loss decides."""
+    limit = _limit(training)
+    above = loss > limit if val_loss is None else val_loss > limit and loss > limit - _WORSE
+    return training.config.recover and above
+
+
+def _limit(training: Training) -> float:
+    """Return the validation loss above which a model has diverged, in nats per character."""
+    return math.log(training.model_config.vocab_size) + _WORSE
+
+
+def _recover(training: Training, state: TrainState, error: DivergedError) -> Recovered:
+    """Go back to the last good state and lower the rate; raise the error if that is switched off or did not help."""
+    progress, config = state.progress, training.config
+    if not config.recover:
+        raise error
+    rate = progress.rate_factor * (config.learning_rate or 0.0)
+    if progress.tries >= MOST_TRIES:
+        tried = f", and {MOST_TRIES} lower learning rates in a row, down to {rate:.3g}, did not help"
+        raise DivergedError(error.cause, error.step, tried) from None
+    progress.rate_factor *= RATE_FACTOR
+    progress.tries += 1
+    progress.recoveries += 1
+    state.go_back()
+    return Recovered(error.step, state.step, error.cause, rate * RATE_FACTOR, progress.tries)
+
+
 def _report(
     training: Training, state: TrainState, schedule: Schedule, workers: Workers
 ) -> Iterator[Evaluating | Report]:
-    """Evaluate if an evaluation is due, update the progress, and yield the report."""
-    progress, val_loss, best, averaged = state.progress, None, False, False
-    if training.evaluates_at(state.course, state.step):
+    """Evaluate if an evaluation is due, update the progress, and yield the report.
+
+    A validation loss above the limit is neither the best nor does it use up patience: it may be the first sign of
+    divergence. A model that overfits may validate as badly, so the training loss must be high, too.
+    """
+    progress, evaluates = state.progress, training.evaluates_at(state.course, state.step)
+    loss, val_loss, best, averaged = progress.loss_sum / progress.steps, None, False, False
+    if evaluates:
         val_loss = yield from _loss_of(training, state.params, workers)
     if val_loss is not None and (mean := training.averaged(state)):
         loss_of_mean = yield from _loss_of(training, mean, workers)
         if loss_of_mean is not None and loss_of_mean < val_loss:
             val_loss, averaged = loss_of_mean, True
+    bad, high = _is_bad(training, loss, val_loss), 0
     if val_loss is not None:
         check_finite("validation loss", val_loss, state.step)
-        best = progress.best_loss is None or val_loss < progress.best_loss
-        if best:
+        if bad:
+            high = progress.high + 1
+        elif best := progress.best_loss is None or val_loss < progress.best_loss:
             progress.best_loss, progress.best_step, progress.stale = val_loss, state.step, 0
         else:
             progress.stale += 1
     report = Report(
         step=state.step,
         epoch=state.step / training.stream.steps_per_epoch,
-        loss=progress.loss_sum / progress.steps,
+        loss=loss,
         val_loss=val_loss,
-        learning_rate=schedule(state.step - 1),
+        learning_rate=schedule(state.step - 1) * progress.rate_factor,
         grad_norm=progress.norm_sum / progress.steps,
         grad_norms={layer: total / progress.steps for layer, total in progress.norm_sums.items()},
         clipped=progress.clipped / progress.steps,
-        saturation=saturation(training, state, workers) if training.evaluates_at(state.course, state.step) else None,
+        saturation=saturation(training, state, workers) if evaluates else None,
         chars=progress.chars,
         best=best,
         averaged=averaged,
     )
+    kept = ("best_loss", "best_step", "stale", "rate_factor", "recoveries")
     state.progress = Progress(
-        reported=state.step, best_loss=progress.best_loss, best_step=progress.best_step, stale=progress.stale
+        reported=state.step,
+        high=high if evaluates else progress.high,
+        tries=0 if evaluates and not bad else progress.tries,
+        **{name: getattr(progress, name) for name in kept},
     )
-    if training.evaluates_at(state.course, state.step):
+    if evaluates:
         record = {name: value for name, value in report._asdict().items() if name not in _NOT_IN_HISTORY}
         state.history = thinned([*state.history, record])
+        if training.config.recover and not bad:
+            state.keep()
     yield report
 
 

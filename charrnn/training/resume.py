@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import LENGTHS, STDIN, TrainConfig, flag_of, refuse_conflicts
+from charrnn.config import LENGTHS, STDIN, TrainConfig, option_words, refuse_conflicts
 from charrnn.data.corpus import Corpus
 from charrnn.data.reading import ReadProgress
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, OtherTextError
-from charrnn.training.loop import Progress, Training
+from charrnn.nn.schedules import Course
+from charrnn.training.loop import Progress, Training, TrainState
 from charrnn.training.setup import fit_to_text
 
 
@@ -70,8 +71,8 @@ def _refuse_changes(saved: Checkpoint, corpus: Corpus, settings: dict[str, Any])
                 continue
             value = getattr(fitted, name)
         raise ConfigError(
-            f"{flag_of(name)} {value} contradicts the run, which has {stored[name]}: leave it out to resume, "
-            "or start a new run with --out"
+            f"{' '.join(option_words(name, value))} contradicts the run, which has {stored[name]}: leave it out to "
+            "resume, or start a new run with --out"
         )
 
 
@@ -90,17 +91,34 @@ def total_steps(training: Training, settings: dict[str, Any]) -> int | None:
     return steps
 
 
-def progress_of(path: Path, saved: Checkpoint) -> Progress:
-    """Return the progress in a checkpoint.
+def with_state(checkpoint: Checkpoint, state: TrainState) -> Checkpoint:
+    """Return the checkpoint with all that resuming from this state needs."""
+    return replace(
+        checkpoint,
+        params=state.params,
+        opt_state=state.opt_state,
+        state=state.state,
+        step=state.step,
+        progress=asdict(state.progress),
+        history=state.history,
+    )
 
-    Raises:  CheckpointError if it has other fields than this version knows.
+
+def state_of(path: Path, saved: Checkpoint) -> TrainState:
+    """Return the state in a checkpoint that a run can resume from.
+
+    Raises:  CheckpointError if its progress has other fields than this version knows.
     """
+    assert saved.state is not None
     try:
-        return Progress(**saved.progress)
+        progress = Progress(**saved.progress)
     except TypeError as error:
         raise CheckpointError(
             f"{path} is damaged: its progress does not make sense ({error}); use another copy"
         ) from error
+    good = None if saved.good is None else state_of(path, saved.good)
+    course = Course.of(saved.train_config.steps, saved.train_config.length_changes)
+    return TrainState(saved.params, saved.opt_state, saved.state, course, saved.step, progress, saved.history, good)
 
 
 def version_notes(then: dict[str, str], now: dict[str, str]) -> list[str]:

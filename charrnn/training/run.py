@@ -7,15 +7,13 @@ import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from charrnn import checkpoint as ckpt
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import DEFAULT_MINUTES, LENGTHS, STDIN, TextConfig, TrainConfig, flag_of, seeded, sort_settings
+from charrnn.config import DEFAULT_MINUTES, LENGTHS, STDIN, TextConfig, TrainConfig, option_words, seeded, sort_settings
 from charrnn.data.corpus import Corpus, Source
 from charrnn.data.reading import ReadProgress
 from charrnn.data.vocab import Vocab
@@ -27,16 +25,19 @@ from charrnn.training.budget import Timer
 from charrnn.training.folder import RUNS, UNLOCKED, RunFolder
 from charrnn.training.loop import (
     Evaluating,
+    Recovered,
     Report,
     Stepped,
     Training,
     TrainState,
-    check_finite,
+    check_state,
     fit,
+    is_finished,
     is_stale,
 )
 from charrnn.training.memory import Footprint, footprint
-from charrnn.training.resume import corpus_of, progress_of, resumed_config, total_steps, version_notes
+from charrnn.training.recipe import MOST_PASSES
+from charrnn.training.resume import corpus_of, resumed_config, state_of, total_steps, version_notes, with_state
 from charrnn.training.setup import set_up, training_for
 
 _MOST_OF_THE_TIME = 0.9  # a run that ends earlier because its text is short is said to
@@ -59,7 +60,7 @@ class Saved(NamedTuple):
     step: int
 
 
-Event = Stepped | Evaluating | Report | Saved | LengthChanged
+Event = Stepped | Evaluating | Report | Recovered | Saved | LengthChanged
 
 
 @dataclass(eq=False)
@@ -190,11 +191,9 @@ class Run:
             notes += version_notes(saved.versions, ckpt.current_versions())
             notes += [] if is_locked else [UNLOCKED]
             training, _ = training_for(corpus, saved.vocab, saved.model_config, config)
-            progress = progress_of(folder.last, saved)
-            course = training.course()
+            state = state_of(folder.last, saved)
             if (total := total_steps(training, settings)) is not None:
-                course = course.changed(saved.step, total)
-            state = TrainState(saved.params, saved.opt_state, saved.state, course, saved.step, progress, saved.history)
+                state.course = state.course.changed(saved.step, total)
             run = cls(
                 folder,
                 training,
@@ -207,13 +206,14 @@ class Run:
                 earlier_totals=saved.earlier_totals,
                 notes=notes,
             )
+            progress = state.progress
             if is_stale(config, progress) or ("minutes" not in settings and run.finished):
                 raise ConfigError(_complete(run, settings))
             if ready:
                 ready(run)
             if "minutes" in settings:
                 run._extend(settings["minutes"], began)
-            reported = folder.cut_log(progress.reported)  # a save can precede the log line of its step
+            reported = folder.cut_log(progress.reported, progress.recoveries)  # a save can precede its log line
             run.seconds = reported + progress.seconds
             run._holds = holds.pop_all()
         return run
@@ -226,8 +226,7 @@ class Run:
     @property
     def finished(self) -> bool:
         """Return whether the run has done all its steps, or stopped early."""
-        complete = self.state.step >= self.state.course.total or is_stale(self.training.config, self.state.progress)
-        return complete and self.state.progress.reported == self.state.step
+        return is_finished(self.training, self.state) and self.state.progress.reported == self.state.step
 
     @property
     def config(self) -> TrainConfig:
@@ -239,11 +238,7 @@ class Run:
         words = ["charrnn", "train"]
         words += [f"./{path}" if path.startswith("-") and path != STDIN else path for path in self.source.paths]
         for name, value in options.items():
-            flag = flag_of(name)
-            if isinstance(value, bool):
-                words.append(flag if value else f"--no-{flag[2:]}")
-            else:
-                words += [f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)]
+            words += option_words(name, value)
         return shlex.join(words)
 
     def command_to_resume(self, **options: object) -> str:
@@ -261,7 +256,7 @@ class Run:
     @property
     def footprint(self) -> Footprint:
         """Return the memory that the run takes at its peak; call it before the first step."""
-        own = footprint(self.training)
+        own = footprint(self.training, has_good=self.state.good is not None)
         return own if self.measured is None else max(own, self.measured)
 
     def events(self) -> Iterator[Event]:
@@ -279,11 +274,14 @@ class Run:
                 reported = self.seconds
                 if self.training.evaluates_at(self.state.course, event.step):
                     saved.append(self.save())  # after the log line, so that the log has every step that is saved
+            elif isinstance(event, Recovered):
+                self.folder.append(self._recovery_line(event))
+                reported = self.seconds
             self.state.progress.seconds = self.seconds - reported
             if isinstance(event, Stepped):
                 saved += self._length_changed(event, now)
-                if self._saves_at(event.step):
-                    saved.append(self.save())
+            if isinstance(event, Recovered) or (isinstance(event, Stepped) and self._saves_at(event.step)):
+                saved.append(self.save())
             yield event
             yield from saved
 
@@ -316,19 +314,14 @@ class Run:
         return self._written(self.folder.best, checkpoint)
 
     def _written(self, path: Path, checkpoint: Checkpoint) -> Saved:
-        for name, array in (checkpoint.params | checkpoint.opt_state | {"state": self.state.state}).items():
-            if array.size:  # never replace a good file by one with NaN
-                check_finite(name, float(np.abs(array).max()), self.state.step)
+        check_state(self.state)  # never replace a good file by one with NaN
         ckpt.save(path, checkpoint)
         return Saved(path, self.state.step)
 
     def checkpoint(self, resumable: bool = False) -> Checkpoint:
         """Return the run as a checkpoint: the model alone, or with all that resuming needs."""
         state = self.state
-        more: dict[str, Any] = {}
-        if resumable:
-            more = {"progress": asdict(state.progress), "opt_state": state.opt_state, "state": state.state}
-        return Checkpoint(
+        checkpoint = Checkpoint(
             self.training.model_config,
             self.config,
             self.vocab,
@@ -340,8 +333,11 @@ class Run:
             self.earlier_totals,
             state.history,
             text_config=self.text_config,
-            **more,
         )
+        if not resumable:
+            return checkpoint
+        good = None if state.good is None or state.is_good else with_state(checkpoint, state.good)
+        return replace(with_state(checkpoint, state), good=good)
 
     def _log_line(self, report: Report, seconds: float) -> dict[str, Any]:
         return {
@@ -359,7 +355,13 @@ class Run:
             "clipped": round(report.clipped, 4),
             "saturation": report.saturation,
             "chars_per_second": round(report.chars / seconds, 1) if seconds > 0 else None,
+            "recoveries": self.state.progress.recoveries,
         }
+
+    def _recovery_line(self, event: Recovered) -> dict[str, Any]:
+        progress = self.state.progress
+        seconds, factor = round(self.seconds, 3), progress.rate_factor
+        return event._asdict() | {"seconds": seconds, "rate_factor": factor, "recoveries": progress.recoveries}
 
     def _note_load(self) -> None:
         """Note if other programs leave too few cores for this run."""
@@ -389,7 +391,7 @@ class Run:
         if self.state.course.total == timer.most and share < _MOST_OF_THE_TIME:
             chars, units = len(self.training.stream.ids), self.training.model_config.hidden_size
             self.notes.append(
-                f"the text is short: {chars:,} characters bear {units} units and {budget.MOST_PASSES} passes, about "
+                f"the text is short: {chars:,} characters bear {units} units and {MOST_PASSES} passes, about "
                 f"{share:.0%} of the time; more text would help, or set another length with --epochs"
             )
 

@@ -110,7 +110,7 @@ def test_flags_bear_the_names_of_the_settings_they_set():
     assert options.keys() - NO_SETTINGS == settings
     for name in settings:
         assert options[name].opts == ["--" + name.replace("_", "-")]
-        assert options[name].secondary_opts == []
+        assert options[name].secondary_opts == (["--no-recover"] if name == "recover" else [])
         assert options[name].help
         assert options[name].default is None  # what is not given is left to the config
 

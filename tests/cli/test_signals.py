@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: what was trained is saved, the way on is said, and the files are whole whatever happens.
+"""Signals: what was trained is saved, the way on is said, and the files are whole whatever happens.
 
 Nothing here waits for a time to pass: a process that nobody reads from stops where its pipe is full, so a signal sent
 before reading on reaches it in the middle of its work.
@@ -28,6 +28,9 @@ from ._material import SMALL, TEXT, TIMEOUT, meta, narrowed, posix, same_arrays
 pytestmark = posix
 
 RUN = Path("checkpoints/tiny")
+#: The signals that stop a run and those that make it save and continue, by name: Windows lacks some of them.
+STOPS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129, "SIGXCPU": 152}
+SAVES = ("SIGUSR1", "SIGUSR2")
 #: Each step writes 200 characters to standard error: far more in all than the pipe below holds.
 TRAIN = ("train", "tiny.txt", *SMALL, "--steps", "60", "--eval-every", "20", "--sample-every", "1")
 
@@ -73,11 +76,11 @@ def way_on(stderr: str) -> tuple[int, list[str]]:
     return int(saved[1].replace(",", "")), shlex.split(saved[2])
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"])
-def test_a_stopped_run_goes_on_to_the_same_bytes(run, command, corpus, number, code):
+@pytest.mark.parametrize(("name", "code"), STOPS.items())
+def test_a_stopped_run_goes_on_to_the_same_bytes(run, command, corpus, name, code):
     process = narrowed(command(*TRAIN))
     read_until(process, b"step 3 ")
-    process.send_signal(number)
+    process.send_signal(getattr(signal, name))
     returncode, stderr = finish(process)
     step, again = way_on(stderr)
     assert returncode == code
@@ -146,8 +149,9 @@ def opened_for_writing(fifo: str, process: subprocess.Popen[bytes]) -> int:
             time.sleep(0.01)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"])
-def test_a_stop_while_the_corpus_is_read_from_a_fifo(command, number, code):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGHUP"])
+def test_a_stop_while_the_corpus_is_read_from_a_fifo(command, name):
+    number, code = getattr(signal, name), STOPS[name]
     os.mkfifo("fifo")
     process = command("train", "fifo", *SMALL)
     descriptor = opened_for_writing("fifo", process)
@@ -194,25 +198,72 @@ def test_any_number_of_signals_leaves_the_files_whole(run, command, corpus):
     assert (RUN / "last.npz").read_bytes() == Path("straight/last.npz").read_bytes()
 
 
+def test_a_lost_terminal_saves_the_run(run, terminal, corpus):
+    shown = terminal(*TRAIN)
+    shown.read_until("step 3 ")
+    shown.process.send_signal(signal.SIGHUP)  # a terminal sends it to its own session
+    with open(os.devnull, "rb") as null:
+        os.dup2(null.fileno(), shown.master)  # closes the terminal
+    assert shown.process.wait(TIMEOUT) == 129
+    assert 3 <= meta(RUN / "last.npz")["step"] < 60
+    run("train", "tiny.txt", "--resume", "--quiet")
+    run(*TRAIN, "--quiet", "--out", "straight")
+    assert (RUN / "last.npz").read_bytes() == Path("straight/last.npz").read_bytes()
+
+
 # Signals at exact places: in this process, raised by what is called there.
+
+
+@pytest.mark.parametrize("name", SAVES)
+def test_a_signal_that_asks_for_a_save_is_answered_and_training_continues(run, corpus, raising, name):
+    args = ("train", "tiny.txt", *SMALL, "--steps", "6", "--eval-every", "6")
+    raising("charrnn.training.loop.train_step", number=getattr(signal, name))
+    outcome = run(*args)
+    assert f"step 1  saved on {name}" in outcome.stderr.splitlines()
+    assert outcome.stderr.count("saved on") == 1
+    run(*args, "--quiet", "--out", "straight")
+    assert (RUN / "last.npz").read_bytes() == Path("straight/last.npz").read_bytes()
+
+
+def test_what_a_signal_has_saved_survives_a_kill(run, corpus, monkeypatch, raising):
+    def die(screen, signum):
+        raise SystemExit(9)
+
+    args = ("train", "tiny.txt", *SMALL, "--steps", "6", "--eval-every", "6")
+    raising("charrnn.training.loop.train_step", number=signal.SIGUSR1)
+    monkeypatch.setattr("charrnn.cli._console.TrainScreen.note_save", die)
+    run(*args, code=9)
+    assert meta(RUN / "last.npz")["step"] == 1
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGHUP", "SIGTERM", "SIGUSR1"])
+def test_an_ignored_signal_stays_ignored(run, corpus, raising, name):
+    number = getattr(signal, name)
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        raising("charrnn.training.loop.train_step", number=number)
+        assert "Repeat" in run("train", "tiny.txt", *SMALL, "--steps", "4").stderr
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
 
 
 @pytest.fixture
 def raising(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Return `raising(*places)`: Ctrl-C when the function at the first place is called, then at the second, …."""
 
-    def put(*places: str) -> None:
+    def put(*places: str, number: int = signal.SIGINT) -> None:
         queue = list(places)
         for place in places:
             module, name = place.rsplit(".", 1)
             owner = pkgutil.resolve_name(module)
-            monkeypatch.setattr(owner, name, interrupted(getattr(owner, name), place, queue))
+            monkeypatch.setattr(owner, name, interrupted(getattr(owner, name), place, queue, number))
 
-    def interrupted(real: Callable[..., Any], place: str, queue: list[str]) -> Callable[..., Any]:
+    def interrupted(real: Callable[..., Any], place: str, queue: list[str], number: int) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             if queue[:1] == [place]:
                 queue.pop(0)
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(number)
             return real(*args, **kwargs)
 
         return call
@@ -259,6 +310,7 @@ def test_a_signal_while_the_last_step_is_saved_comes_too_late(run, corpus, raisi
 
 
 def test_the_handlers_of_others_are_put_back(run, corpus):
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    numbers = [getattr(signal, name) for name in (*STOPS, *SAVES)]
+    before = [signal.getsignal(number) for number in numbers]
     run("train", "tiny.txt", *SMALL, "--steps", "2", "--quiet")
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    assert [signal.getsignal(number) for number in numbers] == before

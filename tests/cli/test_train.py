@@ -5,6 +5,8 @@ import math
 import os
 import re
 import shlex
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -143,9 +145,64 @@ def reordered(settings: tuple[str, ...]) -> list[str]:
 
 def test_a_hopeless_run_ends_with_figures_too(run, corpus):
     settings = ("--optimizer", "sgd", "--learning-rate", "1e6", "--clip-norm", "0", "--schedule", "constant")
-    outcome = run(*TRAIN, "--steps", "8", "--eval-every", "8", *settings)
+    outcome = run(*TRAIN, "--steps", "8", "--eval-every", "8", *settings, "--no-recover")
     assert log(RUN)[-1]["val_loss"] > 710  # or e to its power is a number after all, and this tests nothing
     assert {"Best loss", "Model", "Repeat"} <= facts(outcome.stderr).keys()
+
+
+@posix
+@pytest.mark.parametrize(("shell", "streams"), [("", "<&-"), ("nohup ", "<&-"), ("", "<&- 2>&-")])
+def test_a_closed_stream_is_no_file_of_ours(corpus, shell, streams):
+    # The first file that is opened would get its descriptor, and the processes that share the work would lose it.
+    words = [sys.executable, "-m", "charrnn", *TRAIN, "--batch-size", "16", "--threads", "2", "--minutes", "0.005"]
+    root = str(Path(charrnn.__file__).parents[1])
+    env = os.environ | {"PYTHONPATH": root, "OPENBLAS_NUM_THREADS": "1"}
+    line = f"{shell}{shlex.join(words)} {streams}"
+    ended = subprocess.run(line, shell=True, capture_output=True, timeout=TIMEOUT, env=env, check=False)
+    assert (ended.returncode, ended.stdout) == (0, b""), ended.stderr
+
+
+def test_a_run_that_recovers_says_so_and_ends_well(run, corpus):
+    settings = ("--optimizer", "sgd", "--learning-rate", "100", "--clip-norm", "0", "--schedule", "constant")
+    outcome = run(*TRAIN, "--steps", "20", "--eval-every", "4", *settings)
+    told = [line for line in outcome.stderr.splitlines() if "; back to step" in line]
+    recovered = [line for line in log(RUN) if "back_to" in line]
+    assert len(told) == len(recovered) >= 1
+    assert re.fullmatch(
+        r"step 8  2 validation losses in a row are above 4\.61 nats: \S+; "
+        r"back to step 0, learning rate 25 \(try 1 of 5\)",
+        told[0],
+    )
+    assert (recovered[0]["step"], recovered[0]["back_to"], recovered[0]["learning_rate"]) == (8, 0, 25.0)
+    assert "--recover" not in facts(outcome.stderr)["Repeat"]
+
+
+def test_a_run_that_cannot_recover_ends_by_an_error_that_names_the_cause(run, corpus):
+    settings = ("--optimizer", "sgd", "--learning-rate", "1e9", "--clip-norm", "0")
+    told = error_line(run(*TRAIN, "--steps", "200", *settings, code=1).stderr)
+    assert "validation losses in a row are above 4.61 nats" in told
+    assert "5 lower learning rates in a row" in told
+    assert "start again with a lower --learning-rate" in told
+
+
+@pytest.mark.parametrize(
+    ("file", "env", "args", "recovers"),
+    [
+        ("", {}, (), True),
+        ("", {}, ("--no-recover",), False),
+        ("[train]\nrecover = false\n", {}, (), False),
+        ("[train]\nrecover = false\n", {}, ("--recover",), True),
+        ("", {"CHARRNN_TRAIN_RECOVER": "0"}, (), False),
+    ],
+)
+def test_recovery_is_switched_off_where_one_may_set_it(run, corpus, file, env, args, recovers):
+    Path("charrnn.toml").write_text(file)
+    outcome = run(*TRAIN, "--steps", "1", *args, env=env)
+    assert meta(RUN / "last.npz")["train"]["recover"] is recovers
+    repeat = shlex.split(facts(outcome.stderr)["Repeat"])
+    assert ("--no-recover" in repeat) is not recovers
+    run(*repeat[1:], "--quiet", "--out", "again")
+    assert (RUN / "last.npz").read_bytes() == Path("again/last.npz").read_bytes()
 
 
 VARIANTS = {
@@ -155,6 +212,7 @@ VARIANTS = {
     "rate of its own": ("--learning-rate", "0.0123456789", "--weight-decay", "0"),
     "float64": ("--dtype", "float64", "--init", "uniform", "--clip-value", "0.1"),
     "no validation": ("--val-fraction", "0"),
+    "no recovery": ("--no-recover",),
     "validation file": ("--val-file", "more words.txt"),
     "save and log": ("--save-every", "5", "--log-every", "2", "--patience", "3"),
     "from a model": ("--init-from", "first"),
@@ -528,6 +586,7 @@ def test_the_log_has_a_line_for_every_report(run, corpus):
             "clipped",
             "saturation",
             "chars_per_second",
+            "recoveries",
         }
         for line in lines
     )

@@ -19,6 +19,7 @@ from charrnn.parallel import workers as workers_module
 from charrnn.parallel.plan import make_plan
 from charrnn.parallel.shared import memory_file
 from charrnn.parallel.workers import Workers
+from charrnn.system.signals import SAVING, STOPPING
 from charrnn.training.loop import Stepped
 
 posix = pytest.mark.skipif(os.name != "posix" or not shutil.which("ps"), reason="needs processes, and ps to see them")
@@ -103,10 +104,24 @@ def test_a_process_that_is_killed_ends_the_run_and_loses_nothing(tmp_path):
     before = (tmp_path / "run" / "last.npz").read_bytes()
     (child,) = children(os.getpid())
     os.kill(child, signal.SIGKILL)
-    with pytest.raises(CharRNNError, match=r"ended from outside.*--threads 1"):
+    with pytest.raises(CharRNNError, match=r"ended by SIGKILL.*--threads 1"):
         list(events)
     run.close()
     assert (tmp_path / "run" / "last.npz").read_bytes() == before
+    assert not children(os.getpid())
+
+
+@posix
+def test_signals_to_all_processes_of_a_job_end_no_other_process():
+    training = make_training(batch_size=4)
+    with Workers(make_plan(training.model_config, 1, 4, 10, 1)._replace(processes=2)) as workers:
+        (child,) = children(os.getpid())
+        for number in (*STOPPING, *SAVING):
+            os.kill(child, number)
+        state = begin(training)
+        workers.set_params(state.params)
+        workers.gradients(training.stream[0], state.state, 0)
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
     assert not children(os.getpid())
 
 
@@ -124,6 +139,44 @@ def test_the_error_that_stops_a_process_is_reported(monkeypatch):
 
 
 @posix
+def test_what_a_process_prints_is_no_answer(tmp_path, monkeypatch, capfd):
+    (tmp_path / "sitecustomize.py").write_text("print('hello')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    training = make_training(batch_size=4)
+    loss, _, _ = step_with(training, 2)
+    assert loss == pytest.approx(step_with(training, 1)[0], rel=1e-6)
+    assert capfd.readouterr() == ("", "")
+
+
+@posix
+@pytest.mark.parametrize("answer", [b"hello", b".."])
+def test_an_unexpected_answer_ends_the_process(monkeypatch, answer):
+    stray = f"import os, sys; os.write({{answers}}, {answer!r}); sys.stdin.read()"
+    monkeypatch.setattr(workers_module, "_START", stray)
+    with pytest.raises(CharRNNError) as caught:
+        step_with(make_training(batch_size=4), 2)
+    assert f"unexpected answer {answer!r}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not children(os.getpid())
+
+
+@posix
+def test_a_process_that_cannot_start_is_told_by_its_exit_code(monkeypatch):
+    monkeypatch.setattr(workers_module, "_START", "{answers}; raise SystemExit(3)")
+    with pytest.raises(CharRNNError, match=r"stopped \(exit code 3\)"):
+        step_with(make_training(batch_size=4), 2)
+
+
+@posix
+def test_a_process_that_does_not_listen_is_ended_too(monkeypatch):
+    monkeypatch.setattr(workers_module, "_START", "import time; {answers}; time.sleep(1000)")
+    training = make_training(batch_size=16, threads=2)
+    with training.workers():
+        pass
+    assert not children(os.getpid())
+
+
+@posix
 def test_the_processes_end_when_the_one_that_started_them_is_killed(tmp_path):
     corpus = write_text(tmp_path)
     command = [sys.executable, "-m", "charrnn", "train", corpus, "--hidden-size", "16", "--batch-size", "16"]
@@ -137,7 +190,7 @@ def test_the_processes_end_when_the_one_that_started_them_is_killed(tmp_path):
 
 @posix
 def test_the_start_command_finds_its_module_in_a_fresh_process():
-    command = workers_module._command()
+    command = workers_module._command(1)
     assert "charrnn.parallel.workers" in command[-1]
     ended = subprocess.run(command, input=b"", capture_output=True, check=True, cwd="/")
     assert ended.stderr == b""
@@ -149,7 +202,7 @@ def test_a_process_whose_answers_nobody_reads_ends_quietly():
     listening, talking = os.pipe()
     os.close(listening)
     ended = subprocess.run(
-        workers_module._command(), input=b"no request\n", stdout=talking, stderr=subprocess.PIPE, check=True
+        workers_module._command(1), input=b"no request\n", stdout=talking, stderr=subprocess.PIPE, check=True
     )
     os.close(talking)
     assert ended.stderr == b""

@@ -10,6 +10,7 @@ import pytest
 from charrnn.errors import CharRNNError
 from charrnn.system import atomic as files
 from charrnn.system.atomic import InUseError, lock, replacing, uninterrupted, writing
+from charrnn.system.signals import STOPPING
 
 
 def test_the_file_appears_whole_and_alone(tmp_path):
@@ -205,7 +206,7 @@ def test_a_read_only_folder_is_refused(tmp_path):
     assert path.read_bytes() == b"old"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", STOPPING)
 def test_a_signal_waits_until_it_is_over(number):
     got, done = [], []
     earlier = signal.signal(number, lambda number, _: got.append(number))

@@ -5,8 +5,44 @@ import types
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
-from charrnn.system.blas import Blas, blas
+from charrnn.system.blas import Blas, blas, thread_limit
+
+
+def threads():
+    """Return how many threads a matrix product uses now."""
+    return blas().threads
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_limits_that_overlap_leave_what_was_before(first):
+    with threadpool_limits(2, "blas"):
+        limits = [thread_limit(3), thread_limit(1)]
+        for limit in limits:
+            limit.__enter__()
+        assert threads() == 1  # the newest
+        limits.pop(first).__exit__(None, None, None)
+        assert threads() == (1, 3)[first]
+        limits.pop().__exit__(None, None, None)
+        assert threads() == 2
+
+
+def test_a_limit_ends_with_an_error_and_with_a_generator_that_is_abandoned():
+    def limited():
+        with thread_limit(1):
+            yield
+            yield
+
+    with threadpool_limits(2, "blas"):
+        with pytest.raises(ZeroDivisionError), thread_limit(1):
+            raise ZeroDivisionError
+        assert threads() == 2
+        abandoned = limited()
+        next(abandoned)
+        assert threads() == 1
+        del abandoned
+        assert threads() == 2
 
 
 def test_without_threadpoolctl_kernel_and_threads_are_unknown(monkeypatch):

@@ -61,6 +61,14 @@ def test_a_loss_that_hardly_falls_is_said(losses):
     assert advise(history(losses[:3]), ENTROPY) == {}
 
 
+def test_a_loss_far_above_the_entropy_that_rises_has_diverged():
+    told = advise(history([5.0, 9.0, 8.0, 7.0]), ENTROPY)
+    assert list(told) == ["diverges"]
+    assert "a lower --learning-rate" in told["diverges"]
+    assert "diverges" not in advise(history([9.0, 8.5, 8.0, 7.0]), ENTROPY)  # it falls
+    assert "diverges" not in advise(history([3.1, 3.2, 3.3, 3.4]), ENTROPY)
+
+
 @pytest.mark.parametrize(
     "losses",
     [
@@ -124,7 +132,7 @@ def test_a_rate_far_too_high_is_said():
     # and then all its figures, so it is not run here.
     losses = [23.87, 31.39, 15.13, 20.96, 24.56, 24.14, 27.36]
     assert advise(history(losses[:-1]), ENTROPY) == {}
-    assert list(advise(history(losses), ENTROPY)) == ["does not learn"]
+    assert list(advise(history(losses), ENTROPY)) == ["diverges"]
 
 
 @pytest.mark.parametrize("limit", [{"clip_norm": 1e-3}, {"clip_value": 1e-5}])

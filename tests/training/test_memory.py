@@ -75,11 +75,12 @@ def figures(monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "size", "processes"),
     [
-        ({"threads": 1}, 100 + 200, 1),
-        ({"threads": 3}, 100 + 200, 1),  # there are no lanes for a second
+        ({"threads": 1}, 100 + 30 + 200, 1),
+        ({"threads": 1, "recover": False}, 100 + 200, 1),
+        ({"threads": 3}, 100 + 30 + 200, 1),  # there are no lanes for a second
         ({"threads": 1, "steps": None, "minutes": 1.0}, 100 + 200 + 30, 1),
-        ({"threads": 2, "batch_size": 16}, 100 + 200 + (40 + 200) + 2 * 10, 2),
-        ({"threads": 3, "batch_size": 24}, 100 + 200 + 2 * (40 + 200) + 3 * 10, 3),
+        ({"threads": 2, "batch_size": 16}, 100 + 30 + 200 + (40 + 200) + 2 * 10, 2),
+        ({"threads": 3, "batch_size": 24}, 100 + 30 + 200 + 2 * (40 + 200) + 3 * 10, 3),
     ],
 )
 @pytest.mark.skipif("os.name != 'posix'", reason="needs processes that share memory")
@@ -93,7 +94,7 @@ def test_where_the_system_does_not_say_python_is_estimated(figures, monkeypatch)
     monkeypatch.setattr(module, "_own", lambda: None)
     monkeypatch.setattr(module, "_free", lambda: None)
     found = footprint(make_training(threads=1))
-    assert found.size == module._PYTHON + (30 + 200) * MB
+    assert found.size == module._PYTHON + (30 + 30 + 200) * MB
     assert found.free is None
     assert found.fits
 

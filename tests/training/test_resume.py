@@ -445,6 +445,7 @@ def test_two_lengths_are_refused(stopped):
         ({"val_fraction": 0.2}, "--val-fraction 0.2"),
         ({"steps": 30, "clip_norm": 2.0}, "--clip-norm 2.0"),
         ({"log_every": 4}, "--log-every 4"),
+        ({"recover": False}, "--no-recover"),
     ],
 )
 def test_an_option_that_contradicts_is_refused_by_its_flag(stopped, settings, flag):

@@ -51,7 +51,7 @@ except RunFolderError as error:
 
 LOG_KEYS = (
     "step epoch seconds loss val_loss averaged gap bpc learning_rate grad_norm grad_norms clipped saturation "
-    "chars_per_second"
+    "chars_per_second recoveries"
 ).split()
 
 

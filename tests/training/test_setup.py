@@ -53,6 +53,19 @@ def test_a_run_keeps_to_its_threads_and_gives_them_back(tmp_path):
         assert blas_threads() == {2}
 
 
+def test_runs_at_the_same_time_give_the_threads_back_in_any_order(tmp_path):
+    with threadpool_limits(2, "blas"):
+        runs = [start(tmp_path / name, threads=1) for name in ("one", "two")]
+        going = [run.events() for run in runs]
+        for events in going:
+            next(events)
+        for events, run in zip(going, runs, strict=True):  # the one that began first ends first
+            assert blas_threads() == {1}
+            events.close()
+            run.close()
+        assert blas_threads() == {2}
+
+
 def test_the_number_is_kept_and_reused_and_another_one_is_told_of(tmp_path):
     with threadpool_limits(2, "blas"):
         run = start(tmp_path / "run", write_text(tmp_path), hidden_size=40)
