@@ -36,6 +36,7 @@ from charrnn.training.loop import (
     is_stale,
 )
 from charrnn.training.memory import Footprint, footprint
+from charrnn.training.recipe import MOST_PASSES
 from charrnn.training.resume import corpus_of, progress_of, resumed_config, total_steps, version_notes
 from charrnn.training.setup import set_up, training_for
 
@@ -389,7 +390,7 @@ class Run:
         if self.state.course.total == timer.most and share < _MOST_OF_THE_TIME:
             chars, units = len(self.training.stream.ids), self.training.model_config.hidden_size
             self.notes.append(
-                f"the text is short: {chars:,} characters bear {units} units and {budget.MOST_PASSES} passes, about "
+                f"the text is short: {chars:,} characters bear {units} units and {MOST_PASSES} passes, about "
                 f"{share:.0%} of the time; more text would help, or set another length with --epochs"
             )
 
