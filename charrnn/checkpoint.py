@@ -9,6 +9,7 @@ Neither records a time of day, so the same settings give the same bytes. Nothing
 from __future__ import annotations
 
 import json
+import math
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,6 +77,7 @@ class Checkpoint:
 
     step            updates done
     averaged        True: params are the running mean of the weights, not the weights that training ended with
+    validated       characters that each evaluation of its run scores; None if it was written by version 0.2.0 or before
     source          the training corpus; val_source, if validation has a file of its own
     init_from       the checkpoint that the run's weights came from; None for random weights
     earlier_totals  the run's lengths in steps before a resume raised them
@@ -101,6 +103,7 @@ class Checkpoint:
     opt_state: Params = field(default_factory=dict)
     state: Array | None = None
     averaged: bool = False
+    validated: int | None = None
     text_config: TextConfig = field(default_factory=TextConfig)
     versions: dict[str, str] = field(default_factory=current_versions)
     good: Checkpoint | None = None
@@ -136,6 +139,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         "history": checkpoint.history,
         "progress": checkpoint.progress,
         "averaged": checkpoint.averaged,
+        "validated": checkpoint.validated,
     }
     arrays = _arrays(checkpoint)
     if good := checkpoint.good:
@@ -190,6 +194,15 @@ def read_meta(path: Path) -> dict[str, Any]:
     """
     with _opened(path) as file:
         return _read_meta(path, file)
+
+
+def count_parameters(path: Path) -> int:
+    """Return the number of parameters in a checkpoint, from the headers of its arrays.
+
+    Raises:  CheckpointError as for `load`.
+    """
+    with _opened(path) as file:
+        return sum(math.prod(file.header(name).shape) for name in file.names if name.startswith("params/"))
 
 
 @contextmanager
@@ -276,6 +289,7 @@ def _without_arrays(path: Path, meta: dict[str, Any]) -> Checkpoint:
             history=meta["history"],
             progress=meta["progress"],
             averaged=bool(meta.get("averaged")),
+            validated=meta.get("validated"),
             versions=meta["versions"],
         )
     except UnknownCellError:

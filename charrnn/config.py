@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import inspect
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import Field, asdict, dataclass, field, fields
 from itertools import combinations
 from typing import Any, NamedTuple, TypeVar
@@ -147,6 +147,12 @@ def option_words(name: str, value: object) -> list[str]:
     if isinstance(value, bool):
         return [flag if value else f"--no-{flag[2:]}"]
     return [f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)]
+
+
+def train_words(paths: Sequence[str], options: Mapping[str, object]) -> list[str]:
+    """Return the words of a command line that trains on these paths with these options by name."""
+    words = ["charrnn", "train", *(f"./{path}" if path.startswith("-") and path != STDIN else path for path in paths)]
+    return words + [word for name, value in options.items() for word in option_words(name, value)]
 
 
 def exclusive(remedy: str, *names: str) -> list[tuple[tuple[str, ...], str]]:

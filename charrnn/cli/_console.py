@@ -12,8 +12,9 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -35,6 +36,8 @@ _SMOOTHING = 0.98  # weight of the old value, at each step, in the loss that the
 _ENDLESS = 100_000  # columns if there is no terminal, so that each row is one line for the next program
 _FACT = len("Model")  # columns of the names of facts about a run
 _WITH_SPEED, _WITH_NORM = 100, 120  # columns from which on the bar has room for these figures
+_GAP = "  "  # between the columns of a table
+_SHORT = 20  # characters of a value that leaves room for another one beside it
 _NARROWEST = 40  # minimum columns of a table, so that each cell has some room
 
 
@@ -75,19 +78,55 @@ def print_json(data: Any) -> None:
     click.echo(json.dumps(clean(data), indent=2, ensure_ascii=False))
 
 
-def print_table(headings: Iterable[str], rows: Iterable[Iterable[str]], *, right: Iterable[int] = ()) -> None:
-    """Print a table on stdout; the columns in `right` are right-aligned."""
+def print_table(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Iterable[int] = (),
+    drop: Iterable[int] = (),
+) -> None:
+    """Print a table on stdout.
+
+    right  columns that are right-aligned
+    drop   columns to leave out, the first one first, until the table fits the terminal
+    """
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    numbers = set(right)
-    for index, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if index in numbers else "left", overflow="fold")
+    shown, numbers = list(range(len(headings))), set(right)
+    for index in drop:
+        if not table_fits([headings[each] for each in shown], [[row[each] for each in shown] for row in rows]):
+            shown.remove(index)
+    table = Table(box=None, pad_edge=False, header_style="bold", show_header=any(headings))
+    for index in shown:
+        table.add_column(headings[index], justify="right" if index in numbers else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_printable(cell)) for cell in row))
-    width = max(_NARROWEST, shutil.get_terminal_size().columns) if sys.stdout.isatty() else _ENDLESS
-    click.echo(_rendered(_console(width=width), table), nl=False)
+        table.add_row(*(Text(_printable(row[index])) for index in shown))
+    lines = _rendered(_console(width=_columns()), table).splitlines()
+    click.echo("\n".join(map(str.rstrip, lines)))
+
+
+def table_fits(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> bool:
+    """Return whether no cell of a table has to be folded to fit the terminal."""
+    from rich.cells import cell_len
+
+    widths = [max(cell_len(_printable(cell)) for cell in column) for column in zip(headings, *rows, strict=True)]
+    return sum(widths) + len(_GAP) * (len(widths) - 1) <= _columns()
+
+
+def print_csv(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print CSV on stdout, with a header line; None becomes an empty cell."""
+    import csv
+    import io
+
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([headings, *rows])
+    click.echo(text.getvalue(), nl=False)
+
+
+def _columns() -> int:
+    """Return the columns that a table may take."""
+    return max(_NARROWEST, shutil.get_terminal_size().columns) if sys.stdout.isatty() else _ENDLESS
 
 
 def _printable(text: str) -> str:
@@ -119,6 +158,17 @@ def print_facts(facts: dict[str, str], *, err: bool = False) -> None:
     width = max(map(len, facts))
     for name, value in facts.items():
         (note if err else click.echo)(f"{click.style(f'{name:<{width}}', bold=True)}  {value}")
+
+
+def print_sections(sections: dict[str, dict[str, str]]) -> None:
+    """Print names and values on stdout in sections with a heading; those of a section are side by side if short."""
+    for number, (title, facts) in enumerate(sections.items()):
+        click.echo("\n" * bool(number) + click.style(title, bold=True))
+        rows = [[f"  {name}", value] for name, value in facts.items()]
+        if all(len(value) <= _SHORT for value in facts.values()):
+            half = -(-len(rows) // 2)
+            rows = [left + right for left, right in zip_longest(rows[:half], rows[half:], fillvalue=["", ""])]
+        print_table([""] * len(rows[0]), rows)
 
 
 class ReadingBar:
@@ -209,7 +259,7 @@ def print_sentence(text: str) -> None:
 def _wrapped(text: str) -> str:
     from textwrap import fill
 
-    columns = _columns()
+    columns = _screen_columns()
     if len(text) <= columns:
         return text
     return fill(text, columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
@@ -222,7 +272,7 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} minutes" if seconds < 99.5 * 60 else f"{seconds / 3600:.1f} hours"
 
 
-def _columns() -> int:
+def _screen_columns() -> int:
     """Return the width of stderr's terminal; endless if it is none."""
     try:
         return os.get_terminal_size(sys.stderr.fileno()).columns or _ENDLESS
@@ -285,7 +335,7 @@ class TrainScreen:
         chars = rate * self.chars_done / self.steps_done
         figures = [f"loss {loss:.3f}"]
         figures += [] if self.val_loss is None else [f"val {self.val_loss:.3f}"]
-        columns = _columns()
+        columns = _screen_columns()
         figures += [f"{chars:,.0f} chars/s"] if columns >= _WITH_SPEED else []
         figures += [f"norm {event.grad_norm:.2f}"] if columns >= _WITH_NORM else []
         self.bar.set_postfix_str(", ".join(figures), refresh=False)
@@ -313,7 +363,7 @@ class TrainScreen:
 
     def _line(self, report: Report, val: str) -> None:
         best = "  [green]best so far[/]" if report.best else ""
-        norm = f"  norm {report.grad_norm:.2f}" if _columns() >= _WITH_NORM else ""
+        norm = f"  norm {report.grad_norm:.2f}" if _screen_columns() >= _WITH_NORM else ""
         self._print(f"[bold]step {report.step:,}[/]  epoch {report.epoch:.2f}  loss {report.loss:.4f}{val}{norm}{best}")
         for what, sentence in advise(self.run.state.history, self.run.vocab.entropy).items():
             if what not in self.told:
@@ -331,6 +381,38 @@ class TrainScreen:
         if not self.quiet:
             with self.bar.external_write_mode(file=sys.stderr):
                 tell(_rendered(self.console, text), nl=False)
+
+
+class SweepBar:
+    """The bar of one run of a sweep, on a terminal."""
+
+    def __init__(self, run: Run, name: str, *, quiet: bool) -> None:
+        from tqdm import tqdm
+
+        self.bar = tqdm(
+            total=run.state.course.total,
+            initial=run.state.step,
+            disable=quiet or not _bars(),
+            desc=name,
+            unit="step",
+            dynamic_ncols=True,
+            leave=False,
+            mininterval=0.2,
+            bar_format="{desc} {percentage:3.0f}% {bar} {remaining} left{postfix}",
+        )
+
+    def __enter__(self) -> SweepBar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def show(self, event: Event) -> None:
+        """Show an event."""
+        if isinstance(event, Stepped):
+            self.bar.update()
+        elif isinstance(event, Report) and event.val_loss is not None:
+            self.bar.set_postfix_str(f"val {event.val_loss:.3f}", refresh=False)
 
 
 def closing_figures(run: Run) -> dict[str, str]:

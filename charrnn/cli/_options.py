@@ -136,6 +136,11 @@ def unknown_option(default: str) -> Callable[[F], F]:
     )
 
 
+def csv_option(function: F) -> F:
+    """Add `--csv`: print CSV instead of a table."""
+    return section("Output")("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")(function)
+
+
 def json_option(function: F) -> F:
     """Add `--json`: print one JSON object instead of a table."""
     return section("Output")("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")(

@@ -18,6 +18,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from charrnn.cli._types import Values
 from charrnn.errors import CharRNNError, ConfigError, cause
 
 OWN, SHARED = "charrnn.toml", "pyproject.toml"
@@ -136,19 +137,23 @@ def _options(command: click.Command, ctx: click.Context) -> dict[str, click.Opti
 def _checked(value: Any, option: click.Option, place: str) -> Any:
     """Return a value for Click, which checks its range; raise ConfigError if its type is wrong."""
     kinds, takes = _kinds(option)
-    values = value if option.multiple and isinstance(value, list) else [value]
+    several = option.multiple or isinstance(option.type, Values)
+    values = value if several and isinstance(value, list) else [value]
     if any(type(each) not in kinds for each in values):
-        raise ConfigError(f"{place} is {value!r}: it takes {takes}{', or a list of these' if option.multiple else ''}")
+        raise ConfigError(f"{place} is {value!r}: it takes {takes}{', or a list of these' if several else ''}")
+    if isinstance(option.type, Values):
+        return ",".join(map(str, values))
     return values if option.multiple else value if option.is_flag else str(value)
 
 
 def _kinds(option: click.Option) -> tuple[tuple[type, ...], str]:
     """Return the TOML types that an option takes, and their name in errors."""
+    kind = option.type.each if isinstance(option.type, Values) else option.type
     if option.is_flag:
         return (bool,), "true or false"
-    if isinstance(option.type, click.types.IntParamType):
+    if isinstance(kind, click.types.IntParamType):
         return (int,), "a whole number"
-    if isinstance(option.type, click.types.FloatParamType):
+    if isinstance(kind, click.types.FloatParamType):
         return (int, float), "a number"
     return (str,), "a string in quotation marks"
 

@@ -10,6 +10,7 @@ import re
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from charrnn.wording import broken_limit, in_words, nearest
 
@@ -74,6 +75,28 @@ class OneOf(click.Choice):  # type: ignore[type-arg]  # Click 8.1 has no type pa
             near = nearest(str(value).lower(), words)
             hint = f" (did you mean {near[0]}?)" if near else ""
             _fail(param, ctx, f"must be {in_words(words, 'or')}, got {str(value)!r}{hint}")
+
+
+class Values(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """Several values of one type, separated by commas; in a file of settings, a list."""
+
+    def __init__(self, each: click.ParamType) -> None:  # type: ignore[type-arg,unused-ignore]
+        self.each, self.name = each, each.name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
+        """Return the values in their order, each once, or fail with a usage error."""
+        typed = value if isinstance(value, tuple) else [part.strip() for part in str(value).split(",")]
+        return tuple(dict.fromkeys(self.each.convert(part, param, ctx) for part in typed))
+
+    def get_metavar(self, param: click.Parameter, *ctx: Any) -> str | None:
+        """Return the placeholder of a single value."""
+        return self.each.get_metavar(param, *ctx)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+        """Return the completions of the last value, with the values before it."""
+        before, comma, last = incomplete.rpartition(",")
+        found = self.each.shell_complete(ctx, param, last)
+        return [CompletionItem(f"{before}{comma}{item.value}", item.type) for item in found]
 
 
 def text_with_escapes(value: str) -> str:

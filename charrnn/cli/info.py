@@ -3,74 +3,93 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli._command import SectionedCommand
+from charrnn.cli._command import Conflict, SectionedCommand, complete_runs
 from charrnn.cli._options import json_option, model_option
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from charrnn.checkpoint import Checkpoint
+    from charrnn.training.catalog import RunSummary
+    from charrnn.training.folder import RunFolder
+
 _SHOWN = 12  # newest evaluations, shown in the table
+_SYMBOLS = 50  # first characters of the vocabulary, shown in the table
 
 
-@click.command(cls=SectionedCommand, section="Runs and texts", short_help="Show what is in a checkpoint.")
+@click.command(
+    cls=SectionedCommand,
+    section="Runs and texts",
+    short_help="Show what is in a checkpoint.",
+    conflicts=(Conflict("MODEL and --model name the model twice: give one", ("model", "model_path")),),
+)
+@click.argument("model", metavar="[MODEL]", required=False, shell_complete=complete_runs)
 @model_option
 @json_option
-def command(model_path: str | None, as_json: bool) -> None:
-    """Show a model: its settings, its arrays, its vocabulary, how its training went, and which versions made it.
+def command(model: str | None, model_path: str | None, as_json: bool) -> None:
+    """Show a model: its text, settings, arrays and vocabulary, how its training went, and how to resume it.
+
+    MODEL is what -m takes: a checkpoint, a run's folder, or a run's name.
 
     \b
     Examples:
       charrnn info
-      charrnn info -m corpus
-      charrnn info -m checkpoints/corpus/last.npz --json | jq '.history[-1].val_loss'
+      charrnn info names
+      charrnn info checkpoints/names/last.npz --json | jq '.history[-1].val_loss'
     """
-    from charrnn.cli._console import open_model, print_facts, print_json, print_table
-    from charrnn.config import text_and_train_settings, total_steps
-    from charrnn.data.files import describe_paths
+    from charrnn.cli._console import open_model, print_json
+    from charrnn.config import text_and_train_settings
 
-    model = open_model(model_path)
-    saved = model.checkpoint
-    training = text_and_train_settings(saved.text_config, saved.train_config)
-    parameters = sum(array.size for array in saved.params.values())
-    total = total_steps(saved.train_config.steps, saved.train_config.length_changes)
-    if as_json:
-        print_json(
-            {
-                "path": str(model.path),
-                "model": asdict(saved.model_config),
-                "train": training,
-                "parameters": {name: list(array.shape) for name, array in saved.params.items()},
-                "parameters_total": parameters,
-                "vocab": saved.vocab.to_dict(),
-                "step": saved.step,
-                "averaged": saved.averaged,
-                "source": asdict(saved.source),
-                "val_source": asdict(saved.val_source) if saved.val_source else None,
-                "history": saved.history,
-                "resumable": saved.state is not None,
-                "versions": saved.versions,
-            }
-        )
+    opened = open_model(model or model_path)
+    saved, path = opened.checkpoint, opened.path
+    assert path is not None  # it was loaded from a file
+    if not as_json:
+        _print(saved, path)
         return
-    symbols = saved.vocab.symbols
-    kinds = [f"{len(symbols)} {saved.vocab.kind}", *(f"the {name} symbol" for name in saved.vocab.specials)]
-    source = describe_paths(saved.source.paths) if saved.source.paths else "a text in memory"
-    print_facts(
+    print_json(
         {
-            "File": str(model.path),
-            "Trained on": f"{source} (sha256 {saved.source.sha256[:8]})",
-            "Steps": f"{saved.step:,} of {total:,}" if total else f"{saved.step:,}",
-            "Weights": "the running mean of those that training had" if saved.averaged else "as training left them",
-            "Can be resumed": "no: best.npz serves inference" if saved.state is None else "yes",
-            "Vocabulary": f"{' and '.join(kinds)}: {symbols[:60]!r}{'…' if len(symbols) > 60 else ''}",
-            "Versions": ", ".join(f"{name} {version}" for name, version in saved.versions.items()),
-            "Model": _in_words(asdict(saved.model_config)),
-            "Training": _in_words(training),
+            "path": str(path),
+            "model": asdict(saved.model_config),
+            "train": text_and_train_settings(saved.text_config, saved.train_config),
+            "parameters": {name: list(array.shape) for name, array in saved.params.items()},
+            "parameters_total": sum(array.size for array in saved.params.values()),
+            "vocab": saved.vocab.to_dict(),
+            "step": saved.step,
+            "averaged": saved.averaged,
+            "source": asdict(saved.source),
+            "val_source": asdict(saved.val_source) if saved.val_source else None,
+            "history": saved.history,
+            "resumable": saved.state is not None,
+            "versions": saved.versions,
         }
     )
-    click.echo()
+
+
+def _print(saved: Checkpoint, path: Path) -> None:
+    """Print the tables: facts by section, arrays, and the newest evaluations."""
+    from charrnn.cli._console import print_sections, print_table
+    from charrnn.training.catalog import summary
+    from charrnn.training.folder import RunFolder
+
+    folder = RunFolder(path.parent)
+    run = summary(folder) if path in folder.files() else None
+    print_sections(
+        {
+            "File": _file(saved, path, folder, run),
+            "Text": _text(saved),
+            "Model": _settings(asdict(saved.model_config)),
+            "Training": _settings(asdict(saved.train_config)),
+            "Result": _result(saved, path, run),
+        }
+    )
+    total = sum(array.size for array in saved.params.values())
     rows = [(name, " x ".join(map(str, array.shape)), f"{array.size:,}") for name, array in saved.params.items()]
-    print_table(("Array", "Shape", "Parameters"), [*rows, ("in all", "", f"{parameters:,}")], right=(2,))
+    click.echo()
+    print_table(("Array", "Shape", "Parameters"), [*rows, ("in all", "", f"{total:,}")], right=(2,))
     if saved.history:
         click.echo()
         print_table(
@@ -89,5 +108,78 @@ def command(model_path: str | None, as_json: bool) -> None:
         )
 
 
-def _in_words(settings: dict[str, object]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in settings.items() if value is not None)
+def _file(saved: Checkpoint, path: Path, folder: RunFolder, run: RunSummary | None) -> dict[str, str]:
+    """Return the path, what the file is for, how its run can be resumed, and the versions that wrote it."""
+    return {
+        "Path": str(path),
+        "Use": "resume the run, sample, eval, score, serve"
+        if saved.state is not None
+        else "sample, eval, score, serve",
+        "Weights": "running mean of those in training" if saved.averaged else "as training left them",
+        "Resume": _resume(saved, folder, run),
+        "Written by": ", ".join(f"{name} {version}" for name, version in saved.versions.items()),
+    }
+
+
+def _resume(saved: Checkpoint, folder: RunFolder, run: RunSummary | None) -> str:
+    """Return the command that resumes the run of a checkpoint, or why there is none."""
+    from charrnn.cli._new_run import train_command
+    from charrnn.config import STDIN
+
+    if run is None or run.finished is None:
+        return "not possible: there is no last.npz beside it" if saved.state is None else "rename it to last.npz first"
+    paths = () if saved.source.paths and STDIN not in saved.source.paths else ("TEXT",)
+    options = {"resume": True, "out": folder.path}
+    if not run.finished:
+        return train_command(paths, options)
+    if (run.step or 0) < (run.steps or 0):
+        again = train_command(("TEXT",), {"init_from": folder.path})
+        return f"not possible: it stopped early; start a new run with these weights: {again}"
+    return f"last.npz is complete and can train on: {train_command(paths, options | {'steps': 2 * (run.steps or 0)})}"
+
+
+def _text(saved: Checkpoint) -> dict[str, str]:
+    """Return the corpus, how it was read where that is not the default, and the vocabulary."""
+    from charrnn.config import default_of
+    from charrnn.data.files import describe_paths
+
+    source, vocab = saved.source, saved.vocab
+    kinds = [f"{len(vocab.symbols)} {vocab.kind}", *(f"the {name} symbol" for name in vocab.specials)]
+    settings = {name: value for name, value in asdict(saved.text_config).items() if value != default_of(name)}
+    return {
+        "Trained on": describe_paths(source.paths) if source.paths else "a text in memory",
+        "SHA-256": source.sha256[:8],
+        **_settings(settings),
+        "Vocabulary": f"{' and '.join(kinds)}: {vocab.symbols[:_SYMBOLS]!r}{'…' * (len(vocab.symbols) > _SYMBOLS)}",
+    }
+
+
+def _settings(settings: dict[str, Any]) -> dict[str, str]:
+    """Return the settings that have a value, for the reader."""
+    return {
+        name.replace("_", " ").capitalize(): f"{value:,}" if type(value) is int and name != "seed" else str(value)
+        for name, value in settings.items()
+        if value is not None
+    }
+
+
+def _result(saved: Checkpoint, path: Path, run: RunSummary | None) -> dict[str, str]:
+    """Return how far training went, how good the model is, and on which characters that was measured."""
+    from charrnn import checkpoint as ckpt
+    from charrnn.config import total_steps
+    from charrnn.nn.functional import bits
+    from charrnn.training.validation import Validation
+
+    total = total_steps(saved.train_config.steps, saved.train_config.length_changes)
+    steps = f"{saved.step:,}" + (f" of {total:,}" if total else "")
+    facts = {"Steps": steps}
+    evaluated = [line for line in saved.history if line["val_loss"] is not None]
+    if evaluated and (validation := Validation.of(ckpt.read_meta(path))):
+        best = min(evaluated, key=lambda line: line["val_loss"])
+        facts["Best loss"] = f"{best['val_loss']:.4f} nats per character at step {best['step']:,}"
+        facts["Bits per character"] = f"{bits(best['val_loss']):.4f}"
+        facts["Validated on"] = validation.in_words()
+        facts["Signature"] = validation.signature
+    if run and run.seconds is not None:
+        facts["Time"] = f"{run.seconds / 60:.1f} minutes"
+    return facts

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 @click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_runs)
 @section("Removing")("--yes", is_flag=True, allow_from_autoenv=False, help="Remove without asking.")
 def command(names: tuple[str, ...], yes: bool) -> None:
-    """Remove runs. NAME is a run under ./checkpoints, as `charrnn list` shows it, or the path of a run's folder.
+    """Remove runs. NAME is a run's name, as `charrnn list` shows it, or its folder. The folder of a sweep means all its
+    runs.
 
     Only a run's own files are removed: best.npz, last.npz and log.jsonl. Its folder is removed too if it is then empty.
     A run that is still training is kept.
@@ -26,17 +27,20 @@ def command(names: tuple[str, ...], yes: bool) -> None:
     Examples:
       charrnn rm names
       charrnn rm first second --yes
+      charrnn rm names-sweep
       charrnn rm /data/runs/third
     """
     from charrnn.errors import RunFolderError
-    from charrnn.training.folder import find_run
+    from charrnn.training.folder import find_runs, remove_sweep
 
-    runs = {run.path.resolve(): run for run in map(find_run, names)}.values()  # a run may be named twice
+    runs = {run.path.resolve(): run for name in names for run in find_runs(name)}.values()  # a run may be named twice
     if not (yes or _confirm(", ".join(map(_describe, runs)))):
         raise RunFolderError("nothing was removed: answer y, or give --yes")
     for run in runs:
         message = f"Removed {_describe(run)}"
         click.echo(message if run.remove() else f"{message}; its folder has other files, and is kept")
+    for folder in {run.path.parent for run in runs}:
+        remove_sweep(folder)
 
 
 def _describe(run: RunFolder) -> str:

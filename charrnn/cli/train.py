@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,17 +19,15 @@ from charrnn.cli._command import (
     set_elsewhere,
     source_of,
 )
-from charrnn.cli._modules import import_options
+from charrnn.cli._new_run import NEW_RUN_CONFLICTS, with_imports
 from charrnn.cli._options import given, settings
 from charrnn.cli._signals import StopSignals
 from charrnn.cli._types import WholeNumber
 from charrnn.config import (
-    CONFLICTS,
     DEFAULT_MINUTES,
     ModelConfig,
     TextConfig,
     TrainConfig,
-    exclusive,
     seeded,
     setting_names,
     sort_settings,
@@ -44,15 +41,6 @@ if TYPE_CHECKING:
 
 _files, _screen = section("Files"), section("Screen")
 _NEW = "!resume"  # a resumed run ignores settings of files and variables
-
-#: Options that contradict each other in a new run, and the errors that say so.
-_CONFLICTS = (
-    *CONFLICTS,
-    *exclusive("give one", "val_file", "val_fraction", "val_documents"),
-    *exclusive("give one", "test_fraction", "test_documents"),
-    (("extend_vocab", "!init_from"), "--extend-vocab is about the model that --init-from names: give that too"),
-)
-
 
 #: The options that people use most, for the first screen of the help.
 _BASICS = (
@@ -73,7 +61,7 @@ _BASICS = (
     cls=SectionedCommand,
     short_help="Train a model on a text.",
     basics=_BASICS,
-    conflicts=tuple(Conflict(message, (*names, _NEW)) for names, message in _CONFLICTS),
+    conflicts=tuple(Conflict(message, (*names, _NEW)) for names, message in NEW_RUN_CONFLICTS),
 )
 @click.argument("corpus", metavar="[CORPUS]...", nargs=-1, shell_complete=complete_files)
 @settings(*setting_names())
@@ -236,7 +224,7 @@ def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
         click.get_current_context().exit(128 + signals.received if signals.received else 1)
     if signals.received and not run.finished:
         run.save()
-        note(f"Saved after step {run.state.step:,}. Continue with: {_with_imports(run.command_to_resume())}")
+        note(f"Saved after step {run.state.step:,}. Continue with: {with_imports(run.command_to_resume())}")
         click.get_current_context().exit(128 + signals.received)
     if not quiet:
         config, longer = run.training.config, {"minutes": f"{DEFAULT_MINUTES:g}"}
@@ -244,8 +232,8 @@ def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
             note(f"Stopped early: no better validation loss in {config.patience} evaluations.")
             longer = {"patience": "0"}
         commands = {
-            "Sample": _with_imports(shlex.join(["charrnn", "sample", "-m", str(run.folder.path)])),
-            "Extend": _with_imports(run.command_to_resume(**longer)),
+            "Sample": with_imports(["charrnn", "sample", "-m", str(run.folder.path)]),
+            "Extend": with_imports(run.command_to_resume(**longer)),
             "Repeat": _repeat(run),
         }
         print_facts(closing_figures(run) | commands, err=True)
@@ -352,9 +340,4 @@ def _repeat(run: Run) -> str:
 
     chosen = {name: actual[name] for name in setting_names() if is_named(name)}
     chosen |= {"init_from": run.init_from} if run.init_from else {}
-    return _with_imports(run.command(**chosen, **run.validated_on))
-
-
-def _with_imports(command: str) -> str:
-    """Return a printed command with the options that import the same modules as this one."""
-    return shlex.join([*shlex.split(command), *import_options(click.get_current_context())])
+    return with_imports(run.command(**chosen, **run.validated_on))

@@ -16,6 +16,8 @@ from charrnn.system.atomic import InUseError, lock, replacing, writing
 RUNS = Path("checkpoints")
 #: A note for a run whose folder is on a file system without locks.
 UNLOCKED = "this file system has no locks, so a second run in the same folder would go unnoticed: start only one"
+#: The file in the folder of a sweep that records its runs.
+SWEEP_RECORD = "sweep.jsonl"
 
 
 @dataclass(frozen=True)
@@ -170,8 +172,9 @@ class RunFolder:
 
 
 def run_names(folder: Path = RUNS) -> list[str]:
-    """Return the names of the runs in a folder."""
-    return sorted(path.name for path in folder.glob("*/") if RunFolder(path).model())
+    """Return the names of the runs in a folder, and of those one folder deeper, such as `names-sweep/cell=gru`."""
+    paths = [*folder.glob("*/"), *folder.glob("*/*/")]
+    return sorted(path.relative_to(folder).as_posix() for path in paths if RunFolder(path).model())
 
 
 def find_run(name: str) -> RunFolder:
@@ -189,6 +192,30 @@ def find_run(name: str) -> RunFolder:
     if place.is_symlink():
         raise RunFolderError(f"{place} is a link to {place.resolve()}: name that, or remove the link")
     return RunFolder(place)
+
+
+def find_runs(name: str) -> list[RunFolder]:
+    """Return the folder of a run, or those of all runs of a sweep, given its path or its name under ./checkpoints.
+
+    Raises:  RunFolderError as `find_run` does.
+    """
+    place = _place(Path(name)) if name else None
+    if place is not None and os.path.isfile(place / SWEEP_RECORD) and not place.is_symlink():
+        if found := [find_run(str(place / each)) for each in run_names(place)]:
+            return found
+    return [find_run(name)]
+
+
+def remove_sweep(folder: Path) -> None:
+    """Remove the record of a sweep without runs, and its folder if nothing else is in it.
+
+    Raises:  CharRNNError if the system refuses.
+    """
+    if os.path.isfile(folder / SWEEP_RECORD) and not run_names(folder):
+        with writing(folder, "mend them"):
+            (folder / SWEEP_RECORD).unlink()
+        with suppress(OSError):  # it has other files
+            folder.rmdir()
 
 
 def find_model(path: str | Path | None) -> Path:
@@ -209,6 +236,8 @@ def find_model(path: str | Path | None) -> Path:
     if not place.is_dir():
         return place
     model = RunFolder(place).model()
+    if model is None and (inside := run_names(place)):
+        raise CheckpointError(f"{place} is the folder of several runs: name one, such as {place / inside[0]}")
     if model is None:
         raise CheckpointError(
             f"{place} holds neither best.npz nor last.npz, or may not be read: name the folder of a run, or a .npz file"

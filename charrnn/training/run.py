@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from charrnn import checkpoint as ckpt
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import DEFAULT_MINUTES, LENGTHS, STDIN, TextConfig, TrainConfig, option_words, seeded, sort_settings
+from charrnn.config import DEFAULT_MINUTES, LENGTHS, TextConfig, TrainConfig, seeded, sort_settings, train_words
 from charrnn.data.corpus import Corpus, Source
 from charrnn.data.reading import ReadProgress
 from charrnn.data.vocab import Vocab
@@ -233,16 +233,12 @@ class Run:
         """Return the settings, with the changes of the length so far: a run with them is the same, bit for bit."""
         return replace(self.training.config, length_changes=self.state.course.length_changes)
 
-    def command(self, **options: object) -> str:
-        """Return a command line that trains on this run's corpus with these options, quoted for a shell."""
-        words = ["charrnn", "train"]
-        words += [f"./{path}" if path.startswith("-") and path != STDIN else path for path in self.source.paths]
-        for name, value in options.items():
-            words += option_words(name, value)
-        return shlex.join(words)
+    def command(self, **options: object) -> list[str]:
+        """Return the words of a command line that trains on this run's corpus with these options."""
+        return train_words(self.source.paths, options)
 
-    def command_to_resume(self, **options: object) -> str:
-        """Return the command line that resumes this run, with these options."""
+    def command_to_resume(self, **options: object) -> list[str]:
+        """Return the words of the command line that resumes this run, with these options."""
         paths = self.source.paths
         usual = bool(paths) and self.folder.path == RUNS / Corpus.name_of(paths[0])
         where = {} if usual else {"out": self.folder.path}
@@ -333,6 +329,7 @@ class Run:
             self.earlier_totals,
             state.history,
             text_config=self.text_config,
+            validated=max(0, len(self.training.val_ids) - 1),
         )
         if not resumable:
             return checkpoint
@@ -423,10 +420,10 @@ def _complete(run: Run, settings: dict[str, Any]) -> str:
     """Return the error of a run that has no steps left, with the command that extends it."""
     step, config, course = run.state.step, run.training.config, run.state.course
     if not is_stale(config, run.state.progress):
-        longer = run.command_to_resume(minutes=f"{DEFAULT_MINUTES:g}")
+        longer = shlex.join(run.command_to_resume(minutes=f"{DEFAULT_MINUTES:g}"))
         return f"the run in {run.folder.path} is complete after {step:,} steps: extend it with {longer}"
     length = {name: settings[name] for name in LENGTHS if name in settings}
-    on = run.command_to_resume(patience=0, **length)
+    on = shlex.join(run.command_to_resume(patience=0, **length))
     return (
         f"the run in {run.folder.path} stopped at step {step:,} of {course.total:,}, after {run.state.progress.stale} "
         f"evaluations without a better validation loss (--patience {config.patience}): train on with {on}"

@@ -38,11 +38,14 @@ def test_commands_flags_and_choices():
     assert ("plain", "sample") in completed("sam")
     assert {"--hidden-size", "--color"} <= {value for _, value in completed("train", "--")}
     assert completed("train", "--cell", "l") == [("plain", "lstm"), ("plain", "lnlstm")]
+    assert completed("sweep", "--cell", "rnn,l") == [("plain", "rnn,lstm"), ("plain", "rnn,lnlstm")]
     assert completed("list", "--color", "a") == [("plain", "auto"), ("plain", "always")]
 
 
 @pytest.mark.parametrize(
-    "words", [("sample", "-m"), ("eval", "--model"), ("info", "-m"), ("train", "--init-from"), ("rm",)], ids=" ".join
+    "words",
+    [("sample", "-m"), ("eval", "--model"), ("info",), ("train", "--init-from"), ("rm",), ("compare",)],
+    ids=" ".join,
 )
 def test_runs_by_their_names_and_anything_else_by_its_path(names, words):
     assert completed(*words, "na") == [("plain", "names"), ("plain", "nature")]

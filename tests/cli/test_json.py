@@ -19,6 +19,7 @@ TYPES = {dict: "object", list: "list", str: "string", bool: "boolean", int: "int
 #: What is run for each command: all keys that are documented have to appear somewhere.
 RUNS = {
     "cache": [()],
+    "compare": [(), ("tiny", "--by", "seed")],
     "complete": [("D",), ("D", "--to", "line", "-k", "2", "--max-length", "3")],
     "doctor": [()],
     "eval": [(), ("--baselines",), ("--protocol", "windows", "--dynamic"), ("one.txt",)],

@@ -670,7 +670,7 @@ def test_the_unknown_symbol_is_told_of(run):
     share = 2 / len(TEXT + "水火")
     assert f"\nunknown: 2 distinct characters, {share:.2%} of the training split\n" in stderr
     assert facts(run("eval", "text.txt").stdout)["Unknown characters"] == "2, scored as the unknown symbol"
-    assert facts(run("info").stdout)["Vocabulary"].startswith(f"{len(set(TEXT))} chars and the unknown symbol: ")
+    assert f"{len(set(TEXT))} chars and the unknown symbol: " in run("info").stdout
 
 
 def test_one_document_is_not_several(run, corpus):

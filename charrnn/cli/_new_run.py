@@ -1,0 +1,32 @@
+"""What `train` and `sweep` share: options that contradict each other in a new run, and the command that trains it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+
+import click
+
+from charrnn.cli._modules import import_options
+from charrnn.config import CONFLICTS, exclusive, train_words
+
+#: Options that contradict each other in a new run, and the errors that say so.
+NEW_RUN_CONFLICTS = (
+    *CONFLICTS,
+    *exclusive("give one", "val_file", "val_fraction", "val_documents"),
+    *exclusive("give one", "test_fraction", "test_documents"),
+    (("extend_vocab", "!init_from"), "--extend-vocab is about the model that --init-from names: give that too"),
+)
+
+
+def train_command(paths: Sequence[str], options: Mapping[str, object]) -> str:
+    """Return a command line that trains on these paths with these options by name, quoted for a shell.
+
+    It imports the modules that the command in progress has imported.
+    """
+    return with_imports(train_words(paths, options))
+
+
+def with_imports(words: Sequence[str]) -> str:
+    """Return the words of a command line, quoted for a shell, with options that import the same modules as this one."""
+    return shlex.join([*words, *import_options(click.get_current_context())])

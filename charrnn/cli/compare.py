@@ -1,0 +1,70 @@
+"""`charrnn compare`: compare runs by the settings in which they differ."""
+
+from __future__ import annotations
+
+import click
+
+from charrnn.cli._command import Conflict, SectionedCommand, complete_runs, section
+from charrnn.cli._options import csv_option, json_option
+
+
+@click.command(
+    cls=SectionedCommand,
+    section="Runs and texts",
+    short_help="Compare runs by their settings.",
+    conflicts=(Conflict("--json and --csv contradict each other: give one", ("as_json", "as_csv")),),
+)
+@click.argument("names", metavar="[RUN]...", nargs=-1, shell_complete=complete_runs)
+@section("Runs")(
+    "--by",
+    metavar="SETTING",
+    multiple=True,
+    help="Group the runs by this setting alone, whatever else differs. May be repeated.",
+)
+@csv_option
+@json_option
+def command(names: tuple[str, ...], by: tuple[str, ...], as_csv: bool, as_json: bool) -> None:
+    """Compare runs: the settings in which they differ, and the best validation loss of each.
+
+    RUN is a run's name or folder, a quoted pattern such as 'names-*', or the folder of a sweep. Without RUN, all runs
+    under ./checkpoints on the text of the newest one are compared.
+
+    Runs that differ only in the seed are one row: the mean of their losses ± the standard deviation, in nats per
+    character. Losses measured on different characters are in different tables, since they cannot be compared.
+
+    \b
+    Examples:
+      charrnn compare
+      charrnn compare first second
+      charrnn compare names-sweep --by cell
+      charrnn compare 'names-*' --csv > runs.csv
+    """
+    from charrnn.cli._comparison import print_comparison, print_comparison_csv, print_comparison_json
+    from charrnn.cli._console import note
+    from charrnn.data.files import describe_paths
+    from charrnn.errors import CheckpointError
+    from charrnn.training import catalog
+    from charrnn.training.compare import compare
+    from charrnn.training.folder import RUNS
+
+    found = catalog.find_runs(names) if names else catalog.runs()
+    for run in found:
+        if run.damage:
+            note(f"Note: left out: {run.damage}")
+    runs = [run for run in found if not run.damage]
+    if not runs:
+        raise CheckpointError(
+            f"there is no run to compare under ./{RUNS}: train some with `charrnn train`, or name them"
+        )
+    if not names:
+        newest = runs[0]
+        runs = [run for run in runs if run.sha256 == newest.sha256]
+        text = describe_paths(newest.corpus) if newest.corpus else "a text in memory"
+        note(f"Runs on {text}, the text of the newest run: {len(runs)} of {len(found)}")
+    comparison = compare(runs, by)
+    if as_json:
+        print_comparison_json(comparison)
+    elif as_csv:
+        print_comparison_csv(comparison)
+    else:
+        print_comparison(comparison)
