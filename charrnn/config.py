@@ -15,7 +15,7 @@ from itertools import combinations
 from typing import Any, NamedTuple, TypeVar
 
 from charrnn.errors import ConfigError, UnknownCellError
-from charrnn.wording import OPTION_ALIASES, OTHER_WORDS, broken_limit, in_words, nearest
+from charrnn.wording import OPTION_ALIASES, OTHER_WORDS, broken_limit, choice_hint, in_words, nearest
 
 STDIN = "-"  # the path that means standard input
 AUTO = "auto"  # the default, in the help, of a setting that the recipe chooses by text and time
@@ -37,6 +37,7 @@ DTYPE_NAMES = ("float32", "float64")
 UNKNOWN_POLICIES = ("error", "skip")
 PROTOCOLS = ("whole", "windows", "lanes")
 NORMAL_FORMS = ("none", "NFC", "NFKC")
+DOCUMENT_WAYS = ("lines", "blank-lines", "files")
 DEFAULT_MINUTES = 5.0
 LENGTHS = ("steps", "epochs", "minutes")
 #: Settings that make no sense with bytes, and settings that need documents.
@@ -63,11 +64,13 @@ def setting(
 ) -> Any:
     """Return a dataclass field with its section in the help, its help text and the values it may take.
 
+    group      "" for a field that checkpoints keep but no option sets
     open_ends  low and high themselves are not allowed
     decides    what a setting of a text decides: which "characters" a file has, how they are "split", or the "symbols"
     more       recipe: the default under a time budget, in the help. open_low: low itself is not allowed. rule: the
                error for a value out of range. flags, metavar, flag_low: the option's flags, placeholder and least
-               value, where they do not follow from the rest
+               value, where they do not follow from the rest. otherwise: what to do instead of giving a value that
+               resembles none of the choices
     """
     limits = {"low": low, "high": high, "open_ends": open_ends, "choices": choices}
     return field(default=default, metadata={"group": group, "help": help, "decides": decides, **limits, **more})
@@ -85,7 +88,8 @@ def _check(config: ModelConfig | TextConfig | TrainConfig) -> None:
             if item.name == "cell":
                 _check_cell(value)
             elif value not in meta["choices"]:
-                raise ConfigError(f"{flag} must be {in_words(meta['choices'], 'or')}, got {value!r}")
+                hint = choice_hint(str(value), meta["choices"], meta.get("otherwise", ""))
+                raise ConfigError(f"{flag} must be {in_words(meta['choices'], 'or')}, got {value!r}{hint}")
             continue
         if item.type == "bool":
             if not isinstance(value, bool):
@@ -167,7 +171,11 @@ def exclusive(remedy: str, *names: str) -> list[tuple[tuple[str, ...], str]]:
 #: Settings that contradict each other if all of them are given, and the errors that say so.
 CONFLICTS = (
     *exclusive("give one length", *LENGTHS),
-    (("field", "split_documents"), "--field makes each record a document: leave --split-documents out"),
+    (("split_documents", "separator"), "--split-documents and --separator exclude each other: give one of them"),
+    *(
+        (("field", name), f"--field makes each record a document: leave {flag_of(name)} out")
+        for name in ("split_documents", "separator")
+    ),
     *((("bytes", name), f"--bytes learns files as they are: leave {flag_of(name)} out") for name in OF_CHARACTERS),
 )
 
@@ -227,47 +235,58 @@ class TextConfig:
     Raises:  ConfigError if a value makes no sense or two contradict each other.
     """
 
-    bytes: bool = setting(False, "Text", "Learn the bytes of any files, 256 symbols, instead of characters.")
+    bytes: bool = setting(False, "Text", "Learn the bytes of any files (256 symbols) instead of characters.")
     encoding: str = setting(
-        "utf-8", "Text", "Encoding of the text; a byte order mark at a file's beginning is dropped."
+        "utf-8", "Text", "Encoding of the text. A byte order mark at the start of a file is dropped."
     )
-    normalize: str = setting(
-        "none", "Text", "Normal form of Unicode that the text is brought into.", choices=NORMAL_FORMS
-    )
-    lowercase: bool = setting(False, "Text", "Bring the text into lower case.")
+    normalize: str = setting("none", "Text", "Unicode normal form to convert the text to.", choices=NORMAL_FORMS)
+    lowercase: bool = setting(False, "Text", "Convert the text to lower case.")
     min_count: int = setting(
         1,
         "Text",
-        "Learn one symbol, never written, for all that stands less often than this to train on.",
+        "Learn one unknown symbol for all characters that occur less often than this in the training split.",
         low=1,
         decides="symbols",
     )
     split_documents: str | None = setting(
         None,
         "Text",
-        "Part the text into documents with an end that is learned: lines, blank-lines, files, or at a separator such "
-        "as '<|end|>' or '\\n---\\n'. Empty documents, and what parts them, are left out.",
+        "Split the text into documents, whose ends are learned: each line, each block between blank lines, or each "
+        "file. Documents of only white space are left out.",
+        choices=DOCUMENT_WAYS,
+        metavar="WAY",
+        otherwise="to split at a text of your own, use --separator {}",
+    )
+    separator: str | None = setting(
+        None,
+        "Text",
+        "Split the text into documents at this text, such as '<|end|>'; blank lines around it are left out. \\n, \\t "
+        "and \\uXXXX are escapes, and \\\\ is a backslash.",
+        metavar="STRING",
     )
     field: str | None = setting(
-        None, "Text", "Take this column of .csv or .tsv, or this field of lines of JSON: each record is a document."
+        None,
+        "Text",
+        "Learn one column of a .csv or .tsv file, or one field of JSON Lines; each record is a document.",
+        metavar="NAME",
     )
     shuffle_documents: bool = setting(
-        False, "Text", "Shuffle the documents by the seed before they are held back.", decides="split"
+        False, "Text", "Shuffle the documents, by the seed, before the text is split.", decides="split"
     )
     val_documents: int | None = setting(
         None,
         "Text",
-        "Documents towards the end held back for validation, in place of --val-fraction.",
+        "Number of documents in the validation split; replaces --val-fraction.",
         low=0,
         decides="split",
     )
     test_documents: int | None = setting(
-        None, "Text", "Documents behind those for `eval --test`, in place of --test-fraction.", low=0, decides="split"
+        None, "Text", "Number of documents in the test split; replaces --test-fraction.", low=0, decides="split"
     )
     val_fraction: float = setting(
         0.1,
         "Files",
-        "Share of the text, towards its end, held back for validation; 0 for none.",
+        "Share of the text in the validation split, which follows the training split; 0 for none.",
         low=0.0,
         high=0.9,
         decides="split",
@@ -275,11 +294,12 @@ class TextConfig:
     test_fraction: float = setting(
         0.0,
         "Files",
-        "Share of the text, behind that, for `eval --test` alone; 0 for none.",
+        "Share of the text in the test split, which comes last and is used by `eval --test` alone; 0 for none.",
         low=0.0,
         high=0.9,
         decides="split",
     )
+    document_rules: int = setting(2, "", "Version of the rules for documents; 1: charrnn 0.2.0.", low=1, high=2)
 
     def __post_init__(self) -> None:
         _check(self)
@@ -288,16 +308,18 @@ class TextConfig:
         changed = [item.name for item in fields(self) if getattr(self, item.name) != item.default]
         refuse_conflicts(changed)
         if not self.has_documents and (wrong := [name for name in changed if name in _OF_DOCUMENTS]):
-            raise ConfigError(f"{flag_of(wrong[0])} needs documents: give --split-documents or --field too")
+            raise ConfigError(
+                f"{flag_of(wrong[0])} needs documents: give --split-documents, --separator or --field too"
+            )
         if not _is_text_encoding(self.encoding):
             raise ConfigError(
-                f"--encoding {self.encoding!r} is not known: name one such as utf-8, utf-16, latin-1, cp1252 or gb18030"
+                f"--encoding {self.encoding!r} is unknown: use a name such as utf-8, utf-16, latin-1, cp1252 or gb18030"
             )
 
     @property
     def has_documents(self) -> bool:
         """Return whether the text is split into documents."""
-        return self.split_documents is not None or self.field is not None
+        return not (self.split_documents is self.separator is self.field is None)
 
     def settings_that_decide(self, what: str) -> dict[str, Any]:
         """Return the settings that decide which "characters" a file holds, how they are "split", or the "symbols"."""
@@ -444,7 +466,8 @@ def changes_in(text: str) -> tuple[tuple[int, int], ...]:
 
 def setting_fields() -> list[Field[Any]]:
     """Return the fields that a user may set, in the order of the help's sections."""
-    found = [item for item in fields(ModelConfig) + fields(TextConfig) + fields(TrainConfig) if item.metadata]
+    every = fields(ModelConfig) + fields(TextConfig) + fields(TrainConfig)
+    found = [item for item in every if item.metadata.get("group")]
     return sorted(found, key=lambda item: SECTIONS.index(item.metadata["group"]))
 
 
@@ -505,7 +528,7 @@ def unknown_setting(name: str, known: Sequence[str]) -> ConfigError:
 def text_and_train_settings(text: TextConfig, train: TrainConfig) -> dict[str, Any]:
     """Return the settings of both as one dict, as checkpoints keep them under `train`."""
     values = asdict(text) | asdict(train)
-    return {name: values[name] for name in setting_names() if name in values}
+    return {name: values[name] for name in (*setting_names(), "document_rules") if name in values}
 
 
 def text_and_train_configs(data: dict[str, Any]) -> tuple[TextConfig, TrainConfig]:
@@ -515,9 +538,23 @@ def text_and_train_configs(data: dict[str, Any]) -> tuple[TextConfig, TrainConfi
     """
     of_text = {item.name for item in fields(TextConfig)}
     text = {name: value for name, value in data.items() if name in of_text}
+    if "separator" not in data:
+        text |= _document_settings_of_before(text)
     return TextConfig(**text), from_dict(
         TrainConfig, {name: value for name, value in data.items() if name not in of_text}
     )
+
+
+def _document_settings_of_before(text: dict[str, Any]) -> dict[str, Any]:
+    """Return today's settings of documents for a checkpoint of charrnn 0.2.0 or earlier.
+
+    There, `split_documents` was a keyword or a separator.
+    """
+    way = text.get("split_documents")
+    if way is None and text.get("field") is None:
+        return {}
+    by_keyword = way is None or way in DOCUMENT_WAYS
+    return {"document_rules": 1} | ({} if by_keyword else {"split_documents": None, "separator": way})
 
 
 def build(factory: Callable[..., T], config: TrainConfig, **more: Any) -> T:

@@ -38,6 +38,7 @@ class TrainSettings(TypedDict, total=False):
     lowercase: bool
     min_count: int
     split_documents: str | None
+    separator: str | None
     field: str | None
     shuffle_documents: bool
     val_documents: int | None
@@ -112,7 +113,7 @@ def spell_out(*configs: type[Any]) -> Callable[[F], F]:
             item.name: Parameter(item.name, Parameter.KEYWORD_ONLY, default=item.default, annotation=item.type)
             for config in configs
             for item in fields(config)
-            if item.name != "vocab_size"  # which the text decides
+            if item.name not in ("vocab_size", "document_rules")  # which the text and the version decide
         }
         parameters = own | {name: item for name, item in spelled.items() if name not in own}
         names = [name for name in parameters if name != "self"]

@@ -43,6 +43,7 @@ OTHER_WORDS = {
     "--eval-every": "eval-interval val-interval eval-steps",
     "--lowercase": "lower lc",
     "--split-documents": "documents split docs",
+    "--separator": "sep delimiter delim document-separator",
     "--model": "checkpoint path run load model-path restore",
     "--length": "max-tokens num-tokens chars characters max-length tokens num-chars",
     "--prime": "start start-text prefix text seed-text context input beginning primetext",
@@ -82,6 +83,19 @@ def _plain(number: float) -> str:
 def in_words(names: Sequence[str], last: str) -> str:
     """Return names as a list in a sentence; `last`, such as "or", joins the last two."""
     return f" {last} ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def choice_hint(value: str, choices: Sequence[str], otherwise: str = "") -> str:
+    """Return the end of an error about a word that is none of the choices: what to give instead, if known.
+
+    otherwise: what to do if the word resembles none of them, with {} where it comes
+    """
+    from shlex import quote
+
+    by_lower_case = {choice.lower(): choice for choice in choices}
+    if near := nearest(value.lower().replace("_", "-"), by_lower_case):
+        return f" (did you mean {by_lower_case[near[0]]}?)"
+    return f": {otherwise.format(quote(value))}" if value and otherwise else ""
 
 
 def nearest(word: str, known: Iterable[str], most: int = 3) -> list[str]:

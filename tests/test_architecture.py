@@ -30,7 +30,8 @@ THIRD_PARTY = {
     "generation/regex.py": {"regex"},
     "api.py": {"tqdm"},
     "data/files.py": {"zstandard", "compression"},
-    "serve/server.py": {"uvicorn", "h11"},
+    "serve/server.py": {"uvicorn"},
+    "serve/web.py": {"starlette"},
 }
 
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))

@@ -11,6 +11,7 @@ import pytest
 from charrnn.config import (
     CELL_NAMES,
     DEFAULT_MINUTES,
+    DOCUMENT_WAYS,
     INIT_NAMES,
     NORMAL_FORMS,
     OPTIMIZER_DEFAULTS,
@@ -21,6 +22,8 @@ from charrnn.config import (
     build,
     flag_of,
     from_dict,
+    text_and_train_configs,
+    text_and_train_settings,
 )
 from charrnn.errors import ConfigError
 from charrnn.wording import in_words
@@ -73,11 +76,13 @@ CHOICES = {
     "optimizer": tuple(OPTIMIZER_DEFAULTS),
     "schedule": SCHEDULE_NAMES,
     "normalize": NORMAL_FORMS,
+    "split_documents": DOCUMENT_WAYS,
 }
 #: What is true or not, and what is text.
 FACTS = {"recover", "bytes", "lowercase", "shuffle_documents", "extend_vocab", "tied"}
-WORDS = {"length_changes", "encoding", "split_documents", "field"}
+WORDS = {"length_changes", "encoding", "separator", "field"}
 OPTIONAL = {
+    "split_documents",
     "val_documents",
     "test_documents",
     "steps",
@@ -92,6 +97,8 @@ OPTIONAL = {
 }
 
 KINDS = (ModelConfig, TextConfig, TrainConfig)
+
+NEEDS_DOCUMENTS = "needs documents: give --split-documents, --separator or --field too"
 
 numbers = pytest.mark.parametrize("name", [*WHOLE_NUMBERS, *NUMBERS])
 
@@ -116,14 +123,14 @@ def refuse(name, value):
 
 
 def test_every_setting_is_tested_here():
-    settings = {item.name for kind in KINDS for item in fields(kind) if item.metadata}
+    settings = {item.name for kind in KINDS for item in fields(kind) if item.metadata and item.metadata["group"]}
     assert settings == WHOLE_NUMBERS.keys() | NUMBERS.keys() | CHOICES.keys() | FACTS | WORDS
 
 
 def test_every_setting_says_in_which_group_it_stands_and_what_it_is():
     for kind in KINDS:
         for item in fields(kind):
-            if item.name != "vocab_size":
+            if item.name not in ("vocab_size", "document_rules"):
                 assert item.metadata["group"] in ("Model", "Training", "Length", "Text", "Files")
                 assert item.metadata["help"].endswith((".", "]"))
 
@@ -180,11 +187,32 @@ def test_numbers_are_finite(name, value):
 def test_choices_take_their_words_and_no_others(name):
     for choice in CHOICES[name]:
         assert getattr(make(name, choice), name) == choice
-    for value in ("transformer", "", CHOICES[name][0].upper(), 1, True):
+    for value in ("transformer", "", CHOICES[name][0].swapcase(), CHOICES[name][-1] + "x", 1, True):
         wanted = f"{flag_of(name)} must be {in_words(CHOICES[name], 'or')}, got {value!r}"
         if name == "cell" and not isinstance(value, str):
             wanted = "--cell takes a name"
-        assert refuse(name, value).partition(";")[0].partition(":")[0] == wanted
+        told = refuse(name, value)
+        assert told.partition(";")[0].partition(":")[0].partition(" (")[0] == wanted
+        for choice in (CHOICES[name][0], CHOICES[name][-1]):
+            if str(value).lower().startswith(choice.lower()) and name != "cell":
+                assert told.endswith(f" (did you mean {choice}?)")
+
+
+@pytest.mark.parametrize(
+    ("value", "near"),
+    [("line", "lines"), ("newline", "lines"), ("blank_lines", "blank-lines"), ("FILE", "files")],
+)
+def test_a_word_for_documents_that_is_nearly_right_is_refused_with_the_right_one(value, near):
+    assert refuse("split_documents", value).endswith(
+        f"must be lines, blank-lines or files, got {value!r} (did you mean {near}?)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "quoted"), [("<|end|>", "'<|end|>'"), ("%%", "%%"), (r"\n---\n", r"'\n---\n'"), ("it's", "'it'\"'\"'s'")]
+)
+def test_a_separator_given_as_a_word_for_documents_is_refused_with_its_own_option(value, quoted):
+    assert refuse("split_documents", value).endswith(f": to split at a text of your own, use --separator {quoted}")
 
 
 @pytest.mark.parametrize("name", sorted((WHOLE_NUMBERS | NUMBERS | CHOICES).keys() - OPTIONAL))
@@ -336,9 +364,14 @@ def test_what_is_text_is_nothing_else(name, value):
             {"field": "a", "split_documents": "lines"},
             "--field makes each record a document: leave --split-documents out",
         ),
-        ({"val_documents": 3}, "--val-documents needs documents: give --split-documents or --field too"),
-        ({"test_documents": 3}, "--test-documents needs documents: give --split-documents or --field too"),
-        ({"shuffle_documents": True}, "--shuffle-documents needs documents: give --split-documents or --field too"),
+        ({"field": "a", "separator": "%"}, "--field makes each record a document: leave --separator out"),
+        (
+            {"split_documents": "lines", "separator": "%"},
+            "--split-documents and --separator exclude each other: give one of them",
+        ),
+        ({"val_documents": 3}, f"--val-documents {NEEDS_DOCUMENTS}"),
+        ({"test_documents": 3}, f"--test-documents {NEEDS_DOCUMENTS}"),
+        ({"shuffle_documents": True}, f"--shuffle-documents {NEEDS_DOCUMENTS}"),
     ],
 )
 def test_settings_of_the_text_that_contradict_are_refused(settings, message):
@@ -349,9 +382,34 @@ def test_settings_of_the_text_that_contradict_are_refused(settings, message):
 
 @pytest.mark.parametrize("encoding", ["utf-9", "hex", "rot13", "zlib", "uu", "undefined", "a\0b"])
 def test_what_is_no_encoding_of_texts_is_refused(encoding):
-    assert "is not known" in refuse("encoding", encoding)
+    assert "is unknown" in refuse("encoding", encoding)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "UTF-16", "latin-1", "cp1252", "gb18030", "shift_jis"])
 def test_encodings_are_known_by_python_s_names(encoding):
     assert TextConfig(encoding=encoding).encoding == encoding
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ({}, TextConfig()),
+        ({"split_documents": "lines"}, TextConfig(split_documents="lines", document_rules=1)),
+        ({"split_documents": "line"}, TextConfig(separator="line", document_rules=1)),
+        ({"split_documents": "<|end|>"}, TextConfig(separator="<|end|>", document_rules=1)),
+        ({"field": "text"}, TextConfig(field="text", document_rules=1)),
+    ],
+)
+def test_settings_of_charrnn_0_2_keep_their_meaning(before, now):
+    kept = text_and_train_settings(TextConfig(), TrainConfig()) | before
+    for name in ("separator", "document_rules"):
+        del kept[name]
+    read, train = text_and_train_configs(kept)
+    assert (read, train) == (now, TrainConfig())
+    assert text_and_train_configs(text_and_train_settings(read, train)) == (read, train)  # saved again by a resumed run
+
+
+@pytest.mark.parametrize("version", [0, 3, "1"])
+def test_rules_for_documents_of_a_newer_charrnn_are_refused(version):
+    with pytest.raises(ConfigError, match="--document-rules"):
+        TextConfig(document_rules=version)

@@ -85,7 +85,7 @@ def _type(item: Field[Any]) -> Any:
     if item.name == "cell":
         return CellName(meta["choices"])
     if meta["choices"]:
-        return OneOf(meta["choices"])
+        return OneOf(meta["choices"], meta.get("otherwise", ""))
     if str(item.type).startswith("str"):
         return click.STRING
     if str(item.type).startswith("tuple"):

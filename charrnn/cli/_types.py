@@ -7,12 +7,13 @@ rich.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import click
 from click.shell_completion import CompletionItem
 
-from charrnn.wording import broken_limit, in_words, nearest
+from charrnn.wording import broken_limit, choice_hint, in_words
 
 _MINUTES = {"s": 1 / 60, "sec": 1 / 60, "m": 1.0, "min": 1.0, "h": 60.0, "d": 1440.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(sec|s|min|m|h|d)\s*")
@@ -64,7 +65,14 @@ class Minutes(Number):
 
 
 class OneOf(click.Choice):  # type: ignore[type-arg]  # Click 8.1 has no type parameter
-    """Click's choice between words; in any case, and with _ for -."""
+    """Click's choice between words; in any case, and with _ for -.
+
+    otherwise: what to do instead of giving a word that resembles none of them, as in `choice_hint`
+    """
+
+    def __init__(self, choices: Sequence[str], otherwise: str = "") -> None:
+        super().__init__(choices)
+        self._otherwise = otherwise
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the choice, or fail with a usage error that names the nearest one."""
@@ -72,8 +80,7 @@ class OneOf(click.Choice):  # type: ignore[type-arg]  # Click 8.1 has no type pa
             return super().convert(value, param, ctx)
         except click.BadParameter:
             words = [str(choice) for choice in self.choices]
-            near = nearest(str(value).lower(), words)
-            hint = f" (did you mean {near[0]}?)" if near else ""
+            hint = choice_hint(str(value), words, self._otherwise)
             _fail(param, ctx, f"must be {in_words(words, 'or')}, got {str(value)!r}{hint}")
 
 

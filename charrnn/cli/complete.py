@@ -127,12 +127,14 @@ def _bounded_lines(continuing: bytes) -> Iterator[bytes]:
     """
     line = b""
     while piece := _piece():
-        line += piece.removesuffix(b"\n")
-        if len(line) > _LONGEST:
-            line = line[-_LONGEST:].lstrip(continuing)
-        if piece.endswith(b"\n"):
-            yield line
-            line = b""
+        for part in piece.splitlines(keepends=True):  # at a single \r too
+            ends = part.endswith((b"\n", b"\r"))
+            line += part[:-1] if ends else part
+            if len(line) > _LONGEST:
+                line = line[-_LONGEST:].lstrip(continuing)
+            if ends:
+                yield line
+                line = b""
     if line:
         yield line
 

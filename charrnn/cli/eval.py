@@ -70,12 +70,15 @@ def command(
       charrnn eval -m checkpoints/corpus chapter.txt
       grep -v '^#' notes.txt | charrnn eval - --json
     """
-    from charrnn.cli._console import ReadingBar, open_model, print_facts, print_json
+    from charrnn.cli._console import ReadingBar, note, open_model, print_facts, print_json
+    from charrnn.data.files import find_files
     from charrnn.data.reading import read_text
 
     model = open_model(model_path)
     config = model.checkpoint.text_config
     own_text = model.test_text if test else model.validation_text
+    for sentence in find_files(texts).notes if texts else ():
+        note(f"Note: {sentence}")
     with ReadingBar() as reading:
         text = read_text(*texts, config=config, reading=reading) if texts else own_text(reading=reading)
         compared = model.baselines(text, unknown=unknown, reading=reading) if baselines else None

@@ -15,9 +15,8 @@ from charrnn.errors import CharRNNError, ConfigError
 from charrnn.serve.requests import Limits
 
 if TYPE_CHECKING:
-    import socket
-
     from charrnn.api import LanguageModel
+    from charrnn.serve.server import Listener
     from charrnn.serve.service import Service
 
 
@@ -26,7 +25,7 @@ _where = section("Where it listens")
 
 @click.command(cls=SectionedCommand, short_help="Keep models loaded and answer requests.")
 @models_option("Several may be given, each served under its name.")
-@_where("--stdio", is_flag=True, help="Lines of JSON on standard input and output in place of HTTP.")
+@_where("--stdio", is_flag=True, help="Read requests from standard input as lines of JSON, instead of HTTP.")
 @_where("--host", default="127.0.0.1", show_default=True, metavar="HOST", help="The address to listen on.")
 @_where(
     "--port",
@@ -34,15 +33,15 @@ _where = section("Where it listens")
     default=8765,
     show_default=True,
     metavar="N",
-    help="The port; 0: any that is free.",
+    help="The port; 0: any free one.",
 )
 @_where(
     "--token",
     envvar="CHARRNN_TOKEN",
     show_envvar=True,
     metavar="TOKEN",
-    help="What every request has to bring along, as `Authorization: Bearer TOKEN`. Without it, only this machine is "
-    "served. Others can see what a command line says, so the variable is the better place.",
+    help="A secret that every request must send, as `Authorization: Bearer TOKEN`; OpenAI's clients call it the API "
+    "key. Without it, the server answers only this machine. Prefer the variable: other users can see a command line.",
 )
 @options_of(Limits, "chars", "seconds", "requests")
 def command(
@@ -55,10 +54,10 @@ def command(
     max_seconds: float,
     max_requests: int,
 ) -> None:
-    """Keep models loaded, and answer requests until Ctrl-C or SIGTERM; requests at the same time share a batch.
+    """Keep models loaded and answer requests over HTTP until Ctrl-C; concurrent requests share a batch.
 
-    By HTTP on this machine: GET /health and /models; POST /generate, /score and /complete with a JSON object. With
-    "stream": true, /generate sends a line of JSON for each piece of the text. docs/serve.md tells of all fields.
+    Open the printed address in a browser to try the models. Programs POST JSON to /generate, /score and /complete, or
+    use any OpenAI client with the base URL that ends in /v1. /docs lists all fields, docs/serve.md explains them.
 
     \b
     Examples:
@@ -73,28 +72,30 @@ def command(
     from charrnn.serve.service import Service
 
     if stdio and sys.stdin is None:
-        raise CharRNNError("standard input is closed: direct requests to it, or leave out --stdio")
+        raise CharRNNError("standard input is closed: pipe requests in, or leave out --stdio")
     listener = None if stdio else _listening(host, port, token)
     service = Service(_loaded(models), Limits(max_chars, max_seconds, max_requests))
     if listener:
-        name, number = listener.getsockname()[:2]
-        note(f"Serving on http://{f'[{name}]' if ':' in name else name}:{number}")
+        address, number = listener.getsockname()[:2]
+        url = f"http://{f'[{address}]' if ':' in address else address}:{number}"
+        note(f"Serving on {url}")
+        note(f"API: {url}/docs, for OpenAI clients {url}/v1")
     with StopSignals():
         asyncio.run(_serve(service, listener, token))
 
 
-def _listening(host: str, port: int, token: str | None) -> socket.socket:
+def _listening(host: str, port: int, token: str | None) -> Listener:
     """Return the socket to listen on; refuse one that other machines could use without a token."""
-    from charrnn.serve.web import is_loopback
-
     try:
         from charrnn.serve.server import listening
+        from charrnn.serve.web import is_loopback
     except ModuleNotFoundError:
-        raise ConfigError("HTTP needs the package uvicorn: install charrnn-numpy[serve], or use --stdio") from None
+        message = 'HTTP needs two more packages: pip install "charrnn-numpy[serve]", or use --stdio'
+        raise ConfigError(message) from None
     if token is None and not is_loopback(host):
-        raise ConfigError(f"--host {host} lets other machines in: give a token too, by CHARRNN_TOKEN or --token")
+        raise ConfigError(f"--host {host} opens the server to other machines: set a token too, with CHARRNN_TOKEN")
     if token is not None and not (token.isascii() and token.isprintable() and token.strip() == token != ""):
-        raise ConfigError("--token is no word of ASCII characters, as a header can carry it: choose another")
+        raise ConfigError("--token must be printable ASCII without spaces at its ends, since a header carries it")
     return listening(host, port)
 
 
@@ -108,12 +109,12 @@ def _loaded(paths: tuple[str, ...]) -> dict[str, LanguageModel]:
         path = model.path.resolve()
         name = path.parent.name if path.name in ("best.npz", "last.npz") else path.stem
         if name in models:
-            raise ConfigError(f"two models have the name {name!r}: rename the folder of one")
+            raise ConfigError(f"two models are named {name!r}: rename the folder of one")
         models[name] = model
     return models
 
 
-async def _serve(service: Service, listener: socket.socket | None, token: str | None) -> None:
+async def _serve(service: Service, listener: Listener | None, token: str | None) -> None:
     """Serve until a signal raises `Interrupted`, or standard input ends."""
     from asyncio import get_running_loop
 

@@ -270,8 +270,8 @@ def _print_summary(facts: Summary, kind: str, *, verbose: bool) -> None:
     """Print facts about the text; without `verbose` only what the user may want to change."""
     from charrnn.cli._console import print_sentence
 
-    if facts.returns and kind != "bytes":
-        print_sentence(r"Note: some lines end with \r\n, and the model will learn to write \r: `tr -d '\r'` removes it")
+    if (facts.crlf or facts.cr) and kind != "bytes":
+        print_sentence(f"Note: {_describe_returns(facts)}")
     if not verbose:
         return
     files = "1 file" if facts.files == 1 else f"{facts.files:,} files"
@@ -287,6 +287,15 @@ def _print_summary(facts: Summary, kind: str, *, verbose: bool) -> None:
     if facts.repeated is not None:
         lines = "lines" if facts.documents is None else "documents"
         print_sentence(f"{facts.repeated:.1%} of the validation split repeats training {lines}")
+
+
+def _describe_returns(facts: Summary) -> str:
+    """Return the note on carriage returns, with the command that turns all line ends into newlines."""
+    if facts.crlf and facts.cr:
+        return r"lines end with \r\n or \r, and \r is learned; to change that: perl -pe 's/\r\n?/\n/g' FILE > NEW"
+    if facts.crlf:
+        return r"lines end with \r\n, and \r is learned; to change that: tr -d '\r' < FILE > NEW"
+    return r"lines end with \r, which is learned; to change that: tr '\r' '\n' < FILE > NEW"
 
 
 def _mib(size: int) -> str:
@@ -324,6 +333,8 @@ def _repeat(run: Run) -> str:
 
     if run.earlier_totals:
         return "no single command: an earlier version of charrnn raised the length"
+    if run.text_config.document_rules != TextConfig.document_rules:
+        return "no command: an earlier charrnn split its documents by other rules"
     config, elsewhere = run.config, set_elsewhere()
     usual = (
         vars(ModelConfig(1))

@@ -15,7 +15,9 @@ from charrnn.cli._options import given, json_option, settings
 @settings("encoding", "normalize", "lowercase")
 @json_option
 def command(corpus: tuple[str, ...], as_json: bool, **reading_settings: Any) -> None:
-    """List the characters of CORPUS (files, folders, or "-" for standard input) with code point, name, count and share.
+    """List the characters of CORPUS with code point, name, count and share.
+
+    CORPUS is files, folders, patterns, or "-" for standard input. Training runs in a folder are left out.
 
     \b
     Examples:
@@ -24,11 +26,14 @@ def command(corpus: tuple[str, ...], as_json: bool, **reading_settings: Any) -> 
       charrnn vocab corpus.txt --json | jq '.symbols[-1]'
       cat chapters/*.txt | charrnn vocab - | tail -n 1
     """
-    from charrnn.cli._console import ReadingBar, print_json, print_table
+    from charrnn.cli._console import ReadingBar, note, print_json, print_table
     from charrnn.config import TextConfig
+    from charrnn.data.files import find_files
     from charrnn.data.reading import read_text
     from charrnn.data.vocab import Vocab, describe_symbol
 
+    for sentence in find_files(corpus).notes:
+        note(f"Note: {sentence}")
     with ReadingBar() as reading:
         text = read_text(*corpus, config=TextConfig(**given(reading_settings)), reading=reading)
     vocab = Vocab.from_text(text.symbols).counted(text)

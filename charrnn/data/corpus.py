@@ -12,8 +12,9 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from charrnn.config import STDIN, TextConfig, flag_of
-from charrnn.data.files import describe_paths, list_files, size, stem
+from charrnn.config import TextConfig, flag_of
+from charrnn.data.escapes import unescaped
+from charrnn.data.files import describe_paths, find_files, is_once, lasting_path, size, stem
 from charrnn.data.reading import ReadProgress, read_text, text_of
 from charrnn.data.text import Text
 from charrnn.errors import ConfigError, CorpusError, OtherTextError
@@ -23,7 +24,7 @@ from charrnn.errors import ConfigError, CorpusError, OtherTextError
 class Source:
     """The paths that a text was read from, and its SHA-256.
 
-    path  the first path; None for a text in memory
+    path  the first path; None for a text in memory, STDIN for one that can be read only once
     also  the other paths
     """
 
@@ -39,16 +40,15 @@ class Source:
 
 @dataclass(frozen=True)
 class InputSize:
-    """The number of files that a corpus was read from and their bytes on disk; 0 if unknown."""
+    """The number of files that a corpus was read from and their size on disk in bytes; 0 if unknown."""
 
     files: int
     bytes: int
 
     @classmethod
-    def of(cls, paths: Sequence[str]) -> InputSize:
-        """Return the size of all files at these paths; bytes are unknown if one is standard input."""
-        files = list_files(paths)
-        return cls(len(files), 0 if STDIN in files else sum(map(size, files)))
+    def of(cls, files: Sequence[str]) -> InputSize:
+        """Return the size of these files; bytes are unknown if one can be read only once."""
+        return cls(len(files), 0 if any(map(is_once, files)) else sum(map(size, files)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +60,7 @@ class Corpus:
     val_source  the source of the validation split, if it has its own file
     input_size  the size of all files, including a validation file
     settings    how the text was read and split: fields of `TextConfig` by name, and the `seed` of a shuffle
+    notes       sentences for the user about how it was read
     string      the string given to `from_text`, if `read_as` can still apply other settings to it
     """
 
@@ -70,6 +71,7 @@ class Corpus:
     val_source: Source | None = None
     input_size: InputSize | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     string: str | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
@@ -90,7 +92,7 @@ class Corpus:
     @staticmethod
     def name_of(path: str | None) -> str:
         """Return the name of a corpus at this path; a glob is named after the folder that it searches."""
-        if path is None or path == STDIN:
+        if path is None or is_once(path):
             return "text" if path is None else "stdin"
         place = Path(os.path.abspath(path))
         if not place.exists():
@@ -147,22 +149,27 @@ class Corpus:
         """
         config, seed = config or TextConfig(), seed or 0
         paths = (paths,) if isinstance(paths, str) else tuple(paths)
+        found = find_files(paths if val_path is None else (*paths, val_path))
+        input_size, notes = InputSize.of(found.files), found.notes
+        path, *also = map(lasting_path, paths)
         shuffle_seed = seed if config.shuffle_documents else None
         text = read_text(*paths, config=config, shuffle_seed=shuffle_seed, reading=reading)
-        source, settings = Source(paths[0], text.sha256, paths[1:]), _settings_of(config, seed)
+        source, settings = Source(path, text.sha256, tuple(also)), _settings_of(config, seed)
         if learned:
             _require_same_text(source, learned[0])
         _refuse_dull(text, describe_paths(paths))
+        if config.separator is not None and text.documents <= 1:
+            notes.append(_describe_missing_separator(config.separator, paths))
         if val_path is None:
-            return cls(*split_text(text, config), source, input_size=InputSize.of(paths), settings=settings)
+            return cls(*split_text(text, config), source, input_size=input_size, settings=settings, notes=notes)
         val = read_text(val_path, config=config, reading=reading)
-        val_source = Source(val_path, val.sha256)
+        val_source = Source(lasting_path(val_path), val.sha256)
         if learned:
             _require_same_text(val_source, learned[1])
         train, _, test = split_text(text, replace(config, val_fraction=0.0, val_documents=None))
         for name in ("val_fraction", "val_documents"):  # the validation file takes their place
             del settings[name]
-        return cls(train, val, test, source, val_source, InputSize.of([*paths, val_path]), settings)
+        return cls(train, val, test, source, val_source, input_size, settings, notes)
 
     def merge_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Add the settings by which this text was read and split to the settings of a run.
@@ -183,6 +190,13 @@ def _settings_of(config: TextConfig, seed: int) -> dict[str, Any]:
     """Return the settings by which a text is read and split."""
     settings = config.settings_that_decide("characters") | config.settings_that_decide("split")
     return settings | {"seed": seed} if config.shuffle_documents else settings
+
+
+def _describe_missing_separator(separator: str, paths: Sequence[str]) -> str:
+    """Return the note on a text that is a single document although a separator was given."""
+    has_escapes = unescaped(separator) != separator
+    hint = r"; \n, \t and \uXXXX in a separator are escapes, and \\ is a backslash" if has_escapes else ""
+    return f"--separator {separator} splits {describe_paths(paths)} nowhere: it is one document{hint}"
 
 
 def _refuse_dull(text: Text, name: str) -> None:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable, Iterable, Iterator
 
+from charrnn.data.encodings import is_damaged_utf8, likely_encoding
 from charrnn.data.escapes import escaped
+from charrnn.data.kinds import describe_kind
 from charrnn.errors import CorpusError
 
+#: Python's reasons for errors at the end of a text that lacks bytes.
+_CUT_SHORT = ("truncated data", "unexpected end of data", "incomplete multibyte sequence")
+_SAMPLE = 1 << 16  # bytes from which an encoding is guessed
 #: Byte order marks and their encodings. The mark of UTF-16 begins that of UTF-32, so UTF-32 comes first.
 _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
@@ -21,26 +26,30 @@ def decode_pieces(name: str, data: Iterable[bytes], encoding: str) -> Iterator[s
     """Decode the bytes of a text; drop a byte order mark at its beginning.
 
     name:   the name of the text in errors
-    Raises: CorpusError, with byte and offset, if the bytes are not in this encoding, or contain a NUL.
+    Raises: CorpusError if the file is of another kind, such as a picture; with byte and offset if the bytes are not in
+            this encoding, or contain a NUL.
     """
     decoder, read, first = codecs.getincrementaldecoder(encoding)("strict"), 0, True
+    decoded_others = False  # characters beyond ASCII, in earlier pieces
+    used = codecs.lookup(encoding).name
     for piece, is_last in _flag_last(data):
         before = decoder.getstate()
+        if not read and (kind := describe_kind(name, piece)):
+            raise CorpusError(f"{name} is {kind}")
         read += len(piece)
         try:
             text = decoder.decode(piece, is_last)
         except UnicodeError as error:
-            used = codecs.lookup(encoding).name
-            remedy = _remedy(piece if first else b"", used)
+            remedy = _remedy(piece if first else b"", error, used, decoded_others)
             raise CorpusError(f"{name} is not {used.upper()}: {_reason(error, read)}; {remedy}") from None
         if invalid := _invalid_char(text):
             decoder.setstate(before)
             offset = read - len(piece) + _offset_of(invalid, decoder, piece)
             what = "a NUL byte" if invalid == "\0" else "a lone surrogate"
-            raise CorpusError(
-                f"{name} has {what} at offset {offset:,}, as no text does: train with its --encoding, or with --bytes "
-                "to learn it as it is"
-            )
+            likely = likely_encoding(piece[:_SAMPLE], used)
+            remedy = _suggest(likely, used) if likely else "name a text file, or learn any file with --bytes"
+            raise CorpusError(f"{name} has {what} at offset {offset:,}, as no text in {used.upper()} does: {remedy}")
+        decoded_others = decoded_others or not text.isascii()
         if first and text:
             text, first = text.removeprefix("\ufeff"), False
         yield text
@@ -90,12 +99,32 @@ def _invalid_char(text: str) -> str:
     return ""
 
 
-def _remedy(beginning: bytes, encoding: str) -> str:
-    """Return what the user can do about a text that begins with these bytes and is not in this encoding."""
+def _remedy(beginning: bytes, error: UnicodeError, encoding: str, decoded_others: bool) -> str:
+    """Return what the user can do about a text that is not in this encoding.
+
+    beginning       the first bytes of the text, if they are in the piece with the error
+    decoded_others  whether characters beyond ASCII were decoded in earlier pieces
+    """
     for mark, marked in _BYTE_ORDER_MARKS.items():
         if beginning.startswith(mark) and not encoding.startswith(marked):
             return f"it begins as {marked.upper()} does: train with --encoding {marked}"
-    return "convert it, for example with `iconv -f latin1 -t utf-8`, or train with its --encoding, or with --bytes"
+    data, at = (error.object, error.start) if isinstance(error, UnicodeDecodeError) else (beginning, 0)
+    sample = data[0 if at < _SAMPLE else data.rfind(b"\n", 0, at) + 1 :][:_SAMPLE]
+    if encoding == "utf-8":
+        if decoded_others or is_damaged_utf8(sample):
+            return "the rest is UTF-8: correct the file there, or drop such bytes with `iconv -c -f utf-8 -t utf-8`"
+    elif isinstance(error, UnicodeDecodeError) and error.reason in _CUT_SHORT:
+        return "it ends inside a character: use a complete copy, or name its encoding with --encoding"
+    if likely := likely_encoding(sample, encoding):
+        return _suggest(likely, encoding)
+    if b"\0" in sample:
+        return "it has NUL bytes, as no text does: name a text file, or learn any file with --bytes"
+    return "name its encoding with --encoding, or learn any file with --bytes"
+
+
+def _suggest(likely: str, encoding: str) -> str:
+    convert = f", or convert it with `iconv -f {likely} -t utf-8`" if encoding == "utf-8" else ""
+    return f"it looks like {likely}: train with --encoding {likely}{convert}"
 
 
 def _reason(error: UnicodeError, read: int) -> str:

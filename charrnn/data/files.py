@@ -1,18 +1,24 @@
 """Find and open the files of a text: files, folders, globs and standard input, unpacked if they are compressed.
 
 A folder means its files by name, then those of its subfolders by name. Hidden files and folders are skipped, also in
-an archive, and so is anything but a regular file. No folder is read twice, so links may form circles. The same applies
-to globs. All data is read in pieces.
+an archive, and so is anything but a regular file. Folders of training runs are left out. No folder is read twice, so
+links may form circles. The same applies to globs. All data is read in pieces.
 """
 
 from __future__ import annotations
 
 import glob
+import json
 import os
+import re
+import stat
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
+from shlex import quote
 from typing import IO, Any, NamedTuple, NoReturn
 
 from charrnn.config import STDIN
@@ -22,6 +28,12 @@ PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 CHUNK = 1 << 20  # bytes read at once
 _ALWAYS_ALLOWED, _MOST_RATIO = 64 << 20, 200  # a file may unpack to this many bytes or times its size
 _PACKED_CHUNK = 1 << 10  # packed bytes that are unpacked at once: each may become 32,000
+#: The files of a training run, as `training.folder` names them.
+RUN_FILES = ("best.npz", "last.npz", "log.jsonl")
+_STDIN_NAMES = (STDIN, "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
+_DESCRIPTOR = re.compile(r"/dev/stdin|(/dev|/proc/self)/fd/\d+")
+_URL = re.compile("([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
+_MOST_NAMED = 3  # runs in a note
 
 
 def describe_path(path: str) -> str:
@@ -50,28 +62,128 @@ def size(path: str) -> int:
     return os.path.getsize(path) if path != STDIN and os.path.isfile(path) else 0
 
 
-def list_files(paths: Sequence[str]) -> list[str]:
-    """Return all files at these paths, those of folders and globs included, in the order of the paths.
+def is_once(path: str) -> bool:
+    """Return whether a path can be read only once: standard input, a pipe, a terminal, or a file by its descriptor."""
+    if path == STDIN or _DESCRIPTOR.fullmatch(path):
+        return True
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
-    Raises:  CorpusError if a path leads to no file, or standard input is named twice.
+
+def lasting_path(path: str) -> str:
+    """Return the path by which a text is remembered: STDIN for one that can be read only once."""
+    return STDIN if is_once(path) else path
+
+
+class Found(NamedTuple):
+    """The files at some paths, and the folders of training runs that were left out."""
+
+    files: list[str]
+    runs: list[str]
+
+    @property
+    def notes(self) -> list[str]:
+        """Return sentences for the user about what was left out."""
+        return [f"left out {_describe_runs(self.runs)}"] if self.runs else []
+
+
+def find_files(paths: Sequence[str]) -> Found:
+    """Find all files at these paths, those of folders and globs included, in the order of the paths.
+
+    Raises:  CorpusError if a path leads to no file or is a URL, or if one that can be read only once is named twice.
     """
     if not paths:
         raise CorpusError("no file to read: name one")
-    if paths.count(STDIN) > 1:
-        raise CorpusError("standard input can be read once: name `-` once")
-    return [file for path in paths for file in _files_at(path)]
+    once = [STDIN if path in _STDIN_NAMES else path for path in paths if is_once(path)]
+    for path in once:
+        if once.count(path) > 1:
+            raise CorpusError(f"{describe_path(path)} can be read only once: name it once")
+    found = [*map(_files_at, paths)]
+    return Found([file for one in found for file in one.files], [run for one in found for run in one.runs])
 
 
-def _files_at(path: str) -> list[str]:
-    if path == STDIN:
-        return [path]
+def list_files(paths: Sequence[str]) -> list[str]:
+    """Return the files that `find_files` finds."""
+    return find_files(paths).files
+
+
+def _describe_runs(runs: Sequence[str]) -> str:
+    names = ", ".join(runs[:_MOST_NAMED]) + (", …" if len(runs) > _MOST_NAMED else "")
+    return f"1 run: {names}" if len(runs) == 1 else f"{len(runs):,} runs: {names}"
+
+
+def _files_at(path: str) -> Found:
+    """Return the files at one path, and the runs that were left out."""
+    if is_once(path):
+        return Found([path], [])
     if os.path.isdir(path):
-        if not (files := list(_walk(path, set()))):
-            raise CorpusError(f"{path} is a folder without any file to read: name another, or a file")
-        return files
-    if os.path.lexists(path) or not glob.has_magic(path):
-        return [path]
-    return _matching_files(path)
+        found = _leave_out_runs(_walk(path, set()), path)
+        missing = "is a folder without any file to read: name another, or a file"
+    elif os.path.lexists(path) or not (glob.has_magic(path) or _URL.match(path)):
+        return Found([path], [])
+    else:
+        _refuse_url(path)
+        found = _leave_out_runs(_matching_files(path), str(Path(*takewhile(_is_literal, Path(path).parts))))
+        missing = "matches no file: check the pattern"
+    if found.runs and not found.files:
+        missing = f"holds no text, only {_describe_runs(found.runs)}: name a text file; -m uses the model of a run"
+    if not found.files:
+        raise CorpusError(f"{path} {missing}")
+    return found
+
+
+def _is_literal(part: str) -> bool:
+    return not glob.has_magic(part)
+
+
+def _refuse_url(path: str) -> None:
+    if match := _URL.match(path):
+        scheme, name = match[1].lower(), PurePosixPath(re.sub("[?#].*", "", path[match.end() :]).partition("/")[2]).name
+        if scheme not in ("http", "https", "ftp"):
+            raise CorpusError(f"{path} is a URL: copy the file to this machine, then give its path")
+        option, name = ("-LO", name) if name else ("-Lo text.txt", "text.txt")
+        raise CorpusError(f"{path} is a URL: download it with `curl {option} {quote(path)}`, then name {name}")
+
+
+def _leave_out_runs(files: Iterable[str], start: str) -> Found:
+    """Return the files without those in folders of training runs; of a run in `start` itself, leave out its own files.
+
+    start: the folder where the search began
+    """
+    found = Found([], [])
+
+    @cache
+    def run_of(folder: str) -> str | None:
+        """Return the folder of the run that this folder is in, or is."""
+        if Path(folder) == Path(start) or folder == os.path.dirname(folder):
+            return None
+        return folder if _is_run(folder) else run_of(os.path.dirname(folder))
+
+    begins_in_run = _is_run(start)
+    for file in files:
+        folder, name = os.path.split(file)
+        run = run_of(folder)
+        if begins_in_run and name in RUN_FILES and Path(folder) == Path(start):
+            run = start
+        if run is None:
+            found.files.append(file)
+        elif run not in found.runs:
+            found.runs.append(run)
+    return found
+
+
+def _is_run(folder: str) -> bool:
+    """Return whether a folder holds a checkpoint of a training run, or its log."""
+    best, last, log = (os.path.join(folder, name) for name in RUN_FILES)
+    if os.path.isfile(best) or os.path.isfile(last):
+        return True
+    with suppress(OSError, ValueError, RecursionError), open(log, "rb") as file:
+        record = json.loads(file.readline(CHUNK))
+        return isinstance(record, dict) and {"step", "seconds"} <= record.keys()
+    return False
 
 
 def _matching_files(pattern: str) -> list[str]:
@@ -81,8 +193,6 @@ def _matching_files(pattern: str) -> list[str]:
         for file in _walk(match, visited) if os.path.isdir(match) else filter(os.path.isfile, [match]):
             folder, name = os.path.split(file)
             files.setdefault((os.path.realpath(folder), name), file)
-    if not files:
-        raise CorpusError(f"{pattern} matches no file: check the pattern")
     return list(files.values())
 
 
@@ -192,7 +302,7 @@ def refusing(path: str) -> Iterator[None]:
     except MemoryError:
         raise
     except NotImplementedError as error:  # the file is not damaged
-        raise CorpusError(f"{path} is packed in a way that is not known here ({error}): unpack it first") from error
+        raise CorpusError(f"{path} is compressed in an unknown way ({error}): unpack it first") from error
     except Exception as error:  # decompressors raise almost anything on damaged data
         reason = cause(error) if isinstance(error, OSError) else str(error) or type(error).__name__
         if is_packed(path) and not getattr(error, "errno", None):
@@ -212,8 +322,8 @@ class _Allowance:
         self.left -= amount
         if self.left < 0:
             raise CorpusError(
-                f"{self.path} unpacks to more than {_MOST_RATIO} times its size, as no text does: "
-                "unpack it first if it does"
+                f"{self.path} unpacks to more than {_MOST_RATIO} times its size, which is rare for text: "
+                "unpack it first if you trust it"
             )
 
 
@@ -303,7 +413,7 @@ def _unpack_streams(path: str, raw: IO[bytes], new: Callable[[], Any], padding: 
                 packed, stream = stream.unused_data, None
             yield data
     if stream:
-        raise CorpusError(f"{path} is cut short or damaged (its last part has no end): use another copy")
+        raise CorpusError(f"{path} is cut short or damaged (its end is missing): use another copy")
 
 
 def _zst_frame() -> Callable[[], Any]:

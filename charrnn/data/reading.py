@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from charrnn.config import STDIN, TextConfig, default_of
+from charrnn.config import TextConfig, default_of
 from charrnn.data import cache
 from charrnn.data.decoding import bytes_as_characters, decode_pieces
 from charrnn.data.documents import drop_empty_documents, split_documents
-from charrnn.data.escapes import unescaped
-from charrnn.data.files import describe_path, describe_paths, is_packed, list_files, open_inputs, size
+from charrnn.data.files import describe_path, describe_paths, is_once, is_packed, list_files, open_inputs, size
 from charrnn.data.normalize import normalize_pieces
 from charrnn.data.records import join_pieces, read_records
 from charrnn.data.text import CHUNK, END, Text, code_points, from_code_points, split_string
@@ -41,10 +40,13 @@ def read_text(
     files = list_files(paths)
     total = sum(map(size, files))
     unpacked = sum(size(file) * (_COMPRESSION if is_packed(file) else 1) for file in files)
-    cached = STDIN not in files and unpacked >= CACHED_FROM
+    once = any(map(is_once, files))
+    cached = not once and unpacked >= CACHED_FROM
     settings = {
         name: value for name, value in config.settings_that_decide("characters").items() if value != default_of(name)
     }
+    if config.has_documents:  # named always: charrnn 0.2.0 cached texts by other rules without naming them
+        settings["document_rules"] = config.document_rules
 
     def report(read: int) -> None:
         if reading and cached:
@@ -58,7 +60,7 @@ def read_text(
     try:
         text = encode(lambda: _read_pieces(paths, files, config, report), settings)
     except MemoryError:
-        remedy = "write it to a file, which is not held in memory" if STDIN in files else "give a shorter one"
+        remedy = "write it to a file, which is not held in memory" if once else "give a shorter one"
         raise CorpusError(f"not enough memory for the text of {describe_paths(paths)}: {remedy}") from None
     if len(text) < (2 if config.has_documents else 1):
         raise CorpusError(f"{describe_paths(paths)} is empty: give a text to read")
@@ -83,7 +85,7 @@ def text_of(text: str | Text, config: TextConfig, shuffle_seed: int | None = Non
             raise CorpusError(f"half a surrogate pair at position {error.start} has no bytes: leave it out") from None
     pieces = split_string(text)
     if config.has_documents:
-        pieces = split_documents(pieces, _separator(config))
+        pieces = split_documents(pieces, config)
     read = Text.gather(_finish(pieces, config))
     return read if shuffle_seed is None else Text.gather(_shuffle(read, shuffle_seed))
 
@@ -106,6 +108,8 @@ def _read_pieces(
                 pieces = bytes_as_characters(data) if config.bytes else decode_pieces(name, data, config.encoding)
                 if name in required:
                     pieces = _refuse_empty(name, pieces)
+                elif describe_path(path) not in required:
+                    pieces = _mention_pattern(pieces)
                 yield from _split(name, suffix, pieces, config)
             before += size(path)
 
@@ -115,23 +119,15 @@ def _read_pieces(
 def _split(name: str, suffix: str, pieces: Iterator[str], config: TextConfig) -> Iterator[str]:
     """Return the text of one file, with marks around its documents if the settings split it."""
     if config.field is not None:
-        return join_pieces(read_records(name, suffix, pieces, config.field))
-    if config.split_documents is not None:
-        return split_documents(pieces, _separator(config))
-    return pieces
-
-
-def _separator(config: TextConfig) -> str:
-    """Return the separator for `split_documents`; with --field, a string is one document."""
-    separator = unescaped(config.split_documents or "files")
-    return separator.encode("utf-8", "surrogatepass").decode("latin-1") if config.bytes else separator
+        return join_pieces(read_records(name, suffix, pieces, config))
+    return split_documents(pieces, config) if config.has_documents else pieces
 
 
 def _finish(pieces: Iterator[str], config: TextConfig) -> Iterator[str]:
     """Normalize the text and drop empty documents."""
     if config.normalize != "none" or config.lowercase:
         pieces = normalize_pieces(pieces, config.normalize, config.lowercase)
-    return drop_empty_documents(pieces) if config.has_documents else pieces
+    return drop_empty_documents(pieces, config) if config.has_documents else pieces
 
 
 def _refuse_empty(name: str, pieces: Iterator[str]) -> Iterator[str]:
@@ -141,6 +137,14 @@ def _refuse_empty(name: str, pieces: Iterator[str]) -> Iterator[str]:
         yield piece
     if not chars:
         raise CorpusError(f"{name} is empty: give a text to read")
+
+
+def _mention_pattern(pieces: Iterator[str]) -> Iterator[str]:
+    """Add to an error about a file in a folder how to leave that file out."""
+    try:
+        yield from pieces
+    except CorpusError as error:
+        raise CorpusError(f"{error}; or leave it out: a pattern such as '**/*.txt' names text files alone") from None
 
 
 def _shuffle(text: Text, seed: int) -> Iterator[str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from charrnn.data.corpus import Corpus, InputSize
+from charrnn.data.lines import complete_lines
 from charrnn.data.text import END, Text
 from charrnn.data.vocab import Vocab
 
@@ -22,7 +24,8 @@ class Summary:
     chars          characters, without the marks between documents
     symbols        different characters; `unknown` of them are unknown
     unknown_share  the share of unknown characters in the training split
-    returns        whether there is a `\\r`, as in lines that end with `\\r\\n`
+    crlf           whether some lines end with `\\r\\n`
+    cr             whether some lines end with a single `\\r`
     documents      None if the text is not split into documents
     rarest         the rarest characters of the training split, with their counts
     repeated       the share of the validation split in lines, or documents, that the training split has too;
@@ -35,7 +38,8 @@ class Summary:
     symbols: int
     unknown: int
     unknown_share: float
-    returns: bool
+    crlf: bool
+    cr: bool
     documents: int | None
     rarest: list[tuple[str, int]]
     repeated: float | None
@@ -49,6 +53,7 @@ def summarize(corpus: Corpus, vocab: Vocab) -> Summary:
     splits = [text for text in (corpus.train, corpus.val, corpus.test) if len(text)]
     counts = [text.documents for text in splits]
     documents = sum(counts) if all(counts) else None
+    pairs = [_after_returns(text) for text in splits]
     symbols = set[str]().union(*(text.symbols for text in splits)) - {END}
     by_count = sorted((count, symbol) for symbol, count in zip(vocab.symbols, vocab.counts, strict=True) if count)
     size = corpus.input_size or InputSize(0, 0)
@@ -59,11 +64,29 @@ def summarize(corpus: Corpus, vocab: Vocab) -> Summary:
         symbols=len(symbols),
         unknown=len(symbols.difference(vocab.symbols)),
         unknown_share=vocab.count_unknown(corpus.train) / len(corpus.train),
-        returns="\r" in symbols,
+        crlf=any(pair.newline for pair in pairs),
+        cr=any(pair.others for pair in pairs),
         documents=documents,
         rarest=[(symbol, count) for count, symbol in by_count[:MOST_RARE]],
         repeated=repeated_share(corpus.train[-COMPARED_TRAIN:], corpus.val[:COMPARED_VAL]),
     )
+
+
+class _AfterReturns(NamedTuple):
+    """Whether some `\\r` of a text are followed by `\\n`, and some by other characters."""
+
+    newline: bool
+    others: bool
+
+
+def _after_returns(text: Text) -> _AfterReturns:
+    at, newline = text.symbols.find("\r"), text.symbols.find("\n")
+    newlines = others = False
+    for ids in text.chunks(overlap=1) if at >= 0 else ():
+        after = ids[1:][ids[:-1] == at]
+        newlines = newlines or bool((after == newline).any())
+        others = others or bool((after != newline).any())
+    return _AfterReturns(newlines, others)
 
 
 def repeated_share(train: Text, val: Text) -> float | None:
@@ -84,9 +107,13 @@ def repeated_share(train: Text, val: Text) -> float | None:
 
 def _split_lines(text: Text) -> Iterator[str]:
     """Yield the lines of the text that are not empty, or its documents if it has any."""
-    mark, waiting = END if END in text.symbols else "\n", list[str]()
+    if END not in text.symbols:
+        for lines in complete_lines(text.pieces()):
+            yield from filter(None, (line.rstrip("\r\n") for line in lines))
+        return
+    waiting = list[str]()
     for piece in text.pieces():
-        first, *more = piece.split(mark)
+        first, *more = piece.split(END)
         waiting.append(first)
         if more:
             *complete, rest = more

@@ -172,9 +172,12 @@ class Text:
 
         Shapes:  returns (len(symbols),)
         """
-        newline, starts = self.symbols.find("\n"), np.bincount(self.ids[:1], minlength=len(self.symbols))
+        newline, carriage_return = self.symbols.find("\n"), self.symbols.find("\r")
+        starts = np.bincount(self.ids[:1], minlength=len(self.symbols))
         for ids in self.chunks(overlap=1):
-            starts += np.bincount(ids[1:][np.flatnonzero(ids[:-1] == newline)], minlength=len(starts))
+            before, after = ids[:-1], ids[1:]
+            begins = (before == newline) | ((before == carriage_return) & (after != newline))
+            starts += np.bincount(after[begins], minlength=len(starts))
         return starts
 
     @property

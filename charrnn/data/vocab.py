@@ -51,7 +51,7 @@ def _describe_char(char: str) -> str:
 
 def _check_policy(unknown: str) -> None:
     if unknown not in UNKNOWN_POLICIES:
-        raise VocabError(f"unknown={unknown!r} is not one of {', '.join(UNKNOWN_POLICIES)}")
+        raise VocabError(f"unknown must be {' or '.join(UNKNOWN_POLICIES)}, got {unknown!r}")
 
 
 @dataclass(frozen=True)

@@ -10,22 +10,29 @@ from charrnn.generation.loop import Streams, advance
 from charrnn.generation.rules import Rules
 from charrnn.generation.sample import Draft, append_step
 from charrnn.generation.settings import SampleConfig
+from charrnn.serve.logprobs import TopLogProbs, top_log_probs
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
     """A sample that a request waits for.
 
-    stream  whether the client reads the text as it grows
-    draft   the text so far, which other threads read while it grows
+    seed, index    determine its random numbers
+    stream         whether the client reads the text as it grows
+    top            how many of the most likely ids to record in the place of each character; None: none are recorded
+    draft          the text so far, which other threads read while it grows
+    top_log_probs  the most likely ids in the place of each character of the draft, and perhaps of the next one
     """
 
     config: SampleConfig
     rules: Rules
     primed: Primed
     seed: int
+    index: int = 0
     stream: bool = False
+    top: int | None = None
     draft: Draft = field(default_factory=lambda: Draft([], [], ""))
+    top_log_probs: list[TopLogProbs | None] = field(default_factory=list)
 
 
 class Batch:
@@ -52,7 +59,9 @@ class Batch:
     def join(self, job: Job) -> None:
         """Add a job, whose length must not be 0."""
         number, self._joined = self._joined, self._joined + 1
-        streams = Streams.start([job.primed], [[job.seed]], rules=job.rules, filters=job.config, first=number)
+        streams = Streams.start(
+            [job.primed], [[job.seed, job.index]], rules=job.rules, filters=job.config, first=number
+        )
         self._jobs[number] = job
         if job.config in self._groups:
             self._groups[job.config].join(streams)
@@ -76,8 +85,11 @@ class Batch:
 
     def _draw(self, streams: Streams) -> list[Job]:
         """Draw one more character of each sample in a group, and return the jobs to report."""
+        jobs = [self._jobs[number] for number in streams.samples.tolist()]
+        for job, logits in zip(jobs, streams.logits, strict=True):
+            if job.top is not None:
+                job.top_log_probs.append(top_log_probs(logits, job.top))
         step = streams.draw(scored=True)
-        jobs = [self._jobs[number] for number in step.samples.tolist()]
         append_step([job.draft for job in jobs], step)
         return [job for job in jobs if job.stream or job.draft.ended]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from charrnn.serve.batch import Job
@@ -22,13 +22,15 @@ class Notifier:
         self._events: dict[Job, asyncio.Event] = {}
 
     @contextmanager
-    def watch(self, job: Job) -> Iterator[asyncio.Event]:
-        """Return an event that is set whenever the job's sample has grown or ended."""
-        self._events[job] = asyncio.Event()
+    def watch(self, jobs: Sequence[Job]) -> Iterator[asyncio.Event]:
+        """Return an event that is set whenever the sample of one of the jobs has grown or ended."""
+        event = asyncio.Event()
+        self._events |= dict.fromkeys(jobs, event)
         try:
-            yield self._events[job]
+            yield event
         finally:
-            del self._events[job]
+            for job in jobs:
+                del self._events[job]
 
     def notify(self, jobs: Iterable[Job]) -> None:
         """Record, in a worker's thread, which samples have grown; the event loop is woken for all of them at once."""

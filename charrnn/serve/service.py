@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, aclosing
+from contextlib import ExitStack, aclosing, contextmanager
 from dataclasses import fields
 from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 from charrnn.api import LanguageModel
-from charrnn.data.vocab import Vocab
 from charrnn.generation.rules import Rules
-from charrnn.generation.sample import StopBuffer
-from charrnn.generation.settings import SampleConfig
+from charrnn.generation.settings import Filters, SampleConfig
 from charrnn.generation.writer import checked_seed
 from charrnn.serve.batch import Job
 from charrnn.serve.deadlines import Deadlines
+from charrnn.serve.logprobs import Prompt, read_scored
 from charrnn.serve.notifier import Notifier
-from charrnn.serve.requests import Limits, RequestError, validate
+from charrnn.serve.openai import Completion
+from charrnn.serve.pieces import Pieces
+from charrnn.serve.requests import (
+    ACTIONS,
+    LONGEST_STOP,
+    MOST_STOPS,
+    Complete,
+    Completions,
+    Generate,
+    Limits,
+    Request,
+    RequestError,
+    Score,
+    read,
+)
 from charrnn.serve.scoring import Scorer
 from charrnn.serve.worker import Worker
 from charrnn.system.blas import thread_limit
@@ -29,25 +42,8 @@ T = TypeVar("T")
 
 _THREADS = 2  # threads for work outside the batches: reading primes, scoring, completing
 _RULES = 16  # rules that are cached, since an automaton takes time to build, and memory to keep
-_MOST = {"count": 100, "max_length": 1000}  # limits of a completion request, which then takes a second or two
-_STOPS, _LONGEST_STOP = 16, 1000  # stop strings, and characters of one: each is compared at every step
 _LONGEST_RULE = 10_000  # characters of a regular expression or a charset
 _WINDOW = 10_000  # characters that a penalty looks back on
-_SCORE = {"model": "str", "lines": "tuple[str, ...]", "per_char": "bool"}
-_COMPLETE = {
-    "model": "str",
-    "text": "str",
-    "to": "str",
-    "count": "int",
-    "max_length": "int | None",
-    "unknown": "str",
-}
-_GENERATE = {item.name: str(item.type) for item in fields(SampleConfig)} | {
-    "model": "str",
-    "prime": "str",
-    "seed": "int | None",
-    "stream": "bool",
-}
 
 
 class ServedModel:
@@ -59,14 +55,23 @@ class ServedModel:
         self.worker = Worker(self.writer.ensemble, notify)
         self._rules: Callable[[SampleConfig], Rules] = lru_cache(_RULES)(self.writer.rules)
 
-    def job(self, prime: str, seed: int | None, config: SampleConfig, stream: bool) -> Job:
-        """Return a job whose prime has been read.
+    def rules(self, config: SampleConfig) -> Rules:
+        """Return the rules of a sample.
 
         Raises:  ConfigError or VocabError for settings that the model cannot follow.
         """
-        rules = self._rules(config)
-        primed = self.writer.prime(self.writer.vocab.encode(prime, config.unknown), rules)
-        return Job(config, rules, primed, checked_seed(seed), stream)
+        return self._rules(config)
+
+    def read(self, text: str, config: SampleConfig, top: int | None = None) -> Prompt:
+        """Read a prompt.
+
+        top      how many of the most likely ids to record in the place of each character; None: none are recorded
+        Raises:  ConfigError or VocabError, as for `rules`, and for a character that the model does not know.
+        """
+        ids, rules = self.writer.vocab.encode(text, config.unknown), self.rules(config)
+        if top is None or not len(ids):
+            return Prompt(text, ids, self.writer.prime(ids, rules))
+        return read_scored(self.writer, text, ids, rules, top)
 
     def describe(self) -> dict[str, Any]:
         """Return the model's cell, sizes and training steps."""
@@ -124,120 +129,165 @@ class Service:
         """Return the models by name; the first one answers requests that name none."""
         return {"models": [{"name": name} | served.describe() for name, served in self._served.items()]}
 
+    def created(self) -> dict[str, int]:
+        """Return when each model was saved, in seconds since 1970; 0 for one that has no file."""
+        paths = {name: served.model.path for name, served in self._served.items()}
+        return {name: int(path.stat().st_mtime) if path and path.exists() else 0 for name, path in paths.items()}
+
     def stop(self) -> None:
         """Refuse new requests, and end the running ones after a grace period."""
         self._deadlines.stop()
 
-    async def answer(self, action: str, request: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+    async def answer(self, action: str, data: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """Yield the answer to a request, after the pieces of its text if the request asks for a stream.
 
-        action   "generate", "score" or "complete"
+        action   a key of `ACTIONS`
         Raises:  RequestError, or another CharRNNError for a mistake in the request.
         """
         self._deadlines.check_running()
         if self._active >= self.limits.requests:
             raise RequestError(503, f"{self._active} requests are being served: ask again in a moment")
+        if action == "completions":  # in OpenAI's protocol, null asks for the default
+            data = {name: value for name, value in data.items() if value is not None}
+        request: Request = read(ACTIONS[action], data)
         self._active += 1
         try:
-            if action == "generate":
-                async with aclosing(self._generate(request)) as answers:
-                    async for answer in answers:
-                        yield answer
-            else:
-                yield await (self._score if action == "score" else self._complete)(request)
+            async with aclosing(self._answers(request)) as answers:
+                async for answer in answers:
+                    yield answer
         finally:
             self._active -= 1
 
-    async def _generate(self, request: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+    async def _answers(self, request: Request) -> AsyncGenerator[dict[str, Any], None]:
+        if isinstance(request, Score):
+            yield await self._score(request)
+        elif isinstance(request, Complete):
+            yield await self._complete(request)
+        else:
+            several = self._generate(request) if isinstance(request, Generate) else self._completions(request)
+            async with aclosing(several) as answers:
+                async for answer in answers:
+                    yield answer
+
+    async def _generate(self, request: Generate) -> AsyncGenerator[dict[str, Any], None]:
         deadline = self._deadlines.next()
-        given = validate(request, _GENERATE)
-        served = self._model(given.pop("model", None))
-        prime, seed, stream = given.pop("prime", ""), given.pop("seed", None), given.pop("stream", False)
-        config = self._sample_config(given)
-        self._check_length("prime", prime)
+        _, served = self._model(request.model)
+        config = self._sample_config(request)
+        self._check_length("prime", request.prime)
         async with self._deadlines.limit(deadline):
-            job = await self._in_thread(served.job, prime, seed, config, stream)
-        cancel = partial(served.worker.cancel, job)
-        shown = 0
-        with self._notifier.watch(job) as event:
-            served.worker.add(job)
-            try:
-                with self._deadlines.enforce(cancel, deadline):
-                    async for piece in _pieces(job, event, served.writer.vocab, prime):
-                        yield {"piece": piece}
-                        shown += len(piece)
-            finally:
-                cancel("gone")
-        if job.draft.ended.startswith("error"):
-            raise RequestError(500, f"the text could not be written, {job.draft.ended}")
-        sample = job.draft.before_stop(job.rules).sample(served.writer.vocab, seed=job.seed, index=0, prime=prime)
-        if stream and sample.text[shown:]:
-            yield {"piece": sample.text[shown:]}
+            prompt = await self._in_thread(served.read, request.prime, config)
+        seed = checked_seed(request.seed)
+        job = Job(config, served.rules(config), prompt.primed, seed, stream=request.stream)
+        pieces = Pieces(job, served.writer.vocab, request.prime)
+        with self._drawing(served, [job], deadline) as grown:
+            while not job.draft.ended:
+                await grown.wait()
+                grown.clear()
+                if request.stream and (piece := pieces.next()):
+                    yield {"piece": piece}
+        sample = pieces.finished()
+        if request.stream and (rest := sample.text[pieces.shown :]):
+            yield {"piece": rest}
         yield {name: getattr(sample, name) for name in ("text", "logprob", "bpc", "seed", "ended")}
 
-    async def _score(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        given = validate(request, _SCORE)
-        scorer = self._model(given.pop("model", None)).scorer
-        lines, per_char = given.pop("lines", ()), given.pop("per_char", False)
-        for line in lines:
+    async def _completions(self, request: Completions) -> AsyncGenerator[dict[str, Any], None]:
+        deadline = self._deadlines.next()
+        name, served = self._model(request.model)
+        config, top = self._completion_config(request), request.logprobs
+        for text in request.prompts:
+            self._check_length("prompt", text)
+        async with self._deadlines.limit(deadline):
+            read_ = partial(served.read, config=config, top=top if request.echo else None)
+            prompts = [await self._in_thread(read_, text) for text in request.prompts]
+        completion = Completion(request, name, config, served.rules(config), prompts, served.writer.vocab)
+        if request.stream and request.echo:
+            yield completion.chunk(completion.echoes())
+        with self._drawing(served, completion.jobs, deadline) as grown:
+            while not completion.ended:
+                await grown.wait()
+                grown.clear()
+                if request.stream and (choices := completion.pieces()):
+                    yield completion.chunk(choices)
+        for answer in completion.last():
+            yield answer
+
+    @contextmanager
+    def _drawing(self, served: ServedModel, jobs: Sequence[Job], deadline: float) -> Iterator[asyncio.Event]:
+        """Draw samples until they end, time is over, or the block ends; the event is set whenever one has grown."""
+
+        def cancel(reason: str) -> None:
+            for job in jobs:
+                served.worker.cancel(job, reason)
+
+        with self._notifier.watch(jobs) as grown, self._deadlines.enforce(cancel, deadline):
+            for job in jobs:
+                if not job.draft.ended:  # it has a length of 0
+                    served.worker.add(job)
+            try:
+                yield grown
+            finally:
+                cancel("gone")
+
+    async def _score(self, request: Score) -> dict[str, Any]:
+        _, served = self._model(request.model)
+        for line in request.lines:
             self._check_length("a line", line)
         async with self._deadlines.limit(self._deadlines.next()):
-            scores = await scorer.score(lines, per_char)
-        names = ("bpc", "logprob", "chars", "unknown", "text", *(["bits"] if per_char else []))
+            scores = await served.scorer.score(request.lines, request.per_char)
+        names = ("bpc", "logprob", "chars", "unknown", "text", *(["bits"] if request.per_char else []))
         return {"scores": [{name: getattr(one, name) for name in names} for one in scores]}
 
-    async def _complete(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        given = validate(request, _COMPLETE)
-        model, text = self._model(given.pop("model", None)).model, given.pop("text", "")
-        self._check_length("text", text)
-        for name, most in _MOST.items():
-            if (given.get(name) or 1) > most:
-                raise RequestError(422, f"{name} is at most {most:,} here, not {given[name]:,}")
+    async def _complete(self, request: Complete) -> dict[str, Any]:
+        _, served = self._model(request.model)
+        self._check_length("text", request.text)
+        options = {name: getattr(request, name) for name in ("to", "count", "max_length", "unknown")}
         async with self._deadlines.limit(self._deadlines.next()):
-            completions = await self._in_thread(partial(model.complete, text, **given))
+            completions = await self._in_thread(partial(served.model.complete, request.text, **options))
         return completions.to_dict()
 
-    def _model(self, name: str | None) -> ServedModel:
-        """Return the model of this name, or the first one for None."""
+    def _model(self, name: str | None) -> tuple[str, ServedModel]:
+        """Return the model of this name, or the first one for None, with its name."""
         if name is None:
-            return next(iter(self._served.values()))
+            return next(iter(self._served.items()))
         if name not in self._served:
-            raise RequestError(404, f"there is no model {name!r}: there are {', '.join(self._served)}")
-        return self._served[name]
+            raise RequestError(404, f"there is no model {name!r}: there are {', '.join(self._served)}", "model")
+        return name, self._served[name]
 
-    def _sample_config(self, given: dict[str, Any]) -> SampleConfig:
+    def _sample_config(self, request: Generate) -> SampleConfig:
         """Return checked settings; a sample that ends after some lines has the maximum length by default."""
+        given = {item.name: getattr(request, item.name) for item in fields(SampleConfig)}
         most = self.limits.chars
-        default = most if given.get("lines") else min(SampleConfig.length or most, most)
-        config = SampleConfig(**{"length": default} | given)
-        if config.length is None or not 1 <= config.length <= most:
-            raise RequestError(422, f"length is 1 to {most:,} characters here, not {config.length}")
-        if config.repeat_window > _WINDOW:
-            raise RequestError(422, f"repeat_window is 1 to {_WINDOW:,} characters here, not {config.repeat_window:,}")
-        if len(config.stop) > _STOPS or any(len(stop) > _LONGEST_STOP for stop in config.stop):
-            raise RequestError(422, f"stop has at most {_STOPS} strings here, of {_LONGEST_STOP:,} characters each")
+        if given["length"] is None:
+            given["length"] = most if request.lines else min(SampleConfig.length or most, most)
+        if not 1 <= given["length"] <= most:
+            raise RequestError(422, f"length is 1 to {most:,} characters here, not {given['length']}", "length")
         for name in ("regex", "charset"):
-            if len(getattr(config, name) or "") > _LONGEST_RULE:
-                raise RequestError(422, f"{name} is at most {_LONGEST_RULE:,} characters long here")
+            if len(given[name] or "") > _LONGEST_RULE:
+                raise RequestError(422, f"{name} is at most {_LONGEST_RULE:,} characters long here", name)
+        return self._checked(SampleConfig(**given))
+
+    def _completion_config(self, request: Completions) -> SampleConfig:
+        given = {item.name: getattr(request, item.name) for item in fields(Filters)}
+        length, most = request.max_tokens, self.limits.chars
+        if length > most:
+            raise RequestError(422, f"max_tokens is 0 to {most:,} here, not {length}", "max_tokens")
+        return self._checked(SampleConfig(**given, length=length, stop=request.stops, unknown=request.unknown))
+
+    def _checked(self, config: SampleConfig) -> SampleConfig:
+        """Return the settings, after checking that a step of the sample takes little time."""
+        if config.repeat_window > _WINDOW:
+            message = f"repeat_window is 1 to {_WINDOW:,} characters here, not {config.repeat_window:,}"
+            raise RequestError(422, message, "repeat_window")
+        if len(config.stop) > MOST_STOPS or any(len(stop) > LONGEST_STOP for stop in config.stop):
+            message = f"stop has at most {MOST_STOPS} strings here, of {LONGEST_STOP:,} characters each"
+            raise RequestError(422, message, "stop")
         return config
 
     def _check_length(self, name: str, text: str) -> None:
         if len(text) > self.limits.chars:
-            raise RequestError(422, f"{name} has {len(text):,} characters: the most here are {self.limits.chars:,}")
+            message = f"{name} has {len(text):,} characters: the most here are {self.limits.chars:,}"
+            raise RequestError(422, message, name.split()[-1])
 
     async def _in_thread(self, function: Callable[..., T], *args: Any) -> T:
         """Call the function in another thread, so that the event loop keeps serving other requests."""
         return await self._loop.run_in_executor(self._pool, function, *args)
-
-
-async def _pieces(job: Job, event: asyncio.Event, vocab: Vocab, prime: str) -> AsyncIterator[str]:
-    """Yield each piece of a growing text as soon as it cannot be part of a stop string, until the text ends."""
-    decode, buffer, read = vocab.decoder(prime), StopBuffer(tuple(map(vocab.characters, job.rules.stops))), 0
-    while not job.draft.ended:
-        await event.wait()
-        event.clear()
-        ids = job.draft.ids[read:]
-        read += len(ids)
-        piece = decode(buffer.push(vocab.characters(ids)))
-        if piece and not job.draft.ended:
-            yield piece

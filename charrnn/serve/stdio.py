@@ -15,11 +15,8 @@ from contextlib import aclosing, suppress
 from typing import Any, BinaryIO
 
 from charrnn.errors import CharRNNError
-from charrnn.serve.requests import MOST_BYTES, RequestError, check_size, one_line, parse
+from charrnn.serve.requests import ACTIONS, MOST_BYTES, RequestError, check_size, json_line, one_line, parse
 from charrnn.serve.service import Service
-from charrnn.serve.web import json_line
-
-_ACTIONS = ("generate", "score", "complete")
 
 
 class LineClient:
@@ -74,8 +71,8 @@ class LineClient:
             self._send(id_, getattr(self._service, action)())
         elif action == "cancel":
             self._cancel(id_)
-        elif action not in _ACTIONS:
-            raise RequestError(422, f'"do" is one of {", ".join(_ACTIONS)}, models, health, cancel')
+        elif action not in ACTIONS:
+            raise RequestError(422, f'"do" is one of {", ".join(ACTIONS)}, models, health, cancel')
         elif id_ in self._tasks:
             raise RequestError(422, "a request of this id is being served: give each an id of its own")
         else:

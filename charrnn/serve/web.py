@@ -1,7 +1,8 @@
-"""The service over HTTP: an ASGI application, which any ASGI server can run.
+"""The service over HTTP: a Starlette application, which any ASGI server can run.
 
-GET /health and /models; POST /generate, /score and /complete with a JSON object. The answer is a JSON object. A stream
-is lines of JSON, the last of which is the answer. An error is {"error": "one line"}.
+`openapi` lists the paths. A request is a JSON object, and so is its answer. A stream is lines of JSON, the last of
+which is the answer, or, under /v1, server-sent events. An error is {"error": "one line"}, or, under /v1, OpenAI's
+object.
 """
 
 from __future__ import annotations
@@ -9,110 +10,224 @@ from __future__ import annotations
 import asyncio
 import hmac
 import ipaddress
-import json
-from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import aclosing
-from typing import Any, TypeAlias
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
+from importlib.resources import files
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
 from charrnn.errors import CharRNNError
-from charrnn.serve.deadlines import GRACE
-from charrnn.serve.requests import RequestError, check_size, one_line, parse
+from charrnn.serve import openai, openapi
+from charrnn.serve.requests import RequestError, check_size, json_line, one_line, parse
 from charrnn.serve.service import Service
 
-Message: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
+T = TypeVar("T")
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Answers: TypeAlias = AsyncGenerator[dict[str, Any], None]
+App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_GET, _POST = ("health", "models"), ("generate", "score", "complete")
 _BODY_SECONDS = 10.0  # time for a request to arrive
-_HEADERS = {401: [(b"www-authenticate", b"Bearer")], 503: [(b"retry-after", b"1")]}
+_BLOCK = 1 << 16  # bytes of an answer that are sent at once, so that a client that does not read is noticed
+_HEADERS = {401: {"www-authenticate": "Bearer"}, 503: {"retry-after": "1"}}
+_PAGES = {"/": "page.html", "/docs": "docs.html"}
+_PUBLIC = (*_PAGES, "/openapi.json")  # served without the token, since a browser cannot send it with an address
+#: A page loads nothing, runs only what is in it, and talks only to this server.
+_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 
-class Web:
-    """The ASGI application.
+def application(service: Service, token: str | None) -> Starlette:
+    """Return the ASGI application.
 
     token  every request needs the header `Authorization: Bearer TOKEN`. None: only requests to localhost are served,
            and none from a web page of another host, even if that host's name resolves to this machine
     """
+    answers = _Answers(service)
+    gets = {
+        **dict.fromkeys(_PAGES, _page),
+        "/openapi.json": _openapi,
+        "/health": answers.health,
+        "/models": answers.models,
+        "/v1/models": answers.openai_models,
+        "/v1/models/{name}": answers.openai_model,
+    }
+    routes = [Route(path, endpoint, methods=["GET"]) for path, endpoint in gets.items()]
+    routes += [Route(path, answers.post, methods=["POST"]) for path in openapi.POSTS]
+    handlers = {CharRNNError: _refusal, HTTPException: _wrong_path, Exception: _refusal}
+    return Starlette(routes=routes, exception_handlers=handlers, middleware=[Middleware(_Access, token=token)])
 
-    def __init__(self, service: Service, token: str | None) -> None:
-        self._service, self._token = service, token
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        reply = _Reply(send)
+class _Answers:
+    """The endpoints that ask the service."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def health(self, request: Request) -> Response:
+        """Return the status of the service."""
+        return _json(self._service.health())
+
+    async def models(self, request: Request) -> Response:
+        """Return the models."""
+        return _json(self._service.models())
+
+    async def openai_models(self, request: Request) -> Response:
+        """Return the models in OpenAI's form."""
+        models = [openai.model(name, created) for name, created in self._service.created().items()]
+        return _json({"object": "list", "data": models})
+
+    async def openai_model(self, request: Request) -> Response:
+        """Return one model in OpenAI's form."""
+        name, created = request.path_params["name"], self._service.created()
+        if name not in created:
+            raise RequestError(404, f"there is no model {name!r}: there are {', '.join(created)}", "model")
+        return _json(openai.model(name, created[name]))
+
+    async def post(self, request: Request) -> Response:
+        """Answer a request; stop if the client disconnects."""
+        data, path = parse(await _body(request)), request.scope["path"]
+        answers = self._service.answer(openapi.POSTS[path], data)
         try:
-            self._authorize(dict(scope["headers"]))
-            action = _action(scope["path"], scope["method"])
-            if action in _GET:
-                await reply.last(getattr(self._service, action)())
-            else:
-                request = parse(await _body(receive, dict(scope["headers"])))
-                await _until_disconnect(self._answer(action, request, reply), receive)
-        except CharRNNError as error:
-            await reply.error(getattr(error, "status", 422), one_line(error))
-        except TimeoutError:  # the client does not read the answer: the server closes the connection
-            return
-        except Exception as error:  # a bug: report it, and serve the next request
-            await reply.error(500, " ".join(f"{type(error).__name__}: {error}".split()))
+            first = await _unless_disconnected(anext(answers), request)
+        except ClientDisconnect:
+            return Response(status_code=499)  # which nobody reads
+        if data.get("stream") is not True:
+            await answers.aclose()
+            return _Blocks(json_line(first), media_type="application/json")
+        kind, lines = "application/x-ndjson", _lines(request, first, answers)
+        if _is_openai(request):
+            kind, lines = "text/event-stream", _events(lines)
+        return StreamingResponse(lines, media_type=kind, background=BackgroundTask(answers.aclose))
 
-    async def _answer(self, action: str, request: dict[str, Any], reply: _Reply) -> None:
-        async with asyncio.timeout(2 * self._service.limits.seconds + GRACE):  # in case the client never reads
-            async with aclosing(self._service.answer(action, request)) as answers:
-                async for answer in answers:
-                    await (reply.piece if "piece" in answer else reply.last)(answer)
 
-    def _authorize(self, headers: dict[bytes, bytes]) -> None:
-        """Refuse a request without the token, or from another host.
+class _Access:
+    """Refuses requests without the token, or, where none is set, from another host."""
 
-        Raises:  RequestError with 401 or 403.
-        """
+    def __init__(self, app: App, token: str | None) -> None:
+        self._app, self._token = app, token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "http":
+            request = Request(scope)
+            try:
+                self._check(request)
+            except RequestError as error:
+                response = await _refusal(request, error)
+                response.headers["connection"] = "close"
+                await response(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _check(self, request: Request) -> None:
+        """Raise RequestError with 401 or 403 for a request to refuse."""
+        host, origin = request.headers.get("host", ""), request.headers.get("origin")
         if self._token is not None:
-            given = headers.get(b"authorization", b"")
-            if not hmac.compare_digest(given, b"Bearer " + self._token.encode()):
+            given = request.headers.get("authorization", "").encode("latin-1")
+            right = hmac.compare_digest(given, b"Bearer " + self._token.encode())
+            if not right and request.scope["path"] not in _PUBLIC:
                 raise RequestError(401, "the request lacks the token: send the header Authorization: Bearer TOKEN")
-            return
-        host = headers.get(b"host", b"").decode("latin-1")
-        origin = headers.get(b"origin")
-        if not is_loopback(_hostname("//" + host)):
+        elif not is_loopback(_hostname("//" + host)):
             raise RequestError(403, f"the request is for the host {host!r}: without a token, only localhost is served")
-        if origin is not None and not is_loopback(_hostname(origin.decode("latin-1"))):
+        elif origin is not None and not is_loopback(_hostname(origin)):
             raise RequestError(403, "the request comes from a web page of another host: use a token")
 
 
-class _Reply:
-    """One response, whose headers are sent with its first line."""
+class _Blocks(Response):  # type: ignore[misc]
+    """A response that is sent block by block, as fast as the client reads."""
 
-    def __init__(self, send: Send) -> None:
-        self._send, self._started = send, False
-
-    async def piece(self, data: dict[str, Any]) -> None:
-        """Send a line that others will follow."""
-        if not self._started:
-            await self._start(200, b"application/x-ndjson")
-        await self._send({"type": "http.response.body", "body": json_line(data), "more_body": True})
-
-    async def last(self, data: dict[str, Any], status: int = 200) -> None:
-        """Send the answer, and end the response."""
-        body = json_line(data)
-        if not self._started:
-            await self._start(status, b"application/json", (b"content-length", str(len(body)).encode()))
-        await self._send({"type": "http.response.body", "body": body})
-
-    async def error(self, status: int, message: str) -> None:
-        """Send an error, and end the response."""
-        await self.last({"error": message}, status)
-
-    async def _start(self, status: int, kind: bytes, *more: tuple[bytes, bytes]) -> None:
-        self._started = True
-        headers = [(b"content-type", kind), *more, *_HEADERS.get(status, [])]
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for at in range(0, len(self.body), _BLOCK):
+            more = at + _BLOCK < len(self.body)
+            await send({"type": "http.response.body", "body": self.body[at : at + _BLOCK], "more_body": more})
 
 
-def json_line(data: dict[str, Any]) -> bytes:
-    """Return a line of JSON; a lone surrogate becomes an escape."""
-    return json.dumps(data, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+def _json(data: dict[str, Any], status: int = 200) -> Response:
+    return Response(json_line(data), status, _HEADERS.get(status), "application/json")
+
+
+async def _page(request: Request) -> Response:
+    html = files("charrnn.serve").joinpath(_PAGES[request.scope["path"]]).read_text(encoding="utf-8")
+    headers = {
+        "content-security-policy": _POLICY,
+        "x-content-type-options": "nosniff",
+        "referrer-policy": "no-referrer",
+    }
+    return Response(html, headers=headers, media_type="text/html")
+
+
+async def _openapi(request: Request) -> Response:
+    return _json(openapi.document())
+
+
+async def _lines(request: Request, first: dict[str, Any], answers: Answers) -> AsyncGenerator[bytes, None]:
+    """Yield each answer as a line; an error is the last one."""
+    try:
+        yield json_line(first)
+        async for answer in answers:
+            yield json_line(answer)
+    except Exception as error:
+        yield json_line(_error(request, error)[1])
+
+
+async def _events(lines: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """Yield each line as a server-sent event, and the event that ends a stream."""
+    async for line in lines:
+        yield b"data: " + line + b"\n"
+    yield b"data: [DONE]\n\n"
+
+
+# Errors
+
+
+def _error(request: Request, error: Exception) -> tuple[int, dict[str, Any]]:
+    """Return the status and the object of an error."""
+    if isinstance(error, CharRNNError):
+        status, message = getattr(error, "status", 422), one_line(error)
+    else:
+        status, message = 500, " ".join(f"{type(error).__name__}: {error}".split())  # a bug
+    if not _is_openai(request):
+        return status, {"error": message}
+    status = 400 if status == 422 else status
+    return status, openai.error(status, message, getattr(error, "field", None))
+
+
+async def _refusal(request: Request, error: Exception) -> Response:
+    """Return the response to a request that failed."""
+    status, data = _error(request, error)
+    return _json(data, status)
+
+
+async def _wrong_path(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    path, allowed = request.scope["path"], (error.headers or {}).get("Allow")
+    expected = "POST" if path in openapi.POSTS else "GET"
+    message = f"{path} is for {expected}, not {request.method}" if allowed else f"there is no {path}: see /docs"
+    return await _refusal(request, RequestError(error.status_code, message))
+
+
+# Requests
+
+
+def _is_openai(request: Request) -> bool:
+    """Return whether the client speaks OpenAI's protocol.
+
+    The path is not that of `request.url`, which the header Host could change.
+    """
+    return bool(request.scope["path"].startswith("/v1/"))
 
 
 def is_loopback(host: str) -> bool:
@@ -131,46 +246,36 @@ def _hostname(address: str) -> str:
         return ""
 
 
-def _action(path: str, method: str) -> str:
-    """Return the action that a path names, or refuse the request."""
-    action = path.removeprefix("/")
-    if action not in _GET + _POST:
-        raise RequestError(404, f"there is no {path}: there are {', '.join('/' + name for name in _GET + _POST)}")
-    expected = "GET" if action in _GET else "POST"
-    if method != expected:
-        raise RequestError(405, f"{path} is for {expected}, not {method}")
-    return action
-
-
-async def _body(receive: Receive, headers: dict[bytes, bytes]) -> bytes:
-    """Return the body of the request.
+async def _body(request: Request) -> bytes:
+    """Return the body of a request.
 
     Raises:  RequestError if it is too large or does not arrive.
     """
-    check_size(int(headers.get(b"content-length", b"0")))
-    body, more = b"", True
+    length = request.headers.get("content-length", "0")
+    check_size(int(length) if length.isdecimal() else 0)
+    body = b""
     try:
         async with asyncio.timeout(_BODY_SECONDS):
-            while more:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise RequestError(400, "the request was cut short")
-                body, more = body + message.get("body", b""), message.get("more_body", False)
+            async for chunk in request.stream():
+                body += chunk
                 check_size(len(body))
+    except ClientDisconnect:
+        raise RequestError(400, "the request was cut short") from None
     except TimeoutError:
         raise RequestError(408, f"the request did not arrive within {_BODY_SECONDS:.0f} seconds") from None
     return body
 
 
-async def _until_disconnect(answering: Awaitable[None], receive: Receive) -> None:
-    """Answer, but stop if the client disconnects."""
-    answer, disconnect = asyncio.ensure_future(answering), asyncio.ensure_future(receive())
+async def _unless_disconnected(awaitable: Awaitable[T], request: Request) -> T:
+    """Await this, but cancel it if the client disconnects."""
+    answer, disconnect = asyncio.ensure_future(awaitable), asyncio.ensure_future(request.receive())
     try:
         await asyncio.wait({answer, disconnect}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        unfinished = not answer.done()
-        answer.cancel()
+        if not answer.done():
+            answer.cancel()
         disconnect.cancel()
         await asyncio.wait({answer, disconnect})
-    if not unfinished:
-        answer.result()
+    if answer.cancelled():
+        raise ClientDisconnect
+    return answer.result()

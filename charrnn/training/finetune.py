@@ -78,7 +78,7 @@ def merge_vocabs(earlier: Vocab, text_vocab: Vocab, extend: bool) -> tuple[Vocab
     if "end" in earlier.specials and "end" not in text_vocab.specials:
         raise ConfigError(
             "the model of --init-from learned where documents end, and this text is not parted into any: give "
-            "--split-documents or --field; `--split-documents files` where each file is one"
+            "--split-documents, --separator or --field; `--split-documents files` makes one of each file"
         )
     new = sorted(set(text_vocab.symbols) - set(earlier.symbols))
     specials = tuple(name for name in SPECIALS if name in earlier.specials + text_vocab.specials)

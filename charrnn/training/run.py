@@ -134,7 +134,7 @@ class Run:
             setup.training.begin(setup.params),
             setup.text_config,
             init_from=str(init_from) if init_from else None,
-            notes=setup.notes,
+            notes=corpus.notes + setup.notes,
             reasons=setup.reasons,
             measured=setup.measured,
         )
@@ -188,7 +188,7 @@ class Run:
                 raise CheckpointError(f"{folder.last} holds a model but no run: start a new one with --init-from")
             corpus = corpus_of(saved, corpus_paths, val_path, reading=reading)
             config, notes = resumed_config(saved, corpus, settings)
-            notes += version_notes(saved.versions, ckpt.current_versions())
+            notes = corpus.notes + notes + version_notes(saved.versions, ckpt.current_versions())
             notes += [] if is_locked else [UNLOCKED]
             training, _ = training_for(corpus, saved.vocab, saved.model_config, config)
             state = state_of(folder.last, saved)

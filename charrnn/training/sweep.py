@@ -177,7 +177,7 @@ class Sweep:
 
     def record_divergence(self, run: Planned, error: DivergedError) -> None:
         """Record that a run diverged, which it would do again."""
-        self._record(run, error=str(error))
+        self._record(run, error=f"{error.cause} at step {error.step:,}")
 
     def divergence(self, run: Planned) -> str | None:
         """Return the error of a run that diverged; None if it did not, or has been removed since."""

@@ -62,7 +62,7 @@ def test_more_characters_than_there_are_are_all_of_them(run, tiny):
     assert sum(probability for _, probability, _, _ in found) == pytest.approx(1, abs=1e-3)
 
 
-@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", "\r"])
 def test_each_line_of_standard_input_is_completed(run, tiny, end):
     lines = ["Der klei", "", "ruft Jö"]
     outcome = run("complete", "-k", "2", input=(end or "\n").join(lines) + end)

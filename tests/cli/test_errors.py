@@ -53,7 +53,7 @@ def texts() -> dict[str, Bad]:
         "missing": ("missing.txt", ("missing.txt does not exist", "check the path")),
         "folder": ("folder", ("folder is a folder without any file", "name another")),
         "empty": ("empty.txt", ("empty.txt is empty", "give a text")),
-        "not UTF-8": ("latin1.txt", ("latin1.txt is not UTF-8", "0xe4", "offset 5", "iconv")),
+        "not UTF-8": ("latin1.txt", ("latin1.txt is not UTF-8", "0xe4", "offset 5", "--encoding latin1")),
         "UTF-16": ("utf16.txt", ("utf16.txt is not UTF-8", "0xff", "offset 0", "--encoding utf-16")),
         "null byte in the name": ("nul\0l", ("cannot read nul",)),
         "null byte in the text": ("nul.txt", ("nul.txt has a NUL byte at offset 4", "--bytes")),
@@ -104,7 +104,9 @@ RECORDS = {
         ("train", "table.csv", "--field", "text", *NEW), 1, ("table.csv has no column 'text'", "'id', 'words'")
     ),
     "no field": Bad(("train", "lines.jsonl", "--field", "txt", *NEW), 1, ("lines.jsonl, line 1", "'txt'", "'text'")),
-    "broken": Bad(("train", "lines.jsonl", "--field", "text", *NEW), 1, ("lines.jsonl, line 3 is no JSON", "mend it")),
+    "broken": Bad(
+        ("train", "lines.jsonl", "--field", "text", *NEW), 1, ("lines.jsonl, line 3 is not JSON", "correct it")
+    ),
 }
 
 OPTIONS = {
@@ -119,13 +121,27 @@ OPTIONS = {
         2,
         ("--steps", "--epochs", "--minutes", "give one length"),
     ),
+    "a near word for documents": Bad(
+        ("train", "tiny.txt", *NEW, "--split-documents", "line"),
+        2,
+        ("must be lines, blank-lines or files, got 'line'", "did you mean lines?"),
+    ),
+    "a separator as a word for documents": Bad(
+        ("train", "tiny.txt", *NEW, "--split-documents", "<|end|>"), 2, ("use --separator '<|end|>'",)
+    ),
+    "two ways to documents": Bad(
+        ("train", "tiny.txt", *NEW, "--split-documents", "lines", "--separator", "%"),
+        2,
+        ("exclude each other", "give one"),
+    ),
+    "a URL": Bad(("vocab", "https://x.org/a.txt"), 1, ("is a URL", "curl -LO https://x.org/a.txt", "name a.txt")),
     "two kinds of validation": Bad(
         ("train", "tiny.txt", *NEW, "--val-file", "tiny.txt", "--val-fraction", "0.2"),
         2,
         ("--val-file and --val-fraction", "give one"),
     ),
     "no corpus": Bad(("train", *NEW), 2, ("CORPUS", "name a text file")),
-    "standard input twice": Bad(("train", "-", "-", *NEW), 1, ("standard input can be read once",)),
+    "standard input twice": Bad(("train", "-", "-", *NEW), 1, ("standard input can be read only once",)),
     "a pattern": Bad(("train", "*.nothing", *NEW), 1, ("*.nothing matches no file",)),
     "sample-every": Bad(("train", "tiny.txt", "--sample-every", "-1"), 2, ("--sample-every", "-1", "at least 0")),
     "unknown option": Bad(("train", "tiny.txt", "--units", "3"), 2, ("no such option --units", "--hidden-size")),

@@ -28,7 +28,7 @@ ODD = [
     "Der \0 Käfer",
     "ΩDer",
     "DerΩ",
-    "K\räfer",
+    "K\tä fer",
     "D",
 ]
 

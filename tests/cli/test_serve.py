@@ -25,7 +25,7 @@ SAMPLE = {"prime": "Der ", "seed": 7, "length": 60}
 @pytest.fixture
 def serving(command: Callable[..., Any], tiny: object) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """Return the command as a process that serves the tiny run on a free port, and the port."""
-    pytest.importorskip("uvicorn")
+    pytest.importorskip("charrnn.serve.server")
     process = command("serve", "--port", "0", "--max-chars", "1000000")
     for line in process.stderr:
         if found := re.search(rb"http://127\.0\.0\.1:(\d+)$", line.strip()):
@@ -72,22 +72,24 @@ def ended(process: subprocess.Popen[bytes], number: int) -> str:
 @posix
 def test_http(run, serving):
     process, port = serving
+    url = f"http://127.0.0.1:{port}"
+    assert process.stderr.readline().decode() == f"API: {url}/docs, for OpenAI clients {url}/v1\n"
     written = run("sample", "--prime", "Der ", "--seed", "7", "-n", "60", "--no-echo").stdout
     assert ask(port, "/generate", **SAMPLE)[0]["text"] == written
     *pieces, last = ask(port, "/generate", **SAMPLE, stream=True)
     assert "".join(piece["piece"] for piece in pieces) == last["text"] == written
+    assert ask(port, "/sample", **SAMPLE)[0]["text"] == written
     assert ask(port, "/models")[0]["models"][0]["name"] == "tiny"
-    assert ask(port, "/generate", prime=1) == [{"error": "prime is not a string"}]
+    with asked(port, "/") as page:
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
+        assert "<title>charrnn</title>" in page.read().decode()
+    assert ask(port, "/generate", prime=1) == [{"error": "prime must be a string"}]
 
-    # Garbage, half a request, a name that somebody gave this machine: each is told or hung up on, and nothing else.
+    # Garbage, half a request, a name that somebody gave this machine: each is refused or disconnected, and no more.
     for data in (b"garbage\r\n\r\n", b"\x16\x03\x01\x02\x00\x01", b"GET /health HTTP/1.1\r\n\r\n", b"A" * 100_000):
         assert raw(port, data).startswith(b"HTTP/1.1 400 ")
     assert raw(port, b"GET /hea") == b""
-    half = raw(port, b"POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{")
-    for answer in (half, raw(port, b"garbage\r\n\r\n")):
-        head, body = answer.split(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 400 ")
-        assert json.loads(body)["error"].startswith("the request is not HTTP: ")
+    assert raw(port, b"POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{") == b""
     assert raw(port, b"GET /health HTTP/1.0\r\nHost: evil.com\r\n\r\n").startswith(b"HTTP/1.1 403 ")
     (health,) = ask(port, "/health")
     assert (health["status"], health["requests"]) == ("ok", 0)
@@ -142,26 +144,29 @@ def test_a_closed_pipe_ends_the_command_quietly(command, tiny):
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.2", "::", "example.org"])
 def test_others_come_in_only_with_a_token(run, tiny, host):
-    pytest.importorskip("uvicorn")
-    assert "give a token too" in error_line(run("serve", "--host", host, code=2).stderr)
+    pytest.importorskip("charrnn.serve.server")
+    assert "set a token too" in error_line(run("serve", "--host", host, code=2).stderr)
 
 
 @pytest.mark.parametrize("token", ["", " ", "a\nb", "ä"])
 def test_a_token_that_no_header_can_carry(run, tiny, token):
-    pytest.importorskip("uvicorn")
-    assert "--token is no word" in error_line(run("serve", "--token", token, code=2).stderr)
+    pytest.importorskip("charrnn.serve.server")
+    assert "--token must be printable ASCII" in error_line(run("serve", "--token", token, code=2).stderr)
 
 
 def test_an_address_that_is_not_here(run, tiny):
-    pytest.importorskip("uvicorn")
+    pytest.importorskip("charrnn.serve.server")
     told = error_line(run("serve", "--host", "192.0.2.1", "--port", "0", "--token", "t", code=1).stderr)
     assert told.startswith("cannot listen on 192.0.2.1:0: ")
 
 
-def test_without_the_package(run, tiny, monkeypatch):
-    monkeypatch.delitem(sys.modules, "charrnn.serve.server", raising=False)
-    monkeypatch.setitem(sys.modules, "uvicorn", None)
-    assert "install charrnn-numpy[serve]" in error_line(run("serve", code=2).stderr)
+@pytest.mark.parametrize("package", ["uvicorn", "starlette.applications"])
+def test_without_the_extra(run, tiny, monkeypatch, package):
+    for name in ("charrnn.serve.server", "charrnn.serve.web"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
+    said = error_line(run("serve", code=2).stderr)
+    assert said == 'HTTP needs two more packages: pip install "charrnn-numpy[serve]", or use --stdio'
 
 
 def test_no_model(run):
@@ -171,7 +176,7 @@ def test_no_model(run):
 def test_two_models_of_one_name(run, tiny):
     shutil.copytree(tiny, "other/tiny")
     told = error_line(run("serve", "--stdio", "-m", str(tiny), "-m", "other/tiny", code=2).stderr)
-    assert "two models have the name 'tiny'" in told
+    assert "two models are named 'tiny'" in told
 
 
 @posix

@@ -83,19 +83,19 @@ def test_a_run_that_diverges_is_recorded_and_the_others_are_trained(run, corpus,
     def diverging(self):
         for event in events(self):
             if self.folder.path.name == NAMES[0]:
-                raise DivergedError("the loss is no longer finite")
+                raise DivergedError("the loss is no longer finite", 3)
             yield event
 
     monkeypatch.setattr(Run, "events", diverging)
     outcome = run("sweep", *GRID, code=1)
     _, first, second, *_, last = outcome.stderr.splitlines()
-    assert first == f"1/4  {NAMES[0]}  failed: the loss is no longer finite"
+    assert first.startswith(f"1/4  {NAMES[0]}  failed: the loss is no longer finite at step 3: ")
     assert second.startswith(f"2/4  {NAMES[1]}  ")
     assert last.startswith("Error: 1 of 4 runs failed: ")
     assert outcome.stdout.splitlines()[1].split()[0] == "Cell"
     monkeypatch.setattr(Run, "events", events)
     _, first, second, *_ = run("sweep", *GRID, code=1).stderr.splitlines()
-    assert "failed: it diverged before (the loss is no longer finite): remove " in first
+    assert "failed: it diverged before (the loss is no longer finite at step 3): remove " in first
     assert second.endswith("finished before")
     run("rm", f"tiny-sweep/{NAMES[0]}", "--yes")
     assert "failed" not in run("sweep", *GRID).stderr

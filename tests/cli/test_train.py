@@ -10,11 +10,15 @@ import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
 
 import pytest
 
 import charrnn
 from charrnn.cli._console import TrainScreen, duration
+from charrnn.cli.train import _repeat as repeating_command
+from charrnn.config import TextConfig
 from charrnn.errors import CharRNNError
 
 from ._material import SMALL, TEXT, TIMEOUT, arrays, error_line, facts, meta, narrowed, posix, same_arrays
@@ -687,13 +691,53 @@ def test_bytes_are_trained_on_and_scored(run):
     assert run("eval", "x.bin", "--json").json["chars"] == 2559
 
 
-def test_carriage_returns_are_told_of(run):
-    Path("dos.txt").write_bytes(b"to be\r\nor not\r\n" * 40)
-    told = r"Note: some lines end with \r\n, and the model will learn to write \r: `tr -d '\r'` removes it"
-    assert told in run("train", "dos.txt", *SMALL, "--steps", "1").stderr.splitlines()
+@pytest.mark.parametrize(
+    ("end", "says"),
+    [
+        ("\r\n", r"lines end with \r\n, and \r is learned; to change that: tr -d '\r' < FILE > NEW"),
+        ("\r", r"lines end with \r, which is learned; to change that: tr '\r' '\n' < FILE > NEW"),
+        ("\r\r\n", r"lines end with \r\n or \r, and \r is learned; to change that: perl -pe 's/\r\n?/\n/g' FILE > NEW"),
+    ],
+    ids=["dos", "mac", "both"],
+)
+def test_carriage_returns_are_told_of_with_the_command_that_fits(run, end, says):
+    Path("dos.txt").write_bytes(f"to be{end}or not{end}".encode() * 40)
+    assert f"Note: {says}" in run("train", "dos.txt", *SMALL, "--steps", "1").stderr.splitlines()
     lines = ("--split-documents", "lines", "--val-fraction", "0")  # of which line ends are no part
     for options in (("--bytes",), lines):
         assert "lines end with" not in run("train", "dos.txt", *SMALL, "--steps", "1", "--force", *options).stderr
+
+
+@posix
+def test_a_pipe_is_read_as_standard_input_is(run):
+    os.mkfifo("pipe")
+    writer = Thread(target=Path("pipe").write_text, args=(TEXT,), kwargs={"encoding": "utf-8"})
+    writer.start()
+    assert "charrnn train - --hidden-size" in run("train", "pipe", *SMALL, "--steps", "2").stderr
+    writer.join()
+    assert "the model's corpus was not a file" in run("eval", "-m", "stdin", code=1).stderr
+
+
+def test_a_run_inside_its_corpus_is_left_out_and_can_be_resumed(run, corpus):
+    left_out = "Note: left out 1 run: ./checkpoints/"
+    first = run("train", ".", *SMALL, "--steps", "2").stderr
+    assert left_out not in first
+    name = Path.cwd().name
+    assert f"{left_out}{name}" in run("train", ".", "--resume", "--steps", "3").stderr.splitlines()
+    assert run("eval", "--json").json["chars"] > 0
+    assert f"{left_out}{name}" in run("eval", ".").stderr.splitlines()
+    other = run("train", "**/*", "--bytes", *SMALL, "--steps", "2", "--out", "other", "--verbose").stderr
+    assert f"Note: left out 1 run: checkpoints/{name}" in other.splitlines()
+    assert f"\n1 file, {len(TEXT.encode()):,} bytes;" in other
+    vocab = run("vocab", ".")
+    assert vocab.stderr == f"Note: left out 2 runs: ./checkpoints/{name}, ./other\n"
+    assert "checkpoints holds no text, only 1 run" in run("train", "checkpoints", *SMALL, code=1).stderr
+
+
+def test_no_command_repeats_a_run_whose_documents_were_split_by_other_rules():
+    config = TextConfig(split_documents="lines", document_rules=1)
+    run = SimpleNamespace(text_config=config, earlier_totals=[])
+    assert repeating_command(run) == "no command: an earlier charrnn split its documents by other rules"
 
 
 def test_standard_input_is_told_of(run):
@@ -718,8 +762,8 @@ def test_a_model_s_form_of_the_text_is_taken_over_by_its_successor(run):
         (("--split-documents", "lines", "--val-documents", "3", "--val-file", "x"), "contradict each other"),
         (("--extend-vocab",), "--extend-vocab is about the model that --init-from names"),
         (("--bytes", "--lowercase"), "leave --lowercase out"),
-        (("--encoding", "nonsense"), "is not known"),
-        (("--split-documents", ""), "must be a text that is not empty"),
+        (("--encoding", "nonsense"), "is unknown"),
+        (("--separator", ""), "must be a text that is not empty"),
         (("--normalize", "NFD"), "'NFD'"),
         (("--min-count", "0"), "0"),
     ],

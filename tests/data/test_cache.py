@@ -322,7 +322,7 @@ def test_an_entry_that_is_too_large_to_be_read_back_is_an_error(folder, tmp_path
 
 def test_a_text_that_is_refused_leaves_nothing(tmp_path, folder):
     path = put(tmp_path / "text.txt", "é".encode() * 1000 + b"\xe9 and more")
-    with pytest.raises(CorpusError, match=r"text\.txt is not UTF-8: byte 0xe9 at offset 2,000; convert it"):
+    with pytest.raises(CorpusError, match=r"text\.txt is not UTF-8: byte 0xe9 at offset 2,000; the rest is UTF-8"):
         read_text(path)
     path = put(tmp_path / "cut.txt", b"cut short: \xf0\x9f\x98")
     with pytest.raises(CorpusError, match=r"cut\.txt is not UTF-8: byte 0xf0 at offset 11; "):
@@ -606,21 +606,21 @@ def test_the_json_object_describes_the_ids(tmp_path, folder):
 def test_each_way_to_read_a_text_has_an_entry_of_its_own(tmp_path, folder, reads):
     path = put(tmp_path / "text.txt", "Eins\nÉs\nzwei\n".encode())
     lines = {"split_documents": "lines"}
-    ways = [{}, {"lowercase": True}, {"bytes": True}, {"encoding": "latin-1"}, lines]
+    ways = [{}, {"lowercase": True}, {"bytes": True}, {"encoding": "latin-1"}, lines, lines | {"document_rules": 1}]
     texts = [read_text(path, config=TextConfig(**way)) for way in ways]
     for seed in (1, 2):
         texts.append(read_text(path, config=TextConfig(**lines), shuffle_seed=seed))
     assert all(in_cache(found, folder) for found in texts)
-    assert len({str(found) for found in texts[:5]}) == 4  # bytes are latin-1
-    assert sorted(str(texts[5]).split(END)) == sorted(str(texts[4]).split(END))
-    assert len(cache.entries()) == 7
-    assert len(reads) == 5
+    assert len({str(found) for found in texts[:6]}) == 4  # bytes are latin-1, and there are no blank lines
+    assert sorted(str(texts[6]).split(END)) == sorted(str(texts[4]).split(END))
+    assert len(cache.entries()) == 8
+    assert len(reads) == 6
     again = [read_text(path, config=TextConfig(**way)) for way in ways]
     again += [read_text(path, config=TextConfig(**lines), shuffle_seed=seed) for seed in (1, 2)]
     assert list(map(str, again)) == list(map(str, texts))
-    assert len(reads) == 5
+    assert len(reads) == 6
     assert str(read_text(path, config=TextConfig(min_count=3, val_fraction=0.2))) == str(texts[0])
-    assert len(cache.entries()) == 7
+    assert len(cache.entries()) == 8
 
 
 def test_files_of_a_folder_are_one_entry_until_another_comes(tmp_path, folder, reads):

@@ -2,9 +2,11 @@
 
 import hashlib
 import io
+import os
 import sys
 from fractions import Fraction
 from itertools import chain
+from threading import Thread
 
 import pytest
 from hypothesis import example, given
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from charrnn.config import STDIN, TextConfig
 from charrnn.data import reading
-from charrnn.data.corpus import Corpus, Source, split_characters
+from charrnn.data.corpus import Corpus, InputSize, Source, split_characters
 from charrnn.data.text import Text
 from charrnn.errors import CorpusError
 
@@ -28,7 +30,7 @@ from ._material import NAMES, documents, refusal
         {"normalize": "NFKC"},
         {"split_documents": "lines"},
         {"split_documents": "lines", "bytes": True, "val_documents": 2},
-        {"split_documents": r"\n", "shuffle_documents": True, "test_documents": 1},
+        {"separator": r"\n", "shuffle_documents": True, "test_documents": 1},
     ],
     ids=str,
 )
@@ -239,3 +241,51 @@ def test_whether_a_corpus_wants_validation(tmp_path, settings, wants):
     path.write_text("one\ntwo\nthree\n")
     assert Corpus.read(str(path), TextConfig(**settings)).wants_validation is wants
     assert Corpus.read(str(path), TextConfig(**settings), str(path)).wants_validation
+
+
+# Texts that can be read only once, and notes
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+def test_a_text_from_a_pipe_is_remembered_as_one_from_standard_input(tmp_path):
+    for name in ("text", "val"):
+        os.mkfifo(tmp_path / name)
+    texts = {"text": "abc" * 10, "val": "cba" * 5}
+    threads = [Thread(target=(tmp_path / name).write_text, args=(text,)) for name, text in texts.items()]
+    for thread in threads:
+        thread.start()
+    corpus = Corpus.read(str(tmp_path / "text"), val_path=str(tmp_path / "val"))
+    for thread in threads:
+        thread.join()
+    assert (str(corpus.train), str(corpus.val)) == tuple(texts.values())
+    assert corpus.val_source is not None
+    assert (corpus.source.paths, corpus.val_source.path, corpus.name) == (("-",), "-", "stdin")
+    assert Corpus.name_of(str(tmp_path / "text")) == "stdin"
+    assert corpus.input_size == InputSize(2, 0)
+
+
+def test_standard_input_cannot_be_both_corpus_and_validation_text():
+    with pytest.raises(CorpusError, match="standard input can be read only once"):
+        Corpus.read("-", val_path="/dev/stdin")
+
+
+def test_runs_left_out_of_a_corpus_are_noted_and_change_nothing(tmp_path):
+    (tmp_path / "a.txt").write_text("abc" * 10)
+    before = Corpus.read(str(tmp_path))
+    (tmp_path / "runs" / "one").mkdir(parents=True)
+    (tmp_path / "runs" / "one" / "best.npz").write_bytes(b"PK\3\4")
+    after = Corpus.read(str(tmp_path), learned=(before.source, None))
+    assert (after.source, after.input_size) == (before.source, before.input_size)
+    assert (before.notes, after.notes) == ([], [f"left out 1 run: {tmp_path / 'runs' / 'one'}"])
+
+
+@pytest.mark.parametrize(
+    ("separator", "hint"),
+    [("%%", ""), (r"\textbf", r"; \n, \t and \uXXXX in a separator are escapes, and \\ is a backslash")],
+)
+def test_a_separator_that_is_nowhere_is_noted(tmp_path, separator, hint):
+    path = tmp_path / "a.txt"
+    path.write_text(r"one % \textbf{two} % three")
+    assert Corpus.read(str(path), TextConfig(separator="%")).notes == []
+    (told,) = Corpus.read(str(path), TextConfig(separator=separator)).notes
+    assert told == f"--separator {separator} splits {path} nowhere: it is one document{hint}"

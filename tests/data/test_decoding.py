@@ -39,7 +39,7 @@ def test_a_byte_that_is_no_character_is_named_by_its_place(sizes):
         data = good.encode(encoding) + bad
         message = refusal(decode_pieces, "here", pieces(data, sizes), encoding)
         assert message.startswith("here is not ")
-        assert f"byte 0x{bad[:1].hex()} at offset {at}; convert it" in message
+        assert f"byte 0x{bad[:1].hex()} at offset {at}; " in message
 
 
 @given(sizes)

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import io
+import json
 import lzma
 import os
 import sys
@@ -15,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from charrnn.data import files
-from charrnn.data.files import STDIN, list_files, open_inputs, stem
+from charrnn.data.files import STDIN, find_files, list_files, open_inputs, stem
+from charrnn.training.folder import RunFolder
 
 from ._material import refusal
 
@@ -100,7 +102,7 @@ def test_patterns_read_no_folder_twice_and_regular_files_alone(tmp_path, monkeyp
 def test_paths_that_name_nothing_are_refused(tmp_path):
     assert "matches no file" in refusal(list_files, [str(tmp_path / "*.txt")])
     assert "a folder without any file" in refusal(list_files, [str(tmp_path)])
-    assert "name `-` once" in refusal(list_files, [STDIN, STDIN])
+    assert "can be read only once: name it once" in refusal(list_files, [STDIN, STDIN])
     assert "does not exist" in refusal(contents, tmp_path / "nothing.txt")
 
 
@@ -109,6 +111,106 @@ def test_a_folder_that_may_not_be_read_is_refused(tmp_path):
     tree(tmp_path, "a/one.txt", "a/b/two.txt")
     (tmp_path / "a" / "b").chmod(0)
     assert "cannot read the folder" in refusal(list_files, [str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        (
+            "https://example.org/books/11-0.txt",
+            "download it with `curl -LO https://example.org/books/11-0.txt`, then name 11-0.txt",
+        ),
+        (
+            "HTTP://example.org/a.txt?x=1&y=2",
+            "download it with `curl -LO 'HTTP://example.org/a.txt?x=1&y=2'`, then name a.txt",
+        ),
+        ("https://example.org", "download it with `curl -Lo text.txt https://example.org`, then name text.txt"),
+        ("s3://bucket/a*.txt", "copy the file to this machine, then give its path"),
+    ],
+)
+def test_a_url_is_refused_with_the_command_that_downloads_it(url, says):
+    assert refusal(list_files, [url]) == f"{url} is a URL: {says}"
+
+
+# Runs
+
+
+def run_folder(folder, *files):
+    """Make a folder with these files of a training run."""
+    log = json.dumps({"step": 1, "epoch": 0.1, "seconds": 0.2}) + "\n"
+    for name in files:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(log if name == "log.jsonl" else name)
+
+
+def test_the_files_of_a_run_are_those_that_are_left_out():
+    folder = RunFolder(Path("run"))
+    assert [str(folder.path / name) for name in files.RUN_FILES] == [*map(str, (folder.best, folder.last, folder.log))]
+
+
+@pytest.mark.parametrize("kept", [("best.npz",), ("last.npz",), ("log.jsonl",), files.RUN_FILES], ids=str)
+def test_a_run_is_left_out_of_a_folder_and_named(tmp_path, monkeypatch, kept):
+    monkeypatch.chdir(tree(tmp_path, "a.txt", "checkpoints/g/samples.txt", "checkpoints/notes.txt"))
+    run_folder(tmp_path / "checkpoints" / "g", *kept)
+    for path, run in (
+        (".", "./checkpoints/g"),
+        (str(tmp_path), f"{tmp_path}/checkpoints/g"),
+        ("**/*", "checkpoints/g"),
+    ):
+        found = find_files([path])
+        assert [os.path.relpath(file) for file in found.files] == ["a.txt", "checkpoints/notes.txt"]
+        assert found.notes == [f"left out 1 run: {run}"]
+    assert "checkpoints/*/*.txt holds no text, only 1 run" in refusal(list_files, ["checkpoints/*/*.txt"])
+    assert find_files(["checkpoints/g/samples.txt"]) == (["checkpoints/g/samples.txt"], [])  # what is named is read
+    assert find_files(["checkpoints/g/*.txt"]) == (["checkpoints/g/samples.txt"], [])
+
+
+def test_of_a_run_beside_its_text_only_its_own_files_are_left_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tree(tmp_path, "a.txt", "b/c.txt"))
+    run_folder(tmp_path, *files.RUN_FILES)
+    assert find_files(["."]) == (["./a.txt", "./b/c.txt"], ["."])
+    assert find_files(["*"]) == (["a.txt", "b/c.txt"], ["."])
+
+
+def test_a_folder_of_runs_alone_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number in range(4):
+        run_folder(tmp_path / "checkpoints" / str(number), "last.npz")
+    says = "holds no text, only 4 runs: checkpoints/0, checkpoints/1, checkpoints/2, …: name a text file"
+    assert says in refusal(list_files, ["checkpoints"])
+    assert "checkpoints/0 holds no text, only 1 run: checkpoints/0: name" in refusal(list_files, ["checkpoints/0"])
+
+
+@pytest.mark.parametrize("log", ['{"step": 1}\n', "[1]\n", "words\n", ""], ids=repr)
+def test_a_log_of_something_else_is_a_text(tmp_path, log):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "log.jsonl").write_text(log)
+    assert found(tmp_path, tmp_path) == ["sub/log.jsonl"]
+
+
+# Files that can be read only once
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+def test_a_pipe_can_be_read_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").write_text("a")
+    once = {STDIN, "/dev/stdin", "/dev/fd/0", "/dev/fd/63", "/proc/self/fd/5", "/dev/null", str(tmp_path / "pipe")}
+    more = {str(tmp_path), str(tmp_path / "file"), "/dev/fd", "missing", "a\0b"}
+    assert {path for path in once | more if files.is_once(path)} == once
+    assert {files.lasting_path(path) for path in once} == {STDIN}
+    assert {files.lasting_path(path) for path in more} == more
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+@pytest.mark.parametrize("paths", [("-", "/dev/stdin"), ("/dev/fd/0", "-"), ("pipe", "pipe")])
+def test_what_can_be_read_once_is_named_once(tmp_path, monkeypatch, paths):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    assert "can be read only once: name it once" in refusal(list_files, [*paths])
+
+
+# Names
 
 
 @pytest.mark.parametrize(
@@ -235,7 +337,7 @@ def test_archives_that_cannot_be_read_are_refused(tmp_path, monkeypatch):
     for mark, at in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
         other[whole.index(mark) + at] = 9  # a way of packing that Python does not have
     path.write_bytes(other)
-    assert f"{path} is packed in a way that is not known here" in refusal(contents, path)
+    assert f"{path} is compressed in an unknown way" in refusal(contents, path)
     monkeypatch.setattr(files, "_ALWAYS_ALLOWED", 1 << 12)
     path.write_bytes(zipped(a=bytes(1 << 12), b=bytes(1 << 20), c=bytes(1 << 20)))
     assert "unpacks to more than 200 times its size" in refusal(contents, path)

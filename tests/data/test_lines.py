@@ -3,15 +3,20 @@
 import gzip
 import io
 import os
+import re
 import sys
 from itertools import chain, islice
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from charrnn.data import files, lines
-from charrnn.data.lines import follow_lines, read_lines
+from charrnn.data.lines import complete_lines, follow_lines, read_lines, split_lines
 from charrnn.errors import CorpusError
+
+from ._material import pieces, sizes
 
 LINES = [b"one", b"", b"K\xc3\xa4se\r", b"\xff\0\t", b"x" * 50, b"last"]
 DATA = b"\n".join(LINES)
@@ -28,6 +33,24 @@ def test_lines_are_whole_whatever_the_pieces(tmp_path, monkeypatch, chunk, end):
     (tmp_path / "lines").write_bytes(DATA + end)
     monkeypatch.setattr(files, "CHUNK", chunk)
     assert read(tmp_path / "lines") == LINES
+
+
+@given(st.text("ab\n\r\f\x85\u2028", max_size=30), sizes)
+def test_lines_end_with_newlines_carriage_returns_or_both(text, sizes):
+    found = [line for lines in complete_lines(pieces(text, sizes)) for line in lines]
+    assert "".join(found) == text
+    assert [re.sub("(\r\n|\r|\n)\\Z", "", line) for line in found] == split_lines(text)
+
+
+@given(st.text("ab\n\r", max_size=30), sizes)
+def test_lines_of_bytes_are_those_of_text(text, sizes):
+    found = chain.from_iterable(lines._split_lines(pieces(text.encode(), sizes)))
+    assert [line.decode().removesuffix("\r") for line in found] == split_lines(text)
+
+
+def test_a_carriage_return_ends_a_line_and_belongs_to_it_only_before_a_newline(tmp_path):
+    (tmp_path / "lines").write_bytes(b"mac\rdos\r\nunix\n\r\r\nlast\r")
+    assert read(tmp_path / "lines") == [b"mac", b"dos\r", b"unix", b"", b"\r", b"last"]
 
 
 def test_a_file_has_as_many_lines_as_it_has_line_ends_and_a_rest(tmp_path):
@@ -136,6 +159,6 @@ def test_a_file_that_was_replaced_is_read_to_its_end_and_then_the_new_one(grown)
 
 
 def test_only_files_that_can_grow_are_followed(tmp_path):
-    for name, says in (("absent", "does not exist"), ("a.gz", "unpack it first"), (".", "no file that grows")):
+    for name, says in (("absent", "does not exist"), ("a.gz", "unpack it first"), (".", "not a file that can grow")):
         with pytest.raises(CorpusError, match=says):
             next(follow_lines(str(tmp_path / name)))

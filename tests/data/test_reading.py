@@ -75,7 +75,7 @@ def test_a_text_that_is_not_utf_8_is_refused_by_byte_and_offset(tmp_path, data, 
     path.write_bytes(data)
     message = refusal(read_text, str(path))
     assert f"{path} is not UTF-8: byte {byte} at offset {offset};" in message
-    assert "iconv" in message
+    assert message.count(";") == 1
 
 
 @pytest.mark.parametrize(
@@ -83,9 +83,9 @@ def test_a_text_that_is_not_utf_8_is_refused_by_byte_and_offset(tmp_path, data, 
     [
         ("Prosa".encode("utf-16"), "utf-8", "it begins as UTF-16 does: train with --encoding utf-16"),
         ("Prosa".encode("utf-32"), "ascii", "it begins as UTF-32 does: train with --encoding utf-32"),
-        ("Prosa".encode("utf-16")[:-1], "utf-16", "convert it"),  # cut short: it has that encoding already
-        ("Prosa".encode("utf-16")[:-1], "utf-16-le", "convert it"),
-        (b"Prosa " * 20_000 + "Prosa".encode("utf-16"), "utf-8", "convert it"),  # later on, a mark is none
+        ("Prosa".encode("utf-16")[:-1], "utf-16", "it ends inside a character: use a complete"),
+        ("Prosa".encode("utf-16")[:-1], "utf-16-le", "it ends inside a character: use a complete"),
+        (b"Prosa " * 20_000 + "Prosa".encode("utf-16"), "utf-8", "name its encoding"),  # later on, a mark is none
     ],
 )
 def test_a_text_that_begins_as_another_encoding_does_is_said_to(tmp_path, data, encoding, says):
@@ -139,8 +139,8 @@ def test_the_ends_of_files_are_ends_of_documents(names):
     assert documents(by_file) == [(names / name).read_bytes().decode() for name in ("a.txt", "b.txt")]
     by_blank = read_text(str(names), config=TextConfig(split_documents="blank-lines"))
     assert documents(by_blank) == ["anna\nbert\r\ncleo", "dora", "emil\nfranz\ngerda\nhans\nida\njan"]
-    by_separator = read_text(str(names), config=TextConfig(split_documents=r"\nf"))
-    assert documents(by_separator)[1:] == ["emil", "ranz\ngerda\nhans\nida\njan"]
+    by_separator = read_text(str(names), config=TextConfig(separator=r"\nf"))
+    assert documents(by_separator) == ["anna\nbert\r\ncleo\n\ndora", "emil", "ranz\ngerda\nhans\nida\njan"]
 
 
 def test_records_are_documents(tmp_path):
@@ -180,9 +180,17 @@ def test_half_a_surrogate_pair_has_no_bytes():
         text_of("ab\ud83d", TextConfig(bytes=True))
 
 
-@pytest.mark.parametrize("data", [b"a\0b", b"\x89PNG\r\n\x1a\n\0"])
-def test_binary_files_are_refused_but_can_be_learned_as_bytes(tmp_path, data):
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"a\0b", "--bytes"),
+        (b"\x89PNG\r\n\x1a\n\0", "x.bin is a picture (PNG): name a text file"),
+        (bytes(256), "--bytes"),
+    ],
+)
+def test_binary_files_are_refused_but_can_be_learned_as_bytes(tmp_path, data, says):
     path = tmp_path / "x.bin"
     path.write_bytes(data)
-    assert "--bytes" in refusal(read_text, str(path))
+    assert says in refusal(read_text, str(path))
+    assert "a pattern such as '**/*.txt'" in refusal(read_text, str(tmp_path))  # there it was not named
     assert list(map(ord, str(read_text(str(path), config=TextConfig(bytes=True))))) == list(data)

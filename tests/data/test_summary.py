@@ -78,3 +78,31 @@ def test_only_so_much_is_compared(tmp_path, monkeypatch):
     assert summarized(tmp_path / "a.txt", val_fraction=0.2).repeated == 0.5
     monkeypatch.setattr(summary, "COMPARED_VAL", 20)
     assert summarized(tmp_path / "a.txt", val_fraction=0.2).repeated == 1
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 1000])
+@pytest.mark.parametrize(
+    ("text", "crlf", "cr"),
+    [
+        ("a\nb\n", False, False),
+        ("a\r\nb\r\n", True, False),
+        ("a\rb\r", False, True),
+        ("a\r\nb\rc", True, True),
+        ("a\r\r\nb", True, True),
+    ],
+)
+def test_line_ends_with_carriage_returns_are_told_apart(monkeypatch, chunk, text, crlf, cr):
+    monkeypatch.setattr(text_module, "CHUNK", chunk)
+    corpus = Corpus.from_text(text, 0.0)
+    found = summarize(corpus, Vocab.from_text(corpus.train.symbols).counted(corpus.train))
+    assert (found.crlf, found.cr) == (crlf, cr)
+
+
+def test_a_split_between_the_characters_of_a_line_end_makes_no_lone_return():
+    corpus = Corpus.from_text("ab\r\nab\r\n", 0.1)  # the last character is validated
+    found = summarize(corpus, Vocab.from_text("ab\r\n").counted(corpus.train))
+    assert (found.crlf, found.cr) == (True, False)
+
+
+def test_lines_that_end_with_carriage_returns_are_compared():
+    assert repeated_share(Text.of("one\rtwo\r"), Text.of("two\rsix\n")) == 0.5

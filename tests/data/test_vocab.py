@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -132,7 +133,7 @@ def test_counts_and_starts_are_those_of_the_training_split(text, more):
     counted = vocab.counted(text)
     assert counted.symbols == vocab.symbols
     assert counted.counts == tuple(text.count(char) for char in vocab.symbols)
-    begins = [char for at, char in enumerate(text) if at == 0 or text[at - 1] == "\n"]
+    begins = [text[match.end()] for match in re.finditer(r"^|\n|\r(?!\n)", text) if match.end() < len(text)]
     assert counted.starts == tuple(begins.count(char) for char in vocab.symbols)
     assert {type(number) for number in counted.counts + counted.starts} == {int}
 

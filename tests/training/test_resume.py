@@ -1,5 +1,6 @@
 """A run that was stopped and resumed is, bit for bit, the run that was not."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -495,6 +496,40 @@ def test_a_run_on_a_corpus_at_hand_is_read_and_parted_again_as_that_was(tmp_path
         wanted = again.vocab.ids_of(getattr(read, name))
         assert len(ids) == len(wanted)
         assert np.array_equal(ids[np.arange(len(ids))], wanted[np.arange(len(ids))])
+
+
+LINE = TEXT.replace("\n", " ")
+
+
+def as_before(path, **of_text):
+    """Rewrite a checkpoint's settings as charrnn 0.2.0 wrote them, with these values."""
+    with np.load(path) as file:
+        arrays = dict(file)
+    meta = json.loads(str(arrays["meta"]))
+    del meta["train"]["separator"], meta["train"]["document_rules"]
+    meta["train"] |= of_text
+    np.savez(path, **arrays | {"meta": np.array(json.dumps(meta))})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "way", "before"),
+    [
+        ("a.txt", f"{TEXT}<|end|>\n{TEXT}<|end|>\n", {"separator": "<|end|>"}, {"split_documents": "<|end|>"}),
+        ("a.txt", f"{TEXT}\n \u3000\n{TEXT}\n\n{TEXT}", {"split_documents": "blank-lines"}, {}),
+        ("a.txt", f"{TEXT}\n \n{TEXT}", {"split_documents": "lines"}, {}),
+        ("a.tsv", f'id\ttext\n1\t"{LINE}"\n2\t"{LINE}"\n', {"field": "text"}, {}),
+    ],
+    ids=["separator", "blank lines", "lines", "tsv"],
+)
+def test_a_run_of_charrnn_0_2_keeps_its_documents(tmp_path, name, text, way, before):
+    """Their rules have changed since, and another text would be refused."""
+    path = write_text(tmp_path, text, name)
+    finish(start(tmp_path / "whole", path, **way, document_rules=1))
+    stop_at(start(tmp_path / "run", path, **way, document_rules=1), at_step(7))
+    assert Corpus.read(path, TextConfig(**way)).source != ckpt.load(tmp_path / "run" / "last.npz").source
+    as_before(tmp_path / "run" / "last.npz", **before)
+    finish(Run.resume(tmp_path / "run"))
+    assert_same_run(tmp_path / "whole", tmp_path / "run")
 
 
 def test_a_text_with_marks_is_parted_between_documents(tmp_path):

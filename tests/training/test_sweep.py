@@ -107,8 +107,8 @@ def test_a_run_that_diverged_is_remembered_until_it_is_removed(plan):
     run = sweep.runs[0]
     stop_at(sweep.open(run, "command"), lambda event: isinstance(event, Stepped))
     assert sweep.divergence(run) is None
-    sweep.record_divergence(run, DivergedError("the loss is no longer finite"))
-    assert plan().divergence(run) == "the loss is no longer finite"
+    sweep.record_divergence(run, DivergedError("the loss is no longer finite", 3))
+    assert plan().divergence(run) == "the loss is no longer finite at step 3"
     run.folder.clear()
     assert plan().divergence(run) is None
 
