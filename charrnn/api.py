@@ -119,8 +119,8 @@ def fit(
 ) -> Events:
     """Return an iterator that trains a model on a text and yields what happens.
 
-    The events are `Stepped`, `Evaluating`, `Report`, `Recovered` and `Saved`. Training begins with the first `next` and
-    stops when no more is called; before that, the text is read, and nothing is written.
+    The events are `Stepped`, `Evaluating`, `Report`, `Recovered`, `LengthChanged` and `Saved`. Training begins with the
+    first `next` and stops when no more is called; before that, the text is read, and nothing is written.
     corpus      the path of a text, several paths, or a `Corpus`
     out         the run's folder; ./checkpoints/<corpus name> if None
     force       True: remove an earlier run in the folder

@@ -78,15 +78,16 @@ class Timer:
     def stepped(self, training: Training, state: TrainState, chars: int, now: float) -> int:
         """Note that a step on these characters is done; return the length in steps that the run should have."""
         course, step = state.course, state.step
+        again, self._farthest = step <= self._farthest, max(step, self._farthest)
         if self._last is None:
             self._plan(step, course.total, self.began)
         else:
             took = now - self._last
-            if training.evaluates_at(course, step - 1):
+            if training.evaluates_at(course, step - 1) and not again:
                 self.pace = self.pace._replace(evaluation=max(0.0, took - chars * self.pace.char))
             else:
                 self._seconds, self._chars = self._seconds + took, self._chars + chars
-        self._last, again, self._farthest = now, step <= self._farthest, max(step, self._farthest)
+        self._last = now
         due, left = now >= self._due[0] or step >= self._due[1], self.end - now
         if again or not due or step >= course.total or 0 <= left < _LEFT * self.budget:
             return course.total
