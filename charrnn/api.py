@@ -36,6 +36,7 @@ from charrnn.data.reading import ReadProgress, text_of
 from charrnn.data.text import Text
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.evaluation.packing import Line
+from charrnn.evaluation.scoring import Progress as ScoreProgress
 from charrnn.evaluation.scoring import Scored, in_blocks, score_blocks
 from charrnn.evaluation.statistics import COLD_WINDOW, Evaluation, Sums
 from charrnn.evaluation.trace import Trace, trace
@@ -401,13 +402,16 @@ class LanguageModel:
             raise ConfigError("score takes a list of lines: for one line, score([line])")
         return chain.from_iterable(self.score_blocks(in_blocks(lines), per_char=per_char))
 
-    def score_blocks(self, blocks: Iterable[Sequence[Line]], *, per_char: bool = False) -> Iterator[list[Scored]]:
+    def score_blocks(
+        self, blocks: Iterable[Sequence[Line]], *, per_char: bool = False, progress: ScoreProgress | None = None
+    ) -> Iterator[list[Scored]]:
         """Return an iterator of the scores of each block of lines, yielded before the next block is taken.
 
         The lines of a block are scored in one batch; otherwise as for `score`.
+        progress  called with the predictions of a block that are done, and all of them
         """
         saved = self.checkpoint
-        return score_blocks(saved.model_config, saved.params, saved.vocab, blocks, per_char=per_char)
+        return score_blocks(saved.model_config, saved.params, saved.vocab, blocks, per_char=per_char, progress=progress)
 
     def baselines(self, text: str | Text, *, unknown: str = "skip", reading: ReadProgress | None = None) -> Baselines:
         """Return the scores of an n-gram model and of compressors on the characters that `evaluate` scores.

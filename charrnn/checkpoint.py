@@ -8,6 +8,7 @@ Neither records a time of day, so the same settings give the same bytes. Nothing
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import platform
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,7 @@ from charrnn.config import (
     text_and_train_settings,
 )
 from charrnn.data.corpus import Source
+from charrnn.data.kinds import describe_kind
 from charrnn.data.vocab import Vocab
 from charrnn.errors import CharRNNError, CheckpointError, UnknownCellError, cause
 from charrnn.nn import compiled, model
@@ -43,6 +46,7 @@ from charrnn.version import __version__
 FORMAT_VERSION = 1
 MAX_META = 1 << 26  # limit of the characters of `meta`; a vocabulary of all of Unicode takes about half
 _SHOWN = 5  # names in an error
+_BEGINNING = 1 << 16  # bytes that say what a file is
 _META_TYPES = {
     "versions": dict,
     "model": dict,
@@ -361,7 +365,25 @@ def _with_prefix(prefix: str, arrays: dict[str, Any]) -> Params:
 
 
 def _no_checkpoint(path: Path) -> CheckpointError:
-    return CheckpointError(f"{path} is no charrnn checkpoint: name a .npz that `charrnn train` wrote")
+    """Return the error for a file that is something else: what it is, and what to do."""
+    beginning = b""
+    if path.is_file():  # a pipe was read already
+        with open(path, "rb") as file:
+            beginning = file.read(_BEGINNING)
+    remedy = "name a run or a .npz file that `charrnn train` wrote"
+    kind = describe_kind(str(path), beginning)
+    if kind is None and _is_text(beginning):
+        kind, remedy = "a text", f"train a model on it with `charrnn train {quote(str(path))}`, or {remedy}"
+    what = "not a charrnn checkpoint" if kind is None else f"{kind.partition(':')[0]}, not a charrnn checkpoint"
+    return CheckpointError(f"{path} is {what}: {remedy}")
+
+
+def _is_text(beginning: bytes) -> bool:
+    """Return whether the first bytes of a file are UTF-8 without NUL, and some."""
+    try:
+        return bool(beginning) and "\0" not in codecs.getincrementaldecoder("utf-8")().decode(beginning)
+    except UnicodeDecodeError:
+        return False
 
 
 def _damaged(path: Path, what: str) -> CheckpointError:

@@ -225,17 +225,17 @@ def test_what_is_no_npz_is_refused(tmp_path, data):
     path.write_bytes(data)
     message = refusal(path)
     if not data.startswith(b"PK"):
-        assert "no charrnn checkpoint" in message
+        assert "not a charrnn checkpoint" in message
 
 
 def test_a_single_array_is_refused(tmp_path):
     np.save(tmp_path / "file.npy", np.zeros(3))
-    assert "no charrnn checkpoint" in refusal(tmp_path / "file.npy")
+    assert "not a charrnn checkpoint" in refusal(tmp_path / "file.npy")
 
 
 def test_another_npz_is_refused(tmp_path):
     np.savez(tmp_path / "file.npz", a=np.zeros(3))
-    assert "no charrnn checkpoint" in refusal(tmp_path / "file.npz")
+    assert "not a charrnn checkpoint" in refusal(tmp_path / "file.npz")
 
 
 def test_an_empty_npz_is_refused(tmp_path):
@@ -247,7 +247,7 @@ def test_an_empty_npz_is_refused(tmp_path):
 def test_a_zip_of_other_files_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "file.npz", "w") as archive:
         archive.writestr("readme.txt", "text")
-    assert "no charrnn checkpoint" in refusal(tmp_path / "file.npz")
+    assert "not a charrnn checkpoint" in refusal(tmp_path / "file.npz")
 
 
 @pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.9, 0.99, 0.999])
@@ -347,19 +347,19 @@ def change(**changes):
 
 def test_another_format_is_refused(tmp_path, either):
     path = rewrite(tmp_path / "file.npz", either, meta=change(format="another"))
-    assert "no charrnn checkpoint" in refusal(path)
+    assert "not a charrnn checkpoint" in refusal(path)
 
 
 @pytest.mark.parametrize("text", ["", "not json", "{", "[]", "null", "3", '"charrnn"', "[" * 100_000])
 def test_a_meta_that_is_no_json_object_is_refused(tmp_path, either, text):
     np.savez(tmp_path / "file.npz", **arrays_of(either) | {"meta": np.array(text)})
-    assert "no charrnn checkpoint" in refusal(tmp_path / "file.npz")
+    assert "not a charrnn checkpoint" in refusal(tmp_path / "file.npz")
 
 
 def test_a_meta_that_is_no_text_is_refused(tmp_path, either):
     for meta in (np.zeros(3), np.array(3), np.array([b"{}", b"{}"])):
         np.savez(tmp_path / "file.npz", **arrays_of(either) | {"meta": meta})
-        assert "no charrnn checkpoint" in refusal(tmp_path / "file.npz")
+        assert "not a charrnn checkpoint" in refusal(tmp_path / "file.npz")
 
 
 @pytest.mark.parametrize("version", [2, 99, 0, "1", None])
@@ -755,7 +755,7 @@ def test_a_pickled_array_is_refused_and_never_run(tmp_path, trained, name):
 def test_a_pickle_is_refused_and_never_run(tmp_path, protocol):
     sprung, path = tmp_path / "sprung", tmp_path / "file.npz"
     path.write_bytes(pickle.dumps(Trap(sprung), protocol))
-    assert "no charrnn checkpoint" in refusal(path)
+    assert "not a charrnn checkpoint" in refusal(path)
     assert not sprung.exists()
 
 

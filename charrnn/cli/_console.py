@@ -12,18 +12,21 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
 from charrnn.api import LanguageModel, load
 from charrnn.data.cache import obstacle
+from charrnn.errors import CorpusError
 from charrnn.nn.functional import bits
 from charrnn.training.advice import advise
+from charrnn.training.folder import is_model
 from charrnn.training.loop import MOST_TRIES, Evaluating, Recovered, Report, Stepped
 from charrnn.training.run import Event, LengthChanged, Run
 
@@ -33,12 +36,16 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 _SMOOTHING = 0.98  # weight of the old value, at each step, in the loss that the bar shows
+_BAR_DELAY = 1  # seconds of scoring before a bar appears
+_NOTE_EVERY = 60.0  # seconds between two lines about scoring, where no bar can be drawn
 _ENDLESS = 100_000  # columns if there is no terminal, so that each row is one line for the next program
 _FACT = len("Model")  # columns of the names of facts about a run
 _WITH_SPEED, _WITH_NORM = 100, 120  # columns from which on the bar has room for these figures
 _GAP = "  "  # between the columns of a table
 _SHORT = 20  # characters of a value that leaves room for another one beside it
 _NARROWEST = 40  # minimum columns of a table, so that each cell has some room
+
+T = TypeVar("T")
 
 
 def note(text: str) -> None:
@@ -63,6 +70,13 @@ def open_model(path: str | None) -> LanguageModel:
         why = "" if chosen else " (there is no best.npz)"
         note(f"Model: {model.path}{why}")
     return model
+
+
+def refuse_models(texts: Iterable[str]) -> None:
+    """Raise CorpusError if a model is named where a text is expected."""
+    for text in texts:
+        if is_model(text):
+            raise CorpusError(f"{text} is a model, not a text: name it with -m {text}, and a text to read")
 
 
 def print_json(data: Any) -> None:
@@ -278,6 +292,59 @@ def _screen_columns() -> int:
         return os.get_terminal_size(sys.stderr.fileno()).columns or _ENDLESS
     except (OSError, ValueError):
         return _ENDLESS
+
+
+class ScoringBar:
+    """Progress while lines are scored: a bar on a terminal, else a line each minute.
+
+    total  bytes of the input; None if unknown
+    models how many models score each byte
+    quiet  show nothing
+    shown  results go to the terminal while lines are scored, so a bar would be in their way
+    """
+
+    def __init__(self, total: float | None, *, models: int, quiet: bool, shown: bool) -> None:
+        from tqdm import tqdm
+
+        self._models, self._done, self._size = models, 0.0, 0
+        self._noted = time.monotonic() if not (quiet or sys.stderr.isatty()) else None
+        self._bar: tqdm[NoReturn] = tqdm(
+            total=total,
+            disable=quiet or shown or not _bars(),
+            desc="Scoring",
+            unit="B",
+            unit_scale=True,
+            dynamic_ncols=True,
+            leave=False,
+            delay=_BAR_DELAY,
+        )
+
+    def __enter__(self) -> ScoringBar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def follow(self, blocks: Iterable[Sequence[T]], size: Callable[[T], int]) -> Iterator[Sequence[T]]:
+        """Yield the blocks, and close the bar after the last, before results are printed.
+
+        size: returns the bytes of an item
+        """
+        for block in blocks:
+            self._size = sum(map(size, block))
+            yield block
+        self._bar.close()
+
+    def __call__(self, done: int, of: int) -> None:
+        """Show that so many predictions of the present block are done."""
+        at = self._done + self._size * done / of / self._models
+        if done == of:
+            self._done = at
+        self._bar.update(at - self._bar.n)
+        if self._noted is not None and time.monotonic() - self._noted >= _NOTE_EVERY:
+            self._noted = time.monotonic()
+            total = self._bar.total
+            note(f"Scored {at / 1e6:,.1f} MB" if total is None else f"Scored {at / total:.0%} of {total / 1e6:,.1f} MB")
 
 
 class TrainScreen:

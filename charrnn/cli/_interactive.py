@@ -24,6 +24,7 @@ def typed_lines(complete: Callable[[str], Completions], begun: str) -> Iterator[
     if os.environ.get("TERM") == "dumb":
         raise ConfigError("--interactive needs a terminal that shows menus, not TERM=dumb: leave it out")
     session = _session(complete)
+    print("Tab takes a suggestion, Enter ends the line, Ctrl-D on an empty line quits.", file=sys.stderr)
     while True:
         try:
             yield session.prompt("> ", default=begun)

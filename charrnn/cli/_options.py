@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 import click
 
 from charrnn.cli._command import complete_runs, section
+from charrnn.cli._escapes import text_with_escapes
 from charrnn.cli._modules import CellName
-from charrnn.cli._types import Minutes, Number, OneOf, WholeNumber, text_with_escapes
+from charrnn.cli._types import Minutes, Number, OneOf, WholeNumber
 from charrnn.config import UNKNOWN_POLICIES, flag_of, setting_fields, setting_names
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -153,6 +153,8 @@ def _kinds(option: click.Option) -> tuple[tuple[type, ...], str]:
         return (bool,), "true or false"
     if isinstance(kind, click.types.IntParamType):
         return (int,), "a whole number"
+    if getattr(kind, "takes_percentages", False):
+        return (int, float, str), "a number, or a percentage in quotation marks"
     if isinstance(kind, click.types.FloatParamType):
         return (int, float), "a number"
     return (str,), "a string in quotation marks"

@@ -1,4 +1,4 @@
-"""Types of options: numbers, durations, choices and texts, with errors in plain words.
+"""Types of options: numbers, durations and choices, with errors in plain words.
 
 Their errors are whole sentences that name the option: "--top-p must be at most 1, got 2". Imports neither NumPy nor
 rich.
@@ -31,7 +31,7 @@ class WholeNumber(click.IntRange):
         except ValueError:
             real = _float(value, param, ctx, "a whole number")
             if not real.is_integer():
-                _fail(param, ctx, f"must be a whole number, got {value}")
+                fail(param, ctx, f"must be a whole number, got {value}")
             number = int(real)
         _check_limits(self, number, value, param, ctx)
         return number
@@ -81,7 +81,7 @@ class OneOf(click.Choice):  # type: ignore[type-arg]  # Click 8.1 has no type pa
         except click.BadParameter:
             words = [str(choice) for choice in self.choices]
             hint = choice_hint(str(value), words, self._otherwise)
-            _fail(param, ctx, f"must be {in_words(words, 'or')}, got {str(value)!r}{hint}")
+            fail(param, ctx, f"must be {in_words(words, 'or')}, got {str(value)!r}{hint}")
 
 
 class Values(click.ParamType):  # type: ignore[type-arg,unused-ignore]
@@ -106,13 +106,6 @@ class Values(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return [CompletionItem(f"{before}{comma}{item.value}", item.type) for item in found]
 
 
-def text_with_escapes(value: str) -> str:
-    """Return the text with its escapes, such as \\n, replaced by their characters."""
-    from charrnn.data.escapes import unescaped
-
-    return unescaped(value)
-
-
 def _float(value: Any, param: click.Parameter | None, ctx: click.Context | None, kind: str) -> float:
     """Return the value as a float, or fail with an error that shows the right form."""
     try:
@@ -120,7 +113,7 @@ def _float(value: Any, param: click.Parameter | None, ctx: click.Context | None,
     except ValueError:
         comma = re.fullmatch(r"[+-]?\d+,\d+", str(value).strip())
         hint = f": write {str(value).strip().replace(',', '.')}" if comma else ""
-        _fail(param, ctx, f"must be {kind}, got {str(value)!r}{hint}")
+        fail(param, ctx, f"must be {kind}, got {str(value)!r}{hint}")
 
 
 def _check_limits(
@@ -128,10 +121,16 @@ def _check_limits(
 ) -> None:
     """Fail if a number is not finite, or outside the range of its type."""
     if limit := broken_limit(number, kind.min, kind.max, open_low=kind.min_open, open_high=kind.max_open):
-        _fail(param, ctx, f"must be {limit}, got {value}")
+        fail(param, ctx, f"must be {limit}, got {value}")
 
 
-def _fail(param: click.Parameter | None, ctx: click.Context | None, problem: str) -> NoReturn:
+def fail(param: click.Parameter | None, ctx: click.Context | None, problem: str) -> NoReturn:
     """Raise a usage error that begins with the name of the option."""
-    flag = next((flag for flag in param.opts if flag.startswith("--")), param.opts[0]) if param else "the value"
-    raise click.UsageError(f"{flag} {problem}", ctx)
+    raise click.UsageError(f"{name_of(param)} {problem}", ctx)
+
+
+def name_of(param: click.Parameter | None) -> str:
+    """Return the name of an option or argument in messages."""
+    if param is None:
+        return "the value"
+    return next((flag for flag in param.opts if flag.startswith("--")), param.human_readable_name)

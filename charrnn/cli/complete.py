@@ -11,6 +11,7 @@ import click
 
 from charrnn.cli._command import Conflict, SectionedCommand, section
 from charrnn.cli._errors import print_error
+from charrnn.cli._escapes import explaining_escapes, text_with_escapes
 from charrnn.cli._options import model_option, options_of, unknown_option
 from charrnn.config import STDIN
 from charrnn.errors import CorpusError, VocabError, cause
@@ -24,18 +25,18 @@ _LONGEST = 1 << 20  # bytes kept at the end of a line
 _CONTINUING = bytes(range(0x80, 0xC0))  # bytes that never start a character in UTF-8
 
 
-_shown = section("What is shown")
+_shown = section("Output")
 
 
 @click.command(
     cls=SectionedCommand,
-    short_help="Complete words and lines.",
+    short_help="Complete a word or a line.",
     conflicts=(
         Conflict("--interactive shows completions while you type: leave out --json", ("interactive", "as_json")),
         *(Conflict(message, names) for names, message in COMPLETION_CONFLICTS),
     ),
 )
-@click.argument("text", required=False)
+@click.argument("text", type=text_with_escapes, required=False)
 @model_option
 @options_of(CompletionConfig, "to", "count", "max_length")
 @unknown_option("error")
@@ -43,12 +44,12 @@ _shown = section("What is shown")
     "--json",
     "as_json",
     is_flag=True,
-    help="A line of JSON for each text: line, text, and completions (text, probability, logprob in nats, ended).",
+    help="Print a JSON object for each text.",
 )
 @_shown(
     "--interactive",
     is_flag=True,
-    help="Suggest completions while you type, after TEXT; the lines that you end go to standard output.",
+    help="Suggest while you type; lines go to standard output.",
 )
 def command(
     text: str | None,
@@ -57,22 +58,21 @@ def command(
     interactive: bool,
     **settings: Any,
 ) -> None:
-    """Show the likeliest ways on from TEXT, to the end of its word, with their probabilities.
+    """Show the most likely completions of TEXT, to the end of its word, with their probabilities.
 
-    Without TEXT, or for "-", each line of standard input is completed. In TEXT, \\n is a line end, \\t a tab, and
-    \\uXXXX a character by its number.
+    Without TEXT, or for "-", each line of standard input is completed. In TEXT, \\n is a line end, \\t a tab, \\uXXXX
+    a character by its number, and \\\\ a backslash.
 
-    Columns, parted by tabs: the number of the line, the probability, what is complete (word, line, char; document: the
-    end mark; length: it was cut), and what is added to the text.
+    Prints the number of the line, the probability, the unit that is complete (word, line, char, document; length: it
+    was cut off), and the completion, separated by tabs.
 
     \b
     Examples:
       charrnn complete "To be, or not to b"
       charrnn complete --to char -k 10 "To b"
-      head -n 3 story.txt | charrnn complete --to line --json | jq -r '.text + .completions[0].text'
+      head -n 3 story.txt | charrnn complete --to line --json
     """
     from charrnn.cli._console import note, open_model
-    from charrnn.data.escapes import unescaped
     from charrnn.generation.completion import Completions
 
     model = open_model(model_path)
@@ -81,11 +81,13 @@ def command(
         return model.complete(beginning, **settings)
 
     if interactive:
-        _suggest(model, complete, unescaped(text or ""))
+        _suggest(model, complete, text or "")
         return
     shown = _as_json if as_json else _as_columns
     if text is not None and text != STDIN:
-        click.echo(shown(1, complete(unescaped(text))), nl=False)
+        with explaining_escapes(model.checkpoint.vocab):
+            done = complete(text)
+        click.echo(shown(1, done), nl=False)
         return
     number, refused = 0, 0
     for number, line in enumerate(_lines(model.checkpoint.text_config.encoding), 1):

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from charrnn.evaluation.statistics import Evaluation
 
 
-_scoring = section("How it is scored")
+_scoring = section("Scoring")
 
 
 @click.command(
     cls=SectionedCommand,
-    short_help="Tell how well a model predicts a text.",
-    conflicts=(Conflict("--test scores a part of the model's own corpus: give either it or TEXT", ("test", "texts")),),
+    short_help="Measure how well a model predicts a text.",
+    conflicts=(
+        Conflict("--test scores the test split of the model's corpus: leave out --test or TEXT", ("test", "texts")),
+    ),
 )
 @click.argument("texts", metavar="[TEXT]...", nargs=-1, shell_complete=complete_files)
 @model_option
@@ -31,21 +33,19 @@ _scoring = section("How it is scored")
     type=click.Choice(PROTOCOLS),
     default="whole",
     show_default=True,
-    help="whole: one pass, the state carried. windows: every 256 characters from a zero state. lanes: several places "
-    "at once, each after a warm-up; faster than whole, and equal to about 0.002 nats.",
+    help="whole: in one pass. lanes: in several batch rows, faster and equal to about 0.002 nats. windows: every 256 "
+    "characters from a zero state.",
 )
 @section("Text")(
     "--test",
     is_flag=True,
-    help="Without TEXT: score the test part, on which nothing was chosen.",
+    help="Score the test split of the corpus.",
 )
-@_scoring(
-    "--dynamic", is_flag=True, help="Read the text once more, with a model that learns as it reads; takes longer."
-)
+@_scoring("--dynamic", is_flag=True, help="Also let the model learn as it reads; slower.")
 @_scoring(
     "--baselines",
     is_flag=True,
-    help="Show also what an n-gram model and compressors reach that learn from the same training text.",
+    help="Also score an n-gram model and compressors.",
 )
 @json_option
 def command(
@@ -58,10 +58,10 @@ def command(
     baselines: bool,
     as_json: bool,
 ) -> None:
-    """Score TEXT: how well the model predicts each of its characters but the first.
+    """Measure how well a model predicts TEXT: each character but the first.
 
-    TEXT is a file, folder or pattern, or "-" for standard input; several are read as one, in the way that the model's
-    corpus was. Without TEXT, the validation part of the corpus that the model was trained on is scored.
+    TEXT is a file, folder or pattern, or "-" for standard input; several are read as one, as the model's corpus was.
+    Without TEXT, the validation split of that corpus is scored.
 
     \b
     Examples:
@@ -70,10 +70,11 @@ def command(
       charrnn eval -m checkpoints/corpus chapter.txt
       grep -v '^#' notes.txt | charrnn eval - --json
     """
-    from charrnn.cli._console import ReadingBar, note, open_model, print_facts, print_json
+    from charrnn.cli._console import ReadingBar, note, open_model, print_facts, print_json, refuse_models
     from charrnn.data.files import find_files
     from charrnn.data.reading import read_text
 
+    refuse_models(texts)
     model = open_model(model_path)
     config = model.checkpoint.text_config
     own_text = model.test_text if test else model.validation_text
@@ -90,7 +91,7 @@ def command(
     treatment = ", left out of the text" if model.checkpoint.vocab.unknown is None else ", scored as the unknown symbol"
     unknown_chars = f"{result.unknown:,}" + (treatment if result.unknown else "")
     interval = "- (too short)" if result.interval is None else "{:.4f} to {:.4f}".format(*result.interval)
-    learning = f"{_figure(result.dynamic, '.4f')} nats per character where the model learns as it reads"
+    learning = f"{_figure(result.dynamic, '.4f')} nats per character, learning as it reads"
     print_facts(
         {
             "Characters scored": f"{result.chars:,}",
@@ -98,7 +99,7 @@ def command(
             "95 % interval": interval,
             "Bits per character": _figure(result.bpc, ".4f"),
             "Perplexity per character": _figure(result.perplexity, ".3f"),
-            "Predicted right": _figure(result.accuracy, ".2%"),
+            "Accuracy": _figure(result.accuracy, ".2%"),
             "Unknown characters": unknown_chars,
             "Characters per second": _figure(result.chars_per_second, ",.0f"),
             "Signature": result.signature,
@@ -118,7 +119,7 @@ def _print_positions(losses: list[float]) -> None:
 
     ends = [1, *(min(2**power, len(losses)) for power in range(1, (len(losses) - 1).bit_length() + 1))]
     bands = [(low + 1, high) for low, high in zip([0, *ends], ends, strict=False)]
-    click.echo("\nLoss by the characters read since a zero state")
+    click.echo("\nLoss by number of characters read since a zero state")
     print_table(
         ("Characters", "Nats per character"),
         [
@@ -146,7 +147,7 @@ def _print_baselines(result: Evaluation, compared: Baselines) -> None:
     chars = f"{compared.train_chars:,}"
     if compared.train_chars < compared.train_total:
         chars = f"the last {chars} of {compared.train_total:,}"
-    click.echo(f"\nBaselines, which learned from {chars} training characters")
+    click.echo(f"\nBaselines, trained on {chars} characters")
     print_table(("", "Nats per character", "Bits per character"), rows, right=(1, 2))
 
 

@@ -1,10 +1,10 @@
-"""`charrnn sample`: generate text."""
+"""`charrnn sample`: generate text with a model."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from functools import partial
 from itertools import chain, combinations
@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli._command import Conflict, SectionedCommand, complete_files, section
+from charrnn.cli._command import Conflict, SectionedCommand, complete_files, complete_runs, section
+from charrnn.cli._escapes import explaining_escapes, text_with_escapes
 from charrnn.cli._options import models_option, options_of, unknown_option
-from charrnn.cli._types import WholeNumber, text_with_escapes
+from charrnn.cli._types import WholeNumber
 from charrnn.config import STDIN, TextConfig, flag_of, seeded
-from charrnn.errors import ConfigError
+from charrnn.errors import CheckpointError, ConfigError
 from charrnn.generation.settings import SAMPLE_CONFLICTS, BeamConfig, DrawConfig, SampleConfig
 
 if TYPE_CHECKING:
@@ -30,18 +31,21 @@ _DRAWING = (
 )
 
 
-_begin, _end, _draw = section("What it begins with"), section("Where it ends"), section("How it is drawn")
-_several, _output = section("Several texts"), section("Output")
+_begin, _end, _draw = section("Prime"), section("Length"), section("Sampling")
+_several, _output = section("Several samples"), section("Output")
 
 
 @click.command(
-    short_help="Let a model write.",
+    short_help="Generate text with a model.",
     cls=SectionedCommand,
     conflicts=(
+        Conflict("RUN and -m both name the model: give one of them", ("run", "models")),
         Conflict(
-            "--documents and --count both say how many texts: give one of them", ("documents", "count"), "count=1"
+            "--documents and --count both set the number of samples: give one of them",
+            ("documents", "count"),
+            "count=1",
         ),
-        Conflict("--json gives each text a line of its own: leave out --separator", ("as_json", "separator")),
+        Conflict("--json prints each sample in a line of its own: leave out --separator", ("as_json", "separator")),
         *(Conflict(f"--beam draws nothing: leave out {flag_of(name)}", ("beam", name)) for name in _DRAWING),
         Conflict("--length-norm is for --beam: give both or neither", ("length_norm", "!beam")),
         Conflict("--repeat-window is for --repeat-penalty: give both or neither", ("repeat_window", "!repeat_penalty")),
@@ -52,36 +56,36 @@ _several, _output = section("Several texts"), section("Output")
         *(Conflict(message, names) for names, message in SAMPLE_CONFLICTS),
     ),
 )
-@models_option("Several, each with its share (-m A:0.7 -m B:0.3), write together by the mean of their probabilities.")
+@click.argument("run", required=False, metavar="[RUN]", shell_complete=complete_runs)
+@models_option("Several are mixed by weight: -m A:0.7 -m B:0.3.")
 @options_of(SampleConfig, "length", "lines")
 @_end(
     "--documents",
     type=WholeNumber(1),
     metavar="N",
-    help="Write N texts, each up to the end mark that the model learned.",
+    help="Generate N whole documents; -n is then unlimited.",
 )
 @options_of(SampleConfig, "stop")
 @_begin(
     "--prime",
     type=text_with_escapes,
     metavar="TEXT",
-    help='What the text begins with; "-" reads it from standard input. In TEXT and STRING, \\n is a line end, \\t a '
-    "tab, and \\uXXXX a character by its number.",
+    help='Text to continue; "-" reads standard input.',
 )
-@_begin("--prime-file", metavar="F", shell_complete=complete_files, help="Read the prime from a file.")
+@_begin("--prime-file", metavar="F", shell_complete=complete_files, help="Read the text to continue from a file.")
 @_begin(
     "--prime-lines",
     metavar="F",
     shell_complete=complete_files,
-    help='One text for each line of a file, which it begins with; "-": of standard input.',
+    help='Continue each line of a file; "-" reads standard input.',
 )
-@_begin("--no-echo", is_flag=True, help="Leave the prime out of what is shown.")
+@_begin("--no-echo", is_flag=True, help="Print only the generated text, without the prime.")
 @options_of(SampleConfig, "temperature", "top_k", "top_p", "min_p", "repeat_penalty", "repeat_window")
 @_draw(
     "--seed",
     type=WholeNumber(0),
     metavar="N",
-    help="Seed of the draws, told if not given; the same seed writes the same text.",
+    help="Same seed, same text. [default: random]",
 )
 @options_of(SampleConfig, "charset", "regex")
 @options_of(DrawConfig, "count")
@@ -89,20 +93,20 @@ _several, _output = section("Several texts"), section("Output")
     "--separator",
     type=text_with_escapes,
     metavar="STRING",
-    help="What stands between texts. [default: a line end, where the text before has none]",
+    help="Text between samples. [default: as in the corpus]",
 )
 @_output(
     "--json",
     "as_json",
     is_flag=True,
-    help="A line of JSON for each text: text (without the prime), logprob (nats), bpc, seed, index, ended, prime, "
-    "draws.",
+    help="Print a JSON object for each sample.",
 )
 @options_of(DrawConfig, "best_of")
 @options_of(BeamConfig, "width", "length_norm")
 @options_of(DrawConfig, "novel")
 @unknown_option("error")
 def command(
+    run: str | None,
     models: tuple[str, ...],
     length: int | None,
     documents: int | None,
@@ -120,14 +124,15 @@ def command(
     seed: int | None,
     **options: Any,
 ) -> None:
-    """Write text with a trained model, to standard output, as it is made.
+    """Generate text with a model: that of RUN, of -m, or of the newest run.
 
-    Without a prime, the first character is one that begins lines in the training text.
+    A single sample is printed as it is generated. Without a prime, it starts as lines of the training text do. In TEXT
+    and STRING, \\n is a line end, \\t a tab, \\uXXXX a character by its number, and \\\\ a backslash.
 
     \b
     Examples:
       charrnn sample
-      charrnn sample -m checkpoints/names -n 100 --temp 0.7
+      charrnn sample names -n 100 --temp 0.7
       charrnn sample --prime "Once upon a time" --seed 7
       charrnn sample --count 20 --regex "[A-Z][a-z]{2,9}"
       head -c 200 story.txt | charrnn sample --prime - -n 1000
@@ -136,44 +141,55 @@ def command(
     from charrnn.cli._console import note
     from charrnn.generation.writer import DrawCounts
 
-    writing = _writing(models)
-    primes = _primes(prime, prime_file, prime_lines, writing[0][0].checkpoint.text_config)
+    writing = _writing(models) if run is None else [(_open_run(run), 1.0)]
+    learned = writing[0][0].checkpoint.text_config
+    primes = _primes(prime, prime_file, prime_lines, learned)
+    if not primes:
+        note("There is no line to continue: nothing was generated")
+        return
     writer = mixed(writing)
     if documents is not None and writer.vocab.end is None:
-        raise ConfigError("--documents: the model did not learn where documents end: give -n or --lines")
+        raise ConfigError(
+            "--documents: the model did not learn where documents end: give -n or --lines, or train with "
+            "--split-documents"
+        )
     if length is None:
         length = -1 if documents or options["lines"] else SampleConfig.length
     options |= {"length": None if length == -1 else length, "lines": options["lines"] or 0}
     count = documents or count
     counts, drawn_seed = DrawCounts(), seeded({"seed": seed})["seed"]
-    if len(primes) == count == best_of == 1 and not (beam or novel or as_json):
-        pieces = writer.stream(prime=primes[0], seed=drawn_seed, **options)
-        shown = pieces if no_echo else chain([writer.vocab.finished(primes[0])], pieces)
-    else:
-        if beam:
-            norm = BeamConfig.length_norm if length_norm is None else length_norm
-            samples = writer.beam_search(beam, primes=primes, length_norm=norm, **options)
+    with explaining_escapes(writer.vocab):
+        if len(primes) == count == best_of == 1 and not (beam or novel or as_json):
+            pieces = writer.stream(prime=primes[0], seed=drawn_seed, **options)
+            shown = pieces if no_echo else chain([writer.vocab.finished(primes[0])], pieces)
         else:
-            samples = writer.samples(
-                count, primes=primes, seed=drawn_seed, best_of=best_of, novel=novel or 0, counts=counts, **options
-            )
-        shown = (_lines if as_json else partial(_joined, separator=separator))(samples, echo=not no_echo)
-    if seed is None and options["temperature"] and not (beam or as_json):
-        note(f"Seed: {drawn_seed}")
-    try:
-        _show(shown)
-    finally:
-        if novel and counts.drawn:
-            share = f"{counts.redrawn} of {counts.drawn} ({counts.redrawn / counts.drawn:.1%})"
-            note(f"Drawn again: {share}, with {novel} characters of the corpus")
+            if beam:
+                norm = BeamConfig.length_norm if length_norm is None else length_norm
+                samples = writer.beam_search(beam, primes=primes, length_norm=norm, **options)
+            else:
+                samples = writer.samples(
+                    count, primes=primes, seed=drawn_seed, best_of=best_of, novel=novel or 0, counts=counts, **options
+                )
+            several_lines = writer.may_write_lines(**options) or (not no_echo and any("\n" in each for each in primes))
+            between = _separator(learned, several_lines) if separator is None else separator
+            shown = (_lines if as_json else partial(_joined, separator=between))(samples, echo=not no_echo)
+        if seed is None and options["temperature"] and not (beam or as_json):
+            note(f"Seed: {drawn_seed}")
+        try:
+            _show(shown)
+        finally:
+            if novel and counts.drawn:
+                share = f"{counts.redrawn} of {counts.drawn} ({counts.redrawn / counts.drawn:.1%})"
+                note(f"Redrawn: {share}, for copying {novel} characters of the corpus")
 
 
 def _primes(prime: str | None, file: str | None, lines: str | None, learned: TextConfig) -> list[str]:
-    """Return the primes, or one empty prime if none was given. Files are decoded like the corpus."""
+    """Return the primes, or one empty prime if none was given. Files are decoded like the corpus, and may be empty."""
     from charrnn.data.decoding import strip_line
+    from charrnn.data.lines import split_lines
 
     if lines is not None:
-        return [*map(strip_line, _read(lines, learned).removesuffix("\n").split("\n"))]
+        return [*map(strip_line, split_lines(_read(lines, learned)))]
     if file is not None or prime == STDIN:
         return [_read(file or STDIN, learned)]
     return [prime or ""]
@@ -181,10 +197,26 @@ def _primes(prime: str | None, file: str | None, lines: str | None, learned: Tex
 
 def _read(path: str, learned: TextConfig) -> str:
     """Return the text of a file. For a model of bytes, invalid UTF-8 becomes lone surrogates, as in arguments."""
-    from charrnn.data.reading import read_text
+    from charrnn.data.decoding import decode_pieces
+    from charrnn.data.files import list_files, open_inputs
 
-    text = str(read_text(path, config=TextConfig(bytes=learned.bytes, encoding=learned.encoding)))
-    return text.encode("latin-1").decode("utf-8", "surrogateescape") if learned.bytes else text
+    def read(name: str, data: Iterator[bytes]) -> str:
+        if learned.bytes:
+            return b"".join(data).decode("utf-8", "surrogateescape")
+        return "".join(decode_pieces(name, data, learned.encoding))
+
+    sources = (source for file in list_files([path]) for source in open_inputs(file, lambda _: None))
+    return "".join(read(source.name, source.data) for source in sources)
+
+
+def _open_run(name: str) -> LanguageModel:
+    """Load the model that is named without `-m`; there, one may also type a text to continue."""
+    from charrnn.cli._console import open_model
+
+    try:
+        return open_model(name)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; a text to continue is given with --prime") from error
 
 
 def _writing(names: tuple[str, ...]) -> list[tuple[LanguageModel, float]]:
@@ -199,22 +231,46 @@ def _writing(names: tuple[str, ...]) -> list[tuple[LanguageModel, float]]:
         try:
             shares.append((path, float(share)))
         except ValueError:
-            raise ConfigError(f"-m {name}: of several models each needs its share, as in -m A:0.7 -m B:0.3") from None
+            raise ConfigError(f"-m {name}: each of several models needs a weight, as in -m A:0.7 -m B:0.3") from None
     return [(open_model(path), share) for path, share in shares]
 
 
-def _joined(samples: Iterable[Sample], *, echo: bool, separator: str | None) -> Iterator[str]:
-    """Yield the texts with separators between them."""
+def _separator(learned: TextConfig, several_lines: bool) -> Callable[[str], str]:
+    """Return the function that maps a sample to the separator behind it: that between documents of the corpus.
+
+    So the output, read with the settings of the corpus, has the same documents. Without documents, a blank line comes
+    between samples of several lines, and a line end between others.
+    """
+    from charrnn.data.escapes import unescaped
+
+    if learned.separator is not None:
+        separator = unescaped(learned.separator)
+        if learned.document_rules == 1:  # blank lines around a separator belong to the documents
+            return lambda before: separator
+        return lambda before: (
+            f"{_missing_ends(before, 1)}{separator.removeprefix(chr(10))}{_missing_ends(separator, 1)}"
+        )
+    ends = 2 if several_lines and learned.split_documents != "lines" else 1
+    return lambda before: _missing_ends(before, ends)
+
+
+def _missing_ends(text: str, count: int) -> str:
+    """Return the line ends that a text lacks to end with so many."""
+    return "\n" * (count - len(text) + len(text.rstrip("\n")))
+
+
+def _joined(samples: Iterable[Sample], *, echo: bool, separator: str | Callable[[str], str]) -> Iterator[str]:
+    """Yield the samples with separators between them."""
     before = None
     for sample in samples:
         if before is not None:
-            yield ("" if before.endswith("\n") else "\n") if separator is None else separator
+            yield separator if isinstance(separator, str) else separator(before)
         before = sample.prime + sample.text if echo else sample.text
         yield before
 
 
 def _lines(samples: Iterable[Sample], *, echo: bool) -> Iterator[str]:
-    """Yield a line of JSON for each text."""
+    """Yield a line of JSON for each sample."""
     for sample in samples:
         data = asdict(sample)
         if not echo:

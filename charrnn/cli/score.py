@@ -1,114 +1,208 @@
-"""`charrnn score`: score each line of a text."""
+"""`charrnn score`: score each line of a text, or a field of each record."""
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from charrnn.cli._command import Conflict, SectionedCommand, complete_files, section
-from charrnn.cli._options import model_option, options_of
+from charrnn.cli._options import models_option, options_of
+from charrnn.cli._scored import Printer, Row
+from charrnn.cli._types import Number, fail
 from charrnn.config import STDIN
 from charrnn.errors import ConfigError
-from charrnn.evaluation.settings import ScoreConfig
+from charrnn.evaluation.settings import Quantile, ScoreConfig, Shard
 
 if TYPE_CHECKING:
     from charrnn.api import LanguageModel
+    from charrnn.data.items import Item
     from charrnn.evaluation.packing import Line
-    from charrnn.evaluation.scoring import Scored
 
 
-_output = section("Output")
-_waiting = section("Lines that are still to come")
+class _LimitType(Number):
+    """Bits per character, or a percentage of the lines."""
+
+    name = "number or percentage"
+    wanted = "a number or a percentage such as 99%"
+    takes_percentages = True
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a number, or a quantile for a text that ends with a percent sign."""
+        if not (isinstance(value, str) and value.endswith("%")):
+            return super().convert(value, param, ctx)
+        try:
+            return Quantile.parse(value)
+        except ValueError as error:
+            fail(param, ctx, str(error))
+
+
+class _ShardType(click.types.StringParamType):
+    name = "shard"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the shard."""
+        try:
+            return value if isinstance(value, Shard) else Shard.parse(value)
+        except ValueError as error:
+            fail(param, ctx, str(error))
+
+
+_scoring, _records, _output = section("Scoring"), section("Input"), section("Output")
+_selected, _growing = section("Selected lines"), section("Input")
+_SELECTING = ("above", "below", "top")
+_ENDLESS = {"follow": "--follow", "line_buffered": "--line-buffered"}
+
+
+def _conflicts() -> Iterator[Conflict]:
+    """Yield the options that contradict each other."""
+    yield Conflict(
+        "--with-score is for --above, --below and --top; scores are shown without it: leave it out",
+        ("with_score", *(f"!{name}" for name in _SELECTING)),
+    )
+    yield Conflict("--json shows the scores anyway: leave out --with-score", ("with_score", "as_json"))
+    yield Conflict("--json names its fields: leave out --header", ("header", "as_json"))
+    yield Conflict("--field keeps the header of the records: leave out --header", ("header", "field"))
+    yield Conflict("--field adds the scores to the records: leave out --json", ("field", "as_json"))
+    for name in _SELECTING:
+        yield Conflict(
+            f"--{name} prints lines unchanged: --per-char goes with --with-score or --json",
+            ("per_char", name, "!as_json", "!with_score"),
+        )
+        yield Conflict(
+            f"--{name} prints lines unchanged, without columns: --header goes with --with-score",
+            ("header", name, "!with_score"),
+        )
+    for name in ("top", "header"):
+        yield Conflict(f"the outputs of all shards make one: leave out --{name} or --shard", ("shard", name))
+    for name in ("top", "shard"):
+        for early, flag in _ENDLESS.items():
+            yield Conflict(f"--{name} needs all lines, so it cannot go with {flag}: leave out one", (early, name))
 
 
 @click.command(
-    cls=SectionedCommand,
-    short_help="Tell how likely each line is.",
-    conflicts=tuple(
-        Conflict(
-            "--above and --below let lines through as they are: --per-char goes with --json",
-            ("per_char", name, "!as_json"),
-        )
-        for name in ("above", "below")
-    ),
+    cls=SectionedCommand, short_help="Score each line: how likely a model finds it.", conflicts=(*_conflicts(),)
 )
 @click.argument("texts", metavar="[FILE]...", nargs=-1, shell_complete=complete_files)
-@model_option
-@section("How it is scored")(
-    "--context",
-    is_flag=True,
-    help="Score only what follows the first tab, after what stands before it.",
-)
+@models_option("Several with --best.")
+@_scoring("--context", is_flag=True, help="Score what follows the first tab, given what precedes it.")
+@_scoring("--best", is_flag=True, help="Name the best of several models (-m A -m B), and its margin.")
+@_scoring("--shard", type=_ShardType(), metavar="I/N", help="Score the I-th of N equal shares of the lines.")
+@_records("--field", metavar="NAME", help="Score this .csv or .tsv column, or JSON Lines field.")
 @_output(
     "--json",
     "as_json",
     is_flag=True,
-    help="A line of JSON for each line: bpc, logprob (nats), chars, unknown, text; null where nothing was scored.",
+    help="Print a JSON object for each line, with its number and score.",
 )
-@options_of(ScoreConfig, "per_char", "above", "below")
-@_waiting("--follow", is_flag=True, help="Go on as lines are added to FILE, which may be cut short or replaced.")
-@_waiting("--line-buffered", is_flag=True, help="Score at once what has arrived; lines from a terminal always are.")
+@options_of(ScoreConfig, "per_char")
+@_output("--header", is_flag=True, help="Name the columns in a first line.")
+@_selected("--above", type=_LimitType(0), metavar="X", help="Print lines of more than X bpc; 99%: the highest 1%.")
+@_selected("--below", type=_LimitType(0), metavar="X", help="Print lines of less than X bpc; 5%: the lowest 5%.")
+@options_of(ScoreConfig, "top")
+@_selected("--with-score", is_flag=True, help="Print these lines with their numbers and scores.")
+@_growing("--follow", is_flag=True, help="Wait for more lines; FILE may be truncated or replaced.")
+@_growing("--line-buffered", is_flag=True, help="Score lines as they arrive, as from a terminal.")
 def command(
     texts: tuple[str, ...],
-    model_path: str | None,
-    as_json: bool,
+    models: tuple[str, ...],
     context: bool,
+    best: bool,
+    shard: Shard | None,
+    field: str | None,
+    as_json: bool,
+    header: bool,
+    with_score: bool,
     follow: bool,
     line_buffered: bool,
     **settings: Any,
 ) -> None:
-    """Score each line of FILE, or of standard input: how likely the model thinks it, by itself.
+    """Score each line of FILE, or of standard input: how likely a model finds it.
 
-    A line out for each line in, in the same order: bits per character (bpc), log-probability in nats, characters that
-    were scored, unknown characters, and the line, with tabs in between. Bpc and log-probability are empty where
-    nothing was scored.
+    Prints bits per character (bpc), log-probability in nats, scored characters, unknown characters, and the line,
+    separated by tabs. The more bpc, the more surprising is the line. The first two columns are empty where nothing was
+    scored.
 
     \b
     Examples:
-      charrnn score names.txt | sort -n | tail -n 20
+      charrnn score names.txt | sort -n
+      charrnn score --top 20 --with-score app.log
+      charrnn score --above 99% app.log
       charrnn score --below 3 < words.txt > likely.txt
       charrnn score --follow --above 4 /var/log/syslog
-      printf 'the cat\\t sat\\nthe cat\\t zat\\n' | charrnn score --context --json
+      charrnn score --field message --top 5 log.jsonl
+      charrnn score --best -m english -m german lines.txt
+      printf 'the cat\\t sat\\nthe cat\\t zat\\n' | charrnn score --context
     """
-    from charrnn.cli._console import open_model
-    from charrnn.data.lines import follow_lines, read_lines
+    from charrnn.cli._console import ScoringBar, note, open_model, refuse_models
+    from charrnn.data.decoding import line_encoding
+    from charrnn.data.files import find_files
+    from charrnn.data.items import Items
     from charrnn.evaluation.scoring import in_blocks
+    from charrnn.evaluation.selection import select
 
+    config = ScoreConfig(**settings)
+    at_once = line_buffered or follow or _is_typed(texts)
     if follow and (len(texts) != 1 or texts == (STDIN,)):
         raise ConfigError("--follow watches one file: name it")
-    config = ScoreConfig(**settings)
-    model = open_model(model_path)
-    decode = _decoder(model, context)
-    pieces = follow_lines(texts[0]) if follow else read_lines(texts or (STDIN,))
-    at_once = line_buffered or follow or _is_typed(texts)
-    blocks = pieces if at_once else in_blocks(chain.from_iterable(pieces))
-    shown = _json if as_json else _itself if config.selects else _figures
-    for lines, scores in _scored(model, blocks, decode, config.per_char):
-        pairs = zip(scores, lines, strict=True)
-        chosen = (pair for pair in pairs if not config.selects or config.includes(pair[0].bpc))
-        sys.stdout.buffer.write(b"".join(shown(*pair) + b"\n" for pair in chosen))
-        if at_once:
-            sys.stdout.buffer.flush()
+    if config.has_quantile and (follow or line_buffered or shard):
+        raise ConfigError(
+            "a percentage is known once all lines are scored: leave out --follow, --line-buffered and --shard, or give "
+            "--above and --below as numbers"
+        )
+    if best != (len(models) > 1):
+        raise ConfigError("--best compares several models: give it with -m A -m B")
+    refuse_models(texts)
+    scorers = [_scorer(name, open_model(name), context, config.per_char) for name in models or (None,)]
+    encoding = scorers[0].model.checkpoint.text_config.encoding
+    items = Items(texts or (STDIN,), field, encoding, follow)
+    for sentence in find_files(items.paths).notes:
+        note(f"Note: {sentence}")
+    begin, end = shard.bounds(items.count()) if shard else (0, sys.maxsize)
+    collects = config.top is not None or config.has_quantile
+    printer = Printer.of(
+        encoding=line_encoding(encoding),
+        numbered=config.selects or as_json,
+        several=best,
+        per_char=config.per_char,
+        unchanged=config.selects and not (with_score or as_json),
+        as_json=as_json,
+    )
+    progress = ScoringBar(
+        items.size and items.size / (shard.total if shard else 1),
+        models=len(scorers),
+        quiet=at_once,
+        shown=sys.stdout.isatty() and not collects,
+    )
+    format, pieces = items.open()
+    out, limits = sys.stdout.buffer, None if collects or not config.selects else config.limits()
+    if header or (format is not None and (shard is None or shard.number == 1)):
+        out.write(printer.header(format))
+    with progress:
+        blocks = pieces if at_once else in_blocks(chain.from_iterable(pieces), chars=_chars)
+        followed = progress.follow(_within(blocks, begin, end), lambda item: _chars(item) + 1)
+        rows = _scored(scorers, followed, progress)
+        if collects:
+            out.writelines(select(((row.scored.bpc, printer.show(row)) for block in rows for row in block), config))
+            return
+        for block in rows:
+            kept = (row for row in block if begin < row.item.line <= end) if shard else block
+            chosen = (row for row in kept if limits.include(row.scored.bpc)) if limits else kept
+            out.write(b"".join(map(printer.show, chosen)))
+            if at_once:
+                out.flush()
 
 
-def _scored(
-    model: LanguageModel, blocks: Iterable[list[bytes]], decode: Callable[[bytes], Line], per_char: bool
-) -> Iterator[tuple[list[bytes], list[Scored]]]:
-    """Yield each block of lines with their scores."""
-    waiting: list[list[bytes]] = []
+class _Scorer(NamedTuple):
+    """A model by its name, and how it scores: it reads an item as `read` returns it."""
 
-    def texts() -> Iterator[list[Line]]:
-        for block in blocks:
-            waiting.append(block)
-            yield [*map(decode, block)]
-
-    for scores in model.score_blocks(texts(), per_char=per_char):
-        yield waiting.pop(), scores
+    name: str | None
+    model: LanguageModel
+    read: Callable[[Item], Line]
+    per_char: bool
 
 
 def _is_typed(texts: tuple[str, ...]) -> bool:
@@ -116,37 +210,61 @@ def _is_typed(texts: tuple[str, ...]) -> bool:
     return (not texts or STDIN in texts) and sys.stdin is not None and sys.stdin.isatty()
 
 
-def _decoder(model: LanguageModel, context: bool) -> Callable[[bytes], Line]:
-    """Return the function that decodes a line; with a context, into the text before the first tab and the rest."""
+def _chars(item: Item) -> int:
+    return len(item.text)
+
+
+def _within(blocks: Iterable[list[Item]], begin: int, end: int) -> Iterator[list[Item]]:
+    """Yield the blocks with an item of a shard: whole ones, so that its scores are those of the whole, bit for bit."""
+    for block in blocks:
+        if block and block[0].line > end:
+            return
+        if block and block[-1].line > begin:
+            yield block
+
+
+def _scored(
+    scorers: Sequence[_Scorer], blocks: Iterable[Sequence[Item]], progress: Callable[[int, int], object] | None = None
+) -> Iterator[list[Row]]:
+    """Yield the items of each block with their scores; of several models, with those of the best."""
+    from charrnn.evaluation.scoring import best_of
+
+    present: list[Sequence[Item]] = []  # the block that every model reads next; empty at the end
+
+    def texts(read: Callable[[Item], Line]) -> Iterator[list[Line]]:
+        while present:
+            yield [*map(read, present[0])]
+
+    scores = [
+        model.score_blocks(texts(read), per_char=per_char, progress=progress) for _, model, read, per_char in scorers
+    ]
+    for block in blocks:
+        present[:] = [block]
+        if len(scorers) == 1:
+            yield [*map(Row, block, next(scores[0]))]
+            continue
+        rows = []
+        for item, *scored in zip(block, *map(next, scores), strict=True):
+            best, margin = best_of(scored)
+            rows.append(Row(item, scored[best], None if margin is None else scorers[best].name, margin))
+        yield rows
+    present.clear()
+    for ending in scores:
+        next(ending, None)  # so that the processes of the model end
+
+
+def _scorer(name: str | None, model: LanguageModel, context: bool, per_char: bool) -> _Scorer:
+    """Return how a model scores items; with a context, what follows the first tab."""
     from charrnn.data.decoding import line_decoder
 
     vocab = model.checkpoint.vocab
     decode = line_decoder(model.checkpoint.text_config.encoding, vocab.symbols if vocab.kind == "chars" else "\ufeff\r")
 
-    def with_context(line: bytes) -> Line:
-        before, _, after = decode(line).partition("\t")
+    def read(item: Item) -> str:
+        return decode(item.text) if isinstance(item.text, bytes) else item.text
+
+    def with_context(item: Item) -> Line:
+        before, _, after = read(item).partition("\t")
         return before, after
 
-    return with_context if context else decode
-
-
-def _itself(scored: Scored, line: bytes) -> bytes:
-    """Return the line unchanged."""
-    return line
-
-
-def _figures(scored: Scored, line: bytes) -> bytes:
-    """Return the scores and the line, separated by tabs."""
-    figures = ["", ""] if scored.logprob is None else [f"{scored.bpc:.6f}", f"{scored.logprob:.6f}"]
-    figures += [str(scored.chars), str(scored.unknown)]
-    if scored.bits is not None:
-        figures.append(",".join("" if bit is None else f"{bit:.6f}" for bit in scored.bits))
-    return "\t".join(figures).encode() + b"\t" + line
-
-
-def _json(scored: Scored, line: bytes) -> bytes:
-    """Return the scores and the text as JSON; a lone surrogate, from invalid bytes, becomes an escape."""
-    data = {name: getattr(scored, name) for name in ("bpc", "logprob", "chars", "unknown", "text")}
-    if scored.bits is not None:
-        data["bits"] = scored.bits
-    return json.dumps(data, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    return _Scorer(name, model, with_context if context else read, per_char)

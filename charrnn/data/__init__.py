@@ -11,5 +11,6 @@ reading    does all of this; corpus splits the text into training, validation an
 vocab      maps characters to the ids of a model
 stream     cuts the ids into windows, one for each training step
 
-Beside them: lines reads single lines for scoring, escapes writes a text in one line, summary describes a corpus.
+Beside them: lines and items read lines and records for scoring, escapes writes a text in one line, summary describes a
+corpus.
 """

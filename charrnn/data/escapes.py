@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import re
 
+_ESCAPE = re.compile(r"\\([nrt\\]|u[0-9a-fA-F]{4})")
+#: An escape, or a backslash with the next character.
+_BACKSLASH = re.compile(rf"{_ESCAPE.pattern}|\\.?", re.DOTALL)
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\"}
 #: Control characters, line ends and lone surrogates.
 _UNPRINTABLE = re.compile("[\x00-\x1f\\\\\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def unescaped(text: str) -> str:
-    r"""Return the text with the escapes \\n, \\r, \\t, \\\\ and \\uXXXX replaced by their characters."""
+    r"""Return the text with the escapes \n, \r, \t, \\ and \uXXXX replaced by their characters; others stay."""
 
     def char(match: re.Match[str]) -> str:
         name = match[1]
         return chr(int(name[1:], 16)) if name[0] == "u" else _ESCAPES[name]
 
-    return re.sub(r"\\([nrt\\]|u[0-9a-fA-F]{4})", char, text)
+    return _ESCAPE.sub(char, text)
+
+
+def unknown_escape(text: str) -> str | None:
+    """Return the first backslash that begins none of these escapes, and the character after it; None if all do."""
+    found = (match[0] for match in _BACKSLASH.finditer(text) if not _ESCAPE.fullmatch(match[0]))
+    return next(found, None)
 
 
 def escaped(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Read documents from records: one column of .csv or .tsv, or one field of JSON Lines.
+"""Read records, one column of .csv or .tsv or one field of JSON Lines, and add fields to them.
 
 A cell of .csv may be in double quotes, and then have delimiters and line ends. In .tsv a quote is a character like any
 other, and a cell has neither tabs nor line ends; texts learned by charrnn 0.2.0 or earlier keep its rule, by which both
@@ -7,11 +7,14 @@ were quoted (`TextConfig.document_rules` 1).
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import StringIO
 from itertools import chain
+from typing import Any, NamedTuple
 
 from charrnn.config import TextConfig
 from charrnn.data.lines import complete_lines
@@ -62,17 +65,22 @@ def _read_columns(
     """Yield a cell of each row with the number of its line."""
     rows = _read_rows(name, lines, "\t" if suffix == ".tsv" else ",", quoted=quoted)
     _, columns = next(rows, (0, []))
-    if field not in columns:
-        raise CorpusError(f"{name} has no column {field!r}: it has {_list_names(columns)}")
-    if columns.count(field) > 1:
-        raise CorpusError(f"{name} has {columns.count(field)} columns {field!r}: rename all but one")
-    column = columns.index(field)
+    column = _find_column(name, columns, field)
     for number, row in rows:
         if row and len(row) <= column:
             cells = "1 cell" if len(row) == 1 else f"{len(row)} cells"
             raise CorpusError(f"{name}, line {number:,}: the row has {cells}, so {field!r} is missing: add it")
         if row:
             yield number, row[column]
+
+
+def _find_column(name: str, columns: list[str], field: str) -> int:
+    """Return the index of the column with this name; refuse a file that has none, or several."""
+    if field not in columns:
+        raise CorpusError(f"{name} has no column {field!r}: it has {_list_names(columns)}")
+    if columns.count(field) > 1:
+        raise CorpusError(f"{name} has {columns.count(field)} columns {field!r}: rename all but one")
+    return columns.index(field)
 
 
 def _read_rows(
@@ -172,3 +180,126 @@ def _list_names(names: Iterable[str]) -> str:
     """Return the first names, quoted, for an error."""
     names = list(names)
     return ", ".join(map(repr, names[:_MOST_NAMES])) + (", …" if len(names) > _MOST_NAMES else "") if names else "none"
+
+
+class Record(NamedTuple):
+    """A record as it is in its file.
+
+    value   the text of the field
+    text    all of the record, with its line end
+    format  how more fields are added to it
+    lacks   cells that a row is short of
+    """
+
+    value: str
+    text: str
+    format: Format
+    lacks: int = 0
+
+
+class Format(NamedTuple):
+    """The format of a file of records.
+
+    delimiter  between cells; None: a JSON object in each line
+    header     the row with the names of the columns, with its line end
+    columns    those names; empty for JSON Lines
+    """
+
+    delimiter: str | None = None
+    header: str = ""
+    columns: tuple[str, ...] = ()
+
+    def named(self, more: Sequence[str]) -> str:
+        """Return the header with more columns."""
+        if self.delimiter is None:
+            return ""
+        _refuse_twice(more, self.columns)
+        return self._extended(self.header, more)
+
+    def extended(self, record: Record, more: Mapping[str, Any]) -> str:
+        """Return a record with more fields; its own are unchanged, to the last character."""
+        if self.delimiter is not None:
+            return self._extended(record.text, [*[""] * record.lacks, *more.values()])
+        if any(f'"{name}"' in record.text for name in more):
+            _refuse_twice(more, json.loads(record.text))
+        before, _, end = record.text.rpartition("}")
+        return f"{before.rstrip()}, {json.dumps(more, ensure_ascii=False)[1:]}{end}"
+
+    def _extended(self, row: str, cells: Sequence[Any]) -> str:
+        text, written = row.rstrip("\r\n"), StringIO()
+        if self.delimiter == "\t":  # where a quote is a character like any other
+            written.write("\t".join(map(str, cells)))
+        else:
+            csv.writer(written, lineterminator="").writerow(cells)
+        return f"{text}{self.delimiter}{written.getvalue()}{row[len(text) :]}"
+
+
+def _refuse_twice(more: Iterable[str], has: Iterable[str]) -> None:
+    """Raise CorpusError if a record has a field already that is to be added."""
+    if both := [name for name in more if name in has]:
+        raise CorpusError(f"the records have a field {both[0]!r} already: rename it")
+
+
+def open_records(
+    name: str, suffix: str, data: Iterable[bytes], field: str, encoding: str
+) -> tuple[Format, Iterator[Record]]:
+    """Return the format of a file and its records; bytes that are not in the encoding become lone surrogates.
+
+    name:   the name of the file in errors
+    suffix: as for `read_records`
+    Raises: CorpusError, with the line, if a record is damaged or lacks the field.
+    """
+    pieces = _without_mark(codecs.iterdecode(data, encoding, "surrogateescape"))
+    lines = chain.from_iterable(complete_lines(pieces))
+    if suffix not in (".csv", ".tsv"):
+        return Format(), _json_records(name, suffix, lines, field)
+    delimiter, taken = "\t" if suffix == ".tsv" else ",", _Taken(lines)
+    rows = _read_rows(name, taken, delimiter, quoted=suffix == ".csv")
+    _, columns = next(rows, (0, []))
+    column = _find_column(name, columns, field)
+    format = Format(delimiter, taken.give(), tuple(columns))
+
+    def records() -> Iterator[Record]:
+        for number, row in rows:
+            text = taken.give()
+            if len(row) > len(columns) or 0 < len(row) <= column:
+                cells = f"the row has {len(row)} cells, but the header has {len(columns)}"
+                raise CorpusError(f"{name}, line {number:,}: {cells}: correct it")
+            if row:
+                yield Record(row[column], text, format, len(columns) - len(row))
+
+    return format, records()
+
+
+def _json_records(name: str, suffix: str, lines: Iterator[str], field: str) -> Iterator[Record]:
+    taken, format = _Taken(lines), Format()
+    for _, value in _read_json_lines(name, suffix, taken, field):
+        yield Record(value, taken.give().lstrip(), format)
+
+
+def _without_mark(pieces: Iterator[str]) -> Iterator[str]:
+    """Yield the text without a byte order mark at its beginning."""
+    first = next(filter(None, pieces), "")
+    return chain([first.removeprefix("\ufeff")], pieces)
+
+
+class _Taken:
+    """Passes lines on, and remembers those that were taken since it was last asked; not blank ones before them."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines, self._taken = lines, list[str]()
+
+    def __iter__(self) -> _Taken:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        if self._taken or line.strip("\r\n"):
+            self._taken.append(line)
+        return line
+
+    def give(self) -> str:
+        """Return the text of the lines taken since the last call, with a line end."""
+        text = "".join(self._taken)
+        self._taken.clear()
+        return text if text.endswith(("\n", "\r")) else text + "\n"

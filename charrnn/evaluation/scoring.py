@@ -7,9 +7,10 @@ character. Each line starts from a zero state.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -27,7 +28,11 @@ BLOCK = 1 << 20  # characters of lines that are packed together: fills all batch
 #: Predictions of one forward pass: it takes as much memory as an evaluation; with few rows, its windows are longer.
 _WINDOW = 1 << 12
 
-_Sized = TypeVar("_Sized", str, bytes, Line)
+_UNKNOWN_BITS = math.log2(0x110000)  # of a character that a model does not know: any of Unicode, alike
+
+T = TypeVar("T")
+#: A function that gets the predictions of a block that are done, and all of them.
+Progress = Callable[[int, int], object]
 
 
 class Scored(NamedTuple):
@@ -52,17 +57,38 @@ class Scored(NamedTuple):
         return None if self.logprob is None else bits(-self.logprob) / self.chars
 
 
-def in_blocks(lines: Iterable[_Sized], least: int | None = None) -> Iterator[list[_Sized]]:
+def best_of(scores: Sequence[Scored]) -> tuple[int, float | None]:
+    """Return which of several models' scores of one line is best, and its margin; (0, None) if no model has a score.
+
+    A model is charged for its log-probability and 20.1 bits for each character that it does not know: otherwise the
+    model that skips most of a line would win.
+    Units:   the margin over the second best model is in bits for each character of the line.
+    """
+    if all(scored.logprob is None for scored in scores):
+        return 0, None
+    costs = [bits(-(scored.logprob or 0.0)) + scored.unknown * _UNKNOWN_BITS for scored in scores]
+    best, second = sorted(range(len(costs)), key=costs.__getitem__)[:2]
+    return best, (costs[second] - costs[best]) / max(1, len(scores[best].text))
+
+
+def _chars(line: str | bytes | tuple[str, str]) -> int:
+    return sum(map(len, line)) if isinstance(line, tuple) else len(line)
+
+
+def in_blocks(
+    lines: Iterable[T], least: int | None = None, *, chars: Callable[[Any], int] = _chars
+) -> Iterator[list[T]]:
     """Group lines into lists of at least this many characters, counting one for each line's end.
 
     Only the last list may be smaller. If reading fails, the lines read before the error come first.
     least: BLOCK if None
+    chars: returns the number of characters of a line
     """
-    block, size, least = list[_Sized](), 0, BLOCK if least is None else least
+    block, size, least = list[T](), 0, BLOCK if least is None else least
     try:
         for line in lines:
             block.append(line)
-            size += 1 + (sum(map(len, line)) if isinstance(line, tuple) else len(line))
+            size += 1 + chars(line)
             if size >= least:
                 yield block
                 block, size = [], 0
@@ -74,11 +100,18 @@ def in_blocks(lines: Iterable[_Sized], least: int | None = None) -> Iterator[lis
 
 
 def score_blocks(
-    config: ModelConfig, params: Params, vocab: Vocab, blocks: Iterable[Sequence[Line]], *, per_char: bool = False
+    config: ModelConfig,
+    params: Params,
+    vocab: Vocab,
+    blocks: Iterable[Sequence[Line]],
+    *,
+    per_char: bool = False,
+    progress: Progress | None = None,
 ) -> Iterator[list[Scored]]:
     """Yield the scores of each block's lines before reading the next block.
 
     per_char: True: include the bits of each character
+    progress: called while a block is scored
     """
     seen, workers = 0, workers_for(config, params, 0, ROWS, _WINDOW)
     with ExitStack() as stack:
@@ -90,11 +123,12 @@ def score_blocks(
             if more.plan.processes > workers.plan.processes:  # enough work for more processes
                 workers = stack.enter_context(more)
                 workers.set_params(params)
-            scores = dict(zip(packed.lines, _scores(packed, _log_probs(workers, packed), per_char), strict=True))
+            log_probs = _log_probs(workers, packed, progress)
+            scores = dict(zip(packed.lines, _scores(packed, log_probs, per_char), strict=True))
             yield [scores[line] for line in block]
 
 
-def _log_probs(workers: Workers, packed: PackedLines) -> Array:
+def _log_probs(workers: Workers, packed: PackedLines, progress: Progress | None) -> Array:
     """Return the log-probability of each prediction, in packed order.
 
     Rows are read longest first, so that those still unfinished are always the first ones.
@@ -106,7 +140,7 @@ def _log_probs(workers: Workers, packed: PackedLines) -> Array:
     starts, lengths = (lengths.cumsum() - lengths)[longest], lengths[longest]
     state = model.zero_state(workers.plan.config, len(lengths))
     log_probs = np.empty(len(packed.targets), state.dtype)
-    begin, end = 0, int(lengths.max(initial=0))
+    begin, end, done = 0, int(lengths.max(initial=0)), 0
     while begin < end:
         rows = int((lengths > begin).sum())
         steps = np.arange(begin, min(begin + _WINDOW // rows, end))[:, None]
@@ -116,6 +150,9 @@ def _log_probs(workers: Workers, packed: PackedLines) -> Array:
         scored, _, state = workers.score(window, state[:, :, :rows])
         log_probs[indices[inside]] = scored[inside]
         begin += len(steps)
+        if progress is not None:
+            done += int(inside.sum())
+            progress(done, len(log_probs))
     return log_probs
 
 

@@ -101,7 +101,7 @@ def _until_end(vocab: Vocab, to: str, ids: Ids) -> Constraint:
     """Return the constraint to one word or line, with the character that ends it."""
     kinds = _end_kinds(vocab, to)
     if to == "line" and vocab.end is None and not kinds.any():
-        raise ConfigError("--to line: the model knows no line ends: complete to a word")
+        raise ConfigError("--to line: the model does not know line ends: use --to word")
     if to == "line" or (len(ids) and not kinds[ids[-1]]):
         table = [[0, 1], [2, 2], [2, 2]]  # states: within, after its end, dead
     else:

@@ -33,16 +33,29 @@ class Constraint:
 
     @classmethod
     def of(
-        cls, symbols: str, size: int, *, regex: str | None = None, charset: str | None = None, end: int | None = None
+        cls,
+        symbols: str,
+        size: int,
+        *,
+        regex: str | None = None,
+        charset: str | None = None,
+        end: int | None = None,
+        normalize: str = "none",
+        lowercase: bool = False,
     ) -> Constraint:
         """Return the constraint that a text matches the regex in full and has only characters of the charset.
 
         symbols  the vocabulary's, in the order of their ids; of the V = `size` ids, others are never allowed
         regex    a regular expression in the syntax of the package `regex`; None: any text
         charset  characters and ranges, as between [ and ] in an expression; None: all
+        normalize, lowercase  how texts of the vocabulary are normalized: both arguments are read likewise
         Raises:  ConfigError if either is wrong, not regular or too large, or no text satisfies them.
         """
-        return cls(end, *automaton(symbols, size, regex, charset))
+        return cls(end, *automaton(symbols, size, regex, charset, normalize, lowercase))
+
+    def can_write(self, symbol: int) -> bool:
+        """Return whether some text that satisfies the constraint has this symbol."""
+        return bool((self.needs[self.table[:, self.kinds[symbol]]] < NEVER).any())
 
     @property
     def shortest(self) -> int:

@@ -1,16 +1,18 @@
 """Regular expressions over a vocabulary: parse one, refuse it if it is not regular, and build its automaton.
 
 The package `regex` decides which symbols of the vocabulary each single-symbol part of an expression matches, such as
-`\\p{Han}` or `[^a-z]`. The states of the automaton are sets of positions in the expression.
+`\\p{Han}` or `[^a-z]`. For a model that knows a normal form or lower case only, the expression is normalized too, and
+matches either case. The states of the automaton are sets of positions in the expression.
 Source:  Rabin & Scott 1959 (sets of states); Glushkov 1961 (positions).
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import deque
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
@@ -39,6 +41,7 @@ _ESCAPE = re.compile(
 )
 _REPEAT = re.compile(r"(?:[*+?]|\{(?=\d|,\d)(\d*)(,?)(\d*)\})(\??)(\+?)")
 _PLAIN = re.compile(r"[^\\()\[|*+?{^$]", re.DOTALL)
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
 _BAR, _CLOSE = re.compile(r"\|"), re.compile(r"\)")
 #: Syntax that is refused, by the expression that recognises it.
 _REFUSED = {
@@ -65,23 +68,48 @@ class Automaton(NamedTuple):
     needs: Numbers
 
 
-def automaton(symbols: str, size: int, regex: str | None, charset: str | None) -> Automaton:
+@lru_cache(8)
+def automaton(
+    symbols: str, size: int, regex: str | None, charset: str | None, normalize: str = "none", lowercase: bool = False
+) -> Automaton:
     """Return the automaton of the texts that match the regex in full and have only characters of the charset.
 
     The arguments are those of `Constraint.of`.
     Raises:  ConfigError if either is wrong, not regular or too large, or no text satisfies them.
     """
-    positions = _Positions(symbols, charset)
+    regex = None if regex is None else _in_form(regex, normalize)
+    charset = None if charset is None else _in_form(f"[{charset}]", normalize)[1:-1]
+    positions = _Positions(symbols, charset, "(?i)" if lowercase else "")
     if not positions.usable.any():
-        raise ConfigError(f"--charset {charset!r}: none of these characters is in the model's vocabulary")
+        raise ConfigError(f"--charset {charset!r}: none of these characters is in the model's vocabulary: give others")
     try:
         whole = _Parser("(?s).*" if regex is None else regex, positions).parse()
         built = positions.automaton(whole, size)
     except RecursionError:
         raise ConfigError("--regex is nested too deeply: make it simpler") from None
     if built.needs[0] == NEVER:
-        raise ConfigError(f"--regex {regex!r}: no text of characters that may be written matches")
+        raise ConfigError(
+            f"--regex {regex!r} matches no text of characters that the model and --charset have: give another"
+        )
     return built
+
+
+def _in_form(source: str, form: str) -> str:
+    """Return an expression with its literal characters in a normal form of Unicode.
+
+    Its syntax is ASCII and stays; a character that becomes ASCII, such as a full-width plus, stays a literal one.
+    """
+    if form == "none":
+        return source
+    source = unicodedata.normalize("NFC", source)
+    if form == "NFC":
+        return source
+
+    def literal(match: re.Match[str]) -> str:
+        return re.escape(unicodedata.normalize(form, match[0]))  # type: ignore[arg-type,unused-ignore]
+
+    source = _CLASS.sub(lambda match: _BEYOND_ASCII.sub(literal, match[0]), source)
+    return _BEYOND_ASCII.sub(lambda match: f"(?:{literal(match)})", source)
 
 
 def _compiled(source: str, named: str) -> Any:
@@ -107,9 +135,9 @@ class _Positions:
     Position 0 is the end of a match. A silent position matches no symbol and represents its followers.
     """
 
-    def __init__(self, symbols: str, charset: str | None) -> None:
+    def __init__(self, symbols: str, charset: str | None, flags: str) -> None:
         self.symbols = symbols
-        self.flags = ""
+        self.flags = flags
         self.usable: Mask = np.ones(len(symbols), bool)
         if charset is not None:
             named = f"--charset {charset!r}"
@@ -252,7 +280,7 @@ class _Parser:
         Raises:  ConfigError that names the wrong syntax, or the syntax that is not regular, and its position.
         """
         if flags := self._take(_FLAGS):
-            self.positions.flags = flags[0]
+            self.positions.flags += flags[0]
         if self.pattern.startswith("^", self.at):  # the whole text has to match anyway
             self.at += 1
         whole = self._alternatives()
@@ -269,7 +297,7 @@ class _Parser:
     def _refuse(self, problem: str) -> NoReturn:
         raise ConfigError(
             f"--regex {self.pattern!r} has {problem} at position {self.at}: "
-            "write it with groups, alternatives, classes and repeats alone"
+            "use only groups, alternatives, classes and repeats"
         )
 
     def _alternatives(self) -> _Fragment:

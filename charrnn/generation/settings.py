@@ -19,8 +19,8 @@ MOST_COMPLETIONS = 1000  # completions of a text
 #: The units that complete a text, with the default length at which a completion is cut off.
 GOALS = {"char": 1, "word": 32, "line": 200}
 
-_ENDS, _DRAWN = "Where it ends", "How it is drawn"
-_WHOLE, _SEVERAL, _FOUND = "What all of it must be", "Several texts", "What is found"
+_ENDS, _DRAWN = "Length", "Sampling"
+_WHOLE, _SEVERAL, _FOUND = "Constraints", "Several samples", "Completions"
 _TEMPERATURE = "temperature is a finite number, at least 0, and top_k at least 0"
 _SHARES = "top_p is more than 0 and at most 1, min_p at least 0 and at most 1"
 _PENALTY = f"repeat_penalty is a finite number, more than 0, and repeat_window 1 to {MOST_WINDOW:,}"
@@ -70,13 +70,18 @@ class Filters:
     """
 
     temperature: float = setting(
-        0.8, _DRAWN, "0 is the likeliest text.", low=0, flags=("--temp", "--temperature"), rule=_TEMPERATURE
+        0.8,
+        _DRAWN,
+        "Randomness; 0 is none.",
+        low=0,
+        flags=("--temp", "--temperature"),
+        rule=_TEMPERATURE,
     )
-    top_k: int = setting(0, _DRAWN, "Draw from the N likeliest characters; 0: from all.", low=0, rule=_TEMPERATURE)
+    top_k: int = setting(0, _DRAWN, "Keep the N most likely; 0: all.", low=0, rule=_TEMPERATURE)
     top_p: float = setting(
         1.0,
         _DRAWN,
-        "Draw from the fewest likeliest characters that have this share of the probability.",
+        "Keep the most likely characters that together have probability X.",
         low=0,
         high=1,
         open_low=True,
@@ -85,7 +90,7 @@ class Filters:
     min_p: float = setting(
         0.0,
         _DRAWN,
-        "Leave out what has less than this share of the likeliest character's probability.",
+        "Drop characters with less than X times the highest probability.",
         low=0,
         high=1,
         rule=_SHARES,
@@ -93,14 +98,12 @@ class Filters:
     repeat_penalty: float = setting(
         1.0,
         _DRAWN,
-        "Divide by this the probability of characters that stand in the window.",
+        "Divide the probability of recent characters by X.",
         low=0,
         open_low=True,
         rule=_PENALTY,
     )
-    repeat_window: int = setting(
-        64, _DRAWN, "Characters in that window, the prime's too.", low=1, high=MOST_WINDOW, rule=_PENALTY
-    )
+    repeat_window: int = setting(64, _DRAWN, "Recent characters to look at.", low=1, high=MOST_WINDOW, rule=_PENALTY)
 
     def __post_init__(self) -> None:
         _check(self)
@@ -127,25 +130,25 @@ class SampleConfig(Filters):
     length: int | None = setting(
         500,
         _ENDS,
-        "Characters to write, without the prime; -1: without an end. [default: 500; for lines and documents -1]",
+        "Characters to generate; -1: unlimited. [default: 500]",
         low=0,
         high=MOST_LENGTH,
         flags=("-n", "--length"),
         flag_low=-1,
         rule=_LENGTH,
     )
-    lines: int = setting(0, _ENDS, "Write N lines.", low=0, flag_low=1, rule=_LENGTH)
-    stop: tuple[str, ...] = setting((), _ENDS, "End before this string; may be given several times.", metavar="STRING")
+    lines: int = setting(0, _ENDS, "Generate N lines; -n is then unlimited.", low=0, flag_low=1, rule=_LENGTH)
+    stop: tuple[str, ...] = setting((), _ENDS, "Stop before this text; can be given several times.", metavar="STRING")
     regex: str | None = setting(
         None,
         _WHOLE,
-        "What the whole text matches, after the prime; it goes on while it can match, up to -n characters.",
+        "Generate full matches of this regular expression.",
         metavar="PATTERN",
     )
     charset: str | None = setting(
         None,
         _WHOLE,
-        "The only characters that may be written, as between [ and ] in a regular expression: 'a-z .'",
+        "Generate only these characters, such as 'a-z .'",
         metavar="CHARS",
     )
     unknown: str = "error"
@@ -170,14 +173,12 @@ class DrawConfig:
     Raises:  ConfigError for a value out of range.
     """
 
-    count: int = setting(1, _SEVERAL, "Write N texts, or N for each prime, side by side.", low=1, rule=_COUNTS)
-    best_of: int = setting(
-        1, _SEVERAL, "Draw N for each text; keep the one of the fewest bits per character.", low=1, rule=_COUNTS
-    )
+    count: int = setting(1, _SEVERAL, "Generate N samples, or N for each prime.", low=1, rule=_COUNTS)
+    best_of: int = setting(1, _SEVERAL, "Keep the most likely of N.", low=1, rule=_COUNTS)
     novel: int = setting(
         0,
         _WHOLE,
-        "Draw again what has N characters in a row with the text that the model learned from.",
+        "Redraw samples that copy N characters of the corpus.",
         low=0,
         flag_low=1,
         rule=_COUNTS,
@@ -199,7 +200,7 @@ class BeamConfig:
     width: int = setting(
         1,
         _SEVERAL,
-        "Draw nothing: find a likely text by keeping the K likeliest beginnings at each step.",
+        "Search for a likely text with K candidates.",
         low=1,
         high=MOST_WIDTH,
         flags=("--beam",),
@@ -210,7 +211,7 @@ class BeamConfig:
     length_norm: float = setting(
         1.0,
         _SEVERAL,
-        "For --beam: compare log-probabilities divided by the length to this power. [default: 1]",
+        "For --beam: divide scores by length ** X. [default: 1]",
         low=0,
         high=MOST_NORM,
         flag_low=0,
@@ -234,14 +235,14 @@ class CompletionConfig:
     to: str = setting(
         "word",
         _FOUND,
-        "What is completed: the next character, or the text to the end of its word or line.",
+        "What to complete.",
         choices=tuple(GOALS),
         rule=f"a text is completed to {', '.join(GOALS)}, not to {{value!r}}",
     )
     count: int = setting(
         5,
         _FOUND,
-        "Show the K likeliest completions.",
+        "Show the K most likely completions.",
         low=1,
         high=MOST_COMPLETIONS,
         flags=("-k", "--count"),
@@ -251,7 +252,7 @@ class CompletionConfig:
     max_length: int | None = setting(
         None,
         _FOUND,
-        "Characters at which a completion is cut. [default: 32 of a word, 200 of a line]",
+        "Cut off after N characters. [default: 32; line: 200]",
         low=1,
         high=MOST_COMPLETED,
         rule=_COMPLETION,

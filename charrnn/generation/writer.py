@@ -1,4 +1,4 @@
-"""The writer: turns a request into finished samples."""
+"""The writer: generates samples that follow a request's settings."""
 
 from __future__ import annotations
 
@@ -112,9 +112,7 @@ class Writer:
         config, _ = SampleConfig(**settings), DrawConfig(count, best_of, novel)
         if config.length is None:
             if not (config.lines or config.stop or self.vocab.end is not None):
-                raise ConfigError(
-                    "a text without an end can only be shown as it is written: give -n, --lines or --stop"
-                )
+                raise ConfigError("a sample of unlimited length would never be finished: give -n, --lines or --stop")
             config = replace(config, length=MOST_CHARS)
         rules = self.rules(config)
         corpora = self.corpora() if novel else ()
@@ -147,7 +145,7 @@ class Writer:
         config, _ = SampleConfig(**settings), BeamConfig(width, length_norm)
         rules = self.rules(config)
         if config.length is None:
-            raise ConfigError("--beam compares texts up to a length: give -n")
+            raise ConfigError("--beam needs a maximum length: give -n")
         results = (
             (prime, beam_search(self.ensemble, primed, rules, width=width, length_norm=length_norm)[0])
             for prime in primes
@@ -222,7 +220,7 @@ class Writer:
         """
         vocab = self.vocab
         if config.lines and "\n" not in vocab.symbols:
-            raise ConfigError("--lines: the model knows no line ends: give -n")
+            raise ConfigError("--lines: the model does not know line ends: give -n")
         stops = tuple(self._stop_ids(stop) for stop in config.stop)
         return Rules(
             length=config.length,
@@ -234,32 +232,49 @@ class Writer:
             constraint=self._constraint(config, stops),
         )
 
+    def may_write_lines(self, **settings: Unpack[SampleSettings]) -> bool:
+        """Return whether a sample with these fields of `SampleConfig` can go beyond its first line."""
+        config = SampleConfig(**settings)
+        if "\n" not in self.vocab.symbols or config.lines == 1 or "\n" in config.stop:
+            return False
+        constraint = self.rules(config).constraint
+        return constraint is None or constraint.can_write(self.vocab.symbols.index("\n"))
+
     def _constraint(self, config: SampleConfig, stops: Sequence[Ids]) -> Constraint | None:
         """Return the constraint on a whole sample; refuse one under which the sample cannot end as requested."""
         vocab = self.vocab
         if config.regex is None and config.charset is None:
             return None
         if vocab.kind == "bytes":
-            raise ConfigError("--regex and --charset are for models of characters: this one writes bytes")
-        constraint = Constraint.of(vocab.symbols, vocab.size, regex=config.regex, charset=config.charset, end=vocab.end)
+            raise ConfigError(
+                "--regex and --charset need a model of characters, and this one generates bytes: leave them out"
+            )
+        constraint = Constraint.of(
+            vocab.symbols,
+            vocab.size,
+            regex=config.regex,
+            charset=config.charset,
+            end=vocab.end,
+            normalize=vocab.normalize,
+            lowercase=vocab.lowercase,
+        )
         if config.length is not None and constraint.shortest > config.length:
             raise ConfigError(
-                f"--regex {config.regex!r} is matched by no text of {config.length} characters: "
+                f"--regex {config.regex!r} matches no text of at most {config.length} characters: "
                 f"give -n {constraint.shortest} or more"
             )
         start, most = np.zeros(1, np.intp), NEVER if config.length is None else config.length
         if most and not constraint.allowed(start, most).any():
             raise ConfigError(
-                f"--regex {config.regex!r} lets nothing be written but the empty text: give another expression, or a "
-                "larger -n"
+                f"--regex {config.regex!r} matches only the empty text: give another expression, or a larger -n"
             )
         drawable = constraint.allowed(start, NEVER)[0]
         if config.lines and not drawable[vocab.symbols.index("\n")]:
-            raise ConfigError(rf"--charset {config.charset!r} leaves no line ends for --lines: add \n to it")
+            raise ConfigError(rf"--charset {config.charset!r} has no line end, which --lines needs: add \n to it")
         for stop, ids in zip(config.stop, stops, strict=True):
             if not drawable[ids].all():
                 raise ConfigError(
-                    f"--charset {config.charset!r} lacks characters of --stop {stop!r}, which can never be written: "
+                    f"--charset {config.charset!r} lacks characters of --stop {stop!r}, so it can never occur: "
                     "add them to it"
                 )
         return constraint
@@ -270,7 +285,7 @@ class Writer:
         for char in in_form:
             if char not in self.vocab.symbols:
                 named = f"{char!r} (U+{ord(char):04X})"
-                raise VocabError(f"--stop {stop!r} can never be written: {named} is not in the model's vocabulary")
+                raise VocabError(f"--stop {stop!r} can never occur: {named} is not in the model's vocabulary")
         return self.vocab.look_up(in_form)[0]
 
 
@@ -303,6 +318,6 @@ def _then_report(samples: Iterator[Sample], left_out: list[int], size: int, nove
     missing = [index for index, count in Counter(draw // size for draw in left_out).items() if count == size]
     if missing:
         raise CharRNNError(
-            f"texts left out: {len(missing)}, the first is number {missing[0]}; they had {novel} characters in a row "
-            f"with the corpus in all {MOST_DRAWS} draws: give a larger --novel or a higher --temp"
+            f"samples left out: {len(missing)}, first number {missing[0]}; in all {MOST_DRAWS} draws they copied "
+            f"{novel} consecutive characters of the corpus: give a larger --novel or a higher --temp"
         )

@@ -245,6 +245,12 @@ def find_model(path: str | Path | None) -> Path:
     return model
 
 
+def is_model(name: str) -> bool:
+    """Return whether a path, or a name under ./checkpoints, is that of a run or of a .npz file."""
+    place = Path(name) if os.path.lexists(name) else RUNS / name
+    return RunFolder(place).model() is not None or (place.suffix == ".npz" and place.is_file())
+
+
 def _place(path: Path) -> Path | None:
     """Return the path itself or the one under ./checkpoints, preferring a checkpoint or run; None if neither exists."""
     places = [place for place in (path, RUNS / path) if os.path.lexists(place)]

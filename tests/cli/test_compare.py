@@ -111,7 +111,7 @@ def test_a_run_that_is_not_finished_is_named_and_a_damaged_one_left_out(run, fou
     assert "Note: not finished yet: half\n" in run("compare", "half", "cells/rnn1").stderr
     (RUNS / "cells" / "gru1" / "last.npz").write_bytes(b"")
     outcome = run("compare", "cells")
-    assert outcome.stderr.startswith("Note: left out: checkpoints/cells/gru1/last.npz is no charrnn checkpoint")
+    assert outcome.stderr.startswith("Note: left out: checkpoints/cells/gru1/last.npz is not a charrnn checkpoint")
     assert [row[:2] for row in rows(outcome.stdout) if row[0] == "cells/gru2"] == [["cells/gru2", "gru"]]
 
 

@@ -291,6 +291,7 @@ def typing(command):
 def test_suggestions_are_shown_while_one_types_and_lines_are_printed(typing, tiny):
     best = next(one.text for one in charrnn.load(tiny).complete("Der kleine K").completions if one.text.isalpha())
     screen = typing("Der kleine")
+    screen.read_until("Tab takes a suggestion, Enter ends the line, Ctrl-D on an empty line quits.")
     screen.read_until("Der kleine")
     os.write(screen.master, b" K")
     screen.read_until(f" {best} ")
@@ -316,7 +317,7 @@ def test_what_no_suggestion_can_meet_is_reported_at_once(typing, run, cwd):
     Path("dna.txt").write_text("acgtgca" * 200)
     run("train", "dna.txt", *SMALL, "--steps", "2", "--quiet")
     screen = typing("--to", "line")
-    screen.read_until("the model knows no line ends")
+    screen.read_until("the model does not know line ends")
     assert screen.process.wait(TIMEOUT) == 2
 
 

@@ -3,13 +3,14 @@
 import math
 import os
 import re
+import threading
 from pathlib import Path
 
 import pytest
 
 import charrnn
 
-from ._material import SMALL, TEXT, TIMEOUT, error_line
+from ._material import SMALL, TEXT, TIMEOUT, error_line, posix
 
 VAL = TEXT[math.floor(len(TEXT) * 9 / 10) :]
 KEYS = "chars nats_per_char bpc perplexity interval accuracy dynamic by_position".split()
@@ -23,7 +24,7 @@ def expected_table(scored: charrnn.Evaluation, unknown: str = "0") -> str:
         f"95 % interval             - (too short)\n"
         f"Bits per character        {scored.nats_per_char / math.log(2):.4f}\n"
         f"Perplexity per character  {math.exp(scored.nats_per_char):.3f}\n"
-        f"Predicted right           {scored.accuracy:.2%}\n"
+        f"Accuracy                  {scored.accuracy:.2%}\n"
         f"Unknown characters        {unknown}\n"
         f"Characters per second     SPEED\n"
         f"Signature                 {scored.signature}\n"
@@ -151,7 +152,7 @@ def test_windows_say_so_and_show_the_loss_by_what_was_read(run, tiny):
     assert len(data["by_position"]) == 256
     assert data["by_position"][0] > sum(data["by_position"]) / 256
     shown = run("eval", "tiny.txt", "--protocol", "windows").stdout.splitlines()
-    at = shown.index("Loss by the characters read since a zero state")
+    at = shown.index("Loss by number of characters read since a zero state")
     bands = [line.split("  ")[0] for line in shown[at + 2 :]]
     assert bands == ["1", "2", "3 to 4", "5 to 8", "9 to 16", "17 to 32", "33 to 64", "65 to 128", "129 to 256"]
     assert shown[at + 2].endswith(f"{data['by_position'][0]:.4f}")
@@ -205,12 +206,21 @@ def test_baselines(run, tiny):
     named += [(f"{others.n}-gram, n chosen on this text", others.nats_per_char["ngram"])]
     named += [(name, others.nats_per_char[name]) for name in ("gzip", "bzip2", "xz")]
     title, headings, *lines = shown.splitlines()
-    assert title == f"Baselines, which learned from {len(TEXT) - len(VAL):,} training characters"
+    assert title == f"Baselines, trained on {len(TEXT) - len(VAL):,} characters"
     assert re.split(" {2,}", headings)[-2:] == ["Nats per character", "Bits per character"]
     assert [tuple(line.rsplit(maxsplit=2)) for line in lines] == [
         (name, f"{nats:.4f}", f"{nats / math.log(2):.4f}") for name, nats in named
     ]
     assert outcome.stderr == f"Model: {tiny / 'best.npz'}\n"
+
+
+@posix
+def test_a_text_is_read_from_a_pipe(run, tiny):
+    os.mkfifo("pipe")
+    writer = threading.Thread(target=Path("pipe").write_text, args=(TEXT[:300],), kwargs={"encoding": "utf-8"})
+    writer.start()
+    assert run("eval", "pipe", "--json").json["chars"] == 299
+    writer.join()
 
 
 def test_baselines_of_another_text(run, tiny, monkeypatch):
@@ -222,7 +232,7 @@ def test_baselines_of_another_text(run, tiny, monkeypatch):
     assert data["baselines"]["n_chosen_on"] == "the validation part"
     shown = run("eval", "-", "--baselines", input=text).stdout
     assert "n chosen on the validation part  " in shown
-    assert f"learned from the last 1,000 of {len(TEXT) - len(VAL):,} training characters\n" in shown
+    assert f"trained on the last 1,000 of {len(TEXT) - len(VAL):,} characters\n" in shown
 
 
 def test_where_nothing_is_scored_baselines_claim_nothing_either(run, tiny):

@@ -26,7 +26,7 @@ RUNS = {
     "info": [(), ("-m", "checkpoints/tiny/last.npz")],
     "list": [()],
     "sample": [("--count", "2", "-n", "9", "--prime", "D"), ("--no-echo", "-n", "1")],
-    "score": [("tiny.txt",), ("one.txt", "--per-char")],
+    "score": [("tiny.txt",), ("one.txt", "--per-char"), ("one.txt", "-m", "tiny", "-m", "tiny", "--best")],
     "vocab": [("tiny.txt",)],
 }
 BY_LINE = ("complete", "sample", "score")  # which print an object a line

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,38 @@ def test_the_prime_may_come_from_standard_input(run, tiny, prime):
     assert outcome == run("sample", "--prime", prime, "-n", "20", "--seed", "1")
 
 
+@pytest.mark.parametrize("words", [("--prime", "-"), ("--prime-file", "-"), ("--prime-file", os.devnull)], ids=" ".join)
+def test_an_empty_prime_is_none(run, tiny, words):
+    assert run("sample", *words, "--seed", "1", input="") == run("sample", "--seed", "1")
+
+
+def test_no_lines_are_continued_by_nothing(run, tiny):
+    outcome = run("sample", "--prime-lines", "-", input="")
+    assert (outcome.bytes, outcome.stderr.splitlines()[-1]) == (
+        b"",
+        "There is no line to continue: nothing was generated",
+    )
+
+
+@posix
+def test_a_prime_is_read_from_a_pipe(run, tiny):
+    os.mkfifo("pipe")
+    writer = threading.Thread(target=Path("pipe").write_text, args=("Der",))
+    writer.start()
+    assert run("sample", "--prime-file", "pipe", "-n", "0").stdout == "Der"
+    writer.join()
+
+
+def test_a_run_is_named_without_m(run, tiny):
+    once = run("sample", "tiny", "--seed", "1")
+    assert once == run("sample", "-m", "tiny", "--seed", "1")
+    assert once == run("sample", str(tiny), "--seed", "1", env={"CHARRNN_MODEL": "missing"})
+    assert "RUN and -m both name the model" in error_line(run("sample", "tiny", "-m", "tiny", code=2).stderr)
+    told = error_line(run("sample", "Once upon a time", code=1).stderr)
+    assert "does not exist" in told
+    assert told.endswith("a text to continue is given with --prime")
+
+
 def test_all_of_standard_input_is_read(run, tiny):
     assert run("sample", "--prime", "-", "-n", "0", input=TEXT * 2).stdout == TEXT * 2
 
@@ -252,12 +285,36 @@ def test_documents_are_written_to_their_end_mark(run, tiny, monkeypatch):
         (r"D\t", "D\t"),
         (r"D\u00e4", "Dä"),
         (r"D\\n", "D\\n"),
-        (r"D\x", "D\\x"),
-        (r"\u00", "\\u00"),
     ],
 )
 def test_escapes_in_a_prime(run, tiny, given, meant):
     assert run("sample", "--prime", given, "-n", "0", "--unknown", "skip").stdout == meant
+
+
+@pytest.mark.parametrize(
+    ("given", "unknown"), [(r"D\x", r"\x"), (r"\u00", r"\u"), ("\\\\\\", "\\"), (r"\section", r"\s")]
+)
+def test_a_backslash_that_begins_no_escape_is_refused(run, tiny, given, unknown):
+    for words in (["sample", "--prime", given], ["sample", "--stop", given], ["complete", given]):
+        assert f"has the unknown escape {unknown}: write \\\\ for a backslash" in run(*words, code=2).stderr
+
+
+def test_an_error_about_an_escape_says_how_to_write_a_backslash(run, tiny):
+    hint = r"\t is a tab: write \\t for a backslash and t"
+    assert error_line(run("sample", "--prime", r"\textbf{", code=1).stderr).endswith(f"; in --prime, {hint}")
+    assert error_line(run("sample", "--stop", r"\textbf{", code=1).stderr).endswith(f"; in --stop, {hint}")
+    assert error_line(run("complete", r"\textbf{", code=1).stderr).endswith(f"; in TEXT, {hint}")
+    assert "backslash" not in run("sample", "--prime", r"\\textbf", code=1).stderr
+    assert "Note" not in run("sample", "--prime", r"Der\nKäfer").stderr
+
+
+def test_a_model_that_knows_the_backslash_notes_how_an_escape_was_read(run, cwd):
+    Path("latex.tex").write_text(r"\noindent We \textbf{see}.".replace("{", "\t{") + "\n" * 5 + "x" * 200)
+    run("train", "latex.tex", *SMALL, "--steps", "1", "--quiet")
+    read = r"Note: in --prime, \n is a line end and \t is a tab: write \\n for a backslash and n"
+    assert read in run("sample", "--prime", r"\noindent\text", "-n", "1").stderr.splitlines()
+    for prime in (r"We\n", r"\\noindent"):
+        assert "Note" not in run("sample", "--prime", prime, "-n", "1").stderr
 
 
 def test_a_file_is_taken_as_it_is(run, tiny):
@@ -324,8 +381,53 @@ def test_texts_are_separated(run, tiny):
     assert [len(text) for text in texts] == [20, 20, 20]
     assert texts[0] == run("sample", "-n", "20", "--seed", "1").stdout
     assert run(*args).stdout == "".join(
-        text + ("" if text.endswith("\n") or at == 2 else "\n") for at, text in enumerate(texts)
+        text if at == 2 else text.rstrip("\n") + "\n" * max(2, len(text) - len(text.rstrip("\n")))
+        for at, text in enumerate(texts)
     )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--lines", "1"),
+        ("--stop", r"\n"),
+        ("--regex", "[A-ZK]....."),
+        ("--charset", "a-z"),
+        ("-n", "9", "--prime", r"Der\n", "--no-echo", "--charset", "a-z"),
+    ],
+    ids=" ".join,
+)
+def test_samples_of_one_line_each_are_separated_by_line_ends(run, tiny, words):
+    texts = [
+        json.loads(line)["text"].rstrip("\n")
+        for line in run("sample", "--seed", "1", "--count", "3", *words, "--json").stdout.splitlines()
+    ]
+    assert run("sample", "--seed", "1", "--count", "3", *words).stdout.rstrip("\n").split("\n") == texts
+
+
+def test_a_prime_with_a_line_end_makes_samples_of_several_lines(run, tiny):
+    words = ("--prime", r"Der\n", "--count", "2", "-n", "2", "--charset", "a-z", "--seed", "1")
+    assert run("sample", *words).stdout.count("\n\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "separator", "text"),
+    [
+        (("--split-documents", "lines"), "\n", "one\ntwo\n"),
+        (("--split-documents", "blank-lines"), "\n\n", "one\nmore\n\ntwo\n\n"),
+        (("--split-documents", "files"), "\n\n", "one\ntwo\n"),
+        (("--separator", "<|end|>"), "\n<|end|>\n", "one\n<|end|>\ntwo\n<|end|>\n"),
+        (("--separator", r"\n---\n"), "\n---\n", "one\n---\ntwo\n---\n"),
+    ],
+    ids=str,
+)
+def test_samples_are_separated_as_documents_of_the_corpus_are(run, cwd, settings, separator, text):
+    Path("text.txt").write_text(text * 60)
+    run("train", "text.txt", *SMALL, "--steps", "30", *settings, "--quiet", "--val-fraction", "0")
+    args = ("sample", "--documents" if "files" not in settings else "--count", "3", "-n", "5", "--seed", "1")
+    texts = [json.loads(line)["text"].rstrip("\n") for line in run(*args, "--json").stdout.splitlines()]
+    assert run(*args).stdout.rstrip("\n") == separator.join(texts).rstrip("\n")
+    assert run(*args, "--separator", "|").stdout.count("|") == 2
 
 
 def test_lines_of_json(run, tiny):
@@ -377,7 +479,7 @@ def test_charset_and_regex(run, tiny):
         (("--regex", r"(D)\1"), 2, "a reference to a group at position 3"),
         (("--regex", "D(?=e)"), 2, "look-around at position 1"),
         (("--regex", "(a|b)*a(a|b){30}"), 2, "make its repeats shorter"),
-        (("--regex", "Ω"), 2, "no text of characters that may be written"),
+        (("--regex", "Ω"), 2, "matches no text of characters"),
         (("--regex", "D{9}", "-n", "8"), 2, "give -n 9 or more"),
         (("--charset", "Ω"), 2, "none of these characters is in the model's vocabulary"),
     ],
@@ -452,14 +554,14 @@ def test_novel_texts_share_no_run_with_what_was_learned_from(run, tiny):
     for one, other in zip(drawn, novel, strict=True):
         assert (one == other) != copies(one["text"])
     again = sum(one["draws"] - 1 for one in novel)
-    assert f"Drawn again: {again} of {30 + again} (" in outcome.stderr
+    assert f"Redrawn: {again} of {30 + again} (" in outcome.stderr
     assert outcome == run(*args, "--novel", "3")
 
 
 def test_what_cannot_be_novel_is_reported(run, tiny):
     outcome = run("sample", "--novel", "1", "-n", "5", "--best-of", "2", code=1)
     assert "in all 20 draws" in error_line(outcome.stderr)
-    assert "Drawn again: 38 of 40 (95.0%), with 1 characters of the corpus\n" in outcome.stderr
+    assert "Redrawn: 38 of 40 (95.0%), for copying 1 characters of the corpus\n" in outcome.stderr
     Path("tiny.txt").unlink()
     assert "tiny.txt" in error_line(run("sample", "--novel", "9", code=1).stderr)
 
@@ -500,4 +602,4 @@ def test_on_a_terminal_the_last_line_is_ended(tiny, terminal, command):
 def test_on_a_terminal_what_is_reported_afterwards_has_a_line_of_its_own(tiny, terminal):
     args = ("--count", "2", "-n", "9", "--stop", "\n", "--novel", "99", "--seed", "1")
     *_, text, told, end = terminal("sample", *args, stream="stdout stderr").read_all().split("\r\n")
-    assert (text[:1], told[:21], end) == ("D", "Drawn again: 0 of 2 (", "")
+    assert (text[:1], told[:17], end) == ("D", "Redrawn: 0 of 2 (", "")

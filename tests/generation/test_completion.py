@@ -141,7 +141,7 @@ def test_a_text_without_ends_is_cut():
     writer = writer_of(Vocab("".join(sorted("天地玄黃"))))
     assert {one.ended for one in complete(writer, "天").completions} == {"length"}
     assert {len(one.text) for one in complete(writer, "天").completions} == {32}
-    with pytest.raises(ConfigError, match="knows no line ends"):
+    with pytest.raises(ConfigError, match="does not know line ends"):
         complete(writer, "天", to="line")
 
 

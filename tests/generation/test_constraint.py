@@ -178,8 +178,8 @@ def test_many_streams_have_the_masks_of_each_alone():
         (r"\p{Nonsense}", "unknown property"),
         (r"\X", "an unknown part"),
         ("(?#a)b", "an unknown part"),
-        ("é", "no text of characters that may be written matches"),
-        ("a+é", "no text of characters"),
+        ("é", "matches no text of characters"),
+        ("a+é", "matches no text of characters"),
         ("(" * 5000 + "a" + ")" * 5000, "nested too deeply"),
     ],
 )
@@ -294,3 +294,42 @@ def test_a_match_that_nothing_continues_is_exhausted_however_much_may_follow(rem
     after = automaton.follow(np.zeros(1, np.intp), np.array([SYMBOLS.index("a")]))
     assert automaton.exhausted(after, remaining).tolist() == [True]
     assert automaton.exhausted(np.zeros(1, np.intp), remaining).tolist() == [False]
+
+
+def accepts(text, symbols, **settings):
+    """Return whether the constraint accepts the text."""
+    automaton = Constraint.of(symbols, len(symbols), **settings)
+    state = np.zeros(1, np.intp)
+    for char in text:
+        state = automaton.follow(state, np.array([symbols.index(char)]))
+    return bool(automaton.needs[state[0]] == 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"regex": "(e\u0301t)+", "normalize": "NFC"}, "étét"),
+        ({"regex": "e\u0301{2}", "normalize": "NFC"}, "éé"),
+        ({"regex": "[ae\u0301]+", "normalize": "NFC"}, "aé"),
+        ({"charset": "e\u0301t", "normalize": "NFC"}, "té"),
+        ({"regex": "a＋", "normalize": "NFKC"}, "a+"),
+        ({"regex": "ﬁ{2}", "normalize": "NFKC"}, "fifi"),
+        ({"regex": "[①…]+", "normalize": "NFKC"}, "1."),
+        ({"charset": "ａ-ｔ", "normalize": "NFKC"}, "aeit"),
+        ({"charset": "A-Z ", "lowercase": True}, "at t"),
+        ({"regex": "A[B-T]T", "lowercase": True}, "aet"),
+        ({"regex": "(?s)\\p{Lu}.", "lowercase": True}, "t+"),
+    ],
+)
+def test_expressions_are_brought_into_the_form_of_the_model(settings, text):
+    symbols = " +.1aefité"
+    assert accepts(text, symbols, **settings)
+    settings.pop("normalize", None), settings.pop("lowercase", None)
+    with contextlib.suppress(ConfigError):
+        assert not accepts(text, symbols, **settings)
+
+
+def test_a_symbol_can_be_written_if_a_match_has_it():
+    automaton = Constraint.of(SYMBOLS, len(SYMBOLS), regex="ab+|c\\n?")
+    assert [automaton.can_write(symbol) for symbol in range(len(SYMBOLS))] == [True, False, True, True, True]
+    assert not Constraint.of(SYMBOLS, len(SYMBOLS), charset="a").can_write(0)
