@@ -1,4 +1,4 @@
-"""Compare the memory that training runs use with the figure that `charrnn train` prints before the first step.
+"""Compare the memory that training runs use with what `charrnn train --verbose` prints before the first step.
 
     python -m benchmarks.memory
     python -m benchmarks.memory --only gru
@@ -65,7 +65,7 @@ def write_text(path: Path, symbols: int) -> None:
 
 def measure(arguments: list[str], threads: int) -> tuple[int, float, float]:
     """Return the number of processes of a training run, and its MiB as stated and as measured."""
-    command = [sys.executable, "-m", "charrnn", "train", *arguments, "--threads", str(threads)]
+    command = [sys.executable, "-m", "charrnn", "train", *arguments, "--verbose", "--threads", str(threads)]
     most = 0.0
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(command, env=environment(threads), stderr=said)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from charrnn.nn.gradcheck import check_gradients
     from charrnn.nn.initializers import INITS
     from charrnn.training.loop import Evaluating, Recovered, Report, Stepped
-    from charrnn.training.run import Run, Saved
+    from charrnn.training.run import LengthChanged, Run, Saved
 
 _HOMES = {
     "LanguageModel": "api",
@@ -47,6 +47,7 @@ _HOMES = {
     "CharRNNError": "errors",
     "Evaluation": "evaluation.statistics",
     "Trace": "evaluation.trace",
+    "LengthChanged": "training.run",
     "Run": "training.run",
     "Saved": "training.run",
     "Scored": "evaluation.scoring",
@@ -75,6 +76,7 @@ __all__ = [
     "Evaluating",
     "Evaluation",
     "LanguageModel",
+    "LengthChanged",
     "ModelConfig",
     "Recovered",
     "Report",

@@ -101,10 +101,10 @@ def _train(run: Run, progress: bool) -> None:
     """Train to the end, with a progress bar."""
     from tqdm.auto import tqdm  # it takes a while to load
 
-    with tqdm(desc=run.folder.path.name, unit=" steps", total=run.training.steps, disable=not progress) as bar:
+    with tqdm(desc=run.folder.path.name, unit=" steps", total=run.state.course.total, disable=not progress) as bar:
         for event in run.events():
             if isinstance(event, Stepped):
-                bar.total = run.training.steps
+                bar.total = run.state.course.total
                 bar.update(event.step - bar.n)
             elif isinstance(event, Report) and event.val_loss is not None:
                 bar.set_postfix(loss=f"{event.loss:.4f}", val=f"{event.val_loss:.4f}")
@@ -120,8 +120,8 @@ def fit(
 ) -> Events:
     """Return an iterator that trains a model on a text and yields what happens.
 
-    The events are `Stepped`, `Evaluating`, `Report`, `Recovered` and `Saved`. Training begins with the first `next` and
-    stops when no more is called; before that, the text is read, and nothing is written.
+    The events are `Stepped`, `Evaluating`, `Report`, `Recovered`, `LengthChanged` and `Saved`. Training begins with the
+    first `next` and stops when no more is called; before that, the text is read, and nothing is written.
     corpus      the path of a text, several paths, or a `Corpus`
     out         the run's folder; ./checkpoints/<corpus name> if None
     force       True: remove an earlier run in the folder

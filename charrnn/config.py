@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import codecs
 import inspect
-from collections.abc import Callable, Collection, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import Field, asdict, dataclass, field, fields
 from itertools import combinations
 from typing import Any, NamedTuple, TypeVar
@@ -132,7 +133,11 @@ def limit_of(value: float, meta: Any) -> str | None:
 
 
 def _defaults_in_words(name: str) -> str:
-    return ", ".join(f"{values[name]:g} for {optimizer}" for optimizer, values in OPTIMIZER_DEFAULTS.items())
+    """Return each default of a setting with the optimizers that have it."""
+    optimizers: dict[float, list[str]] = {}
+    for optimizer, values in OPTIMIZER_DEFAULTS.items():
+        optimizers.setdefault(values[name], []).append(optimizer)
+    return ", ".join(f"{value:g} for {in_words(names, 'and')}" for value, names in optimizers.items())
 
 
 def flag_of(name: str) -> str:
@@ -146,6 +151,12 @@ def option_words(name: str, value: object) -> list[str]:
     if isinstance(value, bool):
         return [flag if value else f"--no-{flag[2:]}"]
     return [f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)]
+
+
+def train_words(paths: Sequence[str], options: Mapping[str, object]) -> list[str]:
+    """Return the words of a command line that trains on these paths with these options by name."""
+    words = ["charrnn", "train", *(f"./{path}" if path.startswith("-") and path != STDIN else path for path in paths)]
+    return words + [word for name, value in options.items() for word in option_words(name, value)]
 
 
 def exclusive(remedy: str, *names: str) -> list[tuple[tuple[str, ...], str]]:
@@ -330,94 +341,127 @@ class TrainConfig:
     Raises:  ConfigError if a value makes no sense or two contradict each other.
     """
 
-    steps: int | None = setting(None, "Length", "Train for this many updates.", low=1)
+    steps: int | None = setting(None, "Length", "Train for this many steps.", low=1)
     epochs: int | None = setting(None, "Length", "Train for this many passes through the text.", low=1)
     minutes: float | None = setting(
         None,
         "Length",
-        f"Train for about this long; {DEFAULT_MINUTES:g} if no length is given.",
+        f"Train for this long, from start to exit; with --resume, for this long more. [default: {DEFAULT_MINUTES:g}]",
         low=0.0,
         high=1e7,
         open_ends=True,
     )
+    length_changes: str | None = setting(
+        None,
+        "Length",
+        "Change the total of --steps during the run, to repeat one that did: 120:840,400:812 makes it 840 after step "
+        "120 and 812 after step 400.",
+        metavar="STEP:TOTAL,…",
+    )
     patience: int = setting(
-        0, "Length", "Stop after this many evaluations without a better validation loss; 0 never does.", low=0
+        0, "Length", "Stop after this many evaluations without a better validation loss; 0 for never.", low=0
     )
-    batch_size: int = setting(32, "Training", "Lanes of the text that are learned from at once.", low=1)
-    seq_len: int = setting(100, "Training", "Characters of each lane in one step.", low=1)
+    batch_size: int = setting(32, "Training", "Batch rows.", low=1, recipe=AUTO)
+    seq_len: int = setting(100, "Training", "Time steps of a window: characters of each batch row in a step.", low=1)
     reset_rate: float = setting(
-        0.0, "Training", "Share of the lanes that begin a step from a zero state.", low=0.0, high=1.0
+        0.0, "Training", "Share of batch rows that start a step from a zero state.", low=0.0, high=1.0, recipe=AUTO
     )
-    optimizer: str = setting("adamw", "Training", "The optimizer.", choices=tuple(OPTIMIZER_DEFAULTS))
+    optimizer: str = setting("adamw", "Training", "Optimizer.", choices=tuple(OPTIMIZER_DEFAULTS))
     learning_rate: float | None = setting(
         None,
         "Training",
-        f"Base rate. If not given: {_defaults_in_words('learning_rate')}.",
+        f"Base learning rate. [default: auto; with --steps {_defaults_in_words('learning_rate')}]",
         low=0.0,
         open_ends=True,
     )
     momentum: float = setting(0.9, "Training", "Momentum of sgd.", low=0.0, high=0.9999)
-    beta1: float = setting(0.9, "Training", "Memory of the mean gradient: adam, adamw.", low=0.0, high=0.9999)
+    beta1: float = setting(0.9, "Training", "Decay of the mean gradient in adam and adamw.", low=0.0, high=0.9999)
     beta2: float = setting(
-        0.99, "Training", "Memory of the squared gradient: adam, adamw, rmsprop.", low=0.0, high=0.99999
+        0.99, "Training", "Decay of the squared gradient in adam, adamw and rmsprop.", low=0.0, high=0.99999
     )
     weight_decay: float | None = setting(
         None,
         "Training",
-        f"Decay of the weight matrices (L2). If not given: {_defaults_in_words('weight_decay')}.",
+        f"Weight decay of matrices. [default: {_defaults_in_words('weight_decay')}]",
         low=0.0,
         high=10.0,
     )
     average: float = setting(
         0.0,
         "Training",
-        "Memory of a running mean of the weights, which is validated beside them; 0 keeps none.",
+        "Decay of a running mean of the weights, which is validated too; 0 for none.",
         low=0.0,
         high=0.99999,
+        recipe=AUTO,
     )
-    schedule: str = setting("cosine", "Training", "The course of the rate.", choices=SCHEDULE_NAMES)
-    warmup_steps: int = setting(100, "Training", "Steps of the rise to the base rate: cosine.", low=0)
-    final_rate: float = setting(0.02, "Training", "Last rate as a share of the base rate: cosine.", low=0.0, high=1.0)
-    decay_rate: float = setting(0.5, "Training", "Factor of each decay: exponential, step.", low=0.0, high=1.0)
+    schedule: str = setting("cosine", "Training", "Learning-rate schedule.", choices=SCHEDULE_NAMES)
+    warmup_steps: int = setting(100, "Training", "Warm-up steps of cosine; at most a tenth of the run.", low=0)
+    final_rate: float = setting(
+        0.02, "Training", "Last learning rate of cosine, as a share of the base rate.", low=0.0, high=1.0
+    )
+    decay_rate: float = setting(0.5, "Training", "Factor of each decay of exponential and step.", low=0.0, high=1.0)
     decay_steps: int | None = setting(
-        None, "Training", "Steps of each decay: exponential, step. A quarter of the run if not given.", low=1
+        None, "Training", "Steps between decays of exponential and step. [default: a quarter of the run]", low=1
     )
     clip_norm: float = setting(
-        1.0, "Training", "Limit of the gradients' global norm, after --clip-value; 0 for none.", low=0.0
+        1.0, "Training", "Limit of the gradient's global norm, after --clip-value; 0 for none.", low=0.0
     )
-    clip_value: float = setting(0.0, "Training", "Limit of each element of the gradients; 0 for none.", low=0.0)
-    recover: bool = setting(
-        True, "Training", "If training diverges, go back to the last good state and lower the rate."
-    )
-    threads: int | None = setting(
-        None,
-        "Training",
-        "Cores that share the lanes of a step; if not given, as many as serve this size best.",
-        low=1,
-        high=4096,
-    )
-    seed: int | None = setting(
-        None, "Training", "Seed of all that is random; drawn if not given, always shown.", low=0, high=2**63 - 1
-    )
+    clip_value: float = setting(0.0, "Training", "Limit of each element of the gradient; 0 for none.", low=0.0)
+    recover: bool = setting(True, "Training", "Go back to the last good state and lower the rate if training diverges.")
+    threads: int | None = setting(None, "Training", "CPU cores. [default: what suits the layer size]", low=1, high=4096)
+    seed: int | None = setting(None, "Training", "Random seed. [default: random, and printed]", low=0, high=2**63 - 1)
     extend_vocab: bool = setting(False, "Text", "With --init-from: add the characters that are new to that model.")
     val_chars: int = setting(
-        0, "Files", "Characters of the validation part that an evaluation scores, from its beginning; 0: all.", low=0
+        0, "Files", "Characters of the validation split that an evaluation scores; 0 for all.", low=0, recipe=AUTO
     )
     eval_every: int | None = setting(
-        None, "Files", "Steps between evaluations; if not given, so that they take little of the time.", low=1
+        None, "Files", "Steps between evaluations. [default: so many that evaluating takes little of the time]", low=1
     )
-    log_every: int = setting(100, "Files", "Steps between lines of log.jsonl without an evaluation; 0 for none.", low=0)
-    save_every: int = setting(0, "Files", "Steps between saves of last.npz beside those at evaluations.", low=0)
+    log_every: int = setting(100, "Files", "Steps between further lines of log.jsonl; 0 for none.", low=0)
+    save_every: int = setting(0, "Files", "Steps between further saves of last.npz; 0 for none.", low=0)
 
     def __post_init__(self) -> None:
         _check(self)
         given = [name for name in LENGTHS if getattr(self, name) is not None]
         refuse_conflicts(given)
+        _check_changes(self.steps, self.length_changes)
         if not given:
             object.__setattr__(self, "minutes", DEFAULT_MINUTES)
         for name, value in OPTIMIZER_DEFAULTS[self.optimizer].items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
+
+
+def total_steps(steps: int | None, length_changes: str | None) -> int | None:
+    """Return the length in steps that a run has after the changes of its length; None if it has none yet."""
+    return changes_in(length_changes)[-1][1] if length_changes else steps
+
+
+def _check_changes(steps: int | None, text: str | None) -> None:
+    """Raise ConfigError if changes of the length make no sense for a run of this many steps."""
+    if text is None:
+        return
+    if steps is None:
+        raise ConfigError("--length-changes changes the length of --steps: give --steps too")
+    before, total = -1, steps
+    for step, changed in changes_in(text):
+        if not before < step <= total or changed <= step:
+            raise ConfigError(
+                f"--length-changes {text}: {step}:{changed} makes no sense there: steps must rise, each within the "
+                f"length so far ({total}), and be less than their new total"
+            )
+        before, total = step, changed
+
+
+def changes_in(text: str) -> tuple[tuple[int, int], ...]:
+    """Return the pairs (step, total) of a text such as 120:840,400:812.
+
+    Raises:  ConfigError if it has another form.
+    """
+    if not re.fullmatch(r"\d{1,18}:\d{1,18}(,\d{1,18}:\d{1,18})*", text):
+        raise ConfigError(f"--length-changes {text!r} is not a list of STEP:TOTAL: write it like 120:840,400:812")
+    pairs = (map(int, pair.split(":")) for pair in text.split(","))
+    return tuple((step, total) for step, total in pairs)
 
 
 def setting_fields() -> list[Field[Any]]:

@@ -17,6 +17,7 @@ from charrnn.data.stream import Stream
 from charrnn.nn import model
 from charrnn.parallel.plan import available_threads, usual_threads
 from charrnn.system.blas import Blas, blas, numpy_config
+from charrnn.system.load import is_crowded, load_average
 from charrnn.system.meter import seconds_per_unit
 from charrnn.system.processor import best_kernel, cpu_facts
 from charrnn.training.budget import char_seconds
@@ -32,7 +33,6 @@ _VOCAB_SIZE = 65  # symbols of the random text, as many as in English prose with
 _OPTIMISED = ("openblas", "mkl", "accelerate", "blis", "armpl", "nvpl", "atlas", "essl")
 #: OpenBLAS kernels that share another kernel's code for float32 products.
 _LIKE = {"Zen": "Haswell", "Cooperlake": "SkylakeX", "SapphireRapids": "SkylakeX"}
-_CROWDED = 1.25  # runnable threads per core above which threads wait for one another
 _UNOPTIMISED_GFLOPS = 5.0  # any optimised library exceeds this on one core of the last ten years
 #: NumPy's names for processor features; newer versions name levels of x86-64 instead.
 _FEATURES = {
@@ -97,7 +97,7 @@ def measure_machine(seconds: float = 1.0, set_kernel: str | None = None) -> Mach
 
     set_kernel  the value to which the command set OPENBLAS_CORETYPE; None if it did not
     """
-    load = _load()  # before this process adds to it
+    load = load_average()  # before this process adds to it
     cpu, library = cpu_facts(), blas()
     config = ModelConfig(_VOCAB_SIZE)
     sizes = [int(np.prod(shape)) for shape in model.param_shapes(config).values()]
@@ -181,7 +181,7 @@ def advice(machine: Machine) -> list[str]:
     variable, limit = _thread_variable(library), _thread_limit(machine)
     threads = library.threads or (limit[1] if limit else machine.cores if variable else 1)
     load = machine.load or 0.0
-    busy = load + threads > _CROWDED * machine.all_cores
+    busy = is_crowded(load, threads, machine.all_cores)
     if busy:
         crowded = f"In the last minute, {load:.1f} programs on average competed for {machine.all_cores} cores."
         if threads == 1:
@@ -238,13 +238,6 @@ def _features() -> tuple[str, ...]:
     extensions = numpy_config("SIMD Extensions")
     names = {*extensions.get("baseline", ()), *extensions.get("found", ())}
     return tuple(name for name, words in _FEATURES.items() if words & names)
-
-
-def _load() -> float | None:
-    try:
-        return os.getloadavg()[0]
-    except (AttributeError, OSError):  # Windows has no load average
-        return None
 
 
 def _memory() -> int | None:

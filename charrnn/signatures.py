@@ -48,6 +48,7 @@ class TrainSettings(TypedDict, total=False):
     steps: int | None
     epochs: int | None
     minutes: float | None
+    length_changes: str | None
     patience: int
     batch_size: int
     seq_len: int

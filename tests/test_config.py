@@ -80,7 +80,7 @@ CHOICES = {
 }
 #: What is true or not, and what is text.
 FACTS = {"recover", "bytes", "lowercase", "shuffle_documents", "extend_vocab", "tied"}
-WORDS = {"encoding", "separator", "field"}
+WORDS = {"length_changes", "encoding", "separator", "field"}
 OPTIONAL = {
     "split_documents",
     "val_documents",
@@ -132,7 +132,7 @@ def test_every_setting_says_in_which_group_it_stands_and_what_it_is():
         for item in fields(kind):
             if item.name not in ("vocab_size", "document_rules"):
                 assert item.metadata["group"] in ("Model", "Training", "Length", "Text", "Files")
-                assert item.metadata["help"].endswith(".")
+                assert item.metadata["help"].endswith((".", "]"))
 
 
 @numbers

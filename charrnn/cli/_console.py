@@ -24,11 +24,11 @@ import click
 from charrnn.api import LanguageModel, load
 from charrnn.data.cache import obstacle
 from charrnn.errors import CorpusError
-from charrnn.nn.functional import bits, perplexity
+from charrnn.nn.functional import bits
 from charrnn.training.advice import advise
 from charrnn.training.folder import is_model
 from charrnn.training.loop import MOST_TRIES, Evaluating, Recovered, Report, Stepped
-from charrnn.training.run import Event, Run
+from charrnn.training.run import Event, LengthChanged, Run
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -39,6 +39,8 @@ _SMOOTHING = 0.98  # weight of the old value, at each step, in the loss that the
 _BAR_DELAY = 1  # seconds of scoring before a bar appears
 _NOTE_EVERY = 60.0  # seconds between two lines about scoring, where no bar can be drawn
 _ENDLESS = 100_000  # columns if there is no terminal, so that each row is one line for the next program
+_FACT = len("Model")  # columns of the names of facts about a run
+_WITH_SPEED, _WITH_NORM = 100, 120  # columns from which on the bar has room for these figures
 _GAP = "  "  # between the columns of a table
 _SHORT = 20  # characters of a value that leaves room for another one beside it
 _NARROWEST = 40  # minimum columns of a table, so that each cell has some room
@@ -223,6 +225,75 @@ class ReadingBar:
         self.read = read
 
 
+class PassingLine:
+    """A line on a terminal that says what is being waited for; it is erased at the end of the context.
+
+    shown: False: never show it
+    """
+
+    def __init__(self, text: str, *, shown: bool) -> None:
+        self.text, self.shown = text, shown and _bars()
+        self.visible = False
+
+    def __enter__(self) -> PassingLine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.erase()
+
+    def show(self) -> None:
+        """Show the line."""
+        if self.shown and not self.visible:
+            tell(self.text, nl=False)
+            self.visible = True
+
+    def erase(self) -> None:
+        """Erase the line if it is visible."""
+        if self.visible:
+            tell("\r" + " " * len(self.text) + "\r", nl=False)
+            self.visible = False
+
+
+def print_fact(name: str, value: str) -> None:
+    """Print a fact about a training run to stderr, aligned with the others.
+
+    Raises:  BrokenPipeError as for `tell`.
+    """
+    tell(f"{click.style(f'{name:<{_FACT}}', bold=True)}  {value}")
+
+
+def print_sentence(text: str) -> None:
+    """Print a sentence about a training run to stderr: one line, or as many as a terminal needs for whole words.
+
+    Raises:  BrokenPipeError as for `tell`.
+    """
+    tell(_wrapped(text))
+
+
+def _wrapped(text: str) -> str:
+    from textwrap import fill
+
+    columns = _screen_columns()
+    if len(text) <= columns:
+        return text
+    return fill(text, columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+def duration(seconds: float) -> str:
+    """Return a time in seconds, minutes or hours, to about two digits."""
+    if seconds < 99.5:
+        return f"{max(1.0, seconds):.0f} second{'s' * (seconds >= 1.5)}"
+    return f"{seconds / 60:.0f} minutes" if seconds < 99.5 * 60 else f"{seconds / 3600:.1f} hours"
+
+
+def _screen_columns() -> int:
+    """Return the width of stderr's terminal; endless if it is none."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or _ENDLESS
+    except (OSError, ValueError):
+        return _ENDLESS
+
+
 class ScoringBar:
     """Progress while lines are scored: a bar on a terminal, else a line each minute.
 
@@ -279,15 +350,15 @@ class ScoringBar:
 class TrainScreen:
     """The screen of a training run: a bar on a terminal, a line for each evaluation, and samples."""
 
-    def __init__(self, run: Run, *, quiet: bool, sample_every: int) -> None:
+    def __init__(self, run: Run, *, quiet: bool, verbose: bool, sample_every: int) -> None:
         from tqdm import tqdm
 
-        self.run, self.quiet, self.sample_every = run, quiet, sample_every
+        self.run, self.quiet, self.verbose, self.sample_every = run, quiet, verbose, sample_every
         self.console = _console(soft_wrap=True)
-        self.loss: float | None = None
+        self.loss = 0.0  # the moving average, which begins at zero: it is divided by the weight that it has so far
         self.val_loss: float | None = None
         self.bar = tqdm(
-            total=run.training.steps,
+            total=run.state.course.total,
             initial=run.state.step,
             disable=quiet or not _bars(),
             unit="step",
@@ -312,27 +383,38 @@ class TrainScreen:
             self._step(event)
         elif isinstance(event, Evaluating):
             self.bar.set_postfix_str(f"evaluating {event.chars:,}/{event.of:,}")
+        elif isinstance(event, LengthChanged):
+            self.bar.total = event.total
+            if self.verbose:
+                self._print(f"[bold]step {event.step:,}[/]  {event.total:,} steps in all fit into the time")
         elif isinstance(event, Recovered):
             self._recover(event)
         elif isinstance(event, Report) and event.val_loss is not None:
             self.val_loss = event.val_loss
             self._line(event, f"  val {event.val_loss:.4f} ({bits(event.val_loss):.3f} bpc)")
-        elif isinstance(event, Report) and self.run.training.evaluates_at(event.step):
+        elif isinstance(event, Report) and event.saturation is not None:
             self._line(event, "")
 
     def _step(self, event: Stepped) -> None:
-        self.loss = event.loss if self.loss is None else _SMOOTHING * self.loss + (1 - _SMOOTHING) * event.loss
+        loss = self.smoothed(event.loss)
         self.chars_done += event.chars
-        self.steps_done += 1
         rate = self.bar.format_dict["rate"] or self.steps_done / max(1e-9, self.bar.format_dict["elapsed"])
         chars = rate * self.chars_done / self.steps_done
-        val = "" if self.val_loss is None else f", val {self.val_loss:.3f}"
-        self.bar.set_postfix_str(
-            f"{chars:,.0f} chars/s, loss {self.loss:.3f}{val}, norm {event.grad_norm:.2f}", refresh=False
-        )
+        figures = [f"loss {loss:.3f}"]
+        figures += [] if self.val_loss is None else [f"val {self.val_loss:.3f}"]
+        columns = _screen_columns()
+        figures += [f"{chars:,.0f} chars/s"] if columns >= _WITH_SPEED else []
+        figures += [f"norm {event.grad_norm:.2f}"] if columns >= _WITH_NORM else []
+        self.bar.set_postfix_str(", ".join(figures), refresh=False)
         self.bar.update()
         if self.sample_every and event.step % self.sample_every == 0:
             self._sample(event.step)
+
+    def smoothed(self, loss: float) -> float:
+        """Return the moving average of the steps' losses, the newest included."""
+        self.steps_done += 1
+        self.loss = _SMOOTHING * self.loss + (1 - _SMOOTHING) * loss
+        return self.loss / (1 - _SMOOTHING**self.steps_done)
 
     def note_save(self, signum: int) -> None:
         """Show that a signal has made the run save and continue."""
@@ -343,18 +425,16 @@ class TrainScreen:
             f"[bold]step {event.step:,}[/]  [yellow]{event.cause}[/]; back to step {event.back_to:,}, "
             f"learning rate {event.learning_rate:.3g} (try {event.tries} of {MOST_TRIES})"
         )
-        self.loss = None
+        self.loss, self.steps_done = 0.0, 0
         self.bar.n = self.bar.last_print_n = event.back_to
 
     def _line(self, report: Report, val: str) -> None:
         best = "  [green]best so far[/]" if report.best else ""
-        self._print(
-            f"[bold]step {report.step:,}[/]  epoch {report.epoch:.2f}  loss {report.loss:.4f}{val}"
-            f"  norm {report.grad_norm:.2f}{best}"
-        )
+        norm = f"  norm {report.grad_norm:.2f}" if _screen_columns() >= _WITH_NORM else ""
+        self._print(f"[bold]step {report.step:,}[/]  epoch {report.epoch:.2f}  loss {report.loss:.4f}{val}{norm}{best}")
         for what, sentence in advise(self.run.state.history, self.run.vocab.entropy).items():
             if what not in self.told:
-                self._print(f"Note: {sentence}")
+                self._print(_wrapped(f"Note: {sentence}"))
                 self.told.add(what)
 
     def _sample(self, step: int) -> None:
@@ -377,7 +457,7 @@ class SweepBar:
         from tqdm import tqdm
 
         self.bar = tqdm(
-            total=run.training.steps,
+            total=run.state.course.total,
             initial=run.state.step,
             disable=quiet or not _bars(),
             desc=name,
@@ -408,12 +488,10 @@ def closing_figures(run: Run) -> dict[str, str]:
     facts = {}
     if progress.best_loss is not None:
         loss = progress.best_loss
-        facts["Best validation loss"] = f"{loss:.4f} nats per character at step {progress.best_step:,}"
-        facts["Bits per character"] = f"{bits(loss):.4f}"
-        facts["Perplexity per character"] = f"{perplexity(loss):.3f}"
+        facts["Best loss"] = f"{loss:.4f} nats ({bits(loss):.3f} bits) per character at step {progress.best_step:,}"
     elif state.history:
-        facts["Training loss"] = f"{state.history[-1]['loss']:.4f} nats per character"
+        facts["Loss"] = f"{state.history[-1]['loss']:.4f} nats per character, in training"
     chars = run.training.stream.chars_before(state.step)
-    facts["Time"] = f"{run.seconds / 60:.1f} minutes, {chars / max(run.seconds, 1e-9):,.0f} characters per second"
-    facts["Checkpoint"] = str(run.folder.model())
+    facts["Time"] = f"{duration(run.seconds)}, {chars / max(run.seconds, 1e-9):,.0f} characters per second"
+    facts["Model"] = str(run.folder.model())
     return facts

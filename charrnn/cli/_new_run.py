@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import click
 
 from charrnn.cli._modules import import_options
-from charrnn.config import CONFLICTS, STDIN, exclusive, option_words
+from charrnn.config import CONFLICTS, exclusive, train_words
 
 #: Options that contradict each other in a new run, and the errors that say so.
 NEW_RUN_CONFLICTS = (
@@ -24,9 +24,9 @@ def train_command(paths: Sequence[str], options: Mapping[str, object]) -> str:
 
     It imports the modules that the command in progress has imported.
     """
-    words = ["charrnn", "train"]
-    words += [f"./{path}" if path.startswith("-") and path != STDIN else path for path in paths]
-    for name, value in options.items():
-        words += option_words(name, value)
-    words += import_options(click.get_current_context())
-    return shlex.join(words)
+    return with_imports(train_words(paths, options))
+
+
+def with_imports(words: Sequence[str]) -> str:
+    """Return the words of a command line, quoted for a shell, with options that import the same modules as this one."""
+    return shlex.join([*words, *import_options(click.get_current_context())])

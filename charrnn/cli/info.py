@@ -124,7 +124,7 @@ def _file(saved: Checkpoint, path: Path, folder: RunFolder, run: RunSummary | No
 def _resume(saved: Checkpoint, folder: RunFolder, run: RunSummary | None) -> str:
     """Return the command that resumes the run of a checkpoint, or why there is none."""
     from charrnn.cli._new_run import train_command
-    from charrnn.config import STDIN
+    from charrnn.config import DEFAULT_MINUTES, STDIN
 
     if run is None or run.finished is None:
         return "not possible: there is no last.npz beside it" if saved.state is None else "rename it to last.npz first"
@@ -133,9 +133,9 @@ def _resume(saved: Checkpoint, folder: RunFolder, run: RunSummary | None) -> str
     if not run.finished:
         return train_command(paths, options)
     if (run.step or 0) < (run.steps or 0):
-        again = train_command(("TEXT",), {"init_from": folder.path})
-        return f"not possible: it stopped early; start a new run with these weights: {again}"
-    return f"last.npz is complete and can train on: {train_command(paths, options | {'steps': 2 * (run.steps or 0)})}"
+        return f"last.npz stopped early and can train on: {train_command(paths, options | {'patience': 0})}"
+    longer = train_command(paths, options | {"minutes": f"{DEFAULT_MINUTES:g}"})
+    return f"last.npz is complete and can train on: {longer}"
 
 
 def _text(saved: Checkpoint) -> dict[str, str]:
@@ -166,10 +166,12 @@ def _settings(settings: dict[str, Any]) -> dict[str, str]:
 def _result(saved: Checkpoint, path: Path, run: RunSummary | None) -> dict[str, str]:
     """Return how far training went, how good the model is, and on which characters that was measured."""
     from charrnn import checkpoint as ckpt
+    from charrnn.config import total_steps
     from charrnn.nn.functional import bits
     from charrnn.training.validation import Validation
 
-    steps = f"{saved.step:,}" + (f" of {saved.train_config.steps:,}" if saved.train_config.steps else "")
+    total = total_steps(saved.train_config.steps, saved.train_config.length_changes)
+    steps = f"{saved.step:,}" + (f" of {total:,}" if total else "")
     facts = {"Steps": steps}
     evaluated = [line for line in saved.history if line["val_loss"] is not None]
     if evaluated and (validation := Validation.of(ckpt.read_meta(path))):

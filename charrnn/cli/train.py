@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +19,12 @@ from charrnn.cli._command import (
     set_elsewhere,
     source_of,
 )
-from charrnn.cli._modules import import_options
-from charrnn.cli._new_run import NEW_RUN_CONFLICTS, train_command
+from charrnn.cli._new_run import NEW_RUN_CONFLICTS, with_imports
 from charrnn.cli._options import given, settings
 from charrnn.cli._signals import StopSignals
 from charrnn.cli._types import WholeNumber
 from charrnn.config import (
+    DEFAULT_MINUTES,
     ModelConfig,
     TextConfig,
     TrainConfig,
@@ -35,6 +35,7 @@ from charrnn.config import (
 from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
+    from charrnn.data.corpus import Corpus
     from charrnn.data.summary import Summary
     from charrnn.training.run import Run
 
@@ -68,7 +69,7 @@ _BASICS = (
     "--out",
     metavar="FOLDER",
     shell_complete=complete_files,
-    help="The run's folder; ./checkpoints/<corpus name> if not given.",
+    help="Write the run to this folder. [default: ./checkpoints/<corpus name>]",
 )
 @_files(
     "--val-file",
@@ -80,27 +81,28 @@ _BASICS = (
     "--init-from",
     metavar="MODEL",
     shell_complete=complete_runs,
-    help="Begin with the weights of another checkpoint or run.",
+    help="Start from the weights of another checkpoint or run.",
 )
 @_files(
     "--resume",
     is_flag=True,
     allow_from_autoenv=False,
-    help="Go on with the run in the folder, exactly.",
+    help="Continue the run in the folder; with --minutes, for so many minutes more.",
 )
 @_files(
     "--force",
     is_flag=True,
     allow_from_autoenv=False,
-    help="Replace the run that is in the folder.",
+    help="Replace the run in the folder.",
 )
 @_screen(
     "--sample-every",
     type=WholeNumber(0),
     metavar="N",
     default=0,
-    help="Show what the model writes every so many steps; 0 for never.",
+    help="Show a sample every N steps; 0 for never.",
 )
+@_screen("--verbose", is_flag=True, help="Also show facts about the text, the reasons for settings, and memory.")
 @_screen("--quiet", is_flag=True, help="Show nothing but errors.")
 def command(corpus: tuple[str, ...], **options: Any) -> None:
     """Train a model on CORPUS: files, folders, quoted patterns, or "-" for stdin.
@@ -111,7 +113,7 @@ def command(corpus: tuple[str, ...], **options: Any) -> None:
 
     Without --steps or --epochs, charrnn trains for --minutes (default 5). It
     then picks every setting marked "auto" that you leave out, from the text
-    size and the time budget, and explains each choice.
+    size and the time budget; --verbose explains each choice.
 
     The run folder gets best.npz (lowest validation loss), last.npz (to resume)
     and log.jsonl. Ctrl-C finishes the step, saves, and prints the command that
@@ -147,41 +149,56 @@ def _resuming(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _open(paths: tuple[str, ...], options: dict[str, Any], began: float) -> Run:
-    """Start or resume the run that the options ask for."""
+    """Start or resume the run that the options ask for, and describe it."""
     from charrnn.checkpoint import load
-    from charrnn.cli._console import ReadingBar
+    from charrnn.cli._console import PassingLine, ReadingBar
     from charrnn.data.corpus import Corpus
-    from charrnn.data.summary import summarize
     from charrnn.training.finetune import adopt_text_form
     from charrnn.training.folder import RUNS, find_model
     from charrnn.training.run import Run
 
-    asked = given(options)
+    asked, quiet = given(options), options["quiet"]
+    timed = "minutes" in asked if options["resume"] else not {"steps", "epochs"} & asked.keys()
+    measuring = PassingLine("measuring speed…", shown=timed and not quiet)
+
+    def ready(corpus: Corpus | None) -> Callable[[Run], None]:
+        def describe(run: Run) -> None:
+            if not quiet:
+                measuring.erase()
+                _describe(run, corpus, verbose=options["verbose"])
+                measuring.show()
+
+        return describe
+
     out = Path(options["out"]) if options["out"] else None
     if options["resume"]:
         if options["force"] or options["init_from"]:
-            raise ConfigError("--resume goes on with a run: it takes neither --force nor --init-from")
+            raise ConfigError("--resume continues a run: leave out --force and --init-from")
         if not out and not paths:
-            raise ConfigError("--resume needs the CORPUS or the run's folder with --out")
+            raise ConfigError("--resume needs the CORPUS, or the run's folder with --out")
         out = out or RUNS / Corpus.name_of(paths[0])
-        with ReadingBar(quiet=options["quiet"]) as reading:
-            return Run.resume(out, paths, options["val_file"], settings=asked, reading=reading)
+        with measuring, ReadingBar(quiet=quiet) as reading:
+            return Run.resume(
+                out, paths, options["val_file"], settings=asked, reading=reading, began=began, ready=ready(None)
+            )
     if not paths:
         raise click.UsageError("Missing argument 'CORPUS': name a text file to train on.")
     init_from = find_model(options["init_from"]) if options["init_from"] else None
     asked = seeded(adopt_text_form(asked, load(init_from).vocab) if init_from else asked)
     config = sort_settings(asked).text
-    with ReadingBar(quiet=options["quiet"]) as reading:
+    with ReadingBar(quiet=quiet) as reading:
         corpus = Corpus.read(paths, config, options["val_file"], seed=asked["seed"], reading=reading)
-    return Run.start(
-        corpus,
-        out,
-        settings=asked,
-        init_from=init_from,
-        force=options["force"],
-        began=began,
-        ready=None if options["quiet"] else lambda run: _describe(run, summarize(corpus, run.vocab)),
-    )
+    with measuring:
+        measuring.show()
+        return Run.start(
+            corpus,
+            out,
+            settings=asked,
+            init_from=init_from,
+            force=options["force"],
+            began=began,
+            ready=ready(corpus),
+        )
 
 
 def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
@@ -189,14 +206,11 @@ def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
     from charrnn.cli._console import TrainScreen, closing_figures, note, print_facts
 
     signals.patient = True
-    quiet = options["quiet"]
+    quiet, verbose = options["quiet"], options["verbose"]
     try:
         if not quiet:
-            if options["resume"]:  # a new run was described before its speed was measured
-                _describe(run)
-            by_time = not options["resume"] and options["steps"] is options["epochs"] is None
-            _print_course(run, forecast=not by_time)  # under a time budget the speed has been measured already
-        with TrainScreen(run, quiet=quiet, sample_every=options["sample_every"]) as screen:
+            _print_plan(run, verbose=verbose)
+        with TrainScreen(run, quiet=quiet, verbose=verbose, sample_every=options["sample_every"]) as screen:
             for event in run.events():
                 screen.show(event)
                 if signals.received:
@@ -210,62 +224,73 @@ def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
         click.get_current_context().exit(128 + signals.received if signals.received else 1)
     if signals.received and not run.finished:
         run.save()
-        again = _command(run, resume=True, out=run.folder.path, **_validated_on(run))
-        note(f"Saved after step {run.state.step:,}. Go on with: {again}")
+        note(f"Saved after step {run.state.step:,}. Continue with: {with_imports(run.command_to_resume())}")
         click.get_current_context().exit(128 + signals.received)
     if not quiet:
-        if run.state.step < run.training.steps:
-            note(f"Stopped early: no better validation loss in {run.training.config.patience} evaluations.")
-        imports = import_options(click.get_current_context())
-        sample = shlex.join(["charrnn", "sample", "-m", str(run.folder.path), *imports])
-        print_facts(closing_figures(run) | {"Repeat": _repeat(run), "Sample": sample}, err=True)
+        config, longer = run.training.config, {"minutes": f"{DEFAULT_MINUTES:g}"}
+        if run.state.step < run.state.course.total:
+            note(f"Stopped early: no better validation loss in {config.patience} evaluations.")
+            longer = {"patience": "0"}
+        commands = {
+            "Sample": with_imports(["charrnn", "sample", "-m", str(run.folder.path)]),
+            "Extend": with_imports(run.command_to_resume(**longer)),
+            "Repeat": _repeat(run),
+        }
+        print_facts(closing_figures(run) | commands, err=True)
 
 
-def _describe(run: Run, facts: Summary | None = None) -> None:
-    """Describe the corpus, the model and the memory that training takes."""
-    from charrnn.cli._console import tell
+def _describe(run: Run, corpus: Corpus | None, *, verbose: bool) -> None:
+    """Print what is trained on what, and a warning if it does not fit into memory.
 
-    if facts is not None:
-        _print_summary(facts, run.vocab.kind)
-    training, model_config = run.training, run.training.model_config
+    corpus: of a new run; None for a run that continues, whose text was described before
+    """
+    from charrnn.cli._console import print_fact, print_sentence
+    from charrnn.data.summary import summarize
+
+    training, config = run.training, run.training.model_config
     weights = sum(array.size for array in run.state.params.values())
-    embedding = f"embedding {model_config.embed_size}" if model_config.embed_size else "one-hot input"
-    embedding += ", tied" if model_config.tied else ""
-    tell(
-        f"{model_config.cell} {model_config.num_layers}x{model_config.hidden_size}, {embedding}, "
-        f"{weights:,} parameters; {len(training.stream.ids):,} characters to train on, "
-        f"{len(training.val_ids):,} to validate, {run.vocab.size} symbols"
-    )
+    layers = "1 layer" if config.num_layers == 1 else f"{config.num_layers} layers"
+    embedding = f", embedding of {config.embed_size}" if config.embed_size else ""
+    print_fact("Text", f"{len(training.stream.ids):,} characters to train on, {len(training.val_ids):,} to validate")
+    print_fact("Model", f"{config.cell}, {layers} of {config.hidden_size} units{embedding}, {weights:,} parameters")
+    if corpus is not None:
+        _print_summary(summarize(corpus, run.vocab), run.vocab.kind, verbose=verbose)
     memory = run.footprint
-    among = f" in {memory.processes} processes" if memory.processes > 1 else ""
-    tell(f"about {_mib(memory.size)} of memory{among}")
+    if verbose:
+        among = f" in {memory.processes} processes" if memory.processes > 1 else ""
+        print_sentence(f"about {_mib(memory.size)} of memory{among}")
     if memory.free is not None and not memory.fits:
-        tell(
-            f"Note: only {_mib(memory.free)} are free: the run may become very slow, or the system may end it; "
-            "stop other programs, or choose a smaller --batch-size, --seq-len or --hidden-size"
+        print_sentence(
+            f"Note: training takes about {_mib(memory.size)} of memory and {_mib(memory.free)} are free, so it may "
+            "become very slow or be killed: stop other programs, or lower --batch-size, --seq-len or --hidden-size"
         )
 
 
-def _print_summary(facts: Summary, kind: str) -> None:
-    from charrnn.cli._console import tell
+def _print_summary(facts: Summary, kind: str, *, verbose: bool) -> None:
+    """Print facts about the text; without `verbose` only what the user may want to change."""
+    from charrnn.cli._console import print_sentence
 
+    if (facts.crlf or facts.cr) and kind != "bytes":
+        print_sentence(f"Note: {_describe_returns(facts)}")
+    if not verbose:
+        return
     files = "1 file" if facts.files == 1 else f"{facts.files:,} files"
     size = f", {facts.bytes:,} bytes" if facts.bytes else ""  # unknown for standard input
     documents = "" if facts.documents is None else f" in {facts.documents:,} document{'s' * (facts.documents != 1)}"
-    tell(f"{files}{size}; {facts.chars:,} characters{documents}, {facts.symbols:,} distinct")
+    print_sentence(f"{files}{size}; {facts.chars:,} characters{documents}, {facts.symbols:,} distinct")
     rarest = [(f"0x{ord(char):02x}" if kind == "bytes" else repr(char), count) for char, count in facts.rarest]
-    tell("rarest to train on: " + ", ".join(f"{shown} {count:,}" for shown, count in rarest))
+    print_sentence("rarest in the training split: " + ", ".join(f"{shown} {count:,}" for shown, count in rarest))
     if facts.unknown_share:
-        tell(f"learned as unknown: {facts.unknown:,} of the distinct, {facts.unknown_share:.2%} of the training part")
-    if (facts.crlf or facts.cr) and kind != "bytes":
-        tell(_describe_returns(facts))
+        print_sentence(
+            f"unknown: {facts.unknown:,} distinct characters, {facts.unknown_share:.2%} of the training split"
+        )
     if facts.repeated is not None:
         lines = "lines" if facts.documents is None else "documents"
-        tell(f"{facts.repeated:.1%} of the validation part stands in {lines} that the training part has too")
+        print_sentence(f"{facts.repeated:.1%} of the validation split repeats training {lines}")
 
 
 def _describe_returns(facts: Summary) -> str:
-    """Return the line about carriage returns, with the command that turns all line ends into newlines."""
+    """Return the note on carriage returns, with the command that turns all line ends into newlines."""
     if facts.crlf and facts.cr:
         return r"lines end with \r\n or \r, and \r is learned; to change that: perl -pe 's/\r\n?/\n/g' FILE > NEW"
     if facts.crlf:
@@ -277,32 +302,29 @@ def _mib(size: int) -> str:
     return f"{size / 2**20:,.0f} MiB"
 
 
-def _print_course(run: Run, *, forecast: bool) -> None:
-    """Print the notes, the length of the run and, if asked, a forecast of its time."""
-    from charrnn.cli._console import tell
+def _print_plan(run: Run, *, verbose: bool) -> None:
+    """Print the length of the run with a forecast of its time, and the notes."""
+    from charrnn.cli._console import PassingLine, duration, print_fact, print_sentence
     from charrnn.training.budget import expected_seconds
 
+    config, total = run.config, run.state.course.total
+    if run.timer is not None:
+        seconds: float | None = run.timer.seconds_left(run.training, run.state)
+    else:
+        with PassingLine("measuring speed…", shown=True) as measuring:
+            measuring.show()
+            seconds = expected_seconds(run.training, run.state)
+    steps = "1 step" if total == 1 else f"{total:,} steps"
+    since = f" from step {run.state.step:,} on" if run.state.step else ""
+    takes = "" if seconds is None else f" in about {duration(seconds)}"
+    print_fact("Run", f"{steps}{since}{takes}, seed {config.seed}, in {run.folder.path}")
+    if verbose:
+        rate = f"{config.optimizer} at {config.learning_rate:g}"
+        print_sentence(f"{config.batch_size} batch rows of {config.seq_len} characters a step, {rate}")
+        for reason in run.reasons:
+            print_sentence(reason)
     for sentence in run.notes:
-        tell(f"Note: {sentence}")
-    if forecast and (seconds := expected_seconds(run.training, run.state)) is not None:
-        tell(f"about {seconds / 60:.1f} minutes, evaluations aside")
-    config = run.training.config
-    where = f", from step {run.state.step:,} on" if run.state.step else ""
-    steps = "1 step" if config.steps == 1 else f"{config.steps:,} steps"
-    tell(
-        f"{steps} of {config.batch_size}x{config.seq_len} characters{where}, "
-        f"{config.optimizer} at {config.learning_rate:g}, seed {config.seed}; run in {run.folder.path}"
-    )
-
-
-def _command(run: Run, **options: object) -> str:
-    """Return a command line that trains on this run's corpus with these options, quoted for a shell."""
-    return train_command(run.source.paths, options)
-
-
-def _validated_on(run: Run) -> dict[str, Any]:
-    """Return the option that names the validation file, if there is one."""
-    return {"val_file": run.val_source.path} if run.val_source else {}
+        print_sentence(f"Note: {sentence}")
 
 
 def _repeat(run: Run) -> str:
@@ -310,10 +332,10 @@ def _repeat(run: Run) -> str:
     from charrnn.training.finetune import FREE
 
     if run.earlier_totals:
-        return f"no single command: its length was raised when it had {run.earlier_totals[0]:,} steps"
+        return "no single command: an earlier version of charrnn raised the length"
     if run.text_config.document_rules != TextConfig.document_rules:
         return "no command: an earlier charrnn split its documents by other rules"
-    config, elsewhere = run.training.config, set_elsewhere()
+    config, elsewhere = run.config, set_elsewhere()
     usual = (
         vars(ModelConfig(1))
         | vars(TextConfig())
@@ -328,6 +350,5 @@ def _repeat(run: Run) -> str:
         return value is not None and (value != usual[name] or inherits or (name in elsewhere and value is not False))
 
     chosen = {name: actual[name] for name in setting_names() if is_named(name)}
-    chosen |= _validated_on(run)
     chosen |= {"init_from": run.init_from} if run.init_from else {}
-    return _command(run, **chosen)
+    return with_imports(run.command(**chosen, **run.validated_on))

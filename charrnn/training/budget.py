@@ -1,4 +1,4 @@
-"""A time budget turned into a number of steps, by measuring a step and an evaluation on copies of the model."""
+"""Time budgets: how many steps fit into some minutes, measured before the first step and corrected during the run."""
 
 from __future__ import annotations
 
@@ -6,20 +6,27 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from statistics import fmean, median
 from typing import NamedTuple
 
 from charrnn.config import TrainConfig
 from charrnn.parallel.workers import Workers
-from charrnn.system.meter import seconds_per_unit
+from charrnn.system.meter import Average, seconds_per_unit
 from charrnn.training.loop import Training, TrainState, train_step, validate
 from charrnn.training.recipe import MOST_PASSES
 
 _SHARE = 0.03  # share of the budget for measuring the speed, within the bounds below
-_SECONDS = (1.0, 4.0)
+_SECONDS = (0.5, 2.0)
 _EVALUATION_SHARE = 0.05  # share of the time for evaluations, if `eval_every` is not given
 _WORTH_MEASURING = 10**12  # weights times characters, about half a minute: a shorter run gets no forecast
 _EVALUATIONS = 20  # at most, if `eval_every` is not given
+_AROUND = 0.15  # seconds of the process before the command's clock starts and after the last save
+#: The length may be corrected after this share of the time, when little has been measured; then after twice as long as
+#: the time before, but at most this share of the rest; and no more when this share of the time is left.
+_FIRST, _REST, _LEFT = 0.02, 0.35, 0.02
+_TOLERANCE = 0.01  # share of the budget by which a run may end early or late without a correction
+_KEPT = 0.5  # weight of all earlier measurements after a moment: recent steps count most
 
 
 class Pace(NamedTuple):
@@ -29,38 +36,120 @@ class Pace(NamedTuple):
     evaluation: float
 
 
-def fix_length(
-    training: Training, state: TrainState, began: float, planned: float, saving_seconds: Callable[[], float]
-) -> tuple[TrainConfig, list[str]]:
-    """Return the settings with a length in steps and the steps between evaluations, and notes for the user.
+@dataclass
+class Timer:
+    """Keeps a run within its budget: it measures steps and evaluations, and says how many steps fit.
 
-    A budget of minutes makes at most `MOST_PASSES` passes through the text. It makes all of them if they fit into the
-    planned seconds, even if measuring has used some of these.
+    Times are those of time.monotonic().
+    began   when the training began, or will in a moment; end: when the last evaluation and save should be over
+    budget  seconds that the user asked for
+    pace    of late; its evaluation includes the saves
+    most    steps that are of use, however much time is left; None for no limit
+    """
+
+    began: float
+    end: float
+    budget: float
+    pace: Pace
+    most: int | None = None
+    _interval: float = 0.0  # seconds up to the next moment at which the length may be corrected
+    _due: tuple[float, int] = (0.0, 0)  # that moment: this time, or this step if it comes first
+    _last: float | None = None  # when the last step was done
+    _farthest: int = 0  # the last step that was done: steps may be done again after a recovery
+    _seconds: float = 0.0  # measured for `_chars` characters
+    _chars: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._seconds = trial_seconds(self.budget)
+        self._chars = self._seconds / self.pace.char
+
+    def total(self, training: Training, state: TrainState, now: float) -> int:
+        """Return the length in steps with which the run ends in time; it does at least one more step."""
+        step, every = step_seconds(training, self.pace.char), training.config.eval_every
+        total = state.step + steps_within(self.end - now, step, self.pace.evaluation, every, state.step)
+        return total if self.most is None else max(state.step + 1, min(total, self.most))
+
+    def seconds_left(self, training: Training, state: TrainState) -> float:
+        """Return the seconds that the rest of the run takes at this pace, evaluations included."""
+        total, step, every = state.course.total, state.step, training.config.eval_every
+        evaluations = 1 + ((total - 1) // every - step // every if every else 0)
+        return (total - step) * step_seconds(training, self.pace.char) + evaluations * self.pace.evaluation
+
+    def stepped(self, training: Training, state: TrainState, chars: int, now: float) -> int:
+        """Note that a step on these characters is done; return the length in steps that the run should have."""
+        course, step = state.course, state.step
+        again, self._farthest = step <= self._farthest, max(step, self._farthest)
+        if self._last is None:
+            self._plan(step, course.total, self.began)
+        else:
+            took = now - self._last
+            if training.evaluates_at(course, step - 1) and not again:
+                self.pace = self.pace._replace(evaluation=max(0.0, took - chars * self.pace.char))
+            else:
+                self._seconds, self._chars = self._seconds + took, self._chars + chars
+        self._last = now
+        due, left = now >= self._due[0] or step >= self._due[1], self.end - now
+        if again or not due or step >= course.total or 0 <= left < _LEFT * self.budget:
+            return course.total
+        char = self._seconds / self._chars
+        self.pace = Pace(char, self.pace.evaluation * char / self.pace.char)
+        self._seconds, self._chars = _KEPT * self._seconds, _KEPT * self._chars
+        total = self.total(training, state, now)
+        if abs(total - course.total) * step_seconds(training, char) <= _TOLERANCE * self.budget:
+            total = course.total
+        self._plan(step, total, now)
+        return total
+
+    def _plan(self, step: int, total: int, now: float) -> None:
+        """Set the next moment at which the length may be corrected."""
+        left = max(1e-9, self.end - now)
+        self._interval = min(2 * self._interval or _FIRST * left, _REST * left)
+        self._due = (now + self._interval, step + math.ceil((total - step) * self._interval / left))
+
+
+def fix_length(training: Training) -> TrainConfig:
+    """Return the settings with any length in epochs turned into steps, and with the steps between evaluations."""
+    config = training.config
+    steps = config.steps or (config.epochs or 1) * training.stream.steps_per_epoch
+    every = config.eval_every or steps_between(training, steps)
+    return replace(config, steps=steps, epochs=None, minutes=None, eval_every=every)
+
+
+def fit_to_time(
+    training: Training, state: TrainState, minutes: float, began: float, saving_seconds: Callable[[], float]
+) -> tuple[TrainConfig, Timer]:
+    """Return the settings of a new run with as many steps as fit into its minutes, and the timer that keeps it there.
+
+    The run makes at most `MOST_PASSES` passes through the text.
 
     began           time.monotonic() when the budget began
-    planned         seconds that the recipe planned with
     saving_seconds  measures a save
     """
-    config, stream, notes = training.config, training.stream, list[str]()
-    every = config.eval_every
-    if config.minutes is None:
-        steps = config.steps or (config.epochs or 1) * stream.steps_per_epoch
-    else:
-        seconds = config.minutes * 60
-        pace = measure(training, state, trial_seconds(seconds))
-        step = pace.char * stream.row_length * stream.batch_size / stream.steps_per_epoch
-        saving = saving_seconds()
-        step += saving / config.save_every if config.save_every else 0.0
-        evaluation = pace.evaluation + 2 * saving
-        steps, every = steps_within(training, seconds - (time.monotonic() - began), step, evaluation)
-        length = f"{config.minutes:g} minutes"
-        most = MOST_PASSES * stream.steps_per_epoch
-        if most <= steps_within(training, planned, step, evaluation)[0]:
-            steps, every, length = most, config.eval_every, f"{MOST_PASSES} passes"
-        here = "1 step" if steps == 1 else f"{steps:,} steps"
-        notes.append(f"{length} are {here} here ({step * 1000:.3g} ms a step, {evaluation:.2g} s an evaluation)")
-    every = every or steps_between(training, steps)
-    return replace(config, steps=steps, epochs=None, minutes=None, eval_every=every), notes
+    config, stream = training.config, training.stream
+    timer = timer_of(training, state, minutes, began, saving_seconds)
+    timer.most = MOST_PASSES * stream.steps_per_epoch
+    step, evaluation, every = step_seconds(training, timer.pace.char), timer.pace.evaluation, config.eval_every
+    left = timer.end - timer.began
+    if every is None:
+        evaluations = min(float(_EVALUATIONS), 1 + max(0.0, left) * _EVALUATION_SHARE / max(1e-9, evaluation))
+        steps = max(1, round((left - evaluations * evaluation) / step))
+        every = _evaluation_steps(steps, evaluations)
+        if steps > timer.most:
+            every = steps_between(training, timer.most)
+    steps = min(timer.most, steps_within(left, step, evaluation, every))
+    return replace(config, steps=steps, epochs=None, minutes=None, eval_every=every), timer
+
+
+def timer_of(
+    training: Training, state: TrainState, minutes: float, began: float, saving_seconds: Callable[[], float]
+) -> Timer:
+    """Return a timer for a training that is about to begin or to continue; measuring takes a moment."""
+    budget = minutes * 60
+    char, evaluation = measure(training, state, trial_seconds(budget))
+    saving = saving_seconds()
+    if every := training.config.save_every:
+        char *= 1 + saving / every / step_seconds(training, char)
+    return Timer(time.monotonic(), began + budget - _AROUND, budget, Pace(char, evaluation + 2 * saving))
 
 
 def trial_seconds(budget: float) -> float:
@@ -72,7 +161,7 @@ def trial_seconds(budget: float) -> float:
 def measure(training: Training, state: TrainState, seconds: float) -> Pace:
     """Return the pace of this training, measured for about this many seconds on a copy of the state."""
     with training.workers() as workers:
-        char = char_seconds(training, state, workers, seconds)
+        char = char_seconds(training, state, workers, seconds, fmean)
         evaluation = _evaluation_seconds(training, state, workers, seconds / 2)
     return Pace(char, evaluation * _models(training))
 
@@ -82,8 +171,13 @@ def _models(training: Training) -> int:
     return 2 if training.config.average else 1
 
 
-def char_seconds(training: Training, state: TrainState, workers: Workers, seconds: float) -> float:
-    """Return the seconds of training on one character, measured for about this long; the state is left unchanged."""
+def char_seconds(
+    training: Training, state: TrainState, workers: Workers, seconds: float, average: Average = median
+) -> float:
+    """Return the seconds of training on one character, measured for about this long; the state is left unchanged.
+
+    average: of the measured steps. A median is the machine's own speed; a mean includes what other programs take.
+    """
     state, optimizer = copy.deepcopy(state), training.optimizer()
 
     def step() -> int:
@@ -91,26 +185,46 @@ def char_seconds(training: Training, state: TrainState, workers: Workers, second
         train_step(training, optimizer, 0.0, state, window, workers)
         return window.targets.size
 
-    return seconds_per_unit(step, seconds)
+    return seconds_per_unit(step, seconds, average)
 
 
 def _evaluation_seconds(training: Training, state: TrainState, workers: Workers, seconds: float) -> float:
-    """Return the seconds that an evaluation takes, measured on at most this many seconds of it."""
-    took, of, begin = 0.0, max(1, len(training.val_ids) - 1), time.perf_counter()
+    """Return the seconds that an evaluation takes, measured on at most about this many seconds of it.
+
+    The first result comes after the warm-up of all batch rows, so it says nothing about the pace of the others.
+    """
+    of, begin = max(1, len(training.val_ids) - 1), time.perf_counter()
+    first, took = (0.0, 0), 0.0
     for result in validate(training, state.params, workers):
-        took = (time.perf_counter() - begin) * of / max(1, result.chars)
-        if time.perf_counter() - begin > seconds:
+        now = time.perf_counter() - begin
+        if not first[1]:
+            first, took = (now, result.chars), now
+            continue
+        took = first[0] + (now - first[0]) * (of - first[1]) / (result.chars - first[1])
+        if now > seconds:
             break
     return took
 
 
-def steps_within(training: Training, left: float, step: float, evaluation: float) -> tuple[int, int]:
-    """Return the steps that fit into the seconds left, evaluations included, and the steps between evaluations."""
-    if every := training.config.eval_every:
-        return max(1, round((left - evaluation) / (step + evaluation / every))), every
-    evaluations = min(float(_EVALUATIONS), 1 + left * _EVALUATION_SHARE / evaluation)
-    steps = max(1, round((left - evaluations * evaluation) / step))
-    return steps, _evaluation_steps(steps, evaluations)
+def step_seconds(training: Training, char: float) -> float:
+    """Return the seconds of a step, on average over an epoch, from those of one character."""
+    stream = training.stream
+    return char * stream.row_length * stream.batch_size / stream.steps_per_epoch
+
+
+def steps_within(left: float, step: float, evaluation: float, every: int | None, done: int = 0) -> int:
+    """Return how many steps fit into the seconds left: at least one, with a last evaluation behind them.
+
+    step, evaluation  seconds of each
+    every             steps between evaluations, counted from the run's first step; None for the last one alone
+    done              steps that were done before
+    """
+    among, most = 0, math.inf  # evaluations before the last one, and steps before there is one more
+    if every is not None:
+        first = every - done % every
+        among = max(0, 1 + math.floor((left - 2 * evaluation - first * step) / (every * step + evaluation)))
+        most = first + among * every
+    return max(1, round(min(most, (left - (among + 1) * evaluation) / step)))
 
 
 def steps_between(training: Training, steps: int) -> int:
@@ -126,8 +240,8 @@ def _evaluation_steps(steps: int, evaluations: float) -> int:
 def expected_seconds(training: Training, state: TrainState) -> float | None:
     """Return the seconds that the remaining steps take, without evaluations; None for a run too short to forecast."""
     stream = training.stream
-    chars = stream.chars_before(training.steps) - stream.chars_before(state.step)
+    chars = stream.chars_before(state.course.total) - stream.chars_before(state.step)
     if chars * sum(array.size for array in state.params.values()) < _WORTH_MEASURING:
         return None
     with training.workers() as workers:
-        return chars * char_seconds(training, state, workers, _SECONDS[0])
+        return chars * char_seconds(training, state, workers, _SECONDS[0], fmean)

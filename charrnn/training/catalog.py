@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from charrnn import checkpoint as ckpt
-from charrnn.config import setting_fields
+from charrnn.config import setting_fields, total_steps
 from charrnn.data.corpus import Source
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.training.folder import RUNS, RunFolder, find_model, run_names
@@ -207,11 +207,13 @@ def _facts(meta: dict[str, Any], *, resumable: bool) -> dict[str, Any]:
     defaults = {item.name: item.default for item in setting_fields()}  # of settings newer than the checkpoint
     settings = defaults | meta["model"] | meta["train"] | {"init_from": meta.get("init_from")}
     del settings["vocab_size"]
-    done = meta["step"] >= (settings["steps"] or 0) or 0 < settings["patience"] <= meta["progress"].get("stale", 0)
+    total = total_steps(settings["steps"], settings["length_changes"])
+    done = meta["step"] >= (total or 0) or 0 < settings["patience"] <= meta["progress"].get("stale", 0)
     return {
         "corpus": Source(meta["source"]["path"], "", tuple(meta["source"].get("also", ()))).paths,
-        **{name: settings[name] for name in ("cell", "num_layers", "hidden_size", "seed", "learning_rate", "steps")},
+        **{name: settings[name] for name in ("cell", "num_layers", "hidden_size", "seed", "learning_rate")},
         "step": meta["step"],
+        "steps": total,
         "best_loss": best["val_loss"],
         "best_step": best["step"],
         "finished": done and meta["progress"].get("reported") == meta["step"] if resumable else None,

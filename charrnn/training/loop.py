@@ -25,7 +25,7 @@ from charrnn.evaluation.whole import rows_for, tally
 from charrnn.nn import model
 from charrnn.nn.cells import CELLS
 from charrnn.nn.optimizers import OPTIMIZERS, Optimizer, clip, global_norm
-from charrnn.nn.schedules import SCHEDULES, Schedule
+from charrnn.nn.schedules import Course, Schedule, schedule_of
 from charrnn.parallel.plan import make_plan
 from charrnn.parallel.workers import Workers
 
@@ -146,12 +146,14 @@ class Progress:
 class TrainState:
     """Everything that changes while a model is trained.
 
+    course  the length of the run; whoever has a clock may change it between two events of `fit`
     good  a copy of the last good state; None before `fit` begins, and without recovery
     """
 
     params: Params
     opt_state: Params
     state: Array  # (L, S, B, H)
+    course: Course
     step: int = 0
     progress: Progress = field(default_factory=Progress)
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -194,19 +196,13 @@ class Training:
     stream: Stream
     val_ids: IdSource
 
-    @property
-    def steps(self) -> int:
-        """Return the length of the run in steps."""
-        assert self.config.steps is not None  # `budget.fix_length` has turned any length into steps
-        return self.config.steps
-
     def optimizer(self) -> Optimizer:
         """Return the optimizer that the settings name."""
         return build(OPTIMIZERS[self.config.optimizer], self.config)
 
-    def schedule(self) -> Schedule:
-        """Return the rate as a function of the step."""
-        return build(SCHEDULES[self.config.schedule], self.config)
+    def schedule(self, state: TrainState) -> Schedule:
+        """Return the rate as a function of the step; it follows the state's course, also when that changes."""
+        return lambda step: schedule_of(self.config, state.course)(step)
 
     def workers(self) -> Workers:
         """Return the workers that train and validate, with as many threads as the settings say, or one."""
@@ -215,14 +211,15 @@ class Training:
             make_plan(self.model_config, config.seed, config.batch_size, config.seq_len, config.threads or 1)
         )
 
-    def evaluates_at(self, step: int) -> bool:
+    def evaluates_at(self, course: Course, step: int) -> bool:
         """Return whether an evaluation and a save follow this step."""
-        return step % (self.config.eval_every or self.steps) == 0 or step == self.steps
+        every = self.config.eval_every
+        return (every is not None and step % every == 0) or step == course.total_at(step)
 
-    def reports_at(self, step: int) -> bool:
+    def reports_at(self, course: Course, step: int) -> bool:
         """Return whether a line of the log follows this step."""
         every = self.config.log_every
-        return self.evaluates_at(step) or (every > 0 and step % every == 0)
+        return self.evaluates_at(course, step) or (every > 0 and step % every == 0)
 
     def averaged(self, state: TrainState) -> Params:
         """Return the running mean of the weights; an empty dict if none is kept."""
@@ -231,7 +228,11 @@ class Training:
     def begin(self, params: Params) -> TrainState:
         """Return the state before the first step."""
         state = model.zero_state(self.model_config, self.stream.batch_size)
-        return TrainState(params, self.optimizer().init(params), state)
+        return TrainState(params, self.optimizer().init(params), state, self.course())
+
+    def course(self) -> Course:
+        """Return the length that the settings give in steps, with its changes."""
+        return Course.of(self.config.steps, self.config.length_changes)
 
 
 def train_step(
@@ -276,13 +277,13 @@ def fit(training: Training, state: TrainState) -> Iterator[Stepped | Evaluating 
 
     Raises:  DivergedError if training diverges and recovery does not help or is switched off.
     """
-    optimizer, schedule = training.optimizer(), training.schedule()
+    optimizer, schedule = training.optimizer(), training.schedule(state)
     if training.config.recover and state.good is None:
         state.keep()
     with training.workers() as workers:
         while True:
             try:
-                if state.progress.reported < state.step and training.reports_at(state.step):
+                if state.progress.reported < state.step and training.reports_at(state.course, state.step):
                     yield from _report(training, state, schedule, workers)
                 if is_finished(training, state):
                     return
@@ -309,7 +310,7 @@ def is_finished(training: Training, state: TrainState) -> bool:
 
 
 def _is_at_end(training: Training, state: TrainState) -> bool:
-    return state.step >= training.steps or is_stale(training.config, state.progress)
+    return state.step >= state.course.total or is_stale(training.config, state.progress)
 
 
 def is_stale(config: TrainConfig, progress: Progress) -> bool:
@@ -362,7 +363,7 @@ def _report(
     A validation loss above the limit is neither the best nor does it use up patience: it may be the first sign of
     divergence. A model that overfits may validate as badly, so the training loss must be high, too.
     """
-    progress, evaluates = state.progress, training.evaluates_at(state.step)
+    progress, evaluates = state.progress, training.evaluates_at(state.course, state.step)
     loss, val_loss, best, averaged = progress.loss_sum / progress.steps, None, False, False
     if evaluates:
         val_loss = yield from _loss_of(training, state.params, workers)

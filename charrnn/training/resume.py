@@ -1,4 +1,4 @@
-"""Resuming: a run continues with its own text and settings; only its length and its threads may change."""
+"""Resuming: a run continues with its own text and settings; only length, patience and threads may change."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import STDIN, TrainConfig, option_words, refuse_conflicts
+from charrnn.config import LENGTHS, STDIN, TrainConfig, option_words, refuse_conflicts
 from charrnn.data.corpus import Corpus
 from charrnn.data.reading import ReadProgress
-from charrnn.data.stream import Stream
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, OtherTextError
-from charrnn.training.loop import Progress, TrainState
+from charrnn.nn.schedules import Course
+from charrnn.training.loop import Progress, Training, TrainState
 from charrnn.training.setup import fit_to_text
 
 
@@ -45,28 +45,25 @@ def corpus_of(
 
 
 def resumed_config(saved: Checkpoint, corpus: Corpus, settings: dict[str, Any]) -> tuple[TrainConfig, list[str]]:
-    """Return the run's settings with the length and the threads now requested, and notes for the user.
+    """Return the run's settings with the patience and the threads now requested, and notes for the user.
 
-    Raises:  ConfigError if another setting differs from the run's, or the length is less than it was.
+    Raises:  ConfigError if another setting differs from the run's.
     """
     notes: list[str] = []
-    config = saved.train_config
-    if "minutes" in settings:
-        notes.append(f"the run's length was settled when it began: {config.steps:,} steps, which --steps can raise")
+    config = replace(saved.train_config, patience=settings.get("patience", saved.train_config.patience))
     if settings.get("threads", config.threads) != config.threads:
         notes.append("with another number of threads, results agree to rounding but not bit for bit")
         config = replace(config, threads=settings["threads"])
     _refuse_changes(saved, corpus, settings)
-    steps = _total_steps(config, corpus, settings)
-    return (config if steps is None else replace(config, steps=steps, epochs=None, minutes=None)), notes
+    return config, notes
 
 
 def _refuse_changes(saved: Checkpoint, corpus: Corpus, settings: dict[str, Any]) -> None:
-    """Raise ConfigError if a setting other than length and threads differs from the run's."""
+    """Raise ConfigError if a setting that may not change differs from the run's."""
     config = saved.train_config
     stored = asdict(saved.model_config) | asdict(saved.text_config) | asdict(config)
     for name, value in settings.items():
-        if name in ("steps", "epochs", "minutes", "threads") or value == stored[name]:
+        if name in (*LENGTHS, "patience", "threads") or value == stored[name]:
             continue
         if name in ("batch_size", "seq_len"):  # a short text may have made the run's smaller than requested
             fitted, _ = fit_to_text(replace(config, **{name: value}), len(corpus.train) - 1)
@@ -79,17 +76,18 @@ def _refuse_changes(saved: Checkpoint, corpus: Corpus, settings: dict[str, Any])
         )
 
 
-def _total_steps(config: TrainConfig, corpus: Corpus, settings: dict[str, Any]) -> int | None:
-    """Return the requested total number of steps; None if it does not change."""
-    asked = [name for name in ("steps", "epochs") if name in settings]
-    if not asked:
-        return None
-    refuse_conflicts(asked)
-    steps: int = settings[asked[0]]
-    if asked == ["epochs"]:
-        steps *= Stream(corpus.train.ids, config.batch_size, config.seq_len).steps_per_epoch
-    if steps < (config.steps or 0):
-        raise ConfigError(f"the run has {config.steps:,} steps: --steps or --epochs may raise that, not lower it")
+def total_steps(training: Training, settings: dict[str, Any]) -> int | None:
+    """Return the total number of steps that settings ask for; None if they have none.
+
+    Raises:  ConfigError if it is less than the run has, or if there are two lengths.
+    """
+    refuse_conflicts([name for name in LENGTHS if name in settings])
+    steps: int | None = settings.get("steps")
+    if "epochs" in settings:
+        steps = settings["epochs"] * training.stream.steps_per_epoch
+    has = training.course().total
+    if steps is not None and steps < has:
+        raise ConfigError(f"the run has {has:,} steps: --steps and --epochs are totals, and cannot lower that")
     return steps
 
 
@@ -119,7 +117,8 @@ def state_of(path: Path, saved: Checkpoint) -> TrainState:
             f"{path} is damaged: its progress does not make sense ({error}); use another copy"
         ) from error
     good = None if saved.good is None else state_of(path, saved.good)
-    return TrainState(saved.params, saved.opt_state, saved.state, saved.step, progress, saved.history, good)
+    course = Course.of(saved.train_config.steps, saved.train_config.length_changes)
+    return TrainState(saved.params, saved.opt_state, saved.state, course, saved.step, progress, saved.history, good)
 
 
 def version_notes(then: dict[str, str], now: dict[str, str]) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -11,13 +13,15 @@ from typing import Any, NamedTuple
 
 from charrnn import checkpoint as ckpt
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import TextConfig, seeded, sort_settings
+from charrnn.config import DEFAULT_MINUTES, LENGTHS, TextConfig, TrainConfig, seeded, sort_settings, train_words
 from charrnn.data.corpus import Corpus, Source
 from charrnn.data.reading import ReadProgress
 from charrnn.data.vocab import Vocab
 from charrnn.errors import CheckpointError, ConfigError, RunFolderError
 from charrnn.nn.functional import bits
+from charrnn.system.load import busy_now, is_crowded
 from charrnn.training import budget
+from charrnn.training.budget import Timer
 from charrnn.training.folder import RUNS, UNLOCKED, RunFolder
 from charrnn.training.loop import (
     Evaluating,
@@ -32,8 +36,21 @@ from charrnn.training.loop import (
     is_stale,
 )
 from charrnn.training.memory import Footprint, footprint
-from charrnn.training.resume import corpus_of, resumed_config, state_of, version_notes, with_state
+from charrnn.training.recipe import MOST_PASSES
+from charrnn.training.resume import corpus_of, resumed_config, state_of, total_steps, version_notes, with_state
 from charrnn.training.setup import set_up, training_for
+
+_MOST_OF_THE_TIME = 0.9  # a run that ends earlier because its text is short is said to
+
+
+class LengthChanged(NamedTuple):
+    """A run of some minutes has another length from this step on, so that it ends in time.
+
+    total  its steps in all
+    """
+
+    step: int
+    total: int
 
 
 class Saved(NamedTuple):
@@ -43,7 +60,7 @@ class Saved(NamedTuple):
     step: int
 
 
-Event = Stepped | Evaluating | Report | Recovered | Saved
+Event = Stepped | Evaluating | Report | Recovered | Saved | LengthChanged
 
 
 @dataclass(eq=False)
@@ -52,10 +69,12 @@ class Run:
 
     text_config     how its text was read and split
     init_from       the checkpoint whose weights it began with, or None
-    earlier_totals  the lengths in steps that it had before a resume raised them
-    notes           sentences for the user about adjusted and chosen settings
+    earlier_totals  the lengths in steps that it had before a resume by version 0.2 or earlier raised them, which did
+                    not record when; later changes are in `state.course`
+    notes           sentences that the user should read; reasons: sentences about settings that the recipe chose
     seconds         time of training so far, without the time between a stop and a resume
     measured        the memory that measuring the speed took; None if the recipe was not used
+    timer           keeps a run of some minutes within its time; None for a length in steps
     """
 
     folder: RunFolder
@@ -68,8 +87,10 @@ class Run:
     init_from: str | None = None
     earlier_totals: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
     seconds: float = 0.0
     measured: Footprint | None = None
+    timer: Timer | None = None
     _holds: ExitStack = field(default_factory=ExitStack)
 
     @classmethod
@@ -114,6 +135,7 @@ class Run:
             setup.text_config,
             init_from=str(init_from) if init_from else None,
             notes=corpus.notes + setup.notes,
+            reasons=setup.reasons,
             measured=setup.measured,
         )
         folder.create()
@@ -124,7 +146,7 @@ class Run:
                 folder.refuse_taken()  # another run may have begun and ended meanwhile
             if ready:
                 ready(run)
-            run._fix_length(began, left)
+            run._fix_length(began)
             if force:  # removed only now: this run has everything that it needs
                 folder.clear()
             run.save()
@@ -140,30 +162,38 @@ class Run:
         *,
         settings: dict[str, Any] | None = None,
         reading: ReadProgress | None = None,
+        began: float | None = None,
+        ready: Callable[[Run], object] | None = None,
     ) -> Run:
-        """Continue the run in a folder exactly from its `last.npz`.
+        """Continue the run in a folder exactly from its `last.npz`, to the length that it has or to another one.
 
         corpus_paths where the text is; by default, the paths in the checkpoint
         val_path    where the validation file is, if there is one; by default, the path in the checkpoint
-        settings    settings of the user: `steps` or `epochs` raise the length, `threads` may change, no other may
+        settings    settings of the user: `steps` or `epochs` raise the length, `minutes` is the time that the run goes
+                    on from now, `patience` and `threads` may change, no other may
         reading     as for `read_text`
+        began       time.monotonic() when the minutes began; now if None
+        ready       called with the run before its speed is measured
         Raises:     CharRNNError if the folder has no run, the corpus is another, or a setting differs from the run's.
         """
+        began = time.monotonic() if began is None else began
+        settings = settings or {}
         folder = RunFolder(Path(out))
         if not folder.last.exists():
-            raise RunFolderError(f"{folder.path} holds no last.npz to resume from: start a run there without --resume")
+            raise RunFolderError(f"{folder.path} has no last.npz to resume from: start a run there without --resume")
         with ExitStack() as holds:
             is_locked = holds.enter_context(folder.locked())
             saved = ckpt.load(folder.last)
             if saved.state is None or saved.train_config.steps is None:
                 raise CheckpointError(f"{folder.last} holds a model but no run: start a new one with --init-from")
             corpus = corpus_of(saved, corpus_paths, val_path, reading=reading)
-            config, notes = resumed_config(saved, corpus, settings or {})
+            config, notes = resumed_config(saved, corpus, settings)
             notes = corpus.notes + notes + version_notes(saved.versions, ckpt.current_versions())
             notes += [] if is_locked else [UNLOCKED]
             training, _ = training_for(corpus, saved.vocab, saved.model_config, config)
             state = state_of(folder.last, saved)
-            raised = [] if config.steps == saved.train_config.steps else [saved.train_config.steps or 0]
+            if (total := total_steps(training, settings)) is not None:
+                state.course = state.course.changed(saved.step, total)
             run = cls(
                 folder,
                 training,
@@ -173,12 +203,16 @@ class Run:
                 state,
                 saved.text_config,
                 init_from=saved.init_from,
-                earlier_totals=saved.earlier_totals + raised,
+                earlier_totals=saved.earlier_totals,
                 notes=notes,
             )
-            if run.finished:
-                raise ConfigError(_complete(run))
             progress = state.progress
+            if is_stale(config, progress) or ("minutes" not in settings and run.finished):
+                raise ConfigError(_complete(run, settings))
+            if ready:
+                ready(run)
+            if "minutes" in settings:
+                run._extend(settings["minutes"], began)
             reported = folder.cut_log(progress.reported, progress.recoveries)  # a save can precede its log line
             run.seconds = reported + progress.seconds
             run._holds = holds.pop_all()
@@ -187,12 +221,33 @@ class Run:
     def __repr__(self) -> str:
         config = self.training.model_config
         size = f"{config.cell} {config.num_layers}x{config.hidden_size}"
-        return f"Run({str(self.folder.path)!r}: {size}, step {self.state.step:,} of {self.training.steps:,})"
+        return f"Run({str(self.folder.path)!r}: {size}, step {self.state.step:,} of {self.state.course.total:,})"
 
     @property
     def finished(self) -> bool:
         """Return whether the run has done all its steps, or stopped early."""
         return is_finished(self.training, self.state) and self.state.progress.reported == self.state.step
+
+    @property
+    def config(self) -> TrainConfig:
+        """Return the settings, with the changes of the length so far: a run with them is the same, bit for bit."""
+        return replace(self.training.config, length_changes=self.state.course.length_changes)
+
+    def command(self, **options: object) -> list[str]:
+        """Return the words of a command line that trains on this run's corpus with these options."""
+        return train_words(self.source.paths, options)
+
+    def command_to_resume(self, **options: object) -> list[str]:
+        """Return the words of the command line that resumes this run, with these options."""
+        paths = self.source.paths
+        usual = bool(paths) and self.folder.path == RUNS / Corpus.name_of(paths[0])
+        where = {} if usual else {"out": self.folder.path}
+        return self.command(**self.validated_on, resume=True, **where, **options)
+
+    @property
+    def validated_on(self) -> dict[str, Any]:
+        """Return the option that names the validation file, if there is one."""
+        return {"val_file": self.val_source.path} if self.val_source else {}
 
     @property
     def footprint(self) -> Footprint:
@@ -205,23 +260,35 @@ class Run:
         began = time.monotonic() - self.seconds
         reported = self.seconds - self.state.progress.seconds
         for event in fit(self.training, self.state):
-            self.seconds = time.monotonic() - began
-            saved = []
+            now = time.monotonic()
+            self.seconds = now - began
+            saved: list[Event] = []
             if isinstance(event, Report):
                 if event.best:
                     saved.append(self._saved_best(event.averaged))
                 self.folder.append(self._log_line(event, self.seconds - reported))
                 reported = self.seconds
-                if self.training.evaluates_at(event.step):
+                if self.training.evaluates_at(self.state.course, event.step):
                     saved.append(self.save())  # after the log line, so that the log has every step that is saved
             elif isinstance(event, Recovered):
                 self.folder.append(self._recovery_line(event))
                 reported = self.seconds
             self.state.progress.seconds = self.seconds - reported
+            if isinstance(event, Stepped):
+                saved += self._length_changed(event, now)
             if isinstance(event, Recovered) or (isinstance(event, Stepped) and self._saves_at(event.step)):
                 saved.append(self.save())
             yield event
             yield from saved
+
+    def _length_changed(self, event: Stepped, now: float) -> list[LengthChanged]:
+        """Change the length if the run would not end in time; return the change, if there is one."""
+        state = self.state
+        total = self.timer.stepped(self.training, state, event.chars, now) if self.timer else state.course.total
+        if total == state.course.total:
+            return []
+        state.course = state.course.changed(event.step, total)
+        return [LengthChanged(event.step, total)]
 
     def _saves_at(self, step: int) -> bool:
         every = self.training.config.save_every
@@ -252,7 +319,7 @@ class Run:
         state = self.state
         checkpoint = Checkpoint(
             self.training.model_config,
-            self.training.config,
+            self.config,
             self.vocab,
             state.params,
             state.step,
@@ -293,11 +360,50 @@ class Run:
         seconds, factor = round(self.seconds, 3), progress.rate_factor
         return event._asdict() | {"seconds": seconds, "rate_factor": factor, "recoveries": progress.recoveries}
 
-    def _fix_length(self, began: float, planned: float) -> None:
+    def _note_load(self) -> None:
+        """Note if other programs leave too few cores for this run."""
+        others, threads, cores = busy_now(), self.training.config.threads or 1, os.cpu_count() or 1
+        if others is not None and is_crowded(others, threads, cores):
+            programs = "another program wants" if others < 1.5 else f"{others:.0f} other programs want"
+            core = "the only core" if cores == 1 else f"the {cores} cores"
+            self.notes.append(f"this machine is busy: {programs} {core} too, so training is slower than it could be")
+
+    def _fix_length(self, began: float) -> None:
         """Turn the requested length into steps, and choose how often to evaluate."""
-        config, notes = budget.fix_length(self.training, self.state, began, planned, self._saving_seconds)
+        minutes = self.training.config.minutes
+        if minutes is None:
+            config = budget.fix_length(self.training)
+        else:
+            config, self.timer = budget.fit_to_time(self.training, self.state, minutes, began, self._saving_seconds)
+            self.reasons.append(self._pace_in_words())
+            self._note_load()
         self.training = replace(self.training, config=config)
-        self.notes += notes
+        self.state.course = self.training.course()
+        if self.timer is not None:
+            self._note_short_text(self.timer)
+
+    def _note_short_text(self, timer: Timer) -> None:
+        """Note if the text can bear less than the time allows."""
+        share = timer.seconds_left(self.training, self.state) / max(1e-9, timer.end - timer.began)
+        if self.state.course.total == timer.most and share < _MOST_OF_THE_TIME:
+            chars, units = len(self.training.stream.ids), self.training.model_config.hidden_size
+            self.notes.append(
+                f"the text is short: {chars:,} characters bear {units} units and {MOST_PASSES} passes, about "
+                f"{share:.0%} of the time; more text would help, or set another length with --epochs"
+            )
+
+    def _extend(self, minutes: float, began: float) -> None:
+        """Give the run as many steps from here on as fit into these minutes."""
+        state = self.state
+        self.timer = budget.timer_of(self.training, state, minutes, began, self._saving_seconds)
+        state.course = state.course.changed(state.step, self.timer.total(self.training, state, self.timer.began))
+        self.reasons.append(self._pace_in_words())
+        self._note_load()
+
+    def _pace_in_words(self) -> str:
+        assert self.timer is not None
+        step = budget.step_seconds(self.training, self.timer.pace.char)
+        return f"a step takes {step * 1000:.3g} ms here, an evaluation {self.timer.pace.evaluation:.2g} s"
 
     def _saving_seconds(self) -> float:
         """Return the seconds that a save takes; a full disk then fails the run before it trains."""
@@ -310,12 +416,15 @@ class Run:
             trial.unlink(missing_ok=True)
 
 
-def _complete(run: Run) -> str:
-    """Return the error of a run that has no steps left."""
-    step, config = run.state.step, run.training.config
-    if is_stale(config, run.state.progress):
-        return (
-            f"the run in {run.folder.path} stopped at step {step:,} because its validation loss no longer fell "
-            f"(--patience {config.patience}): start a new run with --init-from"
-        )
-    return f"the run in {run.folder.path} is complete after {step:,} steps: raise --steps to train on"
+def _complete(run: Run, settings: dict[str, Any]) -> str:
+    """Return the error of a run that has no steps left, with the command that extends it."""
+    step, config, course = run.state.step, run.training.config, run.state.course
+    if not is_stale(config, run.state.progress):
+        longer = shlex.join(run.command_to_resume(minutes=f"{DEFAULT_MINUTES:g}"))
+        return f"the run in {run.folder.path} is complete after {step:,} steps: extend it with {longer}"
+    length = {name: settings[name] for name in LENGTHS if name in settings}
+    on = shlex.join(run.command_to_resume(patience=0, **length))
+    return (
+        f"the run in {run.folder.path} stopped at step {step:,} of {course.total:,}, after {run.state.progress.stale} "
+        f"evaluations without a better validation loss (--patience {config.patience}): train on with {on}"
+    )

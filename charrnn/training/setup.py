@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,7 +32,7 @@ _FOR_TRAINING = 0.93  # share of the time that training gets; measuring, evaluat
 class Setup(NamedTuple):
     """A new run before its first step.
 
-    notes     sentences for the user about adjusted and chosen settings
+    notes     sentences that the user should read; reasons: sentences about settings that the recipe chose
     measured  the memory that measuring the speed took; None if the recipe was not used
     """
 
@@ -41,6 +42,7 @@ class Setup(NamedTuple):
     training: Training
     params: Params
     notes: list[str]
+    reasons: list[str]
     measured: Footprint | None
 
 
@@ -60,7 +62,7 @@ def set_up(corpus: Corpus, settings: dict[str, Any], earlier: Checkpoint | None,
     if earlier is not None:
         vocab, inherited, params, notes = pretrained(earlier, vocab, settings)
         defaults = vars(inherited)
-    chosen, measured = Recipe({}, []), None
+    chosen, measured = Recipe({}, [], []), None
     if config.minutes is not None:
         chosen, measured = _recipe(corpus, vocab, defaults, settings, seconds)
     model_settings, _, config = sort_settings(settings | chosen.settings)
@@ -71,8 +73,10 @@ def set_up(corpus: Corpus, settings: dict[str, Any], earlier: Checkpoint | None,
         config = replace(config, threads=usual_threads(model_config.hidden_size, available_threads()))
     vocab = vocab.counted(corpus.train)
     training, more_notes = training_for(corpus, vocab, model_config, config)
-    notes += chosen.reasons + _unknown_notes(corpus, vocab, text_config) + more_notes
-    return Setup(corpus, text_config, vocab, training, params, notes, measured)
+    if config.minutes is None and (chars := len(corpus.train)) < recipe.LEAST_CHARS:
+        more_notes.append(f"{chars} characters are too few to learn from: give at least {recipe.LEAST_CHARS}")
+    notes += chosen.notes + _unknown_notes(corpus, vocab, text_config) + more_notes
+    return Setup(corpus, text_config, vocab, training, params, notes, chosen.reasons, measured)
 
 
 def vocab_for(corpus: Corpus, config: TextConfig) -> Vocab:
@@ -107,11 +111,11 @@ def training_for(
     ids, val_ids = vocab.ids_of(corpus.train), vocab.ids_of(val)
     if len(ids) < 2:
         raise CorpusError(
-            f"{corpus.name} is too short: less than two characters to train on; give a longer text, or --val-fraction 0"
+            f"{corpus.name} is too short: fewer than two characters to train on; give a longer text or --val-fraction 0"
         )
     config, notes = fit_to_text(config, len(ids) - 1)
     if corpus.wants_validation and len(val_ids) < 2:
-        notes.append("the validation part is too short to be scored: nothing is validated, and there is no best.npz")
+        notes.append("the validation split is too short to score, so there will be no validation and no best.npz")
     if (config.threads or 1) > 1 and packed(model_config.cell) is None:
         notes.append(
             f"cell {model_config.cell!r} cannot be sent to other processes, so one process does all the work: "
@@ -128,7 +132,7 @@ def fit_to_text(config: TrainConfig, predictions: int) -> tuple[TrainConfig, lis
     if (batch_size, seq_len) == (config.batch_size, config.seq_len):
         return config, []
     note = (
-        f"the text has {predictions + 1:,} characters to train on, less than batch x window: "
+        f"the text has {predictions + 1:,} characters to train on, too few for a step of this size: "
         f"--batch-size is now {batch_size} and --seq-len {seq_len}"
     )
     return replace(config, batch_size=batch_size, seq_len=seq_len), [note]
@@ -137,7 +141,7 @@ def fit_to_text(config: TrainConfig, predictions: int) -> tuple[TrainConfig, lis
 def _unknown_notes(corpus: Corpus, vocab: Vocab, config: TextConfig) -> list[str]:
     if config.min_count == 1 or vocab.count_unknown(corpus.train):
         return []
-    return [f"--min-count {config.min_count} leaves nothing unknown to learn the unknown symbol from"]
+    return [f"no character is rarer than --min-count {config.min_count}, so the unknown symbol cannot be learned"]
 
 
 def _recipe(
@@ -145,8 +149,14 @@ def _recipe(
 ) -> tuple[Recipe, Footprint]:
     """Return the recipe for this corpus, time and machine, and the memory that measuring the speed took.
 
+    Raises:   CorpusError if the text is too short for any model to learn from it.
     defaults  the model's settings if none are given: the size of its vocabulary, or all settings of an earlier model
     """
+    if (chars := len(corpus.train)) < recipe.LEAST_CHARS:
+        raise CorpusError(
+            f"{corpus.name} is too short to learn from: {chars} characters to train on; give at least "
+            f"{recipe.LEAST_CHARS}, or set the length with --steps to train all the same"
+        )
     given = {*settings, *defaults.keys() & set(recipe.KIND)}
     model_settings, _, config = sort_settings(settings | recipe.kind(vocab.size, len(corpus.train), given).settings)
     model_config = ModelConfig(**defaults | model_settings)
@@ -156,7 +166,7 @@ def _recipe(
     state = training.begin(model.init_params(probe, np.random.default_rng(0)))
     memory = footprint(training)
     with training.workers() as workers:
-        char = budget.char_seconds(training, state, workers, min(_PROBE_SECONDS, seconds / 8))
+        char = budget.char_seconds(training, state, workers, min(_PROBE_SECONDS, seconds / 8), fmean)
     speed = recipe.work(probe, model.param_shapes) / char
     chosen = recipe.choose(
         model_config,
@@ -167,5 +177,6 @@ def _recipe(
         speed * seconds * _FOR_TRAINING,
         given,
         config.optimizer,
+        minutes=config.minutes or 0.0,
     )
     return chosen, memory

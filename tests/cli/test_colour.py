@@ -52,7 +52,7 @@ def test_facts_and_lines_of_training_have_the_same_colour_or_none(run, tiny):
         told = run(*small, "--color", choice).stderr
         assert (f"{ESCAPE}1mstep 1" in told) is coloured
         assert (f"{ESCAPE}32mbest so far" in told) is coloured
-        assert (f"{ESCAPE}1mCheckpoint" in told) is coloured
+        assert (f"{ESCAPE}1mModel" in told) is coloured
         assert (ESCAPE in told) is coloured
     assert ESCAPE not in run("info", "--json", "--color", "always").stdout
 

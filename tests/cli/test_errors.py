@@ -187,7 +187,7 @@ CORPORA = {
     "one character": Bad(("train", "one.txt", *NEW), 1, ("one.txt", "one character", "longer text")),
     "one distinct character": Bad(("train", "same.txt", *NEW), 1, ("same.txt", "'a'", "nothing to learn")),
     "nothing left to train on": Bad(
-        ("train", "two.txt", *NEW, "--val-fraction", "0.9"), 1, ("two", "too short", "longer text", "--val-fraction 0")
+        ("train", "two.txt", *NEW, "--val-fraction", "0.9"), 1, ("two", "too short", "give at least 100", "--steps")
     ),
     "empty standard input": Bad(("train", "-", *NEW), 1, ("standard input is empty", "give a text")),
     "unknown prime": Bad(("sample", "--prime", "Ω"), 1, ("'Ω' (U+03A9) at position 0", "--unknown skip")),
@@ -200,14 +200,12 @@ FOLDERS = {
     "a run is in --out": Bad(("train", "one-off.txt", "--out", TINY), 1, (TINY, "--resume", "--force", "--out")),
     "out is a file": Bad(("train", "tiny.txt", "--out", "same.txt"), 1, ("same.txt", "--out")),
     "out is below a file": Bad(("train", "tiny.txt", "--out", "same.txt/run"), 1, ("same.txt", "--out")),
-    "resume of no run": Bad((*RESUME, *NEW), 1, ("new holds no last.npz", "without --resume")),
-    "resume of no file": Bad(
-        ("train", "one-off.txt", "--resume"), 1, ("one-off holds no last.npz", "without --resume")
-    ),
+    "resume of no run": Bad((*RESUME, *NEW), 1, ("new has no last.npz", "without --resume")),
+    "resume of no file": Bad(("train", "one-off.txt", "--resume"), 1, ("one-off has no last.npz", "without --resume")),
     "resume of nothing": Bad(("train", "--resume"), 2, ("--resume needs", "CORPUS", "--out")),
     "resume and force": Bad((*RESUME, "--force"), 2, ("--resume", "--force")),
     "resume and init-from": Bad((*RESUME, "--init-from", TINY), 2, ("--resume", "--init-from")),
-    "resume of a finished run": Bad(RESUME, 2, (TINY, "complete after 40 steps", "--steps")),
+    "resume of a finished run": Bad(RESUME, 2, (TINY, "complete after 40 steps", "--resume --minutes 5")),
     "resume to less": Bad((*RESUME, "--steps", "39"), 2, ("40 steps", "not lower")),
     "resume to both lengths": Bad((*RESUME, "--steps", "50", "--epochs", "9"), 2, ("--steps and --epochs", "give one")),
     "resume, other size": Bad(

@@ -31,7 +31,7 @@ PAGES = Path(__file__).parents[2] / "docs" / "cli"
 CONTEXT = main.make_context("charrnn", [], resilient_parsing=True)
 COMMANDS = [name for name in main.list_commands(CONTEXT) if name != "help"]
 #: The options of `train` that are no settings: they do not change what is computed, or name files.
-NO_SETTINGS = {"out", "val_file", "init_from", "resume", "force", "sample_every", "quiet", "help"}
+NO_SETTINGS = {"out", "val_file", "init_from", "resume", "force", "sample_every", "quiet", "verbose", "help"}
 
 
 def get(name: str) -> click.Command:

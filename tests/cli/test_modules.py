@@ -47,7 +47,7 @@ def train(run, corpus, *options, **more):
 def test_a_cell_of_a_module_is_trained_and_its_model_used(run, corpus):
     told = train(run, corpus, "--cell", "mycells:CELL").stderr
     forget()
-    assert "mycells:CELL 1x16" in told
+    assert "mycells:CELL, 1 layer of 16 units" in told
     assert sys.path[-1] != ""
     printed = next(line for line in told.splitlines() if line.startswith("Sample "))
     _, _, *sample = shlex.split(printed)
@@ -131,5 +131,5 @@ def test_a_file_here_hides_no_other_module(run, corpus, cwd):
 
 
 def test_built_in_cells_are_named_in_any_case(run, corpus):
-    assert "gru 1x16" in train(run, corpus, "--cell", "GRU").stderr
+    assert "gru, 1 layer of 16 units" in train(run, corpus, "--cell", "GRU").stderr
     assert "got 'lsmt' (did you mean lstm?)" in train(run, corpus, "--cell", "lsmt", code=2).stderr

@@ -70,7 +70,7 @@ def assert_whole(folder: Path) -> None:
 
 def way_on(stderr: str) -> tuple[int, list[str]]:
     """Return after which step was saved, and the arguments of the command that goes on."""
-    saved = re.search(r"^Saved after step ([\d,]+)\. Go on with: charrnn (.*)$", stderr, re.M)
+    saved = re.search(r"^Saved after step ([\d,]+)\. Continue with: charrnn (.*)$", stderr, re.M)
     assert saved, stderr
     assert "Traceback" not in stderr
     return int(saved[1].replace(",", "")), shlex.split(saved[2])
@@ -297,7 +297,7 @@ def test_a_signal_while_the_speed_is_measured(run, corpus, raising, place):
 
 
 def test_a_signal_after_the_opening_lines(run, corpus, raising):
-    raising("charrnn.cli.train._print_course")
+    raising("charrnn.cli.train._print_plan")
     _, again = way_on(run("train", "tiny.txt", *SMALL, "--steps", "4", code=130).stderr)
     run(*again, "--quiet")
     assert meta(RUN / "last.npz")["step"] == 4

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from threading import Thread
@@ -15,6 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 import charrnn
+from charrnn.cli._console import TrainScreen, duration
 from charrnn.cli.train import _repeat as repeating_command
 from charrnn.config import TextConfig
 from charrnn.errors import CharRNNError
@@ -45,23 +47,32 @@ def test_out_names_the_folder(run, corpus):
     assert not Path("checkpoints").exists()
 
 
-def test_the_opening_lines_say_what_is_trained(run, corpus):
+def test_three_facts_say_what_is_trained(run, corpus):
     at = math.floor(len(TEXT) * 9 / 10)
-    lines = run(*TRAIN, "--steps", "4").stderr.splitlines()
-    symbols = len(set(TEXT))
+    lines = run(*TRAIN, "--steps", "4", "--eval-every", "2").stderr.splitlines()
     weights = sum(array.size for name, array in arrays(RUN / "last.npz").items() if name.startswith("params/"))
-    counts = sorted((TEXT[:at].count(char), char) for char in set(TEXT[:at]))
     assert lines[:3] == [
-        f"1 file, {len(TEXT.encode()):,} bytes; {len(TEXT):,} characters, {symbols} distinct",
-        "rarest to train on: " + ", ".join(f"{char!r} {count}" for count, char in counts[:10]),
-        "0.0% of the validation part stands in lines that the training part has too",
+        f"Text   {at:,} characters to train on, {len(TEXT) - at:,} to validate",
+        f"Model  lstm, 1 layer of 16 units, {weights:,} parameters",
+        "Run    4 steps, seed 1, in checkpoints/tiny",
     ]
-    assert lines[3] == (
-        f"lstm 1x16, one-hot input, {weights:,} parameters; {at:,} characters to train on, "
-        f"{len(TEXT) - at:,} to validate, {symbols} symbols"
-    )
-    assert re.fullmatch(r"about \d+ MiB of memory", lines[4])
-    assert lines[5] == "4 steps of 4x20 characters, adamw at 0.008, seed 1; run in checkpoints/tiny"
+    assert lines[3].startswith("step 2 ")
+
+
+def test_verbose_has_facts_about_the_text_and_reasons_too(run, corpus):
+    train = TEXT[: math.floor(len(TEXT) * 9 / 10)]
+    lines = run(*TRAIN, "--steps", "4", "--verbose").stderr.splitlines()
+    counts = sorted((train.count(char), char) for char in set(train))
+    assert lines[2:5] == [
+        f"1 file, {len(TEXT.encode()):,} bytes; {len(TEXT):,} characters, {len(set(TEXT))} distinct",
+        "rarest in the training split: " + ", ".join(f"{char!r} {count}" for count, char in counts[:10]),
+        "0.0% of the validation split repeats training lines",
+    ]
+    assert re.fullmatch(r"about \d+ MiB of memory", lines[5])
+    assert lines[7] == "4 batch rows of 20 characters a step, adamw at 0.008"
+    lines = run(*TRAIN, "--minutes", "0.005", "--force", "--verbose").stderr.splitlines()
+    assert "lnlstm: an LSTM with layer normalisation learns most in the same time" in lines
+    assert any(re.fullmatch(r"a step takes .* ms here, an evaluation .* s", line) for line in lines)
 
 
 def test_what_is_trained_is_said_before_the_speed_is_measured(run, corpus, monkeypatch):
@@ -69,20 +80,37 @@ def test_what_is_trained_is_said_before_the_speed_is_measured(run, corpus, monke
         raise CharRNNError("stopped")
 
     monkeypatch.setattr("charrnn.training.run.Run._fix_length", stop)
-    *_, first, memory, error = run(*TRAIN, "--minutes", "1", code=1).stderr.splitlines()
-    assert first.startswith("lnlstm 1x16")
-    assert memory.startswith("about ")
+    text, model, error = run(*TRAIN, "--minutes", "1", code=1).stderr.splitlines()
+    assert text.startswith("Text   2,284 characters to train on")
+    assert model.startswith("Model  lnlstm, 1 layer of 16 units, ")
     assert error == "Error: stopped"
+
+
+@posix
+def test_a_terminal_says_that_the_speed_is_measured_and_erases_it(terminal, corpus):
+    seen = terminal(*TRAIN, "--minutes", "0.005").read_all()
+    waiting = "measuring speed…"
+    assert f"{waiting}\r{' ' * len(waiting)}\r\x1b[1mText" in seen.replace("\x1b[0m", "") or waiting in seen
+    assert not any(line.rpartition("\r")[2].startswith(waiting) for line in seen.split("\r\n"))
 
 
 def test_too_little_memory_is_noted_and_the_run_goes_on(run, corpus, monkeypatch):
     monkeypatch.setattr("charrnn.training.memory._free", lambda: 5 << 20)
-    lines = run(*TRAIN, "--steps", "2").stderr.splitlines()
-    assert lines[5].startswith("Note: only 5 MiB are free")
-    assert all(flag in lines[5] for flag in ("--batch-size", "--seq-len", "--hidden-size"))
+    (note,) = [line for line in run(*TRAIN, "--steps", "2").stderr.splitlines() if line.startswith("Note: ")]
+    assert re.match(r"Note: training takes about \d+ MiB of memory and 5 MiB are free", note)
+    assert all(flag in note for flag in ("--batch-size", "--seq-len", "--hidden-size"))
     assert meta(RUN / "last.npz")["step"] == 2
     monkeypatch.setattr("charrnn.training.memory._free", lambda: None)
     assert "are free" not in run(*TRAIN, "--resume", "--steps", "3").stderr
+
+
+def test_a_busy_machine_is_noted_under_a_time_budget(run, corpus, monkeypatch):
+    for others, words in ((0.0, ""), (1.0, "another program wants"), (64.2, "64 other programs want")):
+        monkeypatch.setattr("charrnn.training.run.busy_now", lambda others=others: others)
+        monkeypatch.setattr("os.cpu_count", lambda: 1)
+        stderr = run(*TRAIN, "--minutes", "0.001", "--force").stderr
+        assert ("Note: this machine is busy" in stderr) == (others > 0)
+        assert words in stderr
 
 
 @posix
@@ -98,17 +126,16 @@ def test_nothing_begins_where_nobody_reads_the_first_line(command, corpus):
 
 def test_closing_lines(run, corpus):
     outcome = run(*TRAIN, "--steps", "30", "--eval-every", "10")
-    closing = facts(outcome.stderr[outcome.stderr.index("Best validation") :])
+    closing = facts(outcome.stderr[outcome.stderr.index("Best loss") :])
     best = min((line for line in log(RUN) if line["val_loss"] is not None), key=lambda line: line["val_loss"])
     loss = best["val_loss"]
-    assert re.fullmatch(r"\d+\.\d minutes, [\d,]+ characters per second", closing.pop("Time"))
+    assert re.fullmatch(r"\d+ seconds?, [\d,]+ characters per second", closing.pop("Time"))
     assert closing == {
-        "Best validation loss": f"{loss:.4f} nats per character at step {best['step']}",
-        "Bits per character": f"{loss / math.log(2):.4f}",
-        "Perplexity per character": f"{math.exp(loss):.3f}",
-        "Checkpoint": str(RUN / "best.npz"),
-        "Repeat": f"charrnn train tiny.txt {shlex.join(reordered(SMALL))} --eval-every 10",
+        "Best loss": f"{loss:.4f} nats ({loss / math.log(2):.3f} bits) per character at step {best['step']}",
+        "Model": str(RUN / "best.npz"),
         "Sample": "charrnn sample -m checkpoints/tiny",
+        "Extend": "charrnn train tiny.txt --resume --minutes 5",
+        "Repeat": f"charrnn train tiny.txt {shlex.join(reordered(SMALL))} --eval-every 10",
     }
     assert meta(RUN / "best.npz")["step"] == best["step"]
 
@@ -124,7 +151,7 @@ def test_a_hopeless_run_ends_with_figures_too(run, corpus):
     settings = ("--optimizer", "sgd", "--learning-rate", "1e6", "--clip-norm", "0", "--schedule", "constant")
     outcome = run(*TRAIN, "--steps", "8", "--eval-every", "8", *settings, "--no-recover")
     assert log(RUN)[-1]["val_loss"] > 710  # or e to its power is a number after all, and this tests nothing
-    assert {"Best validation loss", "Perplexity per character", "Repeat"} <= facts(outcome.stderr).keys()
+    assert {"Best loss", "Model", "Repeat"} <= facts(outcome.stderr).keys()
 
 
 @posix
@@ -261,18 +288,38 @@ def test_lines_are_plain_where_no_terminal_is(run, corpus):
     assert [found[3] for found in figures] == [f"{line['val_loss']:.4f}" for line in log(RUN)]
 
 
+BAR = r"%[^\r\n]*\d/8 steps, [\d:?]+ left, loss \d+\.\d{3}, val \d+\.\d{3}"
+
+
 @posix
-def test_a_terminal_has_a_bar(terminal, corpus):
-    shown = terminal(*TRAIN, "--steps", "8", "--eval-every", "2", "--sample-every", "3", "--save-every", "2")
+@pytest.mark.parametrize(
+    ("columns", "more"), [(160, r", [\d,]+ chars/s, norm \d+\.\d\d"), (110, r", [\d,]+ chars/s"), (80, "")]
+)
+def test_a_terminal_has_a_bar_that_fits(terminal, corpus, columns, more):
+    often = ("--eval-every", "2", "--sample-every", "3", "--save-every", "2")
+    shown = terminal(*TRAIN, "--steps", "8", *often, columns=columns, COLUMNS="")
     seen = shown.read_all()
     assert shown.process.returncode == 0
-    bar = r"%[^\r\n]*\d/8 steps, [\d:?]+ left, [\d,]+ chars/s, loss \d+\.\d{3}, val \d+\.\d{3}, norm \d+\.\d\d"
-    assert re.search(bar, seen), seen
+    assert re.search(BAR + more + r" *\r", seen), seen
     assert "evaluating " in seen
     assert "step 8" in seen
     assert "best so far" in seen
     assert "Repeat" in seen
     assert "Traceback" not in seen
+    lines = [line for line in re.split(r"[\r\n]+", seen) if re.match(r"step \d|[ \d]+%", line)]
+    assert max(map(len, lines)) <= columns
+
+
+def test_the_bar_shows_the_mean_loss_of_the_first_steps(monkeypatch, tmp_path):
+    screen = TrainScreen.__new__(TrainScreen)
+    screen.loss, screen.steps_done = 0.0, 0
+    shown = []
+    for loss in (4.0, 3.0, 2.0):
+        shown.append(screen.smoothed(loss))
+    assert shown == pytest.approx([4, 3.5, 3], abs=0.02)
+    for _ in range(1000):
+        last = screen.smoothed(1.0)
+    assert last == pytest.approx(1, abs=1e-6)
 
 
 @posix
@@ -298,14 +345,13 @@ def test_samples_are_shown_as_they_are(run, corpus, monkeypatch, text):
 
 
 def test_minutes_are_said_in_steps(run, corpus):
-    stderr = run(*TRAIN, "--minutes", "0.005").stderr
-    said = re.search(
-        r"^Note: 0\.005 minutes are ([\d,]+) steps? here \(.* ms a step, .* s an evaluation\)$", stderr, re.M
-    )
-    steps = int(said[1].replace(",", ""))
-    assert re.search(rf"^{steps:,} steps? of 4x20 characters", stderr, re.M)
+    stderr = run(*TRAIN, "--minutes", "0.005", "--verbose").stderr
+    said = re.search(r"^Run    ([\d,]+) steps? in about 1 second, seed 1, in checkpoints/tiny$", stderr, re.M)
     saved = meta(RUN / "last.npz")
-    assert saved["step"] == saved["train"]["steps"] == steps
+    assert saved["train"]["steps"] == int(said[1].replace(",", ""))
+    changes = re.findall(r"^step ([\d,]+)  ([\d,]+) steps in all fit into the time$", stderr, re.M)
+    written = ",".join(f"{step}:{total}".replace(",", "") for step, total in changes) or None
+    assert saved["train"]["length_changes"] == written
 
 
 def test_epochs_are_passes_through_the_text(run, corpus):
@@ -318,11 +364,11 @@ def test_epochs_are_passes_through_the_text(run, corpus):
 def test_the_seed_is_always_said(run, corpus):
     without_seed = [word for word in TRAIN if word not in ("--seed", "1")]
     stderr = run(*without_seed, "--steps", "2").stderr
-    seed = re.search(r"seed (\d+);", stderr)[1]
+    seed = re.search(r"seed (\d+),", stderr)[1]
     assert f"--seed {seed}" in facts(stderr)["Repeat"]
     assert meta(RUN / "last.npz")["train"]["seed"] == int(seed)
     another = run(*without_seed, "--steps", "2", "--force").stderr
-    assert re.search(r"seed (\d+);", another)[1] != seed
+    assert re.search(r"seed (\d+),", another)[1] != seed
 
 
 @pytest.mark.parametrize("again", [("tiny.txt",), ("--out", str(RUN)), ("tiny.txt", "--out", str(RUN))], ids=str)
@@ -331,10 +377,11 @@ def test_resume_raises_the_length(run, corpus, again):
     run(*TRAIN, *constant, "--steps", "20", "--out", "whole", "--quiet")
     run(*TRAIN, *constant, "--steps", "10", "--quiet")
     stderr = run("train", *again, "--resume", "--steps", "20").stderr
-    assert "20 steps of 4x20 characters, from step 10 on, " in stderr
-    assert "seed 1;" in stderr
+    assert "\nRun    20 steps from step 10 on, seed 1, in checkpoints/tiny\n" in stderr
     assert same_arrays(RUN / "last.npz", Path("whole/last.npz"))
-    assert facts(stderr)["Repeat"] == "no single command: its length was raised when it had 10 steps"
+    run(*shlex.split(facts(stderr)["Repeat"])[1:], "--out", "again", "--quiet")
+    for name in ("last.npz", "best.npz"):
+        assert (RUN / name).read_bytes() == (Path("again") / name).read_bytes()
     assert [line["step"] for line in log(RUN)] == [5, 10, 15, 20]
     figures = [[line["step"], line["loss"], line["val_loss"]] for line in log(RUN)]
     assert figures == [[line["step"], line["loss"], line["val_loss"]] for line in log(Path("whole"))]
@@ -343,7 +390,7 @@ def test_resume_raises_the_length(run, corpus, again):
 def test_resume_by_epochs(run, tiny):
     stderr = run("train", "tiny.txt", "--resume", "--epochs", "2").stderr
     lane = (math.floor(len(TEXT) * 9 / 10) - 1) // 4
-    assert f"{2 * math.ceil(lane / 20)} steps of 4x20 characters, from step 40 on, " in stderr
+    assert f"\nRun    {2 * math.ceil(lane / 20)} steps from step 40 on, " in stderr
 
 
 def test_resume_takes_the_settings_it_has(run, tiny):
@@ -351,10 +398,55 @@ def test_resume_takes_the_settings_it_has(run, tiny):
     assert meta(RUN / "last.npz")["step"] == 41
 
 
-def test_resume_with_minutes_says_that_the_length_was_settled(run, tiny):
-    stderr = run("train", "tiny.txt", "--resume", "--minutes", "3", "--steps", "42").stderr
-    assert "Note: the run's length was settled when it began: 40 steps, which --steps can raise\n" in stderr
-    assert meta(RUN / "last.npz")["step"] == 42
+def test_resume_with_minutes_extends_a_complete_run_and_repeat_does_so_too(run, tiny):
+    error = error_line(run("train", "tiny.txt", "--resume", code=2).stderr)
+    assert error.startswith("the run in checkpoints/tiny is complete after 40 steps: extend it with charrnn train ")
+    _, *longer = shlex.split(error[error.index("charrnn train") :])
+    assert longer == ["train", "tiny.txt", "--resume", "--minutes", "5"]
+    stderr = run(*longer[:-1], "0.003").stderr
+    saved = meta(RUN / "last.npz")
+    assert saved["train"]["steps"] == 40
+    assert saved["train"]["length_changes"].startswith("40:")
+    assert saved["step"] > 40
+    run(*shlex.split(facts(stderr)["Repeat"])[1:], "--out", "again", "--quiet")
+    assert (RUN / "last.npz").read_bytes() == Path("again/last.npz").read_bytes()
+    assert f"{saved['step']:,} of {saved['step']:,}" in run("list").stdout
+    assert f"{saved['step']:,} of {saved['step']:,}" in run("info").stdout
+
+
+def test_a_run_extended_by_an_earlier_version_has_no_repeat(run, tiny):
+    from charrnn import checkpoint
+
+    old = checkpoint.load(tiny / "last.npz")
+    checkpoint.save(tiny / "last.npz", replace(old, earlier_totals=[20]))
+    closing = facts(run("train", "tiny.txt", "--resume", "--steps", "41").stderr)
+    assert closing["Repeat"] == "no single command: an earlier version of charrnn raised the length"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ("5", "is not a list of STEP:TOTAL: write it like 120:840,400:812"),
+        ("5:x", "is not a list of STEP:TOTAL"),
+        ("5:8,", "is not a list of STEP:TOTAL"),
+        ("21:30", "21:30 makes no sense there"),
+        ("5:5", "5:5 makes no sense there"),
+        ("5:30,4:40", "4:40 makes no sense there"),
+        ("5:10,11:40", "11:40 makes no sense there: steps must rise, each within the length so far (10)"),
+    ],
+)
+def test_length_changes_that_make_no_sense_are_refused(run, corpus, changes, words):
+    assert words in error_line(run(*TRAIN, "--steps", "20", "--length-changes", changes, code=2).stderr)
+    no_steps = error_line(run(*TRAIN, "--epochs", "2", "--length-changes", "5:30", code=2).stderr)
+    assert no_steps == "--length-changes changes the length of --steps: give --steps too"
+
+
+def test_a_text_too_short_to_learn_from_is_refused(run):
+    Path("short.txt").write_text("abc", encoding="utf-8")
+    told = error_line(run("train", "short.txt", code=1).stderr)
+    assert told.startswith("short is too short to learn from: 2 characters to train on; give at least 100, or set")
+    assert not Path("checkpoints/short").exists()
+    assert "too few to learn from" in run("train", "short.txt", "--steps", "1", "--hidden-size", "4").stderr
 
 
 def test_resume_goes_on_where_the_corpus_has_moved_to(run, tiny):
@@ -419,7 +511,7 @@ def test_val_file_is_what_is_validated_on(run, corpus):
     text = TEXT[::-1][:300]
     Path("val.txt").write_bytes(text.encode())
     stderr = run(*TRAIN, "--steps", "4", "--val-file", "val.txt").stderr
-    assert f"; {len(TEXT):,} characters to train on, {len(text)} to validate" in stderr
+    assert f"Text   {len(TEXT):,} characters to train on, {len(text)} to validate\n" in stderr
     scored = run("eval", "--json").json
     assert scored["chars"] == len(text) - 1
     assert scored["nats_per_char"] == pytest.approx(meta(RUN / "last.npz")["progress"]["best_loss"], abs=1e-5)
@@ -427,11 +519,11 @@ def test_val_file_is_what_is_validated_on(run, corpus):
 
 def test_without_a_validation_part_last_is_the_model(run, corpus):
     stderr = run(*TRAIN, "--steps", "4", "--val-fraction", "0").stderr
-    assert f"; {len(TEXT):,} characters to train on, 0 to validate" in stderr
+    assert f"Text   {len(TEXT):,} characters to train on, 0 to validate\n" in stderr
     closing = facts(stderr)
-    assert closing["Training loss"] == f"{log(RUN)[-1]['loss']:.4f} nats per character"
-    assert "Best validation loss" not in closing
-    assert closing["Checkpoint"] == str(RUN / "last.npz")
+    assert closing["Loss"] == f"{log(RUN)[-1]['loss']:.4f} nats per character, in training"
+    assert "Best loss" not in closing
+    assert closing["Model"] == str(RUN / "last.npz")
     assert not (RUN / "best.npz").exists()
     named = f"Model: {RUN / 'last.npz'} (there is no best.npz)\n"
     assert run("sample", "--seed", "1").stderr == named
@@ -462,7 +554,7 @@ def test_a_text_shorter_than_a_batch_shrinks_it_and_says_so(run):
     Path("short.txt").write_text("Kurz ist gut.\n", encoding="utf-8")
     stderr = run("train", "short.txt", "--hidden-size", "4", "--steps", "2").stderr
     assert (
-        "Note: the text has 12 characters to train on, less than batch x window: "
+        "Note: the text has 12 characters to train on, too few for a step of this size: "
         "--batch-size is now 1 and --seq-len 11\n"
     ) in stderr
     run("train", "short.txt", "--resume", "--steps", "3", "--batch-size", "32", "--quiet")  # as it was asked for then
@@ -472,7 +564,7 @@ def test_a_text_shorter_than_a_batch_shrinks_it_and_says_so(run):
 def test_a_validation_part_too_short_is_said(run):
     Path("short.txt").write_text("Kurz ist gut.\n", encoding="utf-8")
     stderr = run("train", "short.txt", "--hidden-size", "4", "--steps", "2", "--val-fraction", "0.05").stderr
-    assert "nothing is validated, and there is no best.npz" in stderr
+    assert "so there will be no validation and no best.npz" in stderr
     assert not Path("checkpoints/short/best.npz").exists()
 
 
@@ -540,8 +632,8 @@ def test_several_files_are_trained_on_and_named_by_repeat(run, tmp_path):
     Path("more").mkdir()
     for at, name in enumerate(("one.txt", "more/two.txt", "more/three.txt")):
         Path(name).write_text(TEXT[at * 900 : (at + 1) * 900], encoding="utf-8")
-    stderr = run("train", "one.txt", "more", *SMALL, "--steps", "2").stderr
-    assert stderr.startswith("3 files, ")
+    stderr = run("train", "one.txt", "more", *SMALL, "--steps", "2", "--verbose").stderr
+    assert "\n3 files, " in stderr
     assert "charrnn train one.txt more --" in facts(stderr)["Repeat"]
     assert meta(Path("checkpoints/one/last.npz"))["source"]["also"] == ["more"]
     run("train", "one.txt", "more", *SMALL, "--steps", "2", "--resume", code=2)
@@ -558,9 +650,9 @@ def test_several_files_are_trained_on_and_named_by_repeat(run, tmp_path):
 def test_documents_are_trained_on_and_scored(run):
     Path("names.txt").write_text("anna\nbert\ncleo\ndora\nemil\n" * 20)
     options = ("--split-documents", "lines", "--shuffle-documents", "--val-documents", "20", "--test-documents", "10")
-    stderr = run("train", "names.txt", *SMALL, *options, "--steps", "4").stderr
-    assert stderr.startswith("1 file, 500 bytes; 400 characters in 100 documents, 12 distinct\n")
-    assert "100.0% of the validation part stands in documents that the training part has too" in stderr
+    stderr = run("train", "names.txt", *SMALL, *options, "--steps", "4", "--verbose").stderr
+    assert "\n1 file, 500 bytes; 400 characters in 100 documents, 12 distinct\n" in stderr
+    assert "\n100.0% of the validation split repeats training documents\n" in stderr
     saved = meta(Path("checkpoints/names/last.npz"))
     assert saved["vocab"]["specials"] == ["end"]
     found = run("eval", "--json").json
@@ -576,22 +668,25 @@ def test_documents_are_trained_on_and_scored(run):
 
 def test_the_unknown_symbol_is_told_of(run):
     Path("text.txt").write_text(TEXT + "水火", encoding="utf-8")
-    stderr = run("train", "text.txt", *SMALL, "--min-count", "3", "--val-fraction", "0", "--steps", "2").stderr
+    stderr = run(
+        "train", "text.txt", *SMALL, "--min-count", "3", "--val-fraction", "0", "--steps", "2", "--verbose"
+    ).stderr
     share = 2 / len(TEXT + "水火")
-    assert f"\nlearned as unknown: 2 of the distinct, {share:.2%} of the training part\n" in stderr
+    assert f"\nunknown: 2 distinct characters, {share:.2%} of the training split\n" in stderr
     assert facts(run("eval", "text.txt").stdout)["Unknown characters"] == "2, scored as the unknown symbol"
     assert f"{len(set(TEXT))} chars and the unknown symbol: " in run("info").stdout
 
 
 def test_one_document_is_not_several(run, corpus):
-    options = ("--split-documents", "files", "--val-fraction", "0", "--steps", "1")
+    options = ("--split-documents", "files", "--val-fraction", "0", "--steps", "1", "--verbose")
     assert f"; {len(TEXT):,} characters in 1 document, " in run(*TRAIN, *options).stderr
 
 
 def test_bytes_are_trained_on_and_scored(run):
     Path("x.bin").write_bytes(bytes(range(256)) * 10)
-    stderr = run("train", "x.bin", *SMALL, "--bytes", "--steps", "2").stderr
-    assert stderr.startswith("1 file, 2,560 bytes; 2,560 characters, 256 distinct\nrarest to train on: 0x00 9, 0x01 9,")
+    stderr = run("train", "x.bin", *SMALL, "--bytes", "--steps", "2", "--verbose").stderr
+    size = "\n1 file, 2,560 bytes; 2,560 characters, 256 distinct\n"
+    assert f"{size}rarest in the training split: 0x00 9, 0x01 9," in stderr
     assert meta(Path("checkpoints/x/last.npz"))["vocab"]["kind"] == "bytes"
     assert run("eval", "x.bin", "--json").json["chars"] == 2559
 
@@ -607,10 +702,10 @@ def test_bytes_are_trained_on_and_scored(run):
 )
 def test_carriage_returns_are_told_of_with_the_command_that_fits(run, end, says):
     Path("dos.txt").write_bytes(f"to be{end}or not{end}".encode() * 40)
-    assert says in run("train", "dos.txt", *SMALL, "--steps", "1").stderr.splitlines()
+    assert f"Note: {says}" in run("train", "dos.txt", *SMALL, "--steps", "1").stderr.splitlines()
     lines = ("--split-documents", "lines", "--val-fraction", "0")  # of which line ends are no part
     for options in (("--bytes",), lines):
-        assert "lines end" not in run("train", "dos.txt", *SMALL, "--steps", "1", "--force", *options).stderr
+        assert "lines end with" not in run("train", "dos.txt", *SMALL, "--steps", "1", "--force", *options).stderr
 
 
 @posix
@@ -631,9 +726,9 @@ def test_a_run_inside_its_corpus_is_left_out_and_can_be_resumed(run, corpus):
     assert f"{left_out}{name}" in run("train", ".", "--resume", "--steps", "3").stderr.splitlines()
     assert run("eval", "--json").json["chars"] > 0
     assert f"{left_out}{name}" in run("eval", ".").stderr.splitlines()
-    other = run("train", "**/*", "--bytes", *SMALL, "--steps", "2", "--out", "other").stderr
+    other = run("train", "**/*", "--bytes", *SMALL, "--steps", "2", "--out", "other", "--verbose").stderr
     assert f"Note: left out 1 run: checkpoints/{name}" in other.splitlines()
-    assert other.startswith(f"1 file, {len(TEXT.encode()):,} bytes;")
+    assert f"\n1 file, {len(TEXT.encode()):,} bytes;" in other
     vocab = run("vocab", ".")
     assert vocab.stderr == f"Note: left out 2 runs: ./checkpoints/{name}, ./other\n"
     assert "checkpoints holds no text, only 1 run" in run("train", "checkpoints", *SMALL, code=1).stderr
@@ -646,7 +741,8 @@ def test_no_command_repeats_a_run_whose_documents_were_split_by_other_rules():
 
 
 def test_standard_input_is_told_of(run):
-    assert run("train", "-", *SMALL, "--steps", "2", input=TEXT).stderr.startswith(f"1 file; {len(TEXT):,} characters,")
+    stderr = run("train", "-", *SMALL, "--steps", "2", "--verbose", input=TEXT).stderr
+    assert f"\n1 file; {len(TEXT):,} characters," in stderr
 
 
 def test_a_model_s_form_of_the_text_is_taken_over_by_its_successor(run):
@@ -679,14 +775,26 @@ def test_options_of_the_text_that_make_no_sense_are_usage_errors(run, corpus, op
 
 
 def test_the_time_that_a_long_run_takes_is_told(run, corpus, monkeypatch):
-    monkeypatch.setattr("charrnn.training.budget.expected_seconds", lambda training, state: 90.0)
-    told = "\nabout 1.5 minutes, evaluations aside\n"
-    assert told in run(*TRAIN, "--steps", "2").stderr
-    assert told in run("train", "tiny.txt", "--resume", "--steps", "4").stderr
-    assert told in run(*TRAIN, "--epochs", "1", "--force").stderr
+    monkeypatch.setattr("charrnn.training.budget.expected_seconds", lambda training, state: 120.0)
+    assert "\nRun    2 steps in about 2 minutes, seed" in run(*TRAIN, "--steps", "2").stderr
+    assert (
+        "\nRun    4 steps from step 2 on in about 2 minutes, seed"
+        in run("train", "tiny.txt", "--resume", "--steps", "4").stderr
+    )
+    assert " in about 2 minutes, " in run(*TRAIN, "--epochs", "1", "--force").stderr
+    assert " minutes, " not in run(*TRAIN, "--minutes", "0.002", "--force").stderr  # measured already
 
 
-def test_under_a_budget_the_speed_is_not_measured_once_more(run, corpus, monkeypatch):
-    monkeypatch.setattr("charrnn.training.budget._SECONDS", (0.01, 0.01))
-    monkeypatch.setattr("charrnn.training.budget.expected_seconds", lambda training, state: 90.0)
-    assert "evaluations aside" not in run(*TRAIN, "--minutes", "0.002").stderr
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.2, "1 second"),
+        (1.6, "2 seconds"),
+        (99, "99 seconds"),
+        (100, "2 minutes"),
+        (5940, "99 minutes"),
+        (7200, "2.0 hours"),
+    ],
+)
+def test_times_are_short(seconds, words):
+    assert duration(seconds) == words

@@ -3,7 +3,7 @@
 import pytest
 
 from charrnn.config import SCHEDULE_NAMES, TrainConfig, build
-from charrnn.nn.schedules import SCHEDULES, constant, cosine, exponential, step
+from charrnn.nn.schedules import SCHEDULES, Course, constant, cosine, exponential, schedule_of, step
 
 
 def rates(schedule, steps):
@@ -79,3 +79,72 @@ def test_a_rate_is_a_plain_float_of_the_step_alone(name):
     assert forwards == backwards[::-1]
     assert {type(rate) for rate in forwards} == {float}
     assert all(0 < rate <= 8e-3 for rate in forwards)
+
+
+# A length that changes
+
+
+def rates_of(course, steps, **settings):
+    config = TrainConfig(learning_rate=1.0, **{"steps": course.steps, "warmup_steps": 0, "final_rate": 0.0} | settings)
+    return rates(schedule_of(config, course), steps)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_length_that_does_not_change_gives_the_schedule_of_that_length(name):
+    config = TrainConfig(schedule=name, steps=50)
+    assert rates(schedule_of(config, Course(50)), range(50)) == rates(build(SCHEDULES[name], config), range(50))
+
+
+def test_the_rest_of_the_schedule_is_stretched_over_the_rest_of_the_steps():
+    whole = rates_of(Course(100), range(100))
+    longer, shorter = Course(100, ((50, 150),)), Course(100, ((50, 75),))
+    assert rates_of(longer, range(51)) == rates_of(shorter, range(51)) == whole[:51]
+    assert rates_of(longer, range(50, 150, 2)) == pytest.approx(whole[50:])
+    assert rates_of(shorter, range(50, 75)) == pytest.approx(whole[50::2])
+    twice = Course(100, ((50, 150), (100, 125)))
+    assert rates_of(twice, range(100, 125)) == pytest.approx(whole[75:])
+
+
+def test_a_complete_run_that_is_extended_has_the_schedule_of_the_new_length():
+    course = Course(100, ((50, 80), (80, 160), (120, 200)))
+    whole = rates_of(Course(160), range(160))
+    assert rates_of(course, range(80, 121)) == whole[80:121]
+    assert rates_of(course, range(120, 200, 2)) == pytest.approx(whole[120:])
+
+
+@pytest.mark.parametrize("changes", [((5, 300),), ((5, 50),), ((5, 300), (9, 400)), ((10, 300),)])
+def test_a_warm_up_keeps_its_steps(changes):
+    course = Course(100, changes)
+    found = rates_of(course, range(course.total), warmup_steps=10)
+    assert found[:10] == rates_of(Course(100), range(10), warmup_steps=10)
+    assert found[10] == pytest.approx(1)
+    assert found[10:] == sorted(found[10:], reverse=True)
+    assert found[-1] < 0.01
+
+
+@pytest.mark.parametrize("changes", [((2, 8),), ((2, 8), (4, 9)), ((2, 10), (3, 11)), ((2, 10), (9, 200))])
+def test_a_run_may_end_in_its_warm_up(changes):
+    course = Course(100, changes)
+    found = rates_of(course, range(min(10, course.total)), warmup_steps=10)
+    assert found == [(at + 1) / 11 for at in range(min(10, course.total))]
+
+
+def test_decay_in_steps_stays_in_steps():
+    course = Course(100, ((50, 200),))
+    for name in ("exponential", "step"):
+        explicit, quarter = ({"schedule": name, "decay_steps": steps} for steps in (25, None))
+        assert rates_of(course, range(200), **explicit) == rates_of(Course(200), range(200), **explicit)
+        assert rates_of(course, [50, 125], **quarter) == pytest.approx([0.25, 0.125])
+        assert rates_of(Course(100), [50, 75], **quarter) == pytest.approx([0.25, 0.125])
+
+
+def test_a_course_remembers_when_its_length_changed():
+    course = Course(20).changed(5, 30)
+    assert [course.total_at(step) for step in (0, 5, 6, 30)] == [20, 20, 30, 30]
+    assert course.changed(5, 40) == Course(20, ((5, 40),))  # no step was done between the two
+    assert course.changed(5, 20) == Course(20)
+    assert course.changed(7, 30) == course
+    longer = course.changed(30, 50)
+    assert (longer.total, longer.length_changes) == (50, "5:30,30:50")
+    assert Course.of(20, longer.length_changes) == longer
+    assert (Course.of(20, None), Course(20).length_changes) == (Course(20), None)

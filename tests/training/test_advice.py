@@ -111,7 +111,7 @@ def notes_of(state=None, **settings):
     state, told = begin(training) if state is None else training.begin(state.params), set()
     for _ in fit(training, state):
         told |= advise(state.history, entropy).keys()
-    assert len(state.history) == training.steps / settings["eval_every"]
+    assert len(state.history) == state.course.total / settings["eval_every"]
     return told, state
 
 

@@ -80,7 +80,7 @@ def test_notes_on_a_model_that_is_extended_are_true(tmp_path):
     assert any(text.count(char) < 5 for char in set(text))
     assert run.notes[:2] == [
         "new to the model, and begun at the mean of its other symbols: the unknown symbol",
-        "--min-count 5 leaves nothing unknown to learn the unknown symbol from",
+        "no character is rarer than --min-count 5, so the unknown symbol cannot be learned",
     ]
     run = start(tmp_path / "both", Corpus.from_text(f"{END}{TEXT}水{END}", 0), split_documents="files", **options)
     run.close()

@@ -32,7 +32,7 @@ PLAIN = {"optimizer": "sgd", "momentum": 0.0, "learning_rate": 0.25, "schedule":
 def one_step(training, state, *, step=None, learning_rate=None):
     """Do one update with the window of `step`, the state's own if None; return its loss and norm."""
     step = state.step if step is None else step
-    rate = training.schedule()(step) if learning_rate is None else learning_rate
+    rate = training.schedule(state)(step) if learning_rate is None else learning_rate
     with training.workers() as workers:
         stepped = train_step(training, training.optimizer(), rate, state, training.stream[step], workers)
     return stepped.loss, stepped.grad_norm

@@ -1,6 +1,7 @@
 """The recipe: what it chooses for a text and a time, and that it says why."""
 
 import math
+import re
 
 import pytest
 
@@ -17,7 +18,8 @@ def layer_params(config):
 
 
 def chosen(minutes=5, chars=10**6, given=(), config=CONFIG, val_chars=1000):
-    return choose(config, param_shapes, chars, val_chars, math.ceil(chars / 3200), SPEED * minutes * 60, given)
+    budget = SPEED * minutes * 60
+    return choose(config, param_shapes, chars, val_chars, math.ceil(chars / 3200), budget, given, minutes=minutes)
 
 
 def test_more_time_buys_a_larger_model():
@@ -84,8 +86,19 @@ def test_each_reason_stands_by_itself():
 
 def test_a_small_text_is_read_no_more_often_than_is_of_use():
     large, small, twice = chosen(5, 10**6), chosen(5, 20_000), chosen(10, 20_000)
-    assert [any("120 passes" in reason for reason in found.reasons) for found in (large, small)] == [False, True]
+    assert [any("120 passes" in why for why in found.reasons) for found in (large, small)] == [False, True]
     assert small.settings == twice.settings  # which follow what is read, not what could be
+
+
+def test_a_text_that_is_not_read_once_gets_the_minutes_that_serve_it():
+    (note,) = chosen(5, 10**9).notes
+    wanted = re.fullmatch(r"the time is enough to read 0\.95% of the text: --minutes (\d+) would read it 3 times", note)
+    longer = chosen(float(wanted[1]), 10**9)
+    passes = next(float(why.split()[-2]) for why in longer.reasons if why.startswith("dropout"))
+    assert passes == pytest.approx(3, rel=0.15)
+    assert chosen(5, 10**6).notes == []
+    (own,) = chosen(5, 10**9, given={"hidden_size"}).notes  # of 384 units, as in the configuration
+    assert float(own.split()[-6]) < float(wanted[1])
 
 
 @pytest.mark.parametrize("minutes", [0, -1, 1e-9])
@@ -124,7 +137,7 @@ def test_of_a_tiny_text_each_lane_has_four_windows(chars, lanes):
 
 def test_the_mean_remembers_a_sixth_of_the_steps_however_long_these_are():
     # 2,700 characters in 8 lanes of 338: an epoch has four steps, the last of them short.
-    (why,) = [why for why in choose(CONFIG, param_shapes, 2700, 300, 4, 1e12, ()).reasons if "mean" in why]
+    (why,) = [why for why in choose(CONFIG, param_shapes, 2700, 300, 4, 1e12, (), minutes=5).reasons if "mean" in why]
     assert why == "running mean of the weights over 80 steps: a sixth of the run"
 
 
@@ -143,7 +156,7 @@ def test_rows_that_are_looked_up_cost_nothing():
 
 def test_only_optimizers_of_adams_kind_get_its_rate():
     rates = {
-        name: choose(CONFIG, param_shapes, 10**6, 1000, 313, 1e12, (), name).settings.get("learning_rate")
+        name: choose(CONFIG, param_shapes, 10**6, 1000, 313, 1e12, (), name, minutes=5).settings.get("learning_rate")
         for name in OPTIMIZER_DEFAULTS
     }
     assert rates == {"sgd": None, "rmsprop": None, "adagrad": None, "adam": rates["adam"], "adamw": rates["adam"]}

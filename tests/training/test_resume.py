@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -299,16 +300,15 @@ def test_the_total_can_be_raised(tmp_path, epochs):
     finish(start(tmp_path / "run", path, schedule="constant", steps=20))
     settings = {"epochs": 2} if epochs else {"steps": 2 * STEPS_PER_EPOCH}
     going = Run.resume(tmp_path / "run", settings=settings)
-    assert going.training.steps == 2 * STEPS_PER_EPOCH
-    assert going.earlier_totals == [20]
+    assert going.state.course == (20, ((20, 2 * STEPS_PER_EPOCH),))
     stop_at(going, at_step(31))
     going = Run.resume(tmp_path / "run", settings={"steps": 2 * STEPS_PER_EPOCH + 3})
-    assert going.earlier_totals == [20, 2 * STEPS_PER_EPOCH]
+    assert going.config.length_changes == f"20:{2 * STEPS_PER_EPOCH},31:{2 * STEPS_PER_EPOCH + 3}"
     finish(going)
     finish(start(tmp_path / "whole", path, schedule="constant", steps=2 * STEPS_PER_EPOCH + 3))
     ours, theirs = (ckpt.load(tmp_path / name / "last.npz") for name in ("run", "whole"))
-    assert ours.step == theirs.step == ours.train_config.steps
-    assert ours.earlier_totals == [20, 2 * STEPS_PER_EPOCH]
+    assert ours.step == theirs.step == theirs.train_config.steps
+    assert (ours.train_config.steps, ours.train_config.length_changes) == (20, going.config.length_changes)
     for name, array in ours.params.items():  # a constant rate knows of no total
         assert np.array_equal(array, theirs.params[name]), name
     steps = [record["step"] for record in log_of(tmp_path / "run")]
@@ -316,14 +316,31 @@ def test_the_total_can_be_raised(tmp_path, epochs):
     assert 20 in steps
 
 
-def test_a_raised_total_moves_the_schedule(tmp_path):
+@pytest.mark.parametrize(("done", "changes"), [(10, "10:40"), (20, "20:40")])
+def test_a_run_with_a_raised_total_is_repeated_by_its_changes(tmp_path, done, changes):
     path = write_text(tmp_path)
-    stop_at(start(tmp_path / "run", path, schedule="cosine"), at_step(10))
+    stop_at(start(tmp_path / "run", path, schedule="cosine"), at_step(done))
     going = Run.resume(tmp_path / "run", settings={"steps": 40})
-    rate = next(event.learning_rate for event in going.events() if isinstance(event, Report))
-    going.close()
-    longer = replace(going.training, config=replace(going.training.config, steps=40))
-    assert rate == longer.schedule()(11)
+    finish(going)
+    assert going.config.length_changes == changes
+    finish(start(tmp_path / "whole", path, schedule="cosine", length_changes=changes))
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+    rates = {record["step"]: record["learning_rate"] for record in log_of(tmp_path / "run")}
+    assert rates[12] < rates[9]
+    assert (rates[21] > rates[18]) == (done == 20)  # it jumps only if a complete run is extended
+
+
+def test_a_run_that_an_earlier_version_extended_goes_on_with_the_rates_it_had_there(tmp_path):
+    path = write_text(tmp_path)
+    stop_at(start(tmp_path / "run", path, steps=40), at_step(25))
+    finish(start(tmp_path / "whole", path, steps=40))
+    old = ckpt.load(tmp_path / "run" / "last.npz")  # those versions wrote the new length over the first one
+    ckpt.save(tmp_path / "run" / "last.npz", replace(old, earlier_totals=[20]))
+    going = Run.resume(tmp_path / "run")
+    assert (going.earlier_totals, going.state.course) == ([20], (40, ()))
+    finish(going)
+    for name, array in ckpt.load(tmp_path / "run" / "last.npz").params.items():
+        assert np.array_equal(array, ckpt.load(tmp_path / "whole" / "last.npz").params[name]), name
 
 
 @pytest.mark.parametrize("settings", [{"steps": 20}, {"hidden_size": 8, "seed": 5, "learning_rate": 0.008}])
@@ -345,16 +362,6 @@ def test_a_shrunk_batch_may_be_asked_for_again(tmp_path):
     assert (tmp_path / "parts" / "last.npz").read_bytes() == (tmp_path / "whole" / "last.npz").read_bytes()
 
 
-def test_minutes_do_not_change_a_length_that_is_settled(tmp_path):
-    stop_at(start(tmp_path / "run", write_text(tmp_path)), at_step(11))
-    going = Run.resume(tmp_path / "run", settings={"minutes": 3.0})
-    going.close()
-    assert going.training.steps == 20
-    (note,) = going.notes
-    assert "20 steps" in note
-    assert "--steps" in note
-
-
 # Stopped while the speed was measured
 
 
@@ -370,11 +377,11 @@ def test_a_run_stopped_while_its_speed_was_measured_is_none_yet(tmp_path, monkey
         killing.setattr(budget, where, kill)
         with pytest.raises(KeyboardInterrupt):
             start(tmp_path / "run", path, **settings)
-    with pytest.raises(RunFolderError, match=r"holds no last\.npz"):
+    with pytest.raises(RunFolderError, match=r"has no last\.npz"):
         Run.resume(tmp_path / "run")
     going = start(tmp_path / "run", path, **settings)  # it can be begun again, by the same command
     finish(going)
-    assert ckpt.load(tmp_path / "run" / "last.npz").step == going.training.steps
+    assert ckpt.load(tmp_path / "run" / "last.npz").step == going.state.course.total
     names = {file.name for file in (tmp_path / "run").iterdir()}
     assert names == {"best.npz", "last.npz", "log.jsonl", ".lock"}
 
@@ -401,7 +408,7 @@ def stopped(tmp_path):
 def test_the_total_cannot_be_lowered(stopped, settings):
     message = refusal(ConfigError, stopped, settings=settings)
     assert "20 steps" in message
-    assert "not lower" in message
+    assert "cannot lower" in message
 
 
 def test_a_total_in_epochs_is_as_many_steps_as_in_a_new_run(tmp_path):
@@ -411,12 +418,12 @@ def test_a_total_in_epochs_is_as_many_steps_as_in_a_new_run(tmp_path):
     assert begun.state.step == 26
     going = Run.resume(tmp_path / "run", settings={"epochs": 2})
     going.close()
-    assert going.training.steps == 52
+    assert going.state.course.total == 52
 
 
 def test_a_total_in_epochs_cannot_lower_it_either(tmp_path):
     stop_at(start(tmp_path / "run", write_text(tmp_path), steps=STEPS_PER_EPOCH + 1), at_step(11))
-    assert "not lower" in refusal(ConfigError, tmp_path / "run", settings={"epochs": 1})
+    assert "cannot lower" in refusal(ConfigError, tmp_path / "run", settings={"epochs": 1})
     Run.resume(tmp_path / "run", settings={"epochs": 2}).close()
 
 
@@ -548,33 +555,44 @@ def test_settings_that_contradict_a_corpus_at_hand_are_refused(tmp_path, setting
         Run.start(read, tmp_path / "run", settings=settings)
 
 
-def test_a_finished_run_is_refused(tmp_path):
-    finish(start(tmp_path / "run", write_text(tmp_path)))
+def test_a_finished_run_is_refused_with_the_command_that_extends_it(tmp_path, monkeypatch):
+    path = write_text(tmp_path)
+    finish(start(tmp_path / "run", path))
     for settings in ({}, {"steps": 20}):
         message = refusal(ConfigError, tmp_path / "run", settings=settings)
         assert "complete after 20 steps" in message
-        assert "--steps" in message
+        assert message.endswith(f" with charrnn train {path} --resume --out {tmp_path / 'run'} --minutes 5")
+    monkeypatch.chdir(tmp_path)
+    finish(start("checkpoints/boats", path))
+    assert refusal(ConfigError, Path("checkpoints/boats")).endswith(f" with charrnn train {path} --resume --minutes 5")
 
 
-def test_a_run_out_of_patience_is_refused(tmp_path):
+def test_a_run_out_of_patience_goes_on_with_more_of_it(tmp_path):
     text = "ab" * 300 + "bbbaaabb" * 9
-    settings = {"steps": 200, "eval_every": 2, "learning_rate": 0.05, "patience": 2}
-    finish(start(tmp_path / "run", write_text(tmp_path, text), **settings))
-    assert ckpt.load(tmp_path / "run" / "last.npz").step < 200
-    refusal(ConfigError, tmp_path / "run")
-    # Raising the total is no way out, so that it must not be what the refusal advises.
-    assert "raise --steps" not in refusal(ConfigError, tmp_path / "run", settings={"steps": 300})
+    settings = {"steps": 40, "eval_every": 2, "learning_rate": 0.05}
+    path = write_text(tmp_path, text)
+    finish(start(tmp_path / "run", path, patience=2, **settings))
+    stopped = ckpt.load(tmp_path / "run" / "last.npz").step
+    assert stopped < 40
+    for more in ({}, {"steps": 50}, {"minutes": 2.0}):  # a longer run alone is no way out
+        message = refusal(ConfigError, tmp_path / "run", settings=more)
+        assert f"stopped at step {stopped} of {more.get('steps', 40)}, after 2 evaluations without" in message
+        flags = "".join(f" --{name} {value}" for name, value in more.items())
+        assert message.endswith(f"--resume --out {tmp_path / 'run'} --patience 0{flags}")
+    finish(Run.resume(tmp_path / "run", settings={"patience": 0}))
+    finish(start(tmp_path / "whole", path, patience=0, **settings))
+    assert (tmp_path / "run" / "last.npz").read_bytes() == (tmp_path / "whole" / "last.npz").read_bytes()
 
 
 @pytest.mark.parametrize("missing", ["folder", "last.npz"])
 def test_a_folder_without_a_run_is_refused(stopped, missing):
     if missing == "folder":
-        with pytest.raises(RunFolderError, match=r"holds no last\.npz"):
+        with pytest.raises(RunFolderError, match=r"has no last\.npz"):
             Run.resume(stopped / "none")
         assert not (stopped / "none").exists()
     else:
         (stopped / "last.npz").unlink()
-        assert "holds no last.npz" in refusal(RunFolderError, stopped)
+        assert "has no last.npz" in refusal(RunFolderError, stopped)
 
 
 def test_a_model_without_its_run_is_refused(stopped):

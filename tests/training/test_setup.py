@@ -10,7 +10,7 @@ from charrnn import checkpoint as ckpt
 from charrnn.config import TextConfig
 from charrnn.data.corpus import Corpus
 from charrnn.data.text import END
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, CorpusError
 from charrnn.evaluation import whole as evaluate
 from charrnn.parallel.plan import available_threads, usual_threads
 from charrnn.system.blas import blas
@@ -88,6 +88,17 @@ def test_the_checkpoint_records_the_blas_and_its_kernel(tmp_path):
     assert versions.get("blas", "").split() == [word for word in (library.name, library.version) if word]
 
 
+def test_a_text_too_short_to_learn_from_is_refused_unless_the_length_is_given(tmp_path):
+    short, enough = (Corpus.from_text(TEXT[:length], 0) for length in (99, 100))
+    with pytest.raises(CorpusError, match=r"too short to learn from: 99 characters to train on; give at least 100, or"):
+        start(tmp_path / "run", short, minutes=0.001, val_fraction=0.0)
+    assert not (tmp_path / "run").exists()
+    start(tmp_path / "run", enough, minutes=0.001, val_fraction=0.0).close()
+    run = start(tmp_path / "other", short, val_fraction=0.0)
+    run.close()
+    assert run.notes == ["99 characters are too few to learn from: give at least 100"]
+
+
 # The vocabulary
 
 
@@ -123,7 +134,7 @@ def test_a_run_learns_the_unknown_symbol_and_eval_scores_by_it(tmp_path):
     assert not any("unknown symbol" in note for note in run.notes)
     rare = start(tmp_path / "other", Corpus.from_text(TEXT, 0), min_count=2, val_fraction=0.0)
     rare.close()
-    assert [note for note in rare.notes if "leaves nothing unknown" in note] != []
+    assert [note for note in rare.notes if "unknown symbol cannot be learned" in note] != []
     result = model.evaluate("a水火木b")
     assert (result.chars, result.unknown) == (4, 3)
     assert "unknown:learned-3" in result.signature
