@@ -111,7 +111,7 @@ def test_an_administrator_finds_the_odd_line_of_a_log(bash):
         charrnn score -m log --above 99.5% new.log
         python -c 'import json, sys; [print(json.dumps({"n": n, "msg": t})) for n, t in enumerate(open("new.log"))]' |
             tr -d '\\r' > new.jsonl
-        charrnn score -m log --field msg --top 1 new.jsonl
+        charrnn score -m log --field msg --top 1 --with-score new.jsonl
         """,
         quiet_log=LOG,
         new_log=LOG[: len(LOG) // 2] + ODD + LOG[len(LOG) // 2 :],
@@ -157,7 +157,7 @@ try:
 except charrnn.CharRNNError as error:
     print(error)
 END
-        printf '{"op": "sample", "prime": "Mer", "length": 5, "seed": 1}\\n' | charrnn serve --stdio 2> log
+        printf '{"do": "sample", "prime": "Mer", "length": 5, "seed": 1}\\n' | charrnn serve --stdio 2> log
         """
     )
     model, same, scored, error, reply = output.splitlines()

@@ -163,8 +163,10 @@ def command(
     options |= {"length": None if length == -1 else length, "lines": options["lines"] or 0}
     count = documents or count
     counts, drawn_seed = DrawCounts(), seeded({"seed": seed})["seed"]
+    several = len(primes) * count > 1
+    ends_line = (several or learned.has_documents) and separator is None and not as_json
     with explaining_escapes(writer.vocab):
-        if len(primes) == count == best_of == 1 and not (beam or novel or as_json):
+        if not several and best_of == 1 and not (beam or novel or as_json):
             pieces = writer.stream(prime=primes[0], seed=drawn_seed, **options)
             shown = pieces if no_echo else chain([writer.vocab.finished(primes[0])], pieces)
         else:
@@ -181,7 +183,7 @@ def command(
         if seed is None and options["temperature"] and not (beam or as_json):
             note(f"Seed: {drawn_seed}")
         try:
-            _show(shown)
+            _show(shown, end_line=ends_line)
         finally:
             if novel and counts.drawn:
                 share = f"{counts.redrawn} of {counts.drawn} ({counts.redrawn / counts.drawn:.1%})"
@@ -292,10 +294,11 @@ def _as_bytes(text: str) -> bytes:
         return text.encode("utf-8", "surrogatepass")
 
 
-def _show(pieces: Iterable[str]) -> None:
+def _show(pieces: Iterable[str], *, end_line: bool) -> None:
     """Write each piece to standard output at once, as bytes, so that all systems get the same line ends and encoding.
 
-    On a terminal, a line end is added if needed, so that later messages start on a new line.
+    If the last line has no end, one is added on a terminal, so that later messages start on a new line; elsewhere, if
+    `end_line`.
     """
     out, last = sys.stdout.buffer, "\n"
     try:
@@ -304,6 +307,6 @@ def _show(pieces: Iterable[str]) -> None:
             out.flush()
             last = piece or last
     finally:
-        if sys.stdout.isatty() and not last.endswith("\n"):
+        if (end_line or sys.stdout.isatty()) and not last.endswith("\n"):
             out.write(b"\n")
             out.flush()
