@@ -368,8 +368,8 @@ class TrainScreen:
             bar_format="{percentage:3.0f}% {bar} {n_fmt}/{total_fmt} steps, {remaining} left{postfix}",
         )
         self.told: set[str] = set()
-        self.chars_done = 0
-        self.steps_done = 0
+        self.chars_done = self.steps_done = 0
+        self.averaged = 0  # steps in the moving average
 
     def __enter__(self) -> TrainScreen:
         return self
@@ -398,6 +398,7 @@ class TrainScreen:
     def _step(self, event: Stepped) -> None:
         loss = self.smoothed(event.loss)
         self.chars_done += event.chars
+        self.steps_done += 1
         rate = self.bar.format_dict["rate"] or self.steps_done / max(1e-9, self.bar.format_dict["elapsed"])
         chars = rate * self.chars_done / self.steps_done
         figures = [f"loss {loss:.3f}"]
@@ -412,9 +413,9 @@ class TrainScreen:
 
     def smoothed(self, loss: float) -> float:
         """Return the moving average of the steps' losses, the newest included."""
-        self.steps_done += 1
+        self.averaged += 1
         self.loss = _SMOOTHING * self.loss + (1 - _SMOOTHING) * loss
-        return self.loss / (1 - _SMOOTHING**self.steps_done)
+        return self.loss / (1 - _SMOOTHING**self.averaged)
 
     def note_save(self, signum: int) -> None:
         """Show that a signal has made the run save and continue."""
@@ -425,7 +426,7 @@ class TrainScreen:
             f"[bold]step {event.step:,}[/]  [yellow]{event.cause}[/]; back to step {event.back_to:,}, "
             f"learning rate {event.learning_rate:.3g} (try {event.tries} of {MOST_TRIES})"
         )
-        self.loss, self.steps_done = 0.0, 0
+        self.loss, self.averaged = 0.0, 0
         self.bar.n = self.bar.last_print_n = event.back_to
 
     def _line(self, report: Report, val: str) -> None:

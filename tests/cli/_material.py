@@ -61,26 +61,26 @@ class Terminal(NamedTuple):
 
     def read_until(self, wanted: str) -> str:
         """Return what appeared up to and with the wanted text; fail if the process ends before."""
-        seen = ""
-        while wanted not in seen:
+        seen = b""
+        while wanted.encode() not in seen:
             more = self._read()
             assert more, f"{wanted!r} never appeared in {seen!r}"
             seen += more
-        return seen
+        return seen.decode(errors="replace")
 
     def read_all(self) -> str:
         """Return all that appears until the process ends."""
-        seen = ""
+        seen = b""
         while more := self._read():
             seen += more
         self.process.wait(TIMEOUT)
-        return seen
+        return seen.decode(errors="replace")
 
-    def _read(self) -> str:
+    def _read(self) -> bytes:
         try:
-            return os.read(self.master, 4096).decode(errors="replace")
-        except OSError:  # how Linux tells that the other end is closed
-            return ""
+            return os.read(self.master, 4096)
+        except OSError:  # how Linux reports that the other end is closed
+            return b""
 
 
 def narrowed(process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:

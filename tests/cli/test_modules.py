@@ -93,7 +93,7 @@ def test_a_settings_file_imports_nothing(run, corpus, cwd):
     assert "mycells:CELL" in train(run, corpus, "--import", "mycells").stderr
     (cwd / "charrnn.toml").write_text('import = "mycells"\n', encoding="utf-8")
     forget()
-    assert "import is no setting" in train(run, corpus, code=2).stderr
+    assert "import is not a setting" in train(run, corpus, code=2).stderr
     assert "mycells" not in sys.modules
 
 
