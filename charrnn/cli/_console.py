@@ -347,6 +347,19 @@ class ScoringBar:
             note(f"Scored {at / 1e6:,.1f} MB" if total is None else f"Scored {at / total:.0%} of {total / 1e6:,.1f} MB")
 
 
+class MovingAverage:
+    """The moving average of the losses of the steps, divided by the weight that they have so far."""
+
+    def __init__(self) -> None:
+        self.total = self.weight = 0.0
+
+    def __call__(self, loss: float) -> float:
+        """Return the average with this loss included."""
+        self.total = _SMOOTHING * self.total + (1 - _SMOOTHING) * loss
+        self.weight = _SMOOTHING * self.weight + (1 - _SMOOTHING)
+        return self.total / self.weight
+
+
 class TrainScreen:
     """The screen of a training run: a bar on a terminal, a line for each evaluation, and samples."""
 
@@ -355,7 +368,7 @@ class TrainScreen:
 
         self.run, self.quiet, self.verbose, self.sample_every = run, quiet, verbose, sample_every
         self.console = _console(soft_wrap=True)
-        self.loss = 0.0  # the moving average, which begins at zero: it is divided by the weight that it has so far
+        self.smoothed = MovingAverage()
         self.val_loss: float | None = None
         self.bar = tqdm(
             total=run.state.course.total,
@@ -369,7 +382,6 @@ class TrainScreen:
         )
         self.told: set[str] = set()
         self.chars_done = self.steps_done = 0
-        self.averaged = 0  # steps in the moving average
 
     def __enter__(self) -> TrainScreen:
         return self
@@ -411,12 +423,6 @@ class TrainScreen:
         if self.sample_every and event.step % self.sample_every == 0:
             self._sample(event.step)
 
-    def smoothed(self, loss: float) -> float:
-        """Return the moving average of the steps' losses, the newest included."""
-        self.averaged += 1
-        self.loss = _SMOOTHING * self.loss + (1 - _SMOOTHING) * loss
-        return self.loss / (1 - _SMOOTHING**self.averaged)
-
     def note_save(self, signum: int) -> None:
         """Show that a signal has made the run save and continue."""
         self._print(f"[bold]step {self.run.state.step:,}[/]  saved on {signal.Signals(signum).name}")
@@ -426,7 +432,7 @@ class TrainScreen:
             f"[bold]step {event.step:,}[/]  [yellow]{event.cause}[/]; back to step {event.back_to:,}, "
             f"learning rate {event.learning_rate:.3g} (try {event.tries} of {MOST_TRIES})"
         )
-        self.loss, self.averaged = 0.0, 0
+        self.smoothed = MovingAverage()
         self.bar.n = self.bar.last_print_n = event.back_to
 
     def _line(self, report: Report, val: str) -> None:

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 import charrnn
-from charrnn.cli._console import TrainScreen, duration
+from charrnn.cli._console import MovingAverage, duration
 from charrnn.cli.train import _repeat as repeating_command
 from charrnn.config import TextConfig
 from charrnn.errors import CharRNNError
@@ -310,15 +310,11 @@ def test_a_terminal_has_a_bar_that_fits(terminal, corpus, columns, more):
     assert max(map(len, lines)) <= columns
 
 
-def test_the_bar_shows_the_mean_loss_of_the_first_steps(monkeypatch, tmp_path):
-    screen = TrainScreen.__new__(TrainScreen)
-    screen.loss, screen.steps_done = 0.0, 0
-    shown = []
-    for loss in (4.0, 3.0, 2.0):
-        shown.append(screen.smoothed(loss))
-    assert shown == pytest.approx([4, 3.5, 3], abs=0.02)
+def test_the_bar_shows_the_mean_loss_of_the_first_steps():
+    smoothed = MovingAverage()
+    assert [smoothed(loss) for loss in (4.0, 3.0, 2.0)] == pytest.approx([4, 3.5, 3], abs=0.02)
     for _ in range(1000):
-        last = screen.smoothed(1.0)
+        last = smoothed(1.0)
     assert last == pytest.approx(1, abs=1e-6)
 
 
