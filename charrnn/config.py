@@ -207,7 +207,9 @@ class ModelConfig:
     embed_size: int = setting(
         0, "Model", "Size of a learned embedding; 0 feeds one-hot vectors.", low=0, high=1_000_000, recipe=AUTO
     )
-    tied: bool = setting(False, "Model", "Use the embedding as the output weights: fewer weights for large alphabets.")
+    tied: bool = setting(
+        False, "Model", "Use the embedding as the output weights: fewer weights for large alphabets.", recipe=AUTO
+    )
     dropout: float = setting(
         0.4, "Model", "Share of each layer's outputs to drop in training.", low=0.0, high=0.95, recipe=AUTO
     )

@@ -53,9 +53,10 @@ _WIDEST = 28  # characters of a flag with its choices, so that its help begins o
 
 def _default_in_words(item: Field[Any]) -> str:
     """Return the default of a setting as the help shows it; under a time budget, the recipe may choose it."""
-    if item.default is None or item.type == "bool":
+    chosen = item.metadata.get("recipe")
+    if item.default is None or (item.type == "bool" and not chosen):
         return ""
-    default, chosen = str(item.default).removesuffix(".0"), item.metadata.get("recipe")
+    default = "off" if item.default is False else str(item.default).removesuffix(".0")
     return f" [default: {f'{chosen}; {default} with --steps' if chosen else default}]"
 
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from charrnn.config import OPTIMIZER_DEFAULTS, ModelConfig, TrainConfig
+from charrnn.config import OPTIMIZER_DEFAULTS, ModelConfig, TrainConfig, setting_fields
 from charrnn.nn.model import param_shapes
 from charrnn.training.recipe import choose, kind, work
 
@@ -113,6 +113,13 @@ def test_of_a_large_validation_part_a_part_is_scored():
     short, long = (chosen(minutes, 10**8, val_chars=10**7).settings["val_chars"] for minutes in (1, 5))
     assert 50_000 < short < long < 10**6
     assert "val_chars" not in chosen(5, 10**8, val_chars=10**7, given={"val_chars"}).settings
+
+
+def test_the_help_marks_the_settings_that_the_recipe_chooses():
+    every = kind(5387, 10**8, ()).settings | kind(65, 1000, ()).settings
+    for minutes, chars in ((30, 20_000), (5, 10**6)):
+        every |= chosen(minutes, chars, val_chars=10**7).settings
+    assert {item.name for item in setting_fields() if "recipe" in item.metadata} == every.keys()
 
 
 def test_many_symbols_are_embedded():
