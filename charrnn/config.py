@@ -375,6 +375,7 @@ class TrainConfig:
         f"Base learning rate. [default: auto; with --steps {_defaults_in_words('learning_rate')}]",
         low=0.0,
         open_ends=True,
+        recipe=AUTO,
     )
     momentum: float = setting(0.9, "Training", "Momentum of sgd.", low=0.0, high=0.9999)
     beta1: float = setting(0.9, "Training", "Decay of the mean gradient in adam and adamw.", low=0.0, high=0.9999)

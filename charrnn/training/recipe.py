@@ -112,7 +112,8 @@ def choose(
     settings, reasons, notes = kind(config.vocab_size, chars, given)
     config = replace(config, **{name: value for name, value in settings.items() if name in KIND})
 
-    @cache
+    shapes = cache(shapes)
+
     def params(size: ModelConfig) -> int:
         return sum(math.prod(shape) for name, shape in shapes(size).items() if name.startswith("layer"))
 
