@@ -6,7 +6,7 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 DEMO := checkpoints/demo
 # The nets in the tests are tiny: one BLAS thread per process and one process per core are fastest.
 TEST := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest
-FAST_TESTS := tests/nn tests/parallel tests/training/test_advice.py tests/training/test_loop.py tests/training/test_resume.py
+FAST_TESTS := tests/nn tests/parallel $(addprefix tests/training/test_,advice.py loop.py recovery.py resume.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast test-cookbook test-slow lint types format bench records samples cookbook picture wheel clean
