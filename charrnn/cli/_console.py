@@ -304,26 +304,28 @@ class ScoringBar:
     """
 
     def __init__(self, total: float | None, *, models: int, quiet: bool, shown: bool) -> None:
-        from tqdm import tqdm
-
-        self._models, self._done, self._size = models, 0.0, 0
+        self._total, self._models, self._done, self._size = total, models, 0.0, 0
         self._noted = time.monotonic() if not (quiet or sys.stderr.isatty()) else None
-        self._bar: tqdm[NoReturn] = tqdm(
-            total=total,
-            disable=quiet or shown or not _bars(),
-            desc="Scoring",
-            unit="B",
-            unit_scale=True,
-            dynamic_ncols=True,
-            leave=False,
-            delay=_BAR_DELAY,
-        )
+        self._bar: tqdm[NoReturn] | None = None
+        if _bars() and not (quiet or shown):
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=total,
+                desc="Scoring",
+                unit="B",
+                unit_scale=True,
+                dynamic_ncols=True,
+                leave=False,
+                delay=_BAR_DELAY,
+            )
 
     def __enter__(self) -> ScoringBar:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
 
     def follow(self, blocks: Iterable[Sequence[T]], size: Callable[[T], int]) -> Iterator[Sequence[T]]:
         """Yield the blocks, and close the bar after the last, before results are printed.
@@ -333,17 +335,18 @@ class ScoringBar:
         for block in blocks:
             self._size = sum(map(size, block))
             yield block
-        self._bar.close()
+        self.__exit__()
 
     def __call__(self, done: int, of: int) -> None:
         """Show that so many predictions of the present block are done."""
         at = self._done + self._size * done / of / self._models
         if done == of:
             self._done = at
-        self._bar.update(at - self._bar.n)
+        if self._bar is not None:
+            self._bar.update(at - self._bar.n)
         if self._noted is not None and time.monotonic() - self._noted >= _NOTE_EVERY:
             self._noted = time.monotonic()
-            total = self._bar.total
+            total = self._total
             note(f"Scored {at / 1e6:,.1f} MB" if total is None else f"Scored {at / total:.0%} of {total / 1e6:,.1f} MB")
 
 

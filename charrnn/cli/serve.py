@@ -12,7 +12,7 @@ from charrnn.cli._options import models_option, options_of
 from charrnn.cli._streams import unshared_input
 from charrnn.cli._types import WholeNumber
 from charrnn.errors import CharRNNError, ConfigError
-from charrnn.serve.requests import Limits
+from charrnn.serve.limits import Limits
 
 if TYPE_CHECKING:
     from charrnn.api import LanguageModel

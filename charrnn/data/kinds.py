@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tarfile
 from pathlib import PurePath
 from shlex import quote
 from typing import NamedTuple
@@ -127,6 +126,8 @@ def _marked(beginning: bytes) -> Kind | None:
     for position, mark, kind in _MARKS:
         if beginning.startswith(mark, position) and (not mark.isascii() or mark == b"%PDF-" or b"\0" in beginning):
             return kind
+    import tarfile  # it loads slowly, and only new texts need it
+
     try:
         tarfile.TarInfo.frombuf(beginning[: tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
     except tarfile.HeaderError:

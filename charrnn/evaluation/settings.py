@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from math import ceil, floor
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from charrnn.config import setting
 from charrnn.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 _SELECTED = "Selected lines"
 _RANGE = "must be a number, or a percentage from 0% to 100%"
@@ -26,6 +28,8 @@ class Quantile(NamedTuple):
 
         Raises:  ValueError if it is not a number from 0 to 100.
         """
+        from fractions import Fraction  # it loads slowly, and only a percentage needs it
+
         try:
             percent = Fraction(text.removesuffix("%"))
         except (ValueError, ZeroDivisionError):
@@ -102,7 +106,7 @@ class ScoreConfig:
             empty = above.percent >= below.percent
         else:
             empty = isinstance(above, (int, float)) and isinstance(below, (int, float)) and above >= below
-        if empty or above == Quantile(Fraction(100)) or below == Quantile(Fraction(0)):
+        if empty or above == (100,) or below == (0,):
             given = [
                 f"--{name} {_shown(each)}" for name, each in (("above", above), ("below", below)) if each is not None
             ]

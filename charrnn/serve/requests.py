@@ -1,4 +1,4 @@
-"""Requests: their fields and limits, and how their JSON is parsed and validated before anything is computed.
+"""Requests: their fields, and how their JSON is parsed and validated before anything is computed.
 
 The fields of each request are declared once, as a dataclass: `read` validates by it, and `openapi` describes it.
 Imports no NumPy.
@@ -23,7 +23,6 @@ MOST_BYTES = 1_000_000  # bytes of a request
 MOST_SAMPLES = 128  # samples that one request may draw
 MOST_STOPS, LONGEST_STOP = 16, 1000  # stop strings, and characters of one: each is compared at every step
 _FLAG = re.compile(r"--([a-z][a-z-]*)")
-_LIMITS = "Limits of a request"  # the section of their options in the help
 _TOO_LARGE = 2**63  # no array holds numbers this large
 
 
@@ -33,39 +32,6 @@ class RequestError(CharRNNError):
     def __init__(self, status: int, message: str, field: str | None = None) -> None:
         super().__init__(message)
         self.status, self.field = status, field
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The limits of one request, and of how many are served at once.
-
-    chars     characters of a prime or of a text to complete, and characters to draw
-    seconds   time of a request; then a sample is cut off, and any other request is refused
-    requests  requests at the same time, including those that wait
-    """
-
-    chars: int = setting(
-        10_000,
-        _LIMITS,
-        "The most characters of a prime or text in a request, and of a sample that it asks for.",
-        low=1,
-        flags=("--max-chars",),
-    )
-    seconds: float = setting(
-        60.0,
-        _LIMITS,
-        "The longest that a request may take; a sample is then cut off.",
-        low=0,
-        open_low=True,
-        flags=("--max-seconds",),
-    )
-    requests: int = setting(
-        256,
-        _LIMITS,
-        "The most requests at once, including those that wait; others are asked to retry.",
-        low=1,
-        flags=("--max-requests",),
-    )
 
 
 def check_size(size: int) -> None:

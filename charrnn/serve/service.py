@@ -16,6 +16,7 @@ from charrnn.generation.settings import Filters, SampleConfig
 from charrnn.generation.writer import checked_seed
 from charrnn.serve.batch import Job
 from charrnn.serve.deadlines import Deadlines
+from charrnn.serve.limits import Limits
 from charrnn.serve.logprobs import Prompt, read_scored
 from charrnn.serve.notifier import Notifier
 from charrnn.serve.openai import Completion
@@ -27,7 +28,6 @@ from charrnn.serve.requests import (
     Complete,
     Completions,
     Generate,
-    Limits,
     Request,
     RequestError,
     Score,

@@ -9,7 +9,8 @@ import pytest
 from charrnn.data.vocab import Vocab
 from charrnn.nn import model
 from charrnn.nn.functional import log_prob
-from charrnn.serve.requests import MOST_SAMPLES, Limits
+from charrnn.serve.limits import Limits
+from charrnn.serve.requests import MOST_SAMPLES
 from charrnn.serve.service import Service
 
 from .test_service import LM, random_model, until

@@ -29,9 +29,10 @@ from charrnn.serve import batch as batches
 from charrnn.serve import deadlines, scoring
 from charrnn.serve.batch import Batch, Job
 from charrnn.serve.deadlines import Deadlines
+from charrnn.serve.limits import Limits
 from charrnn.serve.openapi import GETS, POSTS, document
 from charrnn.serve.pieces import Pieces
-from charrnn.serve.requests import ACTIONS, MOST_BYTES, Generate, Limits, RequestError, parse, read
+from charrnn.serve.requests import ACTIONS, MOST_BYTES, Generate, RequestError, parse, read
 from charrnn.serve.service import ServedModel, Service
 from charrnn.serve.stdio import LineClient
 from charrnn.serve.worker import Worker
