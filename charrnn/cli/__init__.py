@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pkgutil
 import shlex
@@ -26,14 +27,20 @@ _ORDER = {
 }
 
 
+@functools.cache
+def _command_names(folders: tuple[str, ...]) -> tuple[str, ...]:
+    """Look for the modules that are commands; once, since Click asks often, and looking takes time."""
+    found = sorted(module.name for module in pkgutil.iter_modules(folders) if not module.name.startswith("_"))
+    order = [name for names in _ORDER.values() for name in names]
+    return tuple(sorted(found, key=lambda name: order.index(name) if name in order else len(order)))
+
+
 class Commands(click.Group):
     """The group of commands: it finds them in this package, and turns errors into exit codes."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the modules that are commands, in the order of use."""
-        found = sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
-        order = [name for names in _ORDER.values() for name in names]
-        return sorted(found, key=lambda name: order.index(name) if name in order else len(order))
+        return [*_command_names(tuple(__path__))]  # `list` is a command here
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """Import the module of one command, which may be named by an alias."""
