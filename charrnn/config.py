@@ -15,7 +15,7 @@ from itertools import combinations
 from typing import Any, NamedTuple, TypeVar
 
 from charrnn.errors import ConfigError, UnknownCellError
-from charrnn.wording import OPTION_ALIASES, OTHER_WORDS, broken_limit, choice_hint, in_words, nearest
+from charrnn.wording import broken_limit, choice_hint, did_you_mean, in_words, likely
 
 STDIN = "-"  # the path that means standard input
 AUTO = "auto"  # the default, in the help, of a setting that the recipe chooses by text and time
@@ -519,13 +519,7 @@ def sort_settings(settings: dict[str, Any]) -> Settings:
 
 def unknown_setting(name: str, known: Sequence[str]) -> ConfigError:
     """Return the error for a name that is not among the known ones; it says which one was probably meant."""
-    word = name.lower().replace("_", "-")
-    others = (OPTION_ALIASES.items(), ((flag, words.split()) for flag, words in OTHER_WORDS.items()))
-    flags = [flag for table in others for flag, words in table if {word, f"--{word}"} & set(words)]
-    starts = [*(flag.removeprefix("--").replace("-", "_") for flag in flags), name]
-    meant = [other for start in starts for other in known if other.startswith(start)]
-    meant += [other for other in known if name in other.split("_")] + nearest(name, known)
-    return ConfigError(f"unknown setting {name!r}: {f'did you mean {meant[0]}?' if meant else 'help() lists them'}")
+    return ConfigError(f"unknown setting {name!r}: {did_you_mean(likely(name, known)) or 'help() lists them'}")
 
 
 def text_and_train_settings(text: TextConfig, train: TrainConfig) -> dict[str, Any]:

@@ -6,9 +6,9 @@ Aliases work and are hidden: help texts and printed commands show the one true n
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
-from charrnn.wording import OTHER_WORDS, in_words, nearest
+from charrnn.wording import did_you_mean, likely, meant, nearest
 
 COMMAND_ALIASES = {"generate": "sample"}
 
@@ -37,31 +37,23 @@ _NOT_NEEDED = {
 
 def meant_options(flag: str, known: Collection[str]) -> str:
     """Return a hint for an unknown option that other tools have; empty if there is none."""
-    word = _word(flag)
-    meant = [option for option, words in OTHER_WORDS.items() if option in known and word in words.split()]
-    reasons = [why for words, why in _NOT_NEEDED.items() if word in words.split()]
-    return _did_you_mean(meant) or next(iter(reasons), "")
+    word = flag.lstrip("-").lower().replace("_", "-")
+    reasons = (why for words, why in _NOT_NEEDED.items() if word in words.split())
+    return did_you_mean(meant(flag, known)) or next(reasons, "")
 
 
 def near_options(flag: str, known: Collection[str]) -> str:
-    """Return a hint for an unknown option: the options that are spelled like it; empty if none is."""
-    return _did_you_mean(nearest(f"--{_word(flag)}", [name for name in known if name.startswith("--")]))
-
-
-def _word(flag: str) -> str:
-    return flag.lstrip("-").lower().replace("_", "-")
+    """Return a hint for an unknown option: the options that it may mean; empty if there are none."""
+    return did_you_mean(likely(flag, [name for name in known if name.startswith("--")]))
 
 
 def near_commands(name: str, known: Collection[str]) -> str:
     """Return a hint for an unknown command."""
     word = name.lower()
-    meant = [command for command, words in _COMMANDS.items() if command in known and word in words.split()]
-    return _did_you_mean(meant or nearest(word, known))
-
-
-def _did_you_mean(names: Iterable[str]) -> str:
-    found = list(dict.fromkeys(names))
-    return f"did you mean {in_words(found, 'or')}?" if found else ""
+    if word in COMMAND_ALIASES:
+        return did_you_mean([COMMAND_ALIASES[word]])
+    found = [command for command, words in _COMMANDS.items() if command in known and word in words.split()]
+    return did_you_mean(found or nearest(word, known))
 
 
 def model_after_command(args: list[str]) -> list[str]:

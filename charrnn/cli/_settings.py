@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +18,10 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from charrnn.cli._names import near_commands
 from charrnn.cli._types import Values
 from charrnn.errors import CharRNNError, ConfigError, cause
+from charrnn.wording import did_you_mean, likely
 
 OWN, SHARED = "charrnn.toml", "pyproject.toml"
 _FILE = "charrnn.settings_file"  # the key in a context's `meta`
@@ -84,7 +86,7 @@ class SettingsFile:
         outside = {key: value for key, value in self.table.items() if not isinstance(value, dict)}
         shared = {key: value for key, value in outside.items() if _flag(key) in options}
         if unknown := [key for key in own if _flag(key) not in options]:
-            raise self._unknown(f"[{self._table(ctx.info_name)}] {unknown[0]}", unknown[0], options)
+            raise self._unknown(f"[{self._table(ctx.info_name)}] {unknown[0]}", unknown[0], [ctx.command], ctx)
         values = {}
         for table, command in ((shared, None), (own, ctx.info_name)):
             for key, value in table.items():
@@ -100,13 +102,13 @@ class SettingsFile:
         names = group.list_commands(ctx)
         for key, value in self.table.items():
             if isinstance(value, dict) and key not in names:
-                raise self._unknown(f"[{self._table(key)}]", key, names, "is not a command")
+                remedy = near_commands(key, names) or "leave it out; `charrnn --help` lists the commands"
+                raise ConfigError(f"{self.path}: [{self._table(key)}] is not a command: {remedy}")
             if isinstance(value, dict) or _flag(key) in _options(ctx.command, ctx):
                 continue
-            commands = filter(None, (group.get_command(ctx, name) for name in names))
-            flags = {flag for command in commands for flag in _options(command, ctx)}
-            if _flag(key) not in flags:
-                raise self._unknown(key, key, flags)
+            commands = [*filter(None, (group.get_command(ctx, name) for name in names))]
+            if not any(_flag(key) in _options(command, ctx) for command in commands):
+                raise self._unknown(key, key, commands, ctx)
 
     def _table(self, name: str | None) -> str:
         return ".".join(filter(None, ["tool.charrnn" if self.path.name == SHARED else "", name]))
@@ -115,12 +117,14 @@ class SettingsFile:
         table = self._table(command)
         return f"{self.path}: {f'[{table}] ' if table else ''}{key}"
 
-    def _unknown(self, shown: str, key: str, known: Any, what: str = "is not a setting") -> ConfigError:
-        from difflib import get_close_matches
-
-        near = [name.removeprefix("--") for name in get_close_matches(_flag(key), map(_flag, known), cutoff=0.7)]
-        remedy = f"did you mean {' or '.join(near)}?" if near else "leave it out; `charrnn --help` lists what there is"
-        return ConfigError(f"{self.path}: {shown} {what}: {remedy}")
+    def _unknown(self, shown: str, key: str, commands: Sequence[click.Command], ctx: click.Context) -> ConfigError:
+        """Return the error for a key that none of these commands takes from a file."""
+        known = [flag.removeprefix("--") for command in commands for flag in _options(command, ctx)]
+        if any(_flag(key) in param.opts for command in commands for param in command.get_params(ctx)):
+            remedy = "give it on the command line"
+        else:
+            remedy = did_you_mean(likely(key, known)) or "leave it out; `charrnn --help` lists what there is"
+        return ConfigError(f"{self.path}: {shown} is not a setting: {remedy}")
 
 
 def _flag(key: str) -> str:
@@ -153,8 +157,8 @@ def _kinds(option: click.Option) -> tuple[tuple[type, ...], str]:
         return (bool,), "true or false"
     if isinstance(kind, click.types.IntParamType):
         return (int,), "a whole number"
-    if getattr(kind, "takes_percentages", False):
-        return (int, float, str), "a number, or a percentage in quotation marks"
+    if form := getattr(kind, "form", None):
+        return (int, float, str), f"a number, or {form} in quotation marks"
     if isinstance(kind, click.types.FloatParamType):
         return (int, float), "a number"
     return (str,), "a string in quotation marks"

@@ -42,6 +42,7 @@ class Number(click.FloatRange):
 
     name = "number"
     wanted = "a number"
+    form: str | None = None  # a string that it takes too, in files of settings
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return the number, or fail with a usage error."""
@@ -55,6 +56,7 @@ class Minutes(Number):
 
     name = "minutes"
     wanted = "a number of minutes, or a duration such as 90s or 1h30m"
+    form = "a duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return the minutes, or fail with a usage error."""

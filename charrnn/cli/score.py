@@ -28,7 +28,7 @@ class _LimitType(Number):
 
     name = "number or percentage"
     wanted = "a number or a percentage such as 99%"
-    takes_percentages = True
+    form = "a percentage"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return a number, or a quantile for a text that ends with a percent sign."""

@@ -106,7 +106,9 @@ class ScoreConfig:
             empty = above.percent >= below.percent
         else:
             empty = isinstance(above, (int, float)) and isinstance(below, (int, float)) and above >= below
-        if empty or above == (100,) or below == (0,):
+        empty |= isinstance(above, Quantile) and above.percent == 100
+        empty |= isinstance(below, Quantile) and below.percent == 0
+        if empty:
             given = [
                 f"--{name} {_shown(each)}" for name, each in (("above", above), ("below", below)) if each is not None
             ]

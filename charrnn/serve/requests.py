@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple, NoReturn, TypeAlias, TypeVar
 from charrnn.config import limit_of, setting
 from charrnn.errors import CharRNNError
 from charrnn.generation.settings import GOALS, Filters, SampleConfig
-from charrnn.wording import in_words, nearest
+from charrnn.wording import did_you_mean, in_words, likely
 
 R = TypeVar("R")
 
@@ -125,7 +125,7 @@ def read(cls: type[R], data: Mapping[str, Any]) -> R:
     known = {item.name: item for item in fields(cls)}  # type: ignore[arg-type]
     for name, value in data.items():
         if name not in known:
-            hint = f"did you mean {near[0]}?" if (near := nearest(name, known)) else f"there are {', '.join(known)}"
+            hint = did_you_mean(likely(name, known)) or f"there are {', '.join(known)}"
             raise RequestError(422, f"there is no field {name!r} in this request: {hint}", name)
         kinds = kinds_of(str(known[name].type))
         if not any(kind.fits(value) for kind in kinds):

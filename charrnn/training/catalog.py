@@ -17,6 +17,7 @@ from charrnn.data.corpus import Source
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.training.folder import RUNS, RunFolder, find_model, run_names
 from charrnn.training.validation import Validation
+from charrnn.wording import did_you_mean, likely
 
 #: Facts of a run that can be compared like its settings.
 _ORIGINS = ("corpus", "init_from")
@@ -124,13 +125,10 @@ def fact_name(name: str) -> str:
 
     Raises:  ConfigError if there is no such setting.
     """
-    from difflib import get_close_matches
-
     wanted, names = name.strip().removeprefix("--").replace("-", "_"), fact_names()
     if wanted in names:
         return wanted
-    near = get_close_matches(wanted, names)
-    remedy = f"did you mean {' or '.join(near)}?" if near else "`charrnn train --help` lists the settings"
+    remedy = did_you_mean(likely(wanted, names)) or "`charrnn train --help-all` lists the settings"
     raise ConfigError(f"{name!r} is no setting of a run: {remedy}")
 
 

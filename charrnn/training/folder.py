@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from charrnn.errors import CheckpointError, RunFolderError
 from charrnn.system.atomic import InUseError, lock, replacing, writing
+from charrnn.wording import did_you_mean, nearest
 
 RUNS = Path("checkpoints")
 #: A note for a run whose folder is on a file system without locks.
@@ -184,7 +185,8 @@ def find_run(name: str) -> RunFolder:
     """
     place = _place(Path(name)) if name else None
     if place is None:
-        raise RunFolderError(f"there is no run {name!r}: {_near(name) or '`charrnn list` shows what there is'}")
+        remedy = did_you_mean(nearest(name, run_names())) or "`charrnn list` shows what there is"
+        raise RunFolderError(f"there is no run {name!r}: {remedy}")
     if not RunFolder(place).model():
         raise RunFolderError(
             f"{place} is not the folder of a run: it holds neither best.npz nor last.npz, or may not be read"
@@ -231,7 +233,7 @@ def find_model(path: str | Path | None) -> Path:
         path = max(runs, key=RunFolder.changed).path
     place = _place(Path(path))
     if place is None:
-        remedy = _near(str(path)) or "train a model first, or name another with -m"
+        remedy = did_you_mean(nearest(str(path), run_names())) or "train a model first, or name another with -m"
         raise CheckpointError(f"{path} does not exist, here or under ./{RUNS}: {remedy}")
     if not place.is_dir():
         return place
@@ -256,11 +258,3 @@ def _place(path: Path) -> Path | None:
     places = [place for place in (path, RUNS / path) if os.path.lexists(place)]
     of_runs = (place for place in places if place.suffix == ".npz" or RunFolder(place).model())
     return next(of_runs, next(iter(places), None))
-
-
-def _near(name: str) -> str | None:
-    """Return a question that names runs with similar names, or None."""
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, run_names())
-    return f"did you mean {' or '.join(near)}?" if near else None

@@ -386,6 +386,8 @@ def test_models_are_chosen_by_name():
     ("what", "ask", "status", "says"),
     [
         ("generate", {"temprature": 1}, 422, "did you mean temperature?"),
+        ("generate", {"prompt": "a"}, 422, "did you mean prime?"),
+        ("generate", {"max_tokens": 1}, 422, "did you mean length?"),
         ("generate", {"temperature": "hot"}, 422, "temperature must be a number"),
         ("generate", {"temperature": True}, 422, "temperature must be a number"),
         ("generate", {"temperature": -1}, 422, "temperature must be at least 0, got -1"),
