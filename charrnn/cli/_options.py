@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from charrnn.cli._command import complete_runs, section
+from charrnn.cli._command import Conflict, complete_runs, section
 from charrnn.cli._escapes import text_with_escapes
 from charrnn.cli._modules import CellName
 from charrnn.cli._types import Minutes, Number, OneOf, WholeNumber
@@ -124,6 +124,17 @@ def model_option(function: F) -> F:
 def models_option(more_help: str) -> Callable[[F], F]:
     """Add `-m`, which may be given several times: the models that a command uses; `more_help` says how."""
     return _model("models", f" {more_help}", multiple=True)
+
+
+def run_argument(name: str = "run", *, several: bool = False) -> Callable[[F], F]:
+    """Add the argument RUN, which names the model, or several ones, as `-m` does."""
+    metavar, nargs = ("[RUN]...", -1) if several else ("[RUN]", 1)
+    return click.argument(name, metavar=metavar, nargs=nargs, required=False, shell_complete=complete_runs)
+
+
+def either(argument: str, option: str) -> Conflict:
+    """Return the conflict between the argument RUN and `-m`, by their names in Python."""
+    return Conflict("RUN and -m both name the model: give one of them", (argument, option))
 
 
 def unknown_option(default: str) -> Callable[[F], F]:

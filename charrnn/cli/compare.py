@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import click
+from click.shell_completion import CompletionItem
 
 from charrnn.cli._command import Conflict, SectionedCommand, complete_runs, section
 from charrnn.cli._options import csv_option, json_option
+
+
+def _complete_settings(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """Return the names of settings with this beginning."""
+    from charrnn.training.catalog import fact_names
+
+    names = [name.replace("_", "-") for name in fact_names()]
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
 @click.command(
@@ -19,6 +28,7 @@ from charrnn.cli._options import csv_option, json_option
     "--by",
     metavar="SETTING",
     multiple=True,
+    shell_complete=_complete_settings,
     help="Group the runs by this setting alone, whatever else differs. May be repeated.",
 )
 @csv_option

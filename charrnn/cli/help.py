@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import click
+from click.shell_completion import CompletionItem
 
 from charrnn.cli._command import SectionedCommand
 
 
+def _complete_commands(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """Return the names of commands with this beginning."""
+    group = ctx.find_root()
+    return group.command.shell_complete(group, incomplete)
+
+
 @click.command(cls=SectionedCommand, hidden=True)
-@click.argument("command", required=False)
+@click.argument("command", required=False, shell_complete=_complete_commands)
 @click.pass_context
 def command(ctx: click.Context, command: str | None) -> None:
     """Show the help of COMMAND, as `charrnn COMMAND --help` does.

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli._command import Conflict, SectionedCommand, complete_runs
-from charrnn.cli._options import json_option, model_option
+from charrnn.cli._command import SectionedCommand
+from charrnn.cli._options import either, json_option, model_option, run_argument
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,15 +25,15 @@ _SYMBOLS = 50  # first characters of the vocabulary, shown in the table
     cls=SectionedCommand,
     section="Runs and texts",
     short_help="Show what is in a checkpoint.",
-    conflicts=(Conflict("MODEL and --model name the model twice: give one", ("model", "model_path")),),
+    conflicts=(either("run", "model_path"),),
 )
-@click.argument("model", metavar="[MODEL]", required=False, shell_complete=complete_runs)
+@run_argument()
 @model_option
 @json_option
-def command(model: str | None, model_path: str | None, as_json: bool) -> None:
+def command(run: str | None, model_path: str | None, as_json: bool) -> None:
     """Show a model: its text, settings, arrays and vocabulary, how its training went, and how to resume it.
 
-    MODEL is what -m takes: a checkpoint, a run's folder, or a run's name.
+    RUN is what -m takes: a run's name, its folder, or a .npz file.
 
     \b
     Examples:
@@ -44,7 +44,7 @@ def command(model: str | None, model_path: str | None, as_json: bool) -> None:
     from charrnn.cli._console import open_model, print_json
     from charrnn.config import text_and_train_settings
 
-    opened = open_model(model or model_path)
+    opened = open_model(run or model_path)
     saved, path = opened.checkpoint, opened.path
     assert path is not None  # it was loaded from a file
     if not as_json:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli._command import Conflict, SectionedCommand, complete_files, complete_runs, section
+from charrnn.cli._command import Conflict, SectionedCommand, complete_files, section
 from charrnn.cli._escapes import explaining_escapes, text_with_escapes
-from charrnn.cli._options import models_option, options_of, unknown_option
+from charrnn.cli._options import either, models_option, options_of, run_argument, unknown_option
 from charrnn.cli._types import WholeNumber
 from charrnn.config import STDIN, TextConfig, flag_of, seeded
 from charrnn.errors import CheckpointError, ConfigError
@@ -44,7 +44,7 @@ _BASICS = ("models", "length", "lines", "prime", "temperature", "top_p", "count"
     cls=SectionedCommand,
     basics=_BASICS,
     conflicts=(
-        Conflict("RUN and -m both name the model: give one of them", ("run", "models")),
+        either("run", "models"),
         Conflict(
             "--documents and --count both set the number of samples: give one of them",
             ("documents", "count"),
@@ -61,7 +61,7 @@ _BASICS = ("models", "length", "lines", "prime", "temperature", "top_p", "count"
         *(Conflict(message, names) for names, message in SAMPLE_CONFLICTS),
     ),
 )
-@click.argument("run", required=False, metavar="[RUN]", shell_complete=complete_runs)
+@run_argument()
 @models_option("Several are mixed by weight: -m A:0.7 -m B:0.3.")
 @options_of(SampleConfig, "length", "lines")
 @_end(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from charrnn.cli._command import SectionedCommand, section
-from charrnn.cli._options import models_option, options_of
+from charrnn.cli._options import either, models_option, options_of, run_argument
 from charrnn.cli._streams import unshared_input
 from charrnn.cli._types import WholeNumber
 from charrnn.errors import CharRNNError, ConfigError
@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 _where = section("Where it listens")
 
 
-@click.command(cls=SectionedCommand, short_help="Keep models loaded and answer requests.")
+@click.command(
+    cls=SectionedCommand,
+    short_help="Keep models loaded and answer requests.",
+    conflicts=(either("runs", "models"),),
+)
+@run_argument("runs", several=True)
 @models_option("Several may be given, each served under its name.")
 @_where("--stdio", is_flag=True, help="Read requests from standard input as lines of JSON, instead of HTTP.")
 @_where("--host", default="127.0.0.1", show_default=True, metavar="HOST", help="The address to listen on.")
@@ -45,6 +50,7 @@ _where = section("Where it listens")
 )
 @options_of(Limits, "chars", "seconds", "requests")
 def command(
+    runs: tuple[str, ...],
     models: tuple[str, ...],
     stdio: bool,
     host: str,
@@ -56,13 +62,15 @@ def command(
 ) -> None:
     """Keep models loaded and answer requests over HTTP until Ctrl-C; concurrent requests share a batch.
 
+    Each RUN, or -m, is a model, served under its name; without any, it is the newest run.
+
     Open the printed address in a browser to try the models. Programs POST JSON to /generate, /score and /complete, or
     use any OpenAI client with the base URL that ends in /v1. /docs lists all fields, docs/serve.md explains them.
 
     \b
     Examples:
       charrnn serve
-      charrnn serve -m checkpoints/names -m checkpoints/verse --port 9000
+      charrnn serve names verse --port 9000
       echo '{"do": "generate", "prime": "Once"}' | charrnn serve --stdio
     """
     import asyncio
@@ -74,7 +82,7 @@ def command(
     if stdio and sys.stdin is None:
         raise CharRNNError("standard input is closed: pipe requests in, or leave out --stdio")
     listener = None if stdio else _listening(host, port, token)
-    service = Service(_loaded(models), Limits(max_chars, max_seconds, max_requests))
+    service = Service(_loaded(runs or models), Limits(max_chars, max_seconds, max_requests))
     if listener:
         address, number = listener.getsockname()[:2]
         url = f"http://{f'[{address}]' if ':' in address else address}:{number}"

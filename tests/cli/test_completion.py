@@ -39,12 +39,14 @@ def test_commands_flags_and_choices():
     assert {"--hidden-size", "--color"} <= {value for _, value in completed("train", "--")}
     assert completed("train", "--cell", "l") == [("plain", "lstm"), ("plain", "lnlstm")]
     assert completed("sweep", "--cell", "rnn,l") == [("plain", "rnn,lstm"), ("plain", "rnn,lnlstm")]
+    assert completed("help", "sa") == [("plain", "sample")]
+    assert completed("compare", "--by", "hid") == [("plain", "hidden-size")]
     assert completed("list", "--color", "a") == [("plain", "auto"), ("plain", "always")]
 
 
 @pytest.mark.parametrize(
     "words",
-    [("sample", "-m"), ("eval", "--model"), ("info",), ("train", "--init-from"), ("rm",), ("compare",)],
+    [("sample", "-m"), ("eval", "--model"), ("info",), ("train", "--init-from"), ("rm",), ("compare",), ("serve",)],
     ids=" ".join,
 )
 def test_runs_by_their_names_and_anything_else_by_its_path(names, words):

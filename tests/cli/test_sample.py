@@ -162,7 +162,8 @@ def test_a_run_is_named_without_m(run, tiny):
     once = run("sample", "tiny", "--seed", "1")
     assert once == run("sample", "-m", "tiny", "--seed", "1")
     assert once == run("sample", str(tiny), "--seed", "1", env={"CHARRNN_MODEL": "missing"})
-    assert "RUN and -m both name the model" in error_line(run("sample", "tiny", "-m", "tiny", code=2).stderr)
+    for name in ("sample", "info", "serve"):
+        assert "RUN and -m both name the model" in error_line(run(name, "tiny", "-m", "tiny", code=2).stderr)
     told = error_line(run("sample", "Once upon a time", code=1).stderr)
     assert "does not exist" in told
     assert told.endswith("a text to continue is given with --prime")

@@ -105,7 +105,7 @@ def test_http(run, serving):
 
 
 def test_lines(command, tiny):
-    process = command("serve", "--stdio")
+    process = command("serve", "tiny", "--stdio")
     asks = b"".join(json.dumps({"do": "generate", **SAMPLE}).encode() + end for end in (b"\n", b"\n\ngarbage\n", b""))
     stdout, stderr = process.communicate(asks, timeout=TIMEOUT)
     assert (process.returncode, stderr.decode()) == (0, f"Model: {tiny / 'best.npz'}\n")
