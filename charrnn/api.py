@@ -190,6 +190,15 @@ def _paths(corpus: str | PathLike[str] | Sequence[str | PathLike[str]]) -> list[
     return [fspath(path) for path in paths]
 
 
+def _checked(lines: Iterable[Line]) -> Iterator[Line]:
+    """Yield the lines; raise ConfigError at one that is neither a string nor a pair of strings."""
+    for line in lines:
+        pair = line if isinstance(line, tuple) and len(line) == 2 else (line,)
+        if not all(isinstance(text, str) for text in pair):
+            raise ConfigError(f"score takes strings, and pairs of a context and a text, got {line!r}")
+        yield line
+
+
 def mixed(models: Sequence[tuple[LanguageModel, float]]) -> Writer:
     """Return a writer that draws from the weighted mean of several models' probabilities.
 
@@ -398,9 +407,9 @@ class LanguageModel:
         per_char  True: with the bits of each character
         Raises:   ConfigError if lines is a string; VocabError if a bytes model gets half a surrogate pair.
         """
-        if isinstance(lines, str):
+        if isinstance(lines, str) or not isinstance(lines, Iterable):
             raise ConfigError("score takes a list of lines: for one line, score([line])")
-        return chain.from_iterable(self.score_blocks(in_blocks(lines), per_char=per_char))
+        return chain.from_iterable(self.score_blocks(in_blocks(_checked(lines)), per_char=per_char))
 
     def score_blocks(
         self, blocks: Iterable[Sequence[Line]], *, per_char: bool = False, progress: ScoreProgress | None = None

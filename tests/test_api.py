@@ -489,6 +489,18 @@ def settings_of(*kinds):
         (lambda lm: lm.evaluate("12 red", batch_size=0), "batch_size must be a whole number of at least 1, got 0"),
         (lambda lm: lm.read(None), "the text must be a string, got NoneType"),
         (lambda lm: lm.score("12 red"), "score takes a list of lines: for one line, score([line])"),
+        (lambda lm: lm.score(5), "score takes a list of lines: for one line, score([line])"),
+        (lambda lm: list(lm.score([5])), "score takes strings, and pairs of a context and a text, got 5"),
+        (
+            lambda lm: list(lm.score([("1", "2", "3")])),
+            "score takes strings, and pairs of a context and a text, got ('1', '2', '3')",
+        ),
+        (lambda lm: lm.samples(primes="12"), "primes is a list of texts: for one text, primes=[text]"),
+        (lambda lm: lm.writer.beam_search(2, primes="12"), "primes is a list of texts: for one text, primes=[text]"),
+        (
+            lambda lm: charrnn.Corpus.from_text(5),
+            "the text must be a string or come from charrnn.read_text, got int",
+        ),
         (lambda lm: charrnn.load(5), "load takes a path or the name of a run, got 5"),
         (
             lambda lm: charrnn.mixed([lm, lm]),

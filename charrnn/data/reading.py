@@ -72,12 +72,11 @@ def read_text(
 def text_of(text: str | Text, config: TextConfig, shuffle_seed: int | None = None) -> Text:
     """Return the text that `read_text` would return for a file with this string; return a `Text` unchanged.
 
-    Raises:  CorpusError if bytes are learned and the string has half a surrogate pair, which has no bytes.
+    Raises:  CorpusError if it is neither, or if bytes are learned and the string has half a surrogate pair, which has
+             no bytes.
     """
-    if isinstance(text, Text):
-        return text
     if not isinstance(text, str):
-        raise CorpusError(f"the text must be a string or come from charrnn.read_text, got {type(text).__name__}")
+        return Text.of(text)
     if config.bytes:
         try:
             text = text.encode("utf-8", "surrogateescape").decode("latin-1")

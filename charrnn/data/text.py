@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.arrays import Ids, IdSource, smallest_type
+from charrnn.errors import CorpusError
 
 CHUNK = 1 << 20  # characters processed at once: bounds memory, and is fastest between 2^16 and 2^20
 #: The mark before, between and after documents: a lone surrogate, which no file can contain.
@@ -114,8 +115,15 @@ class Text:
 
     @classmethod
     def of(cls, text: str | Text) -> Text:
-        """Encode a string; return a `Text` unchanged."""
-        return text if isinstance(text, Text) else cls.gather(split_string(text))
+        """Encode a string; return a `Text` unchanged.
+
+        Raises:  CorpusError if it is neither.
+        """
+        if isinstance(text, Text):
+            return text
+        if not isinstance(text, str):
+            raise CorpusError(f"the text must be a string or come from charrnn.read_text, got {type(text).__name__}")
+        return cls.gather(split_string(text))
 
     @classmethod
     def gather(cls, pieces: Iterable[str]) -> Text:

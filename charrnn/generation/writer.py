@@ -109,6 +109,7 @@ class Writer:
         Raises:  ConfigError or VocabError for settings that the model cannot follow, at once unless a prime causes
                  it; CharRNNError after the last sample if some were left out, since no draw of them was novel.
         """
+        _refuse_one_string(primes)
         config, _ = SampleConfig(**settings), DrawConfig(count, best_of, novel)
         if config.length is None:
             if not (config.lines or config.stop or self.vocab.end is not None):
@@ -142,6 +143,7 @@ class Writer:
         settings     fields of `SampleConfig`; the filters are ignored
         Raises:      as for `samples`.
         """
+        _refuse_one_string(primes)
         config, _ = SampleConfig(**settings), BeamConfig(width, length_norm)
         rules = self.rules(config)
         if config.length is None:
@@ -287,6 +289,12 @@ class Writer:
                 named = f"{char!r} (U+{ord(char):04X})"
                 raise VocabError(f"--stop {stop!r} can never occur: {named} is not in the model's vocabulary")
         return self.vocab.look_up(in_form)[0]
+
+
+def _refuse_one_string(primes: Iterable[str]) -> None:
+    """Raise ConfigError if primes are one string, whose characters would be the primes."""
+    if isinstance(primes, str):
+        raise ConfigError("primes is a list of texts: for one text, primes=[text]")
 
 
 def checked_seed(seed: int | None) -> int:
