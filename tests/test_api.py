@@ -479,6 +479,7 @@ def settings_of(*kinds):
         (lambda lm: lm.sample(5, temperature="high"), "temperature must be a number, got 'high'"),
         (lambda lm: lm.sample(5, top_k=2.5), "top_k must be a whole number, got 2.5"),
         (lambda lm: lm.sample(5, top_k=None), "top_k must be a whole number, got None"),
+        (lambda lm: lm.sample(5, stop="red"), "stop must be a tuple of strings, got 'red'"),
         (lambda lm: lm.sample(5, regex=5), "regex must be a string, got 5"),
         (lambda lm: lm.sample(5, seed="one"), "seed must be a whole number, got 'one'"),
         (lambda lm: lm.sample(5, prime=5), "the text must be a string, got int"),

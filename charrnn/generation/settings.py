@@ -155,8 +155,10 @@ class SampleConfig(Filters):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.stop, (tuple, list)) or not all(stop and isinstance(stop, str) for stop in self.stop):
-            raise ConfigError("a stop string (--stop) has one character at least; the library takes a tuple of them")
+        if not isinstance(self.stop, (tuple, list)) or not all(isinstance(stop, str) for stop in self.stop):
+            raise ConfigError(f"stop must be a tuple of strings, got {self.stop!r}")
+        if "" in self.stop:
+            raise ConfigError("--stop must have at least one character: leave it out, or give a text")
         object.__setattr__(self, "stop", tuple(self.stop))
         for names, message in SAMPLE_CONFLICTS:
             if all(getattr(self, name) not in (None, (), 0) for name in names):

@@ -396,7 +396,7 @@ def test_models_are_chosen_by_name():
         ("generate", {"seed": -1}, 422, "seed must be a whole number"),
         ("generate", {"stop": "a"}, 422, "stop must be a list"),
         ("generate", {"stop": [1]}, 422, "stop must be a list"),
-        ("generate", {"stop": [""]}, 422, "has one character at least"),
+        ("generate", {"stop": [""]}, 422, "stop must have at least one character"),
         ("generate", {"prime": None}, 422, "prime must be a string"),
         ("generate", {"prime": "Q"}, 422, "(U+0051)"),
         ("generate", {"prime": "\ud800"}, 422, "not in the model's vocabulary"),
