@@ -71,7 +71,7 @@ class LineClient:
             self._send(id_, getattr(self._service, action)())
         elif action == "cancel":
             self._cancel(id_)
-        elif action not in ACTIONS:
+        elif not isinstance(action, str) or action not in ACTIONS:
             raise RequestError(422, f'"do" is one of {", ".join(ACTIONS)}, models, health, cancel')
         elif id_ in self._tasks:
             raise RequestError(422, "a request of this id is being served: give each an id of its own")
@@ -100,7 +100,8 @@ class LineClient:
         self._tasks.pop(id_).cancel()
 
     def _send(self, id_: Any, data: dict[str, Any]) -> None:
-        self._write(json_line({"id": id_} | data))
+        own = {"id": id_}
+        self._write(json_line(own | data | own))  # OpenAI's object has another id
 
 
 def _read(

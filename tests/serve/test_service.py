@@ -918,13 +918,17 @@ def test_every_line_has_one_answer():
         b"[" * (MOST_BYTES + 10) + b"\n",
         b'{"do": "score", "lines": ["ab"]}\n',
         b'{"do": "complete", "text": "ab"}\n',
+        b'{"do": ["sing"], "id": 76}\n',
+        b'{"do": "completions", "id": "c", "prompt": "ab", "max_tokens": 3}\n',
         b'{"do": "models", "id": 77}',
     )
     by_id = {str(answer.pop("id")): answer for answer in found}
-    assert len(found) == len(by_id) == 10
+    assert len(found) == len(by_id) == 12
+    assert '"do" is one of' in by_id["76"]["error"]
+    assert len(by_id["c"]["choices"][0]["text"]) == 3
     assert "more than 1,000,000 bytes" in by_id["8"]["error"]
     assert by_id["a"]["text"] == sample({"seed": 1, "length": 20}).text
-    assert [name for name, answer in by_id.items() if "error" in answer] == ["2", "4", "5", "[1]", "8", "7"]
+    assert [name for name, answer in by_id.items() if "error" in answer] == ["2", "4", "5", "[1]", "8", "76", "7"]
     assert by_id["77"]["models"][0]["name"] == "one"
 
 
