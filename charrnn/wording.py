@@ -52,6 +52,8 @@ OTHER_WORDS = {
     "--top-p": "topp nucleus p",
     "--count": "num samples num-samples n-samples number how-many n",
     "--stop": "until end stop-string eos",
+    "--top": "k topk head most worst",
+    "--above": "threshold cutoff min",
     "--no-echo": "hide-prime no-prime",
     "--quiet": "silent q no-progress",
     "--json": "format output-format as-json",
@@ -104,8 +106,12 @@ def meant(name: str, known: Iterable[str]) -> list[str]:
     for flag in OTHER_WORDS | OPTION_ALIASES:
         if word in OTHER_WORDS.get(flag, "").split() or word in map(_word, OPTION_ALIASES.get(flag, ())):
             own = _word(flag)  # a setting may have a longer name than its flag, as temperature has
-            found += [own] if own in by_word else sorted(each for each in by_word if each.startswith(own))
+            found += [own] if own in by_word else sorted(each for each in by_word if _is_longer(each, own))
     return [by_word[own] for own in dict.fromkeys(found)]
+
+
+def _is_longer(word: str, own: str) -> bool:
+    return word.startswith(own) and "-" not in word[len(own) :]
 
 
 def likely(name: str, known: Iterable[str]) -> list[str]:

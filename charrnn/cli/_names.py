@@ -28,7 +28,9 @@ _COMMANDS = {
     "vocab": "vocabulary chars alphabet characters",
     "doctor": "check benchmark bench system",
 }
-_NOT_NEEDED = {
+#: What to do instead of giving an option that other tools have, where none here means it.
+_INSTEAD = {
+    "o out output output-file outfile save-to": "write what it prints to a file with `> FILE`",
     "gpu cuda device use-cuda gpuid gpus": "charrnn computes on the processor, so leave it out",
     "data data-path data-dir input corpus file text-file train-file dataset": "name the text without an option",
     "bidirectional": "a language model reads forwards only, so leave it out",
@@ -38,7 +40,7 @@ _NOT_NEEDED = {
 def meant_options(flag: str, known: Collection[str]) -> str:
     """Return a hint for an unknown option that other tools have; empty if there is none."""
     word = flag.lstrip("-").lower().replace("_", "-")
-    reasons = (why for words, why in _NOT_NEEDED.items() if word in words.split())
+    reasons = (why for words, why in _INSTEAD.items() if word in words.split())
     return did_you_mean(meant(flag, known)) or next(reasons, "")
 
 

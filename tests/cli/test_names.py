@@ -83,6 +83,8 @@ HINTS = {
     "train --temp 1": "no such option --temp: `charrnn sample` has it",
     "train --overwrite": "no such option --overwrite: did you mean --force?",
     "train --val_split 0.1": "no such option --val-split: did you mean --val-fraction?",
+    "train --max-tokens 5": "no such option --max-tokens: `charrnn train --help-all` lists all options",
+    "sample -o x.txt": "no such option -o: write what it prints to a file with `> FILE`",
     "sample --lr 1": "no such option --lr: `charrnn train` has it",
     "sample --max-tokens 5": "no such option --max-tokens: did you mean --length?",
     "sample --start x": "no such option --start: did you mean --prime?",
