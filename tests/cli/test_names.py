@@ -90,6 +90,7 @@ HINTS = {
     "sample --start x": "no such option --start: did you mean --prime?",
     "sample --num-samples 5": "no such option --num-samples: did you mean --count?",
     "sample --topk 5": "no such option --topk: did you mean --top-k?",
+    "score --threshold 3": "no such option --threshold: did you mean --above?",
     "info --jsn": "no such option --jsn: did you mean --json?",
     "info --zzzzzz": "no such option --zzzzzz: `charrnn info --help` lists all options",
     "train --zzzzzz": "no such option --zzzzzz: `charrnn train --help-all` lists all options",
