@@ -287,7 +287,7 @@ class _Taken:
     """Passes lines on, and remembers those that were taken since it was last asked; not blank ones before them."""
 
     def __init__(self, lines: Iterator[str]) -> None:
-        self._lines, self._taken = lines, list[str]()
+        self._lines, self._taken, self._end = lines, list[str](), "\n"
 
     def __iter__(self) -> _Taken:
         return self
@@ -299,7 +299,10 @@ class _Taken:
         return line
 
     def give(self) -> str:
-        """Return the text of the lines taken since the last call, with a line end."""
+        """Return the text of the lines taken since the last call; a last line without an end gets that of the rest."""
         text = "".join(self._taken)
         self._taken.clear()
-        return text if text.endswith(("\n", "\r")) else text + "\n"
+        if not text.endswith(("\n", "\r")):
+            return text + self._end
+        self._end = "\r\n" if text.endswith("\r\n") else text[-1]
+        return text

@@ -233,7 +233,7 @@ def test_scores_are_added_to_rows(run, tiny):
     ]
     scored = (
         "id,text,more,bpc,logprob,chars,unknown\r\n"
-        f'1,"Der, Käfer",x,{cells[0]}\r\n2,"Der ""müde""\nKäfer",,{cells[1]}\r\n3,ΩΩ,y,,{cells[2]}\n'
+        f'1,"Der, Käfer",x,{cells[0]}\r\n2,"Der ""müde""\nKäfer",,{cells[1]}\r\n3,ΩΩ,y,,{cells[2]}\r\n'
     )
     assert run("score", "--field", "text", "a.csv").bytes.decode() == scored
     shares = [run("score", "--field", "text", "--shard", f"{shard}/2", "a.csv").bytes for shard in (1, 2)]
