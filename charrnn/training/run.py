@@ -193,7 +193,7 @@ class Run:
             training, _ = training_for(corpus, saved.vocab, saved.model_config, config)
             state = state_of(folder.last, saved)
             if (total := total_steps(training, settings)) is not None:
-                state.course = state.course.changed(saved.step, total)
+                state.course = state.course.changed(state.farthest, total)
             run = cls(
                 folder,
                 training,
@@ -287,7 +287,7 @@ class Run:
         total = self.timer.stepped(self.training, state, event.chars, now) if self.timer else state.course.total
         if total == state.course.total:
             return []
-        state.course = state.course.changed(event.step, total)
+        state.course = state.course.changed(state.farthest, total)
         return [LengthChanged(event.step, total)]
 
     def _saves_at(self, step: int) -> bool:
@@ -396,7 +396,7 @@ class Run:
         """Give the run as many steps from here on as fit into these minutes."""
         state = self.state
         self.timer = budget.timer_of(self.training, state, minutes, began, self._saving_seconds)
-        state.course = state.course.changed(state.step, self.timer.total(self.training, state, self.timer.began))
+        state.course = state.course.changed(state.farthest, self.timer.total(self.training, state, self.timer.began))
         self.reasons.append(self._pace_in_words())
         self._note_load()
 

@@ -151,7 +151,7 @@ def test_steps_that_are_done_again_change_nothing(tmp_path, machine):
     total = state.course.total
     state.step = 30
     timer.stepped(begun.training, state, 40, timer.began + 0.1)
-    state.step, pace = 29, timer.pace
+    state.step, state.progress.diverged_at, pace = 29, 31, timer.pace
     assert timer.stepped(begun.training, state, 40, timer.end - 1) == total
     assert timer.pace == pace
     state.step = 31
