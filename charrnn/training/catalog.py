@@ -208,7 +208,9 @@ def _facts(meta: dict[str, Any], *, resumable: bool) -> dict[str, Any]:
     settings = defaults | meta["model"] | meta["train"] | {"init_from": meta.get("init_from")}
     del settings["vocab_size"]
     total = total_steps(settings["steps"], settings["length_changes"])
-    done = meta["step"] >= (total or 0) or 0 < settings["patience"] <= meta["progress"].get("stale", 0)
+    progress = meta["progress"]
+    done = meta["step"] >= (total or 0) or 0 < settings["patience"] <= progress.get("stale", 0)
+    done = done and progress.get("reported") == meta["step"] and not progress.get("high")
     return {
         "corpus": Source(meta["source"]["path"], "", tuple(meta["source"].get("also", ()))).paths,
         **{name: settings[name] for name in ("cell", "num_layers", "hidden_size", "seed", "learning_rate")},
@@ -216,7 +218,7 @@ def _facts(meta: dict[str, Any], *, resumable: bool) -> dict[str, Any]:
         "steps": total,
         "best_loss": best["val_loss"],
         "best_step": best["step"],
-        "finished": done and meta["progress"].get("reported") == meta["step"] if resumable else None,
+        "finished": done if resumable else None,
         "settings": settings,
         "validation": Validation.of(meta),
         "sha256": meta["source"]["sha256"],

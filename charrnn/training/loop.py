@@ -119,7 +119,7 @@ class Progress:
     reported    the step of the newest report; the sums count from there, norm_sums by layer
     seconds     since that report; the caller, who has a clock, counts them
     best_loss   the lowest validation loss; best_step: the step it was measured at
-    stale       evaluations since then
+    stale       evaluations since then; waited: the most of them that a lower loss came after
     high        evaluations in a row above the limit, up to the newest
     rate_factor the schedule's rates are multiplied by it: each recovery lowers it
     tries       recoveries since the newest good evaluation; recoveries: in all
@@ -137,6 +137,7 @@ class Progress:
     best_loss: float | None = None
     best_step: int = 0
     stale: int = 0
+    waited: int = 0
     high: int = 0
     rate_factor: float = 1.0
     tries: int = 0
@@ -387,6 +388,7 @@ def _report(
         if bad:
             high = progress.high + 1
         elif best := progress.best_loss is None or val_loss < progress.best_loss:
+            progress.waited = max(progress.waited, progress.stale)
             progress.best_loss, progress.best_step, progress.stale = val_loss, state.step, 0
         else:
             progress.stale += 1
@@ -404,7 +406,7 @@ def _report(
         best=best,
         averaged=averaged,
     )
-    kept = ("best_loss", "best_step", "stale", "rate_factor", "recoveries", "diverged_at")
+    kept = ("best_loss", "best_step", "stale", "waited", "rate_factor", "recoveries", "diverged_at")
     state.progress = Progress(
         reported=state.step,
         high=high if evaluates else progress.high,

@@ -419,6 +419,21 @@ def test_a_run_extended_by_an_earlier_version_has_no_repeat(run, tiny):
     assert closing["Repeat"] == "no single command: an earlier version of charrnn raised the length"
 
 
+def test_a_run_whose_patience_was_lowered_below_a_wait_has_no_repeat(run, corpus, monkeypatch):
+    losses = iter([3.0, 3.1, 3.2, 2.9, 3.0, 3.1, 3.2])  # a lower loss after two evaluations; later, none
+
+    def loss_of(*_):
+        yield from ()
+        return next(losses)
+
+    monkeypatch.setattr("charrnn.training.loop._loss_of", loss_of)
+    run(*TRAIN, "--steps", "4", "--eval-every", "1", "--quiet")
+    again = ("train", "tiny.txt", "--resume", "--steps", "5", "--patience")
+    repeat = facts(run(*again, "2").stderr)["Repeat"]
+    assert repeat == "no single command: with this --patience from the start, the run would have stopped earlier"
+    assert "--patience 3" in facts(run(*again[:-2], "6", "--patience", "3").stderr)["Repeat"]
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

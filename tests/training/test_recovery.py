@@ -29,6 +29,8 @@ from charrnn import checkpoint as ckpt
 from charrnn.config import CELL_NAMES
 from charrnn.errors import CheckpointError, DivergedError
 from charrnn.training import loop
+from charrnn.training.catalog import summary
+from charrnn.training.folder import RunFolder
 from charrnn.training.loop import MOST_TRIES, RATE_FACTOR, Evaluating, Recovered, Report, Stepped, fit
 from charrnn.training.run import Run, Saved
 
@@ -433,7 +435,10 @@ def repeated(folder, path, run, **settings):
 
 def test_an_extended_run_that_diverged_at_its_first_end_is_repeated(tmp_path):
     path, settings = write_text(tmp_path), WILD | {"learning_rate": 30.0, "steps": 5}
-    finish(start(tmp_path / "run", path, val_fraction=0.2, **settings))
+    going = start(tmp_path / "run", path, val_fraction=0.2, **settings)
+    stop_at(going, lambda event: isinstance(event, Report) and event.step == 5)
+    assert not summary(RunFolder(tmp_path / "run")).finished  # it has still to recover
+    finish(Run.resume(tmp_path / "run"))
     assert recoveries_in(tmp_path / "run")[0]["cause"].startswith("the last validation loss")
     extended = Run.resume(tmp_path / "run", settings={"steps": 15})
     finish(extended)
