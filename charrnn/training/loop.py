@@ -172,7 +172,8 @@ class TrainState:
     def farthest(self) -> int:
         """Return the highest step that was tried: a change of the length counts after it.
 
-        If it counted from the good state on, it would change what led to the recovery, and no run could repeat this one.
+        If it counted from the good state on, the steps that led to the recovery would change, and no
+        run could repeat this one.
         """
         return max(self.step, self.progress.diverged_at)
 
