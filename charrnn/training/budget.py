@@ -177,7 +177,7 @@ def char_seconds(
 
     average: of the measured steps. A median is the machine's own speed; a mean includes what other programs take.
     """
-    state, optimizer = copy.deepcopy(state), training.optimizer()
+    state, optimizer = copy.deepcopy(replace(state, good=None)), training.optimizer()
 
     def step() -> int:
         window = training.stream[state.step]

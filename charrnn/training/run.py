@@ -252,7 +252,7 @@ class Run:
     @property
     def footprint(self) -> Footprint:
         """Return the memory that the run takes at its peak; call it before the first step."""
-        own = footprint(self.training, has_good=self.state.good is not None)
+        own = footprint(self.training)
         return own if self.measured is None else max(own, self.measured)
 
     def events(self) -> Iterator[Event]:

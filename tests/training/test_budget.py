@@ -6,7 +6,7 @@ The clock and the machine are simulated: each step, evaluation and save moves th
 from types import SimpleNamespace
 
 import pytest
-from fixtures_run import TEXT, assert_same_run, finish, start, stop_at, write_text
+from fixtures_run import TEXT, assert_same_run, begin, finish, make_training, start, stop_at, write_text
 
 from charrnn.errors import ConfigError
 from charrnn.system import meter
@@ -156,6 +156,18 @@ def test_steps_that_are_done_again_change_nothing(tmp_path, machine):
     assert timer.pace == pace
     state.step = 31
     assert timer.stepped(begun.training, state, 40, timer.end - 1) < total
+
+
+def test_the_speed_is_measured_on_one_copy_of_the_state(monkeypatch):
+    training = make_training(TEXT, steps=5)
+    state, copied = begin(training), []
+    state.keep()
+    monkeypatch.setattr(budget, "train_step", lambda training, optimizer, rate, state, *_: copied.append(state))
+    with training.workers() as workers:
+        budget.char_seconds(training, state, workers, 0.0)
+    assert copied[0].params is not state.params
+    assert copied[0].good is None
+    assert state.good is not None
 
 
 @pytest.mark.parametrize(
