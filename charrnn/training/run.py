@@ -37,7 +37,7 @@ from charrnn.training.loop import (
 )
 from charrnn.training.memory import Footprint, footprint
 from charrnn.training.recipe import MOST_PASSES
-from charrnn.training.resume import corpus_of, resumed_config, state_of, total_steps, version_notes, with_state
+from charrnn.training.resume import corpus_of, requested_steps, resumed_config, state_of, version_notes, with_state
 from charrnn.training.setup import set_up, training_for
 
 _MOST_OF_THE_TIME = 0.9  # a run that ends earlier because its text is short is said to
@@ -192,7 +192,7 @@ class Run:
             notes += [] if is_locked else [UNLOCKED]
             training, _ = training_for(corpus, saved.vocab, saved.model_config, config)
             state = state_of(folder.last, saved)
-            if (total := total_steps(training, settings)) is not None:
+            if (total := requested_steps(training, settings)) is not None:
                 state.course = state.course.changed(state.farthest, total)
             run = cls(
                 folder,
