@@ -511,7 +511,7 @@ def test_init_from_names_the_characters_that_are_new(run, tiny):
     new = f"{len(fresh)} characters ({''.join(fresh)!r})"
     assert f"the text has {new} that the model of --init-from lacks: add what is new by --extend-vocab" in refused
     assert not Path("checkpoints/other").exists()
-    note = f"Note: new to the model, and begun at the mean of its other symbols: {new}\n"
+    note = f"Note: new to the model, starting at the mean of its other symbols: {new}\n"
     assert note in run(*options, "--extend-vocab").stderr
     known = meta(Path("checkpoints/other/last.npz"))["vocab"]["symbols"]
     assert set(known) == set(TEXT) | set("Zoë_%")
