@@ -6,11 +6,13 @@ import copy
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from statistics import fmean, median
 from typing import NamedTuple
 
 from charrnn.config import TrainConfig
+from charrnn.errors import DivergedError
 from charrnn.parallel.workers import Workers
 from charrnn.system.meter import Average, seconds_per_unit
 from charrnn.training.loop import Training, TrainState, train_step, validate
@@ -181,7 +183,8 @@ def char_seconds(
 
     def step() -> int:
         window = training.stream[state.step]
-        train_step(training, optimizer, 0.0, state, window, workers)
+        with suppress(DivergedError):  # the run itself will recover from it
+            train_step(training, optimizer, 0.0, state, window, workers)
         return window.targets.size
 
     return seconds_per_unit(step, seconds, average)

@@ -3,6 +3,7 @@
 The clock and the machine are simulated: each step, evaluation and save moves the clock, by more if others work too.
 """
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +14,7 @@ from charrnn.system import meter
 from charrnn.training import budget, loop
 from charrnn.training import run as run_module
 from charrnn.training.budget import steps_within
-from charrnn.training.loop import Report, Stepped
+from charrnn.training.loop import Recovered, Report, Stepped
 from charrnn.training.run import LengthChanged, Run
 
 pytestmark = pytest.mark.usefixtures("no_sync")
@@ -168,6 +169,25 @@ def test_the_speed_is_measured_on_one_copy_of_the_state(monkeypatch):
     assert copied[0].params is not state.params
     assert copied[0].good is None
     assert state.good is not None
+
+
+def test_a_run_about_to_diverge_is_measured_and_recovers(tmp_path, monkeypatch):
+    path = write_text(tmp_path)
+    stop_at(start(tmp_path / "run", path, steps=10), lambda event: isinstance(event, Stepped) and event.step == 8)
+    gradients, infinite = loop.Workers.gradients, []
+
+    def diverging(workers, window, state, step):
+        loss, state, grads = gradients(workers, window, state, step)
+        return loss if infinite or step != 8 else math.inf, state, grads
+
+    monkeypatch.setattr(loop.Workers, "gradients", diverging)
+    again = Run.resume(tmp_path / "run", settings={"minutes": 1e-6})
+    for event in again.events():
+        if isinstance(event, Recovered):
+            infinite.append(event)
+    again.close()
+    assert [event.step for event in infinite] == [9]
+    assert again.finished
 
 
 @pytest.mark.parametrize(
