@@ -188,7 +188,7 @@ def summary(run: RunFolder, name: str | None = None) -> RunSummary:
         if run.model() is None:
             raise FileNotFoundError(run.path) from None
         damage = str(error)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ConfigError) as error:
         damage = f"{newest} is damaged: its settings do not make sense ({error}); use another copy"
     return RunSummary(
         name=name or run.path.name,
