@@ -31,11 +31,12 @@ _BASICS = (
 
 def _grid_options(function: F) -> F:
     """Add the settings of `train`; those of model and training take several values, separated by commas."""
-    function = settings(*setting_names())(function)
+    names = [name for name in setting_names() if name != "length_changes"]  # that repeats a single run
+    function = settings(*names)(function)
     for option in function.__click_params__:  # type: ignore[attr-defined]
         if option.name == "seed":
             option.help = "Seed of all that is random. [default: 1]"
-        if option.name in setting_names() and option.name not in _SHARED and not option.is_flag:
+        if option.name in names and option.name not in _SHARED and not option.is_flag:
             option.type = Values(option.type)
     return function
 

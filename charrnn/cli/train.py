@@ -336,6 +336,8 @@ def _repeat(run: Run) -> str:
     if run.text_config.document_rules != TextConfig.document_rules:
         return "no command: an earlier charrnn split its documents by other rules"
     config, elsewhere = run.config, set_elsewhere()
+    if 0 < config.patience <= run.state.progress.waited:
+        return "no single command: with this --patience from the start, the run would have stopped earlier"
     usual = (
         vars(ModelConfig(1))
         | vars(TextConfig())

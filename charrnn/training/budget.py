@@ -6,11 +6,13 @@ import copy
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from statistics import fmean, median
 from typing import NamedTuple
 
 from charrnn.config import TrainConfig
+from charrnn.errors import DivergedError
 from charrnn.parallel.workers import Workers
 from charrnn.system.meter import Average, seconds_per_unit
 from charrnn.training.loop import Training, TrainState, train_step, validate
@@ -55,7 +57,6 @@ class Timer:
     _interval: float = 0.0  # seconds up to the next moment at which the length may be corrected
     _due: tuple[float, int] = (0.0, 0)  # that moment: this time, or this step if it comes first
     _last: float | None = None  # when the last step was done
-    _farthest: int = 0  # the last step that was done: steps may be done again after a recovery
     _seconds: float = 0.0  # measured for `_chars` characters
     _chars: float = 0.0
 
@@ -64,10 +65,10 @@ class Timer:
         self._chars = self._seconds / self.pace.char
 
     def total(self, training: Training, state: TrainState, now: float) -> int:
-        """Return the length in steps with which the run ends in time; it does at least one more step."""
+        """Return the length in steps with which the run ends in time; it does at least one step that it never tried."""
         step, every = step_seconds(training, self.pace.char), training.config.eval_every
         total = state.step + steps_within(self.end - now, step, self.pace.evaluation, every, state.step)
-        return total if self.most is None else max(state.step + 1, min(total, self.most))
+        return max(state.farthest + 1, total if self.most is None else min(total, self.most))
 
     def seconds_left(self, training: Training, state: TrainState) -> float:
         """Return the seconds that the rest of the run takes at this pace, evaluations included."""
@@ -78,7 +79,7 @@ class Timer:
     def stepped(self, training: Training, state: TrainState, chars: int, now: float) -> int:
         """Note that a step on these characters is done; return the length in steps that the run should have."""
         course, step = state.course, state.step
-        again, self._farthest = step <= self._farthest, max(step, self._farthest)
+        again = step < state.farthest  # after a recovery
         if self._last is None:
             self._plan(step, course.total, self.began)
         else:
@@ -178,11 +179,12 @@ def char_seconds(
 
     average: of the measured steps. A median is the machine's own speed; a mean includes what other programs take.
     """
-    state, optimizer = copy.deepcopy(state), training.optimizer()
+    state, optimizer = copy.deepcopy(replace(state, good=None)), training.optimizer()
 
     def step() -> int:
         window = training.stream[state.step]
-        train_step(training, optimizer, 0.0, state, window, workers)
+        with suppress(DivergedError):  # the run itself will recover from it
+            train_step(training, optimizer, 0.0, state, window, workers)
         return window.targets.size
 
     return seconds_per_unit(step, seconds, average)

@@ -186,7 +186,7 @@ def summary(run: RunFolder, name: str | None = None) -> RunSummary:
         if run.model() is None:
             raise FileNotFoundError(run.path) from None
         damage = str(error)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ConfigError) as error:
         damage = f"{newest} is damaged: its settings do not make sense ({error}); use another copy"
     return RunSummary(
         name=name or run.path.name,
@@ -206,7 +206,9 @@ def _facts(meta: dict[str, Any], *, resumable: bool) -> dict[str, Any]:
     settings = defaults | meta["model"] | meta["train"] | {"init_from": meta.get("init_from")}
     del settings["vocab_size"]
     total = total_steps(settings["steps"], settings["length_changes"])
-    done = meta["step"] >= (total or 0) or 0 < settings["patience"] <= meta["progress"].get("stale", 0)
+    progress = meta["progress"]
+    done = meta["step"] >= (total or 0) or 0 < settings["patience"] <= progress.get("stale", 0)
+    done = done and progress.get("reported") == meta["step"] and not progress.get("high")
     return {
         "corpus": Source(meta["source"]["path"], "", tuple(meta["source"].get("also", ()))).paths,
         **{name: settings[name] for name in ("cell", "num_layers", "hidden_size", "seed", "learning_rate")},
@@ -214,7 +216,7 @@ def _facts(meta: dict[str, Any], *, resumable: bool) -> dict[str, Any]:
         "steps": total,
         "best_loss": best["val_loss"],
         "best_step": best["step"],
-        "finished": done and meta["progress"].get("reported") == meta["step"] if resumable else None,
+        "finished": done if resumable else None,
         "settings": settings,
         "validation": Validation.of(meta),
         "sha256": meta["source"]["sha256"],

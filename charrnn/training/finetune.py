@@ -77,7 +77,7 @@ def merge_vocabs(earlier: Vocab, text_vocab: Vocab, extend: bool) -> tuple[Vocab
     """
     if "end" in earlier.specials and "end" not in text_vocab.specials:
         raise ConfigError(
-            "the model of --init-from learned where documents end, and this text is not parted into any: give "
+            "the model of --init-from learned where documents end, and this text is not split into documents: give "
             "--split-documents, --separator or --field; `--split-documents files` makes one of each file"
         )
     new = sorted(set(text_vocab.symbols) - set(earlier.symbols))
@@ -117,7 +117,7 @@ def grow_params(earlier: Checkpoint, vocab: Vocab, model_config: ModelConfig) ->
             axis = next(axis for axis in range(old.ndim) if old.shape[axis] != shape[axis])
             params[name] = np.broadcast_to(old.mean(axis, keepdims=True), shape).copy()
             params[name][(slice(None),) * axis + (kept,)] = old
-    return params, [f"new to the model, and begun at the mean of its other symbols: {', '.join(names)}"]
+    return params, [f"new to the model, starting at the mean of its other symbols: {', '.join(names)}"]
 
 
 def _named(characters: list[str]) -> str:

@@ -119,10 +119,11 @@ class Progress:
     reported    the step of the newest report; the sums count from there, norm_sums by layer
     seconds     since that report; the caller, who has a clock, counts them
     best_loss   the lowest validation loss; best_step: the step it was measured at
-    stale       evaluations since then
+    stale       evaluations since then; waited: the most of them that a lower loss came after
     high        evaluations in a row above the limit, up to the newest
     rate_factor the schedule's rates are multiplied by it: each recovery lowers it
     tries       recoveries since the newest good evaluation; recoveries: in all
+    diverged_at the highest step at which training diverged
     """
 
     reported: int = 0
@@ -136,10 +137,12 @@ class Progress:
     best_loss: float | None = None
     best_step: int = 0
     stale: int = 0
+    waited: int = 0
     high: int = 0
     rate_factor: float = 1.0
     tries: int = 0
     recoveries: int = 0
+    diverged_at: int = 0
 
 
 @dataclass(eq=False)
@@ -165,6 +168,15 @@ class TrainState:
         good, reported = self.good, self.progress.reported
         return good is None or (good.step, good.progress.reported) == (self.step, reported)
 
+    @property
+    def farthest(self) -> int:
+        """Return the highest step that was tried: a change of the length counts after it.
+
+        If it counted from the good state on, the steps that led to the recovery would change, and no
+        run could repeat this one.
+        """
+        return max(self.step, self.progress.diverged_at)
+
     def keep(self) -> None:
         """Make this the last good state."""
         self.good = None  # its memory is free before the copy is made
@@ -174,9 +186,8 @@ class TrainState:
         """Continue from the last good state; only what is known about recoveries stays, and becomes part of it."""
         good, now = self.good, self.progress
         assert good is not None
-        good.progress = replace(
-            good.progress, rate_factor=now.rate_factor, tries=now.tries, recoveries=now.recoveries, seconds=0.0
-        )
+        known = {name: getattr(now, name) for name in ("rate_factor", "tries", "recoveries", "diverged_at")}
+        good.progress = replace(good.progress, seconds=0.0, **known)
         for arrays, kept in ((self.params, good.params), (self.opt_state, good.opt_state)):
             for name, array in kept.items():
                 arrays[name][...] = array
@@ -306,11 +317,8 @@ def fit(training: Training, state: TrainState) -> Iterator[Stepped | Evaluating 
 
 def is_finished(training: Training, state: TrainState) -> bool:
     """Return whether the last step is done or patience has run out, and the newest evaluation was not too high."""
-    return _is_at_end(training, state) and not state.progress.high
-
-
-def _is_at_end(training: Training, state: TrainState) -> bool:
-    return state.step >= state.course.total or is_stale(training.config, state.progress)
+    is_at_end = state.step >= state.course.total or is_stale(training.config, state.progress)
+    return is_at_end and not state.progress.high
 
 
 def is_stale(config: TrainConfig, progress: Progress) -> bool:
@@ -319,9 +327,12 @@ def is_stale(config: TrainConfig, progress: Progress) -> bool:
 
 
 def _refuse_high(training: Training, state: TrainState) -> None:
-    """Raise DivergedError if the newest evaluations were too high: `MOST_HIGH` in a row, or the last one of the run."""
+    """Raise DivergedError if the newest evaluations were too high: `MOST_HIGH` in a row, or the last one of the run.
+
+    The last one before a complete run was extended counts, too: it was the last one when that run recovered.
+    """
     high = state.progress.high
-    if high >= MOST_HIGH or (high and _is_at_end(training, state)):
+    if high >= MOST_HIGH or (high and state.step == state.course.total_at(state.step)):
         loss, limit = state.history[-1]["val_loss"], _limit(training)
         times = f"{high} validation losses in a row are" if high > 1 else "the last validation loss is"
         raise DivergedError(f"{times} above {limit:.3g} nats: {loss:.3g}", state.step)
@@ -351,6 +362,7 @@ def _recover(training: Training, state: TrainState, error: DivergedError) -> Rec
     progress.rate_factor *= RATE_FACTOR
     progress.tries += 1
     progress.recoveries += 1
+    progress.diverged_at = max(progress.diverged_at, error.step)
     state.go_back()
     return Recovered(error.step, state.step, error.cause, rate * RATE_FACTOR, progress.tries)
 
@@ -377,6 +389,7 @@ def _report(
         if bad:
             high = progress.high + 1
         elif best := progress.best_loss is None or val_loss < progress.best_loss:
+            progress.waited = max(progress.waited, progress.stale)
             progress.best_loss, progress.best_step, progress.stale = val_loss, state.step, 0
         else:
             progress.stale += 1
@@ -394,7 +407,7 @@ def _report(
         best=best,
         averaged=averaged,
     )
-    kept = ("best_loss", "best_step", "stale", "rate_factor", "recoveries")
+    kept = ("best_loss", "best_step", "stale", "waited", "rate_factor", "recoveries", "diverged_at")
     state.progress = Progress(
         reported=state.step,
         high=high if evaluates else progress.high,

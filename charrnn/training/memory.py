@@ -51,10 +51,10 @@ class _Taken(NamedTuple):
     step: float
 
 
-def footprint(training: Training, *, has_good: bool = False) -> Footprint:
+def footprint(training: Training) -> Footprint:
     """Return the memory of a run; call it in the run's own process, with text and weights loaded, before any step.
 
-    has_good: a copy of the last good state is in memory already
+    A copy of the state counts too: the one on which the speed is measured and, later, the last good state.
 
     With more than 512 symbols, rows are summed without one-hot matrices, so the miniature has at least 513 too: with
     slightly more symbols than that, it is nearly as large as the step.
@@ -65,9 +65,7 @@ def footprint(training: Training, *, has_good: bool = False) -> Footprint:
     _step(small, _begin(small))  # loads everything that loads at first use, such as compiled loops
     taken = _measure(small, share)
     now = _own()
-    size = (now or _PYTHON + taken.state) + taken.step
-    if (training.config.recover and not has_good) or training.config.minutes is not None:
-        size += taken.state  # the last good state; or, earlier, the copy on which the speed is measured
+    size = (now or _PYTHON + taken.state) + taken.state + taken.step
     if plan.processes > 1:
         other = _AT_IMPORT + now - before if _AT_IMPORT and now and before else _PYTHON
         size += (plan.processes - 1) * (other + taken.step) + plan.processes * taken.params

@@ -75,7 +75,7 @@ def kind(vocab_size: int, chars: int, given: Collection[str]) -> Recipe:
     rows = max(1, (chars - 1) // (_WINDOWS * default_of("seq_len")))
     if rows < default_of("batch_size") and not {"batch_size", "seq_len"} & set(given):
         settings["batch_size"] = rows
-        reasons.append(f"batch {rows}: {chars:,} characters make no more lanes of {_WINDOWS} windows")
+        reasons.append(f"batch {rows}: {chars:,} characters fill no more batch rows of {_WINDOWS} windows")
     return Recipe(settings, reasons, [])
 
 

@@ -76,7 +76,7 @@ def _refuse_changes(saved: Checkpoint, corpus: Corpus, settings: dict[str, Any])
         )
 
 
-def total_steps(training: Training, settings: dict[str, Any]) -> int | None:
+def requested_steps(training: Training, settings: dict[str, Any]) -> int | None:
     """Return the total number of steps that settings ask for; None if they have none.
 
     Raises:  ConfigError if it is less than the run has, or if there are two lengths.

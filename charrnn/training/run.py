@@ -37,7 +37,7 @@ from charrnn.training.loop import (
 )
 from charrnn.training.memory import Footprint, footprint
 from charrnn.training.recipe import MOST_PASSES
-from charrnn.training.resume import corpus_of, resumed_config, state_of, total_steps, version_notes, with_state
+from charrnn.training.resume import corpus_of, requested_steps, resumed_config, state_of, version_notes, with_state
 from charrnn.training.setup import set_up, training_for
 
 _MOST_OF_THE_TIME = 0.9  # a run that ends earlier because its text is short is said to
@@ -192,8 +192,8 @@ class Run:
             notes += [] if is_locked else [UNLOCKED]
             training, _ = training_for(corpus, saved.vocab, saved.model_config, config)
             state = state_of(folder.last, saved)
-            if (total := total_steps(training, settings)) is not None:
-                state.course = state.course.changed(saved.step, total)
+            if (total := requested_steps(training, settings)) is not None:
+                state.course = state.course.changed(state.farthest, total)
             run = cls(
                 folder,
                 training,
@@ -252,7 +252,7 @@ class Run:
     @property
     def footprint(self) -> Footprint:
         """Return the memory that the run takes at its peak; call it before the first step."""
-        own = footprint(self.training, has_good=self.state.good is not None)
+        own = footprint(self.training)
         return own if self.measured is None else max(own, self.measured)
 
     def events(self) -> Iterator[Event]:
@@ -287,7 +287,7 @@ class Run:
         total = self.timer.stepped(self.training, state, event.chars, now) if self.timer else state.course.total
         if total == state.course.total:
             return []
-        state.course = state.course.changed(event.step, total)
+        state.course = state.course.changed(state.farthest, total)
         return [LengthChanged(event.step, total)]
 
     def _saves_at(self, step: int) -> bool:
@@ -396,7 +396,7 @@ class Run:
         """Give the run as many steps from here on as fit into these minutes."""
         state = self.state
         self.timer = budget.timer_of(self.training, state, minutes, began, self._saving_seconds)
-        state.course = state.course.changed(state.step, self.timer.total(self.training, state, self.timer.began))
+        state.course = state.course.changed(state.farthest, self.timer.total(self.training, state, self.timer.began))
         self.reasons.append(self._pace_in_words())
         self._note_load()
 

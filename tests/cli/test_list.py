@@ -193,9 +193,10 @@ def test_no_runs(run, cwd):
     assert run("list", "--json").json == {"folder": "checkpoints", "runs": []}
 
 
-def test_a_damaged_setting_damages_one_run(tiny, monkeypatch):
+@pytest.mark.parametrize("damage", [{"source": {}}, {"train": {"steps": 5, "length_changes": "3"}}])
+def test_a_damaged_setting_damages_one_run(tiny, monkeypatch, damage):
     whole = meta(tiny / "last.npz")
-    monkeypatch.setattr("charrnn.checkpoint.read_meta", lambda path: whole | {"source": {}})
+    monkeypatch.setattr("charrnn.checkpoint.read_meta", lambda path: whole | damage)
     (found,) = runs()
     assert str(found.damage).startswith(f"{tiny / 'last.npz'} is damaged: ")
 

@@ -144,6 +144,10 @@ def test_values_come_from_a_file_and_from_variables(run, corpus):
         (("--steps", "5", "--epochs", "1"), "give one length"),
         (("--val-chars", "5,6"), "--val-chars must be a whole number"),
         (("--embed-size", "0,8", "--tied", "--steps", "1"), "--tied uses an embedding"),
+        (
+            ("--steps", "20", "--length-changes", "5:30,10:40"),
+            "no such option --length-changes: `charrnn train` has it",
+        ),
     ],
 )
 def test_wrong_values_are_usage_errors(run, corpus, words, says):

@@ -419,6 +419,21 @@ def test_a_run_extended_by_an_earlier_version_has_no_repeat(run, tiny):
     assert closing["Repeat"] == "no single command: an earlier version of charrnn raised the length"
 
 
+def test_a_run_whose_patience_was_lowered_below_a_wait_has_no_repeat(run, corpus, monkeypatch):
+    losses = iter([3.0, 3.1, 3.2, 2.9, 3.0, 3.1, 3.2])  # a lower loss after two evaluations; later, none
+
+    def loss_of(*_):
+        yield from ()
+        return next(losses)
+
+    monkeypatch.setattr("charrnn.training.loop._loss_of", loss_of)
+    run(*TRAIN, "--steps", "4", "--eval-every", "1", "--quiet")
+    again = ("train", "tiny.txt", "--resume", "--steps", "5", "--patience")
+    repeat = facts(run(*again, "2").stderr)["Repeat"]
+    assert repeat == "no single command: with this --patience from the start, the run would have stopped earlier"
+    assert "--patience 3" in facts(run(*again[:-2], "6", "--patience", "3").stderr)["Repeat"]
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -496,7 +511,7 @@ def test_init_from_names_the_characters_that_are_new(run, tiny):
     new = f"{len(fresh)} characters ({''.join(fresh)!r})"
     assert f"the text has {new} that the model of --init-from lacks: add what is new by --extend-vocab" in refused
     assert not Path("checkpoints/other").exists()
-    note = f"Note: new to the model, and begun at the mean of its other symbols: {new}\n"
+    note = f"Note: new to the model, starting at the mean of its other symbols: {new}\n"
     assert note in run(*options, "--extend-vocab").stderr
     known = meta(Path("checkpoints/other/last.npz"))["vocab"]["symbols"]
     assert set(known) == set(TEXT) | set("Zoë_%")

@@ -3,17 +3,18 @@
 The clock and the machine are simulated: each step, evaluation and save moves the clock, by more if others work too.
 """
 
+import math
 from types import SimpleNamespace
 
 import pytest
-from fixtures_run import TEXT, assert_same_run, finish, start, stop_at, write_text
+from fixtures_run import TEXT, assert_same_run, begin, finish, make_training, start, stop_at, write_text
 
 from charrnn.errors import ConfigError
 from charrnn.system import meter
 from charrnn.training import budget, loop
 from charrnn.training import run as run_module
 from charrnn.training.budget import steps_within
-from charrnn.training.loop import Report, Stepped
+from charrnn.training.loop import Recovered, Report, Stepped
 from charrnn.training.run import LengthChanged, Run
 
 pytestmark = pytest.mark.usefixtures("no_sync")
@@ -151,11 +152,42 @@ def test_steps_that_are_done_again_change_nothing(tmp_path, machine):
     total = state.course.total
     state.step = 30
     timer.stepped(begun.training, state, 40, timer.began + 0.1)
-    state.step, pace = 29, timer.pace
+    state.step, state.progress.diverged_at, pace = 29, 31, timer.pace
     assert timer.stepped(begun.training, state, 40, timer.end - 1) == total
     assert timer.pace == pace
     state.step = 31
     assert timer.stepped(begun.training, state, 40, timer.end - 1) < total
+
+
+def test_the_speed_is_measured_on_one_copy_of_the_state(monkeypatch):
+    training = make_training(TEXT, steps=5)
+    state, copied = begin(training), []
+    state.keep()
+    monkeypatch.setattr(budget, "train_step", lambda training, optimizer, rate, state, *_: copied.append(state))
+    with training.workers() as workers:
+        budget.char_seconds(training, state, workers, 0.0)
+    assert copied[0].params is not state.params
+    assert copied[0].good is None
+    assert state.good is not None
+
+
+def test_a_run_about_to_diverge_is_measured_and_recovers(tmp_path, monkeypatch):
+    path = write_text(tmp_path)
+    stop_at(start(tmp_path / "run", path, steps=10), lambda event: isinstance(event, Stepped) and event.step == 8)
+    gradients, infinite = loop.Workers.gradients, []
+
+    def diverging(workers, window, state, step):
+        loss, state, grads = gradients(workers, window, state, step)
+        return loss if infinite or step != 8 else math.inf, state, grads
+
+    monkeypatch.setattr(loop.Workers, "gradients", diverging)
+    again = Run.resume(tmp_path / "run", settings={"minutes": 1e-6})
+    for event in again.events():
+        if isinstance(event, Recovered):
+            infinite.append(event)
+    again.close()
+    assert [event.step for event in infinite] == [9]
+    assert again.finished
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def test_notes_on_a_model_that_is_extended_are_true(tmp_path):
     run.close()
     assert any(text.count(char) < 5 for char in set(text))
     assert run.notes[:2] == [
-        "new to the model, and begun at the mean of its other symbols: the unknown symbol",
+        "new to the model, starting at the mean of its other symbols: the unknown symbol",
         "no character is rarer than --min-count 5, so the unknown symbol cannot be learned",
     ]
     run = start(tmp_path / "both", Corpus.from_text(f"{END}{TEXT}水{END}", 0), split_documents="files", **options)
@@ -90,7 +90,7 @@ def test_notes_on_a_model_that_is_extended_are_true(tmp_path):
 @pytest.mark.parametrize("extend", [True, False])
 def test_a_model_of_documents_does_not_go_on_with_running_text(extend):
     earlier = Vocab("ab", specials=("end",))
-    with pytest.raises(ConfigError, match="learned where documents end, and this text is not parted into any"):
+    with pytest.raises(ConfigError, match="learned where documents end, and this text is not split into documents"):
         merge_vocabs(earlier, Vocab("ab"), extend)
     assert merge_vocabs(earlier, Vocab("ab", specials=("end",)), extend) == (earlier, [])
 

@@ -29,6 +29,8 @@ from charrnn import checkpoint as ckpt
 from charrnn.config import CELL_NAMES
 from charrnn.errors import CheckpointError, DivergedError
 from charrnn.training import loop
+from charrnn.training.catalog import summary
+from charrnn.training.folder import RunFolder
 from charrnn.training.loop import MOST_TRIES, RATE_FACTOR, Evaluating, Recovered, Report, Stepped, fit
 from charrnn.training.run import Run, Saved
 
@@ -419,3 +421,37 @@ def test_a_damaged_good_state_is_refused(tmp_path, spoil):
     np.savez(tmp_path / "bad.npz", **held | {"meta": np.array(json.dumps(meta))})
     with pytest.raises(CheckpointError, match="is damaged"):
         ckpt.load(tmp_path / "bad.npz")
+
+
+# A length that changes
+
+
+def repeated(folder, path, run, **settings):
+    """Train a run anew, with the settings that it has in the end; return the folder."""
+    given = ("length_changes", "patience")
+    finish(start(folder, path, val_fraction=0.2, **settings | {name: getattr(run.config, name) for name in given}))
+    return folder
+
+
+def test_an_extended_run_that_diverged_at_its_first_end_is_repeated(tmp_path):
+    path, settings = write_text(tmp_path), WILD | {"learning_rate": 30.0, "steps": 5}
+    going = start(tmp_path / "run", path, val_fraction=0.2, **settings)
+    stop_at(going, lambda event: isinstance(event, Report) and event.step == 5)
+    assert not summary(RunFolder(tmp_path / "run")).finished  # it has still to recover
+    finish(Run.resume(tmp_path / "run"))
+    assert recoveries_in(tmp_path / "run")[0]["cause"].startswith("the last validation loss")
+    extended = Run.resume(tmp_path / "run", settings={"steps": 15})
+    finish(extended)
+    assert_same_run(tmp_path / "run", repeated(tmp_path / "again", path, extended, **settings))
+
+
+@pytest.mark.parametrize("longer", [{"steps": 60}, {"minutes": 1e-6}])
+def test_a_length_that_changes_after_a_recovery_leaves_what_led_to_it(tmp_path, longer):
+    path, settings = write_text(tmp_path), WILD | {"cell": "gru", "schedule": "cosine"}
+    going = start(tmp_path / "run", path, val_fraction=0.2, **settings)
+    recovered = stop_at(going, lambda event: isinstance(event, Recovered))
+    assert recovered.back_to < recovered.step
+    resumed = Run.resume(tmp_path / "run", settings=longer)
+    finish(resumed)
+    assert resumed.state.course.changes[0][0] >= recovered.step
+    assert_same_run(tmp_path / "run", repeated(tmp_path / "again", path, resumed, **settings))

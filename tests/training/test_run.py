@@ -729,7 +729,7 @@ def test_new_characters_get_new_rows_beside_the_old_ones(tmp_path, way):
         for place in new:
             assert np.array_equal(grown[name].take(place, axis), mean), name
     (note,) = begun.notes
-    assert "begun at the mean of its other symbols: 4 characters" in note
+    assert "starting at the mean of its other symbols: 4 characters" in note
     assert "A" in note
     assert "水" in note
     events = finish(begun)
