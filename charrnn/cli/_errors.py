@@ -21,8 +21,6 @@ _MORE_THREADS = "raise the limit on processes (`ulimit -u`)"
 def errors_as_exit_codes() -> Iterator[None]:
     """Turn any error that a user can cause into one line on stderr and an exit code."""
     try:
-        if sys.stdout is None:
-            raise CharRNNError("standard output is closed: direct it to a file or a pipe")
         yield
         sys.stdout.flush()  # here, while an error can still be reported
     except CharRNNError as error:
@@ -37,6 +35,8 @@ def errors_as_exit_codes() -> Iterator[None]:
         discard(sys.stdout)
         if error.errno == errno.EPIPE:  # the reader closed the pipe: it has what it needs
             raise Exit(0) from None
+        if error.errno == errno.EBADF:
+            _fail("standard output is closed: direct it to a file or a pipe")
         _fail(f"cannot write to standard output: {cause(error)}")
     except OSError as error:
         _fail(cause(error) if error.filename is None else f"{error.filename}: {cause(error)}")

@@ -78,7 +78,9 @@ def _wait_for(*, input: io.FileIO | None = None, output: io.FileIO | None = None
 def open_streams() -> None:
     """Replace the standard streams of this process, unless the caller has put other objects in their place."""
     _hold_descriptors()
-    if sys.stderr is None:  # the caller closed it
+    if sys.stdout is None:  # the caller closed it: to write to it is an error, but `train` writes nothing to it
+        sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w")
+    if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")
     if _is_pythons(sys.stdin):
         reader = io.BufferedReader(_Input(sys.stdin.fileno()))
