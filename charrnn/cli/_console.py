@@ -185,6 +185,14 @@ def print_sections(sections: dict[str, dict[str, str]]) -> None:
         print_table([""] * len(rows[0]), rows)
 
 
+def _bar(**options: Any) -> tqdm[NoReturn]:
+    """Return a progress bar that is erased at its end."""
+    from tqdm import tqdm
+
+    tqdm.monitor_interval = 0  # no thread that redraws idle bars: where no thread can start, tqdm prints a warning
+    return tqdm(dynamic_ncols=True, leave=False, **options)
+
+
 class ReadingBar:
     """Progress while large texts are put into the cache: a bar on a terminal, else a line for each text."""
 
@@ -210,16 +218,12 @@ class ReadingBar:
                 note(f"Note: the text is encoded into memory, not into the cache: {reason}")
             elif not (bars or self.quiet):
                 note(f"Encoding {total / 1e6:,.0f} MB of text, once: `charrnn cache` shows where it is kept")
-            from tqdm import tqdm
-
-            self.bar = tqdm(
+            self.bar = _bar(
                 total=total,
                 disable=self.quiet or not bars,
                 desc="Encoding the text" if reason else "Encoding the text, once",
                 unit="B",
                 unit_scale=True,
-                dynamic_ncols=True,
-                leave=False,
             )
         self.bar.update(read - self.bar.n)
         self.read = read
@@ -308,17 +312,7 @@ class ScoringBar:
         self._noted = time.monotonic() if not (quiet or sys.stderr.isatty()) else None
         self._bar: tqdm[NoReturn] | None = None
         if _bars() and not (quiet or shown):
-            from tqdm import tqdm
-
-            self._bar = tqdm(
-                total=total,
-                desc="Scoring",
-                unit="B",
-                unit_scale=True,
-                dynamic_ncols=True,
-                leave=False,
-                delay=_BAR_DELAY,
-            )
+            self._bar = _bar(total=total, desc="Scoring", unit="B", unit_scale=True, delay=_BAR_DELAY)
 
     def __enter__(self) -> ScoringBar:
         return self
@@ -367,19 +361,15 @@ class TrainScreen:
     """The screen of a training run: a bar on a terminal, a line for each evaluation, and samples."""
 
     def __init__(self, run: Run, *, quiet: bool, verbose: bool, sample_every: int) -> None:
-        from tqdm import tqdm
-
         self.run, self.quiet, self.verbose, self.sample_every = run, quiet, verbose, sample_every
         self.console = _console(soft_wrap=True)
         self.smoothed = MovingAverage()
         self.val_loss: float | None = None
-        self.bar = tqdm(
+        self.bar = _bar(
             total=run.state.course.total,
             initial=run.state.step,
             disable=quiet or not _bars(),
             unit="step",
-            dynamic_ncols=True,
-            leave=False,
             mininterval=0.2,
             bar_format="{percentage:3.0f}% {bar} {n_fmt}/{total_fmt} steps, {remaining} left{postfix}",
         )
@@ -464,16 +454,12 @@ class SweepBar:
     """The bar of one run of a sweep, on a terminal."""
 
     def __init__(self, run: Run, name: str, *, quiet: bool) -> None:
-        from tqdm import tqdm
-
-        self.bar = tqdm(
+        self.bar = _bar(
             total=run.state.course.total,
             initial=run.state.step,
             disable=quiet or not _bars(),
             desc=name,
             unit="step",
-            dynamic_ncols=True,
-            leave=False,
             mininterval=0.2,
             bar_format="{desc} {percentage:3.0f}% {bar} {remaining} left{postfix}",
         )

@@ -14,9 +14,10 @@ from threading import Thread
 from types import SimpleNamespace
 
 import pytest
+from tqdm import tqdm
 
 import charrnn
-from charrnn.cli._console import MovingAverage, duration
+from charrnn.cli._console import MovingAverage, _bar, duration
 from charrnn.cli.train import _repeat as repeating_command
 from charrnn.config import TextConfig
 from charrnn.errors import CharRNNError
@@ -155,7 +156,7 @@ def test_a_hopeless_run_ends_with_figures_too(run, corpus):
 
 
 @posix
-@pytest.mark.parametrize(("shell", "streams"), [("", "<&-"), ("nohup ", "<&-"), ("", "<&- 2>&-")])
+@pytest.mark.parametrize(("shell", "streams"), [("", "<&-"), ("nohup ", "<&-"), ("", "<&- >&- 2>&-")])
 def test_a_closed_stream_is_no_file_of_ours(corpus, shell, streams):
     # The first file that is opened would get its descriptor, and the processes that share the work would lose it.
     words = [sys.executable, "-m", "charrnn", *TRAIN, "--batch-size", "16", "--threads", "2", "--minutes", "0.005"]
@@ -308,6 +309,12 @@ def test_a_terminal_has_a_bar_that_fits(terminal, corpus, columns, more):
     assert "Traceback" not in seen
     lines = [line for line in re.split(r"[\r\n]+", seen) if re.match(r"step \d|[ \d]+%", line)]
     assert max(map(len, lines)) <= columns
+
+
+def test_a_bar_starts_no_thread(monkeypatch):
+    monkeypatch.setattr(tqdm, "monitor", None)
+    _bar(total=1, disable=True)
+    assert tqdm.monitor is None
 
 
 def test_the_bar_shows_the_mean_loss_of_the_first_steps():
