@@ -165,7 +165,8 @@ def command(
     refuse_models(texts)
     scorers = [_scorer(name, open_model(name), context, config.per_char) for name in models or (None,)]
     encoding = scorers[0].model.checkpoint.text_config.encoding
-    items = Items(texts or (STDIN,), field, encoding, follow)
+    any_kind = scorers[0].model.checkpoint.vocab.kind == "bytes"
+    items = Items(texts or (STDIN,), field, encoding, follow, any_kind)
     for sentence in find_files(items.paths).notes:
         note(f"Note: {sentence}")
     begin, end = shard.bounds(items.count()) if shard else (0, sys.maxsize)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from charrnn.data.encodings import is_damaged_utf8, likely_encoding
 from charrnn.data.escapes import escaped
-from charrnn.data.kinds import describe_kind
+from charrnn.data.kinds import fill_in, texts_only
 from charrnn.errors import CorpusError
 
 #: Python's reasons for errors at the end of a text that lacks bytes.
@@ -32,22 +32,22 @@ def decode_pieces(name: str, data: Iterable[bytes], encoding: str) -> Iterator[s
     decoder, read, first = codecs.getincrementaldecoder(encoding)("strict"), 0, True
     decoded_others = False  # characters beyond ASCII, in earlier pieces
     used = codecs.lookup(encoding).name
-    for piece, is_last in _flag_last(data):
+    for piece, is_last in _flag_last(texts_only(name, data)):
         before = decoder.getstate()
-        if not read and (kind := describe_kind(name, piece)):
-            raise CorpusError(f"{name} is {kind}")
         read += len(piece)
         try:
             text = decoder.decode(piece, is_last)
         except UnicodeError as error:
-            remedy = _remedy(piece if first else b"", error, used, decoded_others)
+            remedy = fill_in(_remedy(piece if first else b"", error, used, decoded_others), name)
             raise CorpusError(f"{name} is not {used.upper()}: {_reason(error, read)}; {remedy}") from None
         if invalid := _invalid_char(text):
             decoder.setstate(before)
             offset = read - len(piece) + _offset_of(invalid, decoder, piece)
             what = "a NUL byte" if invalid == "\0" else "a lone surrogate"
             likely = likely_encoding(piece[:_SAMPLE], used)
-            remedy = _suggest(likely, used) if likely else "name a text file, or learn any file with --bytes"
+            remedy = "name a text file, or learn any file with --bytes"
+            if likely:
+                remedy = fill_in(_suggest(likely, used), name)
             raise CorpusError(f"{name} has {what} at offset {offset:,}, as no text in {used.upper()} does: {remedy}")
         decoded_others = decoded_others or not text.isascii()
         if first and text:
@@ -112,7 +112,7 @@ def _remedy(beginning: bytes, error: UnicodeError, encoding: str, decoded_others
     sample = data[0 if at < _SAMPLE else data.rfind(b"\n", 0, at) + 1 :][:_SAMPLE]
     if encoding == "utf-8":
         if decoded_others or is_damaged_utf8(sample):
-            return "the rest is UTF-8: correct the file there, or drop such bytes with `iconv -c -f utf-8 -t utf-8`"
+            return "the rest is UTF-8: correct the file there, or drop such bytes with `iconv -c -f utf-8 -t utf-8 FILE > FILE.utf8`"
     elif isinstance(error, UnicodeDecodeError) and error.reason in _CUT_SHORT:
         return "it ends inside a character: use a complete copy, or name its encoding with --encoding"
     if likely := likely_encoding(sample, encoding):
@@ -123,8 +123,8 @@ def _remedy(beginning: bytes, error: UnicodeError, encoding: str, decoded_others
 
 
 def _suggest(likely: str, encoding: str) -> str:
-    convert = f", or convert it with `iconv -f {likely} -t utf-8`" if encoding == "utf-8" else ""
-    return f"it looks like {likely}: train with --encoding {likely}{convert}"
+    convert = f"convert it with `iconv -f {likely} -t utf-8 FILE > FILE.utf8`, or " if encoding == "utf-8" else ""
+    return f"it looks like {likely}: {convert}train with --encoding {likely}"
 
 
 def _reason(error: UnicodeError, read: int) -> str:

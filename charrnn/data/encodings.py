@@ -64,7 +64,7 @@ def _traditional(char: str) -> bool:
 
 #: Where two encodings score the same, the earlier one wins: it is more common.
 _CANDIDATES = (
-    *(_Candidate(name, _WESTERN.__contains__, 1.0, True) for name in ("latin1", "cp1252", "mac-roman", "cp850")),
+    *(_Candidate(name, _WESTERN.__contains__, 1.0, True) for name in ("latin1", "cp1252", "macintosh", "cp850")),
     *(_Candidate(name, _CENTRAL.__contains__, 1.0, True) for name in ("cp1250", "iso8859-2")),
     _Candidate("cp1254", _TURKISH.__contains__, 1.0, True),
     _Candidate("cp1257", _BALTIC.__contains__, 1.0, True),

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from charrnn.data.decoding import line_encoding
 from charrnn.data.files import Input, describe_path, is_once, is_packed, list_files, open_inputs, size
+from charrnn.data.kinds import texts_only
 from charrnn.data.lines import follow_lines, read_lines
 from charrnn.data.records import Format, Record, open_records
 from charrnn.errors import ConfigError, CorpusError
@@ -36,12 +37,14 @@ class Items:
     field     of a record: a column of .csv or .tsv, or a field of JSON Lines; None for lines
     encoding  of the model's corpus
     follow    wait for more lines at the end of the file
+    any_kind  read pictures, programs and the like too, as for a model of bytes
     """
 
     paths: Sequence[str]
     field: str | None
     encoding: str
     follow: bool = False
+    any_kind: bool = False
 
     def open(self) -> tuple[Format | None, Iterator[list[Item]]]:
         """Return the format of records, and an iterator of items, as many at a time as have arrived.
@@ -89,7 +92,7 @@ class Items:
 
     def _lines(self) -> Iterator[list[Item]]:
         numbers = count(1)
-        pieces = follow_lines(self.paths[0]) if self.follow else read_lines(self.paths)
+        pieces = follow_lines(self.paths[0]) if self.follow else read_lines(self.paths, any_kind=self.any_kind)
         return ([Item(next(numbers), line) for line in lines] for lines in pieces)
 
     def _inputs(self) -> Iterator[Input]:
@@ -98,4 +101,5 @@ class Items:
             yield Input(self.paths[0], os.path.splitext(self.paths[0])[1].lower(), data)
             return
         for path in list_files(self.paths):
-            yield from open_inputs(path, lambda read: None)
+            for source in open_inputs(path, lambda read: None):
+                yield source._replace(data=texts_only(source.name, source.data))

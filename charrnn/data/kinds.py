@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 from shlex import quote
 from typing import NamedTuple
+
+from charrnn.errors import CorpusError
 
 
 class Kind(NamedTuple):
@@ -109,6 +112,24 @@ def describe_kind(name: str, beginning: bytes) -> str | None:
     kind = _zipped(beginning) if beginning.startswith(b"PK\3\4") else _packed(name, beginning) or _marked(beginning)
     if kind is None:
         return None
+    return f"{kind.what}: {fill_in(kind.remedy, name)}"
+
+
+def texts_only(name: str, data: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the bytes of a text.
+
+    Raises:  CorpusError if the file is of another kind, such as a picture.
+    """
+    first = True
+    for piece in data:
+        if first and (kind := describe_kind(name, piece)):
+            raise CorpusError(f"{name} is {kind}")
+        first = False
+        yield piece
+
+
+def fill_in(remedy: str, name: str) -> str:
+    """Return a remedy with the name of a file for FILE, and for FILE.suffix with this suffix."""
     on_disk = os.path.isfile(name)  # in an archive, or on standard input, it has no name that a program could open
     file = PurePath(name if on_disk else "FILE")
 
@@ -118,7 +139,7 @@ def describe_kind(name: str, beginning: bytes) -> str | None:
         other = file.with_suffix(match[1])
         return quote(f"{file}{match[1]}" if other == file else str(other))
 
-    return f"{kind.what}: {re.sub(r'FILE([.][a-z]+)?', named, kind.remedy)}"
+    return re.sub(r"FILE([.][a-z0-9]+)?", named, remedy)
 
 
 def _marked(beginning: bytes) -> Kind | None:

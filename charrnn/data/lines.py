@@ -14,6 +14,7 @@ from io import StringIO
 from typing import AnyStr, BinaryIO
 
 from charrnn.data.files import CHUNK, is_packed, list_files, open_inputs, read_chunks, refusing
+from charrnn.data.kinds import texts_only
 from charrnn.errors import CorpusError
 
 LINE_END = "(?>\r\n|\r|\n)"  # a regular expression
@@ -35,16 +36,17 @@ def complete_lines(pieces: Iterable[str]) -> Iterator[list[str]]:
     return _complete_lines(pieces, lambda text: [*StringIO(text, newline="")], "\r", "\n")
 
 
-def read_lines(paths: Sequence[str]) -> Iterator[list[bytes]]:
+def read_lines(paths: Sequence[str], *, any_kind: bool = False) -> Iterator[list[bytes]]:
     """Yield the lines of files and standard input without their ends, as many at a time as have arrived.
 
     The last line of each file needs no end. Lines that end with `\\r\\n` keep the `\\r`, so that they can be written as
     they were; `strip_line` drops it.
-    Raises:  CorpusError if a file cannot be read.
+    any_kind: read pictures, programs and the like too
+    Raises:   CorpusError if a file cannot be read, or is not a text.
     """
     for path in list_files(paths):
         for source in open_inputs(path, lambda read: None):
-            yield from _split_lines(source.data)
+            yield from _split_lines(source.data if any_kind else texts_only(source.name, source.data))
 
 
 def follow_lines(path: str) -> Iterator[list[bytes]]:

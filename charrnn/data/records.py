@@ -17,11 +17,19 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from charrnn.config import TextConfig
+from charrnn.data.kinds import fill_in
 from charrnn.data.lines import complete_lines
 from charrnn.data.text import CHUNK, END
 from charrnn.errors import CorpusError
 
+_JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
 _MOST_NAMES = 8  # columns or fields that an error lists
+#: What to do about a file with a single column whose name has the delimiter of another format.
+_OTHER_DELIMITERS = {
+    ";": "export it with commas, not semicolons",
+    "\t": "let its name end in .tsv, as its cells are separated by tabs",
+    ",": "let its name end in .csv, as its cells are separated by commas",
+}
 _MOST_CHARS = 2**31 - 1  # of a cell: the largest limit that all systems take
 
 
@@ -77,7 +85,8 @@ def _read_columns(
 def _find_column(name: str, columns: list[str], field: str) -> int:
     """Return the index of the column with this name; refuse a file that has none, or several."""
     if field not in columns:
-        raise CorpusError(f"{name} has no column {field!r}: it has {_list_names(columns)}")
+        hints = [hint for mark, hint in _OTHER_DELIMITERS.items() if len(columns) == 1 and mark in columns[0]]
+        raise CorpusError("; ".join([f"{name} has no column {field!r}: it has {_list_names(columns)}", *hints[:1]]))
     if columns.count(field) > 1:
         raise CorpusError(f"{name} has {columns.count(field)} columns {field!r}: rename all but one")
     return columns.index(field)
@@ -144,7 +153,10 @@ def _read_json_lines(name: str, suffix: str, lines: Iterator[str], field: str) -
             if not begun and getattr(error, "pos", 0) >= len(line.rstrip()):  # the value continues in the next line
                 raise _not_json_lines(name, line) from None
             reason = str(error).splitlines()[0]
-            raise CorpusError(f"{where} is not JSON ({reason}): correct it, or name a .csv or .tsv file") from None
+            remedy = (
+                "correct it" if suffix in _JSON_SUFFIXES else "leave out --field, or name a .csv, .tsv or .jsonl file"
+            )
+            raise CorpusError(f"{where} is not JSON ({reason}): {remedy}") from None
         if isinstance(record, list) and not begun:
             raise _not_json_lines(name, line)
         if not isinstance(record, dict) or field not in record:
@@ -171,9 +183,8 @@ _AS_STRINGS = "make all values of the field strings or null"
 def _not_json_lines(name: str, beginning: str) -> CorpusError:
     """Return the error for a file that begins as an array, or as an object of several lines."""
     what, program = ("a JSON array", ".[]") if beginning.lstrip().startswith("[") else ("JSON of several lines", ".")
-    return CorpusError(
-        f"{name} is {what}, but each line must be one object: convert it with `jq -c '{program}' FILE > FILE.jsonl`"
-    )
+    command = fill_in(f"jq -c '{program}' FILE > FILE.jsonl", name)
+    return CorpusError(f"{name} is {what}, but each line must be one object: convert it with `{command}`")
 
 
 def _list_names(names: Iterable[str]) -> str:

@@ -24,9 +24,9 @@ TEXTS = {
     "english": "Tomorrow it will rain, and then the sun will shine again.\n",
 }
 GUESSED = [
-    *(("german", name) for name in ("latin1", "cp1252", "mac-roman", "utf-16le", "utf-16be")),
-    *(("french", name) for name in ("cp1252", "mac-roman", "utf-16le")),
-    *(("spanish", name) for name in ("latin1", "cp850", "mac-roman")),
+    *(("german", name) for name in ("latin1", "cp1252", "macintosh", "utf-16le", "utf-16be")),
+    *(("french", name) for name in ("cp1252", "macintosh", "utf-16le")),
+    *(("spanish", name) for name in ("latin1", "cp850", "macintosh")),
     *(("polish", name) for name in ("cp1250", "iso8859-2")),
     ("turkish", "cp1254"),
     *(("russian", name) for name in ("cp1251", "koi8-r", "cp866", "iso8859-5", "utf-16le", "utf-16be")),

@@ -16,7 +16,7 @@ from charrnn.data import files, lines
 from charrnn.data.lines import complete_lines, follow_lines, read_lines, split_lines
 from charrnn.errors import CorpusError
 
-from ._material import pieces, sizes
+from ._material import pieces, refusal, sizes
 
 LINES = [b"one", b"", b"K\xc3\xa4se\r", b"\xff\0\t", b"x" * 50, b"last"]
 DATA = b"\n".join(LINES)
@@ -33,6 +33,12 @@ def test_lines_are_whole_whatever_the_pieces(tmp_path, monkeypatch, chunk, end):
     (tmp_path / "lines").write_bytes(DATA + end)
     monkeypatch.setattr(files, "CHUNK", chunk)
     assert read(tmp_path / "lines") == LINES
+
+
+def test_a_picture_has_lines_only_for_bytes(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\n")
+    assert "a.png is a picture (PNG): name a text file" in refusal(read, tmp_path / "a.png")
+    assert [*read_lines([str(tmp_path / "a.png")], any_kind=True)] == [[b"\x89PNG\r", b"\x1a", b"\0"]]
 
 
 @given(st.text("ab\n\r\f\x85\u2028", max_size=30), sizes)

@@ -2,6 +2,8 @@
 
 import gzip
 import io
+import shutil
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -76,6 +78,18 @@ def test_a_text_that_is_not_utf_8_is_refused_by_byte_and_offset(tmp_path, data, 
     message = refusal(read_text, str(path))
     assert f"{path} is not UTF-8: byte {byte} at offset {offset};" in message
     assert message.count(";") == 1
+
+
+@pytest.mark.skipif(shutil.which("iconv") is None, reason="needs iconv")
+@pytest.mark.parametrize("encoding", ["cp1252", "macintosh", "koi8-r"])
+def test_the_command_that_converts_a_text_works(tmp_path, encoding):
+    line = "Все счастливые семьи похожи друг на друга" if encoding == "koi8-r" else "Der Käfer läuft über die Straße"
+    text = f"{line}\n" * 9
+    path = tmp_path / "a book.txt"
+    path.write_bytes(text.encode(encoding))
+    command = refusal(read_text, str(path)).split("`")[1]
+    subprocess.run(command, shell=True, check=True)
+    assert (tmp_path / "a book.utf8").read_text() == text
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import io
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 from hypothesis import example, given
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from charrnn.config import TextConfig
 from charrnn.data import records as records_module
 from charrnn.data.documents import drop_empty_documents
+from charrnn.data.reading import read_text
 from charrnn.data.records import join_pieces, read_records
 from charrnn.data.text import END
 from charrnn.errors import CorpusError
@@ -113,6 +115,14 @@ def test_records_may_be_long():
     ("name", "text", "words"),
     [
         ("x.csv", "a,b\n1,2\n", "x.csv has no column 'text': it has 'a', 'b'"),
+        ("x.csv", "a;text\n1;2\n", "it has 'a;text'; export it with commas, not semicolons"),
+        ("x.csv", "a\ttext\n1\t2\n", "; let its name end in .tsv, as its cells are separated by tabs"),
+        ("x.tsv", "a,text\n1,2\n", "; let its name end in .csv, as its cells are separated by commas"),
+        (
+            "x.txt",
+            "one\ntwo\n",
+            "x.txt, line 1 is not JSON (Expecting value: line 1 column 1 (char 0)): leave out --field",
+        ),
         ("x.csv", "", "x.csv has no column 'text': it has none"),
         ("x.csv", "a,text\n1,2\n3\n", "x.csv, line 3: the row has 1 cell, so 'text' is missing: add it"),
         ("x.csv", 'a,text\n1,"2\n', "x.csv, in the record that begins in line 2: unexpected end of data: correct its"),
@@ -148,3 +158,10 @@ def test_records_may_be_long():
 )
 def test_damaged_records_are_named_by_line(name, text, words):
     assert words in refusal(fields, name, text, "text")
+
+
+def test_the_command_that_converts_json_names_the_file(tmp_path):
+    path = tmp_path / "all.json"
+    path.write_text('[{"text": "a"}]')
+    told = refusal(partial(read_text, config=TextConfig(field="text")), str(path))
+    assert told.endswith(f"convert it with `jq -c '.[]' {path} > {path}l`")
