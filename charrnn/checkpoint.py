@@ -223,7 +223,9 @@ def _opened(path: Path) -> Iterator[Npz]:
     except CheckpointError:
         raise
     except FileNotFoundError:
-        raise CheckpointError(f"{path} does not exist: train a model first, or name another with -m") from None
+        raise CheckpointError(
+            f"{path} does not exist: train a model first, or name one that `charrnn list` shows"
+        ) from None
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {cause(error)}") from error
     except PickledError:

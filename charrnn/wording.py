@@ -36,7 +36,7 @@ OTHER_WORDS = {
     "--patience": "early-stopping early-stop",
     "--threads": "workers num-workers num-threads cores cpus jobs processes nproc",
     "--seed": "random-seed rng random-state",
-    "--out": "output save save-dir checkpoint-dir out-dir name dir save-to",
+    "--out": "output output-dir output-path save save-dir checkpoint-dir out-dir name dir save-to",
     "--resume": "continue restore resume-from restart",
     "--init-from": "finetune fine-tune pretrained from load base-model",
     "--force": "overwrite replace yes",
@@ -59,6 +59,7 @@ OTHER_WORDS = {
     "--json": "format output-format as-json",
     "--host": "address bind ip",
     "--help": "usage man",
+    "--version": "v ver about",
 }
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import click
 
-from charrnn.cli._command import SectionedOption, commands_with
+from charrnn.cli._command import SectionedOption, commands_with, flags_of
 from charrnn.cli._errors import errors_as_exit_codes
-from charrnn.cli._names import COMMAND_ALIASES, model_after_command, near_commands
+from charrnn.cli._names import COMMAND_ALIASES, meant_options, model_after_command, near_commands, near_options
 from charrnn.cli._streams import color_wanted, open_streams
 from charrnn.errors import EXIT_CODES
 from charrnn.system.processor import set_kernel
@@ -71,7 +71,9 @@ class Commands(click.Group):
         except click.NoSuchOption as error:
             flag = error.option_name
             others = commands_with(flag, ctx)
-            hint = f"options follow the command: `charrnn {others[0]} {flag} …`" if others else "see `charrnn --help`"
+            hint = self._meant(flag, ctx) or "see `charrnn --help`"
+            if others:
+                hint = f"options follow the command: `charrnn {others[0]} {flag} …`"
             raise click.UsageError(f"no such option {flag}: {hint}", ctx) from None
 
     def resolve_command(
@@ -86,10 +88,15 @@ class Commands(click.Group):
         if name.lower() in self.list_commands(ctx) or name.startswith("-") or ctx.resilient_parsing:
             return super().resolve_command(ctx, [name, *rest])
         known = self.list_commands(ctx)
-        hint = near_commands(name, known) or "`charrnn --help` lists the commands"
+        hint = near_commands(name, known) or self._meant(f"--{name}", ctx) or "`charrnn --help` lists the commands"
         if os.path.exists(name):
             hint = f"to train on this file, type `charrnn train {shlex.quote(name)}`"
         raise click.UsageError(f"no such command {name!r}: {hint}", ctx)
+
+    def _meant(self, flag: str, ctx: click.Context) -> str:
+        """Return a hint for an unknown option: which one of the group may be meant; empty if none is."""
+        flags = flags_of(self, ctx)
+        return meant_options(flag, flags) or near_options(flag, flags)
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any

@@ -131,13 +131,15 @@ class SectionedCommand(click.Command):
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the command's own parameters, `--help` (before any file is read), and the shared ones."""
-        return [*super().get_params(ctx), *([] if self.basics is None else [HELP_ALL]), IMPORT, COLOR, CONFIG]
+        return [*super().get_params(ctx), HELP_ALL if self.basics else HIDDEN_HELP_ALL, IMPORT, COLOR, CONFIG]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the command line, and resolve conflicts between options.
 
-        Raises:  ConfigError if conflicting options come from the same source; a usage error for an unknown option.
+        Raises:  ConfigError if conflicting options come from the same source; a usage error for an unknown option, and
+                 for an argument that is missing or too many.
         """
+        ctx.allow_extra_args = True  # they are refused below, in words that say what to do
         with naming_origins(ctx):
             try:
                 rest = super().parse_args(ctx, args)
@@ -145,7 +147,13 @@ class SectionedCommand(click.Command):
                 raise click.UsageError(
                     f"no such option {error.option_name}: {self._hint(error.option_name, ctx)}", ctx
                 ) from None
+            except click.MissingParameter as error:
+                problem = error.format_message().rstrip(".")
+                raise click.UsageError(f"{problem}: `{ctx.command_path} --help` has examples", ctx) from None
             if not ctx.resilient_parsing:
+                if rest:
+                    remedy = "leave it out, or put quotes around a name with spaces"
+                    raise click.UsageError(f"unexpected argument {rest[0]!r}: {remedy}", ctx)
                 self._resolve_conflicts(ctx)
         return rest
 
@@ -267,14 +275,18 @@ def _show_all(ctx: click.Context, param: click.Parameter, asked: bool) -> None:
         ctx.exit()
 
 
-HELP_ALL = SectionedOption(
-    ["--help-all"],
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    allow_from_autoenv=False,
-    callback=_show_all,
-    help="Show all options and exit.",
+HELP_ALL, HIDDEN_HELP_ALL = (
+    SectionedOption(
+        ["--help-all"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        allow_from_autoenv=False,
+        callback=_show_all,
+        hidden=hidden,
+        help="Show all options and exit.",
+    )
+    for hidden in (False, True)
 )
 IMPORT = SectionedOption(
     ["--import", "modules"],

@@ -16,11 +16,12 @@ from click.shell_completion import CompletionItem
 from charrnn.wording import broken_limit, choice_hint, in_words
 
 _MINUTES = {"s": 1 / 60, "sec": 1 / 60, "m": 1.0, "min": 1.0, "h": 60.0, "d": 1440.0}
+_FACTORS = {"%": 0.01, "k": 1e3, "m": 1e6}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(sec|s|min|m|h|d)\s*")
 
 
 class WholeNumber(click.IntRange):
-    """Click's range of integers; also understands 1e6."""
+    """Click's range of integers; also understands 1e6, but not 1.000, which may be a thousand."""
 
     name = "whole number"
 
@@ -30,7 +31,7 @@ class WholeNumber(click.IntRange):
             number = int(value)
         except ValueError:
             real = _float(value, param, ctx, "a whole number")
-            if not real.is_integer():
+            if not real.is_integer() or re.fullmatch(r"\d+\.\d+", str(value).strip()):
                 fail(param, ctx, f"must be a whole number, got {value}")
             number = int(real)
         _check_limits(self, number, value, param, ctx)
@@ -113,9 +114,20 @@ def _float(value: Any, param: click.Parameter | None, ctx: click.Context | None,
     try:
         return float(value)
     except ValueError:
-        comma = re.fullmatch(r"[+-]?\d+,\d+", str(value).strip())
-        hint = f": write {str(value).strip().replace(',', '.')}" if comma else ""
-        fail(param, ctx, f"must be {kind}, got {str(value)!r}{hint}")
+        form = _right_form(str(value).strip(), whole=kind == "a whole number")
+        fail(param, ctx, f"must be {kind}, got {str(value)!r}{form and f': write {form}'}")
+
+
+def _right_form(text: str, *, whole: bool) -> str:
+    """Return what to write for a number such as 0,8, 1,000, 50% or 2k; empty if it is not one of these."""
+    if whole and re.fullmatch(r"[1-9]\d{0,2}(,\d{3})+", text):
+        return text.replace(",", "")
+    if re.fullmatch(r"[+-]?\d+,\d+", text):
+        return "" if whole else text.replace(",", ".")
+    if match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*([%km])", text.lower()):
+        number = float(match[1]) * _FACTORS[match[2]]
+        return f"{number:.12g}" if number.is_integer() or not whole else ""
+    return ""
 
 
 def _check_limits(

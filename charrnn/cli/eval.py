@@ -8,6 +8,7 @@ import click
 
 from charrnn.cli._command import Conflict, SectionedCommand, complete_files, section
 from charrnn.cli._options import json_option, model_option, unknown_option
+from charrnn.cli._types import OneOf
 from charrnn.config import PROTOCOLS
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _scoring = section("Scoring")
 @unknown_option("skip")
 @_scoring(
     "--protocol",
-    type=click.Choice(PROTOCOLS),
+    type=OneOf(PROTOCOLS),
     default="whole",
     show_default=True,
     help="whole: in one pass. lanes: in several batch rows, faster and equal to about 0.002 nats. windows: every 256 "

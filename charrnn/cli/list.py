@@ -9,6 +9,7 @@ import click
 
 from charrnn.cli._command import Conflict, SectionedCommand, section
 from charrnn.cli._options import csv_option, json_option
+from charrnn.cli._types import OneOf
 
 if TYPE_CHECKING:
     from charrnn.training.catalog import RunSummary
@@ -46,7 +47,7 @@ _CSV = (
 @_which(
     "--sort",
     "key",
-    type=click.Choice(tuple(_KEYS)),
+    type=OneOf(tuple(_KEYS)),
     default="changed",
     show_default=True,
     help="changed: newest first. loss: lowest first, among the runs validated on the same characters. steps and size: "

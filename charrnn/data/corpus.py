@@ -12,7 +12,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from charrnn.config import TextConfig, flag_of
+from charrnn.config import DOCUMENT_WAYS, TextConfig, flag_of
 from charrnn.data.escapes import unescaped
 from charrnn.data.files import describe_paths, find_files, is_once, lasting_path, size, stem
 from charrnn.data.reading import ReadProgress, read_text, text_of
@@ -196,6 +196,8 @@ def _describe_missing_separator(separator: str, paths: Sequence[str]) -> str:
     """Return the note on a text that is a single document although a separator was given."""
     has_escapes = unescaped(separator) != separator
     hint = r"; \n, \t and \uXXXX in a separator are escapes, and \\ is a backslash" if has_escapes else ""
+    if separator in DOCUMENT_WAYS:
+        hint = f"; did you mean --split-documents {separator}?"
     return f"--separator {separator} splits {describe_paths(paths)} nowhere: it is one document{hint}"
 
 

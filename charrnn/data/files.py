@@ -129,7 +129,8 @@ def _files_at(path: str) -> Found:
         found = _leave_out_runs(_matching_files(path), str(Path(*takewhile(_is_literal, Path(path).parts))))
         missing = "matches no file: check the pattern"
     if found.runs and not found.files:
-        missing = f"holds no text, only {_describe_runs(found.runs)}: name a text file; -m uses the model of a run"
+        what = "is a run, not a text" if found.runs == [path] else f"holds no text, only {_describe_runs(found.runs)}"
+        missing = f"{what}: name a text file; -m uses the model of a run"
     if not found.files:
         raise CorpusError(f"{path} {missing}")
     return found

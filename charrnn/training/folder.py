@@ -233,7 +233,8 @@ def find_model(path: str | Path | None) -> Path:
         path = max(runs, key=RunFolder.changed).path
     place = _place(Path(path))
     if place is None:
-        remedy = did_you_mean(nearest(str(path), run_names())) or "train a model first, or name another with -m"
+        train = "train a model first, or name one that `charrnn list` shows"
+        remedy = did_you_mean(nearest(str(path), run_names())) or train
         raise CheckpointError(f"{path} does not exist, here or under ./{RUNS}: {remedy}")
     if not place.is_dir():
         return place

@@ -95,6 +95,13 @@ HINTS = {
     "info --zzzzzz": "no such option --zzzzzz: `charrnn info --help` lists all options",
     "train --zzzzzz": "no such option --zzzzzz: `charrnn train --help-all` lists all options",
     "--temp 1 sample": "no such option --temp: options follow the command: `charrnn sample --temp …`",
+    "vocab --zzzzzz": "no such option --zzzzzz: `charrnn vocab --help` lists all options",
+    "train --output-dir x": "no such option --output-dir: did you mean --out?",
+    "--verison": "no such option --verison: did you mean --version?",
+    "-v": "no such option -v: did you mean --version?",
+    "version": "no such command 'version': did you mean --version?",
+    "vocab": "Missing argument 'CORPUS...': `charrnn vocab --help` has examples",
+    "sample tiny Once": "unexpected argument 'Once': leave it out, or put quotes around a name with spaces",
     "--zzzzzz": "no such option --zzzzzz: see `charrnn --help`",
     "ls": "no such command 'ls': did you mean list?",
     "evaluate": "no such command 'evaluate': did you mean eval?",
@@ -103,6 +110,12 @@ HINTS = {
     "tiny.txt": "no such command 'tiny.txt': to train on this file, type `charrnn train tiny.txt`",
     "sample --temp 0,8": "--temp must be a number, got '0,8': write 0.8",
     "train tiny.txt --steps 1.5": "--steps must be a whole number, got 1.5",
+    "train tiny.txt --steps 10.000": "--steps must be a whole number, got 10.000",  # elsewhere, ten thousand
+    "train tiny.txt --steps 1,000": "--steps must be a whole number, got '1,000': write 1000",
+    "train tiny.txt --steps 1k": "--steps must be a whole number, got '1k': write 1000",
+    "train tiny.txt --threads 50%": "--threads must be a whole number, got '50%'",
+    "sample --top-p 90%": "--top-p must be a number, got '90%': write 0.9",
+    "list --sort los": "--sort must be changed, name, loss, steps or size, got 'los' (did you mean loss?)",
     "train tiny.txt --steps many": "--steps must be a whole number, got 'many'",
     "train tiny.txt --minutes 0": "--minutes must be greater than 0, got 0",
     "train tiny.txt --dropout 2": "--dropout must be at most 0.95, got 2",
@@ -115,3 +128,7 @@ def test_a_hint_for_what_does_not_exist(run, corpus, line):
     outcome = run(*line.split(), code=2)
     assert error_line(outcome.stderr).startswith(HINTS[line].removesuffix("?"))
     assert outcome.stdout == ""
+
+
+def test_the_whole_help_of_a_command_without_a_short_one(run):
+    assert run("info", "--help-all").stdout == run("info", "--help").stdout

@@ -281,7 +281,11 @@ def test_runs_left_out_of_a_corpus_are_noted_and_change_nothing(tmp_path):
 
 @pytest.mark.parametrize(
     ("separator", "hint"),
-    [("%%", ""), (r"\textbf", r"; \n, \t and \uXXXX in a separator are escapes, and \\ is a backslash")],
+    [
+        ("%%", ""),
+        ("lines", "; did you mean --split-documents lines?"),
+        (r"\textbf", r"; \n, \t and \uXXXX in a separator are escapes, and \\ is a backslash"),
+    ],
 )
 def test_a_separator_that_is_nowhere_is_noted(tmp_path, separator, hint):
     path = tmp_path / "a.txt"

@@ -178,7 +178,7 @@ def test_a_folder_of_runs_alone_is_refused(tmp_path, monkeypatch):
         run_folder(tmp_path / "checkpoints" / str(number), "last.npz")
     says = "holds no text, only 4 runs: checkpoints/0, checkpoints/1, checkpoints/2, …: name a text file"
     assert says in refusal(list_files, ["checkpoints"])
-    assert "checkpoints/0 holds no text, only 1 run: checkpoints/0: name" in refusal(list_files, ["checkpoints/0"])
+    assert "checkpoints/0 is a run, not a text: name a text file" in refusal(list_files, ["checkpoints/0"])
 
 
 @pytest.mark.parametrize("log", ['{"step": 1}\n', "[1]\n", "words\n", ""], ids=repr)
