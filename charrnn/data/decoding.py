@@ -112,7 +112,8 @@ def _remedy(beginning: bytes, error: UnicodeError, encoding: str, decoded_others
     sample = data[0 if at < _SAMPLE else data.rfind(b"\n", 0, at) + 1 :][:_SAMPLE]
     if encoding == "utf-8":
         if decoded_others or is_damaged_utf8(sample):
-            return "the rest is UTF-8: correct the file there, or drop such bytes with `iconv -c -f utf-8 -t utf-8 FILE > FILE.utf8`"
+            command = "iconv -c -f utf-8 -t utf-8 FILE > FILE.utf8"
+            return f"the rest is UTF-8: correct the file there, or drop such bytes with `{command}`"
     elif isinstance(error, UnicodeDecodeError) and error.reason in _CUT_SHORT:
         return "it ends inside a character: use a complete copy, or name its encoding with --encoding"
     if likely := likely_encoding(sample, encoding):
