@@ -12,6 +12,7 @@ import click
 from click.exceptions import Exit, NoArgsIsHelpError
 
 from charrnn.cli._streams import OutputError, discard
+from charrnn.data.escapes import in_one_line
 from charrnn.errors import CharRNNError, cause
 
 _MORE_THREADS = "raise the limit on processes (`ulimit -u`)"
@@ -71,6 +72,6 @@ def _fail_usage(error: click.ClickException) -> NoReturn:
 
 
 def print_error(message: str) -> None:
-    """Print an error to stderr, its first word in red on terminals; ignore a closed pipe."""
+    """Print an error to stderr in one line, its first word in red on terminals; ignore a closed pipe."""
     with suppress(OSError):
-        click.echo(f"{click.style('Error:', fg='red', bold=True)} {message}", err=True)
+        click.echo(f"{click.style('Error:', fg='red', bold=True)} {in_one_line(message)}", err=True)

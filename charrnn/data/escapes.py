@@ -28,6 +28,11 @@ def unknown_escape(text: str) -> str | None:
     return next(found, None)
 
 
+def in_one_line(text: str) -> str:
+    """Return the text with escapes for all but visible characters; backslashes stay."""
+    return _UNPRINTABLE.sub(lambda match: match[0] if match[0] == "\\" else escaped(match[0]), text)
+
+
 def escaped(text: str) -> str:
     """Return the text in one line that is safe to print; `unescaped` gives the text back."""
     names = {char: name for name, char in _ESCAPES.items()}

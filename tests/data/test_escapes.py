@@ -3,11 +3,15 @@
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from charrnn.data.escapes import escaped, unescaped
+from charrnn.data.escapes import escaped, in_one_line, unescaped
 
 
 def test_escapes():
     assert unescaped(r"a\nb\t\\n\u6c34\r\x") == "a\nb\t\\n水\r\\x"
+
+
+def test_only_what_is_not_visible_is_escaped_in_one_line():
+    assert in_one_line("a\nb\x1b[1mé\udcff\\n") == r"a\nb\u001b[1mé\udcff\n"
 
 
 @given(st.text())
