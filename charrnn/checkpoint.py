@@ -214,6 +214,8 @@ def _opened(path: Path) -> Iterator[Npz]:
     """Open a checkpoint's arrays, and turn every error of reading them into a CheckpointError of one line."""
     try:
         with open(path, "rb") as file:
+            if not file.seekable():
+                raise CheckpointError(f"{path} can be read only once, and a checkpoint is read in parts: give a file")
             if file.read(2) != b"PK":
                 raise _no_checkpoint(path)
             arrays = Npz(file)
@@ -368,14 +370,14 @@ def _with_prefix(prefix: str, arrays: dict[str, Any]) -> Params:
 
 def _no_checkpoint(path: Path) -> CheckpointError:
     """Return the error for a file that is something else: what it is, and what to do."""
-    beginning = b""
-    if path.is_file():  # a pipe was read already
-        with open(path, "rb") as file:
-            beginning = file.read(_BEGINNING)
+    with open(path, "rb") as file:
+        beginning = file.read(_BEGINNING)
     remedy = "name a run or a .npz file that `charrnn train` wrote"
     kind = describe_kind(str(path), beginning)
     if kind is None and _is_text(beginning):
-        kind, remedy = "a text", f"train a model on it with `charrnn train {quote(str(path))}`, or {remedy}"
+        kind = "a text"
+        if path.suffix != ".npz":
+            remedy = f"train a model on it with `charrnn train {quote(str(path))}`, or {remedy}"
     what = "not a charrnn checkpoint" if kind is None else f"{kind.partition(':')[0]}, not a charrnn checkpoint"
     return CheckpointError(f"{path} is {what}: {remedy}")
 

@@ -833,3 +833,12 @@ def test_a_kept_run_serves_as_a_beginning(kept, tmp_path):
     begun = start(tmp_path / "run", init_from=kept / "best.npz", extend_vocab=True)
     stop_at(begun, lambda event: True)
     assert ckpt.load(tmp_path / "run" / "last.npz").init_from == str(kept / "best.npz")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a named pipe")
+def test_a_checkpoint_is_not_read_from_a_pipe(tmp_path):
+    pipe = tmp_path / "pipe.npz"
+    os.mkfifo(pipe)
+    held = os.open(pipe, os.O_RDWR)  # so that the reader need not wait for a writer
+    assert f"{pipe} can be read only once, and a checkpoint is read in parts: give a file" in refusal(pipe)
+    os.close(held)
