@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import math
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -18,6 +20,8 @@ from charrnn.data.files import describe_paths, find_files, is_once, lasting_path
 from charrnn.data.reading import ReadProgress, read_text, text_of
 from charrnn.data.text import Text
 from charrnn.errors import ConfigError, CorpusError, OtherTextError
+
+_CONTROLS = re.compile("[\x80-\x9f]")
 
 
 @dataclass(frozen=True)
@@ -160,6 +164,8 @@ class Corpus:
         _refuse_dull(text, describe_paths(paths))
         if config.separator is not None and text.documents <= 1:
             notes.append(_describe_missing_separator(config.separator, paths))
+        if codecs.lookup(config.encoding).name == "iso8859-1" and (controls := _CONTROLS.search(text.symbols)):
+            notes.append(_describe_control(controls[0], config.encoding))
         if val_path is None:
             return cls(*split_text(text, config), source, input_size=input_size, settings=settings, notes=notes)
         val = read_text(val_path, config=config, reading=reading)
@@ -199,6 +205,14 @@ def _describe_missing_separator(separator: str, paths: Sequence[str]) -> str:
     if separator in DOCUMENT_WAYS:
         hint = f"; did you mean --split-documents {separator}?"
     return f"--separator {separator} splits {describe_paths(paths)} nowhere: it is one document{hint}"
+
+
+def _describe_control(char: str, encoding: str) -> str:
+    """Return the note on a character that only text in another encoding has."""
+    return (
+        f"--encoding {encoding} reads byte 0x{ord(char):x} as a control character; in cp1252 it is "
+        f"{char.encode('latin-1').decode('cp1252', 'replace')}: to learn that, train with --encoding cp1252"
+    )
 
 
 def _refuse_dull(text: Text, name: str) -> None:

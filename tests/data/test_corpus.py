@@ -293,3 +293,13 @@ def test_a_separator_that_is_nowhere_is_noted(tmp_path, separator, hint):
     assert Corpus.read(str(path), TextConfig(separator="%")).notes == []
     (told,) = Corpus.read(str(path), TextConfig(separator=separator)).notes
     assert told == f"--separator {separator} splits {path} nowhere: it is one document{hint}"
+
+
+def test_control_characters_of_latin_1_are_noted(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("“Käse”, he said.".encode("cp1252"))
+    (told,) = Corpus.read(str(path), TextConfig(encoding="Latin-1")).notes
+    assert told.startswith("--encoding Latin-1 reads byte 0x93 as a control character; in cp1252 it is “")
+    assert Corpus.read(str(path), TextConfig(encoding="cp1252")).notes == []
+    path.write_bytes("Käse, he said.".encode("latin-1"))
+    assert Corpus.read(str(path), TextConfig(encoding="Latin-1")).notes == []
