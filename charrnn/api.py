@@ -218,7 +218,22 @@ def mixed(models: Sequence[tuple[LanguageModel, float]]) -> Writer:
                 f"{other.path}: its weight must be greater than 0 and less than {_MOST_SHARE:g}, got {share}"
             )
     members = tuple(Member(each.weights, each.checkpoint.model_config, share / total) for each, share in models)
-    return Writer(Ensemble(members), first, lambda: [corpus_of(each.checkpoint).train for each, _ in models])
+    return Writer(
+        Ensemble(members), first, lambda: [_corpus_for("copies", each.checkpoint).train for each, _ in models]
+    )
+
+
+def _corpus_for(use: str, saved: Checkpoint, reading: ReadProgress | None = None) -> Corpus:
+    """Return the corpus that a model was trained on, read again for something that one can do without.
+
+    use: what it is
+    Raises:  CorpusError if the corpus was not a file, cannot be found, or has changed.
+    """
+    if not saved.source.paths or STDIN in saved.source.paths:
+        raise CorpusError(
+            f"the model's corpus was not a file, so it cannot be read again for {use}: do without, or train on a file"
+        )
+    return corpus_of(saved, reading=reading)
 
 
 @dataclass(frozen=True, eq=False)
@@ -435,11 +450,7 @@ class LanguageModel:
 
         saved = self.checkpoint
         text = text_of(text, saved.text_config)
-        if not saved.source.paths or STDIN in saved.source.paths:
-            raise CorpusError(
-                "the model's corpus was not a file, so baselines cannot learn from it: do without, or train on a file"
-            )
-        corpus = corpus_of(saved, reading=reading)
+        corpus = _corpus_for("baselines", saved, reading)
         val = corpus.val[:0] if corpus.val.sha256 == text.sha256 else corpus.val
         ids_of = saved.vocab.ids_of
         return measure(ids_of(corpus.train), ids_of(val), ids_of(text, unknown), saved.vocab)

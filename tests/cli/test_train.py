@@ -734,6 +734,7 @@ def test_a_pipe_is_read_as_standard_input_is(run):
     assert "charrnn train - --hidden-size" in run("train", "pipe", *SMALL, "--steps", "2").stderr
     writer.join()
     assert "the model's corpus was not a file" in run("eval", "-m", "stdin", code=1).stderr
+    assert "again for copies: do without, or train on" in run("sample", "-m", "stdin", "--novel", "5", code=1).stderr
 
 
 def test_a_run_inside_its_corpus_is_left_out_and_can_be_resumed(run, corpus):
