@@ -454,6 +454,7 @@ class SweepBar:
     """The bar of one run of a sweep, on a terminal."""
 
     def __init__(self, run: Run, name: str, *, quiet: bool) -> None:
+        self.run, self.name, self.quiet = run, name, quiet
         self.bar = _bar(
             total=run.state.course.total,
             initial=run.state.step,
@@ -476,6 +477,12 @@ class SweepBar:
             self.bar.update()
         elif isinstance(event, Report) and event.val_loss is not None:
             self.bar.set_postfix_str(f"val {event.val_loss:.3f}", refresh=False)
+
+    def note_save(self, signum: int) -> None:
+        """Show that a signal has made the run save and continue."""
+        if not self.quiet:
+            with self.bar.external_write_mode(file=sys.stderr):
+                note(f"{self.name}  saved on {signal.Signals(signum).name} after step {self.run.state.step:,}")
 
 
 def closing_figures(run: Run) -> dict[str, str]:

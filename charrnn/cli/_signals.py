@@ -24,7 +24,7 @@ class StopSignals:
 
     received   the signal that was received, or None
     patient    True: a run is training, and should finish its step and save before it stops
-    saves_for  the newest signal since the last save that asks to save and continue; None, and for commands but `train`
+    saves_for  the newest signal since the last save that asks to save and continue; None where nothing is trained
     """
 
     def __init__(self, *, saves: bool = False) -> None:

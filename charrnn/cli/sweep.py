@@ -89,7 +89,7 @@ def command(corpus: tuple[str, ...], **options: Any) -> None:
       charrnn sweep corpus.txt --hidden-size 128,256 --dropout 0,0.3 --epochs 10
       charrnn sweep corpus.txt --cell gru,lstm --minutes 5 --dry-run
     """
-    with StopSignals() as signals:
+    with StopSignals(saves=True) as signals:
         sweep = _plan(corpus, options)
         if options["dry_run"]:
             for run in sweep.runs:
@@ -166,6 +166,10 @@ def _train(sweep: Sweep, planned: Planned, name: str, signals: StopSignals, *, q
                 bar.show(event)
                 if signals.received:
                     break
+                if signals.saves_for:
+                    run.save()
+                    bar.note_save(signals.saves_for)
+                    signals.saves_for = None
         if signals.received:
             run.save()
             note(f"Saved {planned.name} after step {run.state.step:,}. The same command continues.")

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from charrnn.errors import DivergedError
+from charrnn.system.signals import SAVING, STOPPING
 from charrnn.training.folder import RunFolder
 from charrnn.training.run import Run
 
-from ._material import SMALL, error_line, meta, same_arrays
+from ._material import SMALL, error_line, meta, posix, same_arrays
 
 FOLDER = Path("checkpoints/tiny-sweep")
 GRID = ("tiny.txt", *SMALL[:-2], "--steps", "3", "--cell", "rnn,gru", "--seed", "1,2")
@@ -69,12 +70,31 @@ def test_it_stops_and_continues(run, corpus, monkeypatch):
     assert stopped.stdout == ""
     assert meta(FOLDER / NAMES[1] / "last.npz")["step"] == 2
     monkeypatch.setattr(Run, "events", events)
+    for number in (*STOPPING, *SAVING):  # ignored since the command has ended
+        signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     lines = run("sweep", *GRID, "--eval-every", "9").stderr.splitlines()[1:]
     assert ["finished before" in line for line in lines] == [True, False, False, False]
     run("sweep", *GRID, "--eval-every", "9", "--out", "whole", "--quiet")
     assert same_arrays(FOLDER / NAMES[1] / "last.npz", Path("whole") / NAMES[1] / "last.npz")
+
+
+@posix
+def test_a_signal_that_saves_does_not_end_it(run, corpus, monkeypatch):
+    events, saved = Run.events, []
+
+    def interrupted(self):
+        for count, event in enumerate(events(self)):
+            if count == 1:
+                signal.raise_signal(signal.SIGUSR1)
+            if count == 2:
+                saved.append(meta(self.folder.last)["step"])
+            yield event
+
+    monkeypatch.setattr(Run, "events", interrupted)
+    told = run("sweep", "tiny.txt", *SMALL, "--steps", "4", "--eval-every", "9").stderr
+    assert "  saved on SIGUSR1 after step 2\n" in told
+    assert saved == [2]
 
 
 def test_a_run_that_diverges_is_recorded_and_the_others_are_trained(run, corpus, monkeypatch):
