@@ -60,6 +60,7 @@ OTHER_WORDS = {
     "--host": "address bind ip",
     "--help": "usage man",
     "--version": "v ver about",
+    "--remove": "clear clean delete empty purge rm",
 }
 
 

@@ -45,7 +45,9 @@ def command(corpora: tuple[str, ...], remove: bool, as_json: bool) -> None:
     corpus_of = {os.path.realpath(file): corpus for corpus in corpora for file in list_files([corpus])}
     entries = [entry for entry in cache.entries() if not corpora or corpus_of.keys() & entry.paths]
     for path in corpus_of.keys() - set().union(*(entry.paths for entry in entries)):
-        raise CorpusError(f"{corpus_of[path]} is not in the cache: `charrnn cache` lists what is")
+        raise CorpusError(
+            f"{corpus_of[path]} is not in the cache: `charrnn cache` lists what is, and with --remove empties it"
+        )
     rows: list[dict[str, Any]] = [
         {
             "corpus": [stamp.path for stamp in entry.stamps],

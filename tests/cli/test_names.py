@@ -97,6 +97,7 @@ HINTS = {
     "--temp 1 sample": "no such option --temp: options follow the command: `charrnn sample --temp …`",
     "vocab --zzzzzz": "no such option --zzzzzz: `charrnn vocab --help` lists all options",
     "train --output-dir x": "no such option --output-dir: did you mean --out?",
+    "cache --clear": "no such option --clear: did you mean --remove?",
     "--verison": "no such option --verison: did you mean --version?",
     "-v": "no such option -v: did you mean --version?",
     "version": "no such command 'version': did you mean --version?",
