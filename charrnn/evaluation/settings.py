@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 from charrnn.config import setting
 from charrnn.errors import ConfigError
-
-if TYPE_CHECKING:
-    from fractions import Fraction
 
 _SELECTED = "Selected lines"
 _RANGE = "must be a number, or a percentage from 0% to 100%"
@@ -20,7 +17,7 @@ _RANGE = "must be a number, or a percentage from 0% to 100%"
 class Quantile(NamedTuple):
     """A limit such as 99%: the bits per character that so many percent of the lines do not exceed."""
 
-    percent: Fraction
+    percent: Any  # a Fraction, whose module loads slowly: only a percentage needs it
 
     @classmethod
     def parse(cls, text: str) -> Quantile:
@@ -28,7 +25,7 @@ class Quantile(NamedTuple):
 
         Raises:  ValueError if it is not a number from 0 to 100.
         """
-        from fractions import Fraction  # it loads slowly, and only a percentage needs it
+        from fractions import Fraction
 
         try:
             percent = Fraction(text.removesuffix("%"))
