@@ -75,7 +75,7 @@ def measure(arguments: list[str], threads: int) -> tuple[int, float, float]:
             time.sleep(PAUSE)
         said.seek(0)
         text = said.read()
-    found = re.search(r"^about ([\d,]+) MiB of memory(?: in (\d+) processes)?$", text, re.MULTILINE)
+    found = re.search(r"^memory: about ([\d,]+) MiB(?: in (\d+) processes)?$", text, re.MULTILINE)
     if process.returncode or not found:
         raise click.ClickException(f"{' '.join(command)} failed:\n{text}")
     return int(found[2] or 1), float(found[1].replace(",", "")), most / 2**20

@@ -68,7 +68,7 @@ def load(path: str | PathLike[str] | None = None) -> LanguageModel:
     Raises:  CheckpointError if there is none, it is damaged, or its cell is not registered.
     """
     if not isinstance(path, (str, PathLike, NoneType)):
-        raise ConfigError(f"load takes a path or the name of a run, got {path!r}")
+        raise ConfigError(f"load needs a path or the name of a run, got {path!r}")
     file = find_model(None if path is None else Path(path))
     return LanguageModel(ckpt.load(file), file)
 
@@ -82,7 +82,7 @@ def train(
     progress: bool = True,
     **settings: Unpack[TrainSettings],
 ) -> LanguageModel:
-    """Train a model on a text and return the best one, that of the lowest validation loss; `fit` shows each step.
+    """Train a model on a text and return the one with the lowest validation loss; `fit` yields each step.
 
     If it is interrupted, the folder keeps the best model so far and, from the last evaluation, a run to resume.
     corpus      the path of a text, several paths, or a `Corpus`
@@ -118,7 +118,7 @@ def fit(
     force: bool = False,
     **settings: Unpack[TrainSettings],
 ) -> Events:
-    """Return an iterator that trains a model on a text and yields what happens.
+    """Return an iterator that trains a model on a text and yields an event for each step and report.
 
     The events are `Stepped`, `Evaluating`, `Report`, `Recovered`, `LengthChanged` and `Saved`. Training begins with the
     first `next` and stops when no more is called; before that, the text is read, and nothing is written.
@@ -126,7 +126,7 @@ def fit(
     out         the run's folder; ./checkpoints/<corpus name> if None
     force       True: remove an earlier run in the folder
     settings    fields of `ModelConfig`, `TextConfig` and `TrainConfig`; with minutes, the recipe chooses the others
-    Raises:     CharRNNError for anything that the caller can fix; at once for settings, corpus and folder.
+    Raises:     CharRNNError for any problem that the caller can fix; at once for settings, corpus and folder.
     """
     return Events(_starter(corpus, out, force, settings))
 
@@ -183,7 +183,9 @@ def _starter(
 def _paths(corpus: str | PathLike[str] | Sequence[str | PathLike[str]]) -> list[str]:
     """Return the paths of a corpus as strings."""
     if isinstance(corpus, str) and "\n" in corpus:
-        raise ConfigError("corpus is a path, not the text itself: for a text, give charrnn.Corpus.from_text(text)")
+        raise ConfigError(
+            "corpus is a path, not the text itself: to train on a string, pass charrnn.Corpus.from_text(text)"
+        )
     paths = [corpus] if isinstance(corpus, (str, PathLike)) else corpus
     if not isinstance(paths, Sequence) or not paths or not all(isinstance(path, (str, PathLike)) for path in paths):
         raise ConfigError(f"corpus must be a path, a list of paths or a charrnn.Corpus, got {type(corpus).__name__}")
@@ -195,7 +197,7 @@ def _checked(lines: Iterable[Line]) -> Iterator[Line]:
     for line in lines:
         pair = line if isinstance(line, tuple) and len(line) == 2 else (line,)
         if not all(isinstance(text, str) for text in pair):
-            raise ConfigError(f"score takes strings, and pairs of a context and a text, got {line!r}")
+            raise ConfigError(f"score needs strings, or pairs of a context and a text, got {line!r}")
         yield line
 
 
@@ -206,13 +208,13 @@ def mixed(models: Sequence[tuple[LanguageModel, float]]) -> Writer:
     Raises:  ConfigError if the vocabularies differ, or a weight is not above 0 and below 1e9.
     """
     if not models or not all(isinstance(pair, tuple) and isinstance(pair[0], LanguageModel) for pair in models):
-        raise ConfigError("mixed takes models with their weights: mixed([(model, 0.7), (other, 0.3)])")
+        raise ConfigError("mixed needs models with weights: mixed([(model, 0.7), (other, 0.3)])")
     first, total = models[0][0].checkpoint.vocab, sum(share for _, share in models)
     vocab = replace(first, counts=(), starts=())
     for other, share in models:
         if replace(other.checkpoint.vocab, counts=(), starts=()) != vocab:
             names = f"{models[0][0].path} and {other.path}"
-            raise ConfigError(f"{names} have different vocabularies: mix models that were trained on the same text")
+            raise ConfigError(f"{names} have different vocabularies: mix models trained on the same text")
         if not 0 < share < _MOST_SHARE:
             raise ConfigError(
                 f"{other.path}: its weight must be greater than 0 and less than {_MOST_SHARE:g}, got {share}"
@@ -273,7 +275,7 @@ class LanguageModel:
         """Return an iterator of `length` characters that continue the prime, which is not repeated.
 
         length    None: endless
-        prime     the text to continue; without it the sample starts like a line of the training text
+        prime     the text to continue; without it, the sample starts like a line of the training text
         seed      random if None
         settings  fields of `SampleConfig`: temperature=0.8, top_k, top_p, min_p, repeat_penalty, repeat_window, lines,
                   stop, regex, charset, unknown
@@ -341,7 +343,7 @@ class LanguageModel:
         max_length: int | None = None,
         unknown: str = "error",
     ) -> Completions:
-        """Return the most likely completions of the text with their probabilities; of a long text, the end is read.
+        """Return the most likely completions of a text with their probabilities; only the end of a long text is read.
 
         to          "char": the next character; "word" or "line": up to its end, without the character that ends it
         count       number of completions, at most
@@ -361,12 +363,12 @@ class LanguageModel:
         dynamic: bool = False,
         batch_size: int = 32,
     ) -> Evaluation:
-        """Return how well the model predicts the text.
+        """Score a text: return the model's loss, bits per character and accuracy on it.
 
         unknown     what to do with characters that the vocabulary lacks: "skip" and count them, or "error"
         protocol    "whole": the hidden state is carried through the whole text. "windows": it is zero at the start of
                     every 256 characters. "lanes": the text is split into batch rows, each read after a warm-up; faster
-                    than "whole", and equal to about 0.002 nats
+                    than "whole", and within about 0.002 nats of it
         dynamic     True: also score the text with a model that learns as it reads
         batch_size  batch rows or windows read at once, at most
         Raises:     VocabError for an unknown character under "error".
@@ -423,7 +425,7 @@ class LanguageModel:
         Raises:   ConfigError if lines is a string; VocabError if a bytes model gets half a surrogate pair.
         """
         if isinstance(lines, str) or not isinstance(lines, Iterable):
-            raise ConfigError("score takes a list of lines: for one line, score([line])")
+            raise ConfigError("score needs a list of lines: for one line, call score([line])")
         return chain.from_iterable(self.score_blocks(in_blocks(_checked(lines)), per_char=per_char))
 
     def score_blocks(
@@ -464,7 +466,7 @@ class LanguageModel:
         text = corpus_of(self.checkpoint, reading=reading).val
         if not len(text):
             raise CorpusError(
-                "the model has no validation split, it was trained on its whole corpus: give a text to score"
+                "the model was trained on its whole corpus and has no validation split: give a text to score"
             )
         return text
 

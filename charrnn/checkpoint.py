@@ -184,7 +184,7 @@ def load(path: Path) -> Checkpoint:
         arrays = {name: file.read(name) for name in file.names if name != "meta"}
     for name, array in arrays.items():
         if not np.isfinite(array).all():
-            raise _damaged(path, f"{name} holds numbers that are not finite")
+            raise _damaged(path, f"{name} contains numbers that are not finite")
     if checkpoint.good is not None:
         good = _with_arrays(checkpoint.good, _with_prefix("good/", arrays))
         checkpoint = replace(checkpoint, good=good)
@@ -231,7 +231,9 @@ def _opened(path: Path) -> Iterator[Npz]:
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {cause(error)}") from error
     except PickledError:
-        raise CheckpointError(f"{path} holds pickled objects, which could run code: refused, none was run") from None
+        raise CheckpointError(
+            f"{path} contains pickled objects, which could run code: not loaded; use another copy"
+        ) from None
     except Exception as error:  # a damaged header can make zipfile and NumPy raise almost anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} is damaged or cut short ({reason}): use another copy") from error
@@ -244,7 +246,7 @@ def _read_meta(path: Path, file: Npz) -> dict[str, Any]:
         raise _no_checkpoint(path)
     chars = dtype.itemsize // np.dtype("U1").itemsize
     if chars > MAX_META:
-        raise _damaged(path, f"its settings are {chars:,} characters, more than {MAX_META:,}")
+        raise _damaged(path, f"its settings have {chars:,} characters, more than {MAX_META:,}")
     return _checked_meta(path, str(file.read("meta")))
 
 
@@ -258,8 +260,8 @@ def _checked_meta(path: Path, text: str) -> dict[str, Any]:
         raise _no_checkpoint(path) from None
     if version != FORMAT_VERSION:
         raise CheckpointError(
-            f"{path} is of format version {version}; charrnn {__version__} reads version {FORMAT_VERSION}: "
-            "use the charrnn that wrote it, or a newer one"
+            f"{path} has format version {version}; charrnn {__version__} reads version {FORMAT_VERSION}: "
+            "use the charrnn version that wrote it, or a newer one"
         )
     try:
         _check_types(meta, _META_TYPES)
@@ -303,7 +305,7 @@ def _without_arrays(path: Path, meta: dict[str, Any]) -> Checkpoint:
     except UnknownCellError:
         cell = meta["model"]["cell"]
         raise CheckpointError(
-            f"{path}: the model's cell is {cell[:60]!r}, which is not registered: {how_to_register(cell[:60])}"
+            f"{path}: the cell {cell[:60]!r} is not registered: {how_to_register(cell[:60])}"
         ) from None
     except (KeyError, TypeError, ValueError, CharRNNError) as error:
         raise _senseless(path, error) from error
@@ -346,13 +348,13 @@ def _check_sizes(path: Path, config: ModelConfig, file: Npz) -> None:
         shapes["embed.W_e"] = (V, E)
     for name, shape in shapes.items():
         if f"params/{name}" not in file.names or file.header(f"params/{name}").shape != shape:
-            raise _damaged(path, f"{name} is not of shape {shape}")
+            raise _damaged(path, f"{name} does not have shape {shape}")
     recurrent = [name for name in file.names if name.startswith("params/") and name.endswith(".W_hh")]
     if len(recurrent) != config.num_layers:
-        raise _damaged(path, f"it does not have the {config.num_layers} layers that its settings name")
+        raise _damaged(path, f"it does not have the {config.num_layers} layers of its settings")
     for name in recurrent:
         if file.header(name).shape[:1] != (H,):
-            raise _damaged(path, f"{name} has shape {file.header(name).shape}, of which the first is not {H}")
+            raise _damaged(path, f"{name} has shape {file.header(name).shape}; its first axis must be {H}")
 
 
 def _check_header(path: Path, name: str, header: Header, shape: tuple[int, ...], config: ModelConfig) -> None:

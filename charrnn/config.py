@@ -97,7 +97,7 @@ def _check(config: ModelConfig | TextConfig | TrainConfig) -> None:
             continue
         if item.type.startswith("str"):
             if not isinstance(value, str) or not value:
-                raise ConfigError(f"{flag} must be a text that is not empty, got {value!r}")
+                raise ConfigError(f"{flag} must be a non-empty string, got {value!r}")
             continue
         wanted: tuple[type[int] | type[float], ...] = (int,) if item.type.split(" ")[0] == "int" else (int, float)
         if isinstance(value, bool) or not isinstance(value, wanted):
@@ -162,26 +162,26 @@ def train_words(paths: Sequence[str], options: Mapping[str, object]) -> list[str
 def exclusive(remedy: str, *names: str) -> list[tuple[tuple[str, ...], str]]:
     """Return the conflicts between any two or more of these settings, with their errors; larger ones first."""
     return [
-        (some, f"{' and '.join(map(flag_of, some))} contradict each other: {remedy}")
+        (some, f"{' and '.join(map(flag_of, some))} cannot be combined: {remedy}")
         for size in range(len(names), 1, -1)
         for some in combinations(names, size)
     ]
 
 
-#: Settings that contradict each other if all of them are given, and the errors that say so.
+#: Settings that conflict if all of them are given, and the errors that say so.
 CONFLICTS = (
     *exclusive("give one length", *LENGTHS),
-    (("split_documents", "separator"), "--split-documents and --separator exclude each other: give one of them"),
+    (("split_documents", "separator"), "--split-documents and --separator cannot be combined: give one of them"),
     *(
-        (("field", name), f"--field makes each record a document: leave {flag_of(name)} out")
+        (("field", name), f"--field makes each record a document: leave out {flag_of(name)}")
         for name in ("split_documents", "separator")
     ),
-    *((("bytes", name), f"--bytes learns files as they are: leave {flag_of(name)} out") for name in OF_CHARACTERS),
+    *((("bytes", name), f"--bytes learns files unchanged: leave out {flag_of(name)}") for name in OF_CHARACTERS),
 )
 
 
 def refuse_conflicts(given: Collection[str]) -> None:
-    """Raise ConfigError if settings that are given contradict each other."""
+    """Raise ConfigError if settings that are given conflict."""
     for names, message in CONFLICTS:
         if all(name in given for name in names):
             raise ConfigError(message)
@@ -203,15 +203,15 @@ class ModelConfig:
         recipe="lnlstm",
     )
     hidden_size: int = setting(384, "Model", "Units in each layer.", low=1, high=1_000_000, recipe=AUTO)
-    num_layers: int = setting(1, "Model", "Layers, stacked.", low=1, high=1000)
+    num_layers: int = setting(1, "Model", "Number of layers.", low=1, high=1000)
     embed_size: int = setting(
-        0, "Model", "Size of a learned embedding; 0 feeds one-hot vectors.", low=0, high=1_000_000, recipe=AUTO
+        0, "Model", "Size of the character embedding; 0 feeds one-hot vectors.", low=0, high=1_000_000, recipe=AUTO
     )
     tied: bool = setting(
         False, "Model", "Use the embedding as the output weights: fewer weights for large alphabets.", recipe=AUTO
     )
     dropout: float = setting(
-        0.4, "Model", "Share of each layer's outputs to drop in training.", low=0.0, high=0.95, recipe=AUTO
+        0.4, "Model", "Share of layer outputs to drop in training.", low=0.0, high=0.95, recipe=AUTO
     )
     input_dropout: float = setting(0.0, "Model", "Share of the embedding to drop in training.", low=0.0, high=0.95)
     weight_drop: float = setting(
@@ -222,7 +222,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         if isinstance(self.vocab_size, bool) or not isinstance(self.vocab_size, int) or self.vocab_size < 1:
-            raise ConfigError(f"a vocabulary of {self.vocab_size!r} symbols makes no model")
+            raise ConfigError(f"vocab_size must be a whole number of at least 1, got {self.vocab_size!r}")
         _check(self)
         if self.input_dropout and not self.embed_size:
             raise ConfigError("--input-dropout drops values of an embedding: give --embed-size too")
@@ -232,29 +232,29 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TextConfig:
-    """How a text is read from files, split into training, validation and test, and made into symbols.
+    """The settings of a text: how it is read, split into training, validation and test, and made into symbols.
 
-    Raises:  ConfigError if a value makes no sense or two contradict each other.
+    Raises:  ConfigError if a value makes no sense or two conflict.
     """
 
-    bytes: bool = setting(False, "Text", "Learn the bytes of any files (256 symbols) instead of characters.")
+    bytes: bool = setting(False, "Text", "Learn bytes (256 symbols) instead of characters, from files of any kind.")
     encoding: str = setting(
         "utf-8", "Text", "Encoding of the text. A byte order mark at the start of a file is dropped."
     )
-    normalize: str = setting("none", "Text", "Unicode normal form to convert the text to.", choices=NORMAL_FORMS)
+    normalize: str = setting("none", "Text", "Convert the text to this Unicode normal form.", choices=NORMAL_FORMS)
     lowercase: bool = setting(False, "Text", "Convert the text to lower case.")
     min_count: int = setting(
         1,
         "Text",
-        "Learn one unknown symbol for all characters that occur less often than this in the training split.",
+        "Learn one unknown symbol for all characters that occur fewer times than this in the training split.",
         low=1,
         decides="symbols",
     )
     split_documents: str | None = setting(
         None,
         "Text",
-        "Split the text into documents, whose ends are learned: each line, each block between blank lines, or each "
-        "file. Documents of only white space are left out.",
+        "Treat each line, block or file as a document; the model learns where documents end. Blank lines separate "
+        "blocks. Documents of only white space are left out.",
         choices=DOCUMENT_WAYS,
         metavar="WAY",
         otherwise="to split at a text of your own, use --separator {}",
@@ -262,8 +262,8 @@ class TextConfig:
     separator: str | None = setting(
         None,
         "Text",
-        "Split the text into documents at this text, such as '<|end|>'; blank lines around it are left out. \\n, \\t "
-        "and \\uXXXX are escapes, and \\\\ is a backslash.",
+        "Split the text into documents at this string, such as '<|end|>'; blank lines around it are left out. \\n, "
+        "\\t and \\uXXXX are escapes, and \\\\ is a backslash.",
         metavar="STRING",
     )
     field: str | None = setting(
@@ -273,17 +273,17 @@ class TextConfig:
         metavar="NAME",
     )
     shuffle_documents: bool = setting(
-        False, "Text", "Shuffle the documents, by the seed, before the text is split.", decides="split"
+        False, "Text", "Shuffle the documents by the seed before the text is split.", decides="split"
     )
     val_documents: int | None = setting(
         None,
         "Text",
-        "Number of documents in the validation split; replaces --val-fraction.",
+        "Number of documents in the validation split, instead of --val-fraction.",
         low=0,
         decides="split",
     )
     test_documents: int | None = setting(
-        None, "Text", "Number of documents in the test split; replaces --test-fraction.", low=0, decides="split"
+        None, "Text", "Number of documents in the test split, instead of --test-fraction.", low=0, decides="split"
     )
     val_fraction: float = setting(
         0.1,
@@ -296,7 +296,7 @@ class TextConfig:
     test_fraction: float = setting(
         0.0,
         "Files",
-        "Share of the text in the test split, which comes last and is used by `eval --test` alone; 0 for none.",
+        "Share of the text in the test split, which comes last and only `eval --test` uses; 0 for none.",
         low=0.0,
         high=0.9,
         decides="split",
@@ -306,7 +306,7 @@ class TextConfig:
     def __post_init__(self) -> None:
         _check(self)
         if self.val_fraction + self.test_fraction >= 1:
-            raise ConfigError("--val-fraction and --test-fraction leave nothing to train on: lower one")
+            raise ConfigError("--val-fraction and --test-fraction leave nothing to train on: lower one of them")
         changed = [item.name for item in fields(self) if getattr(self, item.name) != item.default]
         refuse_conflicts(changed)
         if not self.has_documents and (wrong := [name for name in changed if name in _OF_DOCUMENTS]):
@@ -340,7 +340,7 @@ def _is_text_encoding(name: str) -> bool:
 class TrainConfig:
     """The settings of a training run; if a value is None, the start of the run determines it.
 
-    Raises:  ConfigError if a value makes no sense or two contradict each other.
+    Raises:  ConfigError if a value makes no sense or two conflict.
     """
 
     steps: int | None = setting(None, "Length", "Train for this many steps.", low=1)
@@ -348,7 +348,7 @@ class TrainConfig:
     minutes: float | None = setting(
         None,
         "Length",
-        f"Train for this long, from start to exit; with --resume, for this long more. [default: {DEFAULT_MINUTES:g}]",
+        f"Train for this many minutes, start to exit; with --resume, this many more. [default: {DEFAULT_MINUTES:g}]",
         low=0.0,
         high=1e7,
         open_ends=True,
@@ -356,15 +356,15 @@ class TrainConfig:
     length_changes: str | None = setting(
         None,
         "Length",
-        "Change the total of --steps during the run, to repeat one that did: 120:840,400:812 makes it 840 after step "
-        "120 and 812 after step 400.",
+        "Change the length during the run, to repeat a run whose length changed: 120:840,400:812 makes it 840 steps "
+        "after step 120 and 812 after step 400.",
         metavar="STEP:TOTAL,…",
     )
     patience: int = setting(
         0, "Length", "Stop after this many evaluations without a better validation loss; 0 for never.", low=0
     )
-    batch_size: int = setting(32, "Training", "Batch rows.", low=1, recipe=AUTO)
-    seq_len: int = setting(100, "Training", "Time steps of a window: characters of each batch row in a step.", low=1)
+    batch_size: int = setting(32, "Training", "Number of batch rows.", low=1, recipe=AUTO)
+    seq_len: int = setting(100, "Training", "Window length: characters per batch row in each training step.", low=1)
     reset_rate: float = setting(
         0.0, "Training", "Share of batch rows that start a step from a zero state.", low=0.0, high=1.0, recipe=AUTO
     )
@@ -372,7 +372,7 @@ class TrainConfig:
     learning_rate: float | None = setting(
         None,
         "Training",
-        f"Base learning rate. [default: auto; with --steps {_defaults_in_words('learning_rate')}]",
+        f"Base learning rate. [default: auto; with --steps: {_defaults_in_words('learning_rate')}]",
         low=0.0,
         open_ends=True,
         recipe=AUTO,
@@ -392,36 +392,38 @@ class TrainConfig:
     average: float = setting(
         0.0,
         "Training",
-        "Decay of a running mean of the weights, which is validated too; 0 for none.",
+        "Decay of a running mean of the weights, which is also validated; 0 for none.",
         low=0.0,
         high=0.99999,
         recipe=AUTO,
     )
     schedule: str = setting("cosine", "Training", "Learning-rate schedule.", choices=SCHEDULE_NAMES)
-    warmup_steps: int = setting(100, "Training", "Warm-up steps of cosine; at most a tenth of the run.", low=0)
+    warmup_steps: int = setting(100, "Training", "Warm-up steps of cosine, at most a tenth of the run.", low=0)
     final_rate: float = setting(
-        0.02, "Training", "Last learning rate of cosine, as a share of the base rate.", low=0.0, high=1.0
+        0.02, "Training", "Final learning rate of cosine, as a share of the base rate.", low=0.0, high=1.0
     )
-    decay_rate: float = setting(0.5, "Training", "Factor of each decay of exponential and step.", low=0.0, high=1.0)
+    decay_rate: float = setting(0.5, "Training", "Factor of each decay in exponential and step.", low=0.0, high=1.0)
     decay_steps: int | None = setting(
-        None, "Training", "Steps between decays of exponential and step. [default: a quarter of the run]", low=1
+        None, "Training", "Steps between decays in exponential and step. [default: a quarter of the run]", low=1
     )
     clip_norm: float = setting(
-        1.0, "Training", "Limit of the gradient's global norm, after --clip-value; 0 for none.", low=0.0
+        1.0, "Training", "Clip the gradient's global norm to this, after --clip-value; 0 for none.", low=0.0
     )
-    clip_value: float = setting(0.0, "Training", "Limit of each element of the gradient; 0 for none.", low=0.0)
-    recover: bool = setting(True, "Training", "Go back to the last good state and lower the rate if training diverges.")
-    threads: int | None = setting(None, "Training", "CPU cores. [default: what suits the layer size]", low=1, high=4096)
-    seed: int | None = setting(None, "Training", "Random seed. [default: random, and printed]", low=0, high=2**63 - 1)
-    extend_vocab: bool = setting(False, "Text", "With --init-from: add the characters that are new to that model.")
-    val_chars: int = setting(
-        0, "Files", "Characters of the validation split that an evaluation scores; 0 for all.", low=0, recipe=AUTO
+    clip_value: float = setting(0.0, "Training", "Clip each element of the gradient to this; 0 for none.", low=0.0)
+    recover: bool = setting(
+        True, "Training", "If training diverges, go back to the last good state and lower the rate."
     )
+    threads: int | None = setting(None, "Training", "CPU cores. [default: chosen by layer size]", low=1, high=4096)
+    seed: int | None = setting(None, "Training", "Random seed. [default: random; printed]", low=0, high=2**63 - 1)
+    extend_vocab: bool = setting(False, "Text", "With --init-from: add the characters that the other model lacks.")
+    val_chars: int = setting(0, "Files", "Validation characters per evaluation; 0 for all.", low=0, recipe=AUTO)
     eval_every: int | None = setting(
-        None, "Files", "Steps between evaluations. [default: so many that evaluating takes little of the time]", low=1
+        None, "Files", "Steps between evaluations. [default: chosen so that evaluation takes little time]", low=1
     )
-    log_every: int = setting(100, "Files", "Steps between further lines of log.jsonl; 0 for none.", low=0)
-    save_every: int = setting(0, "Files", "Steps between further saves of last.npz; 0 for none.", low=0)
+    log_every: int = setting(
+        100, "Files", "Also write a line of log.jsonl every N steps; 0: only at evaluations.", low=0
+    )
+    save_every: int = setting(0, "Files", "Also save last.npz every N steps; 0: only at evaluations.", low=0)
 
     def __post_init__(self) -> None:
         _check(self)
@@ -450,7 +452,7 @@ def _check_changes(steps: int | None, text: str | None) -> None:
     for step, changed in changes_in(text):
         if not before < step <= total or changed <= step:
             raise ConfigError(
-                f"--length-changes {text}: {step}:{changed} makes no sense there: steps must rise, each within the "
+                f"--length-changes {text}: {step}:{changed} is out of place: steps must rise, each within the "
                 f"length so far ({total}), and be less than their new total"
             )
         before, total = step, changed
@@ -505,7 +507,7 @@ class Settings(NamedTuple):
 def sort_settings(settings: dict[str, Any]) -> Settings:
     """Sort settings into those of the model, the text and the training.
 
-    Raises:  ConfigError if a name is unknown, a value makes no sense, or two contradict each other.
+    Raises:  ConfigError if a name is unknown, a value makes no sense, or two conflict.
     """
     kinds = (ModelConfig, TextConfig, TrainConfig)
     names = [{item.name for item in fields(kind)} - {"vocab_size"} for kind in kinds]

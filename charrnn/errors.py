@@ -15,7 +15,7 @@ class CharRNNError(Exception):
 
 
 class ConfigError(CharRNNError):
-    """A setting out of range, or two settings that contradict each other."""
+    """A setting out of range, or two settings that conflict."""
 
     exit_code = 2
 
@@ -94,8 +94,8 @@ EXIT_CODES: dict[int, str] = {
     0: "done",
     1: "an error: bad input, a damaged file, a full disk, a run that diverged",
     2: "wrong usage: an unknown option, a value out of range, a conflict",
-    129: "stopped by SIGHUP, after saving the run if it was training",
-    130: "stopped by Ctrl-C, after saving the run if it was training",
-    143: "stopped by SIGTERM, after saving the run if it was training",
-    152: "stopped by SIGXCPU, after saving the run if it was training",
+    129: "stopped by SIGHUP; `train` saves first",
+    130: "stopped by Ctrl-C; `train` saves first",
+    143: "stopped by SIGTERM; `train` saves first",
+    152: "stopped by SIGXCPU; `train` saves first",
 }

@@ -558,7 +558,7 @@ def test_an_array_with_numbers_that_are_not_finite_is_refused(tmp_path, trained,
     array.flat[-1] = value
     path = rewrite(tmp_path / "file.npz", trained / "last.npz", **{name: array})
     message = refusal(path)
-    assert f"{name} holds numbers that are not finite" in message
+    assert f"{name} contains numbers that are not finite" in message
 
 
 def test_a_member_that_is_no_array_is_refused(tmp_path, either):
@@ -676,7 +676,7 @@ def test_a_meta_beyond_its_bound_is_refused_unread(tmp_path, monkeypatch, either
     path = unpacked_to(tmp_path / "file.npz", either, {"meta.npy": meta})
     monkeypatch.setattr(ckpt, "load", read)
     if where == "itemsize":
-        assert "its settings are 16,777,216 characters, more than 1,048,576" in assert_refused_unread(path)
+        assert "its settings have 16,777,216 characters, more than 1,048,576" in assert_refused_unread(path)
     else:
         tracemalloc.start()
         refusal(path)

@@ -230,7 +230,7 @@ def test_what_is_found_out_at_the_start_may_be_unset(name):
 def test_a_model_needs_symbols(value):
     with pytest.raises(ConfigError) as caught:
         ModelConfig(value)
-    assert str(caught.value) == f"a vocabulary of {value!r} symbols makes no model"
+    assert str(caught.value) == f"vocab_size must be a whole number of at least 1, got {value!r}"
 
 
 def test_messages_are_whole():
@@ -251,7 +251,7 @@ def test_two_lengths_contradict_each_other(names):
     with pytest.raises(ConfigError) as caught:
         TrainConfig(**{name: LENGTHS[name] for name in names})
     flags = " and ".join(f"--{name}" for name in names)
-    assert str(caught.value) == f"{flags} contradict each other: give one length"
+    assert str(caught.value) == f"{flags} cannot be combined: give one length"
 
 
 def test_no_length_is_five_minutes():
@@ -350,24 +350,24 @@ def test_what_is_true_or_not_is_nothing_else(name, value):
 @pytest.mark.parametrize("name", sorted(WORDS))
 @pytest.mark.parametrize("value", ["", 3, b"utf-8"])
 def test_what_is_text_is_nothing_else(name, value):
-    assert refuse(name, value).endswith(f" must be a text that is not empty, got {value!r}")
+    assert refuse(name, value).endswith(f" must be a non-empty string, got {value!r}")
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"bytes": True, "lowercase": True}, "--bytes learns files as they are: leave --lowercase out"),
-        ({"bytes": True, "normalize": "NFC"}, "--bytes learns files as they are: leave --normalize out"),
-        ({"bytes": True, "encoding": "latin-1"}, "--bytes learns files as they are: leave --encoding out"),
-        ({"bytes": True, "min_count": 2}, "--bytes learns files as they are: leave --min-count out"),
+        ({"bytes": True, "lowercase": True}, "--bytes learns files unchanged: leave out --lowercase"),
+        ({"bytes": True, "normalize": "NFC"}, "--bytes learns files unchanged: leave out --normalize"),
+        ({"bytes": True, "encoding": "latin-1"}, "--bytes learns files unchanged: leave out --encoding"),
+        ({"bytes": True, "min_count": 2}, "--bytes learns files unchanged: leave out --min-count"),
         (
             {"field": "a", "split_documents": "lines"},
-            "--field makes each record a document: leave --split-documents out",
+            "--field makes each record a document: leave out --split-documents",
         ),
-        ({"field": "a", "separator": "%"}, "--field makes each record a document: leave --separator out"),
+        ({"field": "a", "separator": "%"}, "--field makes each record a document: leave out --separator"),
         (
             {"split_documents": "lines", "separator": "%"},
-            "--split-documents and --separator exclude each other: give one of them",
+            "--split-documents and --separator cannot be combined: give one of them",
         ),
         ({"val_documents": 3}, f"--val-documents {NEEDS_DOCUMENTS}"),
         ({"test_documents": 3}, f"--test-documents {NEEDS_DOCUMENTS}"),

@@ -138,7 +138,7 @@ def _exit_codes() -> str:
     help="Show the version and exit.",
 )
 def main() -> None:
-    """Character-level language models: train a small recurrent net on your text, evaluate it, and let it write.
+    """Train a small character-level language model on your text, evaluate it, and sample from it.
 
     \b
     Examples:

@@ -52,10 +52,17 @@ class SectionedOption(click.Option):
         return [value] if self.multiple and value is not None else super().value_from_envvar(ctx)
 
     def get_help_extra(self, ctx: click.Context) -> Any:
-        """Return what the help shows in brackets; errors name the limits, in words."""
+        """Return what the help shows in brackets: 1 for 1.0, and no limits, which errors name in words."""
         extra = super().get_help_extra(ctx)
         extra.pop("range", None)
+        if "default" in extra:
+            extra["default"] = extra["default"].removesuffix(".0")
         return extra
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Return the flags and the help, with one space before each bracket."""
+        record = super().get_help_record(ctx)
+        return record and (record[0], record[1].replace("  [", " ["))
 
 
 def section(name: str) -> Callable[..., Callable[[F], F]]:
@@ -68,7 +75,7 @@ _STRENGTH = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, Parameter
 
 @dataclass(frozen=True)
 class Conflict:
-    """Options that contradict each other, and the error that says so.
+    """Options that conflict, and the error that says so.
 
     If all conditions apply, options from a weaker source are ignored. The command line is the strongest source, then
     the environment, then a file. If all options come from the same source, the message is an error. An option that
@@ -297,7 +304,7 @@ IMPORT = SectionedOption(
     is_eager=True,
     expose_value=False,
     callback=import_modules,
-    help="Import this Python module, from this folder or an installed one: it defines cells of your own.",
+    help="Import a Python module that defines your own cells, from this folder or an installed package.",
 )
 COLOR = SectionedOption(
     ["--color"],
@@ -307,7 +314,7 @@ COLOR = SectionedOption(
     envvar="CHARRNN_COLOR",
     expose_value=False,
     callback=_set_color,
-    help="Colour on terminals, always, or never; auto heeds NO_COLOR, FORCE_COLOR and TERM=dumb.",
+    help="Print colours. auto: on terminals, unless NO_COLOR, FORCE_COLOR or TERM=dumb say otherwise.",
 )
 CONFIG = SectionedOption(
     ["--config"],
@@ -318,5 +325,5 @@ CONFIG = SectionedOption(
     expose_value=False,
     callback=read_settings,
     shell_complete=complete_files,
-    help="Take settings from this file, not from the nearest charrnn.toml or pyproject.toml.",
+    help="Read settings from this file instead of the nearest charrnn.toml or pyproject.toml.",
 )

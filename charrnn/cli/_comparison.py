@@ -88,13 +88,11 @@ def _notes(comparison: Comparison) -> list[str]:
     everyone = [run for group in comparison.groups for row in group.rows for run in row.runs]
     notes = []
     if unfinished := [run.name for run in everyone if run.finished is False]:
-        notes.append(f"not finished yet: {', '.join(unfinished)}")
+        notes.append(f"not finished: {', '.join(unfinished)}")
     if any(len({run.fact("batch_size") for row in group.rows for run in row.runs}) > 1 for group in comparison.groups):
-        notes.append(
-            "batch sizes differ, and validation reads as many rows: that changes a loss by about 0.002 at most"
-        )
+        notes.append("batch sizes differ, and validation uses as many rows: this changes a loss by at most about 0.002")
     if any(len(values) > 1 for group in comparison.groups for row in group.rows for values in row.settings.values()):
-        notes.append("a row with several values of a setting is a mean over all of them")
+        notes.append("a row with several values of a setting is the mean over all of them")
     return notes
 
 
@@ -111,11 +109,11 @@ def _why_apart(comparison: Comparison) -> str:
             reasons |= differences(validations[0], other)
     one, two = (shlex.quote(group.rows[0].runs[0].name) for group in comparison.groups[:2])
     remedy = f"train with the same {' and '.join(dict.fromkeys(reasons.values()))}"
-    if set(reasons) == {"another number of characters"}:  # without TEXT, `eval` scores all of the validation split
+    if set(reasons) == {"different numbers of characters"}:  # without TEXT, `eval` scores all of the validation split
         remedy += f", or score all of the split with `charrnn eval -m {one}` and `charrnn eval -m {two}`"
-    elif "other characters that count as unknown" not in reasons:
+    elif "different unknown characters" not in reasons:
         remedy += f", or score one text with `charrnn eval -m {one} TEXT` and `charrnn eval -m {two} TEXT`"
-    return f"losses of different tables cannot be compared ({', '.join(reasons)}): {remedy}"
+    return f"losses in different tables cannot be compared ({', '.join(reasons)}): {remedy}"
 
 
 def print_comparison_json(comparison: Comparison) -> None:

@@ -1,4 +1,4 @@
-"""Everything that commands show on a terminal: tables by rich, bars by tqdm. Results go to stdout, the rest to stderr.
+"""The output of commands on a terminal: tables by rich, bars by tqdm. Results go to stdout, the rest to stderr.
 
 Rich always renders colours, and Click removes them if the terminal or the user wants none. Rich and tqdm are imported
 inside the functions that use them, since importing both takes half as long as importing NumPy.
@@ -54,10 +54,10 @@ def note(text: str) -> None:
         click.echo(text, err=True)
 
 
-def tell(text: str, *, nl: bool = True) -> None:
-    """Print a message of a training run to stderr, without which the run stops.
+def print_or_raise(text: str, *, nl: bool = True) -> None:
+    """Print a message of a training run to stderr; if stderr is closed, the run has to save and stop.
 
-    Raises:  BrokenPipeError if it cannot be written, whatever the reason.
+    Raises:  BrokenPipeError if the message cannot be written, whatever the reason.
     """
     click.echo(text, err=True, nl=nl)
 
@@ -76,7 +76,7 @@ def refuse_models(texts: Iterable[str]) -> None:
     """Raise CorpusError if a model is named where a text is expected."""
     for text in texts:
         if is_model(text):
-            raise CorpusError(f"{text} is a model, not a text: name it with -m {text}, and a text to read")
+            raise CorpusError(f"{text} is a model, not a text: give the model as -m {text}, and a text")
 
 
 def print_json(data: Any) -> None:
@@ -215,9 +215,9 @@ class ReadingBar:
             bars = _bars()
             reason = obstacle()
             if reason and not self.quiet:
-                note(f"Note: the text is encoded into memory, not into the cache: {reason}")
+                note(f"Note: the text is encoded in memory, not in the cache: {reason}")
             elif not (bars or self.quiet):
-                note(f"Encoding {total / 1e6:,.0f} MB of text, once: `charrnn cache` shows where it is kept")
+                note(f"Encoding {total / 1e6:,.0f} MB of text for the cache; `charrnn cache` shows where")
             self.bar = _bar(
                 total=total,
                 disable=self.quiet or not bars,
@@ -230,7 +230,7 @@ class ReadingBar:
 
 
 class PassingLine:
-    """A line on a terminal that says what is being waited for; it is erased at the end of the context.
+    """A line on a terminal about work in progress; it is erased at the end of the context.
 
     shown: False: never show it
     """
@@ -248,30 +248,30 @@ class PassingLine:
     def show(self) -> None:
         """Show the line."""
         if self.shown and not self.visible:
-            tell(self.text, nl=False)
+            print_or_raise(self.text, nl=False)
             self.visible = True
 
     def erase(self) -> None:
         """Erase the line if it is visible."""
         if self.visible:
-            tell("\r" + " " * len(self.text) + "\r", nl=False)
+            print_or_raise("\r" + " " * len(self.text) + "\r", nl=False)
             self.visible = False
 
 
 def print_fact(name: str, value: str) -> None:
     """Print a fact about a training run to stderr, aligned with the others.
 
-    Raises:  BrokenPipeError as for `tell`.
+    Raises:  BrokenPipeError as for `print_or_raise`.
     """
-    tell(f"{click.style(f'{name:<{_FACT}}', bold=True)}  {value}")
+    print_or_raise(f"{click.style(f'{name:<{_FACT}}', bold=True)}  {value}")
 
 
 def print_sentence(text: str) -> None:
     """Print a sentence about a training run to stderr: one line, or as many as a terminal needs for whole words.
 
-    Raises:  BrokenPipeError as for `tell`.
+    Raises:  BrokenPipeError as for `print_or_raise`.
     """
-    tell(_wrapped(text))
+    print_or_raise(_wrapped(text))
 
 
 def _wrapped(text: str) -> str:
@@ -332,7 +332,7 @@ class ScoringBar:
         self.__exit__()
 
     def __call__(self, done: int, of: int) -> None:
-        """Show that so many predictions of the present block are done."""
+        """Show how many predictions of the current block are done."""
         at = self._done + self._size * done / of / self._models
         if done == of:
             self._done = at
@@ -391,7 +391,7 @@ class TrainScreen:
         elif isinstance(event, LengthChanged):
             self.bar.total = event.total
             if self.verbose:
-                self._print(f"[bold]step {event.step:,}[/]  {event.total:,} steps in all fit into the time")
+                self._print(f"[bold]step {event.step:,}[/]  length now {event.total:,} steps, to fit the time budget")
         elif isinstance(event, Recovered):
             self._recover(event)
         elif isinstance(event, Report) and event.val_loss is not None:
@@ -441,13 +441,13 @@ class TrainScreen:
         from rich.text import Text
 
         text = LanguageModel(self.run.checkpoint()).sample(200, seed=self.run.training.config.seed)
-        self._print(f"[bold]step {step:,} writes:[/]")
+        self._print(f"[bold]step {step:,}[/]  sample:")
         self._print(Text(text))
 
     def _print(self, text: str | Text) -> None:
         if not self.quiet:
             with self.bar.external_write_mode(file=sys.stderr):
-                tell(_rendered(self.console, text), nl=False)
+                print_or_raise(_rendered(self.console, text), nl=False)
 
 
 class SweepBar:

@@ -35,7 +35,7 @@ class TextWithEscapes(click.types.StringParamType):
             fail(
                 param,
                 ctx,
-                f"has the unknown escape {unknown}: write \\\\ for a backslash (\\n, \\t, \\r, \\uXXXX exist)",
+                f"has the unknown escape {unknown}: write \\\\ for a backslash (escapes: \\n, \\t, \\r, \\uXXXX)",
             )
         if ctx is not None and _ambiguous(typed):
             ctx.meta.setdefault(_TYPED, {}).setdefault(name_of(param), typed)

@@ -20,9 +20,9 @@ def typed_lines(complete: Callable[[str], Completions], begun: str) -> Iterator[
     Raises:  ConfigError if prompt_toolkit is not installed, or there is no terminal that can show a menu.
     """
     if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
-        raise ConfigError("--interactive needs a terminal to type in: leave it out, and pipe lines in")
+        raise ConfigError("--interactive needs a terminal for input: leave it out and pipe lines in")
     if os.environ.get("TERM") == "dumb":
-        raise ConfigError("--interactive needs a terminal that shows menus, not TERM=dumb: leave it out")
+        raise ConfigError("--interactive needs a terminal with menus, not TERM=dumb: leave it out")
     session = _session(complete)
     print("Tab takes a suggestion, Enter ends the line, Ctrl-D on an empty line quits.", file=sys.stderr)
     while True:

@@ -35,7 +35,7 @@ def _import_cells(ctx: click.Context, name: str, flag: str) -> None:
     """
     if os.sep in name or name.endswith(".py"):
         dotted = name.removesuffix(".py").replace(os.sep, ".").strip(".")
-        raise ConfigError(f"{flag}: give the name of the module, not of its file: {dotted}")
+        raise ConfigError(f"{flag}: give the module's name, not its file: {dotted}")
     if (folder := os.getcwd()) not in sys.path:
         sys.path.append(folder)  # last, so that a file here never hides a module of Python or of a package
     try:
@@ -44,7 +44,9 @@ def _import_cells(ctx: click.Context, name: str, flag: str) -> None:
         raise ConfigError(f"{flag}: {error}") from error
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
-            raise ConfigError(f"{flag}: there is no module {error.name} in this folder or on Python's path") from None
+            raise ConfigError(
+                f"{flag}: no module {error.name} in this folder or on Python's path: check the name"
+            ) from None
         raise ConfigError(f"{flag}: the module raised {type(error).__name__}: {error}") from error
     from charrnn.nn.cells import register_cell
     from charrnn.nn.cells.base import Cell
@@ -74,7 +76,7 @@ class CellName(OneOf):
             return value
         if ctx.get_parameter_source(param.name or "") is ParameterSource.DEFAULT_MAP:
             raise ConfigError(
-                f"--cell {value} names a module, which a settings file cannot import: add --import {module}"
+                f"--cell {value} needs a module, which a settings file cannot import: add --import {module}"
             )
         _import_cells(ctx, module, f"--cell {value}")
         if value not in OWN_CELLS:

@@ -1,4 +1,4 @@
-"""What `train` and `sweep` share: options that contradict each other in a new run, and the command that trains it."""
+"""Shared by `train` and `sweep`: options that conflict in a new run, and the command that trains it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import click
 from charrnn.cli._modules import import_options
 from charrnn.config import CONFLICTS, exclusive, train_words
 
-#: Options that contradict each other in a new run, and the errors that say so.
+#: Options that conflict in a new run, and the errors that say so.
 NEW_RUN_CONFLICTS = (
     *CONFLICTS,
     *exclusive("give one", "val_file", "val_fraction", "val_documents"),
     *exclusive("give one", "test_fraction", "test_documents"),
-    (("extend_vocab", "!init_from"), "--extend-vocab is about the model that --init-from names: give that too"),
+    (("extend_vocab", "!init_from"), "--extend-vocab needs --init-from: give it too"),
 )
 
 

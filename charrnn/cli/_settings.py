@@ -123,7 +123,7 @@ class SettingsFile:
         if any(_flag(key) in param.opts for command in commands for param in command.get_params(ctx)):
             remedy = "give it on the command line"
         else:
-            remedy = did_you_mean(likely(key, known)) or "leave it out; `charrnn --help` lists what there is"
+            remedy = did_you_mean(likely(key, known)) or "leave it out, or see `charrnn --help`"
         return ConfigError(f"{self.path}: {shown} is not a setting: {remedy}")
 
 

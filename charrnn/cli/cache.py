@@ -18,14 +18,14 @@ from charrnn.cli._options import json_option
     "--remove",
     is_flag=True,
     allow_from_autoenv=False,
-    help="Remove the copies that are listed; without CORPUS, all.",
+    help="Remove the copies of CORPUS; without CORPUS, all.",
 )
 @json_option
 def command(corpora: tuple[str, ...], remove: bool, as_json: bool) -> None:
     """List the encoded copies of large texts, or only those of CORPUS, a text file.
 
-    A text of 32 MiB or more is encoded once, and kept in the folder that the environment variable CHARRNN_CACHE names,
-    or in the system's folder for caches. If the text changes, or after --remove, it is encoded again.
+    charrnn encodes a text of 32 MiB or more once and keeps the copy in the system's cache folder, or in the folder
+    that the variable CHARRNN_CACHE names. If the text changes, it is encoded again.
 
     \b
     Examples:
@@ -46,7 +46,7 @@ def command(corpora: tuple[str, ...], remove: bool, as_json: bool) -> None:
     entries = [entry for entry in cache.entries() if not corpora or corpus_of.keys() & entry.paths]
     for path in corpus_of.keys() - set().union(*(entry.paths for entry in entries)):
         raise CorpusError(
-            f"{corpus_of[path]} is not in the cache: `charrnn cache` lists what is, and with --remove empties it"
+            f"{corpus_of[path]} is not in the cache: `charrnn cache` lists the cached texts, --remove removes all"
         )
     rows: list[dict[str, Any]] = [
         {

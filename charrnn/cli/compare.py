@@ -21,7 +21,7 @@ def _complete_settings(ctx: click.Context, param: click.Parameter, incomplete: s
     cls=SectionedCommand,
     section="Runs and texts",
     short_help="Compare runs by their settings.",
-    conflicts=(Conflict("--json and --csv contradict each other: give one", ("as_json", "as_csv")),),
+    conflicts=(Conflict("--json and --csv cannot be combined: give one", ("as_json", "as_csv")),),
 )
 @click.argument("names", metavar="[RUN]...", nargs=-1, shell_complete=complete_runs)
 @section("Runs")(
@@ -29,18 +29,18 @@ def _complete_settings(ctx: click.Context, param: click.Parameter, incomplete: s
     metavar="SETTING",
     multiple=True,
     shell_complete=_complete_settings,
-    help="Group the runs by this setting alone, whatever else differs. May be repeated.",
+    help="Group runs by this setting only, whatever else differs. May be repeated.",
 )
 @csv_option
 @json_option
 def command(names: tuple[str, ...], by: tuple[str, ...], as_csv: bool, as_json: bool) -> None:
-    """Compare runs: the settings in which they differ, and the best validation loss of each.
+    """Compare runs by the settings in which they differ and by their best validation losses.
 
-    RUN is a run's name or folder, a quoted pattern such as 'names-*', or the folder of a sweep. Without RUN, all runs
-    under ./checkpoints on the text of the newest one are compared.
+    RUN is a run's name or folder, a quoted pattern such as 'names-*', or the folder of a sweep. Without RUN, charrnn
+    compares all runs under ./checkpoints that trained on the text of the newest one.
 
-    Runs that differ only in the seed are one row: the mean of their losses ± the standard deviation, in nats per
-    character. Losses measured on different characters are in different tables, since they cannot be compared.
+    Runs that differ only in the seed share a row: the mean of their losses ± the standard deviation, in nats per
+    character. Losses measured on different characters cannot be compared, so they get separate tables.
 
     \b
     Examples:
@@ -64,7 +64,7 @@ def command(names: tuple[str, ...], by: tuple[str, ...], as_csv: bool, as_json: 
     runs = [run for run in found if not run.damage]
     if not runs:
         raise CheckpointError(
-            f"there is no run to compare under ./{RUNS}: train some with `charrnn train`, or name them"
+            f"no run to compare under ./{RUNS}: train some with `charrnn train`, or name their folders"
         )
     if not names:
         newest = runs[0]

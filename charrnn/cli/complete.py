@@ -49,7 +49,7 @@ _shown = section("Output")
 @_shown(
     "--interactive",
     is_flag=True,
-    help="Suggest while you type; lines go to standard output.",
+    help="Suggest completions while you type; lines go to standard output.",
 )
 def command(
     text: str | None,
@@ -58,13 +58,13 @@ def command(
     interactive: bool,
     **settings: Any,
 ) -> None:
-    """Show the most likely completions of TEXT, to the end of its word, with their probabilities.
+    """Print the most likely completions of TEXT and their probabilities.
 
-    Without TEXT, or for "-", each line of standard input is completed. In TEXT, \\n is a line end, \\t a tab, \\uXXXX
+    Without TEXT, or with "-", each line of standard input is completed. In TEXT, \\n is a line end, \\t a tab, \\uXXXX
     a character by its number, and \\\\ a backslash.
 
-    Prints the number of the line, the probability, the unit that is complete (word, line, char, document; length: it
-    was cut off), and the completion, separated by tabs.
+    Prints the line number, the probability, the completed unit (word, line, char or document; "length" if it was cut
+    off), and the completion, separated by tabs.
 
     \b
     Examples:
@@ -98,7 +98,7 @@ def command(
             done, refused = Completions(line, ()), refused + 1
         click.echo(shown(number, done), nl=False)
     if not number:
-        note("Standard input is empty: nothing was completed")
+        note("Standard input is empty: nothing to complete")
     if refused:
         click.get_current_context().exit(1)
 
@@ -144,11 +144,11 @@ def _bounded_lines(continuing: bytes) -> Iterator[bytes]:
 def _piece() -> bytes:
     """Read the next line of standard input, or a piece of a long one."""
     if sys.stdin is None:
-        raise CorpusError("standard input is closed: give a text, or pipe lines in")
+        raise CorpusError("standard input is closed: give a text or pipe lines in")
     try:
         return sys.stdin.buffer.readline(_LONGEST)
     except OSError as error:
-        raise CorpusError(f"cannot read standard input: {cause(error, 'give a text, or pipe lines in')}") from None
+        raise CorpusError(f"cannot read standard input: {cause(error, 'give a text or pipe lines in')}") from None
 
 
 def _suggest(model: LanguageModel, complete: Callable[[str], Completions], begun: str) -> None:

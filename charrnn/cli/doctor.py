@@ -50,7 +50,7 @@ def command(set_kernel: str | None, as_json: bool) -> None:
             "Cores": f"{machine.cores} of {machine.all_cores}",
             "Load": "-"
             if machine.load is None
-            else f"{machine.load:.2f} running programs on average, in the last minute",
+            else f"{machine.load:.2f} running programs on average in the last minute",
             "Memory": "-" if machine.memory is None else f"{machine.memory / 2**30:.1f} GiB",
             "Large matrix product": f"{speed.large_gflops:,.1f} GFLOP/s, {edge}x{edge} by {edge}x{edge}, float32",
             "Training's matrix product": "{:,.1f} GFLOP/s, {}x{} by {}x{}, float32".format(

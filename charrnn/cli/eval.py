@@ -34,15 +34,15 @@ _scoring = section("Scoring")
     type=OneOf(PROTOCOLS),
     default="whole",
     show_default=True,
-    help="whole: in one pass. lanes: in several batch rows, faster and equal to about 0.002 nats. windows: every 256 "
-    "characters from a zero state.",
+    help="whole: in one pass. lanes: in several batch rows, faster and within about 0.002 nats. windows: from a zero "
+    "state every 256 characters.",
 )
 @section("Text")(
     "--test",
     is_flag=True,
-    help="Score the test split of the corpus.",
+    help="Score the test split of the model's corpus.",
 )
-@_scoring("--dynamic", is_flag=True, help="Also let the model learn as it reads; slower.")
+@_scoring("--dynamic", is_flag=True, help="Also score a copy that learns as it reads; slower.")
 @_scoring(
     "--baselines",
     is_flag=True,
@@ -59,10 +59,10 @@ def command(
     baselines: bool,
     as_json: bool,
 ) -> None:
-    """Measure how well a model predicts TEXT: each character but the first.
+    """Measure how well a model predicts each character of TEXT after the first.
 
-    TEXT is a file, folder or pattern, or "-" for standard input; several are read as one, as the model's corpus was.
-    Without TEXT, the validation split of that corpus is scored.
+    TEXT is a file, folder or pattern, or "-" for standard input. Several are read as one text. Without TEXT, the
+    validation split of the model's corpus is scored.
 
     \b
     Examples:

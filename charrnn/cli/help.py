@@ -1,4 +1,4 @@
-"""`charrnn help`: show the help of a command, for hands that type it."""
+"""`charrnn help`: show the help of a command; an alias of `--help`."""
 
 from __future__ import annotations
 

@@ -24,16 +24,16 @@ _SYMBOLS = 50  # first characters of the vocabulary, shown in the table
 @click.command(
     cls=SectionedCommand,
     section="Runs and texts",
-    short_help="Show what is in a checkpoint.",
+    short_help="Show the contents of a model.",
     conflicts=(either("run", "model_path"),),
 )
 @run_argument()
 @model_option
 @json_option
 def command(run: str | None, model_path: str | None, as_json: bool) -> None:
-    """Show a model: its text, settings, arrays and vocabulary, how its training went, and how to resume it.
+    """Show a model's text, settings, arrays, vocabulary and training history, and how to resume it.
 
-    RUN is what -m takes: a run's name, its folder, or a .npz file.
+    RUN is a run's name, its folder, or a .npz file.
 
     \b
     Examples:
@@ -89,7 +89,7 @@ def _print(saved: Checkpoint, path: Path) -> None:
     total = sum(array.size for array in saved.params.values())
     rows = [(name, " x ".join(map(str, array.shape)), f"{array.size:,}") for name, array in saved.params.items()]
     click.echo()
-    print_table(("Array", "Shape", "Parameters"), [*rows, ("in all", "", f"{total:,}")], right=(2,))
+    print_table(("Array", "Shape", "Parameters"), [*rows, ("total", "", f"{total:,}")], right=(2,))
     if saved.history:
         click.echo()
         print_table(
@@ -133,9 +133,9 @@ def _resume(saved: Checkpoint, folder: RunFolder, run: RunSummary | None) -> str
     if not run.finished:
         return train_command(paths, options)
     if (run.step or 0) < (run.steps or 0):
-        return f"last.npz stopped early and can train on: {train_command(paths, options | {'patience': 0})}"
+        return f"last.npz stopped early; to continue: {train_command(paths, options | {'patience': 0})}"
     longer = train_command(paths, options | {"minutes": f"{DEFAULT_MINUTES:g}"})
-    return f"last.npz is complete and can train on: {longer}"
+    return f"last.npz is complete; to extend it: {longer}"
 
 
 def _text(saved: Checkpoint) -> dict[str, str]:

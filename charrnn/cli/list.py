@@ -34,7 +34,7 @@ _CSV = (
     cls=SectionedCommand,
     section="Runs and texts",
     short_help="List runs.",
-    conflicts=(Conflict("--json and --csv contradict each other: give one", ("as_json", "as_csv")),),
+    conflicts=(Conflict("--json and --csv cannot be combined: give one", ("as_json", "as_csv")),),
 )
 @_which(
     "--where",
@@ -50,7 +50,7 @@ _CSV = (
     type=OneOf(tuple(_KEYS)),
     default="changed",
     show_default=True,
-    help="changed: newest first. loss: lowest first, among the runs validated on the same characters. steps and size: "
+    help="changed: newest first. loss: lowest first, among runs validated on the same characters. steps, size: "
     "largest first.",
 )
 @csv_option
@@ -58,10 +58,10 @@ _CSV = (
 def command(conditions: tuple[str, ...], key: str, as_csv: bool, as_json: bool) -> None:
     """List the runs under ./checkpoints: text, model, steps and best validation loss.
 
-    All losses in the column "Best loss" were measured on the same characters and can be compared. Losses measured on
-    other characters are in the column "Other loss", marked with a letter.
+    Losses in the column "Best loss" were measured on the same characters and can be compared. Losses measured on other
+    characters are in the column "Other loss", marked with a letter.
 
-    The newest run is the model that other commands use if -m names none.
+    Without -m, other commands use the newest run.
 
     \b
     Examples:
@@ -155,7 +155,7 @@ def _print_runs(runs: list[RunSummary], groups: list[list[RunSummary]]) -> None:
         drop=[columns[name] for name in ("MB", "Rate", "Seed", "Changed", "Trained on")],
     )
     if others:
-        click.echo("Losses with different marks cannot be compared, since they were measured on different characters:")
+        click.echo("Losses with different marks cannot be compared: they were measured on different characters:")
         validations = [group[0].validation for group in groups if group[0].validation]
         for mark, text in zip(_marks(), described(validations), strict=False):
             click.echo(f"  {mark or '-'}  {text}")

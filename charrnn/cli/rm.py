@@ -17,11 +17,10 @@ if TYPE_CHECKING:
 @click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_runs)
 @section("Removing")("--yes", is_flag=True, allow_from_autoenv=False, help="Remove without asking.")
 def command(names: tuple[str, ...], yes: bool) -> None:
-    """Remove runs. NAME is a run's name, as `charrnn list` shows it, or its folder. The folder of a sweep means all its
-    runs.
+    """Remove runs. NAME is a run's name, as in `charrnn list`, its folder, or the folder of a sweep.
 
-    Only a run's own files are removed: best.npz, last.npz and log.jsonl. Its folder is removed too if it is then empty.
-    A run that is still training is kept.
+    Only a run's own files are removed: best.npz, last.npz and log.jsonl. Its folder is removed too if it is then
+    empty. A run that is still training is kept.
 
     \b
     Examples:
@@ -38,7 +37,7 @@ def command(names: tuple[str, ...], yes: bool) -> None:
         raise RunFolderError("nothing was removed: answer y, or give --yes")
     for run in runs:
         message = f"Removed {_describe(run)}"
-        click.echo(message if run.remove() else f"{message}; its folder has other files, and is kept")
+        click.echo(message if run.remove() else f"{message}; its folder is kept, since it has other files")
     for folder in {run.path.parent for run in runs}:
         remove_sweep(folder)
 

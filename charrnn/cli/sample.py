@@ -50,12 +50,12 @@ _BASICS = ("models", "length", "lines", "prime", "temperature", "top_p", "count"
             ("documents", "count"),
             "count=1",
         ),
-        Conflict("--json prints each sample in a line of its own: leave out --separator", ("as_json", "separator")),
-        *(Conflict(f"--beam draws nothing: leave out {flag_of(name)}", ("beam", name)) for name in _DRAWING),
-        Conflict("--length-norm is for --beam: give both or neither", ("length_norm", "!beam")),
-        Conflict("--repeat-window is for --repeat-penalty: give both or neither", ("repeat_window", "!repeat_penalty")),
+        Conflict("--json prints each sample on its own line: leave out --separator", ("as_json", "separator")),
+        *(Conflict(f"--beam does not sample: leave out {flag_of(name)}", ("beam", name)) for name in _DRAWING),
+        Conflict("--length-norm needs --beam: give both or neither", ("length_norm", "!beam")),
+        Conflict("--repeat-window needs --repeat-penalty: give both or neither", ("repeat_window", "!repeat_penalty")),
         *(
-            Conflict("--prime, --prime-file and --prime-lines exclude each other: give one of them", pair)
+            Conflict("--prime, --prime-file and --prime-lines cannot be combined: give one of them", pair)
             for pair in combinations(("prime", "prime_file", "prime_lines"), 2)
         ),
         *(Conflict(message, names) for names, message in SAMPLE_CONFLICTS),
@@ -90,7 +90,7 @@ _BASICS = ("models", "length", "lines", "prime", "temperature", "top_p", "count"
     "--seed",
     type=WholeNumber(0),
     metavar="N",
-    help="Same seed, same text. [default: random]",
+    help="Random seed; the same seed gives the same text. [default: random]",
 )
 @options_of(SampleConfig, "charset", "regex")
 @options_of(DrawConfig, "count")
@@ -131,8 +131,8 @@ def command(
 ) -> None:
     """Generate text with a model: that of RUN, of -m, or of the newest run.
 
-    A single sample is printed as it is generated. Without a prime, it starts as lines of the training text do. In TEXT
-    and STRING, \\n is a line end, \\t a tab, \\uXXXX a character by its number, and \\\\ a backslash.
+    A single sample is printed while it is generated. Without a prime, it starts like a line of the training text. In
+    TEXT and STRING, \\n is a line end, \\t a tab, \\uXXXX a character by its number, and \\\\ a backslash.
 
     \b
     Examples:
@@ -150,13 +150,12 @@ def command(
     learned = writing[0][0].checkpoint.text_config
     primes = _primes(prime, prime_file, prime_lines, learned)
     if not primes:
-        note("There is no line to continue: nothing was generated")
+        note("No line to continue: nothing was generated")
         return
     writer = mixed(writing)
     if documents is not None and writer.vocab.end is None:
         raise ConfigError(
-            "--documents: the model did not learn where documents end: give -n or --lines, or train with "
-            "--split-documents"
+            "--documents: the model did not learn document ends: give -n or --lines, or train with --split-documents"
         )
     if length is None:
         length = -1 if documents or options["lines"] else SampleConfig.length
@@ -187,7 +186,7 @@ def command(
         finally:
             if novel and counts.drawn:
                 share = f"{counts.redrawn} of {counts.drawn} ({counts.redrawn / counts.drawn:.1%})"
-                note(f"Redrawn: {share}, for copying {novel} characters of the corpus")
+                note(f"Redrawn: {share} copied {novel} characters of the corpus")
 
 
 def _primes(prime: str | None, file: str | None, lines: str | None, learned: TextConfig) -> list[str]:
@@ -223,7 +222,7 @@ def _open_run(name: str) -> LanguageModel:
     try:
         return open_model(name)
     except CheckpointError as error:
-        raise CheckpointError(f"{error}; a text to continue is given with --prime") from error
+        raise CheckpointError(f"{error}; to continue a text, give it with --prime") from error
 
 
 def _writing(names: tuple[str, ...]) -> list[tuple[LanguageModel, float]]:
@@ -238,7 +237,7 @@ def _writing(names: tuple[str, ...]) -> list[tuple[LanguageModel, float]]:
         try:
             shares.append((path, float(share)))
         except ValueError:
-            raise ConfigError(f"-m {name}: each of several models needs a weight, as in -m A:0.7 -m B:0.3") from None
+            raise ConfigError(f"-m {name}: every model in a mixture needs a weight: -m A:0.7 -m B:0.3") from None
     return [(open_model(path), share) for path, share in shares]
 
 
@@ -262,7 +261,7 @@ def _separator(learned: TextConfig, several_lines: bool) -> Callable[[str], str]
 
 
 def _missing_ends(text: str, count: int) -> str:
-    """Return the line ends that a text lacks to end with so many."""
+    """Return the line ends to add so that a text ends with this many."""
     return "\n" * (count - len(text) + len(text.rstrip("\n")))
 
 

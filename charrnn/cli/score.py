@@ -58,29 +58,31 @@ _ENDLESS = {"follow": "--follow", "line_buffered": "--line-buffered"}
 
 
 def _conflicts() -> Iterator[Conflict]:
-    """Yield the options that contradict each other."""
+    """Yield the options that conflict."""
     yield Conflict(
-        "--with-score is for --above, --below and --top; scores are shown without it: leave it out",
+        "--with-score needs --above, --below or --top; otherwise scores are always printed: leave it out",
         ("with_score", *(f"!{name}" for name in _SELECTING)),
     )
-    yield Conflict("--json shows the scores anyway: leave out --with-score", ("with_score", "as_json"))
-    yield Conflict("--json names its fields: leave out --header", ("header", "as_json"))
-    yield Conflict("--field keeps the header of the records: leave out --header", ("header", "field"))
+    yield Conflict("--json always prints the scores: leave out --with-score", ("with_score", "as_json"))
+    yield Conflict("--json has no header: leave out --header", ("header", "as_json"))
+    yield Conflict("--field keeps the header of its file: leave out --header", ("header", "field"))
     yield Conflict("--field adds the scores to the records: leave out --json", ("field", "as_json"))
     for name in _SELECTING:
         yield Conflict(
-            f"--{name} prints lines unchanged: --per-char goes with --with-score or --json",
+            f"--{name} prints lines unchanged: give --with-score or --json too, or leave out --per-char",
             ("per_char", name, "!as_json", "!with_score"),
         )
         yield Conflict(
-            f"--{name} prints lines unchanged, without columns: --header goes with --with-score",
+            f"--{name} prints lines unchanged: give --with-score too, or leave out --header",
             ("header", name, "!with_score"),
         )
     for name in ("top", "header"):
-        yield Conflict(f"the outputs of all shards make one: leave out --{name} or --shard", ("shard", name))
+        yield Conflict(f"--{name} cannot be joined across shards: leave out --{name} or --shard", ("shard", name))
     for name in ("top", "shard"):
         for early, flag in _ENDLESS.items():
-            yield Conflict(f"--{name} needs all lines, so it cannot go with {flag}: leave out one", (early, name))
+            yield Conflict(
+                f"--{name} needs all lines, so it cannot be combined with {flag}: leave out one", (early, name)
+            )
 
 
 #: The options that people use most, for the first screen of the help.
@@ -89,28 +91,28 @@ _BASICS = ("models", "top", "above", "below", "with_score", "field", "follow", "
 
 @click.command(
     cls=SectionedCommand,
-    short_help="Score each line: how likely a model finds it.",
+    short_help="Score each line by its likelihood under a model.",
     basics=_BASICS,
     conflicts=(*_conflicts(),),
 )
 @click.argument("texts", metavar="[FILE]...", nargs=-1, shell_complete=complete_files)
 @models_option("Several with --best.")
-@_scoring("--context", is_flag=True, help="Score what follows the first tab, given what precedes it.")
-@_scoring("--best", is_flag=True, help="Name the best of several models (-m A -m B), and its margin.")
+@_scoring("--context", is_flag=True, help="Score the text after the first tab, given the text before it.")
+@_scoring("--best", is_flag=True, help="Name the best of several models, and its margin; give each with -m.")
 @_scoring("--shard", type=_ShardType(), metavar="I/N", help="Score the I-th of N equal shares of the lines.")
 @_records("--field", metavar="NAME", help="Score this .csv or .tsv column, or JSON Lines field.")
 @_output(
     "--json",
     "as_json",
     is_flag=True,
-    help="Print a JSON object for each line, with its number and score.",
+    help="Print each line as a JSON object, with number and score.",
 )
 @options_of(ScoreConfig, "per_char")
-@_output("--header", is_flag=True, help="Name the columns in a first line.")
+@_output("--header", is_flag=True, help="Print a header line with column names.")
 @_selected("--above", type=_LimitType(0), metavar="X", help="Print lines of more than X bpc; 99%: the highest 1%.")
 @_selected("--below", type=_LimitType(0), metavar="X", help="Print lines of less than X bpc; 5%: the lowest 5%.")
 @options_of(ScoreConfig, "top")
-@_selected("--with-score", is_flag=True, help="Print these lines with their numbers and scores.")
+@_selected("--with-score", is_flag=True, help="Add numbers and scores to the selected lines.")
 @_growing("--follow", is_flag=True, help="Wait for more lines; FILE may be truncated or replaced.")
 @_growing("--line-buffered", is_flag=True, help="Score lines as they arrive, as from a terminal.")
 def command(
@@ -127,10 +129,10 @@ def command(
     line_buffered: bool,
     **settings: Any,
 ) -> None:
-    """Score each line of FILE, or of standard input: how likely a model finds it.
+    """Score each line of FILE or standard input by its likelihood under a model.
 
     Prints bits per character (bpc), log-probability in nats, scored characters, unknown characters, and the line,
-    separated by tabs. The more bpc, the more surprising is the line. The first two columns are empty where nothing was
+    separated by tabs. The higher the bpc, the more surprising the line. The first two columns are empty if nothing was
     scored.
 
     \b
@@ -154,10 +156,10 @@ def command(
     config = ScoreConfig(**settings)
     at_once = line_buffered or follow or _is_typed(texts)
     if follow and (len(texts) != 1 or texts == (STDIN,)):
-        raise ConfigError("--follow watches one file: name it")
+        raise ConfigError("--follow needs exactly one FILE: name it")
     if config.has_quantile and (follow or line_buffered or shard):
         raise ConfigError(
-            "a percentage is known once all lines are scored: leave out --follow, --line-buffered and --shard, or give "
+            "a percentage needs the scores of all lines: leave out --follow, --line-buffered and --shard, or give "
             "--above and --below as numbers"
         )
     if best != (len(models) > 1):

@@ -20,33 +20,33 @@ if TYPE_CHECKING:
     from charrnn.serve.service import Service
 
 
-_where = section("Where it listens")
+_where = section("Connection")
 
 
 @click.command(
     cls=SectionedCommand,
-    short_help="Keep models loaded and answer requests.",
+    short_help="Answer requests over HTTP or standard input.",
     conflicts=(either("runs", "models"),),
 )
 @run_argument("runs", several=True)
-@models_option("Several may be given, each served under its name.")
-@_where("--stdio", is_flag=True, help="Read requests from standard input as lines of JSON, instead of HTTP.")
-@_where("--host", default="127.0.0.1", show_default=True, metavar="HOST", help="The address to listen on.")
+@models_option("May be repeated; each model is served under its name.")
+@_where("--stdio", is_flag=True, help="Read requests as lines of JSON from standard input instead of HTTP.")
+@_where("--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Address to listen on.")
 @_where(
     "--port",
     type=WholeNumber(0, 65535),
     default=8765,
     show_default=True,
     metavar="N",
-    help="The port; 0: any free one.",
+    help="Port to listen on; 0: any free one.",
 )
 @_where(
     "--token",
     envvar="CHARRNN_TOKEN",
     show_envvar=True,
     metavar="TOKEN",
-    help="A secret that every request must send, as `Authorization: Bearer TOKEN`; OpenAI's clients call it the API "
-    "key. Without it, the server answers only this machine. Prefer the variable: other users can see a command line.",
+    help="Secret that every request must send, as `Authorization: Bearer TOKEN`; OpenAI clients call it the API key. "
+    "Without it, the server answers only this machine. Prefer the variable: other users can see command lines.",
 )
 @options_of(Limits, "chars", "seconds", "requests")
 def command(
@@ -60,12 +60,12 @@ def command(
     max_seconds: float,
     max_requests: int,
 ) -> None:
-    """Keep models loaded and answer requests over HTTP until Ctrl-C; concurrent requests share a batch.
+    """Load models and answer requests over HTTP until Ctrl-C; concurrent requests share a batch.
 
-    Each RUN, or -m, is a model, served under its name; without any, it is the newest run.
+    Each RUN or -m is a model, served under its name. Without any, the newest run is served.
 
     Open the printed address in a browser to try the models. Programs POST JSON to /generate, /score and /complete, or
-    use any OpenAI client with the base URL that ends in /v1. /docs lists all fields, docs/serve.md explains them.
+    use any OpenAI client with the printed base URL, which ends in /v1. /docs lists all fields of requests.
 
     \b
     Examples:
@@ -80,14 +80,14 @@ def command(
     from charrnn.serve.service import Service
 
     if stdio and sys.stdin is None:
-        raise CharRNNError("standard input is closed: pipe requests in, or leave out --stdio")
+        raise CharRNNError("standard input is closed: pipe requests in or leave out --stdio")
     listener = None if stdio else _listening(host, port, token)
     service = Service(_loaded(runs or models), Limits(max_chars, max_seconds, max_requests))
     if listener:
         address, number = listener.getsockname()[:2]
         url = f"http://{f'[{address}]' if ':' in address else address}:{number}"
         note(f"Serving on {url}")
-        note(f"API: {url}/docs, for OpenAI clients {url}/v1")
+        note(f"API: {url}/docs; base URL for OpenAI clients: {url}/v1")
     with StopSignals():
         asyncio.run(_serve(service, listener, token))
 
@@ -103,7 +103,7 @@ def _listening(host: str, port: int, token: str | None) -> Listener:
     if token is None and not is_loopback(host):
         raise ConfigError(f"--host {host} opens the server to other machines: set a token too, with CHARRNN_TOKEN")
     if token is not None and not (token.isascii() and token.isprintable() and token.strip() == token != ""):
-        raise ConfigError("--token must be printable ASCII without spaces at its ends, since a header carries it")
+        raise ConfigError("--token must be printable ASCII without spaces at its ends, to fit into a header")
     return listening(host, port)
 
 
@@ -117,7 +117,7 @@ def _loaded(paths: tuple[str, ...]) -> dict[str, LanguageModel]:
         path = model.path.resolve()
         name = path.parent.name if path.name in ("best.npz", "last.npz") else path.stem
         if name in models:
-            raise ConfigError(f"two models are named {name!r}: rename the folder of one")
+            raise ConfigError(f"two models have the name {name!r}: rename the folder of one")
         models[name] = model
     return models
 

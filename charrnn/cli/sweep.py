@@ -35,7 +35,7 @@ def _grid_options(function: F) -> F:
     function = settings(*names)(function)
     for option in function.__click_params__:  # type: ignore[attr-defined]
         if option.name == "seed":
-            option.help = "Seed of all that is random. [default: 1]"
+            option.help = "Random seed. [default: 1]"
         if option.name in names and option.name not in _SHARED and not option.is_flag:
             option.type = Values(option.type)
     return function
@@ -54,7 +54,7 @@ def _grid_options(function: F) -> F:
     "--out",
     metavar="FOLDER",
     shell_complete=complete_files,
-    help="The folder of the runs; ./checkpoints/<corpus name>-sweep if not given.",
+    help="Write the runs to this folder. [default: ./checkpoints/<corpus name>-sweep]",
 )
 @_files(
     "--val-file",
@@ -66,19 +66,19 @@ def _grid_options(function: F) -> F:
     "--init-from",
     metavar="MODEL",
     shell_complete=complete_runs,
-    help="Begin each run with the weights of another checkpoint or run.",
+    help="Start each run from the weights of another model.",
 )
-@_screen("--dry-run", is_flag=True, help="Print the commands that train the runs not finished yet, and train none.")
-@_screen("--quiet", is_flag=True, help="Show nothing but errors and the table.")
+@_screen("--dry-run", is_flag=True, help="Only print the commands of unfinished runs.")
+@_screen("--quiet", is_flag=True, help="Print only errors and the table.")
 def command(corpus: tuple[str, ...], **options: Any) -> None:
     """Train a run on CORPUS for each combination of settings, and compare them. Separate values by commas: --cell
     rnn,lstm --seed 1,2,3 makes six runs.
 
-    Settings of model, length and training take several values. Settings of the text take one, and so do switches such
-    as --tied: they apply to all runs.
+    Settings of the model, the length and training take several values. Settings of the text and switches such as
+    --tied take one, which applies to all runs.
 
-    Each run is the one that `charrnn train` does with its settings. With --minutes, all runs validate on as many
-    characters as the first one chooses, unless --val-chars is given.
+    Each run equals a `charrnn train` with the same settings. With --minutes, the first run chooses --val-chars for all
+    runs, unless you give it.
 
     Ctrl-C saves the run in progress. The same command continues: it skips finished runs and resumes the interrupted
     one. With more values, it adds the new runs.
@@ -155,9 +155,9 @@ def _train(sweep: Sweep, planned: Planned, name: str, signals: StopSignals, *, q
 
     found = planned.summary()
     if found and found.finished:
-        return f"{_loss(found.best_loss)}, finished before"
+        return f"{_loss(found.best_loss)}, already finished"
     if error := sweep.divergence(planned):
-        raise RunFolderError(f"it diverged before ({error}): remove {planned.folder.path} to train it again")
+        raise RunFolderError(f"it diverged earlier ({error}): to train it again, remove {planned.folder.path}")
     run = sweep.open(planned, _command(sweep, planned))
     try:
         signals.patient = True
@@ -172,7 +172,7 @@ def _train(sweep: Sweep, planned: Planned, name: str, signals: StopSignals, *, q
                     signals.saves_for = None
         if signals.received:
             run.save()
-            note(f"Saved {planned.name} after step {run.state.step:,}. The same command continues.")
+            note(f"Saved {planned.name} after step {run.state.step:,}. Run the same command to continue.")
             click.get_current_context().exit(128 + signals.received)
     finally:
         signals.patient = False
@@ -195,6 +195,6 @@ def _print_results(sweep: Sweep, failed: int) -> None:
         print_comparison(compare(found, [name for name in sweep.names if name != "seed"]))
     if failed:
         raise CharRNNError(
-            f"{failed} of {len(sweep.runs)} runs failed: the lines above say why; the same command tries again those "
+            f"{failed} of {len(sweep.runs)} runs failed, for the reasons above; the same command retries those "
             "that did not diverge"
         )

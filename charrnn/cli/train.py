@@ -81,43 +81,43 @@ _BASICS = (
     "--init-from",
     metavar="MODEL",
     shell_complete=complete_runs,
-    help="Start from the weights of another checkpoint or run.",
+    help="Start from the weights of another model.",
 )
 @_files(
     "--resume",
     is_flag=True,
     allow_from_autoenv=False,
-    help="Continue the run in the folder; with --minutes, for so many minutes more.",
+    help="Continue the run of CORPUS or --out; with --minutes, for this many minutes more.",
 )
 @_files(
     "--force",
     is_flag=True,
     allow_from_autoenv=False,
-    help="Replace the run in the folder.",
+    help="Replace the run that is already in the folder.",
 )
 @_screen(
     "--sample-every",
     type=WholeNumber(0),
     metavar="N",
     default=0,
-    help="Show a sample every N steps; 0 for never.",
+    help="Print a sample every N steps; 0 for never.",
 )
-@_screen("--verbose", is_flag=True, help="Also show facts about the text, the reasons for settings, and memory.")
-@_screen("--quiet", is_flag=True, help="Show nothing but errors.")
+@_screen("--verbose", is_flag=True, help="Also print facts about the text, reasons for settings, and memory use.")
+@_screen("--quiet", is_flag=True, help="Print only errors.")
 def command(corpus: tuple[str, ...], **options: Any) -> None:
     """Train a model on CORPUS: files, folders, quoted patterns, or "-" for stdin.
 
-    Files are read in this order; a folder's files by name, then its subfolders
-    by name. Files ending in .gz, .bz2, .xz, .zst or .zip are unpacked. Line
-    ends are kept unchanged.
+    Files are read in the given order; within a folder, files by name, then
+    subfolders by name. Files ending in .gz, .bz2, .xz, .zst or .zip are
+    unpacked. Line ends are kept unchanged.
 
     Without --steps or --epochs, charrnn trains for --minutes (default 5). It
-    then picks every setting marked "auto" that you leave out, from the text
-    size and the time budget; --verbose explains each choice.
+    then chooses every "auto" setting that you leave out, from the text size
+    and the time budget; --verbose explains each choice.
 
     The run folder gets best.npz (lowest validation loss), last.npz (to resume)
-    and log.jsonl. Ctrl-C finishes the step, saves, and prints the command that
-    continues.
+    and log.jsonl. Ctrl-C finishes the step, saves, and prints the command to
+    continue.
 
     \b
     Examples:
@@ -173,9 +173,9 @@ def _open(paths: tuple[str, ...], options: dict[str, Any], began: float) -> Run:
     out = Path(options["out"]) if options["out"] else None
     if options["resume"]:
         if options["force"] or options["init_from"]:
-            raise ConfigError("--resume continues a run: leave out --force and --init-from")
+            raise ConfigError("--resume continues an existing run: leave out --force and --init-from")
         if not out and not paths:
-            raise ConfigError("--resume needs the CORPUS, or the run's folder with --out")
+            raise ConfigError("--resume needs a run: give its CORPUS, or its folder with --out")
         out = out or RUNS / Corpus.name_of(paths[0])
         with measuring, ReadingBar(quiet=quiet) as reading:
             return Run.resume(
@@ -251,18 +251,20 @@ def _describe(run: Run, corpus: Corpus | None, *, verbose: bool) -> None:
     weights = sum(array.size for array in run.state.params.values())
     layers = "1 layer" if config.num_layers == 1 else f"{config.num_layers} layers"
     embedding = f", embedding of {config.embed_size}" if config.embed_size else ""
-    print_fact("Text", f"{len(training.stream.ids):,} characters to train on, {len(training.val_ids):,} to validate")
+    print_fact(
+        "Text", f"{len(training.stream.ids):,} characters for training, {len(training.val_ids):,} for validation"
+    )
     print_fact("Model", f"{config.cell}, {layers} of {config.hidden_size} units{embedding}, {weights:,} parameters")
     if corpus is not None:
         _print_summary(summarize(corpus, run.vocab), run.vocab.kind, verbose=verbose)
     memory = run.footprint
     if verbose:
         among = f" in {memory.processes} processes" if memory.processes > 1 else ""
-        print_sentence(f"about {_mib(memory.size)} of memory{among}")
+        print_sentence(f"memory: about {_mib(memory.size)}{among}")
     if memory.free is not None and not memory.fits:
         print_sentence(
-            f"Note: training takes about {_mib(memory.size)} of memory and {_mib(memory.free)} are free, so it may "
-            "become very slow or be killed: stop other programs, or lower --batch-size, --seq-len or --hidden-size"
+            f"Note: training needs about {_mib(memory.size)} of memory and only {_mib(memory.free)} is free: it may "
+            "become very slow or be killed; stop other programs, or lower --batch-size, --seq-len or --hidden-size"
         )
 
 
@@ -292,10 +294,10 @@ def _print_summary(facts: Summary, kind: str, *, verbose: bool) -> None:
 def _describe_returns(facts: Summary) -> str:
     """Return the note on carriage returns, with the command that turns all line ends into newlines."""
     if facts.crlf and facts.cr:
-        return r"lines end with \r\n or \r, and \r is learned; to change that: perl -pe 's/\r\n?/\n/g' FILE > NEW"
+        return r"lines end with \r\n or \r, and \r is learned; to convert them: perl -pe 's/\r\n?/\n/g' FILE > NEW"
     if facts.crlf:
-        return r"lines end with \r\n, and \r is learned; to change that: tr -d '\r' < FILE > NEW"
-    return r"lines end with \r, which is learned; to change that: tr '\r' '\n' < FILE > NEW"
+        return r"lines end with \r\n, and \r is learned; to convert them: tr -d '\r' < FILE > NEW"
+    return r"lines end with \r, which is learned; to convert them: tr '\r' '\n' < FILE > NEW"
 
 
 def _mib(size: int) -> str:
@@ -315,12 +317,12 @@ def _print_plan(run: Run, *, verbose: bool) -> None:
             measuring.show()
             seconds = expected_seconds(run.training, run.state)
     steps = "1 step" if total == 1 else f"{total:,} steps"
-    since = f" from step {run.state.step:,} on" if run.state.step else ""
+    since = f" from step {run.state.step:,}" if run.state.step else ""
     takes = "" if seconds is None else f" in about {duration(seconds)}"
     print_fact("Run", f"{steps}{since}{takes}, seed {config.seed}, in {run.folder.path}")
     if verbose:
         rate = f"{config.optimizer} at {config.learning_rate:g}"
-        print_sentence(f"{config.batch_size} batch rows of {config.seq_len} characters a step, {rate}")
+        print_sentence(f"{config.batch_size} batch rows of {config.seq_len} characters per step, {rate}")
         for reason in run.reasons:
             print_sentence(reason)
     for sentence in run.notes:
@@ -332,9 +334,9 @@ def _repeat(run: Run) -> str:
     from charrnn.training.finetune import FREE
 
     if run.earlier_totals:
-        return "no single command: an earlier version of charrnn raised the length"
+        return "no single command: an earlier version of charrnn extended the run"
     if run.text_config.document_rules != TextConfig.document_rules:
-        return "no command: an earlier charrnn split its documents by other rules"
+        return "no command: an earlier version of charrnn split its documents by other rules"
     config, elsewhere = run.config, set_elsewhere()
     if 0 < config.patience <= run.state.progress.waited:
         return "no single command: with this --patience from the start, the run would have stopped earlier"

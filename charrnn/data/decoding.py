@@ -48,7 +48,7 @@ def decode_pieces(name: str, data: Iterable[bytes], encoding: str) -> Iterator[s
             remedy = "name a text file, or learn any file with --bytes"
             if likely:
                 remedy = fill_in(_suggest(likely, used), name)
-            raise CorpusError(f"{name} has {what} at offset {offset:,}, as no text in {used.upper()} does: {remedy}")
+            raise CorpusError(f"{name} has {what} at offset {offset:,}, which {used.upper()} text never has: {remedy}")
         decoded_others = decoded_others or not text.isascii()
         if first and text:
             text, first = text.removeprefix("\ufeff"), False
@@ -107,7 +107,7 @@ def _remedy(beginning: bytes, error: UnicodeError, encoding: str, decoded_others
     """
     for mark, marked in _BYTE_ORDER_MARKS.items():
         if beginning.startswith(mark) and not encoding.startswith(marked):
-            return f"it begins as {marked.upper()} does: train with --encoding {marked}"
+            return f"it starts like {marked.upper()}: train with --encoding {marked}"
     data, at = (error.object, error.start) if isinstance(error, UnicodeDecodeError) else (beginning, 0)
     sample = data[0 if at < _SAMPLE else data.rfind(b"\n", 0, at) + 1 :][:_SAMPLE]
     if encoding == "utf-8":
@@ -119,7 +119,7 @@ def _remedy(beginning: bytes, error: UnicodeError, encoding: str, decoded_others
     if likely := likely_encoding(sample, encoding):
         return _suggest(likely, encoding)
     if b"\0" in sample:
-        return "it has NUL bytes, as no text does: name a text file, or learn any file with --bytes"
+        return "it has NUL bytes, which text never has: name a text file, or learn any file with --bytes"
     return "name its encoding with --encoding, or learn any file with --bytes"
 
 

@@ -129,7 +129,7 @@ def _files_at(path: str) -> Found:
         found = _leave_out_runs(_matching_files(path), str(Path(*takewhile(_is_literal, Path(path).parts))))
         missing = "matches no file: check the pattern"
     if found.runs and not found.files:
-        what = "is a run, not a text" if found.runs == [path] else f"holds no text, only {_describe_runs(found.runs)}"
+        what = "is a run, not a text" if found.runs == [path] else f"has no text, only {_describe_runs(found.runs)}"
         missing = f"{what}: name a text file; -m uses the model of a run"
     if not found.files:
         raise CorpusError(f"{path} {missing}")
@@ -271,7 +271,7 @@ def open_inputs(path: str, progress: Callable[[int], object]) -> Iterator[Input]
 
 
 def read_chunks(path: str, read: Callable[[int], bytes], amount: int) -> Iterator[bytes]:
-    """Yield all bytes of a file, so many at a time.
+    """Yield all bytes of a file, this many at a time.
 
     read: the method of the open file
     """

@@ -1,4 +1,4 @@
-"""What a file is that is not text, and what to do with it; recognised by its first bytes."""
+"""Kinds of files that are not text, recognised by their first bytes, and how to get text from them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from charrnn.errors import CorpusError
 
 
 class Kind(NamedTuple):
-    """A kind of file, and how to get text from it: FILE stands for its name, FILE.txt for that with another suffix."""
+    """A kind of file, and how to get text from it: FILE is its name, FILE.txt the same name with another suffix."""
 
     what: str
     remedy: str

@@ -1,4 +1,4 @@
-r"""What a line is, for all of charrnn; and lines of bytes from files, standard input or a file that grows.
+r"""Lines: where they end, for all of charrnn; and lines of bytes from files, standard input or a growing file.
 
 A line ends with \n, \r\n or a single \r, as in Python's universal newlines. Other characters that Unicode counts as
 line breaks, such as \f and U+2028, are part of a line.

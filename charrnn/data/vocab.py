@@ -268,7 +268,7 @@ class Vocab:
         """
         array = np.asarray(ids if isinstance(ids, (np.ndarray, Sequence)) else list(ids), dtype=np.int64).reshape(-1)
         if array.size and not (0 <= array.min() and array.max() < self.size):
-            raise VocabError(f"ids run from 0 to {self.size - 1} here, not {array.min()} to {array.max()}")
+            raise VocabError(f"ids must be from 0 to {self.size - 1}, got {array.min()} to {array.max()}")
         shown = code_points(self.symbols + specials)
         return from_code_points(shown[array[array < len(shown)]])
 

@@ -1,1 +1,1 @@
-"""How well a model predicts a text, or many lines."""
+"""Evaluation: scores of a text, or of many lines."""

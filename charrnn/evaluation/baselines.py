@@ -55,7 +55,7 @@ class Baselines:
     train_chars    characters that the baselines learned from, the last of the training text
     train_total    characters that the model was trained on
     n              order of the n-gram model, the best from 1 to 10
-    n_chosen_on    the text that n was chosen on: "the validation part", or "this text" if that is the text to score or
+    n_chosen_on    the text that n was chosen on: "the validation split", or "this text" if that is the text to score or
                    there is no validation split
     nats_per_char  by name: ngram, gzip, bzip2, xz; None if nothing was scored
     """
@@ -90,7 +90,7 @@ def measure(train: IdSource, val: IdSource, ids: IdSource, vocab: Vocab) -> Base
     """
     learned = _slice(train, max(0, len(train) - READ), len(train))
     grams = NGrams.of(learned, vocab.size)
-    chosen_on, where = (val, "the validation part") if len(val) > 1 else (ids, "this text")
+    chosen_on, where = (val, "the validation split") if len(val) > 1 else (ids, "this text")
     n = int(grams.nats(_slice(chosen_on, 0, READ)).argmin()) + 1
     nats = {"ngram": float(grams.up_to(n).nats(ids)[-1])}
     for name, new in COMPRESSORS.items():

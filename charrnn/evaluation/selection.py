@@ -25,7 +25,7 @@ Row: TypeAlias = tuple[float | None, bytes]
 def select(rows: Iterable[Row], config: ScoreConfig) -> Iterator[bytes]:
     """Yield the bytes of the selected lines; for `top`, the most surprising first, of equal ones the earlier.
 
-    For `top`, only so many lines are kept. For a quantile, all lines wait in a temporary file, and 8 bytes of each in
+    For `top`, only that many lines are kept. For a quantile, all lines wait in a temporary file, and 8 bytes of each in
     memory.
     Raises:  CharRNNError if the temporary file cannot be written.
     """

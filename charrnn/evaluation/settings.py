@@ -15,7 +15,7 @@ _RANGE = "must be a number, or a percentage from 0% to 100%"
 
 
 class Quantile(NamedTuple):
-    """A limit such as 99%: the bits per character that so many percent of the lines do not exceed."""
+    """A limit such as 99%: the bits per character that this percentage of the lines does not exceed."""
 
     percent: Any  # a Fraction, whose module loads slowly: only a percentage needs it
 

@@ -1,4 +1,4 @@
-"""A trace: what a model computes at each character of a text, as arrays to plot or to learn from."""
+"""A trace: the states and predictions of a model at each character of a text, as arrays to plot or to learn from."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST_BYTES = 2**30  # of the arrays of a trace
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """What a model computed while it read T ids, one after the other.
+    """The states and predictions of a model after each of T ids.
 
     ids        (T,), what was read
     symbols    V strings, what each id means: symbols[ids[t]] was read at step t, log_probs[t, v] predicts symbols[v]

@@ -78,7 +78,7 @@ def append_step(drafts: Sequence[Draft], step: Step) -> None:
 
 
 class StopBuffer:
-    """Holds back the end of a growing text as long as it may be part of a stop string."""
+    """Keeps back the end of a growing text while it may belong to a stop string."""
 
     def __init__(self, stops: tuple[str, ...]) -> None:
         self._stops, self._held = stops, ""

@@ -21,17 +21,20 @@ GOALS = {"char": 1, "word": 32, "line": 200}
 
 _ENDS, _DRAWN = "Length", "Sampling"
 _WHOLE, _SEVERAL, _FOUND = "Constraints", "Several samples", "Completions"
-_TEMPERATURE = "temperature is a finite number, at least 0, and top_k at least 0"
-_SHARES = "top_p is more than 0 and at most 1, min_p at least 0 and at most 1"
-_PENALTY = f"repeat_penalty is a finite number, more than 0, and repeat_window 1 to {MOST_WINDOW:,}"
-_LENGTH = f"length is 0 to {MOST_LENGTH:,} characters, and lines at least 0"
-_COUNTS = "count and best_of are at least 1, and novel at least 0"
-_BEAM = f"a beam is 1 to {MOST_WIDTH:,} wide, and its length norm 0 to {MOST_NORM}"
-_COMPLETION = f"--max-length is 1 to {MOST_COMPLETED:,}, and for words and lines alone: leave it out"
+_TEMPERATURE = "temperature must be finite and at least 0; top_k must be at least 0"
+_SHARES = "top_p must be greater than 0 and at most 1; min_p must be 0 to 1"
+_PENALTY = f"repeat_penalty must be finite and greater than 0; repeat_window must be 1 to {MOST_WINDOW:,}"
+_LENGTH = f"length must be 0 to {MOST_LENGTH:,} characters; lines must be at least 0"
+_COUNTS = "count and best_of must be at least 1; novel must be at least 0"
+_BEAM = f"a beam must be 1 to {MOST_WIDTH:,} wide; its length norm must be 0 to {MOST_NORM}"
+_COMPLETION = f"--max-length must be 1 to {MOST_COMPLETED:,}, for words and lines only: change it, or leave it out"
 
 #: Conflicting settings of a sample and of a completion, with the errors that report them.
 SAMPLE_CONFLICTS = tuple(
-    (("regex", name), "--regex takes no --stop and no --lines, which would cut a match short: give one of them")
+    (
+        ("regex", name),
+        "--regex cannot be combined with --stop or --lines, which would cut off a match: give one of them",
+    )
     for name in ("stop", "lines")
 )
 COMPLETION_CONFLICTS = ((("to=char", "max_length"), _COMPLETION),)
@@ -72,16 +75,16 @@ class Filters:
     temperature: float = setting(
         0.8,
         _DRAWN,
-        "Randomness; 0 is none.",
+        "Randomness; 0 always takes the most likely character.",
         low=0,
         flags=("--temp", "--temperature"),
         rule=_TEMPERATURE,
     )
-    top_k: int = setting(0, _DRAWN, "Keep the N most likely; 0: all.", low=0, rule=_TEMPERATURE)
+    top_k: int = setting(0, _DRAWN, "Keep the N most likely characters; 0: all.", low=0, rule=_TEMPERATURE)
     top_p: float = setting(
         1.0,
         _DRAWN,
-        "Keep the most likely characters that together have probability X.",
+        "Keep the fewest characters with total probability X.",
         low=0,
         high=1,
         open_low=True,
@@ -103,7 +106,9 @@ class Filters:
         open_low=True,
         rule=_PENALTY,
     )
-    repeat_window: int = setting(64, _DRAWN, "Recent characters to look at.", low=1, high=MOST_WINDOW, rule=_PENALTY)
+    repeat_window: int = setting(
+        64, _DRAWN, "Number of recent characters for --repeat-penalty.", low=1, high=MOST_WINDOW, rule=_PENALTY
+    )
 
     def __post_init__(self) -> None:
         _check(self)
@@ -124,7 +129,7 @@ class SampleConfig(Filters):
     regex    a regular expression that every sample matches in full
     charset  the characters that may be drawn, as between [ and ] in a regular expression
     unknown  what to do with characters of a prime that the vocabulary lacks: "error" or "skip"
-    Raises:  ConfigError for a value out of range, or two that contradict each other.
+    Raises:  ConfigError for a value out of range, or two that conflict.
     """
 
     length: int | None = setting(
@@ -138,7 +143,7 @@ class SampleConfig(Filters):
         rule=_LENGTH,
     )
     lines: int = setting(0, _ENDS, "Generate N lines; -n is then unlimited.", low=0, flag_low=1, rule=_LENGTH)
-    stop: tuple[str, ...] = setting((), _ENDS, "Stop before this text; can be given several times.", metavar="STRING")
+    stop: tuple[str, ...] = setting((), _ENDS, "Stop before this text. May be repeated.", metavar="STRING")
     regex: str | None = setting(
         None,
         _WHOLE,
@@ -167,7 +172,7 @@ class SampleConfig(Filters):
 
 @dataclass(frozen=True)
 class DrawConfig:
-    """How many samples are drawn, and which of them are kept.
+    """The settings of drawing several samples and keeping some of them.
 
     count    samples for each prime
     best_of  draw this many for each sample, and keep the one with the fewest bits per character
@@ -176,11 +181,11 @@ class DrawConfig:
     """
 
     count: int = setting(1, _SEVERAL, "Generate N samples, or N for each prime.", low=1, rule=_COUNTS)
-    best_of: int = setting(1, _SEVERAL, "Keep the most likely of N.", low=1, rule=_COUNTS)
+    best_of: int = setting(1, _SEVERAL, "Draw N times for each sample and keep the most likely.", low=1, rule=_COUNTS)
     novel: int = setting(
         0,
         _WHOLE,
-        "Redraw samples that copy N characters of the corpus.",
+        "Redraw samples that copy N consecutive characters of the corpus.",
         low=0,
         flag_low=1,
         rule=_COUNTS,
@@ -202,7 +207,7 @@ class BeamConfig:
     width: int = setting(
         1,
         _SEVERAL,
-        "Search for a likely text with K candidates.",
+        "Use beam search with K candidates instead of sampling.",
         low=1,
         high=MOST_WIDTH,
         flags=("--beam",),
@@ -213,7 +218,7 @@ class BeamConfig:
     length_norm: float = setting(
         1.0,
         _SEVERAL,
-        "For --beam: divide scores by length ** X. [default: 1]",
+        "With --beam: divide log-probabilities by length ** X. [default: 1]",
         low=0,
         high=MOST_NORM,
         flag_low=0,
@@ -231,7 +236,7 @@ class CompletionConfig:
     to          "char": the next character; "word" or "line": its rest
     count       completions, at most
     max_length  characters at which a completion is cut off; None: the default of `GOALS`
-    Raises:     ConfigError for a value out of range, or two that contradict each other.
+    Raises:     ConfigError for a value out of range, or two that conflict.
     """
 
     to: str = setting(
@@ -239,7 +244,7 @@ class CompletionConfig:
         _FOUND,
         "What to complete.",
         choices=tuple(GOALS),
-        rule=f"a text is completed to {', '.join(GOALS)}, not to {{value!r}}",
+        rule=f"to must be one of {', '.join(GOALS)}, got {{value!r}}",
     )
     count: int = setting(
         5,
@@ -249,7 +254,7 @@ class CompletionConfig:
         high=MOST_COMPLETIONS,
         flags=("-k", "--count"),
         metavar="K",
-        rule=f"{{value}} completions: ask for 1 to {MOST_COMPLETIONS:,}",
+        rule=f"count must be 1 to {MOST_COMPLETIONS:,}, got {{value}}",
     )
     max_length: int | None = setting(
         None,

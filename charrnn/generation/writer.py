@@ -294,7 +294,7 @@ class Writer:
 def _refuse_one_string(primes: Iterable[str]) -> None:
     """Raise ConfigError if primes are one string, whose characters would be the primes."""
     if isinstance(primes, str):
-        raise ConfigError("primes is a list of texts: for one text, primes=[text]")
+        raise ConfigError("primes must be a list of texts: for one text, pass primes=[text]")
 
 
 def checked_seed(seed: int | None) -> int:

@@ -27,7 +27,7 @@ _FALLBACK = (0.5, 1.0, 1.5)  # discounts for an order with too few counts to est
 
 
 class Shares(NamedTuple):
-    """How an order's contexts share out their probability.
+    """The discounted probabilities and back-off weights of an order's contexts.
 
     kept  (G + 1,) the probability of each gram's character, given its context
     rest  (contexts + 1,) the probability that each context leaves to the order below

@@ -17,7 +17,7 @@ Draw = Callable[[np.random.Generator, int, int], Array]
 
 
 class Init(NamedTuple):
-    """How the matrices of a model are drawn.
+    """A rule by which the matrices of a model are drawn.
 
     symbols    one row per symbol: an embedding, or the input weights of one-hot rows
     inputs     the other input weights, and the readout

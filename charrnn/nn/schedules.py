@@ -19,12 +19,12 @@ class Course(NamedTuple):
     """The length of a run in steps, and how it changed: everything that a schedule needs to know about the length.
 
     A run has a position in its schedule, from 0 to 1. If the length changes before the run is complete, the position
-    goes on from where it is, linearly to 1 at the new end: the rest of the schedule is stretched over the rest of the
+    continues from there, linearly to 1 at the new end: the rest of the schedule is stretched over the rest of the
     steps, and the rate does not jump. If a complete run is extended, its schedule becomes that of a run of the new
     length. A warm-up keeps its steps.
 
     steps    the length that the run started with
-    changes  pairs (step, total): after this step, the run has this many steps in all
+    changes  pairs (step, total): after this step, the run has this many steps in total
     """
 
     steps: int

@@ -1,4 +1,4 @@
-"""How many processes and threads share a window, and which batch rows each process gets."""
+"""The plan of a window: how many processes and threads share it, and which batch rows each process gets."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def usual_threads(hidden_size: int, available: int) -> int:
 
 
 class Plan(NamedTuple):
-    """How the windows of a model are shared out.
+    """The plan of how processes share the windows of a model.
 
     batch_size, seq_len  the largest window, in batch rows and time steps
     processes            the number of processes that share it

@@ -238,8 +238,8 @@ class _Other:
         else:
             why = f"unexpected answer {answer[:20]!r}" if answer else self._end()
         raise CharRNNError(
-            f"a process that shares the work stopped ({why}): what was saved is intact; go on with --resume, "
-            "or with --threads 1 where memory is short"
+            f"a worker process stopped ({why}): saved files are intact; continue with --resume, "
+            "or with --threads 1 if memory is short"
         )
 
 
@@ -248,7 +248,7 @@ def run_worker(answers: int) -> None:
 
     answers: the descriptor of the pipe to write answers to
     """
-    with suppress(BrokenPipeError):  # nobody reads the answers: the process that started this one has ended
+    with suppress(BrokenPipeError):  # the parent process has ended and reads no answers
         try:
             for _ in _work(sys.stdin.buffer):
                 os.write(answers, _DONE)

@@ -30,7 +30,7 @@ class Deadlines:
         Raises:  RequestError with 503.
         """
         if self.stopping:
-            raise RequestError(503, "the service is stopping: ask another one")
+            raise RequestError(503, "the service is stopping: use another one")
 
     def next(self) -> float:
         """Return the deadline of a request that arrives now, by the loop's clock."""
@@ -59,7 +59,7 @@ class Deadlines:
                     yield
         except TimeoutError:
             self.check_running()
-            raise RequestError(504, f"it took longer than {self._seconds:g} seconds: ask for less") from None
+            raise RequestError(504, f"it took longer than {self._seconds:g} seconds: request less") from None
 
     def _end_all(self) -> None:
         for end in list(self._ends):

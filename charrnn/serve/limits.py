@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from charrnn.config import setting
 
-_LIMITS = "Limits of a request"  # the section of their options in the help
+_LIMITS = "Limits"  # the section of their options in the help
 
 
 @dataclass(frozen=True)
@@ -21,14 +21,14 @@ class Limits:
     chars: int = setting(
         10_000,
         _LIMITS,
-        "The most characters of a prime or text in a request, and of a sample that it asks for.",
+        "Maximum characters of a prime, a text or a sample in one request.",
         low=1,
         flags=("--max-chars",),
     )
     seconds: float = setting(
         60.0,
         _LIMITS,
-        "The longest that a request may take; a sample is then cut off.",
+        "Maximum seconds for a request; a sample is then cut off.",
         low=0,
         open_low=True,
         flags=("--max-seconds",),
@@ -36,7 +36,7 @@ class Limits:
     requests: int = setting(
         256,
         _LIMITS,
-        "The most requests at once, including those that wait; others are asked to retry.",
+        "Maximum requests at a time, including waiting ones; more are refused with status 503.",
         low=1,
         flags=("--max-requests",),
     )

@@ -180,7 +180,7 @@ class _Tokens:
     def describe(
         self, ids: Sequence[int], log_probs: Sequence[float | None], tops: Sequence[TopLogProbs | None]
     ) -> dict[str, list[Any]]:
-        """Return the next tokens with their log-probabilities, the most likely ones, and their places in the text."""
+        """Return the next tokens with their log-probabilities, the most likely ones, and their offsets in the text."""
         return {
             "tokens": [_token(self._vocab, id_) for id_ in ids],
             "token_logprobs": list(log_probs),
@@ -192,7 +192,7 @@ class _Tokens:
         }
 
     def _advance(self, id_: int) -> int:
-        """Return where a token begins, and move behind it."""
+        """Return the offset of a token, and move past it."""
         offset = self._offset
         self._offset += len(self._decode(_symbols(self._vocab, [id_])))
         return offset

@@ -40,6 +40,6 @@ class Pieces:
         """
         job = self.job
         if job.draft.ended.startswith("error"):
-            raise RequestError(500, f"the text could not be written, {job.draft.ended}")
+            raise RequestError(500, f"no text could be generated: {job.draft.ended}")
         draft = job.draft.before_stop(job.rules)
         return draft.sample(self._vocab, seed=job.seed, index=job.index, prime=self._prime)

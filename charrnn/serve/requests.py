@@ -126,7 +126,7 @@ def read(cls: type[R], data: Mapping[str, Any]) -> R:
     for name, value in data.items():
         if name not in known:
             hint = did_you_mean(likely(name, known)) or f"there are {', '.join(known)}"
-            raise RequestError(422, f"there is no field {name!r} in this request: {hint}", name)
+            raise RequestError(422, f"unknown field {name!r} in this request: {hint}", name)
         kinds = kinds_of(str(known[name].type))
         if not any(kind.fits(value) for kind in kinds):
             words = in_words([kind.words for kind in kinds if kind.words != "null"], "or")
@@ -251,11 +251,11 @@ class Completions(Filters):
                 hint = "use repeat_penalty" if name.endswith("penalty") else "leave it out"
                 raise RequestError(422, f"{name} is not supported: {hint}", name)
         if self.best_of is not None and self.best_of < self.n:
-            raise RequestError(422, f"best_of is {self.best_of}: it is at least n, which is {self.n}", "best_of")
+            raise RequestError(422, f"best_of must be at least n, which is {self.n}, got {self.best_of}", "best_of")
         if self.best_of not in (None, self.n) and self.stream:
             raise RequestError(422, "best_of cannot be streamed: leave out one of best_of and stream", "best_of")
         if len(self.prompts) * (self.best_of or self.n) > MOST_SAMPLES:
-            raise RequestError(422, f"prompts times samples are at most {MOST_SAMPLES}: send several requests", "n")
+            raise RequestError(422, f"prompts times samples must be at most {MOST_SAMPLES}: send several requests", "n")
 
     @property
     def prompts(self) -> tuple[str, ...]:

@@ -146,7 +146,7 @@ class Service:
         """
         self._deadlines.check_running()
         if self._active >= self.limits.requests:
-            raise RequestError(503, f"{self._active} requests are being served: ask again in a moment")
+            raise RequestError(503, f"{self._active} requests are already in progress: retry in a moment")
         if action == "completions":  # in OpenAI's protocol, null asks for the default
             data = {name: value for name, value in data.items() if value is not None}
         request: Request = read(ACTIONS[action], data)
@@ -250,7 +250,7 @@ class Service:
         if name is None:
             return next(iter(self._served.items()))
         if name not in self._served:
-            raise RequestError(404, f"there is no model {name!r}: there are {', '.join(self._served)}", "model")
+            raise RequestError(404, f"no model {name!r} is loaded: choose from {', '.join(self._served)}", "model")
         return name, self._served[name]
 
     def _sample_config(self, request: Generate) -> SampleConfig:
@@ -260,17 +260,17 @@ class Service:
         if given["length"] is None:
             given["length"] = most if request.lines else min(SampleConfig.length or most, most)
         if not 1 <= given["length"] <= most:
-            raise RequestError(422, f"length is 1 to {most:,} characters here, not {given['length']}", "length")
+            raise RequestError(422, f"length must be 1 to {most:,} on this server, got {given['length']}", "length")
         for name in ("regex", "charset"):
             if len(given[name] or "") > _LONGEST_RULE:
-                raise RequestError(422, f"{name} is at most {_LONGEST_RULE:,} characters long here", name)
+                raise RequestError(422, f"{name} must have at most {_LONGEST_RULE:,} characters", name)
         return self._checked(SampleConfig(**given))
 
     def _completion_config(self, request: Completions) -> SampleConfig:
         given = {item.name: getattr(request, item.name) for item in fields(Filters)}
         length, most = request.max_tokens, self.limits.chars
         if length > most:
-            raise RequestError(422, f"max_tokens is 0 to {most:,} here, not {length}", "max_tokens")
+            raise RequestError(422, f"max_tokens must be 0 to {most:,} on this server, got {length}", "max_tokens")
         return self._checked(SampleConfig(**given, length=length, stop=request.stops, unknown=request.unknown))
 
     def _checked(self, config: SampleConfig) -> SampleConfig:

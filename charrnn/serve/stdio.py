@@ -66,15 +66,15 @@ class LineClient:
 
     async def _answer(self, id_: Any, action: Any, request: dict[str, Any]) -> None:
         if not isinstance(id_, (str, int)):
-            raise RequestError(422, "id is not a string or a whole number")
+            raise RequestError(422, "id must be a string or a whole number")
         if action in ("health", "models"):
             self._send(id_, getattr(self._service, action)())
         elif action == "cancel":
             self._cancel(id_)
         elif not isinstance(action, str) or action not in ACTIONS:
-            raise RequestError(422, f'"do" is one of {", ".join(ACTIONS)}, models, health, cancel')
+            raise RequestError(422, f'"do" must be one of {", ".join(ACTIONS)}, models, health, cancel')
         elif id_ in self._tasks:
-            raise RequestError(422, "a request of this id is being served: give each an id of its own")
+            raise RequestError(422, "a request with this id is in progress: give each its own id")
         else:
             await self._send_answers(id_, action, request)
 
@@ -96,7 +96,7 @@ class LineClient:
 
     def _cancel(self, id_: Any) -> None:
         if id_ not in self._tasks:
-            raise RequestError(422, "no request of this id is being served")
+            raise RequestError(422, "no request with this id is in progress")
         self._tasks.pop(id_).cancel()
 
     def _send(self, id_: Any, data: dict[str, Any]) -> None:

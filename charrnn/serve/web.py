@@ -91,7 +91,7 @@ class _Answers:
         """Return one model in OpenAI's form."""
         name, created = request.path_params["name"], self._service.created()
         if name not in created:
-            raise RequestError(404, f"there is no model {name!r}: there are {', '.join(created)}", "model")
+            raise RequestError(404, f"no model {name!r} is loaded: choose from {', '.join(created)}", "model")
         return _json(openai.model(name, created[name]))
 
     async def post(self, request: Request) -> Response:
@@ -101,7 +101,7 @@ class _Answers:
         try:
             first = await _unless_disconnected(anext(answers), request)
         except ClientDisconnect:
-            return Response(status_code=499)  # which nobody reads
+            return Response(status_code=499)  # the client is gone
         if data.get("stream") is not True:
             await answers.aclose()
             return _Blocks(json_line(first), media_type="application/json")
@@ -139,9 +139,9 @@ class _Access:
             if not right and request.scope["path"] not in _PUBLIC:
                 raise RequestError(401, "the request lacks the token: send the header Authorization: Bearer TOKEN")
         elif not is_loopback(_hostname("//" + host)):
-            raise RequestError(403, f"the request is for the host {host!r}: without a token, only localhost is served")
+            raise RequestError(403, f"the request is for host {host!r}: without a token, only localhost is served")
         elif origin is not None and not is_loopback(_hostname(origin)):
-            raise RequestError(403, "the request comes from a web page of another host: use a token")
+            raise RequestError(403, "the request comes from a web page on another host: use a token")
 
 
 class _Blocks(Response):  # type: ignore[misc]

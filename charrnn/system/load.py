@@ -1,4 +1,4 @@
-"""How busy this machine is with other programs."""
+"""The load that other programs put on this machine."""
 
 from __future__ import annotations
 
@@ -32,5 +32,5 @@ def busy_now() -> float | None:
 
 
 def is_crowded(load: float, threads: int, cores: int) -> bool:
-    """Return whether threads wait for one another if so many start beside this load on so many cores."""
+    """Return whether threads would wait for one another if this many started beside this load on this many cores."""
     return load + threads > _CROWDED * cores

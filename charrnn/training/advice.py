@@ -31,23 +31,23 @@ def advise(history: Sequence[dict[str, Any]], entropy: float) -> dict[str, str]:
             for record in newest
         ):
             advice["overfits"] = (
-                f"since step {best['step']:,} the model learns its text by heart: the training loss falls, the "
-                "validation loss rises; best.npz holds the best; more text, more --dropout or fewer steps would help"
+                f"the model has overfitted since step {best['step']:,}: the training loss falls while the validation "
+                "loss rises; best.npz has the best weights; more text, more --dropout or fewer steps would help"
             )
     if all(record["loss"] > max(entropy + _DIVERGED, history[0]["loss"]) for record in newest):
         advice["diverges"] = (
-            f"training has diverged: its loss is more than {_DIVERGED:g} nat above that of a model that knows only how "
-            "frequent each character is; start again with a lower --learning-rate"
+            f"training has diverged: its loss is more than {_DIVERGED:g} nat above that of a model that knows only "
+            "character frequencies; start again with a lower --learning-rate"
         )
     elif all(record["loss"] > max(known, (1 - _LEARNED) * history[0]["loss"]) for record in newest):
         advice["does not learn"] = (
-            "the training loss hardly falls, and the model knows little more than how frequent each character is: "
+            "the training loss hardly falls, and the model knows little more than character frequencies: "
             "try a lower --learning-rate, then a higher one, or a larger --hidden-size"
         )
     clipped = min(record.get("clipped", 0.0) for record in newest)  # earlier versions did not record it
     if clipped > _CLIPPED:
         advice["clipped"] = (
-            f"{clipped:.0%} of the steps are clipped, so that the rate is not what it seems: "
-            "lower --learning-rate, or raise --clip-norm, or --clip-value where one is set"
+            f"{clipped:.0%} of the steps are clipped: lower --learning-rate, or raise --clip-norm (or --clip-value, if "
+            "set)"
         )
     return advice

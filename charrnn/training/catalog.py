@@ -96,9 +96,7 @@ def _matches(name: str) -> list[RunFolder]:
         raise CheckpointError(f"no run matches {name!r}, here or under ./{RUNS}: `charrnn list` lists the runs")
     run = RunFolder(find_model(name).parent)
     if not run.model():
-        raise CheckpointError(
-            f"{name} is not a run: name one under ./{RUNS}, as `charrnn list` shows it, or its folder"
-        )
+        raise CheckpointError(f"{name} is not a run: name one that `charrnn list` shows, or its folder")
     return [run]
 
 
@@ -129,7 +127,7 @@ def fact_name(name: str) -> str:
     if wanted in names:
         return wanted
     remedy = did_you_mean(likely(wanted, names)) or "`charrnn train --help-all` lists the settings"
-    raise ConfigError(f"{name!r} is no setting of a run: {remedy}")
+    raise ConfigError(f"{name!r} is not a setting of a run: {remedy}")
 
 
 def where(found: Sequence[RunSummary], conditions: Sequence[str]) -> list[RunSummary]:
@@ -142,7 +140,7 @@ def where(found: Sequence[RunSummary], conditions: Sequence[str]) -> list[RunSum
     for condition in conditions:
         name, equals, values = condition.partition("=")
         if not equals:
-            raise ConfigError(f"--where {condition!r} is no condition: write SETTING=VALUE, such as cell=lstm")
+            raise ConfigError(f"--where {condition!r} is not a condition: write SETTING=VALUE, such as cell=lstm")
         name, typed = fact_name(name), [value.strip() for value in values.split(",")]
         wanted.append((name, {os.path.normpath(each) for each in typed} if name == "corpus" else set(typed)))
     return [run for run in found if not wanted or (not run.damage and _meets(run, wanted))]

@@ -37,8 +37,8 @@ def adopt_text_form(settings: dict[str, Any], earlier: Vocab) -> dict[str, Any]:
     for name, value in form.items():
         if settings.get(name, value) != value:
             raise ConfigError(
-                f"{flag_of(name)} contradicts the model of --init-from, which learned its text otherwise "
-                f"({name} {value}): leave the option out; a corpus at hand has to be read so too"
+                f"{flag_of(name)} contradicts the model of --init-from, which read its text differently "
+                f"({name} {value}): leave the option out; a Corpus must be read with the same settings"
             )
     return settings | {name: value for name, value in form.items() if value != default_of(name)}
 
@@ -77,8 +77,8 @@ def merge_vocabs(earlier: Vocab, text_vocab: Vocab, extend: bool) -> tuple[Vocab
     """
     if "end" in earlier.specials and "end" not in text_vocab.specials:
         raise ConfigError(
-            "the model of --init-from learned where documents end, and this text is not split into documents: give "
-            "--split-documents, --separator or --field; `--split-documents files` makes one of each file"
+            "the model of --init-from learned document ends, and this text is not split into documents: give "
+            "--split-documents, --separator or --field; `--split-documents files` makes each file a document"
         )
     new = sorted(set(text_vocab.symbols) - set(earlier.symbols))
     specials = tuple(name for name in SPECIALS if name in earlier.specials + text_vocab.specials)
@@ -87,11 +87,11 @@ def merge_vocabs(earlier: Vocab, text_vocab: Vocab, extend: bool) -> tuple[Vocab
         return replace(earlier, symbols=symbols, specials=specials, counts=(), starts=()), []
     lacking = f"the text has {_named(new)} that the model of --init-from lacks"
     if new and earlier.unknown is None:
-        raise ConfigError(f"{lacking}: add what is new by --extend-vocab")
+        raise ConfigError(f"{lacking}: add them with --extend-vocab")
     if specials != earlier.specials:
         names = ", ".join(name for name in specials if name not in earlier.specials)
-        raise ConfigError(f"the model of --init-from has no symbol for {names}: add it by --extend-vocab")
-    notes = [f"{lacking}, learned as unknown: --extend-vocab adds what is new"] if new else []
+        raise ConfigError(f"the model of --init-from has no symbol for {names}: add it with --extend-vocab")
+    notes = [f"{lacking}, learned as unknown: --extend-vocab adds them"] if new else []
     return replace(earlier, counts=(), starts=()), notes
 
 

@@ -69,7 +69,7 @@ class RunFolder:
         """Raise RunFolderError if the folder has a run."""
         if self.files():
             raise RunFolderError(
-                f"{self.path} holds a run already: continue it with --resume, replace it with --force, "
+                f"{self.path} already has a run: continue it with --resume, replace it with --force, "
                 "or choose another folder with --out"
             )
 
@@ -185,14 +185,12 @@ def find_run(name: str) -> RunFolder:
     """
     place = _place(Path(name)) if name else None
     if place is None:
-        remedy = did_you_mean(nearest(name, run_names())) or "`charrnn list` shows what there is"
+        remedy = did_you_mean(nearest(name, run_names())) or "`charrnn list` shows all runs"
         raise RunFolderError(f"there is no run {name!r}: {remedy}")
     if not RunFolder(place).model():
-        raise RunFolderError(
-            f"{place} is not the folder of a run: it holds neither best.npz nor last.npz, or may not be read"
-        )
+        raise RunFolderError(f"{place} is not the folder of a run: best.npz and last.npz are missing or cannot be read")
     if place.is_symlink():
-        raise RunFolderError(f"{place} is a link to {place.resolve()}: name that, or remove the link")
+        raise RunFolderError(f"{place} is a link to {place.resolve()}: name its target, or remove the link")
     return RunFolder(place)
 
 
@@ -243,7 +241,7 @@ def find_model(path: str | Path | None) -> Path:
         raise CheckpointError(f"{place} is the folder of several runs: name one, such as {place / inside[0]}")
     if model is None:
         raise CheckpointError(
-            f"{place} holds neither best.npz nor last.npz, or may not be read: name the folder of a run, or a .npz file"
+            f"{place} has no best.npz or last.npz that can be read: name the folder of a run, or a .npz file"
         )
     return model
 

@@ -122,7 +122,7 @@ class Progress:
     stale       evaluations since then; waited: the most of them that a lower loss came after
     high        evaluations in a row above the limit, up to the newest
     rate_factor the schedule's rates are multiplied by it: each recovery lowers it
-    tries       recoveries since the newest good evaluation; recoveries: in all
+    tries       recoveries since the newest good evaluation; recoveries: in total
     diverged_at the highest step at which training diverged
     """
 
@@ -147,9 +147,9 @@ class Progress:
 
 @dataclass(eq=False)
 class TrainState:
-    """Everything that changes while a model is trained.
+    """The state of training: everything that changes while a model is trained.
 
-    course  the length of the run; whoever has a clock may change it between two events of `fit`
+    course  the length of the run; a caller with a time budget may change it between two events of `fit`
     good  a copy of the last good state; None before `fit` begins, and without recovery
     """
 
@@ -183,7 +183,7 @@ class TrainState:
         self.good = copy.deepcopy(self)
 
     def go_back(self) -> None:
-        """Continue from the last good state; only what is known about recoveries stays, and becomes part of it."""
+        """Continue from the last good state; only the record of recoveries is kept, and added to it."""
         good, now = self.good, self.progress
         assert good is not None
         known = {name: getattr(now, name) for name in ("rate_factor", "tries", "recoveries", "diverged_at")}
@@ -335,7 +335,7 @@ def _refuse_high(training: Training, state: TrainState) -> None:
     if high >= MOST_HIGH or (high and state.step == state.course.total_at(state.step)):
         loss, limit = state.history[-1]["val_loss"], _limit(training)
         times = f"{high} validation losses in a row are" if high > 1 else "the last validation loss is"
-        raise DivergedError(f"{times} above {limit:.3g} nats: {loss:.3g}", state.step)
+        raise DivergedError(f"{times} above {limit:.2f} nats: {loss:,.2f}", state.step)
 
 
 def _is_bad(training: Training, loss: float, val_loss: float | None) -> bool:

@@ -23,16 +23,16 @@ MOST_PASSES = 120
 #: more about other prose than how frequent each character is (3.33 nats against 3.37), one of 100 a little more (3.15
 #: against 3.28), one of 200 clearly more (2.95 against 3.20). Fewer than 64 units do worse on all three.
 LEAST_CHARS = 100
-_SERVING_PASSES = 3  # of a text that is not even read once in the time: so many passes serve it
+_SERVING_PASSES = 3  # passes that a note suggests if the time is too short to read the text once
 _CHARS_PER_PARAM = 14  # characters read for each parameter of the layers: if more, a larger model learns more
 _PARAMS_PER_CHAR = 12  # parameters of the layers for each character of the text: a larger model would memorise it
 _SIZES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640, 704, 768, 896, 1024)
 _WORK_PER_UNIT, _WORK_PER_SYMBOL = 375, 30  # elementwise work beside the matrix products, measured
-_ONE_HOT, _EMBED_SIZE = 512, 128  # up to so many symbols one-hot rows; with more, an embedding of this size
+_ONE_HOT, _EMBED_SIZE = 512, 128  # up to this many symbols, one-hot rows; above, an embedding of this size
 # For one pass, plus this for each e-fold of passes, up to a maximum.
 _DROPOUT, _DROPOUT_BY_PASSES, _MOST_DROPOUT = 0.05, 0.15, 0.6
-_DROPOUT_AFTER, _DROPOUT_A_PASS = 3, 0.06  # none up to so many passes; then at most this for each
-# Weight-drop: from so many passes on, this for each e-fold, up to a maximum.
+_DROPOUT_AFTER, _DROPOUT_A_PASS = 3, 0.06  # none up to this many passes; then at most this per further pass
+# Weight-drop: from this many passes, this for each e-fold, up to a maximum.
 _DROP_FROM, _DROP_BY_PASSES, _MOST_DROP = 6, 0.15, 0.5
 _RATE, _RATE_SIZE, _RATES = 8e-3, 384, (4e-3, 1e-2)  # for a text that is read often, by the square root of the size
 # With fewer passes than this the rate is higher, by this power of their ratio.
@@ -57,7 +57,7 @@ Shapes: TypeAlias = Callable[[ModelConfig], dict[str, tuple[int, ...]]]
 
 
 def kind(vocab_size: int, chars: int, given: Collection[str]) -> Recipe:
-    """Return the kind of model and the batch size for so many symbols and characters, whatever the time.
+    """Return the kind of model and the batch size for this many symbols and characters; the time does not matter.
 
     given: names of settings that are chosen already
     """
@@ -65,17 +65,17 @@ def kind(vocab_size: int, chars: int, given: Collection[str]) -> Recipe:
     reasons: list[str] = []
     if "cell" not in given:
         settings["cell"] = "lnlstm"
-        reasons.append("lnlstm: an LSTM with layer normalisation learns most in the same time")
+        reasons.append("lnlstm: an LSTM with layer normalisation learns the most in a given time")
     if vocab_size > _ONE_HOT and "embed_size" not in given:
         settings["embed_size"] = _EMBED_SIZE
-        reasons.append(f"embedding of {_EMBED_SIZE}: {vocab_size:,} symbols are many for one-hot rows")
+        reasons.append(f"embedding of {_EMBED_SIZE}: {vocab_size:,} symbols are too many for one-hot vectors")
         if "tied" not in given:
             settings["tied"] = True
-            reasons.append("tied: rare symbols learn from being read as well as from being expected")
+            reasons.append("tied: rare symbols then learn from input as well as from output")
     rows = max(1, (chars - 1) // (_WINDOWS * default_of("seq_len")))
     if rows < default_of("batch_size") and not {"batch_size", "seq_len"} & set(given):
         settings["batch_size"] = rows
-        reasons.append(f"batch {rows}: {chars:,} characters fill no more batch rows of {_WINDOWS} windows")
+        reasons.append(f"batch {rows}: {chars:,} characters fill no more batch rows with {_WINDOWS} windows each")
     return Recipe(settings, reasons, [])
 
 
@@ -129,19 +129,19 @@ def choose(
         sizes = [size for size in sized if params(size) <= _PARAMS_PER_CHAR * chars] or sized[:1]
         config = suited(sizes, budget)
         settings["hidden_size"] = config.hidden_size
-        why = f"the time allows to read {readable(config, budget):,.0f} characters"
+        why = f"there is time to read {readable(config, budget):,.0f} characters"
         if config == sizes[-1] != sized[-1] and readable(config, budget) > _CHARS_PER_PARAM * params(config):
-            why = f"a larger model would learn {chars:,} characters by heart"
+            why = f"a larger model would memorise {chars:,} characters"
         reasons.append(f"{config.hidden_size} units: {why}")
     read = min(readable(config, budget), MOST_PASSES * chars)
     passes = read / chars
     if read < readable(config, budget):
-        reasons.append(f"{MOST_PASSES} passes: with more, the model would learn {chars:,} characters by heart")
+        reasons.append(f"{MOST_PASSES} passes: with more, the model would memorise {chars:,} characters")
     elif passes < 1 and budget > 0:
         costs = [(_SERVING_PASSES * chars * cost, cost) for cost in (work(size, shapes) for size in sizes)]
         needed = next(total for total, cost in costs if work(suited(sizes, total), shapes) <= cost)
         notes.append(
-            f"the time is enough to read {100 * passes:.2g}% of the text: "
+            f"there is time to read only {100 * passes:.2g}% of the text: "
             f"--minutes {float(f'{1.05 * minutes * needed / budget:.2g}'):g} would read it {_SERVING_PASSES} times"
         )
     if "dropout" not in given:
@@ -159,13 +159,15 @@ def choose(
         faster = min(_MOST_FASTER, max(1.0, (_OFTEN / passes) ** _RATE_BY_PASSES))
         rate = min(_RATES[1], max(_RATES[0], _RATE * math.sqrt(_RATE_SIZE / config.hidden_size)))
         settings["learning_rate"] = float(f"{rate * faster:.2g}")
-        reasons.append(f"rate {settings['learning_rate']:g}: by the size, and by how often the text is read")
+        reasons.append(
+            f"learning rate {settings['learning_rate']:g}: from the size of the model and the number of passes"
+        )
     if "reset_rate" not in given:
         settings["reset_rate"] = _RESET_RATE
-        reasons.append(f"reset rate {_RESET_RATE:g}: so that it does well from a cold start too")
+        reasons.append(f"reset rate {_RESET_RATE:g}: trains the model to start from a zero state too")
     if "val_chars" not in given and val_chars > (most := math.ceil(_VALIDATED * read)):
         settings["val_chars"] = most
-        reasons.append(f"{most:,} characters validated at an evaluation: all {val_chars:,} would take too long")
+        reasons.append(f"{most:,} validation characters per evaluation: all {val_chars:,} would take too long")
     remembered = passes * steps_per_epoch / AVERAGED_SHARE
     if "average" not in given and val_chars > 1 and remembered >= 2:  # without validation no mean is kept
         settings["average"] = min(_MOST_AVERAGE, round(1 - 1 / remembered, 5))

@@ -41,7 +41,7 @@ def corpus_of(
     except OtherTextError:
         raise
     except CorpusError as error:
-        raise CorpusError(f"the corpus that the model was trained on cannot be read: {error}") from None
+        raise CorpusError(f"the model's corpus cannot be read: {error}") from None
 
 
 def resumed_config(saved: Checkpoint, corpus: Corpus, settings: dict[str, Any]) -> tuple[TrainConfig, list[str]]:
@@ -87,7 +87,7 @@ def requested_steps(training: Training, settings: dict[str, Any]) -> int | None:
         steps = settings["epochs"] * training.stream.steps_per_epoch
     has = training.course().total
     if steps is not None and steps < has:
-        raise ConfigError(f"the run has {has:,} steps: --steps and --epochs are totals, and cannot lower that")
+        raise ConfigError(f"the run has {has:,} steps: --steps and --epochs are totals and cannot be less: raise them")
     return steps
 
 
@@ -114,7 +114,7 @@ def state_of(path: Path, saved: Checkpoint) -> TrainState:
         progress = Progress(**saved.progress)
     except TypeError as error:
         raise CheckpointError(
-            f"{path} is damaged: its progress does not make sense ({error}); use another copy"
+            f"{path} is damaged: its record of progress is invalid ({error}); use another copy"
         ) from error
     good = None if saved.good is None else state_of(path, saved.good)
     course = Course.of(saved.train_config.steps, saved.train_config.length_changes)
@@ -131,4 +131,4 @@ def version_notes(then: dict[str, str], now: dict[str, str]) -> list[str]:
         ", ".join(f"{name} {versions[name]}" if name in versions else f"no {name}" for name in changed)
         for versions in (then, now)
     )
-    return [f"the run was on {before}, and from here on it is on {here}: results agree to rounding but not bit for bit"]
+    return [f"the run was on {before} and is now on {here}: results agree to rounding but not bit for bit"]

@@ -44,9 +44,9 @@ _MOST_OF_THE_TIME = 0.9  # a run that ends earlier because its text is short is 
 
 
 class LengthChanged(NamedTuple):
-    """A run of some minutes has another length from this step on, so that it ends in time.
+    """A run with a time budget has a new length from this step on, so that it ends in time.
 
-    total  its steps in all
+    total  its new number of steps
     """
 
     step: int
@@ -114,7 +114,7 @@ class Run:
         force       True: remove an earlier run in the folder
         began       time.monotonic() when the time budget began; now if None
         ready       called with the run before its length is measured
-        Raises:     CharRNNError if the folder is taken, the corpus too short, or settings contradict each other.
+        Raises:     CharRNNError if the folder is taken, the corpus too short, or settings conflict.
         """
         began = time.monotonic() if began is None else began
         settings = seeded(corpus.merge_settings(settings or {}))
@@ -169,8 +169,8 @@ class Run:
 
         corpus_paths where the text is; by default, the paths in the checkpoint
         val_path    where the validation file is, if there is one; by default, the path in the checkpoint
-        settings    settings of the user: `steps` or `epochs` raise the length, `minutes` is the time that the run goes
-                    on from now, `patience` and `threads` may change, no other may
+        settings    the user's settings: `steps` or `epochs` raise the length, `minutes` is the time from now on,
+                    `patience` and `threads` may change, no other may
         reading     as for `read_text`
         began       time.monotonic() when the minutes began; now if None
         ready       called with the run before its speed is measured
@@ -185,7 +185,7 @@ class Run:
             is_locked = holds.enter_context(folder.locked())
             saved = ckpt.load(folder.last)
             if saved.state is None or saved.train_config.steps is None:
-                raise CheckpointError(f"{folder.last} holds a model but no run: start a new one with --init-from")
+                raise CheckpointError(f"{folder.last} has a model but no run state: start a new run with --init-from")
             corpus = corpus_of(saved, corpus_paths, val_path, reading=reading)
             config, notes = resumed_config(saved, corpus, settings)
             notes = corpus.notes + notes + version_notes(saved.versions, ckpt.current_versions())
@@ -366,7 +366,7 @@ class Run:
         if others is not None and is_crowded(others, threads, cores):
             programs = "another program wants" if others < 1.5 else f"{others:.0f} other programs want"
             core = "the only core" if cores == 1 else f"the {cores} cores"
-            self.notes.append(f"this machine is busy: {programs} {core} too, so training is slower than it could be")
+            self.notes.append(f"this machine is busy: {programs} {core} too, so training is slower")
 
     def _fix_length(self, began: float) -> None:
         """Turn the requested length into steps, and choose how often to evaluate."""
@@ -388,8 +388,8 @@ class Run:
         if self.state.course.total == timer.most and share < _MOST_OF_THE_TIME:
             chars, units = len(self.training.stream.ids), self.training.model_config.hidden_size
             self.notes.append(
-                f"the text is short: {chars:,} characters bear {units} units and {MOST_PASSES} passes, about "
-                f"{share:.0%} of the time; more text would help, or set another length with --epochs"
+                f"the text is short: {chars:,} characters support {units} units and {MOST_PASSES} passes, about "
+                f"{share:.0%} of the time; add text, or set another length with --epochs"
             )
 
     def _extend(self, minutes: float, began: float) -> None:

@@ -51,7 +51,7 @@ def set_up(corpus: Corpus, settings: dict[str, Any], earlier: Checkpoint | None,
 
     settings  fields of the configs by name, with a seed
     seconds   time left of a budget of minutes; with a budget, the recipe chooses the settings that are not given
-    Raises:   ConfigError if settings contradict each other or the earlier model; CorpusError if the text is too short.
+    Raises:   ConfigError if settings conflict, also with the earlier model; CorpusError if the text is too short.
     """
     if earlier is not None:
         settings = adopt_text_form(settings, earlier.vocab)
@@ -88,7 +88,7 @@ def vocab_for(corpus: Corpus, config: TextConfig) -> Vocab:
     train = corpus.train
     vocab = Vocab.from_text(train.symbols, corpus.val.symbols)
     if config.has_documents and vocab.end is None:
-        raise ConfigError("the text at hand has no marks between documents: read it by Corpus.read, or reading.text_of")
+        raise ConfigError("the text has no marks between documents: read it with Corpus.read or reading.text_of")
     if config.bytes:
         return replace(vocab, symbols="".join(map(chr, range(256))), kind="bytes")
     if config.min_count > 1:
@@ -155,7 +155,7 @@ def _recipe(
     if (chars := len(corpus.train)) < recipe.LEAST_CHARS:
         raise CorpusError(
             f"{corpus.name} is too short to learn from: {chars} characters to train on; give at least "
-            f"{recipe.LEAST_CHARS}, or set the length with --steps to train all the same"
+            f"{recipe.LEAST_CHARS}, or set the length with --steps to train anyway"
         )
     given = {*settings, *defaults.keys() & set(recipe.KIND)}
     model_settings, _, config = sort_settings(settings | recipe.kind(vocab.size, len(corpus.train), given).settings)

@@ -97,10 +97,10 @@ class Sweep:
 
         settings  values of each setting by name; without steps and epochs, each run chooses its own settings
         folder    the sweep's folder; ./checkpoints/<corpus name>-sweep if None
-        Raises:   CharRNNError if settings contradict each other, the text cannot be read, or a folder is taken.
+        Raises:   CharRNNError if settings conflict, the text cannot be read, or a folder is taken.
         """
         if STDIN in paths:
-            raise ConfigError("a sweep reads its text for each run that it resumes: give a file, not standard input")
+            raise ConfigError("a sweep reads its text again for each resumed run: give a file, not standard input")
         combinations = grid(settings)
         if init_from is not None:
             vocab = ckpt.load(init_from).vocab
@@ -112,12 +112,12 @@ class Sweep:
                 ModelConfig(1, **model)
         if "seed" in names and first.get("shuffle_documents") and val_path is None:
             raise ConfigError(
-                "--shuffle-documents holds back other documents for each seed, and losses on them cannot be compared: "
+                "--shuffle-documents validates on other documents for each seed, so losses cannot be compared: "
                 "give one --seed, or --val-file"
             )
         folder = folder or RUNS / f"{Corpus.name_of(paths[0])}-sweep"
         if RunFolder(folder).files():
-            raise RunFolderError(f"{folder} is the folder of a run: name another folder with --out")
+            raise RunFolderError(f"{folder} is the folder of a single run: name another folder with --out")
         config = sort_settings(first).text
         corpus = Corpus.read(paths, config, val_path, seed=first["seed"], reading=reading)
         sweep = cls(folder, corpus, [], names, val_path, init_from)
@@ -134,7 +134,7 @@ class Sweep:
         if run.folder.files():
             raise RunFolderError(
                 f"{run.folder.path} is a run with other settings or on another text: name another folder with --out, "
-                "or give the setting that differs both values, such as --steps 100,200"
+                "or give both values of the setting that differs, such as --steps 100,200"
             )
         return run
 

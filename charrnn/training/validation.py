@@ -91,14 +91,14 @@ def differences(one: Validation, other: Validation) -> dict[str, str]:
     """Return what keeps two validations from being compared, each with the settings that make it equal."""
     found = {}
     if one.sha256 != other.sha256:
-        found["another text"] = "--val-file"
+        found["different texts"] = "--val-file"
     elif one.split != other.split:
         names = dict.fromkeys(name for name, value in (*one.split, *other.split))
-        found["another split"] = " and ".join(f"--{name.replace('_', '-')}" for name in names) or "--val-file"
+        found["different splits"] = " and ".join(f"--{name.replace('_', '-')}" for name in names) or "--val-file"
     if one.limit != other.limit:
-        found["another number of characters"] = "--val-chars"
+        found["different numbers of characters"] = "--val-chars"
     if one.unknown != other.unknown:
-        found["other characters that count as unknown"] = "--min-count"
+        found["different unknown characters"] = "--min-count"
     return found
 
 

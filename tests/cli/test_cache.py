@@ -9,7 +9,7 @@ from charrnn.data import reading
 
 from ._material import SMALL, TEXT, error_line, posix, same_arrays
 
-NOTE = "Encoding 0 MB of text, once: `charrnn cache` shows where it is kept\n"
+NOTE = "Encoding 0 MB of text for the cache; `charrnn cache` shows where\n"
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ def test_entries_are_listed(run, corpus, folder):
         "valid",
     ]
     assert table[2] == f"1 text, 0.0 MB, in {folder}"
-    Path(corpus).write_bytes(b"another text")
+    Path(corpus).write_bytes(b"different texts")
     assert run("cache", "--json").json["entries"] == [entry | {"valid": False}]
     assert run("cache", env={"COLUMNS": "500"}).stdout.splitlines()[1].split()[-1] == "stale"
 
@@ -126,7 +126,7 @@ def test_without_a_home_folder(run, corpus, monkeypatch):
     assert run("cache").stderr == f"Note: texts are not cached: {reason}"
     assert run("cache", "--json").json == {"folder": None, "entries": []}
     assert run("cache", "--remove").stdout == "Removed 0 texts, 0.0 MB, in no folder\n"
-    assert run("vocab", corpus).stderr == f"Note: the text is encoded into memory, not into the cache: {reason}"
+    assert run("vocab", corpus).stderr == f"Note: the text is encoded in memory, not in the cache: {reason}"
 
 
 @posix

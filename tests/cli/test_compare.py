@@ -75,7 +75,7 @@ def test_a_name_without_a_run_is_an_error(run, four, name, says):
 
 
 def test_without_runs_it_says_what_to_do(run):
-    assert error_line(run("compare", code=1).stderr).endswith("train some with `charrnn train`, or name them")
+    assert error_line(run("compare", code=1).stderr).endswith("train some with `charrnn train`, or name their folders")
 
 
 def test_csv_and_json_have_the_figures_of_the_table(run, four):
@@ -98,7 +98,7 @@ def test_other_characters_make_another_table_and_a_note(run, four, corpus):
         "Validated on tiny.txt, the last 10% of the text, 40 characters\n"
     )
     assert re.fullmatch(
-        r"Note: losses of different tables cannot be compared \(another number of characters\): train with the same "
+        r"Note: losses in different tables cannot be compared \(different numbers of characters\): train with the same "
         r"--val-chars, or score all of the split with `charrnn eval -m cells/\w+` and `charrnn eval -m few`\n",
         outcome.stderr,
     )
@@ -108,7 +108,7 @@ def test_other_characters_make_another_table_and_a_note(run, four, corpus):
 
 def test_a_run_that_is_not_finished_is_named_and_a_damaged_one_left_out(run, four, corpus):
     stop_at(start(RUNS / "half", corpus), lambda event: isinstance(event, Stepped) and event.step == 8)
-    assert "Note: not finished yet: half\n" in run("compare", "half", "cells/rnn1").stderr
+    assert "Note: not finished: half\n" in run("compare", "half", "cells/rnn1").stderr
     (RUNS / "cells" / "gru1" / "last.npz").write_bytes(b"")
     outcome = run("compare", "cells")
     assert outcome.stderr.startswith("Note: left out: checkpoints/cells/gru1/last.npz is not a charrnn checkpoint")

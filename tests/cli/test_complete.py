@@ -112,7 +112,7 @@ def test_an_end_of_documents_is_reported(run, cwd):
 def test_no_lines_are_no_completions(run, tiny):
     outcome = run("complete", input="")
     assert outcome.stdout == ""
-    assert outcome.stderr.splitlines()[-1] == "Standard input is empty: nothing was completed"
+    assert outcome.stderr.splitlines()[-1] == "Standard input is empty: nothing to complete"
     assert len(run("complete", "").stdout.splitlines()) == 5  # how a line begins
 
 

@@ -75,7 +75,7 @@ def models() -> dict[str, Bad]:
     """Return the bad checkpoints: each one with the commands that read checkpoints."""
     bad = {
         "missing": ("missing.npz", ("missing.npz does not exist", "train a model")),
-        "a folder of something else": ("folder", ("folder holds neither best.npz nor last.npz", "name the folder")),
+        "a folder of something else": ("folder", ("folder has no best.npz or last.npz", "name the folder")),
         "empty": ("empty.txt", ("empty.txt is not a charrnn checkpoint", "name a run")),
         "text": (
             "tiny.txt",
@@ -84,7 +84,7 @@ def models() -> dict[str, Bad]:
         "half": ("half.npz", ("half.npz is damaged or cut short", "another copy")),
         "all but the end": ("short.npz", ("short.npz is damaged or cut short", "another copy")),
         "flipped bits": ("flipped.npz", ("flipped.npz is damaged", "another copy")),
-        "newer": ("newer.npz", ("newer.npz is of format version 999", "reads version")),
+        "newer": ("newer.npz", ("newer.npz has format version 999", "reads version")),
         "other arrays": (
             "other.npz",
             ("other.npz is a NumPy archive of arrays, not a charrnn checkpoint", "name a run"),
@@ -93,7 +93,7 @@ def models() -> dict[str, Bad]:
         "shape": ("shape.npz", ("shape.npz is damaged", "params/out.b_y", "shape", "another copy")),
         "array missing": ("fewer.npz", ("fewer.npz is damaged", "params/layer0.b_h", "another copy")),
         "settings": ("settings.npz", ("settings.npz is damaged", "--hidden-size", "another copy")),
-        "pickled": ("pickled.npz", ("pickled.npz holds pickled objects", "refused")),
+        "pickled": ("pickled.npz", ("pickled.npz contains pickled objects", "not loaded")),
     }
     cases = {}
     for name, (path, says) in bad.items():
@@ -138,7 +138,7 @@ OPTIONS = {
     "two ways to documents": Bad(
         ("train", "tiny.txt", *NEW, "--split-documents", "lines", "--separator", "%"),
         2,
-        ("exclude each other", "give one"),
+        ("cannot be combined", "give one"),
     ),
     "a URL": Bad(("vocab", "https://x.org/a.txt"), 1, ("is a URL", "curl -LO https://x.org/a.txt", "name a.txt")),
     "two kinds of validation": Bad(
@@ -170,8 +170,8 @@ OPTIONS = {
     "endless json": Bad(("sample", "-n", "-1", "--json"), 2, ("never be finished", "-n", "--stop")),
     "empty stop": Bad(("sample", "--stop", ""), 2, ("--stop", "one character")),
     "unknown stop": Bad(("sample", "--stop", "K\\u03a9"), 1, ("--stop 'KΩ'", "U+03A9", "vocabulary")),
-    "regex and stop": Bad(("sample", "--regex", "D", "--stop", "e"), 2, ("--regex", "--stop", "cut a match short")),
-    "regex and lines": Bad(("sample", "--regex", "D", "--lines", "2"), 2, ("--regex", "--lines", "cut a match short")),
+    "regex and stop": Bad(("sample", "--regex", "D", "--stop", "e"), 2, ("--regex", "--stop", "cut off a match")),
+    "regex and lines": Bad(("sample", "--regex", "D", "--lines", "2"), 2, ("--regex", "--lines", "cut off a match")),
     "shares": Bad(("sample", "-m", "tiny.npz:0.5", "-m", "b"), 2, ("-m b", "weight")),
     "top-k": Bad(("sample", "--top-k", "-1"), 2, ("--top-k", "-1", "at least 0")),
     "seed": Bad(("sample", "--seed", "-1"), 2, ("--seed", "-1", "at least 0")),
@@ -206,7 +206,7 @@ FOLDERS = {
     "resume and force": Bad((*RESUME, "--force"), 2, ("--resume", "--force")),
     "resume and init-from": Bad((*RESUME, "--init-from", TINY), 2, ("--resume", "--init-from")),
     "resume of a finished run": Bad(RESUME, 2, (TINY, "complete after 40 steps", "--resume --minutes 5")),
-    "resume to less": Bad((*RESUME, "--steps", "39"), 2, ("40 steps", "not lower")),
+    "resume to less": Bad((*RESUME, "--steps", "39"), 2, ("40 steps", "cannot be less")),
     "resume to both lengths": Bad((*RESUME, "--steps", "50", "--epochs", "9"), 2, ("--steps and --epochs", "give one")),
     "resume, other size": Bad(
         (*RESUME, "--steps", "50", "--hidden-size", "17"),
@@ -454,7 +454,7 @@ def test_a_folder_that_may_not_be_read_is_skipped(run, secret):
     for args in (("rm", "tinny"), ("score", "-m", "tinny", "tiny.txt")):
         assert "did you mean tiny?" in error_line(run(*args, code=1).stderr)
     for args in (("rm", "secret", "--yes"), ("score", "-m", "secret")):
-        assert "or may not be read" in error_line(run(*args, code=1).stderr)
+        assert "be read" in error_line(run(*args, code=1).stderr)
 
 
 def test_what_the_system_refuses_is_reported_by_its_name(run, monkeypatch):

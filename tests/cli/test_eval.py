@@ -229,9 +229,9 @@ def test_baselines_of_another_text(run, tiny, monkeypatch):
     data = run("eval", "-", "--baselines", "--json", input=text).json
     assert list(data) == [*KEYS, "baselines"]
     assert data["baselines"] == charrnn.load(tiny).baselines(text).to_dict()
-    assert data["baselines"]["n_chosen_on"] == "the validation part"
+    assert data["baselines"]["n_chosen_on"] == "the validation split"
     shown = run("eval", "-", "--baselines", input=text).stdout
-    assert "n chosen on the validation part  " in shown
+    assert "n chosen on the validation split  " in shown
     assert f"trained on the last 1,000 of {len(TEXT) - len(VAL):,} characters\n" in shown
 
 

@@ -124,6 +124,13 @@ def test_the_help_names_the_defaults_of_the_settings():
             assert shown == default or re.fullmatch(rf"(auto|lnlstm|0\.05); {default} with --steps", shown)
 
 
+@pytest.mark.parametrize("name", [name for name in COMMANDS if getattr(get(name), "basics", None)])
+def test_each_option_of_a_short_help_has_one_line(run, name):
+    options = run(name, "--help").stdout.split("\nOptions:\n")[1].split("\n\n")[0].splitlines()
+    assert len(options) == len(get(name).basics)
+    assert all(re.match(r"  -", line) for line in options)
+
+
 @pytest.mark.parametrize("name", ["charrnn", *COMMANDS])
 def test_every_help_has_examples_that_parse(run, name):
     text = run(*([] if name == "charrnn" else [name]), "--help").stdout

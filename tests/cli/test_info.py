@@ -94,7 +94,7 @@ def test_table(run, tiny):
         ["layer0.b_h", "64", "64"],
         ["out.W_hy", "16", "x", str(size), f"{size * 16:,}"],
         ["out.b_y", str(size), str(size)],
-        ["in", "all", f"{size * 64 + 1024 + 64 + size * 17:,}"],
+        ["total", f"{size * 64 + 1024 + 64 + size * 17:,}"],
     ]
     first, *rows = history.splitlines()
     assert first.split() == ["Step", "Epoch", "Loss", "Validation", "loss", "Rate"]
@@ -119,7 +119,7 @@ def test_each_file_says_how_its_run_is_resumed(run, tiny):
     complete = resume("tiny")
     assert complete == resume(tiny / "last.npz")
     before, command = complete.split(": ")
-    assert before == "last.npz is complete and can train on"
+    assert before == "last.npz is complete; to extend it"
     assert command == "charrnn train --resume --out checkpoints/tiny --minutes 5"
     run(*shlex.split(command)[1:-1], "0.001", "--quiet")
     assert meta(tiny / "last.npz")["step"] > 40
@@ -137,7 +137,7 @@ def test_a_run_that_stopped_early_is_resumed_without_patience(run, corpus):
     run("train", corpus, *SMALL, "--steps", "9", *still, "--quiet")
     shown = sections(run("info").stdout)[0]["File"]["Resume"]
     before, command = shown.split(": ")
-    assert before == "last.npz stopped early and can train on"
+    assert before == "last.npz stopped early; to continue"
     assert command == "charrnn train --resume --out checkpoints/tiny --patience 0"
     run(*shlex.split(command)[1:], "--quiet")
     assert meta(Path("checkpoints/tiny/last.npz"))["step"] == 9

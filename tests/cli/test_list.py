@@ -122,7 +122,7 @@ def test_where_lists_the_runs_with_these_settings(run, tiny):
     assert names("tied=true") == names("cell=rnn") == []
     assert run("list", "--where", "cell=gru").stdout.endswith("in checkpoints, where cell=gru\n")
     assert error_line(run("list", "--where", "cel=gru", code=2).stderr).startswith(
-        "'cel' is no setting of a run: did you"
+        "'cel' is not a setting of a run: did you"
     )
     assert "write SETTING=VALUE" in error_line(run("list", "--where", "gru", code=2).stderr)
 
@@ -234,7 +234,7 @@ def test_only_a_runs_own_files_are_removed(run, tiny):
     (tiny / "notes.txt").write_text("mine")
     for left in (".lock", ".trial.npz", ".last.npz.tmp", ".best.npz.tmp", ".log.jsonl.tmp", "..trial.npz.tmp"):
         (tiny / left).write_text("left by a kill")
-    assert "its folder has other files" in run("rm", "tiny", "--yes").stdout
+    assert "its folder is kept, since it has other files" in run("rm", "tiny", "--yes").stdout
     assert os.listdir(tiny) == ["notes.txt"]
     assert Path("tiny.txt").exists()
 
@@ -263,7 +263,7 @@ def test_anything_but_a_run_is_refused_and_nothing_is_removed(run, tiny, name, s
 def test_a_link_to_a_run_is_refused_with_its_target(run, tiny):
     (RUNS / "link").symlink_to("tiny")
     told = error_line(run("rm", "tiny", "link", "--yes", code=1).stderr)
-    assert told == f"{RUNS / 'link'} is a link to {tiny.resolve()}: name that, or remove the link"
+    assert told == f"{RUNS / 'link'} is a link to {tiny.resolve()}: name its target, or remove the link"
     assert len(RunFolder(tiny).files()) == 3
 
 

@@ -61,7 +61,7 @@ def test_a_cell_of_a_module_is_trained_and_its_model_used(run, corpus):
 def test_a_cell_that_a_module_registers_is_used_by_its_name(run, corpus):
     train(run, corpus, "--cell", "mine", "--import", "mycells")
     forget()
-    assert run("eval", corpus, code=1).stderr.count("which is not registered: import the module that calls") == 1
+    assert run("eval", corpus, code=1).stderr.count("is not registered: import the module that calls") == 1
     assert "cell:mine|" in run("eval", corpus, "--json", env={"CHARRNN_IMPORT": "mycells"}).stdout
 
 
@@ -86,7 +86,7 @@ def test_a_run_is_resumed_only_with_its_cell(run, corpus):
 def test_a_settings_file_imports_nothing(run, corpus, cwd):
     (cwd / "charrnn.toml").write_text('cell = "mycells:CELL"\n', encoding="utf-8")
     assert train(run, corpus, code=2).stderr == (
-        "Error: --cell mycells:CELL names a module, which a settings file cannot import: add --import mycells "
+        "Error: --cell mycells:CELL needs a module, which a settings file cannot import: add --import mycells "
         "(--cell is set in charrnn.toml)\n"
     )
     assert "mycells" not in sys.modules
@@ -110,12 +110,12 @@ def test_nothing_is_imported_while_a_shell_completes(run):
 @pytest.mark.parametrize(
     ("options", "wanted"),
     [
-        (["--import", "nowhere"], "--import nowhere: there is no module nowhere in this folder or on Python's path"),
-        (["--import", "mycells.py"], "--import mycells.py: give the name of the module, not of its file: mycells"),
+        (["--import", "nowhere"], "--import nowhere: no module nowhere in this folder or on Python's path"),
+        (["--import", "mycells.py"], "--import mycells.py: give the module's name, not its file: mycells"),
         (["--import", "broken"], "--import broken: the module raised ZeroDivisionError: division by zero"),
         (["--cell", "mycells:OTHER"], "--cell mycells:OTHER: OTHER in {cwd}/mycells.py is not a charrnn.Cell"),
         (["--cell", "mycells:NONE"], "--cell mycells:NONE: NONE in {cwd}/mycells.py is not a charrnn.Cell"),
-        (["--cell", "nowhere:CELL"], "--cell nowhere:CELL: there is no module nowhere in this folder"),
+        (["--cell", "nowhere:CELL"], "--cell nowhere:CELL: no module nowhere in this folder"),
     ],
 )
 def test_what_cannot_be_imported_is_one_line(run, corpus, cwd, options, wanted):

@@ -145,7 +145,7 @@ def test_no_lines_are_continued_by_nothing(run, tiny):
     outcome = run("sample", "--prime-lines", "-", input="")
     assert (outcome.bytes, outcome.stderr.splitlines()[-1]) == (
         b"",
-        "There is no line to continue: nothing was generated",
+        "No line to continue: nothing was generated",
     )
 
 
@@ -166,7 +166,7 @@ def test_a_run_is_named_without_m(run, tiny):
         assert "RUN and -m both name the model" in error_line(run(name, "tiny", "-m", "tiny", code=2).stderr)
     told = error_line(run("sample", "Once upon a time", code=1).stderr)
     assert "does not exist" in told
-    assert told.endswith("a text to continue is given with --prime")
+    assert told.endswith("to continue a text, give it with --prime")
 
 
 def test_all_of_standard_input_is_read(run, tiny):
@@ -562,7 +562,7 @@ def test_novel_texts_share_no_run_with_what_was_learned_from(run, tiny):
 def test_what_cannot_be_novel_is_reported(run, tiny):
     outcome = run("sample", "--novel", "1", "-n", "5", "--best-of", "2", code=1)
     assert "in all 20 draws" in error_line(outcome.stderr)
-    assert "Redrawn: 38 of 40 (95.0%), for copying 1 characters of the corpus\n" in outcome.stderr
+    assert "Redrawn: 38 of 40 (95.0%) copied 1 characters of the corpus\n" in outcome.stderr
     Path("tiny.txt").unlink()
     assert "tiny.txt" in error_line(run("sample", "--novel", "9", code=1).stderr)
 

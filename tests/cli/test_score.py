@@ -293,7 +293,7 @@ def test_records_that_cannot_be_scored_are_refused(run, tiny, files, says):
 def test_a_run_in_place_of_a_text_is_named_with_m(run, tiny):
     for name in ("tiny", "checkpoints/tiny", str(tiny / "best.npz")):
         for words in (["score"], ["eval"]):
-            assert f"{name} is a model, not a text: name it with -m {name}" in error_line(
+            assert f"{name} is a model, not a text: give the model as -m {name}" in error_line(
                 run(*words, name, code=1).stderr
             )
 
@@ -393,8 +393,8 @@ def test_a_line_longer_than_all_buffers(run, tiny, monkeypatch):
         (["--shard", "2"], "such as 2/8"),
         (["--shard", "1/2"], "not standard input: name a file"),
         (["--with-score"], "leave it out"),
-        (["--top", "2", "--header"], "goes with --with-score"),
-        (["--json", "--header"], "names its fields"),
+        (["--top", "2", "--header"], "give --with-score too"),
+        (["--json", "--header"], "--json has no header"),
         (["--json", "--field", "a"], "leave out --json"),
         (["--field", "a", "--header"], "keeps the header"),
         (["--top", "2", "--json", "--with-score"], "leave out --with-score"),

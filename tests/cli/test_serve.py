@@ -73,7 +73,7 @@ def ended(process: subprocess.Popen[bytes], number: int) -> str:
 def test_http(run, serving):
     process, port = serving
     url = f"http://127.0.0.1:{port}"
-    assert process.stderr.readline().decode() == f"API: {url}/docs, for OpenAI clients {url}/v1\n"
+    assert process.stderr.readline().decode() == f"API: {url}/docs; base URL for OpenAI clients: {url}/v1\n"
     written = run("sample", "--prime", "Der ", "--seed", "7", "-n", "60", "--no-echo").stdout
     assert ask(port, "/generate", **SAMPLE)[0]["text"] == written
     *pieces, last = ask(port, "/generate", **SAMPLE, stream=True)
@@ -176,7 +176,7 @@ def test_no_model(run):
 def test_two_models_of_one_name(run, tiny):
     shutil.copytree(tiny, "other/tiny")
     told = error_line(run("serve", "--stdio", "-m", str(tiny), "-m", "other/tiny", code=2).stderr)
-    assert "two models are named 'tiny'" in told
+    assert "two models have the name 'tiny'" in told
 
 
 @posix

@@ -200,7 +200,7 @@ def test_the_place_of_each_setting_that_an_error_names_is_told(run, tiny, settin
 def test_variables_of_others_change_nothing(run, tiny):
     env = {"CHARRNN_VERSION": "3", "CHARRNN_TRAIN_FORCE": "1", "CHARRNN_RM_YES": "1", "CHARRNN_CACHE_REMOVE": "1"}
     assert run("list", env=env).stdout.startswith("Name")
-    assert "holds a run already" in error_line(run("train", "tiny.txt", code=1, env=env).stderr)
+    assert "already has a run" in error_line(run("train", "tiny.txt", code=1, env=env).stderr)
     run("rm", "tiny", code=1, env=env)
     assert run("cache", env=env | {"CHARRNN_CACHE": "cache"}).stdout.startswith("0 texts")
 
@@ -216,7 +216,7 @@ def test_of_settings_that_exclude_each_other_the_stronger_place_counts(run, corp
     outcome = run("train", corpus, "--force", env={"CHARRNN_TRAIN_EPOCHS": "1", "CHARRNN_TRAIN_BATCH_SIZE": "2"})
     assert "Error" not in outcome.stderr
     told = error_line(run("train", corpus, "--steps", "1", "--epochs", "2", "--force", code=2).stderr)
-    assert "--steps and --epochs contradict" in told
+    assert "--steps and --epochs cannot be combined" in told
 
 
 #: A command line, a file's table, and what of it counts.
@@ -320,18 +320,18 @@ def test_the_closing_command_repeats_the_run_where_a_file_says_otherwise(run, co
     [
         ("sample --documents 2 --count 3", "--documents and --count both set"),
         ("sample --json --separator x", "leave out --separator"),
-        ("sample --beam 2 --temp 0.5", "--beam draws nothing: leave out --temperature"),
-        ("sample --length-norm 1", "--length-norm is for --beam"),
-        ("sample --repeat-window 9", "--repeat-window is for --repeat-penalty"),
-        ("sample --prime a --prime-lines x", "--prime, --prime-file and --prime-lines exclude each other"),
-        ("sample --regex a --stop b", "--regex takes no --stop"),
-        ("score --per-char --below 3", "--per-char goes with --with-score or --json"),
+        ("sample --beam 2 --temp 0.5", "--beam does not sample: leave out --temperature"),
+        ("sample --length-norm 1", "--length-norm needs --beam"),
+        ("sample --repeat-window 9", "--repeat-window needs --repeat-penalty"),
+        ("sample --prime a --prime-lines x", "--prime, --prime-file and --prime-lines cannot be combined"),
+        ("sample --regex a --stop b", "--regex cannot be combined with --stop"),
+        ("score --per-char --below 3", "give --with-score or --json too, or leave out --per-char"),
         ("complete --interactive --json", "leave out --json"),
-        ("complete --to char --max-length 3", "--max-length is 1 to 10,000"),
+        ("complete --to char --max-length 3", "--max-length must be 1 to 10,000"),
         ("eval --test x", "leave out --test or TEXT"),
-        ("train x --epochs 1 --minutes 1", "--epochs and --minutes contradict each other: give one length"),
-        ("train x --bytes --lowercase", "--bytes learns files as they are: leave --lowercase out"),
-        ("train x --extend-vocab", "--extend-vocab is about the model"),
+        ("train x --epochs 1 --minutes 1", "--epochs and --minutes cannot be combined: give one length"),
+        ("train x --bytes --lowercase", "--bytes learns files unchanged: leave out --lowercase"),
+        ("train x --extend-vocab", "--extend-vocab needs --init-from"),
     ],
 )
 def test_a_conflict_on_the_command_line_is_an_error_before_anything_is_read(cwd, line, message):
@@ -344,7 +344,7 @@ def test_weaker_options_are_ignored_before_conflicts_are_errors(cwd, settings):
     env = {"CHARRNN_SAMPLE_BEAM": "2", "CHARRNN_SAMPLE_REPEAT_WINDOW": "9"}
     assert parsed("sample", **env)["beam"] == 2  # the window lacks its penalty, so it is not there to contradict --beam
     settings("[sample]\nbeam = 2\nlines = 1\n")
-    with pytest.raises(ConfigError, match="--length-norm is for --beam"):  # since the file's --beam is ignored
+    with pytest.raises(ConfigError, match="--length-norm needs --beam"):  # since the file's --beam is ignored
         parsed("sample --length-norm 1", CHARRNN_SAMPLE_NOVEL="50")
     with pytest.raises(ConfigError) as caught:
         parsed("sample --regex a --stop b")

@@ -30,7 +30,7 @@ def test_a_run_for_each_combination_and_a_table(run, corpus):
     assert sorted(row.split()[0] for row in table[1:]) == ["gru", "rnn"]
     assert outcome.stdout == run("compare", "tiny-sweep").stdout
     again = run("sweep", *GRID)
-    assert again.stderr.count("finished before") == 4
+    assert again.stderr.count("already finished") == 4
     assert again.stdout == outcome.stdout
 
 
@@ -66,7 +66,7 @@ def test_it_stops_and_continues(run, corpus, monkeypatch):
 
     monkeypatch.setattr(Run, "events", interrupted)
     stopped = run("sweep", *GRID, "--eval-every", "9", code=130)
-    assert stopped.stderr.splitlines()[-1] == f"Saved {NAMES[1]} after step 2. The same command continues."
+    assert stopped.stderr.splitlines()[-1] == f"Saved {NAMES[1]} after step 2. Run the same command to continue."
     assert stopped.stdout == ""
     assert meta(FOLDER / NAMES[1] / "last.npz")["step"] == 2
     monkeypatch.setattr(Run, "events", events)
@@ -74,7 +74,7 @@ def test_it_stops_and_continues(run, corpus, monkeypatch):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     lines = run("sweep", *GRID, "--eval-every", "9").stderr.splitlines()[1:]
-    assert ["finished before" in line for line in lines] == [True, False, False, False]
+    assert ["already finished" in line for line in lines] == [True, False, False, False]
     run("sweep", *GRID, "--eval-every", "9", "--out", "whole", "--quiet")
     assert same_arrays(FOLDER / NAMES[1] / "last.npz", Path("whole") / NAMES[1] / "last.npz")
 
@@ -111,12 +111,12 @@ def test_a_run_that_diverges_is_recorded_and_the_others_are_trained(run, corpus,
     _, first, second, *_, last = outcome.stderr.splitlines()
     assert first.startswith(f"1/4  {NAMES[0]}  failed: the loss is no longer finite at step 3: ")
     assert second.startswith(f"2/4  {NAMES[1]}  ")
-    assert last.startswith("Error: 1 of 4 runs failed: ")
+    assert last.startswith("Error: 1 of 4 runs failed, for ")
     assert outcome.stdout.splitlines()[1].split()[0] == "Cell"
     monkeypatch.setattr(Run, "events", events)
     _, first, second, *_ = run("sweep", *GRID, code=1).stderr.splitlines()
-    assert "failed: it diverged before (the loss is no longer finite at step 3): remove " in first
-    assert second.endswith("finished before")
+    assert "failed: it diverged earlier (the loss is no longer finite at step 3): to train it again, remove " in first
+    assert second.endswith("already finished")
     run("rm", f"tiny-sweep/{NAMES[0]}", "--yes")
     assert "failed" not in run("sweep", *GRID).stderr
 
@@ -127,7 +127,7 @@ def test_a_run_that_another_process_trains_is_left_to_it(run, corpus):
     with busy.locked():
         outcome = run("sweep", *GRID, code=1)
     assert "in use by another training run" in outcome.stderr
-    assert run("sweep", *GRID).stderr.count("finished before") == 3
+    assert run("sweep", *GRID).stderr.count("already finished") == 3
 
 
 def test_a_sweep_is_removed_by_its_name_and_is_no_model(run, corpus):

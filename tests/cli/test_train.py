@@ -53,7 +53,7 @@ def test_three_facts_say_what_is_trained(run, corpus):
     lines = run(*TRAIN, "--steps", "4", "--eval-every", "2").stderr.splitlines()
     weights = sum(array.size for name, array in arrays(RUN / "last.npz").items() if name.startswith("params/"))
     assert lines[:3] == [
-        f"Text   {at:,} characters to train on, {len(TEXT) - at:,} to validate",
+        f"Text   {at:,} characters for training, {len(TEXT) - at:,} for validation",
         f"Model  lstm, 1 layer of 16 units, {weights:,} parameters",
         "Run    4 steps, seed 1, in checkpoints/tiny",
     ]
@@ -69,10 +69,10 @@ def test_verbose_has_facts_about_the_text_and_reasons_too(run, corpus):
         "rarest in the training split: " + ", ".join(f"{char!r} {count}" for count, char in counts[:10]),
         "0.0% of the validation split repeats training lines",
     ]
-    assert re.fullmatch(r"about \d+ MiB of memory", lines[5])
-    assert lines[7] == "4 batch rows of 20 characters a step, adamw at 0.008"
+    assert re.fullmatch(r"memory: about \d+ MiB", lines[5])
+    assert lines[7] == "4 batch rows of 20 characters per step, adamw at 0.008"
     lines = run(*TRAIN, "--minutes", "0.005", "--force", "--verbose").stderr.splitlines()
-    assert "lnlstm: an LSTM with layer normalisation learns most in the same time" in lines
+    assert "lnlstm: an LSTM with layer normalisation learns the most in a given time" in lines
     assert any(re.fullmatch(r"a step takes .* ms here, an evaluation .* s", line) for line in lines)
 
 
@@ -82,7 +82,7 @@ def test_what_is_trained_is_said_before_the_speed_is_measured(run, corpus, monke
 
     monkeypatch.setattr("charrnn.training.run.Run._fix_length", stop)
     text, model, error = run(*TRAIN, "--minutes", "1", code=1).stderr.splitlines()
-    assert text.startswith("Text   2,284 characters to train on")
+    assert text.startswith("Text   2,284 characters for training")
     assert model.startswith("Model  lnlstm, 1 layer of 16 units, ")
     assert error == "Error: stopped"
 
@@ -98,7 +98,7 @@ def test_a_terminal_says_that_the_speed_is_measured_and_erases_it(terminal, corp
 def test_too_little_memory_is_noted_and_the_run_goes_on(run, corpus, monkeypatch):
     monkeypatch.setattr("charrnn.training.memory._free", lambda: 5 << 20)
     (note,) = [line for line in run(*TRAIN, "--steps", "2").stderr.splitlines() if line.startswith("Note: ")]
-    assert re.match(r"Note: training takes about \d+ MiB of memory and 5 MiB are free", note)
+    assert re.match(r"Note: training needs about \d+ MiB of memory and only 5 MiB is free", note)
     assert all(flag in note for flag in ("--batch-size", "--seq-len", "--hidden-size"))
     assert meta(RUN / "last.npz")["step"] == 2
     monkeypatch.setattr("charrnn.training.memory._free", lambda: None)
@@ -334,8 +334,11 @@ def test_quiet_has_no_bar_on_a_terminal_either(terminal, corpus):
 
 def test_sample_every_shows_what_the_model_writes(run, corpus):
     stderr = run(*TRAIN, "--steps", "6", "--eval-every", "6", "--sample-every", "3").stderr
-    assert [line for line in stderr.splitlines() if line.endswith(" writes:")] == ["step 3 writes:", "step 6 writes:"]
-    shown = stderr[stderr.index("step 6 writes:\n") + len("step 6 writes:\n") :]
+    assert [line for line in stderr.splitlines() if line.endswith("  sample:")] == [
+        "step 3  sample:",
+        "step 6  sample:",
+    ]
+    shown = stderr[stderr.index("step 6  sample:\n") + len("step 6  sample:\n") :]
     written = run("sample", "-m", RUN / "last.npz", "-n", "200", "--seed", "1").stdout
     assert len(written) == 200
     assert shown.startswith(written)
@@ -344,7 +347,7 @@ def test_sample_every_shows_what_the_model_writes(run, corpus):
 @pytest.mark.parametrize("text", ["[bold]loud[/bold] [/] \\[x]", "a :heart: and :smile:"])
 def test_samples_are_shown_as_they_are(run, corpus, monkeypatch, text):
     monkeypatch.setattr("charrnn.api.LanguageModel.sample", lambda self, *args, **options: text)
-    assert f"step 2 writes:\n{text}\n" in run(*TRAIN, "--steps", "2", "--sample-every", "2").stderr
+    assert f"step 2  sample:\n{text}\n" in run(*TRAIN, "--steps", "2", "--sample-every", "2").stderr
 
 
 def test_minutes_are_said_in_steps(run, corpus):
@@ -352,7 +355,7 @@ def test_minutes_are_said_in_steps(run, corpus):
     said = re.search(r"^Run    ([\d,]+) steps? in about 1 second, seed 1, in checkpoints/tiny$", stderr, re.M)
     saved = meta(RUN / "last.npz")
     assert saved["train"]["steps"] == int(said[1].replace(",", ""))
-    changes = re.findall(r"^step ([\d,]+)  ([\d,]+) steps in all fit into the time$", stderr, re.M)
+    changes = re.findall(r"^step ([\d,]+)  length now ([\d,]+) steps, to fit the time budget$", stderr, re.M)
     written = ",".join(f"{step}:{total}".replace(",", "") for step, total in changes) or None
     assert saved["train"]["length_changes"] == written
 
@@ -380,7 +383,7 @@ def test_resume_raises_the_length(run, corpus, again):
     run(*TRAIN, *constant, "--steps", "20", "--out", "whole", "--quiet")
     run(*TRAIN, *constant, "--steps", "10", "--quiet")
     stderr = run("train", *again, "--resume", "--steps", "20").stderr
-    assert "\nRun    20 steps from step 10 on, seed 1, in checkpoints/tiny\n" in stderr
+    assert "\nRun    20 steps from step 10, seed 1, in checkpoints/tiny\n" in stderr
     assert same_arrays(RUN / "last.npz", Path("whole/last.npz"))
     run(*shlex.split(facts(stderr)["Repeat"])[1:], "--out", "again", "--quiet")
     for name in ("last.npz", "best.npz"):
@@ -393,7 +396,7 @@ def test_resume_raises_the_length(run, corpus, again):
 def test_resume_by_epochs(run, tiny):
     stderr = run("train", "tiny.txt", "--resume", "--epochs", "2").stderr
     lane = (math.floor(len(TEXT) * 9 / 10) - 1) // 4
-    assert f"\nRun    {2 * math.ceil(lane / 20)} steps from step 40 on, " in stderr
+    assert f"\nRun    {2 * math.ceil(lane / 20)} steps from step 40, " in stderr
 
 
 def test_resume_takes_the_settings_it_has(run, tiny):
@@ -423,7 +426,7 @@ def test_a_run_extended_by_an_earlier_version_has_no_repeat(run, tiny):
     old = checkpoint.load(tiny / "last.npz")
     checkpoint.save(tiny / "last.npz", replace(old, earlier_totals=[20]))
     closing = facts(run("train", "tiny.txt", "--resume", "--steps", "41").stderr)
-    assert closing["Repeat"] == "no single command: an earlier version of charrnn raised the length"
+    assert closing["Repeat"] == "no single command: an earlier version of charrnn extended the run"
 
 
 def test_a_run_whose_patience_was_lowered_below_a_wait_has_no_repeat(run, corpus, monkeypatch):
@@ -447,10 +450,10 @@ def test_a_run_whose_patience_was_lowered_below_a_wait_has_no_repeat(run, corpus
         ("5", "is not a list of STEP:TOTAL: write it like 120:840,400:812"),
         ("5:x", "is not a list of STEP:TOTAL"),
         ("5:8,", "is not a list of STEP:TOTAL"),
-        ("21:30", "21:30 makes no sense there"),
-        ("5:5", "5:5 makes no sense there"),
-        ("5:30,4:40", "4:40 makes no sense there"),
-        ("5:10,11:40", "11:40 makes no sense there: steps must rise, each within the length so far (10)"),
+        ("21:30", "21:30 is out of place"),
+        ("5:5", "5:5 is out of place"),
+        ("5:30,4:40", "4:40 is out of place"),
+        ("5:10,11:40", "11:40 is out of place: steps must rise, each within the length so far (10)"),
     ],
 )
 def test_length_changes_that_make_no_sense_are_refused(run, corpus, changes, words):
@@ -502,7 +505,7 @@ def test_init_from_begins_with_the_weights(run, tiny, model):
 def test_a_run_that_learns_nothing_is_told_once_but_not_one_that_goes_on_from_a_model(run, corpus):
     still = ("--steps", "116", "--eval-every", "29", "--log-every", "0", "--learning-rate", "1e-30")
     stderr = run("train", corpus, *SMALL, *still, "--out", "new").stderr
-    assert stderr.count("Note: the training loss hardly falls, and the model knows little more than how frequent") == 1
+    assert stderr.count("Note: the training loss hardly falls, and the model knows little more than character") == 1
     run("train", corpus, *SMALL, "--steps", "150", "--learning-rate", "0.02", "--out", "first", "--quiet")
     stderr = run("train", corpus, *SMALL[2:], *still, "--init-from", "first", "--out", "second", "--seed", "5").stderr
     assert "Note: the training loss" not in stderr
@@ -516,7 +519,7 @@ def test_init_from_names_the_characters_that_are_new(run, tiny):
     options = ("train", "other.txt", *SMALL[2:], "--steps", "2", "--init-from", tiny)
     refused = error_line(run(*options, code=2).stderr)
     new = f"{len(fresh)} characters ({''.join(fresh)!r})"
-    assert f"the text has {new} that the model of --init-from lacks: add what is new by --extend-vocab" in refused
+    assert f"the text has {new} that the model of --init-from lacks: add them with --extend-vocab" in refused
     assert not Path("checkpoints/other").exists()
     note = f"Note: new to the model, starting at the mean of its other symbols: {new}\n"
     assert note in run(*options, "--extend-vocab").stderr
@@ -529,7 +532,7 @@ def test_val_file_is_what_is_validated_on(run, corpus):
     text = TEXT[::-1][:300]
     Path("val.txt").write_bytes(text.encode())
     stderr = run(*TRAIN, "--steps", "4", "--val-file", "val.txt").stderr
-    assert f"Text   {len(TEXT):,} characters to train on, {len(text)} to validate\n" in stderr
+    assert f"Text   {len(TEXT):,} characters for training, {len(text)} for validation\n" in stderr
     scored = run("eval", "--json").json
     assert scored["chars"] == len(text) - 1
     assert scored["nats_per_char"] == pytest.approx(meta(RUN / "last.npz")["progress"]["best_loss"], abs=1e-5)
@@ -537,7 +540,7 @@ def test_val_file_is_what_is_validated_on(run, corpus):
 
 def test_without_a_validation_part_last_is_the_model(run, corpus):
     stderr = run(*TRAIN, "--steps", "4", "--val-fraction", "0").stderr
-    assert f"Text   {len(TEXT):,} characters to train on, 0 to validate\n" in stderr
+    assert f"Text   {len(TEXT):,} characters for training, 0 for validation\n" in stderr
     closing = facts(stderr)
     assert closing["Loss"] == f"{log(RUN)[-1]['loss']:.4f} nats per character, in training"
     assert "Best loss" not in closing
@@ -712,9 +715,12 @@ def test_bytes_are_trained_on_and_scored(run):
 @pytest.mark.parametrize(
     ("end", "says"),
     [
-        ("\r\n", r"lines end with \r\n, and \r is learned; to change that: tr -d '\r' < FILE > NEW"),
-        ("\r", r"lines end with \r, which is learned; to change that: tr '\r' '\n' < FILE > NEW"),
-        ("\r\r\n", r"lines end with \r\n or \r, and \r is learned; to change that: perl -pe 's/\r\n?/\n/g' FILE > NEW"),
+        ("\r\n", r"lines end with \r\n, and \r is learned; to convert them: tr -d '\r' < FILE > NEW"),
+        ("\r", r"lines end with \r, which is learned; to convert them: tr '\r' '\n' < FILE > NEW"),
+        (
+            "\r\r\n",
+            r"lines end with \r\n or \r, and \r is learned; to convert them: perl -pe 's/\r\n?/\n/g' FILE > NEW",
+        ),
     ],
     ids=["dos", "mac", "both"],
 )
@@ -750,13 +756,13 @@ def test_a_run_inside_its_corpus_is_left_out_and_can_be_resumed(run, corpus):
     assert f"\n1 file, {len(TEXT.encode()):,} bytes;" in other
     vocab = run("vocab", ".")
     assert vocab.stderr == f"Note: left out 2 runs: ./checkpoints/{name}, ./other\n"
-    assert "checkpoints holds no text, only 1 run" in run("train", "checkpoints", *SMALL, code=1).stderr
+    assert "checkpoints has no text, only 1 run" in run("train", "checkpoints", *SMALL, code=1).stderr
 
 
 def test_no_command_repeats_a_run_whose_documents_were_split_by_other_rules():
     config = TextConfig(split_documents="lines", document_rules=1)
     run = SimpleNamespace(text_config=config, earlier_totals=[])
-    assert repeating_command(run) == "no command: an earlier charrnn split its documents by other rules"
+    assert repeating_command(run) == "no command: an earlier version of charrnn split its documents by other rules"
 
 
 def test_standard_input_is_told_of(run):
@@ -776,13 +782,13 @@ def test_a_model_s_form_of_the_text_is_taken_over_by_its_successor(run):
     ("options", "words"),
     [
         (("--val-documents", "3"), "--val-documents needs documents"),
-        (("--split-documents", "lines", "--val-documents", "3", "--val-fraction", "0.2"), "contradict each other"),
-        (("--split-documents", "lines", "--test-documents", "3", "--test-fraction", "0.2"), "contradict each other"),
-        (("--split-documents", "lines", "--val-documents", "3", "--val-file", "x"), "contradict each other"),
-        (("--extend-vocab",), "--extend-vocab is about the model that --init-from names"),
-        (("--bytes", "--lowercase"), "leave --lowercase out"),
+        (("--split-documents", "lines", "--val-documents", "3", "--val-fraction", "0.2"), "cannot be combined"),
+        (("--split-documents", "lines", "--test-documents", "3", "--test-fraction", "0.2"), "cannot be combined"),
+        (("--split-documents", "lines", "--val-documents", "3", "--val-file", "x"), "cannot be combined"),
+        (("--extend-vocab",), "--extend-vocab needs --init-from"),
+        (("--bytes", "--lowercase"), "leave out --lowercase"),
         (("--encoding", "nonsense"), "is unknown"),
-        (("--separator", ""), "must be a text that is not empty"),
+        (("--separator", ""), "must be a non-empty string"),
         (("--normalize", "NFD"), "'NFD'"),
         (("--min-count", "0"), "0"),
     ],
@@ -797,7 +803,7 @@ def test_the_time_that_a_long_run_takes_is_told(run, corpus, monkeypatch):
     monkeypatch.setattr("charrnn.training.budget.expected_seconds", lambda training, state: 120.0)
     assert "\nRun    2 steps in about 2 minutes, seed" in run(*TRAIN, "--steps", "2").stderr
     assert (
-        "\nRun    4 steps from step 2 on in about 2 minutes, seed"
+        "\nRun    4 steps from step 2 in about 2 minutes, seed"
         in run("train", "tiny.txt", "--resume", "--steps", "4").stderr
     )
     assert " in about 2 minutes, " in run(*TRAIN, "--epochs", "1", "--force").stderr

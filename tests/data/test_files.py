@@ -160,7 +160,7 @@ def test_a_run_is_left_out_of_a_folder_and_named(tmp_path, monkeypatch, kept):
         found = find_files([path])
         assert [os.path.relpath(file) for file in found.files] == ["a.txt", "checkpoints/notes.txt"]
         assert found.notes == [f"left out 1 run: {run}"]
-    assert "checkpoints/*/*.txt holds no text, only 1 run" in refusal(list_files, ["checkpoints/*/*.txt"])
+    assert "checkpoints/*/*.txt has no text, only 1 run" in refusal(list_files, ["checkpoints/*/*.txt"])
     assert find_files(["checkpoints/g/samples.txt"]) == (["checkpoints/g/samples.txt"], [])  # what is named is read
     assert find_files(["checkpoints/g/*.txt"]) == (["checkpoints/g/samples.txt"], [])
 
@@ -176,7 +176,7 @@ def test_a_folder_of_runs_alone_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for number in range(4):
         run_folder(tmp_path / "checkpoints" / str(number), "last.npz")
-    says = "holds no text, only 4 runs: checkpoints/0, checkpoints/1, checkpoints/2, …: name a text file"
+    says = "has no text, only 4 runs: checkpoints/0, checkpoints/1, checkpoints/2, …: name a text file"
     assert says in refusal(list_files, ["checkpoints"])
     assert "checkpoints/0 is a run, not a text: name a text file" in refusal(list_files, ["checkpoints/0"])
 

@@ -95,8 +95,8 @@ def test_the_command_that_converts_a_text_works(tmp_path, encoding):
 @pytest.mark.parametrize(
     ("data", "encoding", "says"),
     [
-        ("Prosa".encode("utf-16"), "utf-8", "it begins as UTF-16 does: train with --encoding utf-16"),
-        ("Prosa".encode("utf-32"), "ascii", "it begins as UTF-32 does: train with --encoding utf-32"),
+        ("Prosa".encode("utf-16"), "utf-8", "it starts like UTF-16: train with --encoding utf-16"),
+        ("Prosa".encode("utf-32"), "ascii", "it starts like UTF-32: train with --encoding utf-32"),
         ("Prosa".encode("utf-16")[:-1], "utf-16", "it ends inside a character: use a complete"),
         ("Prosa".encode("utf-16")[:-1], "utf-16-le", "it ends inside a character: use a complete"),
         (b"Prosa " * 20_000 + "Prosa".encode("utf-16"), "utf-8", "name its encoding"),  # later on, a mark is none

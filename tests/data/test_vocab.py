@@ -228,7 +228,7 @@ def test_bytes_that_are_no_text():
 def test_ids_of_no_symbol_are_refused(ids, low, high):
     with pytest.raises(VocabError) as caught:
         Vocab("abc").decode(ids)
-    assert str(caught.value) == f"ids run from 0 to 2 here, not {low} to {high}"
+    assert str(caught.value) == f"ids must be from 0 to 2, got {low} to {high}"
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def test_n_is_the_best_one_on_the_validation_part():
     on_val, on_text = ngram_nats(TRAIN, VAL), ngram_nats(TRAIN, text)
     assert on_val.argmin() != on_text.argmin()  # or this would show nothing
     result = reached(text=text)
-    assert (result.n, result.n_chosen_on) == (on_val.argmin() + 1, "the validation part")
+    assert (result.n, result.n_chosen_on) == (on_val.argmin() + 1, "the validation split")
     assert result.nats_per_char["ngram"] == pytest.approx(on_text[on_val.argmin()], rel=1e-12)
 
 
@@ -153,7 +153,7 @@ def test_a_model_is_compared_on_what_it_was_scored_on(lm):
     vocab = lm.checkpoint.vocab
     ids = [vocab.encode(str(part)) for part in (corpus.train, corpus.val)]
     assert result == measure(*ids, vocab.encode("12 green boats\n"), vocab)
-    assert result.n_chosen_on == "the validation part"
+    assert result.n_chosen_on == "the validation split"
     with pytest.raises(VocabError, match="Ω"):
         lm.baselines(text, unknown="error")
 

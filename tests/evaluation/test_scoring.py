@@ -240,7 +240,7 @@ def test_the_row_of_the_longest_line_is_given_the_shortest_of_the_others():
 
 
 def test_a_string_is_no_list_of_lines():
-    with pytest.raises(ConfigError, match="takes a list of lines"):
+    with pytest.raises(ConfigError, match="needs a list of lines"):
         language_model().score("abc")
 
 

@@ -44,7 +44,7 @@ def test_a_checkpoint_of_a_cell_that_is_missing_says_what_to_do(tmp_path, import
     with pytest.raises(CheckpointError) as caught:
         charrnn.load(tmp_path / "run")
     assert str(caught.value) == (
-        f"{tmp_path}/run/best.npz: the model's cell is 'mine', which is not registered: import the module that calls "
+        f"{tmp_path}/run/best.npz: the cell 'mine' is not registered: import the module that calls "
         "charrnn.register_cell (on the command line: --import MODULE)"
     )
 

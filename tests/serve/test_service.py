@@ -252,7 +252,7 @@ def test_no_more_requests_than_the_limit(gate):
     async def found(service):
         tasks = [asyncio.create_task(answers(service, {"length": 3})) for _ in range(2)]
         await until(lambda: service.health()["requests"] == 2)
-        with pytest.raises(RequestError, match="ask again") as raised:
+        with pytest.raises(RequestError, match="retry in a moment") as raised:
             await answers(service, {})
         assert raised.value.status == 503
         gate.set()
@@ -401,15 +401,15 @@ def test_models_are_chosen_by_name():
         ("generate", {"prime": "Q"}, 422, "(U+0051)"),
         ("generate", {"prime": "\ud800"}, 422, "not in the model's vocabulary"),
         ("generate", {"prime": "a" * 10_001}, 422, "prime has 10,001 characters"),
-        ("generate", {"length": 10_001}, 422, "length is 1 to 10,000"),
-        ("generate", {"length": 0}, 422, "length is 1 to 10,000"),
+        ("generate", {"length": 10_001}, 422, "length must be 1 to 10,000"),
+        ("generate", {"length": 0}, 422, "length must be 1 to 10,000"),
         ("generate", {"repeat_window": 10_001}, 422, "repeat_window is 1 to 10,000"),
         ("generate", {"stop": ["a" * 1001]}, 422, "stop has at most 16 strings here, of 1,000 characters"),
         ("generate", {"stop": ["a"] * 17}, 422, "stop has at most 16"),
         ("generate", {"regex": "("}, 422, "without its )"),
-        ("generate", {"regex": "a" * 10_001}, 422, "regex is at most 10,000 characters"),
-        ("generate", {"charset": "[:" * 50_000}, 422, "charset is at most 10,000 characters"),
-        ("generate", {"model": "three"}, 404, "no model 'three': there are one"),
+        ("generate", {"regex": "a" * 10_001}, 422, "regex must have at most 10,000 characters"),
+        ("generate", {"charset": "[:" * 50_000}, 422, "charset must have at most 10,000 characters"),
+        ("generate", {"model": "three"}, 404, "no model 'three' is loaded: choose from one"),
         ("score", {"lines": "a"}, 422, "lines must be a list"),
         ("score", {"lines": ["a" * 10_001]}, 422, "a line has 10,001 characters"),
         ("complete", {"text": "a" * 10_001}, 422, "text has 10,001 characters"),
@@ -627,11 +627,11 @@ def test_the_answers_by_http():
         (405, "/health is for GET", {"path": "/health", "parts": [b""]}),
         (413, "more than 1,000,000 bytes", {"parts": [b" " * MOST_BYTES, b" "]}),
         (413, "more than 1,000,000 bytes", {"parts": [], "headers": {"content-length": "1000001"}}),
-        (422, "there is no field", {"parts": [b'{"x": 1}']}),
+        (422, "unknown field", {"parts": [b'{"x": 1}']}),
         (403, "'evil.com'", {"parts": [b"{}"], "headers": {"host": "evil.com"}}),
         (403, "''", {"parts": [b"{}"], "headers": {"host": ""}}),
-        (403, "for the host", {"parts": [b"{}"], "headers": {"host": "localhost.evil.com:80"}}),
-        (403, "for the host", {"parts": [b"{}"], "headers": {"host": "[::"}}),
+        (403, "for host", {"parts": [b"{}"], "headers": {"host": "localhost.evil.com:80"}}),
+        (403, "for host", {"parts": [b"{}"], "headers": {"host": "[::"}}),
         (403, "web page", {"parts": [b"{}"], "headers": {"origin": "https://evil.com"}}),
         (403, "web page", {"parts": [b"{}"], "headers": {"origin": "null"}}),
         (401, "lacks the token", {"parts": [b"{}"], "token": "secret"}),
@@ -924,7 +924,7 @@ def test_every_line_has_one_answer():
     )
     by_id = {str(answer.pop("id")): answer for answer in found}
     assert len(found) == len(by_id) == 12
-    assert '"do" is one of' in by_id["76"]["error"]
+    assert '"do" must be one of' in by_id["76"]["error"]
     assert len(by_id["c"]["choices"][0]["text"]) == 3
     assert "more than 1,000,000 bytes" in by_id["8"]["error"]
     assert by_id["a"]["text"] == sample({"seed": 1, "length": 20}).text
@@ -960,8 +960,8 @@ def test_a_request_can_be_cancelled(gate):
     found = {(answer["id"], answer["error"].split(":")[0]) for answer in map(json.loads, told)}
     assert found == {
         (5, "cancelled"),
-        (5, "a request of this id is being served"),
-        (6, "no request of this id is being served"),
+        (5, "a request with this id is in progress"),
+        (6, "no request with this id is in progress"),
     }
 
 

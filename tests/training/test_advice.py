@@ -40,7 +40,7 @@ def test_nothing_is_said_where_all_is_well(val_losses):
 def test_overfitting_is_said_with_the_step_it_began_at():
     told = advise(history(FALLING, [2.9, 2.1, 1.6, 1.65, 1.7, 1.8]), ENTROPY)
     assert list(told) == ["overfits"]
-    assert "since step 300 " in told["overfits"]
+    assert "since step 300:" in told["overfits"]
     assert "--dropout" in told["overfits"]
 
 

@@ -208,5 +208,5 @@ def test_how_many_steps_fit_between_evaluations(left, evaluation, every, done, s
 
 def test_a_length_and_minutes_contradict_each_other(tmp_path):
     finish(start(tmp_path / "run", write_text(tmp_path)))
-    with pytest.raises(ConfigError, match="--steps and --minutes contradict"):
+    with pytest.raises(ConfigError, match="--steps and --minutes cannot be combined"):
         Run.resume(tmp_path / "run", settings={"steps": 30, "minutes": 1.0})

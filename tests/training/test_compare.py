@@ -44,7 +44,7 @@ def test_by_groups_by_that_setting_alone():
     assert gru.settings == {"cell": ("gru",), "dropout": (0.1,)}
     assert len(compare(runs).groups[0].rows) == 3
     assert [len(row.runs) for row in compare(runs, ["--seed"]).groups[0].rows] == [3]
-    with pytest.raises(ConfigError, match=r"'cel' is no setting of a run: did you mean cell\?"):
+    with pytest.raises(ConfigError, match=r"'cel' is not a setting of a run: did you mean cell\?"):
         compare(runs, ["cel"])
 
 

@@ -53,9 +53,9 @@ def test_a_vocabulary_is_extended_only_if_that_is_asked_for():
     earlier = Vocab("bd", (1, 1), (1, 1), ("unknown",))
     wanted = Vocab("abc", specials=("end",))
     assert merge_vocabs(earlier, wanted, True) == (Vocab("abcd", specials=("end", "unknown")), [])
-    with pytest.raises(ConfigError, match=r"has no symbol for end: add it by --extend-vocab"):
+    with pytest.raises(ConfigError, match=r"has no symbol for end: add it with --extend-vocab"):
         merge_vocabs(earlier, wanted, False)
-    with pytest.raises(ConfigError, match=r"^the text has 2 characters \('ac'\) that .* lacks: add what is new by"):
+    with pytest.raises(ConfigError, match=r"^the text has 2 characters \('ac'\) that .* lacks: add them with"):
         merge_vocabs(Vocab("bd"), Vocab("abc"), False)
 
 
@@ -66,7 +66,7 @@ def test_characters_that_are_learned_as_unknown_are_named():
     first = "a" + "".join(map(chr, range(200, 239)))
     assert notes == [
         f"the text has 101 characters ({first!r}) that the model of --init-from lacks, learned as unknown: "
-        "--extend-vocab adds what is new"
+        "--extend-vocab adds them"
     ]
     assert merge_vocabs(earlier, Vocab("bd"), False) == (earlier, [])
 
@@ -90,7 +90,7 @@ def test_notes_on_a_model_that_is_extended_are_true(tmp_path):
 @pytest.mark.parametrize("extend", [True, False])
 def test_a_model_of_documents_does_not_go_on_with_running_text(extend):
     earlier = Vocab("ab", specials=("end",))
-    with pytest.raises(ConfigError, match="learned where documents end, and this text is not split into documents"):
+    with pytest.raises(ConfigError, match="learned document ends, and this text is not split into documents"):
         merge_vocabs(earlier, Vocab("ab"), extend)
     assert merge_vocabs(earlier, Vocab("ab", specials=("end",)), extend) == (earlier, [])
 

@@ -296,7 +296,7 @@ def test_a_model_that_is_absent_is_told_with_near_names(tmp_path, monkeypatch, n
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
     touch(tmp_path / "log.jsonl", 0)
-    with pytest.raises(CheckpointError, match=r"neither best\.npz nor last\.npz"):
+    with pytest.raises(CheckpointError, match=r"has no best\.npz or last\.npz"):
         find_model(tmp_path)
 
 

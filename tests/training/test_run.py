@@ -315,7 +315,7 @@ def test_a_run_that_was_made_while_another_began_is_not_overwritten(tmp_path, mo
             yield
 
     monkeypatch.setattr(RunFolder, "locked", late)
-    assert "holds a run already" in refusal(RunFolderError, start, tmp_path / "run")
+    assert "already has a run" in refusal(RunFolderError, start, tmp_path / "run")
     assert (tmp_path / "run" / "last.npz").read_bytes() == b"x"
 
 
@@ -547,7 +547,7 @@ def test_a_text_that_is_read_faster_than_was_planned_is_read_no_more_often(tmp_p
     begun.close()
     assert not any("120 passes" in reason for reason in begun.reasons)  # the recipe planned fewer
     (note,) = begun.notes
-    assert note.startswith("the text is short: 1,008 characters bear 8 units and 120 passes, about 1% of the time; ")
+    assert note.startswith("the text is short: 1,008 characters support 8 units and 120 passes, about 1% of the time; ")
     assert begun.training.config.steps == 120 * begun.training.stream.steps_per_epoch
 
 
@@ -774,7 +774,7 @@ def test_under_a_time_budget_the_recipe_chooses_all_but_what_the_earlier_model_i
     assert training.config.average > 0
     told = [reason.split(" ")[0].rstrip(":") for reason in begun.reasons]
     assert not {"lnlstm", "embedding", "8", "64"} & set(told)
-    assert {"dropout", "rate", "reset", "running"} <= set(told)
+    assert {"dropout", "learning", "reset", "running"} <= set(told)
 
 
 def test_the_earlier_run_may_stand_in_the_folder_that_is_replaced(tmp_path, earlier):

@@ -89,7 +89,7 @@ def test_a_folder_with_another_run_is_refused(plan, text, tmp_path):
     shutil.rmtree(sweep.runs[0].folder.path)
     assert plan(cell=("rnn", "gru"), steps=9).runs[0].summary() is None
     finish(start(tmp_path / "run", text))
-    with pytest.raises(RunFolderError, match="is the folder of a run"):
+    with pytest.raises(RunFolderError, match="is the folder of a single run"):
         Sweep.plan([text], ONE, tmp_path / "run")
 
 
@@ -125,7 +125,7 @@ def test_under_a_time_budget_all_runs_validate_as_many_characters(text, tmp_path
 def test_settings_that_contradict_each_other_are_refused_before_a_run(plan, text, tmp_path):
     with pytest.raises(ConfigError, match="--tied"):
         plan(tied=True, embed_size=(8, 0))
-    with pytest.raises(ConfigError, match="--shuffle-documents holds back other documents for each seed"):
+    with pytest.raises(ConfigError, match="--shuffle-documents validates on other documents for each seed"):
         plan(split_documents="lines", shuffle_documents=True, seed=(1, 2))
     assert len(plan(split_documents="lines", shuffle_documents=True, cell=("rnn", "gru")).runs) == 2
     with pytest.raises(ConfigError, match="not standard input"):

@@ -34,11 +34,11 @@ def test_cell_size_and_seed_change_nothing(validated):
 @pytest.mark.parametrize(
     ("settings", "reason", "remedy"),
     [
-        ({"val_chars": 20}, "another number of characters", "--val-chars"),
-        ({"val_fraction": 0.2}, "another split", "--val-fraction"),
-        ({"test_fraction": 0.1}, "another split", "--val-fraction and --test-fraction"),
-        ({"lowercase": True}, "another text", "--val-file"),
-        ({"min_count": 5}, "other characters that count as unknown", "--min-count"),
+        ({"val_chars": 20}, "different numbers of characters", "--val-chars"),
+        ({"val_fraction": 0.2}, "different splits", "--val-fraction"),
+        ({"test_fraction": 0.1}, "different splits", "--val-fraction and --test-fraction"),
+        ({"lowercase": True}, "different texts", "--val-file"),
+        ({"min_count": 5}, "different unknown characters", "--min-count"),
     ],
 )
 def test_what_changes_the_characters_changes_the_signature(validated, settings, reason, remedy):
