@@ -34,6 +34,9 @@ THIRD_PARTY = {
     "serve/web.py": {"starlette"},
 }
 
+#: The modules of commands that show results, and therefore import the library.
+SCREENS = ("_console", "_bars", "_train_screen")
+
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 
 
@@ -147,7 +150,8 @@ def test_the_settings_and_the_commands_import_no_numpy():
     # Not even by way of others: so that `--help` is quick.
     light = ("config.py", "system/processor.py", "nn/cells/__init__.py")
     without = [file for file in FILES if file.startswith("cli/") or file in light]
-    modules = [f"charrnn.{module_of(file)}" for file in without if file != "cli/_console.py"]
+    screens = {f"cli/{name}.py" for name in SCREENS}
+    modules = [f"charrnn.{module_of(file)}" for file in without if file not in screens]
     assert "charrnn.cli.train" in modules
     assert "charrnn.config" in modules
     for file in without:
@@ -165,5 +169,6 @@ print(json.dumps(found))
 
 
 def test_what_shows_results_imports_rich_and_tqdm_only_where_it_uses_them():
-    code = "import sys, charrnn.cli._console; print([name for name in ('rich', 'tqdm') if name in sys.modules])"
+    names = ", ".join(f"charrnn.cli.{name}" for name in SCREENS)
+    code = f"import sys, {names}; print([name for name in ('rich', 'tqdm') if name in sys.modules])"
     assert output_of(code) == "[]\n"

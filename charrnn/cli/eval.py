@@ -71,7 +71,8 @@ def command(
       charrnn eval -m checkpoints/corpus chapter.txt
       grep -v '^#' notes.txt | charrnn eval - --json
     """
-    from charrnn.cli._console import ReadingBar, note, open_model, print_facts, print_json, refuse_models
+    from charrnn.cli._bars import ReadingBar
+    from charrnn.cli._console import note, open_model, print_facts, print_json, refuse_models
     from charrnn.data.files import find_files
     from charrnn.data.reading import read_text
 

@@ -146,7 +146,8 @@ def command(
       charrnn score --best -m english -m german lines.txt
       printf 'the cat\\t sat\\nthe cat\\t zat\\n' | charrnn score --context
     """
-    from charrnn.cli._console import ScoringBar, note, open_model, refuse_models
+    from charrnn.cli._bars import ScoringBar
+    from charrnn.cli._console import note, open_model, refuse_models
     from charrnn.data.decoding import line_encoding
     from charrnn.data.files import find_files
     from charrnn.data.items import Items

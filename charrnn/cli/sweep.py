@@ -102,7 +102,7 @@ def command(corpus: tuple[str, ...], **options: Any) -> None:
 
 def _plan(paths: tuple[str, ...], options: dict[str, Any]) -> Sweep:
     """Return the runs that the options ask for."""
-    from charrnn.cli._console import ReadingBar
+    from charrnn.cli._bars import ReadingBar
     from charrnn.training.folder import find_model
     from charrnn.training.sweep import Sweep
 
@@ -150,7 +150,8 @@ def _train_all(sweep: Sweep, signals: StopSignals, *, quiet: bool) -> int:
 
 def _train(sweep: Sweep, planned: Planned, name: str, signals: StopSignals, *, quiet: bool) -> str:
     """Train a run of the sweep to its end, and return its outcome. On a signal, save it and exit."""
-    from charrnn.cli._console import SweepBar, note
+    from charrnn.cli._bars import SweepBar
+    from charrnn.cli._console import note
     from charrnn.errors import RunFolderError
 
     found = planned.summary()

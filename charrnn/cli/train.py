@@ -151,7 +151,8 @@ def _resuming(options: dict[str, Any]) -> dict[str, Any]:
 def _open(paths: tuple[str, ...], options: dict[str, Any], began: float) -> Run:
     """Start or resume the run that the options ask for, and describe it."""
     from charrnn.checkpoint import load
-    from charrnn.cli._console import PassingLine, ReadingBar
+    from charrnn.cli._bars import ReadingBar
+    from charrnn.cli._console import PassingLine
     from charrnn.data.corpus import Corpus
     from charrnn.training.finetune import adopt_text_form
     from charrnn.training.folder import RUNS, find_model
@@ -203,7 +204,8 @@ def _open(paths: tuple[str, ...], options: dict[str, Any], began: float) -> Run:
 
 def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
     """Train and show the events; end with the figures, or with the command that resumes."""
-    from charrnn.cli._console import TrainScreen, closing_figures, note, print_facts
+    from charrnn.cli._console import note, print_facts
+    from charrnn.cli._train_screen import TrainScreen, closing_figures
 
     signals.patient = True
     quiet, verbose = options["quiet"], options["verbose"]

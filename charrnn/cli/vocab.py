@@ -26,7 +26,8 @@ def command(corpus: tuple[str, ...], as_json: bool, **reading_settings: Any) -> 
       charrnn vocab corpus.txt --json | jq '.symbols[-1]'
       cat chapters/*.txt | charrnn vocab - | tail -n 1
     """
-    from charrnn.cli._console import ReadingBar, note, print_json, print_table
+    from charrnn.cli._bars import ReadingBar
+    from charrnn.cli._console import note, print_json, print_table
     from charrnn.config import TextConfig
     from charrnn.data.files import find_files
     from charrnn.data.reading import read_text

@@ -291,8 +291,8 @@ def typing(command):
 def test_suggestions_are_shown_while_one_types_and_lines_are_printed(typing, tiny):
     best = next(one.text for one in charrnn.load(tiny).complete("Der kleine K").completions if one.text.isalpha())
     screen = typing("Der kleine")
-    screen.read_until("Tab takes a suggestion, Enter ends the line, Ctrl-D on an empty line quits.")
-    screen.read_until("Der kleine")
+    begun = screen.read_until("Der kleine")
+    assert "Tab takes a suggestion, Enter ends the line, Ctrl-D on an empty line quits." in begun
     os.write(screen.master, b" K")
     screen.read_until(f" {best} ")
     os.write(screen.master, b"\t")

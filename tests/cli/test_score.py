@@ -305,7 +305,7 @@ def test_runs_in_a_folder_are_left_out(run, tiny):
 
 
 def test_long_work_is_reported_where_there_is_no_bar(run, tiny, monkeypatch):
-    monkeypatch.setattr("charrnn.cli._console._NOTE_EVERY", 0)
+    monkeypatch.setattr("charrnn.cli._bars._NOTE_EVERY", 0)
     monkeypatch.setattr("charrnn.evaluation.scoring.BLOCK", 1000)
     for words in ([], ["-m", "tiny", "-m", "tiny", "--best"]):
         notes = [line for line in run("score", "tiny.txt", *words).stderr.splitlines() if line.startswith("Scored")]

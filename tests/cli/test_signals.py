@@ -231,7 +231,7 @@ def test_what_a_signal_has_saved_survives_a_kill(run, corpus, monkeypatch, raisi
 
     args = ("train", "tiny.txt", *SMALL, "--steps", "6", "--eval-every", "6")
     raising("charrnn.training.loop.train_step", number=signal.SIGUSR1)
-    monkeypatch.setattr("charrnn.cli._console.TrainScreen.note_save", die)
+    monkeypatch.setattr("charrnn.cli._train_screen.TrainScreen.note_save", die)
     run(*args, code=9)
     assert meta(RUN / "last.npz")["step"] == 1
 

@@ -17,7 +17,9 @@ import pytest
 from tqdm import tqdm
 
 import charrnn
-from charrnn.cli._console import MovingAverage, _bar, duration
+from charrnn.cli._bars import bar
+from charrnn.cli._console import duration
+from charrnn.cli._train_screen import MovingAverage
 from charrnn.cli.train import _repeat as repeating_command
 from charrnn.config import TextConfig
 from charrnn.errors import CharRNNError
@@ -313,7 +315,7 @@ def test_a_terminal_has_a_bar_that_fits(terminal, corpus, columns, more):
 
 def test_a_bar_starts_no_thread(monkeypatch):
     monkeypatch.setattr(tqdm, "monitor", None)
-    _bar(total=1, disable=True)
+    bar(total=1, disable=True)
     assert tqdm.monitor is None
 
 
