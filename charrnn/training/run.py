@@ -180,7 +180,10 @@ class Run:
         settings = settings or {}
         folder = RunFolder(Path(out))
         if not folder.last.exists():
-            raise RunFolderError(f"{folder.path} has no last.npz to resume from: start a run there without --resume")
+            remedy = "start a run there without --resume"
+            if folder.best.exists():
+                remedy = f"train its best.npz further with --init-from {folder.path}, or start again with --force"
+            raise RunFolderError(f"{folder.path} has no last.npz to resume from: {remedy}")
         with ExitStack() as holds:
             is_locked = holds.enter_context(folder.locked())
             saved = ckpt.load(folder.last)

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from charrnn import checkpoint as ckpt
-from charrnn.config import STDIN, ModelConfig, flag_of, sort_settings
+from charrnn.config import ModelConfig, flag_of, sort_settings
 from charrnn.data.corpus import Corpus
+from charrnn.data.files import is_once
 from charrnn.data.reading import ReadProgress
 from charrnn.errors import ConfigError, DivergedError, RunFolderError
 from charrnn.system.atomic import writing
@@ -99,8 +100,8 @@ class Sweep:
         folder    the sweep's folder; ./checkpoints/<corpus name>-sweep if None
         Raises:   CharRNNError if settings conflict, the text cannot be read, or a folder is taken.
         """
-        if STDIN in paths:
-            raise ConfigError("a sweep reads its text again for each resumed run: give a file, not standard input")
+        if any(map(is_once, paths)):
+            raise ConfigError("a sweep reads its text again for each resumed run: give a file, not a pipe")
         combinations = grid(settings)
         if init_from is not None:
             vocab = ckpt.load(init_from).vocab

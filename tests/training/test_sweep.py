@@ -128,6 +128,6 @@ def test_settings_that_contradict_each_other_are_refused_before_a_run(plan, text
     with pytest.raises(ConfigError, match="--shuffle-documents validates on other documents for each seed"):
         plan(split_documents="lines", shuffle_documents=True, seed=(1, 2))
     assert len(plan(split_documents="lines", shuffle_documents=True, cell=("rnn", "gru")).runs) == 2
-    with pytest.raises(ConfigError, match="not standard input"):
+    with pytest.raises(ConfigError, match="give a file, not a pipe"):
         Sweep.plan(["-"], ONE)
     assert not (tmp_path / "sweep").exists()
