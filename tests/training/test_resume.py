@@ -477,7 +477,7 @@ def test_a_validation_text_that_was_no_file_is_asked_for(tmp_path, source):
     path = write_text(tmp_path)
     read = Corpus.read(path)
     finish(start(tmp_path / "run", replace(read, val_source=Source(source, "0" * 64)), steps=2))
-    with pytest.raises(CorpusError, match=r"^the model's validation text was not a file"):
+    with pytest.raises(CorpusError, match=r"^the validation text was not a file.*--val-file"):
         Run.resume(tmp_path / "run")
 
 
