@@ -33,9 +33,7 @@ def corpus_of(
     if not paths and (not saved.source.paths or STDIN in saved.source.paths):
         raise CorpusError("the model's corpus was not a file, so it cannot be read again: give the text")
     if saved.val_source is not None and not val_path and (val_path := saved.val_source.path) in (None, STDIN):
-        raise CorpusError(
-            "the validation text was not a file, so it cannot be read again: give it (--val-file)"
-        )
+        raise CorpusError("the validation text was not a file, so it cannot be read again: give it (--val-file)")
     paths, learned = paths or saved.source.paths, (saved.source, saved.val_source)
     seed = saved.train_config.seed
     try:
