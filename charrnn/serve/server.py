@@ -79,15 +79,35 @@ def listening(host: str, port: int) -> Listener:
 
 
 def _guarded(app: App, listener: Listener) -> App:
-    """Return the application with a limit on the time in which a client reads some of an answer."""
+    """Return the application with a limit on the time in which a client reads some of an answer.
+
+    Sending a piece takes as long as the client needs to make room for it. A timer for each answer looks now and then
+    how long the newest piece has been waiting: a limit for each piece would take a twentieth of a busy server's time.
+    """
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+        loop, since = asyncio.get_running_loop(), list[float]()  # when the piece that is being sent began to wait
+        timer: asyncio.TimerHandle
+
         async def send_in_time(message: MutableMapping[str, Any]) -> None:
-            async with asyncio.timeout(_UNREAD_SECONDS):
-                await send(message)
+            since.append(loop.time())
+            await send(message)
+            since.clear()
+
+        def look() -> None:
+            nonlocal timer
+            if since and loop.time() - since[0] >= _UNREAD_SECONDS:
+                limit.reschedule(loop.time())
+            else:
+                timer = loop.call_later(_UNREAD_SECONDS / 4, look)
 
         listener.heard(scope["client"])
-        await app(scope, receive, send_in_time)
+        timer = loop.call_later(_UNREAD_SECONDS / 4, look)
+        try:
+            async with asyncio.timeout(None) as limit:
+                await app(scope, receive, send_in_time)
+        finally:
+            timer.cancel()
 
     return guarded
 
