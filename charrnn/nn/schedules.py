@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from charrnn.config import TrainConfig, build, changes_in
@@ -124,9 +125,11 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
 }
 
 
+@lru_cache(maxsize=8)
 def schedule_of(config: TrainConfig, course: Course) -> Schedule:
-    """Return the schedule that the settings name, for a run of this course."""
+    """Return the schedule that the settings name, for a run of this course; each step asks for it."""
 
+    @cache
     def of_length(steps: int) -> Schedule:
         return build(SCHEDULES[config.schedule], config, steps=steps)
 
