@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from charrnn.cli._command import Conflict, SectionedCommand, complete_files, complete_runs, section
-from charrnn.cli._new_run import NEW_RUN_CONFLICTS, train_command
+from charrnn.cli._command import Conflict, SectionedCommand, complete_files, section
+from charrnn.cli._new_run import NEW_RUN_CONFLICTS, file_options, train_command
 from charrnn.cli._options import given, settings
 from charrnn.cli._signals import StopSignals
 from charrnn.cli._types import Values
@@ -50,23 +50,9 @@ def _grid_options(function: F) -> F:
 )
 @click.argument("corpus", metavar="CORPUS...", nargs=-1, required=True, shell_complete=complete_files)
 @_grid_options
-@_files(
-    "--out",
-    metavar="FOLDER",
-    shell_complete=complete_files,
-    help="Write the runs to this folder. [default: ./checkpoints/<corpus name>-sweep]",
-)
-@_files(
-    "--val-file",
-    metavar="TEXT",
-    shell_complete=complete_files,
-    help="Validate on this text and train on the whole corpus.",
-)
-@_files(
-    "--init-from",
-    metavar="MODEL",
-    shell_complete=complete_runs,
-    help="Start each run from the weights of another model.",
+@file_options(
+    out="Write the runs to this folder. [default: ./checkpoints/<corpus name>-sweep]",
+    init_from="Start each run from the weights of another model.",
 )
 @_screen("--dry-run", is_flag=True, help="Only print the commands of unfinished runs.")
 @_screen("--quiet", is_flag=True, help="Print only errors and the table.")

@@ -14,12 +14,11 @@ from charrnn.cli._command import (
     Conflict,
     SectionedCommand,
     complete_files,
-    complete_runs,
     section,
     set_elsewhere,
     source_of,
 )
-from charrnn.cli._new_run import NEW_RUN_CONFLICTS, with_imports
+from charrnn.cli._new_run import NEW_RUN_CONFLICTS, file_options, with_imports
 from charrnn.cli._options import given, settings
 from charrnn.cli._signals import StopSignals
 from charrnn.cli._types import WholeNumber
@@ -65,23 +64,9 @@ _BASICS = (
 )
 @click.argument("corpus", metavar="[CORPUS]...", nargs=-1, shell_complete=complete_files)
 @settings(*setting_names())
-@_files(
-    "--out",
-    metavar="FOLDER",
-    shell_complete=complete_files,
-    help="Write the run to this folder. [default: ./checkpoints/<corpus name>]",
-)
-@_files(
-    "--val-file",
-    metavar="TEXT",
-    shell_complete=complete_files,
-    help="Validate on this text and train on the whole corpus.",
-)
-@_files(
-    "--init-from",
-    metavar="MODEL",
-    shell_complete=complete_runs,
-    help="Start from the weights of another model.",
+@file_options(
+    out="Write the run to this folder. [default: ./checkpoints/<corpus name>]",
+    init_from="Start from the weights of another model.",
 )
 @_files(
     "--resume",
