@@ -97,17 +97,17 @@ def choice_hint(value: str, choices: Sequence[str], otherwise: str = "") -> str:
     from shlex import quote
 
     by_lower_case = {choice.lower(): choice for choice in choices}
-    if near := nearest(_word(value), by_lower_case):
+    if near := nearest(plain_word(value), by_lower_case):
         return f" (did you mean {by_lower_case[near[0]]}?)"
     return f": {otherwise.format(quote(value))}" if value and otherwise else ""
 
 
 def meant(name: str, known: Iterable[str]) -> list[str]:
     """Return the known options or settings that a name means in other tools, or as an alias here."""
-    word, by_word, found = _word(name), {_word(each): each for each in known}, list[str]()
+    word, by_word, found = plain_word(name), {plain_word(each): each for each in known}, list[str]()
     for flag in OTHER_WORDS | OPTION_ALIASES:
-        if word in OTHER_WORDS.get(flag, "").split() or word in map(_word, OPTION_ALIASES.get(flag, ())):
-            own = _word(flag)  # a setting may have a longer name than its flag, as temperature has
+        if word in OTHER_WORDS.get(flag, "").split() or word in map(plain_word, OPTION_ALIASES.get(flag, ())):
+            own = plain_word(flag)  # a setting may have a longer name than its flag, as temperature has
             found += [own] if own in by_word else sorted(each for each in by_word if _is_longer(each, own))
     return [by_word[own] for own in dict.fromkeys(found)]
 
@@ -118,14 +118,15 @@ def _is_longer(word: str, own: str) -> bool:
 
 def likely(name: str, known: Iterable[str]) -> list[str]:
     """Return the known options or settings that a name may mean: by meaning, else by their parts, else by spelling."""
-    word, by_word = _word(name), {_word(each): each for each in known}
+    word, by_word = plain_word(name), {plain_word(each): each for each in known}
     if found := meant(name, by_word.values()):
         return found
     parts = [own for own in sorted(by_word) if word in own.split("-") or (len(word) > 2 and own.startswith(word))]
     return [by_word[own] for own in (parts[:3] or nearest(word, by_word, 1))]
 
 
-def _word(name: str) -> str:
+def plain_word(name: str) -> str:
+    """Return the name of an option or setting without its dashes, in lower case, with - for _."""
     return name.lstrip("-").lower().replace("_", "-")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from charrnn.wording import did_you_mean, likely, meant, nearest
+from charrnn.wording import did_you_mean, likely, meant, nearest, plain_word
 
 COMMAND_ALIASES = {"generate": "sample"}
 
@@ -39,7 +39,7 @@ _INSTEAD = {
 
 def meant_options(flag: str, known: Collection[str]) -> str:
     """Return a hint for an unknown option that other tools have; empty if there is none."""
-    word = flag.lstrip("-").lower().replace("_", "-")
+    word = plain_word(flag)
     reasons = (why for words, why in _INSTEAD.items() if word in words.split())
     return did_you_mean(meant(flag, known)) or next(reasons, "")
 

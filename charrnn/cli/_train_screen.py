@@ -50,7 +50,7 @@ class TrainScreen:
             mininterval=0.2,
             bar_format="{percentage:3.0f}% {bar} {n_fmt}/{total_fmt} steps, {remaining} left{postfix}",
         )
-        self.told: set[str] = set()
+        self.advised: set[str] = set()
         self.chars_done = self.steps_done = 0
 
     def __enter__(self) -> TrainScreen:
@@ -110,9 +110,9 @@ class TrainScreen:
         norm = f"  norm {report.grad_norm:.2f}" if screen_columns() >= _WITH_NORM else ""
         self._print(f"[bold]step {report.step:,}[/]  epoch {report.epoch:.2f}  loss {report.loss:.4f}{val}{norm}{best}")
         for what, sentence in advise(self.run.state.history, self.run.vocab.entropy).items():
-            if what not in self.told:
+            if what not in self.advised:
                 self._print(wrapped(f"Note: {sentence}"))
-                self.told.add(what)
+                self.advised.add(what)
 
     def _sample(self, step: int) -> None:
         from rich.text import Text
