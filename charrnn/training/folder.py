@@ -212,7 +212,7 @@ def remove_sweep(folder: Path) -> None:
     Raises:  CharRNNError if the system refuses.
     """
     if os.path.isfile(folder / SWEEP_RECORD) and not run_names(folder):
-        with writing(folder, "mend them"):
+        with writing(folder, ""):
             (folder / SWEEP_RECORD).unlink()
         with suppress(OSError):  # it has other files
             folder.rmdir()
