@@ -70,7 +70,7 @@ def current_versions() -> dict[str, str]:
         "python": platform.python_version(),
         "blas": " ".join(filter(None, (library.name, library.version))),
         "kernel": library.kernel,
-        "numba": compiled.numba_version(),
+        "core": compiled.variant(),
     }
     return {name: version for name, version in versions.items() if version}
 

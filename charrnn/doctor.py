@@ -14,7 +14,7 @@ import numpy as np
 
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.data.stream import Stream
-from charrnn.nn import model
+from charrnn.nn import compiled, model
 from charrnn.parallel.plan import available_threads, usual_threads
 from charrnn.system.blas import Blas, blas, numpy_config
 from charrnn.system.load import is_crowded, load_average
@@ -25,7 +25,7 @@ from charrnn.training.loop import Training
 from charrnn.version import __version__
 
 VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_CORETYPE")
-PACKAGES = ("click", "tqdm", "rich", "threadpoolctl", "numba")  # numba is optional
+PACKAGES = ("click", "tqdm", "rich", "threadpoolctl")
 TRAINING_PRODUCT = (32, 384, 1536)  # one time step of the default model: (B, H) by (H, 4 H)
 _LARGE_PRODUCTS = (2048, 1024, 512)  # sizes of square matrices; the first that is quick enough is measured
 _LARGE_SECONDS = 0.4  # limit of the time for one large product
@@ -69,6 +69,7 @@ class Machine:
     kernel_chosen_by  who chose the BLAS's kernel: "library", "user" through the environment, or "charrnn"
     best_kernel       the kernel known to be fastest on this processor
     parameters        of the default model; parameter_bytes is their memory
+    core              the variant of the compiled core that computes; None if NumPy does, and core_missing says why
     variables         environment variables that affect speed; None if not set
     """
 
@@ -88,6 +89,8 @@ class Machine:
     speed: Speed
     parameters: int
     parameter_bytes: int
+    core: str | None
+    core_missing: str
     variables: dict[str, str | None]
     packages: dict[str, str | None]
 
@@ -118,6 +121,8 @@ def measure_machine(seconds: float = 1.0, set_kernel: str | None = None) -> Mach
         speed=speed(seconds),
         parameters=sum(sizes),
         parameter_bytes=sum(sizes) * np.dtype(config.dtype).itemsize,
+        core=compiled.variant(),
+        core_missing=compiled.missing(),
         variables={name: os.environ.get(name) for name in VARIABLES},
         packages={name: _version(name) for name in PACKAGES},
     )
@@ -214,6 +219,8 @@ def advice(machine: Machine) -> list[str]:
             f"Matrix products reach only {machine.speed.large_gflops:.1f} GFLOP/s, and NumPy reports no optimised "
             "BLAS. NumPy's wheel includes one: pip install --force-reinstall numpy."
         )
+    if machine.core_missing:
+        sentences.append(f"NumPy computes, up to twice as slow as the compiled core, which is {machine.core_missing}.")
     return sentences
 
 

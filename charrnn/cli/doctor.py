@@ -45,6 +45,7 @@ def command(set_kernel: str | None, as_json: bool) -> None:
             "BLAS": " ".join(filter(None, (blas.name, blas.version))) or "-",
             "Kernel": f"{blas.kernel}, {_CHOICES[machine.kernel_chosen_by]}" if machine.kernel_chosen_by else unknown,
             "Threads": str(blas.threads or unknown),
+            "Compiled core": machine.core or "-",
             "Processor": machine.processor or "-",
             "Features": ", ".join(machine.features) or "-",
             "Cores": f"{machine.cores} of {machine.all_cores}",

@@ -81,6 +81,10 @@ def cross_entropy(logits: Array, targets: Ids, of: int | None = None) -> tuple[f
     """
     flat, flat_targets = logits.reshape(-1, logits.shape[-1]), targets.reshape(-1)
     N = of or len(flat)
+    if core := compiled.core():
+        dlogits = flat.copy()
+        loss = core.cross_entropy(*flat.shape, dlogits, flat_targets.astype(np.int32), 1 / N) / N
+        return loss, dlogits.reshape(logits.shape)
     dlogits = flat - flat.max(axis=-1, keepdims=True)
     picked, total = _exponentiate(dlogits, flat_targets)
     loss = float(np.log(total).sum(dtype=np.float64) - picked.sum(dtype=np.float64)) / N
@@ -131,15 +135,14 @@ def sum_rows(ids: Ids, rows: Array, size: int) -> Array:
 
     Shapes:  ids (N,) · rows (N, K) · returns (size, K)
     """
-    if (add := compiled.machine_code(compiled.add_rows, ids.dtype, rows.dtype)) is not None:
-        total = np.zeros((size, rows.shape[1]), rows.dtype)
-        add(ids, rows, total)
+    total = np.zeros((size, rows.shape[1]), rows.dtype)
+    if core := compiled.core():
+        core.add_rows(*rows.shape, size, ids.astype(np.int32), np.ascontiguousarray(rows), total)
         return total
     if size <= ONE_HOT_LIMIT:
         one_hot = np.zeros((len(ids), size), rows.dtype)
         one_hot[np.arange(len(ids)), ids] = 1
         return one_hot.T @ rows
-    total = np.zeros((size, rows.shape[1]), rows.dtype)
     order = np.argsort(ids, kind="stable")
     present, first = np.unique(ids[order], return_index=True)
     total[present] = np.add.reduceat(rows[order], first, axis=0)

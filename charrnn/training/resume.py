@@ -124,7 +124,7 @@ def state_of(path: Path, saved: Checkpoint) -> TrainState:
 def version_notes(then: dict[str, str], now: dict[str, str]) -> list[str]:
     """Return a note if the bits of a product depend on something that changed since the checkpoint was written."""
     shared = [name for name in ("numpy", "blas", "kernel") if name in then and name in now]
-    changed = [name for name in (*shared, "numba") if then.get(name) != now.get(name)]
+    changed = [name for name in (*shared, "core") if then.get(name) != now.get(name)]
     if not changed:
         return []
     before, here = (

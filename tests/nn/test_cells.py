@@ -12,10 +12,11 @@ import pytest
 
 from charrnn.arrays import FRESH, Scratch
 from charrnn.config import CELL_NAMES
-from charrnn.nn import compiled
 from charrnn.nn.cells import CELLS
 from charrnn.nn.gradcheck import check_gradients
 from charrnn.nn.initializers import INITS
+
+from .conftest import VARIANTS
 
 EXACT = 1e-12  # relative, for the same sums in another order
 T, B, D, H = 5, 3, 4, 6
@@ -28,13 +29,10 @@ RESETS = {
 }
 
 
-@pytest.fixture(params=["numpy", "loops", *(["numba"] if compiled.numba_version() else [])], autouse=True)
-def elementwise(request, monkeypatch):
-    """Run every test by NumPy's functions, by the loops in Python, and by them compiled where Numba is there."""
-    if request.param != "numba":
-        monkeypatch.setattr(
-            compiled, "machine_code", lambda loops, *dtypes: loops if request.param == "loops" else None
-        )
+@pytest.fixture(params=["numpy", *VARIANTS], autouse=True)
+def computed_by(request, compute_by):
+    """Run every test by NumPy, and by each variant of the compiled core that this processor can run."""
+    compute_by(request.param)
 
 
 every_cell = pytest.mark.parametrize("name", list(CELLS))

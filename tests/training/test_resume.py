@@ -646,12 +646,12 @@ def test_what_is_the_same_or_not_known_is_not_told(then):
 @pytest.mark.parametrize(
     ("then", "now", "told"),
     [
-        ({}, {"numba": "0.68.1"}, "on no numba and is now on numba 0.68.1:"),
-        ({"numba": "0.68.1"}, {}, "on numba 0.68.1 and is now on no numba:"),
-        ({"numba": "0.61.0"}, {"numba": "0.68.1"}, "on numba 0.61.0 and is now on numba 0.68.1:"),
+        ({}, {"core": "avx2"}, "on no core and is now on core avx2:"),
+        ({"core": "avx2"}, {}, "on core avx2 and is now on no core:"),
+        ({"core": "avx2"}, {"core": "avx512"}, "on core avx2 and is now on core avx512:"),
     ],
 )
-def test_numba_is_told_of_when_it_comes_or_goes(then, now, told):
+def test_the_compiled_core_is_named_when_it_comes_or_goes(then, now, told):
     assert [told in note for note in version_notes(HERE | then, HERE | now)] == [True]
 
 

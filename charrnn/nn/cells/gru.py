@@ -37,7 +37,8 @@ def prepare(params: Params) -> Params:
     """
     H = len(params["W_hh"])
     half = np.repeat(np.array([[0.5, 0.5, 1]], params["b_h"].dtype), H, axis=1)
-    return params | {f"{name}_half": params[name] * half for name in ("W_xh", "W_hh", "b_h")}
+    scaled = {f"{name}_half": params[name] * half for name in ("W_xh", "W_hh", "b_h")}
+    return params | scaled | compiled.packed(W_hh=scaled["W_hh_half"])
 
 
 def forward(
@@ -52,29 +53,26 @@ def forward(
     h = scratch.empty("h", (T + 1, B, H), dtype)  # h[t] is the state before step t
     q_n = scratch.empty("q_n", (T, B, H), dtype)  # b_hn included
     recurrent = scratch.empty("recurrent", (B, 3 * H), dtype)
-    product = scratch.empty("product", (B, H), dtype)
     keep = carry_mask(reset)
-    step, step_back = compiled.step_pair(T, B, dtype, compiled.gru_step, compiled.gru_step_back)
     (h[0],) = state
-    for t in range(T):
-        h_prev = h[t] if keep is None else h[t] * keep[t]
-        np.matmul(h_prev, W_hh_half, out=recurrent)
-        if step is not None:
-            step(t, recurrent, b_hn, gates, q_n, h_prev, h)
-            continue
-        r_z, n = gates[t, :, : 2 * H], gates[t, :, 2 * H :]
-        r, z = r_z[:, :H], r_z[:, H:]
-        r_z += recurrent[:, : 2 * H]
-        np.tanh(r_z, out=r_z)
-        r_z *= 0.5
-        r_z += 0.5
-        np.add(recurrent[:, 2 * H :], b_hn, out=q_n[t])
-        np.multiply(r, q_n[t], out=product)
-        n += product
-        np.tanh(n, out=n)
-        np.subtract(h_prev, n, out=product)
-        product *= z
-        np.add(n, product, out=h[t + 1])
+    if not compiled.forward("gru", (T, B, H), keep, weights.get("W_hh_packed"), b_hn, gates, h, q_n, recurrent):
+        product = scratch.empty("product", (B, H), dtype)
+        for t in range(T):
+            h_prev = h[t] if keep is None else h[t] * keep[t]
+            np.matmul(h_prev, W_hh_half, out=recurrent)
+            r_z, n = gates[t, :, : 2 * H], gates[t, :, 2 * H :]
+            r, z = r_z[:, :H], r_z[:, H:]
+            r_z += recurrent[:, : 2 * H]
+            np.tanh(r_z, out=r_z)
+            r_z *= 0.5
+            r_z += 0.5
+            np.add(recurrent[:, 2 * H :], b_hn, out=q_n[t])
+            np.multiply(r, q_n[t], out=product)
+            n += product
+            np.tanh(n, out=n)
+            np.subtract(h_prev, n, out=product)
+            product *= z
+            np.add(n, product, out=h[t + 1])
 
     def backprop(dh: Array, dstate: Array) -> tuple[Array | None, Array, Params]:
         """Apply the chain rule from the last step to the first.
@@ -89,38 +87,35 @@ def forward(
         All factors but dh_t are known beforehand: `slopes` writes them, for a block of steps at once.
         """
         dq = scratch.empty("dq", (T, B, 3 * H), dtype)  # first the slopes of h over q, then dq
-        dh_da_n = scratch.empty("dh_da_n", (T, B, H), dtype)
-        dh_total = scratch.empty("dh_total", (T, B, H), dtype)  # dh_t of the equations, kept for da_n
+        da_n = scratch.empty("da_n", (T, B, H), dtype)  # first the slope of h over a_n, then da_n
         dh_direct = scratch.empty("dh_direct", (B, H), dtype)  # dh_t * z, which reaches h_{t-1} past the weights
         h_prev = h[:-1] if keep is None else h[:-1] * keep
-        W_hh_T = np.ascontiguousarray(W_hh.T)  # with few rows, BLAS multiplies by a copy faster than by a view
         dh_next = dstate[0].copy()
-        for block in blocks_backward(T, B * 3 * H):
-            if step_back is None:
-                slopes(gates[block], h_prev[block], q_n[block], dq[block], dh_da_n[block])
-            for t in reversed(range(T)[block]):
-                if step_back is not None:
-                    step_back(t, dh, dh_next, gates, h_prev, q_n, dh_total, dh_da_n, dq, dh_direct)
-                else:
-                    np.add(dh_next, dh[t], out=dh_total[t])
+        if not compiled.backward("gru", (T, B, H), keep, W_hh, dh, gates, h_prev, q_n, dh_next, dq, da_n, dh_direct):
+            W_hh_T = np.ascontiguousarray(W_hh.T)  # with few rows, BLAS multiplies by a copy faster than by a view
+            for block in blocks_backward(T, B * 3 * H):
+                slopes(gates[block], h_prev[block], q_n[block], dq[block], da_n[block])
+                for t in reversed(range(T)[block]):
+                    dh_next += dh[t]
+                    da_n[t] *= dh_next
                     dq_t = dq[t].reshape(B, 3, H)
-                    dq_t *= dh_total[t, :, None]
-                    np.multiply(dh_total[t], gates[t, :, H : 2 * H], out=dh_direct)
-                np.matmul(dq[t], W_hh_T, out=dh_next)
-                dh_next += dh_direct
-                if keep is not None:  # no gradient crosses a reset
-                    dh_next *= keep[t]
+                    dq_t *= dh_next[:, None]
+                    np.multiply(dh_next, gates[t, :, H : 2 * H], out=dh_direct)
+                    np.matmul(dq[t], W_hh_T, out=dh_next)
+                    dh_next += dh_direct
+                    if keep is not None:  # no gradient crosses a reset
+                        dh_next *= keep[t]
         dW_hh = h_prev.reshape(-1, H).T @ dq.reshape(-1, 3 * H)
         db_hn = dq[:, :, 2 * H :].sum(axis=(0, 1))
         da = dq  # the same memory: da differs from dq in n only
-        np.multiply(dh_total, dh_da_n, out=da[:, :, 2 * H :])
+        da[:, :, 2 * H :] = da_n
         dx, dW_xh, db_h = project_backward(x, W_xh, da)
         return dx, dh_next[None], {"W_xh": dW_xh, "W_hh": dW_hh, "b_h": db_h, "b_hn": db_hn}
 
     return h[1:], h[T:].copy(), backprop
 
 
-def slopes(gates: Array, h_prev: Array, q_n: Array, dq: Array, dh_da_n: Array) -> None:
+def slopes(gates: Array, h_prev: Array, q_n: Array, dq: Array, da_n: Array) -> None:
     """Write the derivatives that the backward pass multiplies by dh, for several steps at once.
 
     dh/da_n = (1 - z) * (1 - n^2)       dh/dq_n = dh/da_n * r
@@ -128,19 +123,19 @@ def slopes(gates: Array, h_prev: Array, q_n: Array, dq: Array, dh_da_n: Array) -
     dh/dq_r = dh/dq_n * q_n * (1 - r)
 
     Those over q go side by side into `dq`.
-    Shapes:  gates, dq (T, B, 3H) · h_prev, q_n, dh_da_n (T, B, H)
+    Shapes:  gates, dq (T, B, 3H) · h_prev, q_n, da_n (T, B, H)
     """
     H = h_prev.shape[-1]
     r, z, n = (gates[..., k * H : (k + 1) * H] for k in range(3))
     d_r, d_z, d_n = (dq[..., k * H : (k + 1) * H] for k in range(3))
-    np.subtract(1, z, out=dh_da_n)
+    np.subtract(1, z, out=da_n)
     np.subtract(h_prev, n, out=d_z)
     d_z *= z
-    d_z *= dh_da_n  # still 1 - z
+    d_z *= da_n  # still 1 - z
     np.multiply(n, n, out=d_n)
     np.subtract(1, d_n, out=d_n)
-    dh_da_n *= d_n
-    np.multiply(dh_da_n, r, out=d_n)
+    da_n *= d_n
+    np.multiply(da_n, r, out=d_n)
     np.subtract(1, r, out=d_r)
     d_r *= d_n
     d_r *= q_n

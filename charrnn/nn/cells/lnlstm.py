@@ -25,6 +25,7 @@ from typing import TypeAlias, cast
 import numpy as np
 
 from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
+from charrnn.nn import compiled
 from charrnn.nn.cells.base import SIGMOID, TANH, Cell, blocks_backward, carry_mask
 from charrnn.nn.cells.lstm import slopes
 from charrnn.nn.functional import project, sum_rows
@@ -62,6 +63,7 @@ def prepare(params: Params) -> Params:
     half = np.repeat(np.array([0.5, 0.5, 1, 0.5], params["b_h"].dtype), H)
     weights = params | {f"{name}_half": params[name] * half for name in ("gain_x", "gain_h", "b_h")}
     weights |= {f"{name}_centred": centred(params[name]) for name in ("W_xh", "W_hh")}
+    weights |= compiled.packed(W_hh=weights["W_hh_centred"])
     weights["n_rows"] = weights["W_xh_centred"].copy()
     weights["scale_rows"] = normalise(weights["n_rows"])
     weights["rows_half"] = weights["n_rows"] * weights["gain_x_half"]
@@ -144,32 +146,36 @@ def recurrence(
     n_h, scale_h = scratch.empty("n_h", (T, B, 4 * H), dtype), scratch.empty("scale_h", (T, B, 1), dtype)
     n_c, scale_c = scratch.empty("n_c", (T, B, H), dtype), scratch.empty("scale_c", (T, B, 1), dtype)
     tanh_c = scratch.empty("tanh_c", (T, B, H), dtype)  # tanh(a_c)
-    a = scratch.empty("a", (B, 4 * H), dtype)
-    ig = scratch.empty("ig", (B, H), dtype)
-    slope, shift = weights["slope"], weights["shift"]
+    shape, normalised = (T, B, H), (n_h, scale_h, n_c, scale_c, tanh_c)
     h[0], c[0] = state
-    for t in range(T):
-        h_prev = h[t]
-        if keep is not None:
-            h_prev = h_prev * keep[t]
-            c[t] *= keep[t]
-        np.matmul(h_prev, W_hh, out=n_h[t])
-        scale_h[t] = normalise(n_h[t])
-        np.multiply(n_h[t], gain_h_half, out=a)
-        a += gates[t]
-        np.tanh(a, out=a)
-        a *= slope  # 1/2 for the sigmoids, and 1 for g
-        np.add(a, shift, out=gates[t])  # likewise 1/2, and 0
-        i, f, g, o = gates[t].reshape(B, 4, H).swapaxes(0, 1)
-        np.multiply(f, c[t], out=c[t + 1])
-        np.multiply(i, g, out=ig)
-        c[t + 1] += ig
-        np.subtract(c[t + 1], np.vecdot(c[t + 1], share)[:, None], out=n_c[t])
-        scale_c[t] = normalise(n_c[t])
-        np.multiply(n_c[t], gain_c, out=tanh_c[t])
-        tanh_c[t] += b_c
-        np.tanh(tanh_c[t], out=tanh_c[t])
-        np.multiply(o, tanh_c[t], out=h[t + 1])
+    if not compiled.forward(
+        "lnlstm", shape, keep, weights.get("W_hh_packed"), gain_h_half, gain_c, b_c, gates, h, c, *normalised
+    ):
+        a = scratch.empty("a", (B, 4 * H), dtype)
+        ig = scratch.empty("ig", (B, H), dtype)
+        slope, shift = weights["slope"], weights["shift"]
+        for t in range(T):
+            h_prev = h[t]
+            if keep is not None:
+                h_prev = h_prev * keep[t]
+                c[t] *= keep[t]
+            np.matmul(h_prev, W_hh, out=n_h[t])
+            scale_h[t] = normalise(n_h[t])
+            np.multiply(n_h[t], gain_h_half, out=a)
+            a += gates[t]
+            np.tanh(a, out=a)
+            a *= slope  # 1/2 for the sigmoids, and 1 for g
+            np.add(a, shift, out=gates[t])  # likewise 1/2, and 0
+            i, f, g, o = gates[t].reshape(B, 4, H).swapaxes(0, 1)
+            np.multiply(f, c[t], out=c[t + 1])
+            np.multiply(i, g, out=ig)
+            c[t + 1] += ig
+            np.subtract(c[t + 1], np.vecdot(c[t + 1], share)[:, None], out=n_c[t])
+            scale_c[t] = normalise(n_c[t])
+            np.multiply(n_c[t], gain_c, out=tanh_c[t])
+            tanh_c[t] += b_c
+            np.tanh(tanh_c[t], out=tanh_c[t])
+            np.multiply(o, tanh_c[t], out=h[t + 1])
 
     def backprop(dh: Array, dstate: Array) -> tuple[Array, Array, Params]:
         """Apply the chain rule from the last step to the first, with n_h = LN(q), q = h_{t-1} W_hh and n_c = LN(c_t).
@@ -188,29 +194,32 @@ def recurrence(
         dq = scratch.empty("dq", (T, B, 4 * H), dtype)  # without the factor scale_h, which is cheaper to apply later
         da_c = scratch.empty("da_c", (T, B, H), dtype)  # first the slope of h over a_c, then da_c
         d = scratch.empty("d", (B, H), dtype)
-        W_hh_T = np.ascontiguousarray(W_hh.T)  # with few rows, BLAS multiplies by a copy faster than by a view
         dh_next, dc = dstate[0].copy(), dstate[1].copy()
-        for block in blocks_backward(T, B * 4 * H):
-            slopes(gates[block], c[block], tanh_c[block], h[1:][block], da[block], da_c[block])
-            for t in reversed(range(T)[block]):
-                dh_next += dh[t]
-                da_c[t] *= dh_next
-                np.multiply(da_c[t], gain_c, out=d)
-                remove_component(d, n_c[t])
-                d -= np.vecdot(d, share)[:, None]
-                d *= scale_c[t]
-                dc += d
-                da_ifg, da_o = da[t, :, : 3 * H].reshape(B, 3, H), da[t, :, 3 * H :]
-                da_ifg *= dc[:, None]
-                da_o *= dh_next
-                dc *= gates[t, :, H : 2 * H]
-                np.multiply(da[t], gain_h, out=dq[t])
-                remove_component(dq[t], n_h[t])
-                np.matmul(dq[t], W_hh_T, out=dh_next)
-                dh_next *= scale_h[t]
-                if keep is not None:  # no gradient crosses a reset
-                    dh_next *= keep[t]
-                    dc *= keep[t]
+        if not compiled.backward(
+            "lnlstm", shape, keep, W_hh, dh, gain_h, gain_c, gates, c, *normalised, dh_next, dc, da, dq, da_c, d
+        ):
+            W_hh_T = np.ascontiguousarray(W_hh.T)  # with few rows, BLAS multiplies by a copy faster than by a view
+            for block in blocks_backward(T, B * 4 * H):
+                slopes(gates[block], c[block], tanh_c[block], h[1:][block], da[block], da_c[block])
+                for t in reversed(range(T)[block]):
+                    dh_next += dh[t]
+                    da_c[t] *= dh_next
+                    np.multiply(da_c[t], gain_c, out=d)
+                    remove_component(d, n_c[t])
+                    d -= np.vecdot(d, share)[:, None]
+                    d *= scale_c[t]
+                    dc += d
+                    da_ifg, da_o = da[t, :, : 3 * H].reshape(B, 3, H), da[t, :, 3 * H :]
+                    da_ifg *= dc[:, None]
+                    da_o *= dh_next
+                    dc *= gates[t, :, H : 2 * H]
+                    np.multiply(da[t], gain_h, out=dq[t])
+                    remove_component(dq[t], n_h[t])
+                    np.matmul(dq[t], W_hh_T, out=dh_next)
+                    dh_next *= scale_h[t]
+                    if keep is not None:  # no gradient crosses a reset
+                        dh_next *= keep[t]
+                        dc *= keep[t]
         scaled = h[:-1] * (scale_h if keep is None else scale_h * keep)
         dW_hh = scaled.reshape(-1, H).T @ dq.reshape(-1, 4 * H)
         grads = {"W_hh": centred(dW_hh), "gain_h": gain_gradient(da, n_h)}

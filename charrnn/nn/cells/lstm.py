@@ -41,7 +41,8 @@ def prepare(params: Params) -> Params:
     H = len(params["W_hh"])
     half = np.repeat(np.array([[0.5, 0.5, 1, 0.5]], params["b_h"].dtype), H, axis=1)
     scaled = {f"{name}_half": array * half for name, array in params.items()}
-    return params | scaled | {"slope": half, "shift": 1 - half}
+    packed = compiled.packed(W_hh=scaled["W_hh_half"])
+    return params | scaled | packed | {"slope": half, "shift": 1 - half}
 
 
 def forward(
@@ -56,31 +57,28 @@ def forward(
     h = scratch.empty("h", (T + 1, B, H), dtype)  # h[t], c[t] are the state before step t
     c = scratch.empty("c", (T + 1, B, H), dtype)
     tanh_c = scratch.empty("tanh_c", (T, B, H), dtype)
-    recurrent = scratch.empty("recurrent", (B, 4 * H), dtype)
-    ig = scratch.empty("ig", (B, H), dtype)
-    slope, shift = weights["slope"], weights["shift"]
     keep = carry_mask(reset)
-    step, step_back = compiled.step_pair(T, B, dtype, compiled.lstm_step, compiled.lstm_step_back)
     h[0], c[0] = state
-    for t in range(T):
-        h_prev = h[t]
-        if keep is not None:
-            h_prev = h_prev * keep[t]
-            c[t] *= keep[t]
-        np.matmul(h_prev, W_hh_half, out=recurrent)
-        if step is not None:
-            step(t, recurrent, gates, c, tanh_c, h)
-            continue
-        recurrent += gates[t]
-        np.tanh(recurrent, out=recurrent)
-        recurrent *= slope  # 1/2 for the sigmoids, and 1 for g
-        np.add(recurrent, shift, out=gates[t])  # likewise 1/2, and 0
-        i, f, g, o = gates[t].reshape(B, 4, H).swapaxes(0, 1)
-        np.multiply(f, c[t], out=c[t + 1])
-        np.multiply(i, g, out=ig)
-        c[t + 1] += ig
-        np.tanh(c[t + 1], out=tanh_c[t])
-        np.multiply(o, tanh_c[t], out=h[t + 1])
+    if not compiled.forward("lstm", (T, B, H), keep, weights.get("W_hh_packed"), gates, h, c, tanh_c):
+        recurrent = scratch.empty("recurrent", (B, 4 * H), dtype)
+        ig = scratch.empty("ig", (B, H), dtype)
+        slope, shift = weights["slope"], weights["shift"]
+        for t in range(T):
+            h_prev = h[t]
+            if keep is not None:
+                h_prev = h_prev * keep[t]
+                c[t] *= keep[t]
+            np.matmul(h_prev, W_hh_half, out=recurrent)
+            recurrent += gates[t]
+            np.tanh(recurrent, out=recurrent)
+            recurrent *= slope  # 1/2 for the sigmoids, and 1 for g
+            np.add(recurrent, shift, out=gates[t])  # likewise 1/2, and 0
+            i, f, g, o = gates[t].reshape(B, 4, H).swapaxes(0, 1)
+            np.multiply(f, c[t], out=c[t + 1])
+            np.multiply(i, g, out=ig)
+            c[t + 1] += ig
+            np.tanh(c[t + 1], out=tanh_c[t])
+            np.multiply(o, tanh_c[t], out=h[t + 1])
 
     def backprop(dh: Array, dstate: Array) -> tuple[Array | None, Array, Params]:
         """Apply the chain rule from the last step to the first.
@@ -95,17 +93,14 @@ def forward(
         All factors but dh_t and dc_t are known beforehand: `slopes` writes them, for a block of steps at once.
         """
         da = scratch.empty("da", (T, B, 4 * H), dtype)  # first the slopes of each gate, then da
-        dh_dc = scratch.empty("dh_dc", (T, B, H), dtype)
-        d = scratch.empty("d", (B, H), dtype)
-        W_hh_T = np.ascontiguousarray(W_hh.T)  # with few rows, BLAS multiplies by a copy faster than by a view
         dh_next, dc = dstate[0].copy(), dstate[1].copy()
-        for block in blocks_backward(T, B * 4 * H):
-            if step_back is None:
+        if not compiled.backward("lstm", (T, B, H), keep, W_hh, dh, gates, c, tanh_c, dh_next, dc, da):
+            dh_dc = scratch.empty("dh_dc", (T, B, H), dtype)
+            d = scratch.empty("d", (B, H), dtype)
+            W_hh_T = np.ascontiguousarray(W_hh.T)  # with few rows, BLAS multiplies by a copy faster than by a view
+            for block in blocks_backward(T, B * 4 * H):
                 slopes(gates[block], c[block], tanh_c[block], h[1:][block], da[block], dh_dc[block])
-            for t in reversed(range(T)[block]):
-                if step_back is not None:
-                    step_back(t, dh, dh_next, dc, gates, c, tanh_c, da)
-                else:
+                for t in reversed(range(T)[block]):
                     dh_next += dh[t]
                     np.multiply(dh_next, dh_dc[t], out=d)
                     dc += d
@@ -113,10 +108,10 @@ def forward(
                     da_ifg *= dc[:, None]
                     da_o *= dh_next
                     dc *= gates[t, :, H : 2 * H]
-                np.matmul(da[t], W_hh_T, out=dh_next)
-                if keep is not None:  # no gradient crosses a reset
-                    dh_next *= keep[t]
-                    dc *= keep[t]
+                    np.matmul(da[t], W_hh_T, out=dh_next)
+                    if keep is not None:  # no gradient crosses a reset
+                        dh_next *= keep[t]
+                        dc *= keep[t]
         h_prev = h[:-1] if keep is None else h[:-1] * keep
         dx, dW_xh, db_h = project_backward(x, W_xh, da)
         dW_hh = h_prev.reshape(-1, H).T @ da.reshape(-1, 4 * H)

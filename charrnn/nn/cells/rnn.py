@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
+from charrnn.nn import compiled
 from charrnn.nn.cells.base import Cell, blocks_backward, carry_mask
 from charrnn.nn.functional import project, project_backward
 from charrnn.nn.initializers import Init
@@ -20,6 +21,11 @@ from charrnn.nn.initializers import Init
 def init_params(D: int, H: int, rng: np.random.Generator, init: Init) -> Params:
     """Draw the weights of one layer; the bias starts at zero."""
     return {"W_xh": init.inputs(rng, D, H), "W_hh": init.recurrent(rng, H, H), "b_h": np.zeros(H)}
+
+
+def prepare(params: Params) -> Params:
+    """Add what the compiled core reads."""
+    return params | compiled.packed(W_hh=params["W_hh"])
 
 
 def forward(
@@ -31,14 +37,15 @@ def forward(
     H, dtype = len(W_hh), W_hh.dtype
     a = project(x, W_xh, b_h, scratch.empty("a", (T, B, H), dtype))
     h = scratch.empty("h", (T + 1, B, H), dtype)  # h[t] is the state before step t
-    recurrent = scratch.empty("recurrent", (B, H), dtype)
     keep = carry_mask(reset)
     (h[0],) = state
-    for t in range(T):
-        h_prev = h[t] if keep is None else h[t] * keep[t]
-        np.matmul(h_prev, W_hh, out=recurrent)
-        recurrent += a[t]
-        np.tanh(recurrent, out=h[t + 1])
+    if not compiled.forward("rnn", (T, B, H), keep, weights.get("W_hh_packed"), a, h):
+        recurrent = scratch.empty("recurrent", (B, H), dtype)
+        for t in range(T):
+            h_prev = h[t] if keep is None else h[t] * keep[t]
+            np.matmul(h_prev, W_hh, out=recurrent)
+            recurrent += a[t]
+            np.tanh(recurrent, out=h[t + 1])
 
     def backprop(dh: Array, dstate: Array) -> tuple[Array | None, Array, Params]:
         """Apply the chain rule from the last step to the first.
@@ -49,17 +56,18 @@ def forward(
         summed over the steps:  dW_xh = x_t^T da_t   dW_hh = h_{t-1}^T da_t   db_h = da_t
         """
         da = scratch.empty("da", (T, B, H), dtype)  # first 1 - h^2, for a block of steps at once; then da
-        W_hh_T = np.ascontiguousarray(W_hh.T)  # with few rows, BLAS multiplies by a copy faster than by a view
         dh_next = dstate[0].copy()
-        for block in blocks_backward(T, B * H):
-            np.multiply(h[1:][block], h[1:][block], out=da[block])
-            np.subtract(1, da[block], out=da[block])
-            for t in reversed(range(T)[block]):
-                dh_next += dh[t]
-                da[t] *= dh_next
-                np.matmul(da[t], W_hh_T, out=dh_next)
-                if keep is not None:  # no gradient crosses a reset
-                    dh_next *= keep[t]
+        if not compiled.backward("rnn", (T, B, H), keep, W_hh, dh, h, dh_next, da):
+            W_hh_T = np.ascontiguousarray(W_hh.T)  # with few rows, BLAS multiplies by a copy faster than by a view
+            for block in blocks_backward(T, B * H):
+                np.multiply(h[1:][block], h[1:][block], out=da[block])
+                np.subtract(1, da[block], out=da[block])
+                for t in reversed(range(T)[block]):
+                    dh_next += dh[t]
+                    da[t] *= dh_next
+                    np.matmul(da[t], W_hh_T, out=dh_next)
+                    if keep is not None:  # no gradient crosses a reset
+                        dh_next *= keep[t]
         h_prev = h[:-1] if keep is None else h[:-1] * keep
         dx, dW_xh, db_h = project_backward(x, W_xh, da)
         dW_hh = h_prev.reshape(-1, H).T @ da.reshape(-1, H)
@@ -76,4 +84,4 @@ def step(weights: Params, x: Array | Ids, state: Array) -> None:
     np.tanh(a, out=h)
 
 
-CELL = Cell(n_states=1, init_params=init_params, prepare=dict, forward=forward, step=step)
+CELL = Cell(n_states=1, init_params=init_params, prepare=prepare, forward=forward, step=step)

@@ -1,0 +1,459 @@
+/* The module `charrnn.nn._core`: check the arguments, choose the kernels for this processor, release the GIL, compute.
+
+   Arrays come as objects with the buffer protocol, contiguous, of one type (float or double) within a call. Nothing here
+   needs NumPy's headers, and only the limited API of Python 3.11 is used, so one build serves all later versions. */
+
+#define PY_SSIZE_T_CLEAN
+#define Py_LIMITED_API 0x030B0000
+#include <Python.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels.h"
+
+typedef struct {
+    const char *name;
+    const Kernels *kernels;
+} Variant;
+
+static Variant variants[3]; /* that this processor can run, the fastest first */
+static int variant_count;
+static const Variant *chosen;
+
+static void find_variants(void)
+{
+#ifdef __x86_64__
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw")
+        && __builtin_cpu_supports("avx512vl"))
+        variants[variant_count++] = (Variant){"avx512", kernels_avx512};
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        variants[variant_count++] = (Variant){"avx2", kernels_avx2};
+#endif
+    variants[variant_count++] = (Variant){"baseline", kernels_baseline};
+    chosen = variants;
+}
+
+static const struct {
+    const char *name;
+    int states, gates;
+    const char *forward, *backward; /* the kind of each array of a window; see `expected` */
+} cells[CELLS] = {
+    [RNN] = {"rnn", 1, 1, "wgh", "tshbg"},
+    [LSTM] = {"lstm", 2, 4, "wghhs", "tsghsbbg"},
+    [GRU] = {"gru", 1, 3, "wHghsq", "tsgssbgsb"},
+    [LNLSTM] = {"lnlstm", 2, 4, "wGHHghhgrsrs", "tsGHghgrsrsbbggsb"},
+};
+
+static long packed_size(const Kernels *kernels, long K, long N)
+{
+    return (N + kernels->panel - 1) / kernels->panel * kernels->panel * K;
+}
+
+/* Return how many numbers an array of this kind has. */
+static long expected(char kind, const Kernels *kernels, long T, long B, long G, long H)
+{
+    switch (kind) {
+    case 'w': return packed_size(kernels, H, G * H);
+    case 't': return packed_size(kernels, G * H, H); /* transposed */
+    case 'g': return T * B * G * H;
+    case 'h': return (T + 1) * B * H; /* a state before and after each step */
+    case 's': return T * B * H;
+    case 'r': return T * B;
+    case 'q': return B * G * H;
+    case 'b': return B * H;
+    case 'G': return G * H;
+    default: return H;
+    }
+}
+
+/* The buffers of one call. */
+typedef struct {
+    Py_buffer views[8 * MOST_LAYERS + 8];
+    int count;
+    Py_ssize_t itemsize; /* of real numbers: 0 until the first of them */
+} Buffers;
+
+static void release(Buffers *buffers)
+{
+    while (buffers->count)
+        PyBuffer_Release(buffers->views + --buffers->count);
+}
+
+/* Return the memory of an array, or NULL with an exception set. itemsize: 0 for real numbers; size: -1 for any. */
+static void *memory_of(Buffers *buffers, PyObject *array, Py_ssize_t itemsize, long size)
+{
+    Py_buffer *view = buffers->views + buffers->count;
+    if (PyObject_GetBuffer(array, view, PyBUF_SIMPLE))
+        return NULL;
+    buffers->count++;
+    if (!itemsize) {
+        if (!buffers->itemsize && (view->itemsize == sizeof(float) || view->itemsize == sizeof(double)))
+            buffers->itemsize = view->itemsize;
+        itemsize = buffers->itemsize;
+    }
+    if (view->itemsize != itemsize) {
+        PyErr_Format(PyExc_TypeError, "array %d has numbers of %zd bytes", buffers->count, view->itemsize);
+        return NULL;
+    }
+    if (size >= 0 && view->len != size * itemsize) {
+        PyErr_Format(PyExc_ValueError, "array %d has %zd bytes, not %zd", buffers->count, view->len, size * itemsize);
+        return NULL;
+    }
+    return view->buf;
+}
+
+/* As memory_of, but None is NULL without an exception. */
+static void *optional_memory(Buffers *buffers, PyObject *array, Py_ssize_t itemsize, long size)
+{
+    return Py_IsNone(array) ? NULL : memory_of(buffers, array, itemsize, size);
+}
+
+static const Kernels *kernels_of(Py_ssize_t itemsize) { return chosen->kernels + (itemsize == sizeof(double)); }
+
+static int cell_of(PyObject *name)
+{
+    for (int cell = 0; cell < CELLS; cell++)
+        if (PyUnicode_Check(name) && !PyUnicode_CompareWithASCIIString(name, cells[cell].name))
+            return cell;
+    PyErr_SetString(PyExc_ValueError, "no such cell");
+    return -1;
+}
+
+static int has_arguments(Py_ssize_t count, Py_ssize_t needed)
+{
+    if (count != needed)
+        PyErr_Format(PyExc_TypeError, "%zd arguments instead of %zd", count, needed);
+    return count == needed;
+}
+
+/* Read whole numbers; return 0 with an exception set if one is negative or none. */
+static int sizes_of(PyObject *const *args, int count, long *sizes)
+{
+    for (int n = 0; n < count; n++) {
+        sizes[n] = PyLong_AsLong(args[n]);
+        if (sizes[n] < 0) {
+            if (!PyErr_Occurred())
+                PyErr_SetString(PyExc_ValueError, "a size is negative");
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static PyObject *core_variants(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(arg))
+{
+    PyObject *names = PyList_New(0);
+    for (int n = 0; names && n < variant_count; n++) {
+        PyObject *name = PyUnicode_FromString(variants[n].name);
+        if (!name || PyList_Append(names, name))
+            Py_CLEAR(names);
+        Py_XDECREF(name);
+    }
+    return names;
+}
+
+static PyObject *core_variant(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(arg))
+{
+    return PyUnicode_FromString(chosen->name);
+}
+
+static PyObject *core_select(PyObject *Py_UNUSED(self), PyObject *name)
+{
+    for (int n = 0; n < variant_count; n++)
+        if (PyUnicode_Check(name) && !PyUnicode_CompareWithASCIIString(name, variants[n].name)) {
+            chosen = variants + n;
+            Py_RETURN_NONE;
+        }
+    PyErr_SetString(PyExc_ValueError, "no such variant on this processor");
+    return NULL;
+}
+
+static PyObject *core_packed_size(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
+{
+    long sizes[3];
+    if (!has_arguments(count, 3) || !sizes_of(args, 3, sizes))
+        return NULL;
+    return PyLong_FromLong(packed_size(kernels_of(sizes[0]), sizes[1], sizes[2]));
+}
+
+/* pack(K, N, W, packed) */
+static PyObject *core_pack(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
+{
+    long sizes[2];
+    if (!has_arguments(count, 4) || !sizes_of(args, 2, sizes))
+        return NULL;
+    Buffers buffers = {.count = 0};
+    const void *W = memory_of(&buffers, args[2], 0, sizes[0] * sizes[1]);
+    const Kernels *kernels = kernels_of(buffers.itemsize);
+    void *packed = W ? memory_of(&buffers, args[3], 0, packed_size(kernels, sizes[0], sizes[1])) : NULL;
+    if (packed)
+        kernels->pack(sizes[0], sizes[1], W, packed);
+    release(&buffers);
+    if (PyErr_Occurred())
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* forward(cell, T, B, H, keep, arrays...) and backward(...) */
+static PyObject *run_window(int backwards, PyObject *const *args, Py_ssize_t count)
+{
+    long sizes[3];
+    if (count < 5) {
+        PyErr_SetString(PyExc_TypeError, "too few arguments");
+        return NULL;
+    }
+    const int cell = cell_of(args[0]);
+    if (cell < 0 || !sizes_of(args + 1, 3, sizes))
+        return NULL;
+    const char *kinds = backwards ? cells[cell].backward : cells[cell].forward;
+    if (!has_arguments(count, 5 + (Py_ssize_t)strlen(kinds)))
+        return NULL;
+    Window window = {sizes[0], sizes[1], sizes[2], NULL, {0}};
+    Buffers buffers = {.count = 0};
+    window.keep = optional_memory(&buffers, args[4], 1, window.T * window.B);
+    for (int n = 0; kinds[n] && !PyErr_Occurred(); n++) {
+        void *memory = memory_of(&buffers, args[5 + n], 0, -1);
+        if (!memory)
+            break;
+        const Py_buffer *view = buffers.views + buffers.count - 1;
+        const Kernels *kernels = kernels_of(buffers.itemsize);
+        const long size = expected(kinds[n], kernels, window.T, window.B, cells[cell].gates, window.H);
+        if (view->len != size * buffers.itemsize)
+            PyErr_Format(PyExc_ValueError, "array %d has %zd bytes, not %zd", n, view->len, size * buffers.itemsize);
+        window.array[n] = memory;
+    }
+    if (!PyErr_Occurred()) {
+        const Kernels *kernels = kernels_of(buffers.itemsize);
+        Py_BEGIN_ALLOW_THREADS
+        (backwards ? kernels->backward : kernels->forward)[cell](&window);
+        Py_END_ALLOW_THREADS
+    }
+    release(&buffers);
+    if (PyErr_Occurred())
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *core_forward(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
+{
+    return run_window(0, args, count);
+}
+
+static PyObject *core_backward(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
+{
+    return run_window(1, args, count);
+}
+
+static const char *const NET = "charrnn net";
+
+/* A net and the buffers that it reads. */
+typedef struct {
+    Net net;
+    Buffers buffers;
+} OwnedNet;
+
+static void free_net(PyObject *capsule)
+{
+    OwnedNet *owned = PyCapsule_GetPointer(capsule, NET);
+    if (owned) {
+        release(&owned->buffers);
+        free(owned);
+    }
+}
+
+/* net(cell, L, H, V, E, W_he, W_hy, b_y, then for each layer inputs, bias, gain_x, W_hh, b_hn, gain_h, gain_c, b_c) */
+static PyObject *core_net(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
+{
+    long sizes[4];
+    if (count < 8) {
+        PyErr_SetString(PyExc_TypeError, "too few arguments");
+        return NULL;
+    }
+    const int cell = cell_of(args[0]);
+    if (cell < 0 || !sizes_of(args + 1, 4, sizes) || !has_arguments(count, 8 + 8 * sizes[0]))
+        return NULL;
+    if (sizes[0] > MOST_LAYERS) {
+        PyErr_SetString(PyExc_ValueError, "too many layers");
+        return NULL;
+    }
+    OwnedNet *owned = calloc(1, sizeof(OwnedNet));
+    if (!owned)
+        return PyErr_NoMemory();
+    Net *net = &owned->net;
+    Buffers *buffers = &owned->buffers;
+    const long L = sizes[0], H = sizes[1], V = sizes[2], E = sizes[3], K = cells[cell].gates * H;
+    *net = (Net){.cell = cell, .L = L, .S = cells[cell].states, .G = cells[cell].gates, .H = H, .V = V, .E = E};
+    net->b_y = memory_of(buffers, args[7], 0, V);
+    const Kernels *kernels = kernels_of(buffers->itemsize);
+    if (net->b_y) {
+        net->W_he = optional_memory(buffers, args[5], 0, packed_size(kernels, H, E));
+        net->W_hy = memory_of(buffers, args[6], 0, packed_size(kernels, net->W_he ? E : H, V));
+    }
+    for (long l = 0; l < L && !PyErr_Occurred(); l++) {
+        PyObject *const *of = args + 8 + 8 * l;
+        Layer *layer = net->layers + l;
+        layer->inputs = memory_of(buffers, of[0], 0, l ? packed_size(kernels, H, K) : V * K);
+        layer->bias = optional_memory(buffers, of[1], 0, K);
+        layer->gain_x = optional_memory(buffers, of[2], 0, K);
+        layer->W_hh = memory_of(buffers, of[3], 0, packed_size(kernels, H, K));
+        layer->b_hn = optional_memory(buffers, of[4], 0, H);
+        layer->gain_h = optional_memory(buffers, of[5], 0, K);
+        layer->gain_c = optional_memory(buffers, of[6], 0, H);
+        layer->b_c = optional_memory(buffers, of[7], 0, H);
+        const int complete = (!l || layer->bias) && (cell != GRU || layer->b_hn)
+            && (cell != LNLSTM || (layer->gain_h && layer->gain_c && layer->b_c && (!l || layer->gain_x)));
+        if (!complete && !PyErr_Occurred())
+            PyErr_SetString(PyExc_ValueError, "an array of a layer is missing");
+    }
+    PyObject *capsule = PyErr_Occurred() ? NULL : PyCapsule_New(owned, NET, free_net);
+    if (!capsule) {
+        release(buffers);
+        free(owned);
+    }
+    return capsule;
+}
+
+static const int32_t *ids_of(Buffers *buffers, PyObject *array, long size, long V)
+{
+    const int32_t *ids = memory_of(buffers, array, sizeof(int32_t), size);
+    for (long n = 0; ids && n < size; n++)
+        if (ids[n] < 0 || ids[n] >= V) {
+            PyErr_SetString(PyExc_IndexError, "an id is out of range");
+            return NULL;
+        }
+    return ids;
+}
+
+static PyObject *finish(Buffers *buffers, int done)
+{
+    release(buffers);
+    if (PyErr_Occurred())
+        return NULL;
+    if (!done)
+        return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
+/* read(net, T, B, ids, keep, state, targets, log_probs, correct); the last three may be None */
+static PyObject *core_read(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
+{
+    long sizes[2];
+    if (!has_arguments(count, 9) || !sizes_of(args + 1, 2, sizes))
+        return NULL;
+    OwnedNet *owned = PyCapsule_GetPointer(args[0], NET);
+    if (!owned)
+        return NULL;
+    const Net *net = &owned->net;
+    const long T = sizes[0], B = sizes[1];
+    Buffers buffers = {.count = 0, .itemsize = owned->buffers.itemsize};
+    const int32_t *ids = ids_of(&buffers, args[3], T * B, net->V), *targets = NULL;
+    const unsigned char *keep = ids ? optional_memory(&buffers, args[4], 1, T * B) : NULL;
+    void *state = PyErr_Occurred() ? NULL : memory_of(&buffers, args[5], 0, net->L * net->S * B * net->H);
+    void *log_probs = NULL, *correct = NULL;
+    if (state && !Py_IsNone(args[6])) {
+        targets = ids_of(&buffers, args[6], T * B, net->V);
+        log_probs = targets ? memory_of(&buffers, args[7], 0, T * B) : NULL;
+        correct = log_probs ? memory_of(&buffers, args[8], 1, T * B) : NULL;
+    }
+    int done = 0;
+    if (!PyErr_Occurred()) {
+        const Kernels *kernels = kernels_of(buffers.itemsize);
+        Py_BEGIN_ALLOW_THREADS
+        done = kernels->read(net, T, B, ids, keep, state, targets, log_probs, correct);
+        Py_END_ALLOW_THREADS
+    }
+    return finish(&buffers, done);
+}
+
+/* step(net, B, ids, state, logits) */
+static PyObject *core_step(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
+{
+    long B;
+    if (!has_arguments(count, 5) || !sizes_of(args + 1, 1, &B))
+        return NULL;
+    OwnedNet *owned = PyCapsule_GetPointer(args[0], NET);
+    if (!owned)
+        return NULL;
+    const Net *net = &owned->net;
+    Buffers buffers = {.count = 0, .itemsize = owned->buffers.itemsize};
+    const int32_t *ids = ids_of(&buffers, args[2], B, net->V);
+    void *state = ids ? memory_of(&buffers, args[3], 0, net->L * net->S * B * net->H) : NULL;
+    void *logits = state ? memory_of(&buffers, args[4], 0, B * net->V) : NULL;
+    int done = 0;
+    if (logits) {
+        const Kernels *kernels = kernels_of(buffers.itemsize);
+        Py_BEGIN_ALLOW_THREADS
+        done = kernels->step(net, B, ids, state, logits);
+        Py_END_ALLOW_THREADS
+    }
+    return finish(&buffers, done);
+}
+
+/* add_rows(N, K, V, ids, rows, total) */
+static PyObject *core_add_rows(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
+{
+    long sizes[3];
+    if (!has_arguments(count, 6) || !sizes_of(args, 3, sizes))
+        return NULL;
+    Buffers buffers = {.count = 0};
+    const int32_t *ids = ids_of(&buffers, args[3], sizes[0], sizes[2]);
+    const void *rows = ids ? memory_of(&buffers, args[4], 0, sizes[0] * sizes[1]) : NULL;
+    void *total = rows ? memory_of(&buffers, args[5], 0, sizes[2] * sizes[1]) : NULL;
+    if (total) {
+        Py_BEGIN_ALLOW_THREADS
+        kernels_of(buffers.itemsize)->add_rows(sizes[0], sizes[1], ids, rows, total);
+        Py_END_ALLOW_THREADS
+    }
+    return finish(&buffers, 1);
+}
+
+/* cross_entropy(N, V, logits, targets, scale) */
+static PyObject *core_cross_entropy(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
+{
+    long sizes[2];
+    if (!has_arguments(count, 5) || !sizes_of(args, 2, sizes))
+        return NULL;
+    const double scale = PyFloat_AsDouble(args[4]);
+    double loss = 0;
+    Buffers buffers = {.count = 0};
+    void *logits = PyErr_Occurred() ? NULL : memory_of(&buffers, args[2], 0, sizes[0] * sizes[1]);
+    const int32_t *targets = logits ? ids_of(&buffers, args[3], sizes[0], sizes[1]) : NULL;
+    if (targets) {
+        Py_BEGIN_ALLOW_THREADS
+        loss = kernels_of(buffers.itemsize)->cross_entropy(sizes[0], sizes[1], logits, targets, scale);
+        Py_END_ALLOW_THREADS
+    }
+    release(&buffers);
+    return PyErr_Occurred() ? NULL : PyFloat_FromDouble(loss);
+}
+
+#define FAST(name) {#name, (PyCFunction)(void (*)(void))core_##name, METH_FASTCALL, NULL}
+
+static PyMethodDef methods[] = {
+    {"variants", core_variants, METH_NOARGS, NULL},
+    {"variant", core_variant, METH_NOARGS, NULL},
+    {"select", core_select, METH_O, NULL},
+    FAST(packed_size),
+    FAST(pack),
+    FAST(forward),
+    FAST(backward),
+    FAST(net),
+    FAST(read),
+    FAST(step),
+    FAST(add_rows),
+    FAST(cross_entropy),
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, .m_name = "charrnn.nn._core", .m_size = -1, .m_methods = methods};
+
+PyMODINIT_FUNC PyInit__core(void)
+{
+    find_variants();
+    PyObject *core = PyModule_Create(&module);
+    if (core && PyModule_AddStringConstant(core, "VERSION", VERSION))
+        Py_CLEAR(core);
+    return core;
+}

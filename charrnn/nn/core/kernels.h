@@ -1,0 +1,49 @@
+/* What core.c and the kernels share: the description of a window, of a net, and the table of a variant's functions. */
+
+#ifndef KERNELS_H
+#define KERNELS_H
+
+#include <stdint.h>
+
+#define MOST_ARRAYS 17
+#define MOST_LAYERS 64
+
+enum { RNN, LSTM, GRU, LNLSTM, CELLS };
+
+/* A window of T steps and B batch rows of a layer. keep (T, B) is 0 where the state is reset before the step; or NULL. */
+typedef struct {
+    long T, B, H;
+    const unsigned char *keep;
+    void *array[MOST_ARRAYS]; /* in the order of the kernel */
+} Window;
+
+/* A layer that only reads. Matrices are packed, but `inputs` of the first layer: x W_xh + b_h, a row for each id. */
+typedef struct {
+    const void *inputs, *bias, *gain_x, *W_hh, *b_hn, *gain_h, *gain_c, *b_c;
+} Layer;
+
+/* A net that only reads. G gates, S states; W_he and E > 0 with a tied embedding. */
+typedef struct {
+    int cell;
+    long L, S, G, H, V, E;
+    const void *W_he, *W_hy, *b_y;
+    Layer layers[MOST_LAYERS];
+} Net;
+
+/* The functions of a variant for one type of numbers. */
+typedef struct {
+    long panel;
+    void (*pack)(long K, long N, const void *W, void *packed);
+    void (*forward[CELLS])(const Window *);
+    void (*backward[CELLS])(const Window *);
+    int (*read)(const Net *, long T, long B, const int32_t *ids, const unsigned char *keep, void *state,
+        const int32_t *targets, void *log_probs, unsigned char *correct);
+    int (*step)(const Net *, long B, const int32_t *ids, void *state, void *logits);
+    void (*add_rows)(long N, long K, const int32_t *ids, const void *rows, void *total);
+    double (*cross_entropy)(long N, long V, void *logits, const int32_t *targets, double scale);
+} Kernels;
+
+/* Single and double precision. */
+extern const Kernels kernels_baseline[2], kernels_avx2[2], kernels_avx512[2];
+
+#endif

@@ -1,0 +1,148 @@
+/* A whole net that reads without learning: embedding, layers and readout in one call, step by step in cache. */
+
+/* The most rows that the readout takes at once; a step of fewer rows waits for others. */
+#undef READOUT_ROWS
+#define READOUT_ROWS 48
+
+/* Memory for one step of all layers. */
+typedef struct {
+    REAL *a, *q, *row, *scale;
+} NAME(Buffers);
+
+static int NAME(allocate)(NAME(Buffers) *buffers, const Net *net, long B)
+{
+    const long H = net->H, wide = 4 * B * H;
+    REAL *memory = malloc((2 * wide + 4 * H + B + 1) * sizeof(REAL));
+    *buffers = (NAME(Buffers)){memory, memory + wide, memory + 2 * wide, memory + 2 * wide + 4 * H};
+    return memory != NULL;
+}
+
+/* Write x_t W_xh + b_h of a layer to `a`, with the sigmoid gates halved: for ids, rows of a table. */
+static void NAME(project)(const Net *net, const Layer *layer, long B, const int32_t *ids, const REAL *x, REAL *a)
+{
+    const long K = net->G * net->H;
+    if (ids) {
+        for (long b = 0; b < B; b++)
+            memcpy(a + b * K, (const REAL *)layer->inputs + ids[b] * K, K * sizeof(REAL));
+        return;
+    }
+    NAME(product)(B, net->H, K, x, layer->inputs, a, 0);
+    const REAL *bias = layer->bias, *gain = layer->gain_x;
+    for (long b = 0; b < B; b++, a += K) {
+        if (gain) {
+            NAME(normalise)(K, a);
+            for (long k = 0; k < K; k++)
+                a[k] *= gain[k];
+        }
+        for (long k = 0; k < K; k++)
+            a[k] += bias[k];
+    }
+}
+
+/* Read one id of each batch row; the state (L, S, B, H) is overwritten. */
+static void NAME(step)(
+    const Net *net, long B, const int32_t *ids, const unsigned char *keep, REAL *state, const NAME(Buffers) *to)
+{
+    const long H = net->H, BH = B * H;
+    REAL *x = NULL;
+    for (long l = 0; l < net->L; l++, state += net->S * BH) {
+        const Layer *layer = net->layers + l;
+        REAL *h = state, *c = state + BH;
+        NAME(project)(net, layer, B, l ? NULL : ids, x, to->a);
+        for (long s = 0; s < net->S; s++)
+            NAME(mask_rows)(B, H, keep, state + s * BH);
+        switch (net->cell) {
+        case RNN:
+            NAME(rnn_step)(B, H, layer->W_hh, to->a, h);
+            break;
+        case LSTM:
+            NAME(lstm_step)(B, H, layer->W_hh, to->a, h, c, to->row, 0);
+            break;
+        case GRU:
+            NAME(gru_step)(B, H, layer->W_hh, layer->b_hn, to->q, to->a, h, to->row, 0);
+            break;
+        case LNLSTM:
+            NAME(lnlstm_step)(B, H, layer->W_hh, layer->gain_h, layer->gain_c, layer->b_c, to->a, h, c, to->q,
+                to->scale, to->row, to->scale + B, to->row + H, 0);
+        }
+        x = h;
+    }
+}
+
+/* logits (N, V) = h (N, H) W_hy + b_y; with a tied embedding, h W_he first, into e (N, E). */
+static void NAME(readout)(const Net *net, long N, const REAL *h, REAL *e, REAL *logits)
+{
+    const REAL *b_y = net->b_y;
+    long width = net->H;
+    if (net->W_he) {
+        NAME(product)(N, net->H, net->E, h, net->W_he, e, 0);
+        h = e;
+        width = net->E;
+    }
+    NAME(product)(N, width, net->V, h, net->W_hy, logits, 0);
+    for (long n = 0; n < N; n++, logits += net->V)
+        for (long v = 0; v < net->V; v++)
+            logits[v] += b_y[v];
+}
+
+/* Return log p(target) of one row of logits, in nats, and whether the target is the most likely symbol. */
+static REAL NAME(log_prob)(long V, const REAL *restrict z, long target, unsigned char *correct)
+{
+    REAL most = z[0], total = 0;
+    long best = 0;
+#pragma omp simd reduction(max : most)
+    for (long v = 0; v < V; v++)
+        most = z[v] > most ? z[v] : most;
+    while (best < target && z[best] != most)
+        best++;
+    *correct = best == target && z[target] == most;
+#pragma omp simd reduction(+ : total)
+    for (long v = 0; v < V; v++)
+        total += NAME(exp_of)(z[v] - most);
+    return z[target] - most - NAME(log_of)(total);
+}
+
+/* Read a window (T, B), and score its targets unless they are NULL; return 0 if there is no memory. */
+static int NAME(read_window)(
+    const Net *net, long T, long B, const int32_t *ids, const unsigned char *keep, REAL *state, const int32_t *targets,
+    REAL *log_probs, unsigned char *correct)
+{
+    const long H = net->H, V = net->V, rows = targets ? (B < READOUT_ROWS ? READOUT_ROWS : B) : 0;
+    NAME(Buffers) buffers;
+    const int allocated = NAME(allocate)(&buffers, net, B);
+    REAL *outputs = malloc(rows * (H + net->E + V) * sizeof(REAL) + 1), *e = outputs + rows * H, *logits = e + rows * net->E;
+    if (allocated && outputs) {
+        const REAL *last = state + (net->L - 1) * net->S * B * H;
+        for (long t = 0, waiting = 0; t < T; t++) {
+            NAME(step)(net, B, ids + t * B, keep ? keep + t * B : NULL, state, &buffers);
+            if (!targets)
+                continue;
+            memcpy(outputs + waiting * H, last, B * H * sizeof(REAL));
+            waiting += B;
+            if (waiting + B <= rows && t + 1 < T)
+                continue;
+            NAME(readout)(net, waiting, outputs, e, logits);
+            for (long n = 0, at = (t + 1) * B - waiting; n < waiting; n++, at++)
+                log_probs[at] = NAME(log_prob)(V, logits + n * V, targets[at], correct + at);
+            waiting = 0;
+        }
+    }
+    free(outputs);
+    free(buffers.a);
+    return allocated && outputs;
+}
+
+/* Read one id of each batch row, and write the logits (B, V) of the next. */
+static int NAME(step_logits)(const Net *net, long B, const int32_t *ids, REAL *state, REAL *logits)
+{
+    NAME(Buffers) buffers;
+    const int allocated = NAME(allocate)(&buffers, net, B);
+    REAL *e = malloc(B * net->E * sizeof(REAL) + 1);
+    if (allocated && e) {
+        NAME(step)(net, B, ids, NULL, state, &buffers);
+        NAME(readout)(net, B, state + (net->L - 1) * net->S * B * net->H, e, logits);
+    }
+    free(e);
+    free(buffers.a);
+    return allocated && e;
+}

@@ -1,0 +1,100 @@
+/* Matrix products with packed weights.
+
+   A matrix W (K, N) is packed once per update or session, in panels of PANEL columns: panel p holds row after row of
+   columns p * PANEL .. and is padded with zeros. A product then reads memory in order, and needs no packing of its own:
+   with the few rows of a time step, a BLAS spends up to half its time on that.
+
+   Each number of the result is a sum over k in ascending order, whatever the number of rows. So a row's result does not
+   depend on the rows beside it, nor on how processes or threads share them. */
+
+static void NAME(pack)(long K, long N, const REAL *W, REAL *packed)
+{
+    for (long first = 0; first < N; first += PANEL)
+        for (long k = 0; k < K; k++, packed += PANEL)
+            for (long j = 0; j < PANEL; j++)
+                packed[j] = first + j < N ? W[k * N + first + j] : 0;
+}
+
+/* Compute one block of the result: `rows` rows, which is a constant wherever this is inlined, and one panel. */
+static inline __attribute__((always_inline)) void NAME(tile)(
+    const long rows, long K, const REAL *restrict x, const REAL *restrict panel, REAL *restrict out, long N, long width,
+    int add)
+{
+    Vector sum[ROWS][2];
+    for (long m = 0; m < rows; m++)
+        sum[m][0] = sum[m][1] = (Vector){0};
+    for (long k = 0; k < K; k++) {
+        const Vector left = *(const Vector *)(panel + k * PANEL), right = *(const Vector *)(panel + k * PANEL + LANES);
+        UNROLL
+        for (long m = 0; m < rows; m++) {
+            const REAL a = x[m * K + k];
+            sum[m][0] += a * left;
+            sum[m][1] += a * right;
+        }
+    }
+    for (long m = 0; m < rows; m++, out += N) {
+        REAL edge[PANEL]; /* the last panel may reach beyond the row */
+        REAL *to = width == PANEL ? out : edge;
+        if (add && to == edge)
+            memcpy(edge, out, width * sizeof(REAL));
+        if (add) {
+            sum[m][0] += *(Vector *)to;
+            sum[m][1] += *(Vector *)(to + LANES);
+        }
+        *(Vector *)to = sum[m][0];
+        *(Vector *)(to + LANES) = sum[m][1];
+        if (to == edge)
+            memcpy(out, edge, width * sizeof(REAL));
+    }
+}
+
+/* One row and four panels: one panel alone would wait for its own additions. */
+static void NAME(row_of_panels)(long K, const REAL *restrict x, const REAL *restrict panels, REAL *restrict out, int add)
+{
+    Vector sum[8];
+    for (int v = 0; v < 8; v++)
+        sum[v] = (Vector){0};
+    for (long k = 0; k < K; k++) {
+        const REAL a = x[k];
+        for (int v = 0; v < 8; v++)
+            sum[v] += a * *(const Vector *)(panels + (v / 2 * K + k) * PANEL + v % 2 * LANES);
+    }
+    for (int v = 0; v < 8; v++) {
+        Vector *to = (Vector *)(out + v * LANES);
+        if (add)
+            sum[v] += *to;
+        *to = sum[v];
+    }
+}
+
+static void NAME(block)(
+    long rows, long K, const REAL *x, const REAL *panel, REAL *out, long N, long width, int add)
+{
+    switch (rows) {
+#define CASE(n) case n: NAME(tile)(n, K, x, panel, out, N, width, add); break;
+        CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
+#if ROWS > 6
+        CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
+#endif
+#undef CASE
+    }
+}
+
+/* out = x W, or out += x W. x (M, K) and out (M, N), both contiguous. */
+static void NAME(product)(long M, long K, long N, const REAL *x, const REAL *packed, REAL *out, int add)
+{
+    const long blocks = (M + ROWS - 1) / ROWS;
+    for (long first = 0; first < N; first += PANEL, packed += K * PANEL) {
+        if (M == 1 && first + 4 * PANEL <= N) {
+            NAME(row_of_panels)(K, x, packed, out + first, add);
+            first += 3 * PANEL;
+            packed += 3 * K * PANEL;
+            continue;
+        }
+        const long width = N - first < PANEL ? N - first : PANEL;
+        for (long b = 0; b < blocks; b++) {
+            const long from = M * b / blocks, to = M * (b + 1) / blocks;
+            NAME(block)(to - from, K, x + from * K, packed, out + from * N + first, N, width, add);
+        }
+    }
+}
