@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
-from charrnn.nn.cells.base import Cell, blocks_backward, carry_mask
+from charrnn.nn.cells.base import Cell, blocks, carry_mask, read_steps
 from charrnn.nn.functional import project, project_backward
 from charrnn.nn.initializers import Init
 
@@ -51,7 +51,7 @@ def forward(
         da = scratch.empty("da", (T, B, H), dtype)  # first 1 - h^2, for a block of steps at once; then da
         W_hh_T = np.ascontiguousarray(W_hh.T)  # with few rows, BLAS multiplies by a copy faster than by a view
         dh_next = dstate[0].copy()
-        for block in blocks_backward(T, B * H):
+        for block in reversed(blocks(T, B * H)):
             np.multiply(h[1:][block], h[1:][block], out=da[block])
             np.subtract(1, da[block], out=da[block])
             for t in reversed(range(T)[block]):
@@ -68,12 +68,18 @@ def forward(
     return h[1:], h[T:].copy(), backprop
 
 
-def step(weights: Params, x: Array | Ids, state: Array) -> None:
-    """Take one step in place, without a backward pass; see `cells.base` for the contract."""
+def read(
+    weights: Params, x: Array | Ids, state: Array, *, reset: Mask | None = None, scratch: Scratch = FRESH
+) -> Array:
+    """Run one layer over a window, without a backward pass; see `cells.base` for the contract."""
+    return read_steps(step, weights, x, weights["W_xh"], weights["b_h"], state, reset, scratch)
+
+
+def step(weights: Params, a: Array, state: Array) -> None:
+    """Take one step in place, given the inputs' share of a."""
     h = state[0]
-    a = project(x, weights["W_xh"], weights["b_h"][None], np.empty_like(h))
     a += h.dot(weights["W_hh"])
     np.tanh(a, out=h)
 
 
-CELL = Cell(n_states=1, init_params=init_params, prepare=dict, forward=forward, step=step)
+CELL = Cell(n_states=1, init_params=init_params, prepare=dict, forward=forward, read=read)
