@@ -54,7 +54,7 @@ class Ensemble:
             logits.append(np.zeros((1, member.config.vocab_size)))
             for at in range(0, len(ids), _PRIME_WINDOW):
                 window = ids[at : at + _PRIME_WINDOW, None]
-                h, state, _ = model.hidden(member.weights, window, state, scratch=scratch)
+                h = model.read(member.weights, window, state, scratch=scratch)
                 logits[-1] = model.readout(member.weights, h[-1:])[0][0]
             states.append(state)
         return Primed(self._mean(logits), tuple(states), ids)

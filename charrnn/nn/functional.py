@@ -104,20 +104,24 @@ def _exponentiate(shifted: Array, targets: Ids) -> tuple[Array, Array]:
     return picked, shifted.sum(axis=-1)
 
 
-def project(x: Array | Ids, W: Array, b: Array, out: Array) -> Array:
+def project(x: Array | Ids, W: Array, b: Array | None, out: Array) -> Array:
     """Write x W + b into `out` and return it; ids in x select rows of W instead.
 
-    Shapes:  x (T, B, D) float or (T, B) ids · W (D, K) · b (K,) · out (T, B, K)
+    Shapes:  x (T, B, D) float or (T, B) ids · W (D, K) · b (K,) or None · out (T, B, K)
     """
     if x.dtype.kind in "iu":
-        rows = W + b if len(W) < x.size else W  # add the bias to whichever has fewer rows
-        rows.take(cast(Ids, x), axis=0, out=out, mode="clip")  # "raise" needs a buffer; all ids are in range
-        if rows is not W:
-            return out
+        W, b = with_bias(x, W, b)
+        W.take(cast(Ids, x), axis=0, out=out, mode="clip")  # "raise" needs a buffer; all ids are in range
     else:
         np.dot(x.reshape(-1, x.shape[-1]), W, out=out.reshape(-1, W.shape[1]))
-    out += b
+    if b is not None:
+        out += b
     return out
+
+
+def with_bias(x: Array | Ids, W: Array, b: Array | None) -> tuple[Array, Array | None]:
+    """Return W + b and None if ids in x select more rows than W has, so that adding b first is faster; else W and b."""
+    return (W + b, None) if b is not None and x.dtype.kind in "iu" and len(W) < x.size else (W, b)
 
 
 def project_backward(x: Array | Ids, W: Array, da: Array) -> tuple[Array | None, Array, Array]:

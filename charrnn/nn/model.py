@@ -243,18 +243,30 @@ def forward(
     return logits, state, backprop
 
 
+def read(weights: Weights, ids: Ids, state: Array, *, reset: Mask | None = None, scratch: Scratch = FRESH) -> Array:
+    """Read a window without a backward pass, change the state in place, and return the last layer's outputs.
+
+    The outputs are valid until the next read on the same scratch or the next change of the state.
+    Shapes:  ids (T, B) · state (L, S, B, H) · reset (T, B) · returns h (T, B, H)
+    """
+    x: Array | Ids = ids if weights.embed is None else weights.embed.take(ids, axis=0)
+    cell = weights.cell
+    for layer, own in enumerate(weights.layers):
+        buffers = scratch.scope(f"layer{layer}")
+        if cell.read is None:
+            h, state[layer], _ = cell.forward(own, x, state[layer], reset=reset, scratch=buffers)
+        else:
+            h = cell.read(own, x, state[layer], reset=reset, scratch=buffers)
+        x = h
+    return h
+
+
 def step(weights: Weights, ids: Ids, state: Array) -> Array:
-    """Read one id per batch row, update the state in place, and return the next logits, without a backward pass.
+    """Read one id per batch row, change the state in place, and return the next logits.
 
     Shapes:  ids (B,) · state (L, S, B, H) · returns logits (B, V)
     """
-    x: Array | Ids = ids if weights.embed is None else weights.embed.take(ids, axis=0)
-    for own, layer_state in zip(weights.layers, state, strict=True):
-        if weights.cell.step is None:
-            _, layer_state[:], _ = weights.cell.forward(own, x[None], layer_state)
-        else:
-            weights.cell.step(own, x, layer_state)
-        x = layer_state[0]
+    x = read(weights, ids[None], state)[0]
     if weights.W_he is not None:
         x = x.dot(weights.W_he)
     logits: Array = x.dot(weights.W_hy)

@@ -12,7 +12,7 @@ import pytest
 
 from charrnn.arrays import FRESH, Scratch
 from charrnn.config import CELL_NAMES
-from charrnn.nn.cells import CELLS
+from charrnn.nn.cells import CELLS, base
 from charrnn.nn.gradcheck import check_gradients
 from charrnn.nn.initializers import INITS
 
@@ -416,22 +416,174 @@ def test_nothing_that_is_passed_in_is_written_to(name, given, reset):
     backprop(it.dh, it.dstate)
 
 
+# --- reading without a backward pass
+
+
+def read(it, x, state, reset=None, scratch=FRESH, weights=None):
+    """Return copies of the outputs and of the state after a window, which is read without a backward pass."""
+    state = state.copy()
+    h = it.cell.read(weights or it.cell.prepare(it.params), x, state, reset=reset, scratch=scratch)
+    return {"h": h.copy(), "state": state}
+
+
+def forward(it, x, state, reset=None):
+    h, last, _ = it.cell.forward(it.cell.prepare(it.params), x, state, reset=reset)
+    return {"h": h, "state": last}
+
+
+every_reader = pytest.mark.parametrize("name", [name for name, cell in CELLS.items() if cell.read is not None])
+
+
+@every_reset
 @pytest.mark.parametrize("given", ["x", "ids"])
-@pytest.mark.parametrize("shape", [(4, 1, 3, 5), (2, 7, 2, 1)], ids=str)
-@every_cell
+@every_reader
+def test_a_window_is_read_as_the_forward_pass_reads_it(name, given, reset):
+    it = draw(name)
+    x = getattr(it, given)
+    expected = forward(it, x, it.state, reset)
+    weights = it.cell.prepare(it.params)
+    for array in (*weights.values(), x):
+        array.flags.writeable = False
+    assert_close(read(it, x, it.state, reset, weights=weights), expected)
+
+
+@pytest.mark.parametrize("given", ["x", "ids"])
+@pytest.mark.parametrize("shape", [(4, 1, 3, 5), (2, 7, 2, 4), (1, 4, 1, 3)], ids=str)
+@every_reader
 def test_single_steps_are_those_of_the_forward_pass(name, shape, given):
     it = draw(name, *shape)
-    if it.cell.step is None:
-        pytest.skip("the cell is sampled by its forward")
-    weights, state = it.cell.prepare(it.params), it.state.copy()
-    for array in (*weights.values(), it.x, it.ids):
-        array.flags.writeable = False
+    state, outputs = it.state, []
     for x in getattr(it, given):
-        _, expected, _ = it.cell.forward(weights, x[None], state)
-        it.cell.step(weights, x, state)
-        assert_close({"state": state}, {"state": expected})
-    h, last, _ = it.cell.forward(weights, getattr(it, given), it.state)
-    assert_close({"h": state[0], "state": state}, {"h": h[-1], "state": last})
+        step = read(it, x[None], state)
+        assert_close(step, forward(it, x[None], state))
+        state = step["state"]
+        outputs.append(step["h"])
+    assert_close({"h": np.concatenate(outputs), "state": state}, forward(it, getattr(it, given), it.state))
+
+
+@pytest.mark.parametrize("given", ["x", "ids"])
+@every_reader
+def test_blocks_of_steps_are_read_as_the_whole_window(name, given, monkeypatch):
+    it = draw(name)
+    whole = read(it, getattr(it, given), it.state, RESETS["within"])
+    for numbers in (1, 2 * B * 4 * H):  # one step a block; two LSTM steps, and in the last block one
+        monkeypatch.setattr(base, "_BLOCK", numbers)
+        assert_close(read(it, getattr(it, given), it.state, RESETS["within"]), whole)
+
+
+@every_reader
+def test_buffers_that_are_reused_in_reading_change_no_result(name):
+    it, scratch = draw(name), Scratch()
+    for count, (length, given) in enumerate([(5, "x"), (2, "x"), (5, "ids"), (1, "x"), (5, "x")]):
+        x = it.x[:length] * (count + 1) if given == "x" else it.ids[:length]
+        expected = read(it, x, it.state, RESETS["within"][:length])
+        assert_identical(read(it, x, it.state, RESETS["within"][:length], scratch), expected)
+
+
+# --- views, and lines of different lengths read in both directions
+
+#: A window and its upstream gradient as views with other strides.
+VIEWS = {
+    "reversed": lambda array: array[::-1],
+    "every other row": lambda array: np.repeat(array, 2, axis=1)[:, ::2],
+    "batch first": lambda array: array.swapaxes(0, 1).copy().swapaxes(0, 1),
+    "as columns": lambda array: np.asfortranarray(array),
+}
+
+
+@pytest.mark.parametrize("given", ["x", "ids"])
+@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
+@every_cell
+def test_strides_change_no_result(name, view, given):
+    it = draw(name)
+    views = {key: view(getattr(it, key)) for key in ("dh", "state", "dstate")}
+    views |= {"x": view(getattr(it, given)), "reset": view(RESETS["within"])}
+    assert not views["dh"].flags.c_contiguous
+    copies = {key: array.copy() for key, array in views.items()}
+    assert_identical(run_all(it, **views), run_all(it, **copies))
+    if it.cell.read is not None:
+        weights, state = it.cell.prepare(it.params), view(it.state.copy())
+        h = it.cell.read(weights, views["x"], state, reset=views["reset"])
+        assert_close({"h": h, "state": state}, read(it, copies["x"], copies["state"], copies["reset"]))
+
+
+LENGTHS = (5, 2, 4)  # of the lines in the batch rows
+
+
+def real(array, row):
+    """Return the steps of one line, without the padding, (length, 1, ...)."""
+    return array[: LENGTHS[row], row : row + 1]
+
+
+def padded_batch(name):
+    """Return a cell and a batch of lines whose outputs have no gradient on the padding."""
+    it = draw(name)
+    for row, length in enumerate(LENGTHS):
+        it.dh[length:, row] = 0
+    return it
+
+
+def assert_rows_are_the_lines(it, batch, lines, keys):
+    """Compare rows (T, B, ...) of padded results with those of the lines read one by one, and sums with gradients."""
+    for row, line in enumerate(lines):
+        for key in keys:
+            own = real(batch[key], row) if len(batch[key]) == T else batch[key][:, row : row + 1]
+            assert_close({key: own}, {key: line[key]})
+    assert_close({key: batch[key] for key in it.params}, {key: sum(line[key] for line in lines) for key in it.params})
+    for row, length in enumerate(LENGTHS):
+        assert not batch["dx"][length:, row].any()
+
+
+@every_cell
+def test_a_padded_batch_read_forwards_equals_its_lines(name):
+    it = padded_batch(name)
+    batch = run_all(it, dstate=np.zeros_like(it.dstate))
+    lines = [
+        run_all(
+            it,
+            x=real(it.x, row),
+            state=it.state[:, row : row + 1],
+            dh=real(it.dh, row),
+            dstate=np.zeros_like(it.dstate[:, :1]),
+        )
+        for row in range(B)
+    ]
+    assert_rows_are_the_lines(it, batch, lines, ("h", "dx", "dstate0"))
+    if it.cell.read is not None:
+        h = read(it, it.x, it.state)["h"]
+        for row, line in enumerate(lines):
+            assert_close({"h": real(h, row)}, {"h": line["h"]})
+
+
+@every_cell
+def test_a_padded_batch_read_backwards_equals_its_lines(name):
+    it = padded_batch(name)
+    reset = np.zeros((T, B), bool)
+    reset[np.array(LENGTHS) - 1, range(B)] = True  # before the last character of each line, which is read first
+    given = {"x": it.x[::-1], "reset": reset[::-1]}
+    batch = run_all(it, **given, dh=it.dh[::-1])
+    assert not batch.pop("dstate0").any()
+    lines = [
+        run_all(
+            it,
+            x=real(it.x, row)[::-1],
+            state=np.zeros_like(it.state[:, :1]),
+            dh=real(it.dh, row)[::-1],
+            dstate=it.dstate[:, row : row + 1],
+        )
+        for row in range(B)
+    ]
+    for results in (batch, *lines):
+        results |= {key: results[key][::-1] for key in ("h", "dx")}
+    assert_rows_are_the_lines(it, batch, lines, ("h", "dx", "state"))
+    if it.cell.read is not None:
+        results = read(it, **given, state=it.state)
+        for row, line in enumerate(lines):
+            own = {"h": real(results["h"][::-1], row), "state": results["state"][:, row : row + 1]}
+            assert_close(own, {key: line[key] for key in own})
+
+
+# --- dtypes, shapes and the first weights
 
 
 @every_cell

@@ -269,17 +269,31 @@ def test_hidden_then_readout_is_the_forward_pass(cell, way):
 
 
 @every_way
-@pytest.mark.parametrize("has_step", [True, False])
+@pytest.mark.parametrize("has_read", [True, False])
 @every_cell
-def test_single_steps_are_the_forward_pass(cell, has_step, way):
+def test_single_steps_are_the_forward_pass(cell, has_read, way):
     config = configure(cell=cell, num_layers=3, **way)
     weights, (ids, _, state, _) = model.prepare(draw_params(config), config), draw_window(config)
     expected, last, _ = model.forward(weights, ids, state)
-    if not has_step:
-        weights = weights._replace(cell=replace(weights.cell, step=None))
+    if not has_read:
+        weights = weights._replace(cell=replace(weights.cell, read=None))
     logits = np.array([model.step(weights, row, state) for row in ids])
     assert relative(logits, expected) <= 1e-12
     assert relative(state, last) <= 1e-12
+
+
+@every_way
+@pytest.mark.parametrize("has_read", [True, False])
+@every_cell
+def test_a_window_is_read_as_by_the_forward_pass(cell, has_read, way):
+    config, scratch = configure(cell=cell, num_layers=3, **way), Scratch()
+    weights, (ids, _, state, _) = model.prepare(draw_params(config), config), draw_window(config)
+    if not has_read:
+        weights = weights._replace(cell=replace(weights.cell, read=None))
+    for _ in range(2):  # buffers of one scratch are used again
+        h, last, _ = model.hidden(weights, ids, state, reset=RESET)
+        assert relative(model.read(weights, ids, state, reset=RESET, scratch=scratch), h) <= 1e-12
+        assert relative(state, last) <= 1e-12
 
 
 # --- one-hot rows and embeddings

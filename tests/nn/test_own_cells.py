@@ -10,6 +10,7 @@ from fixtures_run import TEXT, finish, start
 import charrnn
 from charrnn import checkpoint as ckpt
 from charrnn import config
+from charrnn.arrays import FRESH
 from charrnn.data.corpus import Corpus
 from charrnn.errors import CheckpointError, ConfigError, UnknownCellError
 from charrnn.nn.cells import CELLS, packed, register_cell, unpack
@@ -125,8 +126,31 @@ def no_reset(weights, x, state, *, reset=None, scratch=None):
     return RNN.forward(weights, x, state)
 
 
-def stale_step(weights, x, state):
-    RNN.step(weights, x, state.copy())
+def stale_read(weights, x, state, *, reset=None, scratch=None):
+    return RNN.read(weights, x, state.copy(), reset=reset)
+
+
+def read_of_another_window(weights, x, state, *, reset=None, scratch=FRESH):
+    return RNN.read(weights, x[::-1], state, reset=reset)
+
+
+def forwards_only(weights, x, state, *, reset=None, scratch=FRESH):
+    """Read memory from its lowest address on, as code in another language might."""
+    return RNN.forward(weights, x[::-1] if x.strides[0] < 0 else x, state, reset=reset, scratch=scratch)
+
+
+def backwards_only(weights, x, state, *, reset=None, scratch=FRESH):
+    """Confuse the gradients of the steps after the first, if these are reversed."""
+    h, last, backprop = RNN.forward(weights, x, state, reset=reset, scratch=scratch)
+    return h, last, lambda dh, ds: backprop(np.concatenate([dh[:1], dh[:0:-1]]) if dh.strides[0] < 0 else dh, ds)
+
+
+def leaking(weights, x, state, *, reset=None, scratch=FRESH):
+    """Let gradients pass a reset."""
+    h, last, backprop = RNN.forward(weights, x, state, reset=reset, scratch=scratch)
+    if reset is None:
+        return h, last, backprop
+    return h, last, lambda dh, dstate: (lambda dx, dstate0, grads: (dx + 1, dstate0, grads))(*backprop(dh, dstate))
 
 
 BROKEN = {
@@ -134,7 +158,7 @@ BROKEN = {
     "n_states must be a whole number of at least 1, got 0": replace(RNN, n_states=0),
     "n_states must be a whole number of at least 1, got True": replace(RNN, n_states=True),
     "prepare must be a function, got None": replace(RNN, prepare=None),
-    "step must be a function, got 5": replace(RNN, step=5),
+    "read must be a function, got 5": replace(RNN, read=5),
     "gates must be a dict of names and SIGMOID or TANH, got {'z': 3}": replace(RNN, gates={"z": 3}),
     "init_params: there is no W_hh among U": replace(RNN, init_params=lambda D, H, rng, init: {"U": np.zeros((H, H))}),
     "init_params: W_hh has shape (5, 4)": replace(RNN, init_params=lambda D, H, rng, init: {"W_hh": np.zeros((D, H))}),
@@ -153,7 +177,12 @@ BROKEN = {
     "backprop: gradients ['W_hh', 'W_xh']": backwards(
         lambda dx, dstate0, grads: (dx, dstate0, {key: grads[key] for key in ("W_xh", "W_hh")})
     ),
-    "step: its state differs from forward's": replace(RNN, step=stale_step),
+    "forward: a window that is reversed in time differs from its copy": replace(RNN, forward=forwards_only),
+    "backprop: a window that is reversed in time differs from its copy": replace(RNN, forward=backwards_only),
+    "backprop: a gradient passes a reset": replace(RNN, forward=leaking),
+    "read: its state differs from forward's": replace(RNN, read=stale_read),
+    "read: h differs from forward's": replace(RNN, read=read_of_another_window),
+    "read: TypeError": replace(RNN, read=lambda weights, x, state: RNN.read(weights, x, state)),
 }
 
 
@@ -215,5 +244,5 @@ def test_processes_train_an_own_cell_as_one_does(tmp_path, importable):
         np.testing.assert_allclose(two.params[name], array, atol=1e-9)
 
 
-def test_the_contract_needs_no_step():
+def test_the_contract_needs_no_read():
     register_cell("mine", Cell(1, RNN.init_params, dict, RNN.forward))

@@ -3,9 +3,9 @@
 A built-in cell is one file here and one word in `CELL_NAMES`. A user adds a cell with `register_cell`, which checks it
 against this contract; docs/library.md shows how.
 
-A cell must provide `n_states`, `init_params`, `prepare` and `forward`. `step` makes sampling faster, and `gates` names
-the gates for statistics; both are optional. A cell does not know which layer it is, keeps nothing between calls, and
-draws no random numbers after `init_params`. Dropout, stacking and the readout belong to the model.
+A cell must provide `n_states`, `init_params`, `prepare` and `forward`. `read` makes evaluation and sampling faster, and
+`gates` names the gates for statistics; both are optional. A cell does not know which layer it is, keeps nothing between
+calls, and draws no random numbers after `init_params`. Dropout, stacking and the readout belong to the model.
 
     init_params(D, H, rng, init) -> params
         Draw the weights in float64; the model casts them once. Gates are stacked along the last axis. One array is
@@ -25,25 +25,33 @@ draws no random numbers after `init_params`. Dropout, stacking and the readout b
         dx      (T, B, D), with respect to x; None for ids
         dstate0 (S, B, H), with respect to the state that was passed in
         grads   with respect to the params, under the same keys
-    step(weights, x, state)
-        Take one step in place, like `forward` with T = 1 but without a backward pass. Optional: without it, sampling
-        calls `forward`, which can be half as fast.
-        x       (B, D) float, or (B,) integer ids
-        state   (S, B, H), overwritten with the state after the step; state[0] is h
+    read(weights, x, state, *, reset=None, scratch=FRESH) -> h
+        Read a window of T >= 1 steps like `forward`, but without a backward pass and what only that needs. Optional:
+        without it, evaluation and sampling call `forward`, which can be half as fast.
+        x, reset as for `forward`
+        state   (S, B, H), overwritten with the state after the window
+        h       (T, B, H), valid until the next read on the same scratch or the next change of the state
     gates
         The names of the gates in the order of the scratch's array `gates` (T, B, GH), each a SIGMOID or a TANH.
         Optional: without it, statistics are computed from the outputs h.
+
+x, state, reset, dh and dstate may have any strides: they may be views of some batch rows, or reversed in time
+(x[::-1]). No finite number before a reset changes a value after it, and no gradient crosses it. So lines of different
+lengths, padded to a batch, can be read in both directions, as bidirectional nets do: forwards with the padding last,
+backwards with the padding first and a reset at each line's first step. If dh is zero on the padding, all values and
+gradients equal those of the lines read one by one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
 from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
+from charrnn.nn.functional import project, with_bias
 from charrnn.nn.initializers import Init
 
 SIGMOID, TANH = 0, -1  # the lower bound of each; the upper bound is 1
@@ -61,6 +69,20 @@ class Forward(Protocol):
         ...
 
 
+class Read(Protocol):
+    """The signature of a cell's pass without a backward pass; the module's docstring explains the arguments."""
+
+    def __call__(
+        self, weights: Params, x: Array | Ids, state: Array, *, reset: Mask | None = None, scratch: Scratch = FRESH
+    ) -> Array:
+        """Return h, and change the state in place."""
+        ...
+
+
+#: One step in place without a backward pass: (weights, the inputs' share of a (B, K), which may be overwritten, state).
+Step: TypeAlias = Callable[[Params, Array, Array], None]
+
+
 @dataclass(frozen=True)
 class Cell:
     """A recurrent cell: `n_states` is 1 for (h,), 2 for (h, c)."""
@@ -69,7 +91,7 @@ class Cell:
     init_params: Callable[[int, int, np.random.Generator, Init], Params]
     prepare: Callable[[Params], Params]
     forward: Forward
-    step: Callable[[Params, Array | Ids, Array], None] | None = None
+    read: Read | None = None
     gates: Mapping[str, int] = field(default_factory=lambda: _OUTPUTS)
 
     def gates_of(self, h: Array, scratch: Scratch) -> dict[str, Array]:
@@ -84,12 +106,43 @@ def carry_mask(reset: Mask | None) -> Mask | None:
     return None if reset is None or not reset.any() else ~reset[..., None]
 
 
-def blocks_backward(steps: int, size: int) -> Iterator[slice]:
-    """Yield the steps of a window in blocks, the last block first; one step has `size` numbers.
+def read_steps(
+    step: Step,
+    weights: Params,
+    x: Array | Ids,
+    W: Array,
+    b: Array | None,
+    state: Array,
+    reset: Mask | None,
+    scratch: Scratch,
+) -> Array:
+    """Read a window by a cell's single steps, as `Cell.read` does: `step` gets x_t W + b, (B, K), and the state.
 
-    Terms that do not depend on the next step are computed for a whole block at once: small layers then need fewer
-    NumPy calls, and the arrays of large layers stay in the processor's cache.
+    The projections are computed for a block of steps at once, which stays in the processor's cache until its last step.
+    Shapes:  x (T, B, D) float or (T, B) ids · W (D, K) · b (K,) or None · state (S, B, H) · returns h (T, B, H)
     """
-    length = max(1, _BLOCK // size)
-    for end in range(steps, 0, -length):
-        yield slice(max(0, end - length), end)
+    (T, B), K, dtype = x.shape[:2], W.shape[1], W.dtype
+    if T == 1 and reset is None:  # sampling
+        step(weights, project(x[0], W, b, np.empty((B, K), dtype)), state)
+        return state[:1]
+    W, b = with_bias(x, W, b)
+    keep = carry_mask(reset)
+    outputs = scratch.empty("h", (T, *state.shape[1:]), dtype)
+    for block in blocks(T, B * K):
+        a = project(x[block], W, b, scratch.empty("a", (block.stop - block.start, B, K), dtype))
+        for t in range(T)[block]:
+            if keep is not None:
+                state *= keep[t]
+            step(weights, a[t - block.start], state)
+            outputs[t] = state[0]
+    return outputs
+
+
+def blocks(steps: int, size: int) -> list[slice]:
+    """Return the steps of a window in blocks, given how many numbers one step has.
+
+    Terms that do not depend on the neighbouring steps are computed for a whole block at once: small layers then need
+    fewer NumPy calls, and the arrays of large layers stay in the processor's cache.
+    """
+    length = max(1, _BLOCK // max(1, size))  # a process may have no rows
+    return [slice(begin, min(begin + length, steps)) for begin in range(0, steps, length)]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.arrays import Array, Params
+from charrnn.arrays import Array, Ids, Params
 from charrnn.errors import ConfigError
 from charrnn.nn.cells.base import SIGMOID, TANH, Cell
 from charrnn.nn.initializers import INITS
@@ -40,9 +40,9 @@ def _check_fields(name: str, cell: Cell) -> None:
         raise ConfigError(
             f"cell {name!r}: n_states must be a whole number of at least 1, got {cell.n_states!r}: {_SEE}"
         )
-    for part in ("init_params", "prepare", "forward", "step"):
+    for part in ("init_params", "prepare", "forward", "read"):
         function: Callable[..., Any] | None = getattr(cell, part)
-        if not callable(function) and not (part == "step" and function is None):
+        if not callable(function) and not (part == "read" and function is None):
             raise ConfigError(f"cell {name!r}: {part} must be a function, got {function!r}: {_SEE}")
     gates = cell.gates
     if not isinstance(gates, Mapping) or not gates or not {*gates.values()} <= {SIGMOID, TANH}:
@@ -90,11 +90,41 @@ def _check_passes(name: str, cell: Cell, params: Params, weights: Params, rng: n
             _require_shape(f"the gradient of {key}", grad, params[key].shape)
         no_dx, _, _ = by_id_backprop(*upstream)
         _require(no_dx is None, "dx is not None for ids")
-    if cell.step is not None:
-        with _reporting(name, "step"):
+    _check_reversed(name, cell, weights, x, start, *upstream)
+    if cell.read is not None:
+        _check_read(name, cell, weights, x, ids, start)
+
+
+def _check_reversed(name: str, cell: Cell, weights: Params, x: Array, start: Array, dh: Array, dstate: Array) -> None:
+    """Compare a window that is read as views, from its last step to its first, with a copy that begins at its reset."""
+    reset = np.zeros((_T, _B), bool)
+    reset[-2] = True  # before the second step that is read
+    dh[-1] = 0
+    views = "a window that is reversed in time differs from its copy"
+    with _reporting(name, "forward"):
+        h, _, backprop = cell.forward(weights, x[::-1], start.copy(), reset=reset[::-1])
+        h = h.copy()
+        expected_h, _, expected_backprop = cell.forward(weights, x[-2::-1].copy(), np.zeros_like(start))
+        _require_equal(views, h[1:], expected_h)
+    with _reporting(name, "backprop"):
+        dx, dstate0, grads = backprop(dh[::-1], dstate)
+        expected_dx, _, expected_grads = expected_backprop(dh[-2::-1].copy(), dstate)
+        assert dx is not None
+        assert expected_dx is not None
+        _require(not dx[0].any() and not dstate0.any(), "a gradient passes a reset")
+        for actual, expected in [(dx[1:], expected_dx), *((grads[key], expected_grads[key]) for key in grads)]:
+            _require_equal(views, actual, expected)
+
+
+def _check_read(name: str, cell: Cell, weights: Params, x: Array, ids: Ids, start: Array) -> None:
+    assert cell.read is not None
+    reset = np.zeros((_T, _B), bool)
+    reset[1, 0] = True
+    with _reporting(name, "read"):
+        for window, mask in ((x, None), (ids, None), (x[::-1], reset[::-1]), (ids[:1], None)):
+            expected, last, _ = cell.forward(weights, window, start.copy(), reset=mask)
             state = start.copy()
-            for t in range(_T):
-                cell.step(weights, ids[t], state)
+            _require_equal("h differs from forward's", cell.read(weights, window, state, reset=mask), expected)
             _require_equal("its state differs from forward's", state, last)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
 from charrnn.nn import compiled
-from charrnn.nn.cells.base import SIGMOID, TANH, Cell, blocks_backward, carry_mask
+from charrnn.nn.cells.base import SIGMOID, TANH, Cell, blocks, carry_mask, read_steps
 from charrnn.nn.functional import project, project_backward
 from charrnn.nn.initializers import Init
 
@@ -93,7 +93,7 @@ def forward(
         dh_next = dstate[0].copy()
         if not compiled.backward("gru", (T, B, H), keep, W_hh, dh, gates, h_prev, q_n, dh_next, dq, da_n, dh_direct):
             W_hh_T = np.ascontiguousarray(W_hh.T)  # with few rows, BLAS multiplies by a copy faster than by a view
-            for block in blocks_backward(T, B * 3 * H):
+            for block in reversed(blocks(T, B * 3 * H)):
                 slopes(gates[block], h_prev[block], q_n[block], dq[block], da_n[block])
                 for t in reversed(range(T)[block]):
                     dh_next += dh[t]
@@ -141,13 +141,19 @@ def slopes(gates: Array, h_prev: Array, q_n: Array, dq: Array, da_n: Array) -> N
     d_r *= q_n
 
 
-def step(weights: Params, x: Array | Ids, state: Array) -> None:
-    """Take one step in place, without a backward pass; see `cells.base` for the contract."""
+def read(
+    weights: Params, x: Array | Ids, state: Array, *, reset: Mask | None = None, scratch: Scratch = FRESH
+) -> Array:
+    """Run one layer over a window, without a backward pass; see `cells.base` for the contract."""
+    return read_steps(step, weights, x, weights["W_xh_half"], weights["b_h_half"], state, reset, scratch)
+
+
+def step(weights: Params, a: Array, state: Array) -> None:
+    """Take one step in place, given the inputs' share of a."""
     h = state[0]
-    B, H = h.shape
-    gates = project(x, weights["W_xh_half"], weights["b_h_half"], np.empty((B, 3 * H), h.dtype))
+    H = h.shape[1]
     recurrent = h.dot(weights["W_hh_half"])
-    r_z, n, q_n = gates[:, : 2 * H], gates[:, 2 * H :], recurrent[:, 2 * H :]
+    r_z, n, q_n = a[:, : 2 * H], a[:, 2 * H :], recurrent[:, 2 * H :]
     r_z += recurrent[:, : 2 * H]
     np.tanh(r_z, out=r_z)
     r_z *= 0.5
@@ -166,6 +172,6 @@ CELL = Cell(
     init_params=init_params,
     prepare=prepare,
     forward=forward,
-    step=step,
+    read=read,
     gates={"r": SIGMOID, "z": SIGMOID, "n": TANH},
 )

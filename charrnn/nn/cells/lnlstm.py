@@ -26,7 +26,7 @@ import numpy as np
 
 from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
 from charrnn.nn import compiled
-from charrnn.nn.cells.base import SIGMOID, TANH, Cell, blocks_backward, carry_mask
+from charrnn.nn.cells.base import SIGMOID, TANH, Cell, blocks, carry_mask, read_steps
 from charrnn.nn.cells.lstm import slopes
 from charrnn.nn.functional import project, sum_rows
 from charrnn.nn.initializers import Init
@@ -102,7 +102,7 @@ def inputs(weights: Params, x: Array | Ids, out: Array, scratch: Scratch) -> Inp
         flat = out.reshape(-1, len(gain))
         n, scale = scratch.empty("n_x", flat.shape, out.dtype), scratch.empty("scale_x", (len(flat), 1), out.dtype)
         np.matmul(x.reshape(-1, len(W_xh)), W_xh, out=n)
-        for block in blocks_backward(*n.shape):
+        for block in blocks(*n.shape):
             scale[block] = normalise(n[block])
             np.multiply(n[block], gain_half, out=flat[block])
             flat[block] += b_half
@@ -118,7 +118,7 @@ def inputs(weights: Params, x: Array | Ids, out: Array, scratch: Scratch) -> Inp
         if ids is not None:
             da = sum_rows(ids, da, len(W_xh))
         dq = scratch.empty("dq_x", da.shape, da.dtype)
-        for block in blocks_backward(*dq.shape):
+        for block in blocks(*dq.shape):
             np.multiply(da[block], gain, out=dq[block])
             remove_component(dq[block], n[block])
             dq[block] *= scale[block]
@@ -199,7 +199,7 @@ def recurrence(
             "lnlstm", shape, keep, W_hh, dh, gain_h, gain_c, gates, c, *normalised, dh_next, dc, da, dq, da_c, d
         ):
             W_hh_T = np.ascontiguousarray(W_hh.T)  # with few rows, BLAS multiplies by a copy faster than by a view
-            for block in blocks_backward(T, B * 4 * H):
+            for block in reversed(blocks(T, B * 4 * H)):
                 slopes(gates[block], c[block], tanh_c[block], h[1:][block], da[block], da_c[block])
                 for t in reversed(range(T)[block]):
                     dh_next += dh[t]
@@ -254,22 +254,24 @@ def gain_gradient(da: Array, n: Array) -> Array:
     return result
 
 
-def step(weights: Params, x: Array | Ids, state: Array) -> None:
-    """Take one step in place, without a backward pass; see `cells.base` for the contract."""
-    h, c = state[0], state[1]
-    H = h.shape[-1]
+def read(
+    weights: Params, x: Array | Ids, state: Array, *, reset: Mask | None = None, scratch: Scratch = FRESH
+) -> Array:
+    """Run one layer over a window, without a backward pass; see `cells.base` for the contract."""
     if x.dtype.kind in "iu":
-        gates = weights["rows_half"].take(cast(Ids, x), axis=0)
-    else:
-        gates = x.dot(weights["W_xh_centred"])
-        normalise(gates)
-        gates *= weights["gain_x_half"]
+        return read_steps(step, weights, x, weights["rows_half"], weights["b_h_half"], state, reset, scratch)
+    return read_steps(step_from_product, weights, x, weights["W_xh_centred"], None, state, reset, scratch)
+
+
+def step(weights: Params, a: Array, state: Array) -> None:
+    """Take one step in place, given the inputs' share of a."""
+    h, c = state[0], state[1]
+    H = h.shape[1]
     recurrent = h.dot(weights["W_hh_centred"])
     normalise(recurrent)
     recurrent *= weights["gain_h_half"]
-    gates += recurrent
-    gates += weights["b_h_half"]
-    np.tanh(gates, out=gates)
+    a += recurrent
+    gates = np.tanh(a, out=a)
     gates *= weights["slope"]
     gates += weights["shift"]
     i, f, g, o = gates[:, :H], gates[:, H : 2 * H], gates[:, 2 * H : 3 * H], gates[:, 3 * H :]
@@ -284,11 +286,19 @@ def step(weights: Params, x: Array | Ids, state: Array) -> None:
     h *= o
 
 
+def step_from_product(weights: Params, q_x: Array, state: Array) -> None:
+    """Take one step in place, given x W_xh."""
+    normalise(q_x)
+    q_x *= weights["gain_x_half"]
+    q_x += weights["b_h_half"]
+    step(weights, q_x, state)
+
+
 CELL = Cell(
     n_states=2,
     init_params=init_params,
     prepare=prepare,
     forward=forward,
-    step=step,
+    read=read,
     gates={"i": SIGMOID, "f": SIGMOID, "g": TANH, "o": SIGMOID},
 )

@@ -16,7 +16,7 @@ import numpy as np
 
 from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
 from charrnn.nn import compiled
-from charrnn.nn.cells.base import SIGMOID, TANH, Cell, blocks_backward, carry_mask
+from charrnn.nn.cells.base import SIGMOID, TANH, Cell, blocks, carry_mask, read_steps
 from charrnn.nn.functional import project, project_backward
 from charrnn.nn.initializers import Init
 
@@ -98,7 +98,7 @@ def forward(
             dh_dc = scratch.empty("dh_dc", (T, B, H), dtype)
             d = scratch.empty("d", (B, H), dtype)
             W_hh_T = np.ascontiguousarray(W_hh.T)  # with few rows, BLAS multiplies by a copy faster than by a view
-            for block in blocks_backward(T, B * 4 * H):
+            for block in reversed(blocks(T, B * 4 * H)):
                 slopes(gates[block], c[block], tanh_c[block], h[1:][block], da[block], dh_dc[block])
                 for t in reversed(range(T)[block]):
                     dh_next += dh[t]
@@ -144,13 +144,19 @@ def slopes(gates: Array, c_prev: Array, tanh_c: Array, h: Array, da: Array, dh_d
     np.subtract(o, dh_dc, out=dh_dc)
 
 
-def step(weights: Params, x: Array | Ids, state: Array) -> None:
-    """Take one step in place, without a backward pass; see `cells.base` for the contract."""
+def read(
+    weights: Params, x: Array | Ids, state: Array, *, reset: Mask | None = None, scratch: Scratch = FRESH
+) -> Array:
+    """Run one layer over a window, without a backward pass; see `cells.base` for the contract."""
+    return read_steps(step, weights, x, weights["W_xh_half"], weights["b_h_half"], state, reset, scratch)
+
+
+def step(weights: Params, a: Array, state: Array) -> None:
+    """Take one step in place, given the inputs' share of a."""
     h, c = state[0], state[1]
-    B, H = h.shape
-    gates = project(x, weights["W_xh_half"], weights["b_h_half"], np.empty((B, 4 * H), h.dtype))
-    gates += h.dot(weights["W_hh_half"])
-    np.tanh(gates, out=gates)
+    H = h.shape[1]
+    a += h.dot(weights["W_hh_half"])
+    gates = np.tanh(a, out=a)
     gates *= weights["slope"]
     gates += weights["shift"]
     i, f, g, o = gates[:, :H], gates[:, H : 2 * H], gates[:, 2 * H : 3 * H], gates[:, 3 * H :]
@@ -166,6 +172,6 @@ CELL = Cell(
     init_params=init_params,
     prepare=prepare,
     forward=forward,
-    step=step,
+    read=read,
     gates={"i": SIGMOID, "f": SIGMOID, "g": TANH, "o": SIGMOID},
 )

@@ -13,7 +13,7 @@ import numpy as np
 
 from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
 from charrnn.nn import compiled
-from charrnn.nn.cells.base import Cell, blocks_backward, carry_mask
+from charrnn.nn.cells.base import Cell, blocks, carry_mask, read_steps
 from charrnn.nn.functional import project, project_backward
 from charrnn.nn.initializers import Init
 
@@ -59,7 +59,7 @@ def forward(
         dh_next = dstate[0].copy()
         if not compiled.backward("rnn", (T, B, H), keep, W_hh, dh, h, dh_next, da):
             W_hh_T = np.ascontiguousarray(W_hh.T)  # with few rows, BLAS multiplies by a copy faster than by a view
-            for block in blocks_backward(T, B * H):
+            for block in reversed(blocks(T, B * H)):
                 np.multiply(h[1:][block], h[1:][block], out=da[block])
                 np.subtract(1, da[block], out=da[block])
                 for t in reversed(range(T)[block]):
@@ -76,12 +76,18 @@ def forward(
     return h[1:], h[T:].copy(), backprop
 
 
-def step(weights: Params, x: Array | Ids, state: Array) -> None:
-    """Take one step in place, without a backward pass; see `cells.base` for the contract."""
+def read(
+    weights: Params, x: Array | Ids, state: Array, *, reset: Mask | None = None, scratch: Scratch = FRESH
+) -> Array:
+    """Run one layer over a window, without a backward pass; see `cells.base` for the contract."""
+    return read_steps(step, weights, x, weights["W_xh"], weights["b_h"], state, reset, scratch)
+
+
+def step(weights: Params, a: Array, state: Array) -> None:
+    """Take one step in place, given the inputs' share of a."""
     h = state[0]
-    a = project(x, weights["W_xh"], weights["b_h"][None], np.empty_like(h))
     a += h.dot(weights["W_hh"])
     np.tanh(a, out=h)
 
 
-CELL = Cell(n_states=1, init_params=init_params, prepare=prepare, forward=forward, step=step)
+CELL = Cell(n_states=1, init_params=init_params, prepare=prepare, forward=forward, read=read)
