@@ -51,12 +51,13 @@ class Ensemble:
         logits, states = list[Array](), list[Array]()
         for member in self.members:
             state, scratch = model.zero_state(member.config, 1), Scratch()
-            logits.append(np.zeros((1, member.config.vocab_size)))
             for at in range(0, len(ids), _PRIME_WINDOW):
-                window = ids[at : at + _PRIME_WINDOW, None]
-                h = model.read(member.weights, window, state, scratch=scratch)
-                logits[-1] = model.readout(member.weights, h[-1:])[0][0]
+                model.read(member.weights, ids[at : at + _PRIME_WINDOW, None], state, scratch=scratch)
             states.append(state)
+            if len(ids):
+                logits.append(model.readout(member.weights, state[-1:, 0])[0][0])
+            else:
+                logits.append(np.zeros((1, member.config.vocab_size)))
         return Primed(self._mean(logits), tuple(states), ids)
 
     def step(self, ids: Ids, states: Sequence[Array]) -> Array:

@@ -59,22 +59,21 @@ class Learner:
 
     def score(self, window: Window, state: Array, rows: slice) -> tuple[Array, Mask, Array]:
         """Return the targets' log-probabilities in nats, whether each was the most likely symbol, and the state."""
-        h, last_state = self._read(window, state, rows)
-        return *model.score(self._undropped(), h, window.targets[:, rows]), last_state
+        own, last_state = window.rows(rows), state[:, :, rows].copy()
+        scores = model.score(
+            self._undropped(), own.inputs, own.targets, last_state, reset=own.reset, scratch=self._scratch
+        )
+        return *scores, last_state
 
     def read(self, window: Window, state: Array, rows: slice) -> Array:
         """Return the state after the window; its targets are not used."""
-        return self._read(window, state, rows)[1]
+        own, last_state = window.rows(rows), state[:, :, rows].copy()
+        model.read(self._undropped(), own.inputs, last_state, reset=own.reset, scratch=self._scratch)
+        return last_state
 
     def gates(self, window: Window, state: Array) -> list[dict[str, Array]]:
         """Return each layer's gates by name for all rows, (T, B, H) each; valid until the next window."""
         return model.gates(self._undropped(), window.inputs, state, self._scratch, reset=window.reset)
-
-    def _read(self, window: Window, state: Array, rows: slice) -> tuple[Array, Array]:
-        """Return the last layer's outputs and the state after the window."""
-        own, last_state = window.rows(rows), state[:, :, rows].copy()
-        h = model.read(self._undropped(), own.inputs, last_state, reset=own.reset, scratch=self._scratch)
-        return h, last_state
 
     def _undropped(self) -> model.Weights:
         """Return the prepared weights without weight-drop, made once for these parameters."""

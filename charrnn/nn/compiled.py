@@ -11,13 +11,15 @@ than the fastest that the processor can run.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from charrnn.arrays import Array, Mask
+from charrnn.arrays import Array, Ids, Mask
 from charrnn.version import __version__
 
 _ALIGNMENT = 64  # bytes: a line of the processor's cache, and the longest vector
@@ -112,3 +114,72 @@ def backward(cell: str, shape: tuple[int, int, int], keep: Mask | None, W_hh: Ar
 
 def _contiguous(keep: Mask | None) -> Mask | None:
     return None if keep is None else np.ascontiguousarray(keep)
+
+
+class Layer(NamedTuple):
+    """A layer as the core reads it, for evaluation and sampling; sigmoid gates halved as in the cells' `prepare`.
+
+    cell    the cell's name in the core
+    inputs  of the first layer: x W_xh + b_h for each id, (V, K); of the others: W_xh (H, K), packed
+    W_hh    packed; the others are as in the cell's file, and None where it has no such array
+    """
+
+    cell: str
+    inputs: Array
+    bias: Array
+    W_hh: Array
+    gain_x: Array | None = None
+    b_hn: Array | None = None
+    gain_h: Array | None = None
+    gain_c: Array | None = None
+    b_c: Array | None = None
+
+
+class Net:
+    """A whole net in the core, which reads, scores and samples in one call for all layers and time steps.
+
+    Shapes:  ids, targets, reset (T, B) · state (L, S, B, H), overwritten with the state after the window
+    """
+
+    def __init__(self, layers: list[Layer], W_he: Array | None, W_hy: Array, b_y: Array) -> None:
+        H, V, E = len(W_hy if W_he is None else W_he), len(b_y), 0 if W_he is None else len(W_hy)
+        readout = (None if W_he is None else pack(W_he), pack(W_hy), b_y)
+        arrays = [array for layer in layers for array in layer[1:]]
+        self._net = core().net(layers[0].cell, len(layers), H, V, E, *readout, *arrays)
+        self._size = V, b_y.dtype
+
+    def read(self, ids: Ids, state: Array, reset: Mask | None) -> None:
+        """Read a window."""
+        with _in_order(state) as own:
+            core().read(self._net, *ids.shape, _ids(ids), _keep(reset), own, None, None, None)
+
+    def score(self, ids: Ids, targets: Ids, state: Array, reset: Mask | None) -> tuple[Array, Mask]:
+        """Read a window; return each target's log-probability in nats, and whether it was the most likely symbol."""
+        log_probs, correct = np.empty(ids.shape, self._size[1]), np.empty(ids.shape, bool)
+        with _in_order(state) as own:
+            core().read(self._net, *ids.shape, _ids(ids), _keep(reset), own, _ids(targets), log_probs, correct)
+        return log_probs, correct
+
+    def step(self, ids: Ids, state: Array) -> Array:
+        """Read one id per batch row, (B,), and return the logits of the next, (B, V)."""
+        logits = np.empty((len(ids), self._size[0]), self._size[1])
+        with _in_order(state) as own:
+            core().step(self._net, len(ids), _ids(ids), own, logits)
+        return logits
+
+
+def _ids(ids: Ids) -> Ids:
+    return np.ascontiguousarray(ids, np.int32)
+
+
+def _keep(reset: Mask | None) -> Mask | None:
+    return None if reset is None else np.ascontiguousarray(~reset)
+
+
+@contextmanager
+def _in_order(state: Array) -> Iterator[Array]:
+    """Yield the array, or a contiguous copy that is copied back."""
+    own = np.ascontiguousarray(state)
+    yield own
+    if own is not state:
+        state[...] = own

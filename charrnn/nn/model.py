@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 
 from charrnn.arrays import FRESH, Array, Ids, Mask, Params, Scratch
 from charrnn.config import ModelConfig
+from charrnn.nn import compiled
 from charrnn.nn.cells import CELLS
 from charrnn.nn.cells.base import Cell
+from charrnn.nn.compiled import Net
 from charrnn.nn.dropout import NO_DROPOUT, Masks
 from charrnn.nn.functional import log_prob, sum_rows
 from charrnn.nn.initializers import INITS, Init, blank
@@ -31,7 +35,8 @@ ModelBackprop: TypeAlias = Callable[[Array, Array], tuple[Array, Params]]
 _BLOCK = 2**18  # logits scored at once: a megabyte of float32
 
 
-class Weights(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Weights:
     """The parameters in the form that forward passes read: split by layer, with arrays that the cells derive."""
 
     cell: Cell
@@ -40,6 +45,16 @@ class Weights(NamedTuple):
     W_he: Array | None  # (H, E), only with a tied embedding
     W_hy: Array  # (H, V); tied: (E, V), the transposed embedding
     b_y: Array  # (V,)
+
+    @cached_property
+    def net(self) -> Net | None:
+        """Return the net in the compiled core, made at the first use; None if NumPy computes."""
+        layer = self.cell.layer
+        if layer is None or not compiled.core():
+            return None
+        x = np.arange(len(self.b_y))[:, None] if self.embed is None else self.embed[:, None]
+        layers = [layer(own, None if number else x) for number, own in enumerate(self.layers)]
+        return Net(layers, self.W_he, self.W_hy, self.b_y)
 
 
 def init_params(config: ModelConfig, rng: np.random.Generator) -> Params:
@@ -202,24 +217,6 @@ def readout(weights: Weights, h: Array) -> tuple[Array, ReadoutBackprop]:
     return logits.reshape(*h.shape[:2], len(b_y)), backprop
 
 
-def score(weights: Weights, h: Array, targets: Ids) -> tuple[Array, Mask]:
-    """Return the log-probability of each target, and whether it is the most likely symbol.
-
-    Logits are computed in blocks that fit the processor's cache; with a large vocabulary, all at once could exceed
-    memory.
-    Shapes:  h (T, B, H) · targets (T, B) · returns (T, B), (T, B)
-    Units:   nats.
-    """
-    flat_h, flat = h.reshape(-1, h.shape[-1]), targets.reshape(-1)
-    log_probs, correct = np.empty(flat.shape, h.dtype), np.empty(flat.shape, bool)
-    size = max(1, _BLOCK // len(weights.b_y))
-    for at in range(0, len(flat), size):
-        block = slice(at, at + size)
-        logits, _ = readout(weights, flat_h[block, None])
-        log_probs[block], correct[block] = log_prob(logits[:, 0], flat[block])
-    return log_probs.reshape(targets.shape), correct.reshape(targets.shape)
-
-
 def forward(
     weights: Weights,
     ids: Ids,
@@ -243,11 +240,59 @@ def forward(
     return logits, state, backprop
 
 
-def read(weights: Weights, ids: Ids, state: Array, *, reset: Mask | None = None, scratch: Scratch = FRESH) -> Array:
-    """Read a window without a backward pass, change the state in place, and return the last layer's outputs.
+def read(weights: Weights, ids: Ids, state: Array, *, reset: Mask | None = None, scratch: Scratch = FRESH) -> None:
+    """Read a window without a backward pass: only the state changes, in place.
+
+    Shapes:  ids (T, B) · state (L, S, B, H) · reset (T, B)
+    """
+    if weights.net is not None:
+        weights.net.read(ids, state, reset)
+    else:
+        _outputs(weights, ids, state, reset, scratch)
+
+
+def score(
+    weights: Weights, ids: Ids, targets: Ids, state: Array, *, reset: Mask | None = None, scratch: Scratch = FRESH
+) -> tuple[Array, Mask]:
+    """Read a window as `read` does; return each target's log-probability, and whether it is the most likely symbol.
+
+    With NumPy, logits are computed in blocks that fit the processor's cache; with a large vocabulary, all at once could
+    exceed memory.
+    Shapes:  ids, targets, reset (T, B) · state (L, S, B, H) · returns (T, B), (T, B)
+    Units:   nats.
+    """
+    if weights.net is not None:
+        return weights.net.score(ids, targets, state, reset)
+    h = _outputs(weights, ids, state, reset, scratch)
+    flat_h, flat = h.reshape(-1, h.shape[-1]), targets.reshape(-1)
+    log_probs, correct = np.empty(flat.shape, h.dtype), np.empty(flat.shape, bool)
+    size = max(1, _BLOCK // len(weights.b_y))
+    for at in range(0, len(flat), size):
+        block = slice(at, at + size)
+        logits, _ = readout(weights, flat_h[block, None])
+        log_probs[block], correct[block] = log_prob(logits[:, 0], flat[block])
+    return log_probs.reshape(targets.shape), correct.reshape(targets.shape)
+
+
+def step(weights: Weights, ids: Ids, state: Array) -> Array:
+    """Read one id per batch row, change the state in place, and return the next logits.
+
+    Shapes:  ids (B,) · state (L, S, B, H) · returns logits (B, V)
+    """
+    if weights.net is not None:
+        return weights.net.step(ids, state)
+    x = _outputs(weights, ids[None], state, None, FRESH)[0]
+    if weights.W_he is not None:
+        x = x.dot(weights.W_he)
+    logits: Array = x.dot(weights.W_hy)
+    logits += weights.b_y[None]
+    return logits
+
+
+def _outputs(weights: Weights, ids: Ids, state: Array, reset: Mask | None, scratch: Scratch) -> Array:
+    """Read a window with NumPy, change the state in place, and return the last layer's outputs, (T, B, H).
 
     The outputs are valid until the next read on the same scratch or the next change of the state.
-    Shapes:  ids (T, B) · state (L, S, B, H) · reset (T, B) · returns h (T, B, H)
     """
     x: Array | Ids = ids if weights.embed is None else weights.embed.take(ids, axis=0)
     cell = weights.cell
@@ -259,16 +304,3 @@ def read(weights: Weights, ids: Ids, state: Array, *, reset: Mask | None = None,
             h = cell.read(own, x, state[layer], reset=reset, scratch=buffers)
         x = h
     return h
-
-
-def step(weights: Weights, ids: Ids, state: Array) -> Array:
-    """Read one id per batch row, change the state in place, and return the next logits.
-
-    Shapes:  ids (B,) · state (L, S, B, H) · returns logits (B, V)
-    """
-    x = read(weights, ids[None], state)[0]
-    if weights.W_he is not None:
-        x = x.dot(weights.W_he)
-    logits: Array = x.dot(weights.W_hy)
-    logits += weights.b_y[None]
-    return logits

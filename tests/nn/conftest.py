@@ -21,3 +21,9 @@ def compute_by(monkeypatch):
     yield switch
     if core:
         core.select(chosen)
+
+
+@pytest.fixture(params=["numpy", *VARIANTS])
+def computed_by(request, compute_by):
+    """Run a test by NumPy, and by each variant of the compiled core that this processor can run."""
+    compute_by(request.param)

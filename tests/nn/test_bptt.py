@@ -13,6 +13,8 @@ from charrnn.nn.functional import cross_entropy
 
 from .test_model import EMBEDDED, RESET, B, T, assert_close, configure, draw_params, draw_window
 
+pytestmark = pytest.mark.usefixtures("computed_by")
+
 
 def learner_of(config, params, seed=3):
     learner = Learner(config, seed)

@@ -16,8 +16,6 @@ from charrnn.nn.cells import CELLS, base
 from charrnn.nn.gradcheck import check_gradients
 from charrnn.nn.initializers import INITS
 
-from .conftest import VARIANTS
-
 EXACT = 1e-12  # relative, for the same sums in another order
 T, B, D, H = 5, 3, 4, 6
 
@@ -29,12 +27,7 @@ RESETS = {
 }
 
 
-@pytest.fixture(params=["numpy", *VARIANTS], autouse=True)
-def computed_by(request, compute_by):
-    """Run every test by NumPy, and by each variant of the compiled core that this processor can run."""
-    compute_by(request.param)
-
-
+pytestmark = pytest.mark.usefixtures("computed_by")
 every_cell = pytest.mark.parametrize("name", list(CELLS))
 every_reset = pytest.mark.parametrize("reset", RESETS.values(), ids=RESETS)
 

@@ -10,6 +10,7 @@ from charrnn.config import OPTIMIZER_DEFAULTS, ModelConfig
 from charrnn.nn.model import hidden, prepare
 from charrnn.nn.optimizers import OPTIMIZERS
 
+pytestmark = pytest.mark.usefixtures("computed_by")
 TOLERANCE = 1e-10  # relative, on the norm of each array
 FILE = Path(__file__).parent / "golden" / "torch.npz"
 TENSORS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")

@@ -10,9 +10,10 @@ from charrnn.config import ModelConfig
 from charrnn.nn import functional, model
 from charrnn.nn.cells import CELLS
 from charrnn.nn.dropout import NO_DROPOUT, draw_masks
-from charrnn.nn.functional import cross_entropy
+from charrnn.nn.functional import cross_entropy, log_softmax
 from charrnn.nn.gradcheck import check_gradients
 
+pytestmark = pytest.mark.usefixtures("computed_by")
 V, H, T, B = 7, 4, 5, 3
 RESET = np.array([[0, 1, 0], [0, 0, 0], [1, 0, 1], [0, 0, 0], [0, 1, 0]], bool)
 
@@ -276,7 +277,7 @@ def test_single_steps_are_the_forward_pass(cell, has_read, way):
     weights, (ids, _, state, _) = model.prepare(draw_params(config), config), draw_window(config)
     expected, last, _ = model.forward(weights, ids, state)
     if not has_read:
-        weights = weights._replace(cell=replace(weights.cell, read=None))
+        weights = replace(weights, cell=replace(weights.cell, read=None, layer=None))
     logits = np.array([model.step(weights, row, state) for row in ids])
     assert relative(logits, expected) <= 1e-12
     assert relative(state, last) <= 1e-12
@@ -287,13 +288,20 @@ def test_single_steps_are_the_forward_pass(cell, has_read, way):
 @every_cell
 def test_a_window_is_read_as_by_the_forward_pass(cell, has_read, way):
     config, scratch = configure(cell=cell, num_layers=3, **way), Scratch()
-    weights, (ids, _, state, _) = model.prepare(draw_params(config), config), draw_window(config)
+    weights, (ids, targets, state, _) = model.prepare(draw_params(config), config), draw_window(config)
     if not has_read:
-        weights = weights._replace(cell=replace(weights.cell, read=None))
+        weights = replace(weights, cell=replace(weights.cell, read=None, layer=None))
     for _ in range(2):  # buffers of one scratch are used again
         h, last, _ = model.hidden(weights, ids, state, reset=RESET)
-        assert relative(model.read(weights, ids, state, reset=RESET, scratch=scratch), h) <= 1e-12
+        logits, _ = model.readout(weights, h)
+        again = state.copy()
+        model.read(weights, ids, again, reset=RESET, scratch=scratch)
+        assert relative(again, last) <= 1e-12
+        log_probs, correct = model.score(weights, ids, targets, state, reset=RESET, scratch=scratch)
         assert relative(state, last) <= 1e-12
+        expected = np.take_along_axis(log_softmax(logits), targets[..., None].astype(np.intp), -1)[..., 0]
+        assert relative(log_probs, expected) <= 1e-12
+        assert np.array_equal(correct, logits.argmax(axis=-1) == targets)
 
 
 # --- one-hot rows and embeddings

@@ -215,6 +215,12 @@ def test_a_cell_of_an_importable_module_is_sent_to_other_processes(importable):
     assert packed("lstm") == ""
 
 
+def test_a_cell_made_from_a_built_in_one_is_not_read_by_the_equations_of_that():
+    register_cell("mine", replace(RNN, prepare=CELLS["rnn"].prepare))
+    assert CELLS["rnn"].layer is not None
+    assert CELLS["mine"].layer is None
+
+
 def test_a_cell_that_cannot_be_sent_stays_in_one_process(tmp_path):
     register_cell("mine", replace(RNN, prepare=lambda params: dict(params)))
     assert packed("mine") is None

@@ -31,6 +31,9 @@ calls, and draws no random numbers after `init_params`. Dropout, stacking and th
         x, reset as for `forward`
         state   (S, B, H), overwritten with the state after the window
         h       (T, B, H), valid until the next read on the same scratch or the next change of the state
+    layer(weights, x) -> compiled.Layer
+        Return what the compiled core reads; only for cells that the core has.
+        x       of the first layer, what each id means: (V, 1, E) float, or (V, 1) ids; None for the other layers
     gates
         The names of the gates in the order of the scratch's array `gates` (T, B, GH), each a SIGMOID or a TANH.
         Optional: without it, statistics are computed from the outputs h.
@@ -51,6 +54,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 
 from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
+from charrnn.nn.compiled import Layer
 from charrnn.nn.functional import project, with_bias
 from charrnn.nn.initializers import Init
 
@@ -92,6 +96,7 @@ class Cell:
     prepare: Callable[[Params], Params]
     forward: Forward
     read: Read | None = None
+    layer: Callable[[Params, Array | Ids | None], Layer] | None = None
     gates: Mapping[str, int] = field(default_factory=lambda: _OUTPUTS)
 
     def gates_of(self, h: Array, scratch: Scratch) -> dict[str, Array]:
@@ -146,3 +151,8 @@ def blocks(steps: int, size: int) -> list[slice]:
     """
     length = max(1, _BLOCK // max(1, size))  # a process may have no rows
     return [slice(begin, min(begin + length, steps)) for begin in range(0, steps, length)]
+
+
+def input_table(x: Array | Ids, W: Array, b: Array) -> Array:
+    """Return x W + b for each id, (V, K); x (V, 1, E) float or (V, 1) ids."""
+    return project(x, W, b, np.empty((len(x), 1, W.shape[1]), W.dtype))[:, 0]

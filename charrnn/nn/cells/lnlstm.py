@@ -294,11 +294,30 @@ def step_from_product(weights: Params, q_x: Array, state: Array) -> None:
     step(weights, q_x, state)
 
 
+def layer(weights: Params, x: Array | Ids | None) -> compiled.Layer:
+    """Return what the compiled core reads; see `cells.base` for the contract."""
+    table = compiled.pack(weights["W_xh_centred"])
+    if x is not None:
+        table = np.empty((len(x), 1, len(weights["b_h"])), weights["b_h"].dtype)
+        inputs(weights, x, table, FRESH)
+    return compiled.Layer(
+        cell="lnlstm",
+        inputs=table,
+        bias=weights["b_h_half"],
+        W_hh=weights["W_hh_packed"],
+        gain_x=weights["gain_x_half"],
+        gain_h=weights["gain_h_half"],
+        gain_c=weights["gain_c"],
+        b_c=weights["b_c"],
+    )
+
+
 CELL = Cell(
     n_states=2,
     init_params=init_params,
     prepare=prepare,
     forward=forward,
     read=read,
+    layer=layer,
     gates={"i": SIGMOID, "f": SIGMOID, "g": TANH, "o": SIGMOID},
 )

@@ -16,7 +16,7 @@ import numpy as np
 
 from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
 from charrnn.nn import compiled
-from charrnn.nn.cells.base import SIGMOID, TANH, Cell, blocks, carry_mask, read_steps
+from charrnn.nn.cells.base import SIGMOID, TANH, Cell, blocks, carry_mask, input_table, read_steps
 from charrnn.nn.functional import project, project_backward
 from charrnn.nn.initializers import Init
 
@@ -167,11 +167,19 @@ def step(weights: Params, a: Array, state: Array) -> None:
     h *= o
 
 
+def layer(weights: Params, x: Array | Ids | None) -> compiled.Layer:
+    """Return what the compiled core reads; see `cells.base` for the contract."""
+    W, b = weights["W_xh_half"], weights["b_h_half"]
+    inputs = compiled.pack(W) if x is None else input_table(x, W, b)
+    return compiled.Layer("lstm", inputs, b, weights["W_hh_packed"])
+
+
 CELL = Cell(
     n_states=2,
     init_params=init_params,
     prepare=prepare,
     forward=forward,
     read=read,
+    layer=layer,
     gates={"i": SIGMOID, "f": SIGMOID, "g": TANH, "o": SIGMOID},
 )

@@ -263,7 +263,7 @@ static void free_net(PyObject *capsule)
     }
 }
 
-/* net(cell, L, H, V, E, W_he, W_hy, b_y, then for each layer inputs, bias, gain_x, W_hh, b_hn, gain_h, gain_c, b_c) */
+/* net(cell, L, H, V, E, W_he, W_hy, b_y, then for each layer inputs, bias, W_hh, gain_x, b_hn, gain_h, gain_c, b_c) */
 static PyObject *core_net(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
 {
     long sizes[4];
@@ -295,14 +295,14 @@ static PyObject *core_net(PyObject *Py_UNUSED(self), PyObject *const *args, Py_s
         PyObject *const *of = args + 8 + 8 * l;
         Layer *layer = net->layers + l;
         layer->inputs = memory_of(buffers, of[0], 0, l ? packed_size(kernels, H, K) : V * K);
-        layer->bias = optional_memory(buffers, of[1], 0, K);
-        layer->gain_x = optional_memory(buffers, of[2], 0, K);
-        layer->W_hh = memory_of(buffers, of[3], 0, packed_size(kernels, H, K));
+        layer->bias = memory_of(buffers, of[1], 0, K);
+        layer->W_hh = memory_of(buffers, of[2], 0, packed_size(kernels, H, K));
+        layer->gain_x = optional_memory(buffers, of[3], 0, K);
         layer->b_hn = optional_memory(buffers, of[4], 0, H);
         layer->gain_h = optional_memory(buffers, of[5], 0, K);
         layer->gain_c = optional_memory(buffers, of[6], 0, H);
         layer->b_c = optional_memory(buffers, of[7], 0, H);
-        const int complete = (!l || layer->bias) && (cell != GRU || layer->b_hn)
+        const int complete = (cell != GRU || layer->b_hn)
             && (cell != LNLSTM || (layer->gain_h && layer->gain_c && layer->b_c && (!l || layer->gain_x)));
         if (!complete && !PyErr_Occurred())
             PyErr_SetString(PyExc_ValueError, "an array of a layer is missing");
