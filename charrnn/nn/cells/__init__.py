@@ -6,7 +6,6 @@ A built-in cell is a file in this folder, a word of `CELL_NAMES` and a value of 
 
 from __future__ import annotations
 
-import dataclasses
 import pickle
 import re
 from base64 import b64decode, b64encode
@@ -44,17 +43,14 @@ def register_cell(name: str, cell: Cell, *, replace: bool = False) -> None:
     replace  True: replace another cell of this name, for example when a notebook runs the definition again
     Raises:  ConfigError if the name is taken or the cell does not keep the contract.
     """
-    from charrnn.nn.cells.base import Cell  # these import NumPy
-    from charrnn.nn.cells.contract import check_contract
+    from charrnn.nn.cells.contract import check_contract  # it imports NumPy
 
     if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*(:\w+)?", name):
         raise ConfigError(f"{name!r} is not the name of a cell: use letters, digits, _, - and ., or module:NAME")
     if name in CELL_NAMES:
         raise ConfigError(f"{name!r} is a built-in cell: choose another name")
     cells = _cells()
-    if isinstance(cell, Cell):  # one made from a built-in cell would be read by the equations of that
-        cell = dataclasses.replace(cell, layer=None)
-    if cells.get(name) == cell:
+    if cells.get(name) is cell:
         return
     if name in cells and not replace:
         raise ConfigError(f"a cell {name!r} is already registered: choose another name, or give replace=True")
