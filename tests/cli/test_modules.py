@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("no_sync", "own_cells")
 MODULE = """
 from dataclasses import replace
 import charrnn
-CELL = replace(charrnn.CELLS["rnn"])
+CELL = replace(charrnn.CELLS["rnn"], layer=None)
 OTHER = 5
 charrnn.register_cell("mine", CELL, replace=True)
 """

@@ -55,6 +55,8 @@ def register_cell(name: str, cell: Cell, *, replace: bool = False) -> None:
     if name in cells and not replace:
         raise ConfigError(f"a cell {name!r} is already registered: choose another name, or give replace=True")
     check_contract(name, cell)
+    if cell.layer is not None:  # the compiled core would read it by the equations of a built-in cell
+        raise ConfigError(f"cell {name!r}: layer is for built-in cells alone: set it to None")
     cells[name] = cell
     OWN_CELLS.add(name)
 

@@ -44,8 +44,6 @@ def _check_fields(name: str, cell: Cell) -> None:
         function: Callable[..., Any] | None = getattr(cell, part)
         if not callable(function) and not (part == "read" and function is None):
             raise ConfigError(f"cell {name!r}: {part} must be a function, got {function!r}: {_SEE}")
-    if cell.layer is not None:  # the core would read the cell by the equations of a built-in one
-        raise ConfigError(f"cell {name!r}: layer is for built-in cells alone: set it to None")
     gates = cell.gates
     if not isinstance(gates, Mapping) or not gates or not {*gates.values()} <= {SIGMOID, TANH}:
         raise ConfigError(f"cell {name!r}: gates must be a dict of names and SIGMOID or TANH, got {gates!r}: {_SEE}")
