@@ -200,7 +200,7 @@ def test_a_cell_that_breaks_the_contract_is_refused(reason):
 
 @pytest.mark.parametrize("name", config.CELL_NAMES)
 def test_our_cells_keep_the_contract(name):
-    register_cell("mine", replace(CELLS[name]))
+    register_cell("mine", replace(CELLS[name], layer=None))
 
 
 # Other processes
