@@ -71,10 +71,10 @@ def packed(**matrices: Array) -> dict[str, Array]:
 
 
 def pack(matrix: Array) -> Array:
-    """Return a matrix (K, N) as the core reads it."""
-    size = core().packed_size(matrix.itemsize, *matrix.shape)
-    result = aligned(size, matrix.dtype)
-    core().pack(*matrix.shape, np.ascontiguousarray(matrix), result)
+    """Return a matrix (K, N) as the core reads it; it may be a transposed view."""
+    result = aligned(core().packed_size(matrix.itemsize, *matrix.shape), matrix.dtype)
+    transposed = matrix.flags.f_contiguous and not matrix.flags.c_contiguous
+    core().pack(*matrix.shape, matrix.T if transposed else np.ascontiguousarray(matrix), transposed, result)
     return result
 
 

@@ -1,7 +1,7 @@
 /* The cells: one time step, and a window of steps forwards and backwards. The equations are in the Python file of each
    cell, `charrnn/nn/cells/`, which computes the same with NumPy; the names and shapes of arrays are the same too.
 
-   A step works in place. Before it, h and c are the state that it starts from; after it, they are the next state. `a` is
+   `t` is the number of the step in the window. A step works in place. Before it, h and c are the state that it starts from; after it, they are the next state. `a` is
    x_t W_xh + b_h, with the columns of sigmoid gates halved, and becomes the gates. */
 
 static void NAME(tanh_row)(long n, REAL *restrict out, const REAL *restrict a)
@@ -10,9 +10,9 @@ static void NAME(tanh_row)(long n, REAL *restrict out, const REAL *restrict a)
         out[k] = NAME(tanh_of)(a[k]);
 }
 
-static void NAME(rnn_step)(long B, long H, const REAL *W_hh, REAL *a, REAL *h)
+static void NAME(rnn_step)(long t, long B, long H, const REAL *W_hh, REAL *a, REAL *h)
 {
-    NAME(product)(B, H, H, h, W_hh, a, 1);
+    NAME(product)(B, H, H, h, W_hh, a, 1, t);
     NAME(tanh_row)(B * H, h, a);
 }
 
@@ -31,9 +31,9 @@ static void NAME(lstm_row)(long H, REAL *restrict i, REAL *restrict c, REAL *res
 }
 
 /* `saved` is 1 if tanh_c has B rows, and 0 if one row serves all, because no backward pass follows. */
-static void NAME(lstm_step)(long B, long H, const REAL *W_hh, REAL *a, REAL *h, REAL *c, REAL *tanh_c, int saved)
+static void NAME(lstm_step)(long t, long B, long H, const REAL *W_hh, REAL *a, REAL *h, REAL *c, REAL *tanh_c, int saved)
 {
-    NAME(product)(B, H, 4 * H, h, W_hh, a, 1);
+    NAME(product)(B, H, 4 * H, h, W_hh, a, 1, t);
     for (long b = 0; b < B; b++)
         NAME(lstm_row)(H, a + b * 4 * H, c + b * H, tanh_c + saved * b * H, h + b * H);
 }
@@ -53,9 +53,9 @@ static void NAME(gru_row)(
 
 /* q (B, 3H) is memory to work in; `saved` is as in lstm_step, for q_n. */
 static void NAME(gru_step)(
-    long B, long H, const REAL *W_hh, const REAL *b_hn, REAL *q, REAL *a, REAL *h, REAL *q_n, int saved)
+    long t, long B, long H, const REAL *W_hh, const REAL *b_hn, REAL *q, REAL *a, REAL *h, REAL *q_n, int saved)
 {
-    NAME(product)(B, H, 3 * H, h, W_hh, q, 0);
+    NAME(product)(B, H, 3 * H, h, W_hh, q, 0, t);
     for (long b = 0; b < B; b++)
         NAME(gru_row)(H, a + b * 3 * H, q + b * 3 * H, b_hn, q_n + saved * b * H, h + b * H);
 }
@@ -103,10 +103,10 @@ static void NAME(lnlstm_output)(
 
 /* n_h (B, 4H) and scale_h (B); `saved` is as in lstm_step, for n_c, scale_c and tanh_c. */
 static void NAME(lnlstm_step)(
-    long B, long H, const REAL *W_hh, const REAL *gain_h, const REAL *gain_c, const REAL *b_c, REAL *a, REAL *h,
+    long t, long B, long H, const REAL *W_hh, const REAL *gain_h, const REAL *gain_c, const REAL *b_c, REAL *a, REAL *h,
     REAL *c, REAL *n_h, REAL *scale_h, REAL *n_c, REAL *scale_c, REAL *tanh_c, int saved)
 {
-    NAME(product)(B, H, 4 * H, h, W_hh, n_h, 0);
+    NAME(product)(B, H, 4 * H, h, W_hh, n_h, 0, t);
     for (long b = 0; b < B; b++, a += 4 * H, h += H, c += H, n_h += 4 * H) {
         *scale_h++ = NAME(normalise)(4 * H, n_h);
         NAME(lnlstm_gates)(H, a, n_h, gain_h, c);
@@ -158,7 +158,7 @@ static void NAME(rnn_forward)(const Window *w)
     REAL *a = w->array[1], *h = w->array[2];
     STEPS_FORWARD(1) {
         NAME(begin_step)(B, H, KEEP, h + t * BH);
-        NAME(rnn_step)(B, H, W_hh, a + t * BG, h + (t + 1) * BH);
+        NAME(rnn_step)(t, B, H, W_hh, a + t * BG, h + (t + 1) * BH);
     }
 }
 
@@ -175,7 +175,7 @@ static void NAME(rnn_backward)(const Window *w)
     REAL *dh_next = w->array[3], *da = w->array[4];
     STEPS_BACKWARD(1) {
         NAME(rnn_row_back)(BH, dh + t * BH, h + (t + 1) * BH, dh_next, da + t * BG);
-        NAME(product)(B, H, H, da + t * BG, W_hh_T, dh_next, 0);
+        NAME(product)(B, H, H, da + t * BG, W_hh_T, dh_next, 0, t);
         NAME(mask_rows)(B, H, KEEP, dh_next);
     }
 }
@@ -188,7 +188,7 @@ static void NAME(lstm_forward)(const Window *w)
         NAME(begin_step)(B, H, KEEP, h + t * BH);
         NAME(mask_rows)(B, H, KEEP, c + t * BH); /* the backward pass reads it */
         NAME(begin_step)(B, H, NULL, c + t * BH);
-        NAME(lstm_step)(B, H, W_hh, gates + t * BG, h + (t + 1) * BH, c + (t + 1) * BH, tanh_c + t * BH, 1);
+        NAME(lstm_step)(t, B, H, W_hh, gates + t * BG, h + (t + 1) * BH, c + (t + 1) * BH, tanh_c + t * BH, 1);
     }
 }
 
@@ -227,7 +227,7 @@ static void NAME(lstm_backward)(const Window *w)
             NAME(lstm_output_back)(H, gates + at_gates + 3 * H, tanh_c + at, dh + at, dh_next + own, dc + own);
             NAME(lstm_gates_back)(H, gates + at_gates, c + at, tanh_c + at, dh_next + own, dc + own, da + at_gates);
         }
-        NAME(product)(B, 4 * H, H, da + t * BG, W_hh_T, dh_next, 0);
+        NAME(product)(B, 4 * H, H, da + t * BG, W_hh_T, dh_next, 0, t);
         NAME(mask_rows)(B, H, KEEP, dh_next);
         NAME(mask_rows)(B, H, KEEP, dc);
     }
@@ -239,7 +239,7 @@ static void NAME(gru_forward)(const Window *w)
     REAL *gates = w->array[2], *h = w->array[3], *q_n = w->array[4], *q = w->array[5];
     STEPS_FORWARD(3) {
         NAME(begin_step)(B, H, KEEP, h + t * BH);
-        NAME(gru_step)(B, H, W_hh, b_hn, q, gates + t * BG, h + (t + 1) * BH, q_n + t * BH, 1);
+        NAME(gru_step)(t, B, H, W_hh, b_hn, q, gates + t * BG, h + (t + 1) * BH, q_n + t * BH, 1);
     }
 }
 
@@ -269,7 +269,7 @@ static void NAME(gru_backward)(const Window *w)
                 direct + own);
         }
         memcpy(dh_next, direct, BH * sizeof(REAL));
-        NAME(product)(B, 3 * H, H, dq + t * BG, W_hh_T, dh_next, 1);
+        NAME(product)(B, 3 * H, H, dq + t * BG, W_hh_T, dh_next, 1, t);
         NAME(mask_rows)(B, H, KEEP, dh_next);
     }
 }
@@ -283,7 +283,7 @@ static void NAME(lnlstm_forward)(const Window *w)
         NAME(begin_step)(B, H, KEEP, h + t * BH);
         NAME(mask_rows)(B, H, KEEP, c + t * BH); /* the backward pass reads it */
         NAME(begin_step)(B, H, NULL, c + t * BH);
-        NAME(lnlstm_step)(B, H, W_hh, gain_h, gain_c, b_c, gates + t * BG, h + (t + 1) * BH, c + (t + 1) * BH,
+        NAME(lnlstm_step)(t, B, H, W_hh, gain_h, gain_c, b_c, gates + t * BG, h + (t + 1) * BH, c + (t + 1) * BH,
             n_h + t * BG, scale_h + t * B, n_c + t * BH, scale_c + t * B, tanh_c + t * BH, 1);
     }
 }
@@ -334,7 +334,7 @@ static void NAME(lnlstm_backward)(const Window *w)
                 dq[at_gates + k] = da[at_gates + k] * gain_h[k];
             NAME(remove_component)(4 * H, dq + at_gates, n_h + at_gates);
         }
-        NAME(product)(B, 4 * H, H, dq + t * BG, W_hh_T, dh_next, 0);
+        NAME(product)(B, 4 * H, H, dq + t * BG, W_hh_T, dh_next, 0, t);
         for (long b = 0; b < B; b++)
             for (long k = 0; k < H; k++)
                 dh_next[b * H + k] *= scale_h[t * B + b];

@@ -110,6 +110,17 @@ static void *optional_memory(Buffers *buffers, PyObject *array, Py_ssize_t items
     return Py_IsNone(array) ? NULL : memory_of(buffers, array, itemsize, size);
 }
 
+/* Release the buffers; return None, or NULL with an exception set. done: 0 if there was no memory. */
+static PyObject *finish(Buffers *buffers, int done)
+{
+    release(buffers);
+    if (PyErr_Occurred())
+        return NULL;
+    if (!done)
+        return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
 static const Kernels *kernels_of(Py_ssize_t itemsize) { return chosen->kernels + (itemsize == sizeof(double)); }
 
 static int cell_of(PyObject *name)
@@ -178,22 +189,19 @@ static PyObject *core_packed_size(PyObject *Py_UNUSED(self), PyObject *const *ar
     return PyLong_FromLong(packed_size(kernels_of(sizes[0]), sizes[1], sizes[2]));
 }
 
-/* pack(K, N, W, packed) */
+/* pack(K, N, W, transposed, packed) */
 static PyObject *core_pack(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
 {
     long sizes[2];
-    if (!has_arguments(count, 4) || !sizes_of(args, 2, sizes))
+    if (!has_arguments(count, 5) || !sizes_of(args, 2, sizes))
         return NULL;
     Buffers buffers = {.count = 0};
     const void *W = memory_of(&buffers, args[2], 0, sizes[0] * sizes[1]);
     const Kernels *kernels = kernels_of(buffers.itemsize);
-    void *packed = W ? memory_of(&buffers, args[3], 0, packed_size(kernels, sizes[0], sizes[1])) : NULL;
+    void *packed = W ? memory_of(&buffers, args[4], 0, packed_size(kernels, sizes[0], sizes[1])) : NULL;
     if (packed)
-        kernels->pack(sizes[0], sizes[1], W, packed);
-    release(&buffers);
-    if (PyErr_Occurred())
-        return NULL;
-    Py_RETURN_NONE;
+        kernels->pack(sizes[0], sizes[1], W, PyObject_IsTrue(args[3]), packed);
+    return finish(&buffers, 1);
 }
 
 /* forward(cell, T, B, H, keep, arrays...) and backward(...) */
@@ -230,10 +238,7 @@ static PyObject *run_window(int backwards, PyObject *const *args, Py_ssize_t cou
         (backwards ? kernels->backward : kernels->forward)[cell](&window);
         Py_END_ALLOW_THREADS
     }
-    release(&buffers);
-    if (PyErr_Occurred())
-        return NULL;
-    Py_RETURN_NONE;
+    return finish(&buffers, 1);
 }
 
 static PyObject *core_forward(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
@@ -324,16 +329,6 @@ static const int32_t *ids_of(Buffers *buffers, PyObject *array, long size, long 
             return NULL;
         }
     return ids;
-}
-
-static PyObject *finish(Buffers *buffers, int done)
-{
-    release(buffers);
-    if (PyErr_Occurred())
-        return NULL;
-    if (!done)
-        return PyErr_NoMemory();
-    Py_RETURN_NONE;
 }
 
 /* read(net, T, B, ids, keep, state, targets, log_probs, correct); the last three may be None */

@@ -33,7 +33,7 @@ typedef struct {
 /* The functions of a variant for one type of numbers. */
 typedef struct {
     long panel;
-    void (*pack)(long K, long N, const void *W, void *packed);
+    void (*pack)(long K, long N, const void *W, int transposed, void *packed);
     void (*forward[CELLS])(const Window *);
     void (*backward[CELLS])(const Window *);
     int (*read)(const Net *, long T, long B, const int32_t *ids, const unsigned char *keep, void *state,

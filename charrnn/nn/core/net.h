@@ -18,7 +18,8 @@ static int NAME(allocate)(NAME(Buffers) *buffers, const Net *net, long B)
 }
 
 /* Write x_t W_xh + b_h of a layer to `a`, with the sigmoid gates halved: for ids, rows of a table. */
-static void NAME(project)(const Net *net, const Layer *layer, long B, const int32_t *ids, const REAL *x, REAL *a)
+static void NAME(project)(
+    const Net *net, const Layer *layer, long t, long B, const int32_t *ids, const REAL *x, REAL *a)
 {
     const long K = net->G * net->H;
     if (ids) {
@@ -26,7 +27,7 @@ static void NAME(project)(const Net *net, const Layer *layer, long B, const int3
             memcpy(a + b * K, (const REAL *)layer->inputs + ids[b] * K, K * sizeof(REAL));
         return;
     }
-    NAME(product)(B, net->H, K, x, layer->inputs, a, 0);
+    NAME(product)(B, net->H, K, x, layer->inputs, a, 0, t);
     const REAL *bias = layer->bias, *gain = layer->gain_x;
     for (long b = 0; b < B; b++, a += K) {
         if (gain) {
@@ -41,28 +42,28 @@ static void NAME(project)(const Net *net, const Layer *layer, long B, const int3
 
 /* Read one id of each batch row; the state (L, S, B, H) is overwritten. */
 static void NAME(step)(
-    const Net *net, long B, const int32_t *ids, const unsigned char *keep, REAL *state, const NAME(Buffers) *to)
+    const Net *net, long t, long B, const int32_t *ids, const unsigned char *keep, REAL *state, const NAME(Buffers) *to)
 {
     const long H = net->H, BH = B * H;
     REAL *x = NULL;
     for (long l = 0; l < net->L; l++, state += net->S * BH) {
         const Layer *layer = net->layers + l;
         REAL *h = state, *c = state + BH;
-        NAME(project)(net, layer, B, l ? NULL : ids, x, to->a);
+        NAME(project)(net, layer, t, B, l ? NULL : ids, x, to->a);
         for (long s = 0; s < net->S; s++)
             NAME(mask_rows)(B, H, keep, state + s * BH);
         switch (net->cell) {
         case RNN:
-            NAME(rnn_step)(B, H, layer->W_hh, to->a, h);
+            NAME(rnn_step)(t, B, H, layer->W_hh, to->a, h);
             break;
         case LSTM:
-            NAME(lstm_step)(B, H, layer->W_hh, to->a, h, c, to->row, 0);
+            NAME(lstm_step)(t, B, H, layer->W_hh, to->a, h, c, to->row, 0);
             break;
         case GRU:
-            NAME(gru_step)(B, H, layer->W_hh, layer->b_hn, to->q, to->a, h, to->row, 0);
+            NAME(gru_step)(t, B, H, layer->W_hh, layer->b_hn, to->q, to->a, h, to->row, 0);
             break;
         case LNLSTM:
-            NAME(lnlstm_step)(B, H, layer->W_hh, layer->gain_h, layer->gain_c, layer->b_c, to->a, h, c, to->q,
+            NAME(lnlstm_step)(t, B, H, layer->W_hh, layer->gain_h, layer->gain_c, layer->b_c, to->a, h, c, to->q,
                 to->scale, to->row, to->scale + B, to->row + H, 0);
         }
         x = h;
@@ -75,11 +76,11 @@ static void NAME(readout)(const Net *net, long N, const REAL *h, REAL *e, REAL *
     const REAL *b_y = net->b_y;
     long width = net->H;
     if (net->W_he) {
-        NAME(product)(N, net->H, net->E, h, net->W_he, e, 0);
+        NAME(product)(N, net->H, net->E, h, net->W_he, e, 0, 0);
         h = e;
         width = net->E;
     }
-    NAME(product)(N, width, net->V, h, net->W_hy, logits, 0);
+    NAME(product)(N, width, net->V, h, net->W_hy, logits, 0, 0);
     for (long n = 0; n < N; n++, logits += net->V)
         for (long v = 0; v < net->V; v++)
             logits[v] += b_y[v];
@@ -114,7 +115,7 @@ static int NAME(read_window)(
     if (allocated && outputs) {
         const REAL *last = state + (net->L - 1) * net->S * B * H;
         for (long t = 0, waiting = 0; t < T; t++) {
-            NAME(step)(net, B, ids + t * B, keep ? keep + t * B : NULL, state, &buffers);
+            NAME(step)(net, t, B, ids + t * B, keep ? keep + t * B : NULL, state, &buffers);
             if (!targets)
                 continue;
             memcpy(outputs + waiting * H, last, B * H * sizeof(REAL));
@@ -139,7 +140,7 @@ static int NAME(step_logits)(const Net *net, long B, const int32_t *ids, REAL *s
     const int allocated = NAME(allocate)(&buffers, net, B);
     REAL *e = malloc(B * net->E * sizeof(REAL) + 1);
     if (allocated && e) {
-        NAME(step)(net, B, ids, NULL, state, &buffers);
+        NAME(step)(net, 0, B, ids, NULL, state, &buffers);
         NAME(readout)(net, B, state + (net->L - 1) * net->S * B * net->H, e, logits);
     }
     free(e);

@@ -7,12 +7,14 @@
    Each number of the result is a sum over k in ascending order, whatever the number of rows. So a row's result does not
    depend on the rows beside it, nor on how processes or threads share them. */
 
-static void NAME(pack)(long K, long N, const REAL *W, REAL *packed)
+/* W (K, N); or (N, K), of which the transposed is packed. */
+static void NAME(pack)(long K, long N, const REAL *W, int transposed, REAL *packed)
 {
+    const long row = transposed ? 1 : N, column = transposed ? K : 1;
     for (long first = 0; first < N; first += PANEL)
         for (long k = 0; k < K; k++, packed += PANEL)
             for (long j = 0; j < PANEL; j++)
-                packed[j] = first + j < N ? W[k * N + first + j] : 0;
+                packed[j] = first + j < N ? W[k * row + (first + j) * column] : 0;
 }
 
 /* Compute one block of the result: `rows` rows, which is a constant wherever this is inlined, and one panel. */
@@ -80,21 +82,26 @@ static void NAME(block)(
     }
 }
 
-/* out = x W, or out += x W. x (M, K) and out (M, N), both contiguous. */
-static void NAME(product)(long M, long K, long N, const REAL *x, const REAL *packed, REAL *out, int add)
+/* out = x W, or out += x W. x (M, K) and out (M, N), both contiguous.
+
+   Successive time steps t take the panels in turn from the first and from the last: of weights that are larger than the
+   processor's cache, those used last are still in it. */
+static void NAME(product)(long M, long K, long N, const REAL *x, const REAL *packed, REAL *out, int add, long t)
 {
-    const long blocks = (M + ROWS - 1) / ROWS;
-    for (long first = 0; first < N; first += PANEL, packed += K * PANEL) {
-        if (M == 1 && first + 4 * PANEL <= N) {
-            NAME(row_of_panels)(K, x, packed, out + first, add);
-            first += 3 * PANEL;
-            packed += 3 * K * PANEL;
+    const long blocks = (M + ROWS - 1) / ROWS, panels = (N + PANEL - 1) / PANEL;
+    const long together = M == 1 ? 4 : 1, groups = (panels + together - 1) / together;
+    for (long n = 0; n < groups; n++) {
+        const long first = (t % 2 ? groups - 1 - n : n) * together;
+        if (together > 1 && (first + together) * PANEL <= N) {
+            NAME(row_of_panels)(K, x, packed + first * K * PANEL, out + first * PANEL, add);
             continue;
         }
-        const long width = N - first < PANEL ? N - first : PANEL;
-        for (long b = 0; b < blocks; b++) {
-            const long from = M * b / blocks, to = M * (b + 1) / blocks;
-            NAME(block)(to - from, K, x + from * K, packed, out + from * N + first, N, width, add);
+        for (long p = first; p < first + together && p < panels; p++) {
+            const long width = N - p * PANEL < PANEL ? N - p * PANEL : PANEL;
+            for (long b = 0; b < blocks; b++) {
+                const long from = M * b / blocks, to = M * (b + 1) / blocks;
+                NAME(block)(to - from, K, x + from * K, packed + p * K * PANEL, out + from * N + p * PANEL, N, width, add);
+            }
         }
     }
 }
