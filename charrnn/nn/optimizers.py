@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.arrays import Array, Params
+from charrnn.nn import compiled
 
 #: The update of one parameter: (its slots, parameter, gradient, learning rate, step) changes parameter and slots.
 UpdateOne = Callable[[list[Array], Array, Array, float, int], None]
@@ -58,8 +59,11 @@ class Optimizer:
             self.rule([state[f"{slot}/{name}"] for slot in self.slots], param, grad, lr, step)
             if self.average:
                 mean = state[f"average/{name}"]
-                mean *= self.average
-                mean += np.multiply(param, 1 - self.average, out=grad)
+                if core := compiled.core():
+                    core.average(param.size, mean, param, self.average)
+                else:
+                    mean *= self.average
+                    mean += np.multiply(param, 1 - self.average, out=grad)
 
     def averaged(self, state: Params, step: int) -> Params:
         """Return the running mean of the parameters after `step` updates; recent ones weigh most.
@@ -129,6 +133,10 @@ def adam(beta1: float = 0.9, beta2: float = 0.999, weight_decay: float = 0.0, av
 
     def rule(slots: list[Array], param: Array, grad: Array, lr: float, step: int) -> None:
         m, v = slots
+        rate, correction = lr / (1 - beta1 ** (step + 1)), math.sqrt(1 - beta2 ** (step + 1))
+        if core := compiled.core():
+            core.adam(param.size, param, np.ascontiguousarray(grad), m, v, beta1, beta2, rate, correction)
+            return
         m *= beta1
         m += (1 - beta1) * grad
         v *= beta2
@@ -136,10 +144,10 @@ def adam(beta1: float = 0.9, beta2: float = 0.999, weight_decay: float = 0.0, av
         grad *= 1 - beta2
         v += grad
         root = np.sqrt(v, out=grad)
-        root /= np.sqrt(1 - beta2 ** (step + 1))
+        root /= correction
         root += 1e-8
         np.divide(m, root, out=root)
-        root *= lr / (1 - beta1 ** (step + 1))
+        root *= rate
         param -= root
 
     return Optimizer(("m", "v"), rule, weight_decay, average=average)

@@ -20,6 +20,8 @@ from charrnn.nn.optimizers import (
     sgd,
 )
 
+pytestmark = pytest.mark.usefixtures("computed_by")
+
 
 def follow(optimizer, grads, lr=0.1, start=1.0, ndim=2):
     """Return a parameter of one element after each of the gradients."""

@@ -424,6 +424,47 @@ static PyObject *core_cross_entropy(PyObject *Py_UNUSED(self), PyObject *const *
     return PyErr_Occurred() ? NULL : PyFloat_FromDouble(loss);
 }
 
+/* adam(n, p, g, m, v, beta1, beta2, rate, root) */
+static PyObject *core_adam(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
+{
+    long n;
+    double settings[4];
+    void *arrays[4];
+    if (!has_arguments(count, 9) || !sizes_of(args, 1, &n))
+        return NULL;
+    Buffers buffers = {.count = 0};
+    for (int a = 0; a < 4 && !PyErr_Occurred(); a++)
+        arrays[a] = memory_of(&buffers, args[1 + a], 0, n);
+    for (int a = 0; a < 4 && !PyErr_Occurred(); a++)
+        settings[a] = PyFloat_AsDouble(args[5 + a]);
+    if (!PyErr_Occurred()) {
+        const Kernels *kernels = kernels_of(buffers.itemsize);
+        Py_BEGIN_ALLOW_THREADS
+        kernels->adam(n, arrays[0], arrays[1], arrays[2], arrays[3], settings);
+        Py_END_ALLOW_THREADS
+    }
+    return finish(&buffers, 1);
+}
+
+/* average(n, mean, p, share) */
+static PyObject *core_average(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
+{
+    long n;
+    if (!has_arguments(count, 4) || !sizes_of(args, 1, &n))
+        return NULL;
+    const double share = PyFloat_AsDouble(args[3]);
+    Buffers buffers = {.count = 0};
+    void *mean = PyErr_Occurred() ? NULL : memory_of(&buffers, args[1], 0, n);
+    const void *p = mean ? memory_of(&buffers, args[2], 0, n) : NULL;
+    if (p) {
+        const Kernels *kernels = kernels_of(buffers.itemsize);
+        Py_BEGIN_ALLOW_THREADS
+        kernels->average(n, mean, p, share);
+        Py_END_ALLOW_THREADS
+    }
+    return finish(&buffers, 1);
+}
+
 #define FAST(name) {#name, (PyCFunction)(void (*)(void))core_##name, METH_FASTCALL, NULL}
 
 static PyMethodDef methods[] = {
@@ -439,6 +480,8 @@ static PyMethodDef methods[] = {
     FAST(step),
     FAST(add_rows),
     FAST(cross_entropy),
+    FAST(adam),
+    FAST(average),
     {NULL, NULL, 0, NULL},
 };
 

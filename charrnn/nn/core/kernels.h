@@ -40,6 +40,8 @@ typedef struct {
         const int32_t *targets, void *log_probs, unsigned char *correct);
     int (*step)(const Net *, long B, const int32_t *ids, void *state, void *logits);
     void (*add_rows)(long N, long K, const int32_t *ids, const void *rows, void *total);
+    void (*adam)(long n, void *p, const void *g, void *m, void *v, const double *settings);
+    void (*average)(long n, void *mean, const void *p, double share);
     double (*cross_entropy)(long N, long V, void *logits, const int32_t *targets, double scale);
 } Kernels;
 

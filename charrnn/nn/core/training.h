@@ -1,4 +1,4 @@
-/* What training computes outside the time loop: the loss, and the sum of the rows that belong to each id. */
+/* What training computes outside the time loop: the loss, the sum of the rows that belong to each id, and the update. */
 
 /* total[ids[n]] += rows[n]; rows (N, K) */
 static void NAME(add_rows)(long N, long K, const int32_t *ids, const REAL *rows, REAL *total)
@@ -33,4 +33,24 @@ static double NAME(cross_entropy)(long N, long V, REAL *logits, const int32_t *t
         z[targets[n]] -= (REAL)scale;
     }
     return loss;
+}
+
+/* The update of Adam; see `optimizers.adam`. rate and root include the corrections of m and of sqrt(v). */
+static void NAME(adam)(
+    long n, REAL *restrict p, const REAL *restrict g, REAL *restrict m, REAL *restrict v, const double *settings)
+{
+    const REAL beta1 = settings[0], beta2 = settings[1], rate = settings[2], root = settings[3];
+    for (long k = 0; k < n; k++) {
+        m[k] = beta1 * m[k] + (1 - beta1) * g[k];
+        v[k] = beta2 * v[k] + (1 - beta2) * g[k] * g[k];
+        p[k] -= rate * m[k] / (NAME(root)(v[k]) / root + (REAL)1e-8);
+    }
+}
+
+/* mean = share mean + (1 - share) p */
+static void NAME(average)(long n, REAL *restrict mean, const REAL *restrict p, double share)
+{
+    const REAL past = share, present = 1 - share;
+    for (long k = 0; k < n; k++)
+        mean[k] = past * mean[k] + present * p[k];
 }

@@ -51,6 +51,8 @@
         .step = OF(step_logits, type),                                                                                 \
         .add_rows = OF(add_rows, type),                                                                                \
         .cross_entropy = OF(cross_entropy, type),                                                                      \
+        .adam = OF(adam, type),                                                                                        \
+        .average = OF(average, type),                                                                                  \
     }
 #define TABLE_OF(variant) kernels_##variant
 #define TABLE(variant) TABLE_OF(variant)
