@@ -89,11 +89,9 @@ static void NAME(readout)(const Net *net, long N, const REAL *h, REAL *e, REAL *
 /* Return log p(target) of one row of logits, in nats, and whether the target is the most likely symbol. */
 static REAL NAME(log_prob)(long V, const REAL *restrict z, long target, unsigned char *correct)
 {
-    REAL most = z[0], total = 0;
+    const REAL most = NAME(largest)(V, z);
+    REAL total = 0;
     long best = 0;
-#pragma omp simd reduction(max : most)
-    for (long v = 0; v < V; v++)
-        most = z[v] > most ? z[v] : most;
     while (best < target && z[best] != most)
         best++;
     *correct = best == target && z[target] == most;

@@ -16,11 +16,8 @@ static double NAME(cross_entropy)(long N, long V, REAL *logits, const int32_t *t
 {
     double loss = 0;
     for (long n = 0; n < N; n++, logits += V) {
-        REAL *restrict z = logits, most = z[0], total = 0;
-#pragma omp simd reduction(max : most)
-        for (long v = 0; v < V; v++)
-            most = z[v] > most ? z[v] : most;
-        const REAL picked = z[targets[n]] - most;
+        REAL *restrict z = logits, total = 0;
+        const REAL most = NAME(largest)(V, z), picked = z[targets[n]] - most;
 #pragma omp simd reduction(+ : total)
         for (long v = 0; v < V; v++) {
             z[v] = NAME(exp_of)(z[v] - most);

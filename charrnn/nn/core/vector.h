@@ -53,3 +53,21 @@ static inline double NAME(log_of)(double a) { return log(a); }
 #endif
 
 static inline REAL NAME(sigmoid_of_half)(REAL a) { return (REAL)0.5 * NAME(tanh_of)(a) + (REAL)0.5; }
+
+/* Return the largest of a row. Of the lanes of a vector, each finds its own first, which needs no reduction. */
+static REAL NAME(largest)(long n, const REAL *restrict z)
+{
+    REAL most[LANES], result;
+    long k = 0;
+    for (long j = 0; j < LANES; j++)
+        most[j] = z[0];
+    for (; k + LANES <= n; k += LANES)
+        for (long j = 0; j < LANES; j++)
+            most[j] = z[k + j] > most[j] ? z[k + j] : most[j];
+    result = most[0];
+    for (long j = 1; j < LANES; j++)
+        result = most[j] > result ? most[j] : result;
+    for (; k < n; k++)
+        result = z[k] > result ? z[k] : result;
+    return result;
+}
