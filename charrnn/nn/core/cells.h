@@ -4,22 +4,24 @@
    `t` is the number of the step in the window. A step works in place. Before it, h and c are the state that it starts from; after it, they are the next state. `a` is
    x_t W_xh + b_h, with the columns of sigmoid gates halved, and becomes the gates. */
 
-static void NAME(tanh_row)(long n, REAL *restrict out, const REAL *restrict a)
+static void NAME(tanh_row)(Size n, REAL *restrict out, const REAL *restrict a)
 {
-    for (long k = 0; k < n; k++)
+#pragma omp simd
+    for (Size k = 0; k < n; k++)
         out[k] = NAME(tanh_of)(a[k]);
 }
 
-static void NAME(rnn_step)(long t, long B, long H, const REAL *W_hh, REAL *a, REAL *h)
+static void NAME(rnn_step)(Size t, Size B, Size H, const REAL *W_hh, REAL *a, REAL *h)
 {
     NAME(product)(B, H, H, h, W_hh, a, 1, t);
     NAME(tanh_row)(B * H, h, a);
 }
 
-static void NAME(lstm_row)(long H, REAL *restrict i, REAL *restrict c, REAL *restrict tanh_c, REAL *restrict h)
+static void NAME(lstm_row)(Size H, REAL *restrict i, REAL *restrict c, REAL *restrict tanh_c, REAL *restrict h)
 {
     REAL *restrict f = i + H, *restrict g = i + 2 * H, *restrict o = i + 3 * H;
-    for (long k = 0; k < H; k++) {
+#pragma omp simd
+    for (Size k = 0; k < H; k++) {
         i[k] = NAME(sigmoid_of_half)(i[k]);
         f[k] = NAME(sigmoid_of_half)(f[k]);
         g[k] = NAME(tanh_of)(g[k]);
@@ -31,18 +33,19 @@ static void NAME(lstm_row)(long H, REAL *restrict i, REAL *restrict c, REAL *res
 }
 
 /* `saved` is 1 if tanh_c has B rows, and 0 if one row serves all, because no backward pass follows. */
-static void NAME(lstm_step)(long t, long B, long H, const REAL *W_hh, REAL *a, REAL *h, REAL *c, REAL *tanh_c, int saved)
+static void NAME(lstm_step)(Size t, Size B, Size H, const REAL *W_hh, REAL *a, REAL *h, REAL *c, REAL *tanh_c, int saved)
 {
     NAME(product)(B, H, 4 * H, h, W_hh, a, 1, t);
-    for (long b = 0; b < B; b++)
+    for (Size b = 0; b < B; b++)
         NAME(lstm_row)(H, a + b * 4 * H, c + b * H, tanh_c + saved * b * H, h + b * H);
 }
 
 static void NAME(gru_row)(
-    long H, REAL *restrict r, const REAL *restrict q, const REAL *restrict b_hn, REAL *restrict q_n, REAL *restrict h)
+    Size H, REAL *restrict r, const REAL *restrict q, const REAL *restrict b_hn, REAL *restrict q_n, REAL *restrict h)
 {
     REAL *restrict z = r + H, *restrict n = r + 2 * H;
-    for (long k = 0; k < H; k++) {
+#pragma omp simd
+    for (Size k = 0; k < H; k++) {
         r[k] = NAME(sigmoid_of_half)(r[k] + q[k]);
         z[k] = NAME(sigmoid_of_half)(z[k] + q[H + k]);
         q_n[k] = q[2 * H + k] + b_hn[k];
@@ -53,36 +56,38 @@ static void NAME(gru_row)(
 
 /* q (B, 3H) is memory to work in; `saved` is as in lstm_step, for q_n. */
 static void NAME(gru_step)(
-    long t, long B, long H, const REAL *W_hh, const REAL *b_hn, REAL *q, REAL *a, REAL *h, REAL *q_n, int saved)
+    Size t, Size B, Size H, const REAL *W_hh, const REAL *b_hn, REAL *q, REAL *a, REAL *h, REAL *q_n, int saved)
 {
     NAME(product)(B, H, 3 * H, h, W_hh, q, 0, t);
-    for (long b = 0; b < B; b++)
+    for (Size b = 0; b < B; b++)
         NAME(gru_row)(H, a + b * 3 * H, q + b * 3 * H, b_hn, q_n + saved * b * H, h + b * H);
 }
 
-static inline REAL NAME(dot)(long n, const REAL *restrict u, const REAL *restrict v)
+static inline REAL NAME(dot)(Size n, const REAL *restrict u, const REAL *restrict v)
 {
     REAL sum = 0;
 #pragma omp simd reduction(+ : sum)
-    for (long k = 0; k < n; k++)
+    for (Size k = 0; k < n; k++)
         sum += u[k] * v[k];
     return sum;
 }
 
 /* Divide a row of mean zero by its standard deviation, and return the factor. */
-static REAL NAME(normalise)(long n, REAL *v)
+static REAL NAME(normalise)(Size n, REAL *v)
 {
     const REAL scale = 1 / NAME(root)(NAME(dot)(n, v, v) / n + EPSILON);
-    for (long k = 0; k < n; k++)
+#pragma omp simd
+    for (Size k = 0; k < n; k++)
         v[k] *= scale;
     return scale;
 }
 
 static void NAME(lnlstm_gates)(
-    long H, REAL *restrict i, const REAL *restrict n_h, const REAL *restrict gain_h, REAL *restrict c)
+    Size H, REAL *restrict i, const REAL *restrict n_h, const REAL *restrict gain_h, REAL *restrict c)
 {
     REAL *restrict f = i + H, *restrict g = i + 2 * H, *restrict o = i + 3 * H;
-    for (long k = 0; k < H; k++) {
+#pragma omp simd
+    for (Size k = 0; k < H; k++) {
         i[k] = NAME(sigmoid_of_half)(i[k] + n_h[k] * gain_h[k]);
         f[k] = NAME(sigmoid_of_half)(f[k] + n_h[H + k] * gain_h[H + k]);
         g[k] = NAME(tanh_of)(g[k] + n_h[2 * H + k] * gain_h[2 * H + k]);
@@ -92,10 +97,11 @@ static void NAME(lnlstm_gates)(
 }
 
 static void NAME(lnlstm_output)(
-    long H, const REAL *restrict o, const REAL *restrict n_c, const REAL *restrict gain_c, const REAL *restrict b_c,
+    Size H, const REAL *restrict o, const REAL *restrict n_c, const REAL *restrict gain_c, const REAL *restrict b_c,
     REAL *restrict tanh_c, REAL *restrict h)
 {
-    for (long k = 0; k < H; k++) {
+#pragma omp simd
+    for (Size k = 0; k < H; k++) {
         tanh_c[k] = NAME(tanh_of)(n_c[k] * gain_c[k] + b_c[k]);
         h[k] = o[k] * tanh_c[k];
     }
@@ -103,19 +109,20 @@ static void NAME(lnlstm_output)(
 
 /* n_h (B, 4H) and scale_h (B); `saved` is as in lstm_step, for n_c, scale_c and tanh_c. */
 static void NAME(lnlstm_step)(
-    long t, long B, long H, const REAL *W_hh, const REAL *gain_h, const REAL *gain_c, const REAL *b_c, REAL *a, REAL *h,
+    Size t, Size B, Size H, const REAL *W_hh, const REAL *gain_h, const REAL *gain_c, const REAL *b_c, REAL *a, REAL *h,
     REAL *c, REAL *n_h, REAL *scale_h, REAL *n_c, REAL *scale_c, REAL *tanh_c, int saved)
 {
     NAME(product)(B, H, 4 * H, h, W_hh, n_h, 0, t);
-    for (long b = 0; b < B; b++, a += 4 * H, h += H, c += H, n_h += 4 * H) {
+    for (Size b = 0; b < B; b++, a += 4 * H, h += H, c += H, n_h += 4 * H) {
         *scale_h++ = NAME(normalise)(4 * H, n_h);
         NAME(lnlstm_gates)(H, a, n_h, gain_h, c);
         REAL mean = 0;
 #pragma omp simd reduction(+ : mean)
-        for (long k = 0; k < H; k++)
+        for (Size k = 0; k < H; k++)
             mean += c[k];
         mean /= H;
-        for (long k = 0; k < H; k++)
+#pragma omp simd
+        for (Size k = 0; k < H; k++)
             n_c[k] = c[k] - mean;
         *scale_c = NAME(normalise)(H, n_c);
         NAME(lnlstm_output)(H, a + 3 * H, n_c, gain_c, b_c, tanh_c, h);
@@ -126,16 +133,16 @@ static void NAME(lnlstm_step)(
 }
 
 /* Set the rows to zero where `keep` is 0; it may be NULL. */
-static void NAME(mask_rows)(long B, long H, const unsigned char *keep, REAL *rows)
+static void NAME(mask_rows)(Size B, Size H, const unsigned char *keep, REAL *rows)
 {
     if (keep)
-        for (long b = 0; b < B; b++)
+        for (Size b = 0; b < B; b++)
             if (!keep[b])
                 memset(rows + b * H, 0, H * sizeof(REAL));
 }
 
 /* Copy the state before step t to where the step will overwrite it; it starts from zero where `keep` is 0. */
-static void NAME(begin_step)(long B, long H, const unsigned char *keep, REAL *state)
+static void NAME(begin_step)(Size B, Size H, const unsigned char *keep, REAL *state)
 {
     memcpy(state + B * H, state, B * H * sizeof(REAL));
     NAME(mask_rows)(B, H, keep, state + B * H);
@@ -145,11 +152,11 @@ static void NAME(begin_step)(long B, long H, const unsigned char *keep, REAL *st
 #undef STEPS_BACKWARD
 #undef KEEP
 #define STEPS_FORWARD(G)                                                                                               \
-    const long T = w->T, B = w->B, H = w->H, BH = B * H, BG = (G)*BH;                                                \
-    for (long t = 0; t < T; t++)
+    const Size T = w->T, B = w->B, H = w->H, BH = B * H, BG = (G)*BH;                                                \
+    for (Size t = 0; t < T; t++)
 #define STEPS_BACKWARD(G)                                                                                              \
-    const long T = w->T, B = w->B, H = w->H, BH = B * H, BG = (G)*BH;                                                    \
-    for (long t = T - 1; t >= 0; t--)
+    const Size T = w->T, B = w->B, H = w->H, BH = B * H, BG = (G)*BH;                                                    \
+    for (Size t = T - 1; t >= 0; t--)
 #define KEEP (w->keep ? w->keep + t * B : NULL)
 
 static void NAME(rnn_forward)(const Window *w)
@@ -163,9 +170,10 @@ static void NAME(rnn_forward)(const Window *w)
 }
 
 static void NAME(rnn_row_back)(
-    long n, const REAL *restrict dh, const REAL *restrict h, const REAL *restrict dh_next, REAL *restrict da)
+    Size n, const REAL *restrict dh, const REAL *restrict h, const REAL *restrict dh_next, REAL *restrict da)
 {
-    for (long k = 0; k < n; k++)
+#pragma omp simd
+    for (Size k = 0; k < n; k++)
         da[k] = (dh[k] + dh_next[k]) * (1 - h[k] * h[k]);
 }
 
@@ -194,10 +202,11 @@ static void NAME(lstm_forward)(const Window *w)
 
 /* dc (H) includes step t's own share, and becomes the gradient of c[t]; dh is the whole gradient of h[t + 1]. */
 static void NAME(lstm_gates_back)(
-    long H, const REAL *restrict gates, const REAL *restrict c_prev, const REAL *restrict tanh_c,
+    Size H, const REAL *restrict gates, const REAL *restrict c_prev, const REAL *restrict tanh_c,
     const REAL *restrict dh, REAL *restrict dc, REAL *restrict da)
 {
-    for (long k = 0; k < H; k++) {
+#pragma omp simd
+    for (Size k = 0; k < H; k++) {
         const REAL i = gates[k], f = gates[H + k], g = gates[2 * H + k], o = gates[3 * H + k];
         da[k] = dc[k] * g * (i - i * i);
         da[H + k] = dc[k] * c_prev[k] * (f - f * f);
@@ -208,10 +217,11 @@ static void NAME(lstm_gates_back)(
 }
 
 static void NAME(lstm_output_back)(
-    long H, const REAL *restrict o, const REAL *restrict tanh_c, const REAL *restrict dh, REAL *restrict dh_next,
+    Size H, const REAL *restrict o, const REAL *restrict tanh_c, const REAL *restrict dh, REAL *restrict dh_next,
     REAL *restrict dc)
 {
-    for (long k = 0; k < H; k++) {
+#pragma omp simd
+    for (Size k = 0; k < H; k++) {
         dh_next[k] += dh[k];
         dc[k] += dh_next[k] * o[k] * (1 - tanh_c[k] * tanh_c[k]);
     }
@@ -222,8 +232,8 @@ static void NAME(lstm_backward)(const Window *w)
     const REAL *W_hh_T = w->array[0], *dh = w->array[1], *gates = w->array[2], *c = w->array[3], *tanh_c = w->array[4];
     REAL *dh_next = w->array[5], *dc = w->array[6], *da = w->array[7];
     STEPS_BACKWARD(4) {
-        for (long b = 0; b < B; b++) {
-            const long at = t * BH + b * H, at_gates = t * BG + b * 4 * H, own = b * H;
+        for (Size b = 0; b < B; b++) {
+            const Size at = t * BH + b * H, at_gates = t * BG + b * 4 * H, own = b * H;
             NAME(lstm_output_back)(H, gates + at_gates + 3 * H, tanh_c + at, dh + at, dh_next + own, dc + own);
             NAME(lstm_gates_back)(H, gates + at_gates, c + at, tanh_c + at, dh_next + own, dc + own, da + at_gates);
         }
@@ -244,10 +254,11 @@ static void NAME(gru_forward)(const Window *w)
 }
 
 static void NAME(gru_row_back)(
-    long H, const REAL *restrict gates, const REAL *restrict h_prev, const REAL *restrict q_n, const REAL *restrict dh,
+    Size H, const REAL *restrict gates, const REAL *restrict h_prev, const REAL *restrict q_n, const REAL *restrict dh,
     const REAL *restrict dh_next, REAL *restrict dq, REAL *restrict da_n, REAL *restrict direct)
 {
-    for (long k = 0; k < H; k++) {
+#pragma omp simd
+    for (Size k = 0; k < H; k++) {
         const REAL r = gates[k], z = gates[H + k], n = gates[2 * H + k], total = dh[k] + dh_next[k];
         direct[k] = total * z;
         da_n[k] = (total - direct[k]) * (1 - n * n);
@@ -263,8 +274,8 @@ static void NAME(gru_backward)(const Window *w)
     const REAL *q_n = w->array[4];
     REAL *dh_next = w->array[5], *dq = w->array[6], *da_n = w->array[7], *direct = w->array[8];
     STEPS_BACKWARD(3) {
-        for (long b = 0; b < B; b++) {
-            const long at = t * BH + b * H, at_gates = t * BG + b * 3 * H, own = b * H;
+        for (Size b = 0; b < B; b++) {
+            const Size at = t * BH + b * H, at_gates = t * BG + b * 3 * H, own = b * H;
             NAME(gru_row_back)(H, gates + at_gates, h_prev + at, q_n + at, dh + at, dh_next + own, dq + at_gates, da_n + at,
                 direct + own);
         }
@@ -289,29 +300,32 @@ static void NAME(lnlstm_forward)(const Window *w)
 }
 
 /* Subtract n * mean(d * n) from d. */
-static void NAME(remove_component)(long length, REAL *restrict d, const REAL *restrict n)
+static void NAME(remove_component)(Size length, REAL *restrict d, const REAL *restrict n)
 {
     const REAL mean = NAME(dot)(length, d, n) / length;
-    for (long k = 0; k < length; k++)
+#pragma omp simd
+    for (Size k = 0; k < length; k++)
         d[k] -= n[k] * mean;
 }
 
 /* dh is the gradient of h[t + 1]; d (H) is memory to work in. */
 static void NAME(lnlstm_output_back)(
-    long H, const REAL *restrict o, const REAL *restrict tanh_c, const REAL *restrict n_c, REAL scale_c,
+    Size H, const REAL *restrict o, const REAL *restrict tanh_c, const REAL *restrict n_c, REAL scale_c,
     const REAL *restrict gain_c, const REAL *restrict dh, REAL *restrict da_c, REAL *restrict d, REAL *restrict dc)
 {
-    for (long k = 0; k < H; k++) {
+#pragma omp simd
+    for (Size k = 0; k < H; k++) {
         da_c[k] = dh[k] * o[k] * (1 - tanh_c[k] * tanh_c[k]);
         d[k] = da_c[k] * gain_c[k];
     }
     NAME(remove_component)(H, d, n_c);
     REAL mean = 0;
 #pragma omp simd reduction(+ : mean)
-    for (long k = 0; k < H; k++)
+    for (Size k = 0; k < H; k++)
         mean += d[k];
     mean /= H;
-    for (long k = 0; k < H; k++)
+#pragma omp simd
+    for (Size k = 0; k < H; k++)
         dc[k] += scale_c * (d[k] - mean);
 }
 
@@ -323,20 +337,23 @@ static void NAME(lnlstm_backward)(const Window *w)
     REAL *dh_next = w->array[11], *dc = w->array[12], *da = w->array[13], *dq = w->array[14], *da_c = w->array[15];
     REAL *d = w->array[16];
     STEPS_BACKWARD(4) {
-        for (long b = 0; b < B; b++) {
-            const long row = t * B + b, at = row * H, at_gates = row * 4 * H, own = b * H;
-            for (long k = 0; k < H; k++)
+        for (Size b = 0; b < B; b++) {
+            const Size row = t * B + b, at = row * H, at_gates = row * 4 * H, own = b * H;
+#pragma omp simd
+            for (Size k = 0; k < H; k++)
                 dh_next[own + k] += dh[at + k];
             NAME(lnlstm_output_back)(H, gates + at_gates + 3 * H, tanh_c + at, n_c + at, scale_c[row], gain_c,
                 dh_next + own, da_c + at, d, dc + own);
             NAME(lstm_gates_back)(H, gates + at_gates, c + at, tanh_c + at, dh_next + own, dc + own, da + at_gates);
-            for (long k = 0; k < 4 * H; k++)
+#pragma omp simd
+            for (Size k = 0; k < 4 * H; k++)
                 dq[at_gates + k] = da[at_gates + k] * gain_h[k];
             NAME(remove_component)(4 * H, dq + at_gates, n_h + at_gates);
         }
         NAME(product)(B, 4 * H, H, dq + t * BG, W_hh_T, dh_next, 0, t);
-        for (long b = 0; b < B; b++)
-            for (long k = 0; k < H; k++)
+        for (Size b = 0; b < B; b++)
+#pragma omp simd
+            for (Size k = 0; k < H; k++)
                 dh_next[b * H + k] *= scale_h[t * B + b];
         NAME(mask_rows)(B, H, KEEP, dh_next);
         NAME(mask_rows)(B, H, KEEP, dc);

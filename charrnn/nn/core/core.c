@@ -4,7 +4,6 @@
    needs NumPy's headers, and only the limited API of Python 3.11 is used, so one build serves all later versions. */
 
 #define PY_SSIZE_T_CLEAN
-#define Py_LIMITED_API 0x030B0000
 #include <Python.h>
 
 #include <stdlib.h>
@@ -46,13 +45,13 @@ static const struct {
     [LNLSTM] = {"lnlstm", 2, 4, "wGHHghhgrsrs", "tsGHghgrsrsbbggsb"},
 };
 
-static long packed_size(const Kernels *kernels, long K, long N)
+static Size packed_size(const Kernels *kernels, Size K, Size N)
 {
     return (N + kernels->panel - 1) / kernels->panel * kernels->panel * K;
 }
 
 /* Return how many numbers an array of this kind has. */
-static long expected(char kind, const Kernels *kernels, long T, long B, long G, long H)
+static Size expected(char kind, const Kernels *kernels, Size T, Size B, Size G, Size H)
 {
     switch (kind) {
     case 'w': return packed_size(kernels, H, G * H);
@@ -82,7 +81,7 @@ static void release(Buffers *buffers)
 }
 
 /* Return the memory of an array, or NULL with an exception set. itemsize: 0 for real numbers; size: -1 for any. */
-static void *memory_of(Buffers *buffers, PyObject *array, Py_ssize_t itemsize, long size)
+static void *memory_of(Buffers *buffers, PyObject *array, Py_ssize_t itemsize, Size size)
 {
     Py_buffer *view = buffers->views + buffers->count;
     if (PyObject_GetBuffer(array, view, PyBUF_SIMPLE))
@@ -105,7 +104,7 @@ static void *memory_of(Buffers *buffers, PyObject *array, Py_ssize_t itemsize, l
 }
 
 /* As memory_of, but None is NULL without an exception. */
-static void *optional_memory(Buffers *buffers, PyObject *array, Py_ssize_t itemsize, long size)
+static void *optional_memory(Buffers *buffers, PyObject *array, Py_ssize_t itemsize, Size size)
 {
     return Py_IsNone(array) ? NULL : memory_of(buffers, array, itemsize, size);
 }
@@ -140,10 +139,10 @@ static int has_arguments(Py_ssize_t count, Py_ssize_t needed)
 }
 
 /* Read whole numbers; return 0 with an exception set if one is negative or none. */
-static int sizes_of(PyObject *const *args, int count, long *sizes)
+static int sizes_of(PyObject *const *args, int count, Size *sizes)
 {
     for (int n = 0; n < count; n++) {
-        sizes[n] = PyLong_AsLong(args[n]);
+        sizes[n] = PyLong_AsSsize_t(args[n]);
         if (sizes[n] < 0) {
             if (!PyErr_Occurred())
                 PyErr_SetString(PyExc_ValueError, "a size is negative");
@@ -183,16 +182,16 @@ static PyObject *core_select(PyObject *Py_UNUSED(self), PyObject *name)
 
 static PyObject *core_packed_size(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
 {
-    long sizes[3];
+    Size sizes[3];
     if (!has_arguments(count, 3) || !sizes_of(args, 3, sizes))
         return NULL;
-    return PyLong_FromLong(packed_size(kernels_of(sizes[0]), sizes[1], sizes[2]));
+    return PyLong_FromSsize_t(packed_size(kernels_of(sizes[0]), sizes[1], sizes[2]));
 }
 
 /* pack(K, N, W, transposed, packed) */
 static PyObject *core_pack(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
 {
-    long sizes[2];
+    Size sizes[2];
     if (!has_arguments(count, 5) || !sizes_of(args, 2, sizes))
         return NULL;
     Buffers buffers = {.count = 0};
@@ -207,7 +206,7 @@ static PyObject *core_pack(PyObject *Py_UNUSED(self), PyObject *const *args, Py_
 /* forward(cell, T, B, H, keep, arrays...) and backward(...) */
 static PyObject *run_window(int backwards, PyObject *const *args, Py_ssize_t count)
 {
-    long sizes[3];
+    Size sizes[3];
     if (count < 5) {
         PyErr_SetString(PyExc_TypeError, "too few arguments");
         return NULL;
@@ -227,7 +226,7 @@ static PyObject *run_window(int backwards, PyObject *const *args, Py_ssize_t cou
             break;
         const Py_buffer *view = buffers.views + buffers.count - 1;
         const Kernels *kernels = kernels_of(buffers.itemsize);
-        const long size = expected(kinds[n], kernels, window.T, window.B, cells[cell].gates, window.H);
+        const Size size = expected(kinds[n], kernels, window.T, window.B, cells[cell].gates, window.H);
         if (view->len != size * buffers.itemsize)
             PyErr_Format(PyExc_ValueError, "array %d has %zd bytes, not %zd", n, view->len, size * buffers.itemsize);
         window.array[n] = memory;
@@ -271,7 +270,7 @@ static void free_net(PyObject *capsule)
 /* net(cell, L, H, V, E, W_he, W_hy, b_y, then for each layer inputs, bias, W_hh, gain_x, b_hn, gain_h, gain_c, b_c) */
 static PyObject *core_net(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
 {
-    long sizes[4];
+    Size sizes[4];
     if (count < 8) {
         PyErr_SetString(PyExc_TypeError, "too few arguments");
         return NULL;
@@ -288,7 +287,7 @@ static PyObject *core_net(PyObject *Py_UNUSED(self), PyObject *const *args, Py_s
         return PyErr_NoMemory();
     Net *net = &owned->net;
     Buffers *buffers = &owned->buffers;
-    const long L = sizes[0], H = sizes[1], V = sizes[2], E = sizes[3], K = cells[cell].gates * H;
+    const Size L = sizes[0], H = sizes[1], V = sizes[2], E = sizes[3], K = cells[cell].gates * H;
     *net = (Net){.cell = cell, .L = L, .S = cells[cell].states, .G = cells[cell].gates, .H = H, .V = V, .E = E};
     net->b_y = memory_of(buffers, args[7], 0, V);
     const Kernels *kernels = kernels_of(buffers->itemsize);
@@ -296,7 +295,7 @@ static PyObject *core_net(PyObject *Py_UNUSED(self), PyObject *const *args, Py_s
         net->W_he = optional_memory(buffers, args[5], 0, packed_size(kernels, H, E));
         net->W_hy = memory_of(buffers, args[6], 0, packed_size(kernels, net->W_he ? E : H, V));
     }
-    for (long l = 0; l < L && !PyErr_Occurred(); l++) {
+    for (Size l = 0; l < L && !PyErr_Occurred(); l++) {
         PyObject *const *of = args + 8 + 8 * l;
         Layer *layer = net->layers + l;
         layer->inputs = memory_of(buffers, of[0], 0, l ? packed_size(kernels, H, K) : V * K);
@@ -320,10 +319,10 @@ static PyObject *core_net(PyObject *Py_UNUSED(self), PyObject *const *args, Py_s
     return capsule;
 }
 
-static const int32_t *ids_of(Buffers *buffers, PyObject *array, long size, long V)
+static const int32_t *ids_of(Buffers *buffers, PyObject *array, Size size, Size V)
 {
     const int32_t *ids = memory_of(buffers, array, sizeof(int32_t), size);
-    for (long n = 0; ids && n < size; n++)
+    for (Size n = 0; ids && n < size; n++)
         if (ids[n] < 0 || ids[n] >= V) {
             PyErr_SetString(PyExc_IndexError, "an id is out of range");
             return NULL;
@@ -334,14 +333,14 @@ static const int32_t *ids_of(Buffers *buffers, PyObject *array, long size, long 
 /* read(net, T, B, ids, keep, state, targets, log_probs, correct); the last three may be None */
 static PyObject *core_read(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
 {
-    long sizes[2];
+    Size sizes[2];
     if (!has_arguments(count, 9) || !sizes_of(args + 1, 2, sizes))
         return NULL;
     OwnedNet *owned = PyCapsule_GetPointer(args[0], NET);
     if (!owned)
         return NULL;
     const Net *net = &owned->net;
-    const long T = sizes[0], B = sizes[1];
+    const Size T = sizes[0], B = sizes[1];
     Buffers buffers = {.count = 0, .itemsize = owned->buffers.itemsize};
     const int32_t *ids = ids_of(&buffers, args[3], T * B, net->V), *targets = NULL;
     const unsigned char *keep = ids ? optional_memory(&buffers, args[4], 1, T * B) : NULL;
@@ -365,7 +364,7 @@ static PyObject *core_read(PyObject *Py_UNUSED(self), PyObject *const *args, Py_
 /* step(net, B, ids, state, logits) */
 static PyObject *core_step(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
 {
-    long B;
+    Size B;
     if (!has_arguments(count, 5) || !sizes_of(args + 1, 1, &B))
         return NULL;
     OwnedNet *owned = PyCapsule_GetPointer(args[0], NET);
@@ -389,7 +388,7 @@ static PyObject *core_step(PyObject *Py_UNUSED(self), PyObject *const *args, Py_
 /* add_rows(N, K, V, ids, rows, total) */
 static PyObject *core_add_rows(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
 {
-    long sizes[3];
+    Size sizes[3];
     if (!has_arguments(count, 6) || !sizes_of(args, 3, sizes))
         return NULL;
     Buffers buffers = {.count = 0};
@@ -407,7 +406,7 @@ static PyObject *core_add_rows(PyObject *Py_UNUSED(self), PyObject *const *args,
 /* cross_entropy(N, V, logits, targets, scale) */
 static PyObject *core_cross_entropy(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
 {
-    long sizes[2];
+    Size sizes[2];
     if (!has_arguments(count, 5) || !sizes_of(args, 2, sizes))
         return NULL;
     const double scale = PyFloat_AsDouble(args[4]);
@@ -427,7 +426,7 @@ static PyObject *core_cross_entropy(PyObject *Py_UNUSED(self), PyObject *const *
 /* adam(n, p, g, m, v, beta1, beta2, rate, root) */
 static PyObject *core_adam(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
 {
-    long n;
+    Size n;
     double settings[4];
     void *arrays[4];
     if (!has_arguments(count, 9) || !sizes_of(args, 1, &n))
@@ -449,7 +448,7 @@ static PyObject *core_adam(PyObject *Py_UNUSED(self), PyObject *const *args, Py_
 /* average(n, mean, p, share) */
 static PyObject *core_average(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
 {
-    long n;
+    Size n;
     if (!has_arguments(count, 4) || !sizes_of(args, 1, &n))
         return NULL;
     const double share = PyFloat_AsDouble(args[3]);
@@ -491,6 +490,10 @@ PyMODINIT_FUNC PyInit__core(void)
 {
     find_variants();
     PyObject *core = PyModule_Create(&module);
+#ifdef Py_GIL_DISABLED
+    if (core) /* `select` is for tests; nothing else is shared between threads */
+        PyUnstable_Module_SetGIL(core, Py_MOD_GIL_NOT_USED);
+#endif
     if (core && PyModule_AddStringConstant(core, "VERSION", VERSION))
         Py_CLEAR(core);
     return core;

@@ -3,7 +3,10 @@
 #ifndef KERNELS_H
 #define KERNELS_H
 
+#include <stddef.h>
 #include <stdint.h>
+
+typedef ptrdiff_t Size;
 
 #define MOST_ARRAYS 17
 #define MOST_LAYERS 64
@@ -12,7 +15,7 @@ enum { RNN, LSTM, GRU, LNLSTM, CELLS };
 
 /* A window of T steps and B batch rows of a layer. keep (T, B) is 0 where the state is reset before the step; or NULL. */
 typedef struct {
-    long T, B, H;
+    Size T, B, H;
     const unsigned char *keep;
     void *array[MOST_ARRAYS]; /* in the order of the kernel */
 } Window;
@@ -25,24 +28,24 @@ typedef struct {
 /* A net that only reads. G gates, S states; W_he and E > 0 with a tied embedding. */
 typedef struct {
     int cell;
-    long L, S, G, H, V, E;
+    Size L, S, G, H, V, E;
     const void *W_he, *W_hy, *b_y;
     Layer layers[MOST_LAYERS];
 } Net;
 
 /* The functions of a variant for one type of numbers. */
 typedef struct {
-    long panel;
-    void (*pack)(long K, long N, const void *W, int transposed, void *packed);
+    Size panel;
+    void (*pack)(Size K, Size N, const void *W, int transposed, void *packed);
     void (*forward[CELLS])(const Window *);
     void (*backward[CELLS])(const Window *);
-    int (*read)(const Net *, long T, long B, const int32_t *ids, const unsigned char *keep, void *state,
+    int (*read)(const Net *, Size T, Size B, const int32_t *ids, const unsigned char *keep, void *state,
         const int32_t *targets, void *log_probs, unsigned char *correct);
-    int (*step)(const Net *, long B, const int32_t *ids, void *state, void *logits);
-    void (*add_rows)(long N, long K, const int32_t *ids, const void *rows, void *total);
-    void (*adam)(long n, void *p, const void *g, void *m, void *v, const double *settings);
-    void (*average)(long n, void *mean, const void *p, double share);
-    double (*cross_entropy)(long N, long V, void *logits, const int32_t *targets, double scale);
+    int (*step)(const Net *, Size B, const int32_t *ids, void *state, void *logits);
+    void (*add_rows)(Size N, Size K, const int32_t *ids, const void *rows, void *total);
+    void (*adam)(Size n, void *p, const void *g, void *m, void *v, const double *settings);
+    void (*average)(Size n, void *mean, const void *p, double share);
+    double (*cross_entropy)(Size N, Size V, void *logits, const int32_t *targets, double scale);
 } Kernels;
 
 /* Single and double precision. */

@@ -9,9 +9,9 @@ typedef struct {
     REAL *a, *q, *row, *scale;
 } NAME(Buffers);
 
-static int NAME(allocate)(NAME(Buffers) *buffers, const Net *net, long B)
+static int NAME(allocate)(NAME(Buffers) *buffers, const Net *net, Size B)
 {
-    const long H = net->H, wide = 4 * B * H;
+    const Size H = net->H, wide = 4 * B * H;
     REAL *memory = malloc((2 * wide + 4 * H + B + 1) * sizeof(REAL));
     *buffers = (NAME(Buffers)){memory, memory + wide, memory + 2 * wide, memory + 2 * wide + 4 * H};
     return memory != NULL;
@@ -19,38 +19,40 @@ static int NAME(allocate)(NAME(Buffers) *buffers, const Net *net, long B)
 
 /* Write x_t W_xh + b_h of a layer to `a`, with the sigmoid gates halved: for ids, rows of a table. */
 static void NAME(project)(
-    const Net *net, const Layer *layer, long t, long B, const int32_t *ids, const REAL *x, REAL *a)
+    const Net *net, const Layer *layer, Size t, Size B, const int32_t *ids, const REAL *x, REAL *a)
 {
-    const long K = net->G * net->H;
+    const Size K = net->G * net->H;
     if (ids) {
-        for (long b = 0; b < B; b++)
+        for (Size b = 0; b < B; b++)
             memcpy(a + b * K, (const REAL *)layer->inputs + ids[b] * K, K * sizeof(REAL));
         return;
     }
     NAME(product)(B, net->H, K, x, layer->inputs, a, 0, t);
     const REAL *bias = layer->bias, *gain = layer->gain_x;
-    for (long b = 0; b < B; b++, a += K) {
+    for (Size b = 0; b < B; b++, a += K) {
         if (gain) {
             NAME(normalise)(K, a);
-            for (long k = 0; k < K; k++)
+#pragma omp simd
+            for (Size k = 0; k < K; k++)
                 a[k] *= gain[k];
         }
-        for (long k = 0; k < K; k++)
+#pragma omp simd
+        for (Size k = 0; k < K; k++)
             a[k] += bias[k];
     }
 }
 
 /* Read one id of each batch row; the state (L, S, B, H) is overwritten. */
 static void NAME(step)(
-    const Net *net, long t, long B, const int32_t *ids, const unsigned char *keep, REAL *state, const NAME(Buffers) *to)
+    const Net *net, Size t, Size B, const int32_t *ids, const unsigned char *keep, REAL *state, const NAME(Buffers) *to)
 {
-    const long H = net->H, BH = B * H;
+    const Size H = net->H, BH = B * H;
     REAL *x = NULL;
-    for (long l = 0; l < net->L; l++, state += net->S * BH) {
+    for (Size l = 0; l < net->L; l++, state += net->S * BH) {
         const Layer *layer = net->layers + l;
         REAL *h = state, *c = state + BH;
         NAME(project)(net, layer, t, B, l ? NULL : ids, x, to->a);
-        for (long s = 0; s < net->S; s++)
+        for (Size s = 0; s < net->S; s++)
             NAME(mask_rows)(B, H, keep, state + s * BH);
         switch (net->cell) {
         case RNN:
@@ -71,48 +73,48 @@ static void NAME(step)(
 }
 
 /* logits (N, V) = h (N, H) W_hy + b_y; with a tied embedding, h W_he first, into e (N, E). */
-static void NAME(readout)(const Net *net, long N, const REAL *h, REAL *e, REAL *logits)
+static void NAME(readout)(const Net *net, Size N, const REAL *h, REAL *e, REAL *logits)
 {
     const REAL *b_y = net->b_y;
-    long width = net->H;
+    Size width = net->H;
     if (net->W_he) {
         NAME(product)(N, net->H, net->E, h, net->W_he, e, 0, 0);
         h = e;
         width = net->E;
     }
     NAME(product)(N, width, net->V, h, net->W_hy, logits, 0, 0);
-    for (long n = 0; n < N; n++, logits += net->V)
-        for (long v = 0; v < net->V; v++)
+    for (Size n = 0; n < N; n++, logits += net->V)
+        for (Size v = 0; v < net->V; v++)
             logits[v] += b_y[v];
 }
 
 /* Return log p(target) of one row of logits, in nats, and whether the target is the most likely symbol. */
-static REAL NAME(log_prob)(long V, const REAL *restrict z, long target, unsigned char *correct)
+static REAL NAME(log_prob)(Size V, const REAL *restrict z, Size target, unsigned char *correct)
 {
     const REAL most = NAME(largest)(V, z);
     REAL total = 0;
-    long best = 0;
+    Size best = 0;
     while (best < target && z[best] != most)
         best++;
     *correct = best == target && z[target] == most;
 #pragma omp simd reduction(+ : total)
-    for (long v = 0; v < V; v++)
+    for (Size v = 0; v < V; v++)
         total += NAME(exp_of)(z[v] - most);
     return z[target] - most - NAME(log_of)(total);
 }
 
 /* Read a window (T, B), and score its targets unless they are NULL; return 0 if there is no memory. */
 static int NAME(read_window)(
-    const Net *net, long T, long B, const int32_t *ids, const unsigned char *keep, REAL *state, const int32_t *targets,
+    const Net *net, Size T, Size B, const int32_t *ids, const unsigned char *keep, REAL *state, const int32_t *targets,
     REAL *log_probs, unsigned char *correct)
 {
-    const long H = net->H, V = net->V, rows = targets ? (B < READOUT_ROWS ? READOUT_ROWS : B) : 0;
+    const Size H = net->H, V = net->V, rows = targets ? (B < READOUT_ROWS ? READOUT_ROWS : B) : 0;
     NAME(Buffers) buffers;
     const int allocated = NAME(allocate)(&buffers, net, B);
     REAL *outputs = malloc(rows * (H + net->E + V) * sizeof(REAL) + 1), *e = outputs + rows * H, *logits = e + rows * net->E;
     if (allocated && outputs) {
         const REAL *last = state + (net->L - 1) * net->S * B * H;
-        for (long t = 0, waiting = 0; t < T; t++) {
+        for (Size t = 0, waiting = 0; t < T; t++) {
             NAME(step)(net, t, B, ids + t * B, keep ? keep + t * B : NULL, state, &buffers);
             if (!targets)
                 continue;
@@ -121,7 +123,7 @@ static int NAME(read_window)(
             if (waiting + B <= rows && t + 1 < T)
                 continue;
             NAME(readout)(net, waiting, outputs, e, logits);
-            for (long n = 0, at = (t + 1) * B - waiting; n < waiting; n++, at++)
+            for (Size n = 0, at = (t + 1) * B - waiting; n < waiting; n++, at++)
                 log_probs[at] = NAME(log_prob)(V, logits + n * V, targets[at], correct + at);
             waiting = 0;
         }
@@ -132,7 +134,7 @@ static int NAME(read_window)(
 }
 
 /* Read one id of each batch row, and write the logits (B, V) of the next. */
-static int NAME(step_logits)(const Net *net, long B, const int32_t *ids, REAL *state, REAL *logits)
+static int NAME(step_logits)(const Net *net, Size B, const int32_t *ids, REAL *state, REAL *logits)
 {
     NAME(Buffers) buffers;
     const int allocated = NAME(allocate)(&buffers, net, B);

@@ -8,33 +8,39 @@
    depend on the rows beside it, nor on how processes or threads share them. */
 
 /* W (K, N); or (N, K), of which the transposed is packed. */
-static void NAME(pack)(long K, long N, const REAL *W, int transposed, REAL *packed)
+static void NAME(pack)(Size K, Size N, const REAL *W, int transposed, REAL *packed)
 {
-    const long row = transposed ? 1 : N, column = transposed ? K : 1;
-    for (long first = 0; first < N; first += PANEL)
-        for (long k = 0; k < K; k++, packed += PANEL)
-            for (long j = 0; j < PANEL; j++)
+    const Size row = transposed ? 1 : N, column = transposed ? K : 1;
+    for (Size first = 0; first < N; first += PANEL)
+        for (Size k = 0; k < K; k++, packed += PANEL)
+            for (Size j = 0; j < PANEL; j++)
                 packed[j] = first + j < N ? W[k * row + (first + j) * column] : 0;
 }
 
 /* Compute one block of the result: `rows` rows, which is a constant wherever this is inlined, and one panel. */
 static inline __attribute__((always_inline)) void NAME(tile)(
-    const long rows, long K, const REAL *restrict x, const REAL *restrict panel, REAL *restrict out, long N, long width,
+    const Size rows, Size K, const REAL *restrict x, const REAL *restrict panel, REAL *restrict out, Size N, Size width,
     int add)
 {
     Vector sum[ROWS][2];
-    for (long m = 0; m < rows; m++)
+    for (Size m = 0; m < rows; m++)
         sum[m][0] = sum[m][1] = (Vector){0};
-    for (long k = 0; k < K; k++) {
+    /* The result is needed only at the end, and its rows lie far apart: fetch them meanwhile, and the panel 4 KB ahead. */
+    for (Size m = 0; m < rows; m++)
+        for (Size j = 0; j < PANEL; j += LINE)
+            __builtin_prefetch(out + m * N + j, 1);
+    for (Size k = 0; k < K; k++) {
+        for (Size j = 0; j < PANEL; j += LINE)
+            __builtin_prefetch((const char *)(panel + k * PANEL + j) + 4096);
         const Vector left = *(const Vector *)(panel + k * PANEL), right = *(const Vector *)(panel + k * PANEL + LANES);
         UNROLL
-        for (long m = 0; m < rows; m++) {
+        for (Size m = 0; m < rows; m++) {
             const REAL a = x[m * K + k];
             sum[m][0] += a * left;
             sum[m][1] += a * right;
         }
     }
-    for (long m = 0; m < rows; m++, out += N) {
+    for (Size m = 0; m < rows; m++, out += N) {
         REAL edge[PANEL]; /* the last panel may reach beyond the row */
         REAL *to = width == PANEL ? out : edge;
         if (add && to == edge)
@@ -51,12 +57,12 @@ static inline __attribute__((always_inline)) void NAME(tile)(
 }
 
 /* One row and four panels: one panel alone would wait for its own additions. */
-static void NAME(row_of_panels)(long K, const REAL *restrict x, const REAL *restrict panels, REAL *restrict out, int add)
+static void NAME(row_of_panels)(Size K, const REAL *restrict x, const REAL *restrict panels, REAL *restrict out, int add)
 {
     Vector sum[8];
     for (int v = 0; v < 8; v++)
         sum[v] = (Vector){0};
-    for (long k = 0; k < K; k++) {
+    for (Size k = 0; k < K; k++) {
         const REAL a = x[k];
         for (int v = 0; v < 8; v++)
             sum[v] += a * *(const Vector *)(panels + (v / 2 * K + k) * PANEL + v % 2 * LANES);
@@ -70,7 +76,7 @@ static void NAME(row_of_panels)(long K, const REAL *restrict x, const REAL *rest
 }
 
 static void NAME(block)(
-    long rows, long K, const REAL *x, const REAL *panel, REAL *out, long N, long width, int add)
+    Size rows, Size K, const REAL *x, const REAL *panel, REAL *out, Size N, Size width, int add)
 {
     switch (rows) {
 #define CASE(n) case n: NAME(tile)(n, K, x, panel, out, N, width, add); break;
@@ -86,20 +92,20 @@ static void NAME(block)(
 
    Successive time steps t take the panels in turn from the first and from the last: of weights that are larger than the
    processor's cache, those used last are still in it. */
-static void NAME(product)(long M, long K, long N, const REAL *x, const REAL *packed, REAL *out, int add, long t)
+static void NAME(product)(Size M, Size K, Size N, const REAL *x, const REAL *packed, REAL *out, int add, Size t)
 {
-    const long blocks = (M + ROWS - 1) / ROWS, panels = (N + PANEL - 1) / PANEL;
-    const long together = M == 1 ? 4 : 1, groups = (panels + together - 1) / together;
-    for (long n = 0; n < groups; n++) {
-        const long first = (t % 2 ? groups - 1 - n : n) * together;
+    const Size blocks = (M + ROWS - 1) / ROWS, panels = (N + PANEL - 1) / PANEL;
+    const Size together = M == 1 ? 4 : 1, groups = (panels + together - 1) / together;
+    for (Size n = 0; n < groups; n++) {
+        const Size first = (t % 2 ? groups - 1 - n : n) * together;
         if (together > 1 && (first + together) * PANEL <= N) {
             NAME(row_of_panels)(K, x, packed + first * K * PANEL, out + first * PANEL, add);
             continue;
         }
-        for (long p = first; p < first + together && p < panels; p++) {
-            const long width = N - p * PANEL < PANEL ? N - p * PANEL : PANEL;
-            for (long b = 0; b < blocks; b++) {
-                const long from = M * b / blocks, to = M * (b + 1) / blocks;
+        for (Size p = first; p < first + together && p < panels; p++) {
+            const Size width = N - p * PANEL < PANEL ? N - p * PANEL : PANEL;
+            for (Size b = 0; b < blocks; b++) {
+                const Size from = M * b / blocks, to = M * (b + 1) / blocks;
                 NAME(block)(to - from, K, x + from * K, packed + p * K * PANEL, out + from * N + p * PANEL, N, width, add);
             }
         }

@@ -1,31 +1,33 @@
 /* What training computes outside the time loop: the loss, the sum of the rows that belong to each id, and the update. */
 
 /* total[ids[n]] += rows[n]; rows (N, K) */
-static void NAME(add_rows)(long N, long K, const int32_t *ids, const REAL *rows, REAL *total)
+static void NAME(add_rows)(Size N, Size K, const int32_t *ids, const REAL *rows, REAL *total)
 {
-    for (long n = 0; n < N; n++) {
+    for (Size n = 0; n < N; n++) {
         const REAL *restrict row = rows + n * K;
         REAL *restrict to = total + ids[n] * K;
-        for (long k = 0; k < K; k++)
+#pragma omp simd
+        for (Size k = 0; k < K; k++)
             to[k] += row[k];
     }
 }
 
 /* Replace logits (N, V) by scale * (softmax - one-hot target); return the sum of -log p(target), in nats. */
-static double NAME(cross_entropy)(long N, long V, REAL *logits, const int32_t *targets, double scale)
+static double NAME(cross_entropy)(Size N, Size V, REAL *logits, const int32_t *targets, double scale)
 {
     double loss = 0;
-    for (long n = 0; n < N; n++, logits += V) {
+    for (Size n = 0; n < N; n++, logits += V) {
         REAL *restrict z = logits, total = 0;
         const REAL most = NAME(largest)(V, z), picked = z[targets[n]] - most;
 #pragma omp simd reduction(+ : total)
-        for (long v = 0; v < V; v++) {
+        for (Size v = 0; v < V; v++) {
             z[v] = NAME(exp_of)(z[v] - most);
             total += z[v];
         }
         loss += NAME(log_of)(total) - picked;
         const REAL factor = (REAL)scale / total;
-        for (long v = 0; v < V; v++)
+#pragma omp simd
+        for (Size v = 0; v < V; v++)
             z[v] *= factor;
         z[targets[n]] -= (REAL)scale;
     }
@@ -34,10 +36,11 @@ static double NAME(cross_entropy)(long N, long V, REAL *logits, const int32_t *t
 
 /* The update of Adam; see `optimizers.adam`. rate and root include the corrections of m and of sqrt(v). */
 static void NAME(adam)(
-    long n, REAL *restrict p, const REAL *restrict g, REAL *restrict m, REAL *restrict v, const double *settings)
+    Size n, REAL *restrict p, const REAL *restrict g, REAL *restrict m, REAL *restrict v, const double *settings)
 {
     const REAL beta1 = settings[0], beta2 = settings[1], rate = settings[2], root = settings[3];
-    for (long k = 0; k < n; k++) {
+#pragma omp simd
+    for (Size k = 0; k < n; k++) {
         m[k] = beta1 * m[k] + (1 - beta1) * g[k];
         v[k] = beta2 * v[k] + (1 - beta2) * g[k] * g[k];
         p[k] -= rate * m[k] / (NAME(root)(v[k]) / root + (REAL)1e-8);
@@ -45,9 +48,10 @@ static void NAME(adam)(
 }
 
 /* mean = share mean + (1 - share) p */
-static void NAME(average)(long n, REAL *restrict mean, const REAL *restrict p, double share)
+static void NAME(average)(Size n, REAL *restrict mean, const REAL *restrict p, double share)
 {
     const REAL past = share, present = 1 - share;
-    for (long k = 0; k < n; k++)
+#pragma omp simd
+    for (Size k = 0; k < n; k++)
         mean[k] = past * mean[k] + present * p[k];
 }

@@ -6,9 +6,11 @@
 
 #undef LANES
 #undef PANEL
+#undef LINE
 #undef Vector
-#define LANES (VECTOR / (long)sizeof(REAL))
+#define LANES (VECTOR / (Size)sizeof(REAL))
 #define PANEL (2 * LANES) /* columns of a packed matrix that are multiplied at once */
+#define LINE (64 / (Size)sizeof(REAL)) /* numbers in a line of the cache */
 
 typedef REAL NAME(vector) __attribute__((vector_size(VECTOR), aligned(sizeof(REAL)), may_alias));
 #define Vector NAME(vector)
@@ -55,17 +57,17 @@ static inline double NAME(log_of)(double a) { return log(a); }
 static inline REAL NAME(sigmoid_of_half)(REAL a) { return (REAL)0.5 * NAME(tanh_of)(a) + (REAL)0.5; }
 
 /* Return the largest of a row. Of the lanes of a vector, each finds its own first, which needs no reduction. */
-static REAL NAME(largest)(long n, const REAL *restrict z)
+static REAL NAME(largest)(Size n, const REAL *restrict z)
 {
     REAL most[LANES], result;
-    long k = 0;
-    for (long j = 0; j < LANES; j++)
+    Size k = 0;
+    for (Size j = 0; j < LANES; j++)
         most[j] = z[0];
     for (; k + LANES <= n; k += LANES)
-        for (long j = 0; j < LANES; j++)
+        for (Size j = 0; j < LANES; j++)
             most[j] = z[k + j] > most[j] ? z[k + j] : most[j];
     result = most[0];
-    for (long j = 1; j < LANES; j++)
+    for (Size j = 1; j < LANES; j++)
         result = most[j] > result ? most[j] : result;
     for (; k < n; k++)
         result = z[k] > result ? z[k] : result;
