@@ -15,7 +15,7 @@ from benchmarks.records.runs import ATTEMPTS, Run, _course, counting, fill, is_s
 from benchmarks.speed.cases import Case
 from charrnn.config import TextConfig, TrainConfig, text_and_train_settings
 from charrnn.data.corpus import Corpus
-from charrnn.nn.compiled import core_version
+from charrnn.nn.compiled import variant
 
 SHORT, LONG = ROWS[0], ROWS[1]
 TESTED = next(row for row in ROWS if row.text == "irish_abc.txt")
@@ -324,7 +324,7 @@ def test_the_characters_of_a_run_are_those_of_its_own_shuffle(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("compiled", [False, True])
 def test_a_run_is_made_by_the_real_commands(compiled, tmp_path):
-    if compiled and core_version() is None:
+    if compiled and variant() is None:
         pytest.skip("charrnn has no compiled core here")
     row = Row("boats.txt", 0.05, SPLIT, compiled=compiled)
     text = "".join(f"{count} {colour} boats\n" for count in range(500) for colour in ("red", "blue", "grey", "green"))

@@ -44,7 +44,7 @@ def environment(threads: int | None = None) -> dict[str, str]:
 
 def core(compiled: bool) -> dict[str, str]:
     """Return the variable of the environment that leaves charrnn its compiled core, or takes it away."""
-    return {"CHARRNN_COMPILED": str(int(compiled))}
+    return {"CHARRNN_COMPILED": "" if compiled else "0"}
 
 
 class Worker:

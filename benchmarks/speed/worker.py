@@ -69,9 +69,9 @@ def facts(side: str) -> dict[str, Any]:
         versions = {"torch": torch.__version__, "vectors": torch.backends.cpu.get_cpu_capability()}
         versions["threads"] = torch.get_num_threads()
     if COMPILED.get(side):
-        from charrnn.nn.compiled import core_version
+        from charrnn.nn.compiled import variant
 
-        versions["core"] = core_version()
+        versions["core"] = variant()
     fields = ("user_api", "internal_api", "version", "architecture", "threading_layer", "num_threads")
     pools = [{name: pool[name] for name in fields if pool.get(name)} for pool in threadpool_info()]
     return versions | {"pools": pools}
