@@ -24,7 +24,7 @@ $(VENV)/dev: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	touch $@
 
-# A package that cannot be installed is left out of the measurement; the next `make bench` tries again.
+# Without PyTorch the other sides are measured; the next `make bench` tries again.
 $(VENV)/bench: $(VENV)/installed
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]" && touch $@
 
@@ -57,13 +57,14 @@ format: $(VENV)/dev ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/bench ## Measure the speed against PyTorch; update docs/performance.md
+bench: $(VENV)/bench ## Measure the speed against PyTorch; update docs/performance.md; 20 minutes
 	$(BIN)/python -m benchmarks.speed --write docs/performance.md
 
+# ROWS chooses some: make records TEXTS=folder ROWS="tinyshakespeare, 3 minutes"
 records: $(VENV)/installed ## Make and commit the runs missing from docs/results.md, from the folder TEXTS; hours
 	@test -n "$(TEXTS)" || { echo "name the folder with the texts: make records TEXTS=folder" >&2; exit 2; }
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check matplotlib
-	$(BIN)/python -m benchmarks.records "$(TEXTS)" --json docs/results.json --write docs/results.md --commit
+	$(BIN)/python -m benchmarks.records "$(TEXTS)" --rows "$(ROWS)" --json docs/results.json --write docs/results.md --commit
 
 samples: $(VENV)/installed ## Make docs/samples.md from the texts in the folder TEXTS; half an hour
 	@test -n "$(TEXTS)" || { echo "name the folder with the texts: make samples TEXTS=folder" >&2; exit 2; }
