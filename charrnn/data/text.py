@@ -6,7 +6,6 @@ has its own ids for the same symbols; they are looked up as the text is read, so
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -74,9 +73,11 @@ class Encoder:
     """Encodes a text piece by piece: extends the alphabet, counts the characters and computes the SHA-256."""
 
     def __init__(self) -> None:
+        from hashlib import sha256
+
         self.alphabet = Alphabet()
         self.chars = 0
-        self._sha256 = hashlib.sha256()
+        self._sha256 = sha256()
 
     @property
     def dtype(self) -> np.dtype[np.unsignedinteger]:
@@ -160,7 +161,9 @@ class Text:
         """Return the SHA-256 of the text's UTF-8 bytes, in hexadecimal digits."""
         if self.digest is not None:
             return self.digest
-        digest = hashlib.sha256()
+        from hashlib import sha256
+
+        digest = sha256()
         for piece in self.pieces():
             digest.update(piece.encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
