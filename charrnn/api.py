@@ -245,7 +245,7 @@ def _corpus_for(use: str, saved: Checkpoint, reading: ReadProgress | None = None
     return corpus_of(saved, reading=reading)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LanguageModel:
     """A trained model. It keeps no state between calls.
 

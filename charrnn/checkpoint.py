@@ -74,7 +74,7 @@ def current_versions() -> dict[str, str]:
     return {name: version for name, version in versions.items() if version}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Checkpoint:
     """A model with its history, and with everything that resuming its run needs, unless it serves inference only.
 

@@ -101,7 +101,7 @@ class Encoder:
         return ids.astype(self.dtype, copy=False)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Text:
     """A text: its k-th character is `symbols[ids[k]]`.
 
@@ -227,12 +227,11 @@ class Text:
         return _Filtered(self.ids, table, absent)
 
 
-@dataclass(frozen=True, eq=False)
 class _Translated:
     """Ids that a table translates as they are read."""
 
-    ids: Ids
-    table: Ids
+    def __init__(self, ids: Ids, table: Ids) -> None:
+        self.ids, self.table = ids, table
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -242,13 +241,11 @@ class _Translated:
         return ids
 
 
-@dataclass(frozen=True, eq=False)
 class _Filtered:
     """Translated ids without those that become `absent`; `_ends` counts the ids kept up to the end of each block."""
 
-    ids: Ids
-    table: Ids
-    absent: int
+    def __init__(self, ids: Ids, table: Ids, absent: int) -> None:
+        self.ids, self.table, self.absent = ids, table, absent
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0

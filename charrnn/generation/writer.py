@@ -18,6 +18,7 @@ from charrnn.data.vocab import Vocab
 from charrnn.errors import CharRNNError, ConfigError, VocabError
 from charrnn.generation.ensemble import Ensemble, Primed, start_logits
 from charrnn.generation.loop import Step, generate
+from charrnn.generation.novelty import copied
 from charrnn.generation.rules import NEVER, Rules
 from charrnn.generation.settings import BeamConfig, DrawConfig, SampleConfig
 from charrnn.generation.stops import StopBuffer
@@ -48,7 +49,7 @@ class DrawCounts:
     left_out: list[int] = field(default_factory=list)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Writer:
     """An ensemble with its vocabulary. It keeps no state: every call starts anew.
 
@@ -176,8 +177,6 @@ class Writer:
         counts: DrawCounts,
     ) -> Iterator[Sample]:
         """Yield a sample for each task, a prime and the state after it; leave out those that are never novel."""
-        from charrnn.generation.novelty import copied
-
         first = 0
         while batch := list(islice(tasks, _BATCH)):
             samples: dict[int, Sample] = {}
