@@ -29,7 +29,7 @@ main()
 """
 #: What no path below needs.
 HEAVY = (
-    *("rich", "tqdm", "threadpoolctl", "prompt_toolkit", "numba", "regex", "uvicorn", "starlette", "zstandard"),
+    *("rich", "tqdm", "threadpoolctl", "prompt_toolkit", "regex", "uvicorn", "starlette", "zstandard"),
     *("asyncio", "concurrent", "csv", "decimal", "email", "fractions", "http", "importlib.metadata", "logging"),
     *("multiprocessing", "pkgutil", "socket", "statistics", "subprocess", "tempfile", "tracemalloc", "unittest"),
 )
