@@ -2,6 +2,7 @@
 
 import codecs
 import math
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -58,7 +59,7 @@ def of_bytes():
     """Return the writer of a model that writes the bytes of 水 and two letters, in any order."""
     writer = writer_of(Vocab("".join(map(chr, range(256))), kind="bytes"), seed=11)
     (member,), written = writer.ensemble.members, np.isin(np.arange(256), [*"ab水".encode()])
-    weights = member.weights._replace(b_y=member.weights.b_y + 1000 * written)
+    weights = replace(member.weights, b_y=member.weights.b_y + 1000 * written)
     return Writer(Ensemble((member._replace(weights=weights),)), writer.vocab)
 
 
@@ -195,7 +196,7 @@ def test_an_end_mark_ends_a_text_and_is_no_part_of_it(marked):
 
 def test_the_mark_of_unknown_characters_is_never_written(marked):
     member = marked.ensemble.members[0]
-    certain = member.weights._replace(b_y=member.weights.b_y + 1000 * (np.arange(12) == 11))
+    certain = replace(member.weights, b_y=member.weights.b_y + 1000 * (np.arange(12) == 11))
     sure = Writer(Ensemble((member._replace(weights=certain),)), marked.vocab)
     for settings in ({}, {"temperature": 0.0}):
         (sample,) = sure.samples(1, seed=1, length=50, **settings)
