@@ -14,8 +14,8 @@ from charrnn.nn import model
 from charrnn.nn.cells import packed
 
 #: The multiplications that one core does while a process sends a request to another and reads the answer: 35 µs, at
-#: 7.5 per nanosecond. It depends on the machine, but not on the cell (measured by `python -m benchmarks.scaling`).
-_REQUEST = 2**18
+#: 13 to 16 per nanosecond. Both depend on the machine, and little on the cell (`python -m benchmarks.scaling`).
+_REQUEST = 2**19
 MIN_ROWS = 8  # rows per process: matrix products of fewer rows lose more than sharing gains
 
 

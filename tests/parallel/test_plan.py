@@ -26,10 +26,10 @@ def test_each_process_has_enough_rows_and_threads_left_over_serve_its_products(t
 @pytest.mark.parametrize(
     ("units", "batch_size", "seq_len", "threads"),
     [
-        (16, 8, 10, 1),  # 0.8 million multiplications, worth 3 requests: sqrt(3) processes
-        (16, 32, 25, 4),  # 5.1 million, 19 requests
-        (16, 512, 100, 35),
-        (128, 32, 25, 18),
+        (16, 8, 10, 1),  # half a million multiplications, as long as one request
+        (16, 32, 25, 3),  # 5.1 million, as long as 9.7 requests: sqrt(9.7) processes
+        (16, 512, 100, 24),
+        (128, 32, 25, 12),
         (384, 32, 100, 64),
     ],
 )

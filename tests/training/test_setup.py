@@ -66,7 +66,7 @@ def test_runs_at_the_same_time_give_the_threads_back_in_any_order(tmp_path):
 
 def test_the_number_is_kept_and_reused_and_another_one_is_told_of(tmp_path):
     with threadpool_limits(2, "blas"):
-        run = start(tmp_path / "run", write_text(tmp_path), hidden_size=64, seq_len=20)
+        run = start(tmp_path / "run", write_text(tmp_path), hidden_size=128, seq_len=20)
         stop_at(run, lambda event: isinstance(event, Stepped))
     assert ckpt.load(tmp_path / "run" / "last.npz").train_config.threads == 2
     again = Run.resume(tmp_path / "run")
