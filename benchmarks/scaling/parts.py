@@ -19,9 +19,12 @@ from charrnn.nn import model
 from charrnn.nn.bptt import Learner
 from charrnn.parallel.cost import Parts, sum_alone, sum_shared
 from charrnn.parallel.plan import make_plan
+from charrnn.parallel.shared import add_up
 from charrnn.parallel.workers import Workers
 from charrnn.system.meter import seconds_per_unit
 from charrnn.training.loop import Training, TrainState, train_step
+
+_OTHERS = 31  # processes whose gradients are added to measure one addition
 
 
 class Bench(NamedTuple):
@@ -78,12 +81,6 @@ def copy_all(to: Params, arrays: Params) -> None:
         to[name][...] = array
 
 
-def add_all(to: Params, arrays: Params) -> None:
-    """Add arrays to others."""
-    for name, array in arrays.items():
-        to[name] += array
-
-
 def processor_seconds(work: Callable[[], object], seconds: float) -> float:
     """Return the median processor time of a call, from calls for about this many seconds after one to warm up."""
     work()
@@ -109,10 +106,20 @@ def measure_parts(bench: Bench, seconds: float) -> Parts:
 
     other = {name: array.copy() for name, array in params.items()}
     copy = processor_seconds(lambda: copy_all(other, params), seconds / 4)
-    add = processor_seconds(lambda: add_all(other, params), seconds / 4)
+    wake, request = measure_requests(seconds)
+    add = measure_add(params, seconds / 2)
     given = Given(bench)
     update = processor_seconds(lambda: bench.step(given), seconds) - copy
-    return Parts(gradients, *measure_requests(seconds), copy, add, update)
+    return Parts(gradients, wake, request, copy, add, update)
+
+
+def measure_add(params: Params, seconds: float) -> float:
+    """Return the seconds of adding the gradients of another process, which are in that core's cache or in none.
+
+    So the numbers added here are too many for this core's cache.
+    """
+    grads = np.ones((1 + _OTHERS, sum(array.size for array in params.values())), next(iter(params.values())).dtype)
+    return processor_seconds(lambda: add_up(grads, slice(None)), seconds) / _OTHERS
 
 
 def measure_requests(seconds: float) -> tuple[float, float]:
@@ -149,15 +156,18 @@ def total_seconds(parts: Parts, batch_size: int, processes: int) -> float:
     return gradients + parts.update + (processes + 1) * parts.copy + (processes - 1) * parts.add + requests
 
 
-def fastest_step(bench: Bench, processes: int, seconds: float) -> float:
-    """Return the wall time of the fastest step in so many seconds: other programs can only make a step slower."""
+def steps_here(bench: Bench, processes: int, seconds: float) -> tuple[float, float]:
+    """Return the wall time of the fastest step, and the median processor time of steps in the first process.
+
+    Other programs can only make a step slower, and little of them is in the processor time.
+    """
 
     def work() -> int:
         bench.step(workers)
         return 1
 
     with bench.workers(processes) as workers:
-        return seconds_per_unit(work, seconds, min)
+        return seconds_per_unit(work, seconds, min), processor_seconds(work, seconds)
 
 
 def total_of_steps(bench: Bench, processes: int, steps: int) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from benchmarks.markdown import markdown_table
-from benchmarks.scaling.parts import Bench, fastest_step, measure_parts, total_of_steps, total_seconds
+from benchmarks.scaling.parts import Bench, measure_parts, steps_here, total_of_steps, total_seconds
 from benchmarks.speed.cases import Case
 from charrnn.parallel.cost import Parts, step_time, sum_alone, sum_shared
 
@@ -32,13 +32,16 @@ def checks(case: Case, bench: Bench, parts: Parts, seconds: float) -> list[list[
     rows = []
     for processes in CHECKED:
         if processes <= (os.cpu_count() or 1):
-            what, predicted = "time", step_time(parts, case.batch, processes)
-            measured = fastest_step(bench, processes, 2 * seconds)
+            fastest, first = steps_here(bench, processes, 2 * seconds)
+            predicted = step_time(parts, case.batch, processes)
+            found = [("time", predicted, fastest), ("processor time, first process", predicted, first)]
         else:
-            what, predicted = "processor time", total_seconds(parts, case.batch, processes)
-            measured = total_of_steps(bench, processes, max(3, round(2 * seconds / predicted)))
-        error = f"{100 * (predicted / measured - 1):+.0f} %"
-        rows.append([case.name, str(processes), what, f"{1e3 * predicted:.3g}", f"{1e3 * measured:.3g}", error])
+            predicted = total_seconds(parts, case.batch, processes)
+            steps = max(3, round(2 * seconds / predicted))
+            found = [("processor time, all", predicted, total_of_steps(bench, processes, steps))]
+        for what, predicted, measured in found:
+            figures = (f"{1e3 * predicted:.3g}", f"{1e3 * measured:.3g}", f"{100 * (predicted / measured - 1):+.0f} %")
+            rows.append([case.name, str(processes), what, *figures])
     return rows
 
 

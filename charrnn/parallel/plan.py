@@ -16,6 +16,7 @@ from charrnn.nn.cells import packed
 #: The multiplications that one core does while a process sends a request to another and reads the answer: 35 µs, at
 #: 13 to 16 per nanosecond. Both depend on the machine, and little on the cell (`python -m benchmarks.scaling`).
 _REQUEST = 2**19
+_MANY = 2**17  # numbers of another process that one adds while it sends a request and reads the answer
 MIN_ROWS = 8  # rows per process: matrix products of fewer rows lose more than sharing gains
 
 
@@ -56,6 +57,13 @@ class Plan(NamedTuple):
         Any two processes differ by at most one item.
         """
         return slice(of * rank // self.processes, of * (rank + 1) // self.processes)
+
+    def adds_together(self, numbers: int) -> bool:
+        """Return whether each process adds up a share of the gradients, so many numbers in each process.
+
+        That takes another request to each process. If the gradients are few, the first process adds them up sooner.
+        """
+        return (self.processes - 1) * numbers >= self.processes * _MANY
 
 
 def make_plan(config: ModelConfig, seed: int | None, batch_size: int, seq_len: int, threads: int) -> Plan:

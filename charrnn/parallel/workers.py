@@ -41,7 +41,6 @@ _THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS
 _GRADIENTS, _SUM, _SCORES, _STATE = range(4)  # the task of a request
 _REQUEST = struct.Struct("<BQQQ??")
 _DONE, _FAILED = b".", b"!"
-_MANY = 2**17  # numbers that a process adds while it sends a request to another and reads the answer
 _MOST_REASON = 1000  # bytes of an answer's reason
 _START = "import sys; sys.path[:] = {path!r}; from {module} import run_worker; run_worker({answers})"
 
@@ -112,18 +111,15 @@ class Workers:
         return loss, self._gather("state", last_state, state.shape), grads
 
     def _add_up(self) -> None:
-        """Add the gradients of all processes to those of this one.
-
-        Each process adds up a share of them, unless they are so few that asking for it would take longer.
-        """
+        """Add the gradients of all processes to those of this one."""
         grads = self._shared["grads"]
-        processes, size = grads.shape
-        if (processes - 1) * size < _MANY * processes:
+        numbers = grads.shape[1]
+        if self.plan.adds_together(numbers):
+            self._send(Request(_SUM))
+            add_up(grads, self.plan.share(0, numbers))
+            self._wait()
+        else:
             add_up(grads, slice(None))
-            return
-        self._send(Request(_SUM))
-        add_up(grads, self.plan.share(0, size))
-        self._wait()
 
     def score(self, window: Window, state: Array) -> tuple[Array, Mask, Array]:
         """Return each target's log-probability, whether it was the most likely symbol, and the state after the window.

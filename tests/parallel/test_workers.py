@@ -16,6 +16,7 @@ from fixtures_run import assert_same_run, begin, finish, make_training, start, s
 from charrnn.config import CELL_NAMES
 from charrnn.errors import CharRNNError
 from charrnn.nn.bptt import Learner
+from charrnn.parallel import plan as plan_module
 from charrnn.parallel import workers as workers_module
 from charrnn.parallel.plan import make_plan
 from charrnn.parallel.shared import memory_file
@@ -76,7 +77,7 @@ def test_processes_compute_what_one_process_does(settings):
 @pytest.mark.parametrize("processes", [2, 3, 5])
 @pytest.mark.parametrize("many", [0, 10**9], ids=["each adds a share", "one adds all"])
 def test_gradients_are_added_in_order_of_rank_whoever_adds_them(monkeypatch, processes, many):
-    monkeypatch.setattr(workers_module, "_MANY", many)
+    monkeypatch.setattr(plan_module, "_MANY", many)
     training = make_training(num_layers=2, dropout=0.4, batch_size=5, seq_len=9)
     assert training.model_config.dtype == "float32"
     state, window = begin(training), training.stream[3]
