@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -314,7 +315,8 @@ def _print_plan(run: Run, *, verbose: bool) -> None:
         for reason in run.reasons:
             print_sentence(reason)
         if step is not None:
-            print_sentence(threads_in_words(run.training, run.state, step))
+            budget = run.timer.budget if run.timer else math.inf
+            print_sentence(threads_in_words(run.training, run.state, step, budget))
     for sentence in run.notes:
         print_sentence(f"Note: {sentence}")
 

@@ -239,13 +239,13 @@ def _evaluation_steps(steps: int, evaluations: float) -> int:
     return max(1, math.ceil(steps / max(1, round(evaluations))))
 
 
-def single_thread_seconds(training: Training, state: TrainState, most: float) -> float:
-    """Return the seconds of a step with one thread, measured for about a second; the state is left unchanged.
+def single_thread_seconds(training: Training, state: TrainState, most: float, seconds: float) -> float:
+    """Return the seconds of a step with one thread, measured for about twice these; the state is left unchanged.
 
-    If a step may take longer than half a second, shorter windows are measured instead.
+    If a step may take longer than these seconds, shorter windows are measured instead.
     most: seconds that a step takes at most
     """
-    seconds, length = _SECONDS[0], training.config.seq_len
+    length = training.config.seq_len
     length = max(1, min(length, round(length * seconds / most)))
     config = replace(training.config, threads=1, seq_len=length)
     alone = replace(training, config=config, stream=replace(training.stream, seq_len=length))
@@ -253,13 +253,13 @@ def single_thread_seconds(training: Training, state: TrainState, most: float) ->
         return step_seconds(training, char_seconds(alone, state, workers, seconds, fmean))
 
 
-def threads_in_words(training: Training, state: TrainState, step: float) -> str:
-    """Say how long a step takes and what its threads gain; measures steps with one thread for about a second.
+def threads_in_words(training: Training, state: TrainState, step: float, budget: float = math.inf) -> str:
+    """Say how long a step takes and what its threads gain; measures steps with one thread for at most about a second.
 
-    step: seconds of a step
+    step: seconds of a step; budget: those of the run
     """
-    threads = training.config.threads or 1
-    gain = single_thread_seconds(training, state, threads * step) / step if threads > 1 else 1.0
+    threads, seconds = training.config.threads or 1, min(_SECONDS[0], trial_seconds(budget))
+    gain = single_thread_seconds(training, state, threads * step, seconds) / step if threads > 1 else 1.0
     return gain_in_words(threads, step, gain)
 
 

@@ -805,9 +805,10 @@ def test_a_checkpoint_that_is_none_is_refused(tmp_path):
 def test_what_the_threads_of_a_run_gain_is_measured_on_windows_that_are_short_enough(
     monkeypatch, threads, step, alone, seq_len, words
 ):
-    training, measured = make_training(threads=threads, batch_size=2, seq_len=10), []
+    training, measured, limits = make_training(threads=threads, batch_size=2, seq_len=10), [], []
 
     def seconds(measuring, state, workers, for_seconds, average):
+        limits.append(for_seconds)
         measured.append((measuring.config.threads, measuring.config.seq_len, measuring.stream.seq_len))
         return alone / budget.step_seconds(training, 1.0)
 
@@ -815,6 +816,9 @@ def test_what_the_threads_of_a_run_gain_is_measured_on_windows_that_are_short_en
     state = training.begin(model.init_params(training.model_config, np.random.default_rng(0)))
     assert budget.threads_in_words(training, state, step) == words
     assert measured == [(1, seq_len, seq_len)] * (threads > 1)
+    budget.threads_in_words(training, state, step, 0.3)
+    assert all(steps <= seq_len for _, steps, _ in measured)
+    assert all(limit <= 0.3 / 4 for limit in limits[1:])  # a short run is not spent on it
 
 
 def test_the_time_that_a_long_run_takes_is_foretold(tmp_path, monkeypatch):
