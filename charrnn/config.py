@@ -413,7 +413,9 @@ class TrainConfig:
     recover: bool = setting(
         True, "Training", "If training diverges, go back to the last good state and lower the rate."
     )
-    threads: int | None = setting(None, "Training", "CPU cores. [default: chosen by layer size]", low=1, high=4096)
+    threads: int | None = setting(
+        None, "Training", "CPU cores. [default: all, fewer for small windows]", low=1, high=4096
+    )
     seed: int | None = setting(None, "Training", "Random seed. [default: random; printed]", low=0, high=2**63 - 1)
     extend_vocab: bool = setting(False, "Text", "With --init-from: add the characters that the other model lacks.")
     val_chars: int = setting(0, "Files", "Validation characters per evaluation; 0 for all.", low=0, recipe=AUTO)

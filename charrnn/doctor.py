@@ -17,10 +17,10 @@ from charrnn.data.stream import Stream
 from charrnn.nn import compiled, model
 from charrnn.parallel.plan import available_threads, usual_threads
 from charrnn.system.blas import Blas, blas, numpy_config
-from charrnn.system.load import is_crowded, load_average
+from charrnn.system.load import cores, is_crowded, load_average
 from charrnn.system.meter import seconds_per_unit
 from charrnn.system.processor import best_kernel, cpu_facts
-from charrnn.training.budget import char_seconds
+from charrnn.training.budget import char_seconds, step_seconds
 from charrnn.training.loop import Training
 from charrnn.version import __version__
 
@@ -30,6 +30,12 @@ TRAINING_PRODUCT = (32, 384, 1536)  # one time step of the default model: (B, H)
 _LARGE_PRODUCTS = (2048, 1024, 512)  # sizes of square matrices; the first that is quick enough is measured
 _LARGE_SECONDS = 0.4  # limit of the time for one large product
 _VOCAB_SIZE = 65  # symbols of the random text, as many as in English prose with punctuation
+#: Models of which the training speed is measured, besides the default one.
+SIZES = {
+    f"{cell} {layers}x{units}": ModelConfig(_VOCAB_SIZE, cell=cell, num_layers=layers, hidden_size=units)
+    for cell in ("lstm", "lnlstm")
+    for layers, units in ((1, 128), (1, 256), (2, 512))
+}
 _OPTIMISED = ("openblas", "mkl", "accelerate", "blis", "armpl", "nvpl", "atlas", "essl")
 #: OpenBLAS kernels that share another kernel's code for float32 products.
 _LIKE = {"Zen": "Haswell", "Cooperlake": "SkylakeX", "SapphireRapids": "SkylakeX"}
@@ -51,12 +57,19 @@ class Speed:
     large_gflops        10^9 operations per second in that product
     training_gflops     10^9 operations per second in a product of TRAINING_PRODUCT's shape
     chars_per_second    training speed of the default model on random text
+    threads             that it uses; gain: how many times as fast it is as with one
+    step                seconds of one of its steps
+    sizes               training speed of models of other sizes, in characters per second; SIZES has their names
     """
 
     large_product: int
     large_gflops: float
     training_gflops: float
     chars_per_second: float
+    threads: int
+    gain: float
+    step: float
+    sizes: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -96,7 +109,7 @@ class Machine:
 
 
 def measure_machine(seconds: float = 1.0, set_kernel: str | None = None) -> Machine:
-    """Collect the facts and measure the speed, which takes about twice these seconds.
+    """Collect the facts and measure the speed, which takes about five times these seconds on two cores.
 
     set_kernel  the value to which the command set OPENBLAS_CORETYPE; None if it did not
     """
@@ -137,21 +150,25 @@ def _chooser(kernel: str | None, set_kernel: str | None) -> str | None:
     return "charrnn" if set_kernel else "user"
 
 
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "process_cpu_count"):  # Python 3.13
-        return int(os.process_cpu_count() or 1)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def speed(seconds: float = 1.0) -> Speed:
-    """Measure matrix products for about these seconds, and training for as long again."""
+    """Measure matrix products for about three quarters of these seconds, and each training for about half or less."""
     training = _gflops(*TRAINING_PRODUCT, seconds / 4)
     quick = [edge for edge in _LARGE_PRODUCTS if 2e-9 * edge**3 / training < _LARGE_SECONDS * seconds]
     edge = max(quick, default=_LARGE_PRODUCTS[-1])
-    return Speed(edge, _gflops(edge, edge, edge, seconds / 2), training, _chars_per_second(seconds))
+    large = _gflops(edge, edge, edge, seconds / 2)
+    usual = usual_training(ModelConfig(_VOCAB_SIZE))
+    char, threads = _char_seconds(usual, seconds / 2), usual.config.threads or 1
+    alone = replace(usual, config=replace(usual.config, threads=1))
+    return Speed(
+        edge,
+        large,
+        training,
+        chars_per_second=1 / char,
+        threads=threads,
+        gain=_char_seconds(alone, seconds / 2) / char if threads > 1 else 1.0,
+        step=step_seconds(usual, char),
+        sizes={name: 1 / _char_seconds(usual_training(config), seconds / 4) for name, config in SIZES.items()},
+    )
 
 
 def _gflops(rows: int, inner: int, columns: int, seconds: float) -> float:
@@ -167,17 +184,20 @@ def _gflops(rows: int, inner: int, columns: int, seconds: float) -> float:
     return 1e-9 / seconds_per_unit(multiply, seconds)
 
 
-def _chars_per_second(seconds: float) -> float:
-    """Return the training speed of the default model with default settings, without evaluations and saves."""
-    rng = np.random.default_rng(0)
-    model_config, config = ModelConfig(_VOCAB_SIZE), TrainConfig(steps=1, seed=0)
-    config = replace(config, threads=usual_threads(model_config.hidden_size, available_threads()))
-    ids = rng.integers(_VOCAB_SIZE, size=100 * config.batch_size * config.seq_len)
+def usual_training(model_config: ModelConfig) -> Training:
+    """Return the training of a model on random text, with the default settings and threads."""
+    config = TrainConfig(steps=1, seed=0)
+    threads = usual_threads(model_config, config.batch_size, config.seq_len, available_threads())
+    ids = np.random.default_rng(0).integers(_VOCAB_SIZE, size=100 * config.batch_size * config.seq_len)
     stream = Stream(ids, config.batch_size, config.seq_len)
-    training = Training(model_config, config, stream, ids[:0])
-    state = training.begin(model.init_params(model_config, rng))
+    return Training(model_config, replace(config, threads=threads), stream, ids[:0])
+
+
+def _char_seconds(training: Training, seconds: float) -> float:
+    """Return the seconds of training on one character, without evaluations and saves."""
+    state = training.begin(model.init_params(training.model_config, np.random.default_rng(0)))
     with training.workers() as workers:
-        return 1 / char_seconds(training, state, workers, seconds)
+        return char_seconds(training, state, workers, seconds)
 
 
 def advice(machine: Machine) -> list[str]:

@@ -10,6 +10,7 @@ from charrnn import doctor as machine
 from charrnn.config import ModelConfig
 from charrnn.doctor import Machine, Speed, advice
 from charrnn.nn import model
+from charrnn.parallel.workers import Workers
 from charrnn.system import processor
 from charrnn.system.blas import Blas
 
@@ -27,7 +28,7 @@ FREE = Machine(
     blas=Blas("scipy-openblas", "0.3.31", own=True, kernel="SkylakeX", threads=4),
     kernel_chosen_by="library",
     best_kernel=None,
-    speed=Speed(2048, 200.0, 90.0, 20_000.0),
+    speed=Speed(2048, 200.0, 90.0, 20_000.0, 4, 3.2, 0.16, {"lstm 1x128": 100_000.0}),
     parameters=1000,
     parameter_bytes=4000,
     core="avx2",
@@ -52,7 +53,9 @@ def only(**more):
 
 @pytest.fixture(scope="module")
 def here():
-    return machine.measure_machine(0.01)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machine, "SIZES", {"rnn 1x8": ModelConfig(65, cell="rnn", hidden_size=8)})
+        return machine.measure_machine(0.01)
 
 
 def test_the_facts_are_plausible(here):
@@ -70,8 +73,41 @@ def test_the_facts_are_plausible(here):
 
 def test_what_is_measured_is_a_rate(here):
     assert here.speed.large_product in (2048, 1024, 512)
-    for rate in (here.speed.large_gflops, here.speed.training_gflops, here.speed.chars_per_second):
+    rates = (here.speed.large_gflops, here.speed.training_gflops, here.speed.chars_per_second, here.speed.gain)
+    for rate in (*rates, *here.speed.sizes.values()):
         assert 0 < rate < float("inf")
+
+
+@pytest.mark.parametrize("available", [1, 2])
+def test_the_speed_of_training_is_that_of_each_model_with_its_usual_threads(monkeypatch, available):
+    # A character takes 10 ns for each unit of a layer; with two threads, 1.6 times as fast.
+    monkeypatch.setattr(machine, "_gflops", lambda *given: 50.0)
+    monkeypatch.setattr(machine, "available_threads", lambda: available)
+    trained = []
+
+    def char_seconds(training, state, workers, seconds):
+        config, plan = training.model_config, workers.plan
+        trained.append((config.cell, config.num_layers, config.hidden_size, training.config.threads))
+        assert (plan.batch_size, plan.seq_len) == (32, 100)
+        return 1e-8 * config.num_layers * config.hidden_size / (1 if plan.processes == 1 else 1.6)
+
+    monkeypatch.setattr(machine, "char_seconds", char_seconds)
+    monkeypatch.setattr(Workers, "__enter__", lambda workers: workers)  # starts no process
+    faster = 1 if available == 1 else 1.6
+    found = machine.speed()
+    assert found.chars_per_second == pytest.approx(faster / 384e-8)
+    assert (found.threads, found.gain) == (available, pytest.approx(faster))
+    assert found.step == pytest.approx(3200 * 384e-8 / faster)
+    expected = {
+        f"{cell} {size}": faster * 1e8 / units
+        for cell in ("lstm", "lnlstm")
+        for size, units in (("1x128", 128), ("1x256", 256), ("2x512", 1024))
+    }
+    assert found.sizes == pytest.approx(expected)
+    default = ("lstm", 1, 384)
+    sizes = [(cell, *size) for cell in ("lstm", "lnlstm") for size in ((1, 128), (1, 256), (2, 512))]
+    alone = [] if available == 1 else [(*default, 1)]
+    assert trained == [(*default, available), *alone, *((*size, available) for size in sizes)]
 
 
 def test_the_parameters_are_those_of_the_default_model(here):

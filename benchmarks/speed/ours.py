@@ -29,7 +29,8 @@ def variants(case: Case, threads: int) -> dict[str, Work]:
     """Return the one way to do the case, with the threads of a usual run; end the processes of the case before."""
     end()
     if case.kind in ("train", "evaluate"):
-        return {"": {"train": _train, "evaluate": _evaluate}[case.kind](case, usual_threads(case.units, threads))}
+        usual = usual_threads(_model(case)[0], case.batch, case.steps, threads)
+        return {"": {"train": _train, "evaluate": _evaluate}[case.kind](case, usual)}
     return {"": {"sample": _sample, "encode": _encode}[case.kind](case)}
 
 

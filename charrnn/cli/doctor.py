@@ -14,7 +14,7 @@ _CHOICES = {"library": "chosen by the library", "user": "chosen by OPENBLAS_CORE
 @json_option
 @click.pass_obj
 def command(set_kernel: str | None, as_json: bool) -> None:
-    """Describe this machine, measure its speed for about two seconds, and suggest what would make it faster.
+    """Describe this machine, measure its speed for about six seconds, and suggest what would make it faster.
 
     \b
     Examples:
@@ -26,6 +26,7 @@ def command(set_kernel: str | None, as_json: bool) -> None:
 
     from charrnn.cli._console import print_facts, print_json
     from charrnn.doctor import TRAINING_PRODUCT, advice, measure_machine
+    from charrnn.training.budget import gain_in_words
 
     machine = measure_machine(set_kernel=set_kernel)
     sentences = advice(machine)
@@ -56,6 +57,8 @@ def command(set_kernel: str | None, as_json: bool) -> None:
                 speed.training_gflops, *TRAINING_PRODUCT[:2], *TRAINING_PRODUCT[1:]
             ),
             "Training": f"{speed.chars_per_second:,.0f} characters per second, default model on random text",
+            "Training's threads": gain_in_words(speed.threads, speed.step, speed.gain),
+            **{f"Training {name}": f"{rate:,.0f} characters per second" for name, rate in speed.sizes.items()},
             "Default model": f"{machine.parameters:,} parameters, {machine.parameter_bytes / 2**20:.1f} MiB",
             "Environment": ", ".join(f"{k}={v}" for k, v in machine.variables.items() if v is not None) or "-",
             "Packages": ", ".join(f"{name} {version or '-'}" for name, version in machine.packages.items()),

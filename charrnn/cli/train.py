@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -293,15 +294,17 @@ def _mib(size: int) -> str:
 def _print_plan(run: Run, *, verbose: bool) -> None:
     """Print the length of the run with a forecast of its time, and the notes."""
     from charrnn.cli._console import PassingLine, duration, print_fact, print_sentence
-    from charrnn.training.budget import expected_seconds
+    from charrnn.training.budget import expected_seconds, step_seconds, threads_in_words
 
     config, total = run.config, run.state.course.total
     if run.timer is not None:
         seconds: float | None = run.timer.seconds_left(run.training, run.state)
+        step: float | None = step_seconds(run.training, run.timer.pace.char)
     else:
         with PassingLine("measuring speed…", shown=True) as measuring:
             measuring.show()
             seconds = expected_seconds(run.training, run.state)
+        step = None if seconds is None else seconds / (total - run.state.step)
     steps = "1 step" if total == 1 else f"{total:,} steps"
     since = f" from step {run.state.step:,}" if run.state.step else ""
     takes = "" if seconds is None else f" in about {duration(seconds)}"
@@ -311,6 +314,9 @@ def _print_plan(run: Run, *, verbose: bool) -> None:
         print_sentence(f"{config.batch_size} batch rows of {config.seq_len} characters per step, {rate}")
         for reason in run.reasons:
             print_sentence(reason)
+        if step is not None:
+            budget = run.timer.budget if run.timer else math.inf
+            print_sentence(threads_in_words(run.training, run.state, step, budget))
     for sentence in run.notes:
         print_sentence(f"Note: {sentence}")
 

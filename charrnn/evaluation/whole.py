@@ -36,7 +36,7 @@ def rows_for(chars: int, batch_size: int) -> int:
 
 def workers_for(config: ModelConfig, params: Params, chars: int, rows: int, window: int = _WINDOW) -> Workers:
     """Return workers that score a text in batch rows: several only if the text has characters enough for them."""
-    threads = usual_threads(config.hidden_size, available_threads())
+    threads = usual_threads(config, rows, window, available_threads())
     work = make_plan(config, None, rows, window, threads)
     if chars * sum(array.size for array in params.values()) < _WORTH_SHARING:
         work = work._replace(processes=1, threads=threads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from typing import NamedTuple
@@ -9,10 +10,14 @@ from typing import NamedTuple
 from threadpoolctl import threadpool_info
 
 from charrnn.config import ModelConfig
+from charrnn.nn import model
 from charrnn.nn.cells import packed
 
-_SINGLE_THREAD_UNITS = 32  # up to this layer size, sharing a window costs more than it saves
-_MIN_ROWS = 8  # rows per process: matrix products of fewer rows lose more than sharing gains
+#: The multiplications that one core does while a process sends a request to another and reads the answer: 35 µs, at
+#: 13 to 16 per nanosecond. Both depend on the machine, and little on the cell (`python -m benchmarks.scaling`).
+_REQUEST = 2**19
+_MANY = 2**17  # numbers of another process that one adds while it sends a request and reads the answer
+MIN_ROWS = 8  # rows per process: matrix products of fewer rows lose more than sharing gains
 
 
 def available_threads() -> int:
@@ -20,9 +25,15 @@ def available_threads() -> int:
     return max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
 
 
-def usual_threads(hidden_size: int, available: int) -> int:
-    """Return how many threads suit a layer of this size best (measured in docs/performance.md)."""
-    return 1 if hidden_size <= _SINGLE_THREAD_UNITS else available
+def usual_threads(config: ModelConfig, batch_size: int, seq_len: int, available: int) -> int:
+    """Return how many threads read windows of this size fastest: fewer than are available if windows are small.
+
+    With n threads a window takes the time  work / n + n request,  which is least where n^2 = work / request. The work
+    is about one multiplication for each parameter and character. The result depends on nothing that is measured while
+    the program runs, so the same command gives the same weights.
+    """
+    weights = sum(math.prod(shape) for shape in model.param_shapes(config).values())
+    return max(1, min(available, math.isqrt(weights * batch_size * seq_len // _REQUEST)))
 
 
 class Plan(NamedTuple):
@@ -40,9 +51,19 @@ class Plan(NamedTuple):
     processes: int
     threads: int
 
-    def rows(self, rank: int, batch_size: int) -> slice:
-        """Return the batch rows of the process with this rank, from 0; any two processes differ by at most one row."""
-        return slice(batch_size * rank // self.processes, batch_size * (rank + 1) // self.processes)
+    def share(self, rank: int, of: int) -> slice:
+        """Return which of so many batch rows, or of other items, the process with this rank gets; ranks begin at 0.
+
+        Any two processes differ by at most one item.
+        """
+        return slice(of * rank // self.processes, of * (rank + 1) // self.processes)
+
+    def adds_together(self, numbers: int) -> bool:
+        """Return whether each process adds up a share of the gradients, so many numbers in each process.
+
+        That takes another request to each process. If the gradients are few, the first process adds them up sooner.
+        """
+        return (self.processes - 1) * numbers >= self.processes * _MANY
 
 
 def make_plan(config: ModelConfig, seed: int | None, batch_size: int, seq_len: int, threads: int) -> Plan:
@@ -51,5 +72,5 @@ def make_plan(config: ModelConfig, seed: int | None, batch_size: int, seq_len: i
     Plan only one process if the system cannot share memory between processes, or others could not import the cell.
     """
     can_share = os.name == "posix" and sys.executable and packed(config.cell) is not None
-    processes = max(1, min(threads, batch_size // _MIN_ROWS)) if can_share else 1
+    processes = max(1, min(threads, batch_size // MIN_ROWS)) if can_share else 1
     return Plan(config, seed, batch_size, seq_len, processes, max(1, threads // processes))

@@ -6,6 +6,7 @@ that follows from the plan alone.
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import sys
@@ -16,7 +17,7 @@ from typing import IO, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.arrays import smallest_type
+from charrnn.arrays import Array, Params, smallest_type
 from charrnn.nn import model
 from charrnn.parallel.plan import Plan
 
@@ -37,7 +38,7 @@ def memory_file() -> IO[bytes]:
 def shared_arrays(plan: Plan, file: int) -> SharedArrays:
     """Return the arrays that the processes share, in the memory of this file."""
     ids = smallest_type(plan.config.vocab_size)
-    window = (plan.seq_len, plan.batch_size)
+    window, shapes = (plan.seq_len, plan.batch_size), model.param_shapes(plan.config)
     arrays: dict[str, tuple[tuple[int, ...], npt.DTypeLike]] = {
         "inputs": (window, ids),
         "targets": (window, ids),
@@ -46,10 +47,9 @@ def shared_arrays(plan: Plan, file: int) -> SharedArrays:
         "losses": ((plan.processes,), np.float64),
         "log_probs": (window, plan.config.dtype),
         "correct": (window, bool),
+        "grads": ((plan.processes, sum(map(math.prod, shapes.values()))), plan.config.dtype),
     }
-    for name, shape in model.param_shapes(plan.config).items():
-        for group in ("params", *(f"grads{rank}" for rank in range(1, plan.processes))):
-            arrays[f"{group}/{name}"] = (shape, plan.config.dtype)
+    arrays |= {f"params/{name}": (shape, plan.config.dtype) for name, shape in shapes.items()}
     offsets, end = {}, 0
     for name, (shape, dtype) in arrays.items():
         offsets[name] = end
@@ -58,6 +58,26 @@ def shared_arrays(plan: Plan, file: int) -> SharedArrays:
         os.truncate(file, end)
     memory = mmap.mmap(file, end)
     return {name: np.ndarray(shape, dtype, memory, offsets[name]) for name, (shape, dtype) in arrays.items()}
+
+
+def gradients_of(shared: SharedArrays, plan: Plan, rank: int) -> Params:
+    """Return the gradients of the process with this rank by parameter: views of its row of `grads`."""
+    views, end = {}, 0
+    for name, shape in model.param_shapes(plan.config).items():
+        begin, end = end, end + math.prod(shape)
+        views[name] = shared["grads"][rank, begin:end].reshape(shape)
+    return views
+
+
+def add_up(grads: Array, share: slice) -> None:
+    """Add this share of the gradients of all processes to that of the first, in order of rank.
+
+    Each number is the same sum, whoever adds it, so the result does not depend on how the shares are cut.
+    Shapes:  grads (processes, P)
+    """
+    total = grads[0, share]
+    for other in grads[1:, share]:
+        total += other
 
 
 def corner(array: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:

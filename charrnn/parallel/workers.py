@@ -33,12 +33,12 @@ from charrnn.nn import model
 from charrnn.nn.bptt import Learner
 from charrnn.nn.cells import packed, unpack
 from charrnn.parallel.plan import Plan
-from charrnn.parallel.shared import SharedArrays, corner, memory_file, shared_arrays
+from charrnn.parallel.shared import SharedArrays, add_up, corner, gradients_of, memory_file, shared_arrays
 from charrnn.system.blas import thread_limit
 from charrnn.system.signals import SAVING, STOPPING
 
 _THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-_GRADIENTS, _SCORES, _STATE = range(3)  # the task of a request
+_GRADIENTS, _SUM, _SCORES, _STATE = range(4)  # the task of a request
 _REQUEST = struct.Struct("<BQQQ??")
 _DONE, _FAILED = b".", b"!"
 _MOST_REASON = 1000  # bytes of an answer's reason
@@ -46,14 +46,14 @@ _START = "import sys; sys.path[:] = {path!r}; from {module} import run_worker; r
 
 
 class Request(NamedTuple):
-    """One task for the other processes, on the window (T, B) in shared memory."""
+    """One task for the other processes, on the window (T, B) in shared memory, or on the gradients there."""
 
     task: int
-    step: int
-    T: int
-    B: int
-    has_reset: bool
-    new_params: bool
+    step: int = 0
+    T: int = 0
+    B: int = 0
+    has_reset: bool = False
+    new_params: bool = False
 
 
 class Workers:
@@ -102,12 +102,24 @@ class Workers:
         """
         self._request(_GRADIENTS, window, state, step)
         loss, last_state, grads = self._learner.gradients(window, state, step, self._own_rows(window))
-        self._wait()
-        for rank in range(1, self.plan.processes):
-            loss += float(self._shared["losses"][rank])
-            for name, grad in grads.items():
-                grad += self._shared[f"grads{rank}/{name}"]
+        if self._others:
+            grads = _moved(grads, gradients_of(self._shared, self.plan, 0))
+            self._wait()
+            for other in self._shared["losses"][1:]:
+                loss += float(other)
+            self._add_up()
         return loss, self._gather("state", last_state, state.shape), grads
+
+    def _add_up(self) -> None:
+        """Add the gradients of all processes to those of this one."""
+        grads = self._shared["grads"]
+        numbers = grads.shape[1]
+        if self.plan.adds_together(numbers):
+            self._send(Request(_SUM))
+            add_up(grads, self.plan.share(0, numbers))
+            self._wait()
+        else:
+            add_up(grads, slice(None))
 
     def score(self, window: Window, state: Array) -> tuple[Array, Mask, Array]:
         """Return each target's log-probability, whether it was the most likely symbol, and the state after the window.
@@ -140,7 +152,7 @@ class Workers:
         return self._learner.gates(window, state)
 
     def _own_rows(self, window: Window) -> slice:
-        return self.plan.rows(0, window.inputs.shape[1])
+        return self.plan.share(0, window.inputs.shape[1])
 
     def _request(self, task: int, window: Window, state: Array, step: int = 0) -> None:
         """Let the other processes start on their rows of the window."""
@@ -152,9 +164,12 @@ class Workers:
         if window.reset is not None:
             shared["reset"][:T, :B] = window.reset
         request = Request(task, step, T, B, window.reset is not None, self._new_params)
+        self._send(request)
+        self._new_params = False
+
+    def _send(self, request: Request) -> None:
         for other in self._others:
             other.send(_REQUEST.pack(*request))
-        self._new_params = False
 
     def _wait(self) -> None:
         """Wait until the other processes have done their rows."""
@@ -168,6 +183,13 @@ class Workers:
         array = corner(self._shared[name], shape)
         corner(array, own.shape)[...] = own
         return array.copy()
+
+
+def _moved(grads: Params, to: Params) -> Params:
+    """Copy the gradients into other arrays; return these, in the order of the gradients."""
+    for name, grad in grads.items():
+        to[name][...] = grad
+    return {name: to[name] for name in grads}
 
 
 def _command(answers: int) -> list[str]:
@@ -264,24 +286,27 @@ def _work(requests: IO[bytes]) -> Iterator[None]:
     plan = Plan(**settings | {"config": from_dict(ModelConfig, settings["config"])})
     shared, learner = shared_arrays(plan, file), Learner(plan.config, plan.seed)
     params = {name: shared[f"params/{name}"] for name in model.param_shapes(plan.config)}
+    own_grads = gradients_of(shared, plan, rank)
     with np.errstate(all="ignore"):  # rank 0 checks the sums
         while len(message := requests.read(_REQUEST.size)) == _REQUEST.size:
             request = Request(*_REQUEST.unpack(message))
             if request.new_params:
                 learner.set_params(params)
-            _do(request, shared, learner, rank, plan.rows(rank, request.B))
+            if request.task == _SUM:
+                add_up(shared["grads"], plan.share(rank, shared["grads"].shape[1]))
+            else:
+                _do(request, shared, learner, rank, plan.share(rank, request.B), own_grads)
             yield
 
 
-def _do(request: Request, shared: SharedArrays, learner: Learner, rank: int, rows: slice) -> None:
+def _do(request: Request, shared: SharedArrays, learner: Learner, rank: int, rows: slice, own_grads: Params) -> None:
     """Do these batch rows of a requested window; results go to shared memory."""
     T, B = request.T, request.B
     inputs, targets, reset = (corner(shared[name], (T, B)) for name in ("inputs", "targets", "reset"))
     window, state = Window(inputs, targets, reset if request.has_reset else None), shared["state"][:, :, :B]
     if request.task == _GRADIENTS:
         shared["losses"][rank], last_state, grads = learner.gradients(window, state, request.step, rows)
-        for name, grad in grads.items():
-            shared[f"grads{rank}/{name}"][...] = grad
+        _moved(grads, own_grads)
     elif request.task == _SCORES:
         shared["log_probs"][:T, rows], shared["correct"][:T, rows], last_state = learner.score(window, state, rows)
     else:

@@ -1,4 +1,4 @@
-"""The load that other programs put on this machine."""
+"""The cores of this machine, and the load that other programs put on them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,15 @@ from contextlib import suppress
 from pathlib import Path
 
 _CROWDED = 1.25  # runnable threads per core above which threads wait for one another
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "process_cpu_count"):  # Python 3.13
+        return int(os.process_cpu_count() or 1)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def load_average() -> float | None:

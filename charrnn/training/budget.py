@@ -239,6 +239,36 @@ def _evaluation_steps(steps: int, evaluations: float) -> int:
     return max(1, math.ceil(steps / max(1, round(evaluations))))
 
 
+def single_thread_seconds(training: Training, state: TrainState, most: float, seconds: float) -> float:
+    """Return the seconds of a step with one thread, measured for about twice these; the state is left unchanged.
+
+    If a step may take longer than these seconds, shorter windows are measured instead.
+    most: seconds that a step takes at most
+    """
+    length = training.config.seq_len
+    length = max(1, min(length, round(length * seconds / most)))
+    config = replace(training.config, threads=1, seq_len=length)
+    alone = replace(training, config=config, stream=replace(training.stream, seq_len=length))
+    with alone.workers() as workers:
+        return step_seconds(training, char_seconds(alone, state, workers, seconds, fmean))
+
+
+def threads_in_words(training: Training, state: TrainState, step: float, budget: float = math.inf) -> str:
+    """Say how long a step takes and what its threads gain; measures steps with one thread for at most about a second.
+
+    step: seconds of a step; budget: those of the run
+    """
+    threads, seconds = training.config.threads or 1, min(_SECONDS[0], trial_seconds(budget))
+    gain = single_thread_seconds(training, state, threads * step, seconds) / step if threads > 1 else 1.0
+    return gain_in_words(threads, step, gain)
+
+
+def gain_in_words(threads: int, step: float, gain: float) -> str:
+    """Say how long a step takes, in seconds, and how many times as fast it is as with one thread."""
+    takes = f"a step takes about {f'{1000 * step:.3g} ms' if step < 1 else f'{step:.3g} s'}"
+    return f"1 thread: {takes}" if threads == 1 else f"{threads} threads: {takes}, {gain:.2g} times as fast as 1"
+
+
 def expected_seconds(training: Training, state: TrainState) -> float | None:
     """Return the seconds that the remaining steps take, without evaluations; None for a run too short to forecast."""
     stream = training.stream

@@ -68,7 +68,7 @@ def footprint(training: Training) -> Footprint:
     size = (now or _PYTHON + taken.state) + taken.state + taken.step
     if plan.processes > 1:
         other = _AT_IMPORT + now - before if _AT_IMPORT and now and before else _PYTHON
-        size += (plan.processes - 1) * (other + taken.step) + plan.processes * taken.params
+        size += (plan.processes - 1) * (other + taken.step) + (plan.processes + 1) * taken.params
     return Footprint(round(size), plan.processes, _free())
 
 

@@ -39,7 +39,7 @@ from charrnn.training.loop import (
 from charrnn.training.memory import Footprint, footprint
 from charrnn.training.recipe import MOST_PASSES
 from charrnn.training.resume import corpus_of, requested_steps, resumed_config, state_of, version_notes, with_state
-from charrnn.training.setup import set_up, training_for
+from charrnn.training.setup import set_up, thread_notes, training_for
 
 _MOST_OF_THE_TIME = 0.9  # a run that ends earlier because its text is short is said to
 
@@ -195,6 +195,7 @@ class Run:
             notes = corpus.notes + notes + version_notes(saved.versions, ckpt.current_versions())
             notes += [] if is_locked else [UNLOCKED]
             training, _ = training_for(corpus, saved.vocab, saved.model_config, config)
+            notes += thread_notes(training) if "threads" in settings else []
             state = state_of(folder.last, saved)
             if (total := requested_steps(training, settings)) is not None:
                 state.course = state.course.changed(state.farthest, total)
@@ -406,8 +407,7 @@ class Run:
 
     def _pace_in_words(self) -> str:
         assert self.timer is not None
-        step = budget.step_seconds(self.training, self.timer.pace.char)
-        return f"a step takes {step * 1000:.3g} ms here, an evaluation {self.timer.pace.evaluation:.2g} s"
+        return f"an evaluation takes {self.timer.pace.evaluation:.2g} s here"
 
     def _saving_seconds(self) -> float:
         """Return the seconds that a save takes; a full disk then fails the run before it trains."""

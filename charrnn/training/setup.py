@@ -18,7 +18,8 @@ from charrnn.data.vocab import Vocab
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.nn import model
 from charrnn.nn.cells import packed
-from charrnn.parallel.plan import available_threads, usual_threads
+from charrnn.parallel.plan import MIN_ROWS, available_threads, usual_threads
+from charrnn.system.load import cores
 from charrnn.training import budget, recipe
 from charrnn.training.finetune import adopt_text_form, pretrained
 from charrnn.training.loop import Training
@@ -70,9 +71,11 @@ def set_up(corpus: Corpus, settings: dict[str, Any], earlier: Checkpoint | None,
     if params is None:
         params = model.init_params(model_config, np.random.default_rng(config.seed))
     if config.threads is None:
-        config = replace(config, threads=usual_threads(model_config.hidden_size, available_threads()))
+        threads = usual_threads(model_config, config.batch_size, config.seq_len, available_threads())
+        config = replace(config, threads=threads)
     vocab = vocab.counted(corpus.train)
     training, more_notes = training_for(corpus, vocab, model_config, config)
+    more_notes += thread_notes(training) if "threads" in settings else []
     if config.minutes is None and (chars := len(corpus.train)) < recipe.LEAST_CHARS:
         more_notes.append(f"{chars} characters are too few to learn from: give at least {recipe.LEAST_CHARS}")
     notes += chosen.notes + _unknown_notes(corpus, vocab, text_config) + more_notes
@@ -125,6 +128,20 @@ def training_for(
     return Training(model_config, config, stream, val_ids), notes
 
 
+def thread_notes(training: Training) -> list[str]:
+    """Return notes on a number of threads that the user chose: if cores or batch rows are too few for it."""
+    plan, threads, here = training.workers().plan, training.config.threads or 1, cores()
+    if threads > here:
+        machine = "1 core" if here == 1 else f"{here} cores"
+        return [f"--threads {threads} on {machine}: threads wait for one another; --threads {here} is faster"]
+    if plan.processes == max(1, plan.batch_size // MIN_ROWS) < threads:
+        return [
+            f"--threads {threads} with {plan.batch_size} batch rows: only {plan.processes} of the threads get rows of "
+            f"their own, the others help with matrix products; --batch-size {MIN_ROWS * threads} would occupy all"
+        ]
+    return []
+
+
 def fit_to_text(config: TrainConfig, predictions: int) -> tuple[TrainConfig, list[str]]:
     """Return the config with window and batch made smaller if the text cannot fill one step, and a note if so."""
     seq_len = min(config.seq_len, predictions)
@@ -161,7 +178,7 @@ def _recipe(
     model_settings, _, config = sort_settings(settings | recipe.kind(vocab.size, len(corpus.train), given).settings)
     model_config = ModelConfig(**defaults | model_settings)
     probe = model_config if "hidden_size" in given else replace(model_config, hidden_size=_PROBE_UNITS)
-    threads = config.threads or usual_threads(probe.hidden_size, available_threads())
+    threads = config.threads or usual_threads(probe, config.batch_size, config.seq_len, available_threads())
     training, _ = training_for(corpus, vocab, probe, replace(config, threads=threads))
     state = training.begin(model.init_params(probe, np.random.default_rng(0)))
     memory = footprint(training)

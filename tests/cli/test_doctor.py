@@ -9,6 +9,7 @@ import pytest
 import charrnn
 from charrnn import cli
 from charrnn import doctor as machine
+from charrnn.config import ModelConfig
 from charrnn.system.blas import Blas
 
 from ._material import facts
@@ -29,6 +30,8 @@ NAMES = [
     "Large matrix product",
     "Training's matrix product",
     "Training",
+    "Training's threads",
+    "Training lstm 1x128",
     "Default model",
     "Environment",
     "Packages",
@@ -56,12 +59,16 @@ KEYS = [
     "packages",
     "advice",
 ]
+#: A model that is quick to measure.
+SIZES = {"rnn 1x8": ModelConfig(65, cell="rnn", hidden_size=8)}
 HEADING = "Suggestions"
 
 
 @pytest.fixture(scope="module")
 def here():
-    return machine.measure_machine(0.01)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machine, "SIZES", SIZES)
+        return machine.measure_machine(0.01)
 
 
 @pytest.fixture
@@ -75,13 +82,17 @@ def show(run, here, monkeypatch):
     return start
 
 
-def test_as_it_is(run):
+def test_as_it_is(run, monkeypatch):
+    monkeypatch.setattr(machine, "SIZES", SIZES)
     outcome = run("doctor", "--json")
     assert outcome.stderr == ""
     data = outcome.json
     assert list(data) == KEYS
     assert list(data["blas"]) == ["name", "version", "own", "kernel", "threads"]
-    assert list(data["speed"]) == ["large_product", "large_gflops", "training_gflops", "chars_per_second"]
+    assert list(data["speed"]) == [
+        *("large_product", "large_gflops", "training_gflops", "chars_per_second", "threads", "gain", "step", "sizes")
+    ]
+    assert list(data["speed"]["sizes"]) == list(SIZES)
     assert (data["charrnn"], data["numpy"]) == (charrnn.__version__, np.__version__)
     assert data["python"] == platform.python_version()
     assert data["variables"]["OPENBLAS_NUM_THREADS"] == "1"
@@ -89,7 +100,7 @@ def test_as_it_is(run):
 
 
 def test_table(show):
-    speed = machine.Speed(1024, 123.45, 67.89, 12345.6)
+    speed = machine.Speed(1024, 123.45, 67.89, 12345.6, 2, 1.83, 0.0291, {"lstm 1x128": 98765.4})
     variables = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": None}
     outcome = show(speed=speed, variables=variables, cores=2, all_cores=8, load=0.5, memory=2**34)
     assert outcome.stderr == ""
@@ -99,6 +110,8 @@ def test_table(show):
     assert shown["Large matrix product"] == "123.5 GFLOP/s, 1024x1024 by 1024x1024, float32"
     assert shown["Training's matrix product"] == "67.9 GFLOP/s, 32x384 by 384x1536, float32"
     assert shown["Training"] == "12,346 characters per second, default model on random text"
+    assert shown["Training's threads"] == "2 threads: a step takes about 29.1 ms, 1.8 times as fast as 1"
+    assert shown["Training lstm 1x128"] == "98,765 characters per second"
     assert shown["Cores"] == "2 of 8"
     assert shown["Memory"] == "16.0 GiB"
     assert shown["Environment"] == "OPENBLAS_NUM_THREADS=1"

@@ -15,6 +15,8 @@ from fixtures_run import assert_same_run, begin, finish, make_training, start, s
 
 from charrnn.config import CELL_NAMES
 from charrnn.errors import CharRNNError
+from charrnn.nn.bptt import Learner
+from charrnn.parallel import plan as plan_module
 from charrnn.parallel import workers as workers_module
 from charrnn.parallel.plan import make_plan
 from charrnn.parallel.shared import memory_file
@@ -69,6 +71,44 @@ def test_processes_compute_what_one_process_does(settings):
             assert other_grads.keys() == grads.keys()
             for name, grad in grads.items():
                 np.testing.assert_allclose(other_grads[name], grad, rtol=0, atol=1e-13, err_msg=name)
+
+
+@posix
+@pytest.mark.parametrize("processes", [2, 3, 5])
+@pytest.mark.parametrize("many", [0, 10**9], ids=["each adds a share", "one adds all"])
+def test_gradients_are_added_in_order_of_rank_whoever_adds_them(monkeypatch, processes, many):
+    monkeypatch.setattr(plan_module, "_MANY", many)
+    training = make_training(num_layers=2, dropout=0.4, batch_size=5, seq_len=9)
+    assert training.model_config.dtype == "float32"
+    state, window = begin(training), training.stream[3]
+    before = np.random.default_rng(2).normal(size=state.state.shape).astype(state.state.dtype)
+    learner = Learner(training.model_config, training.config.seed)
+    learner.set_params(state.params)
+    expected_loss, expected = 0.0, dict[str, np.ndarray]()
+    for rank in range(processes):
+        rows = slice(5 * rank // processes, 5 * (rank + 1) // processes)
+        loss, _, grads = learner.gradients(window, before, 3, rows)
+        expected_loss += loss
+        expected = {name: expected[name] + grad if rank else grad.copy() for name, grad in grads.items()}
+    found_loss, _, found = step_with(training, processes)
+    assert found_loss == expected_loss
+    assert list(found) == list(expected)  # norms add up in this order
+    for name, grad in expected.items():
+        np.testing.assert_array_equal(found[name], grad, err_msg=name)
+
+
+@posix
+@pytest.mark.parametrize(("processes", "units", "asks"), [(2, 8, False), (2, 512, True), (3, 8, False), (3, 256, True)])
+def test_other_processes_are_asked_to_add_only_if_there_is_much_to_add(monkeypatch, processes, units, asks):
+    sent, send = [], workers_module._Other.send
+    monkeypatch.setattr(
+        workers_module._Other, "send", lambda other, message: sent.append(message) or send(other, message)
+    )
+    step_with(make_training(hidden_size=units, batch_size=4, seq_len=2), processes)
+    size = workers_module._REQUEST.size
+    tasks = [workers_module._REQUEST.unpack(message)[0] for message in sent if len(message) == size]
+    assert tasks.count(workers_module._GRADIENTS) == processes - 1
+    assert tasks.count(workers_module._SUM) == asks * (processes - 1)
 
 
 @posix

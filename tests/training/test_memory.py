@@ -78,8 +78,8 @@ def figures(monkeypatch):
         ({"threads": 1}, 100 + 30 + 200, 1),
         ({"threads": 1, "recover": False}, 100 + 30 + 200, 1),  # its speed is measured, too
         ({"threads": 3}, 100 + 30 + 200, 1),  # there are no lanes for a second
-        ({"threads": 2, "batch_size": 16}, 100 + 30 + 200 + (40 + 200) + 2 * 10, 2),
-        ({"threads": 3, "batch_size": 24}, 100 + 30 + 200 + 2 * (40 + 200) + 3 * 10, 3),
+        ({"threads": 2, "batch_size": 16}, 100 + 30 + 200 + (40 + 200) + 3 * 10, 2),
+        ({"threads": 3, "batch_size": 24}, 100 + 30 + 200 + 2 * (40 + 200) + 4 * 10, 3),
     ],
 )
 @pytest.mark.skipif("os.name != 'posix'", reason="needs processes that share memory")

@@ -19,6 +19,7 @@ from fixtures_run import (
     copies,
     finish,
     log_of,
+    make_training,
     output_of,
     same,
     set_clock,
@@ -467,7 +468,7 @@ def test_a_time_budget_becomes_steps_that_give_the_same_run(tmp_path, monkeypatc
     assert config.eval_every >= 1
     assert begun.state.step == 0  # measuring left no trace
     assert ckpt.load(tmp_path / "minutes" / "last.npz").train_config == config
-    assert re.fullmatch(r"a step takes .* ms here, an evaluation .* s", begun.reasons[-1])
+    assert re.fullmatch(r"an evaluation takes .* s here", begun.reasons[-1])
     finish(begun)
     config = begun.config
     chosen = vars(config) | vars(begun.training.model_config)
@@ -790,6 +791,34 @@ def test_a_checkpoint_that_is_none_is_refused(tmp_path):
     message = refusal(CharRNNError, start, tmp_path / "run", init_from=tmp_path / "absent.npz")
     assert "absent.npz does not exist" in message
     assert not Path(tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("threads", "step", "alone", "seq_len", "words"),
+    [
+        (1, 0.25, None, None, "1 thread: a step takes about 250 ms"),
+        (2, 0.029, 0.0522, 10, "2 threads: a step takes about 29 ms, 1.8 times as fast as 1"),
+        (4, 0.25, 0.95, 5, "4 threads: a step takes about 250 ms, 3.8 times as fast as 1"),  # a second is too long
+        (4, 30.0, 100.0, 1, "4 threads: a step takes about 30 s, 3.3 times as fast as 1"),
+    ],
+)
+def test_what_the_threads_of_a_run_gain_is_measured_on_windows_that_are_short_enough(
+    monkeypatch, threads, step, alone, seq_len, words
+):
+    training, measured, limits = make_training(threads=threads, batch_size=2, seq_len=10), [], []
+
+    def seconds(measuring, state, workers, for_seconds, average):
+        limits.append(for_seconds)
+        measured.append((measuring.config.threads, measuring.config.seq_len, measuring.stream.seq_len))
+        return alone / budget.step_seconds(training, 1.0)
+
+    monkeypatch.setattr(budget, "char_seconds", seconds)
+    state = training.begin(model.init_params(training.model_config, np.random.default_rng(0)))
+    assert budget.threads_in_words(training, state, step) == words
+    assert measured == [(1, seq_len, seq_len)] * (threads > 1)
+    budget.threads_in_words(training, state, step, 0.3)
+    assert all(steps <= seq_len for _, steps, _ in measured)
+    assert all(limit <= 0.3 / 4 for limit in limits[1:])  # a short run is not spent on it
 
 
 def test_the_time_that_a_long_run_takes_is_foretold(tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """What is settled before a run: how many threads serve it, which symbols it learns, and what it begins with."""
 
+import os
+
 import numpy as np
 import pytest
 from fixtures_run import TEXT, finish, start, stop_at, write_text
@@ -12,22 +14,18 @@ from charrnn.data.corpus import Corpus
 from charrnn.data.text import END
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.evaluation import whole as evaluate
-from charrnn.parallel.plan import available_threads, usual_threads
+from charrnn.parallel.plan import available_threads
 from charrnn.system.blas import blas
+from charrnn.training import setup
 from charrnn.training.loop import Stepped
 from charrnn.training.run import Run
 from charrnn.training.setup import vocab_for
 
+posix = pytest.mark.skipif(os.name != "posix", reason="elsewhere there is one process")
+
 
 def blas_threads():
     return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
-
-
-@pytest.mark.parametrize(
-    ("hidden_size", "available", "threads"), [(1, 8, 1), (32, 8, 1), (33, 8, 8), (512, 2, 2), (512, 1, 1)]
-)
-def test_small_layers_are_served_by_one_thread(hidden_size, available, threads):
-    assert usual_threads(hidden_size, available) == threads
 
 
 def test_a_run_reads_its_text_as_the_settings_say(tmp_path):
@@ -68,7 +66,7 @@ def test_runs_at_the_same_time_give_the_threads_back_in_any_order(tmp_path):
 
 def test_the_number_is_kept_and_reused_and_another_one_is_told_of(tmp_path):
     with threadpool_limits(2, "blas"):
-        run = start(tmp_path / "run", write_text(tmp_path), hidden_size=40)
+        run = start(tmp_path / "run", write_text(tmp_path), hidden_size=128, seq_len=20)
         stop_at(run, lambda event: isinstance(event, Stepped))
     assert ckpt.load(tmp_path / "run" / "last.npz").train_config.threads == 2
     again = Run.resume(tmp_path / "run")
@@ -78,6 +76,31 @@ def test_the_number_is_kept_and_reused_and_another_one_is_told_of(tmp_path):
     assert other.training.config.threads == 1
     assert "not bit for bit" in other.notes[0]
     finish(other)
+
+
+@posix
+@pytest.mark.parametrize(
+    ("threads", "batch_size", "words"),
+    [
+        (2, 16, None),
+        (4, 32, None),
+        (4, 16, "only 2 of the threads get rows of their own, the others help with matrix products; --batch-size 32"),
+        (2, 4, "--threads 2 with 4 batch rows: only 1 of the threads get rows of their own"),
+        (5, 8, "--threads 5 on 4 cores: threads wait for one another; --threads 4 is faster"),
+    ],
+)
+def test_threads_that_the_user_chose_without_cores_or_rows_for_them_are_noted(
+    tmp_path, monkeypatch, threads, batch_size, words
+):
+    monkeypatch.setattr(setup, "cores", lambda: 4)
+    run = start(tmp_path / "run", write_text(tmp_path), threads=threads, batch_size=batch_size, seq_len=5)
+    run.close()
+    found = [note for note in run.notes if "--threads" in note]
+    assert len(found) == (words is not None)
+    assert words is None or words in found[0]
+    run = Run.resume(tmp_path / "run")
+    run.close()
+    assert not any("--threads" in note for note in run.notes)  # nobody chose them now
 
 
 def test_the_checkpoint_records_the_blas_and_its_kernel(tmp_path):
