@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -16,15 +17,15 @@ from charrnn.generation.filters import LEAST_TEMPERATURE, apply_filters
 from charrnn.generation.rules import Rules, last_ids
 from charrnn.generation.settings import Filters
 from charrnn.nn import compiled
-from charrnn.nn.compiled import Drawing, Net, sample
+from charrnn.nn.compiled import Drawing, Net
 from charrnn.nn.functional import log_prob
 
 _LARGE = 1 << 15  # weights above which a running sum of all of them takes long
 _BLOCK = 64  # ids whose weights are summed as one
 _ROWS = ("samples", "ids", "recent", "lines", "rule_states", "logits")  # arrays of `Streams` with one row a sample
 _CHUNK = 256  # uniform numbers that a sample draws at once
-_RUN = 64  # characters that the compiled core writes in one call at most
-_RUN_PRODUCTS = 2**24  # products of a call at most: about two milliseconds, so that streaming looks even
+_RUN = 64  # steps that the compiled core takes in one call at most
+_RUN_PRODUCTS = 2**25  # products of one call at most: about five milliseconds, so that streamed text flows evenly
 
 
 def draw(weights: Array, uniforms: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
@@ -122,14 +123,13 @@ class Streams:
 
     Shapes:  samples (B,), the number of each · logits (B, V) of the next id · states (L, S, B, H) of each member ·
              ids (B,), the last · recent (B, W) · lines (B,) · rule_states (B,), of the constraint · length (B,), or
-             one number for all · halting (V,), as of the rules
+             one number for all
     """
 
     rules: Rules
     filters: Filters
     samples: npt.NDArray[np.intp]
     uniforms: Uniforms
-    halting: Mask
     logits: Array
     states: list[Array]
     recent: npt.NDArray[np.intp]
@@ -158,7 +158,6 @@ class Streams:
             filters,
             samples=np.arange(first, first + len(primed)),
             uniforms=Uniforms(entropy),
-            halting=rules.halting(primed[0].logits.shape[1]),
             logits=np.concatenate([one.logits for one in primed]),
             states=[np.concatenate(own, axis=2) for own in zip(*(one.states for one in primed), strict=True)],
             recent=last_ids([one.recent for one in primed], max([filters.window, *map(len, rules.stops)])),
@@ -195,10 +194,8 @@ class Streams:
         self.rule_states = self.rules.follow(self.rule_states, self.ids)
         ended = [[""] * len(self)] * (steps - 1)
         ended.append(self.rules.ended(self.length, self.ids, self.recent, self.lines, self.rule_states))
-        samples = self.samples
-        if log_probs is None:
-            return [Step(samples, own, None, why) for own, why in zip(ids, ended, strict=True)]
-        return [Step(samples, *of, why) for *of, why in zip(ids, log_probs, ended, strict=True)]
+        scores = [None] * steps if log_probs is None else log_probs
+        return [Step(self.samples, *step) for step in zip(ids, scores, ended, strict=True)]
 
     def _draw_by_numpy(self, scored: bool) -> tuple[npt.NDArray[np.intp], Array | None]:
         """Draw one id of each sample, (1, B), and return its log-probability, (1, B)."""
@@ -212,41 +209,48 @@ class Streams:
             self.recent[:, -1] = ids
         return ids[None], log_probs
 
-    def _draw_compiled(
-        self, net: Net | None, most: int, scored: bool
-    ) -> tuple[npt.NDArray[np.intp], Array | None]:
+    def _draw_compiled(self, net: Net | None, most: int, scored: bool) -> tuple[npt.NDArray[np.intp], Array | None]:
         """Draw ids of each sample, (k, B), and return their log-probabilities, (k, B)."""
-        filters, rules, state = self.filters, self.rules, self.states[0]
+        state, limit = self.states[0], self.rules.length
         if net is None or self.logits.dtype != state.dtype:  # a prime's first logits may be of another type
             net, most = None, 1
-        elif rules.length is not None:
-            most = min(most, rules.length - int(np.max(self.length)))
-        drawing = Drawing(
-            filters.temperature and max(filters.temperature, LEAST_TEMPERATURE),
-            filters.top_p,
-            filters.min_p,
-            math.log(filters.repeat_penalty),
-            -1 if rules.never is None else rules.never,
-            min(filters.top_k, len(self.halting)),
-            filters.window,
-        )
-        return sample(
+        elif limit is not None and most > 1:
+            most = min(most, limit - int(np.max(self.length)))
+        return compiled.sample(
             net,
-            drawing,
+            self._drawing,
             logits=self.logits,
             state=None if net is None else state,
             uniforms=self.uniforms.ahead(most),
             recent=self.recent,
-            halting=self.halting,
+            halting=self._halting,
             scored=scored,
         )
+
+    @cached_property
+    def _drawing(self) -> Drawing:
+        filters, never = self.filters, self.rules.never
+        return Drawing(
+            filters.temperature and max(filters.temperature, LEAST_TEMPERATURE),
+            filters.top_p,
+            filters.min_p,
+            math.log(filters.repeat_penalty),
+            -1 if never is None else never,
+            min(filters.top_k, self.logits.shape[1]),
+            filters.window,
+        )
+
+    @cached_property
+    def _halting(self) -> Mask:
+        return self.rules.halting(self.logits.shape[1])
 
     def keep(self, rows: Sequence[int]) -> None:
         """Drop all rows but these."""
         for name in _ROWS:
             setattr(self, name, getattr(self, name)[rows])
         self.uniforms.keep(rows)
-        self.states = [state[:, :, rows] for state in self.states]
+        chosen = np.array(rows, np.intp)
+        self.states = [state.take(chosen, axis=2) for state in self.states]  # indexing would change their order
         if not isinstance(self.length, int):
             self.length = self.length[rows]
 
@@ -290,8 +294,7 @@ def generate(
     streams, net = Streams.start(primed, entropy, rules=rules, filters=filters), ensemble.net
     while True:
         most = 1 if net is None else max(1, min(_RUN, _RUN_PRODUCTS // (net.products * len(streams))))
-        for step in (steps := streams.run(net, most, scored)):
-            yield step
+        yield from (steps := streams.run(net, most, scored))
         if any(steps[-1].ended):
             streams.keep([row for row, why in enumerate(steps[-1].ended) if not why])
             if not len(streams):

@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from charrnn.arrays import Array, Ids, Mask
 from charrnn.version import __version__
@@ -197,7 +198,7 @@ def sample(
     recent: Ids,
     halting: Mask,
     scored: bool,
-) -> tuple[Ids, Array | None]:
+) -> tuple[npt.NDArray[np.intp], Array | None]:
     """Draw up to n ids of each sample; the net reads all but the last. Stop after a step that draws a halting id.
 
     Logits, state and recent are overwritten: with the logits of the last draw, the state before it, and the last ids.
@@ -206,13 +207,14 @@ def sample(
     Shapes:  logits (B, V) and state (L, S, B, H), of the net's type · uniforms (B, n), in [0, 1) · recent (B, W),
              padded in front with -1 · halting (V,) · returns ids, log_probs (k, B) for 1 <= k <= n
     """
-    (B, n), (_, V) = uniforms.shape, logits.shape
+    (B, n), V = uniforms.shape, logits.shape[1]
     ids, log_probs = np.empty((n, B), np.intp), np.empty((n, B), logits.dtype) if scored else None
-    shape, steps = (n, B, V, recent.shape[1]), np.ascontiguousarray(uniforms)
-    with _in_order(np.empty(0) if state is None else state) as own:
-        of = None if net is None else net._net
-        drawn = core().sample(of, *drawing, *shape, logits, own, steps, recent, halting, ids, log_probs)
-    return ids[:drawn], None if log_probs is None else log_probs[:drawn]
+    own = None if state is None else np.ascontiguousarray(state)
+    of, sizes, steps = net and net._net, (n, B, V, recent.shape[1]), np.ascontiguousarray(uniforms)
+    drawn = core().sample(of, *drawing, *sizes, logits, own, steps, recent, halting, ids, log_probs)
+    if state is not None and own is not state:
+        state[...] = own
+    return (ids, log_probs) if drawn == n else (ids[:drawn], None if log_probs is None else log_probs[:drawn])
 
 
 def _ids(ids: Ids) -> Ids:

@@ -14,10 +14,12 @@ from charrnn.generation import loop as sample
 from charrnn.generation.constraint import Constraint
 from charrnn.generation.ensemble import Ensemble, Member, start_logits
 from charrnn.generation.filters import apply_filters
-from charrnn.generation.loop import draw, generate, Uniforms
+from charrnn.generation.loop import Uniforms, draw, generate
 from charrnn.generation.rules import Rules
 from charrnn.generation.settings import Filters
 from charrnn.nn import model
+
+pytestmark = pytest.mark.usefixtures("computed_by")
 
 LOGITS = np.array([0.0, 2.0, -1.0, 1.0, 0.5])
 NEARLY_ONE = 1 - 2**-53

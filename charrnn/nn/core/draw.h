@@ -10,16 +10,15 @@
 /* Replace logits by weights in proportion to the probabilities; the largest is 1. */
 static void NAME(weigh)(Size V, double temperature, double *restrict z)
 {
-    double most = z[0];
-#pragma omp simd reduction(max : most)
-    for (Size v = 0; v < V; v++)
-        most = z[v] > most ? z[v] : most;
+    const double most = NAME(largest)(V, z);
+#pragma omp simd
     for (Size v = 0; v < V; v++)
         z[v] = NAME(exp_of)((z[v] - most) / temperature);
 }
 
 static void NAME(zero_below)(Size V, double least, double *restrict weights)
 {
+#pragma omp simd
     for (Size v = 0; v < V; v++)
         weights[v] = weights[v] >= least ? weights[v] : 0;
 }
@@ -138,10 +137,16 @@ static Size NAME(draw)(Size V, double *z, double uniform, const Filters *filters
     }
     NAME(weigh)(V, filters->temperature, z);
     if (filters->top_k && filters->top_k < V) {
-        Size n = NAME(gather)(V, z, 0x1p-24, work);
-        if (n < filters->top_k)
-            n = NAME(gather)(V, z, 0, work);
-        NAME(zero_below)(V, NAME(smallest_needed)(n, work, (double)filters->top_k, 1), z);
+        const Size k = filters->top_k, size = V / (4 * k);
+        double least = 0;
+        if (size > 1) { /* the k-th largest of all is at least that of the blocks' largest, which few weights reach */
+            Size blocks = 0;
+            for (Size first = 0; first < V; first += size)
+                work[blocks++] = NAME(largest)(V - first < size ? V - first : size, z + first);
+            least = NAME(smallest_needed)(blocks, work, (double)k, 1);
+        }
+        const Size n = NAME(gather)(V, z, least, work);
+        NAME(zero_below)(V, NAME(smallest_needed)(n, work, (double)k, 1), z);
     }
     if (filters->top_p < 1) {
         /* All weights below this add up to less than the share that may be dropped. */

@@ -5,6 +5,7 @@ static void NAME(possible)(const Filters *filters, const Samples *samples, Size 
 {
     const Size B = samples->B, V = samples->V, W = samples->W, window = filters->window;
     const REAL *restrict logits = (const REAL *)samples->logits + b * V;
+#pragma omp simd
     for (Size v = 0; v < V; v++)
         z[v] = logits[v];
     for (Size back = 1; back <= window; back++) { /* an id that occurs twice gets the same number twice */
@@ -52,7 +53,7 @@ static Size NAME(sample)(const Net *net, const Filters *filters, const Samples *
         halt |= ++t == n;
         if (!halt) {
             REAL *state = samples->state;
-            NAME(step)(net, B, last, NULL, state, &buffers);
+            NAME(step)(net, t, B, last, NULL, state, &buffers);
             NAME(readout)(net, B, state + (net->L - 1) * net->S * B * net->H, e, samples->logits);
         }
     }
