@@ -2,6 +2,7 @@
 
 import codecs
 import math
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -58,7 +59,7 @@ def of_bytes():
     """Return the writer of a model that writes the bytes of 水 and two letters, in any order."""
     writer = writer_of(Vocab("".join(map(chr, range(256))), kind="bytes"), seed=11)
     (member,), written = writer.ensemble.members, np.isin(np.arange(256), [*"ab水".encode()])
-    weights = member.weights._replace(b_y=member.weights.b_y + 1000 * written)
+    weights = replace(member.weights, b_y=member.weights.b_y + 1000 * written)
     return Writer(Ensemble((member._replace(weights=weights),)), writer.vocab)
 
 
@@ -195,7 +196,7 @@ def test_an_end_mark_ends_a_text_and_is_no_part_of_it(marked):
 
 def test_the_mark_of_unknown_characters_is_never_written(marked):
     member = marked.ensemble.members[0]
-    certain = member.weights._replace(b_y=member.weights.b_y + 1000 * (np.arange(12) == 11))
+    certain = replace(member.weights, b_y=member.weights.b_y + 1000 * (np.arange(12) == 11))
     sure = Writer(Ensemble((member._replace(weights=certain),)), marked.vocab)
     for settings in ({}, {"temperature": 0.0}):
         (sample,) = sure.samples(1, seed=1, length=50, **settings)
@@ -377,7 +378,7 @@ def test_the_most_likely_is_likelier_than_what_is_drawn(plain, marked):
     for one in (plain, marked):
         (found,) = one.beam_search(16, primes=["ab"], length=12, length_norm=0.0)
         drawn = list(one.samples(40, primes=["ab"], length=12, seed=1, temperature=0.7))
-        assert found.logprob >= max(sample.logprob for sample in drawn)
+        assert found.logprob >= max(sample.logprob for sample in drawn) - 1e-9
         assert (found.index, found.prime, found.draws) == (0, "ab", 1)
         assert found.ended in ("length", "document")
     for wrong in (

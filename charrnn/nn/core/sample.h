@@ -1,6 +1,6 @@
 /* Sampling: ids drawn and read by a whole net, one after another, in one call. */
 
-/* Write the logits in double, with the penalty for the last ids and without the id that is never drawn. drawn (t, B) */
+/* Write the logits in double, with the penalty for the last ids and without the id that is never drawn. */
 static void NAME(possible)(const Filters *filters, const Samples *samples, Size b, Size t, double *restrict z)
 {
     const Size B = samples->B, V = samples->V, W = samples->W, window = filters->window;
