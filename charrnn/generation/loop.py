@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -195,7 +196,7 @@ class Streams:
         ended = [[""] * len(self)] * (steps - 1)
         ended.append(self.rules.ended(self.length, self.ids, self.recent, self.lines, self.rule_states))
         scores = [None] * steps if log_probs is None else log_probs
-        return [Step(self.samples, *step) for step in zip(ids, scores, ended, strict=True)]
+        return [*map(Step, repeat(self.samples), ids, scores, ended)]
 
     def _draw_by_numpy(self, scored: bool) -> tuple[npt.NDArray[np.intp], Array | None]:
         """Draw one id of each sample, (1, B), and return its log-probability, (1, B)."""
