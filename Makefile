@@ -6,15 +6,16 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 DEMO := checkpoints/demo
 # The nets in the tests are tiny: one BLAS thread per process and one process per core are fastest.
 TEST := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest
-FAST_TESTS := tests/nn tests/parallel $(addprefix tests/training/test_,advice.py loop.py recovery.py resume.py)
+# What the compiled core changes; NumPy's own functions are tested there too.
+CORE_TESTS := tests/nn tests/parallel tests/generation tests/evaluation $(addprefix tests/training/test_,advice.py loop.py recovery.py resume.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-cookbook test-slow lint types format bench records samples cookbook picture wheel clean
+.PHONY: help demo test test-numpy test-cookbook test-slow lint types format bench records samples cookbook picture wheel clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-$(VENV)/installed: pyproject.toml
+$(VENV)/installed: pyproject.toml setup.py $(wildcard charrnn/nn/core/*)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	touch $@
@@ -23,9 +24,8 @@ $(VENV)/dev: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	touch $@
 
-# A package that cannot be installed is left out of the measurement; the next `make bench` tries again.
+# Without PyTorch the other sides are measured; the next `make bench` tries again.
 $(VENV)/bench: $(VENV)/installed
-	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[fast]"
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]" && touch $@
 
 demo: $(VENV)/installed ## Train for a minute on data/ferry.txt, evaluate, and write a sample
@@ -37,14 +37,8 @@ demo: $(VENV)/installed ## Train for a minute on data/ferry.txt, evaluate, and w
 test: $(VENV)/dev ## Run the tests
 	$(TEST) -n 2 -q
 
-# In an environment of its own, so that `make test` stays one without Numba.
-$(VENV)/with-fast: pyproject.toml $(VENV)/dev
-	$(PYTHON) -m venv $@
-	$@/$(notdir $(BIN))/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,fast]"
-	touch $@
-
-test-fast: $(VENV)/with-fast ## Run what the extra `fast` changes, with it installed: cells, training, resuming
-	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $</$(notdir $(BIN))/python -m pytest -n 2 -q $(FAST_TESTS)
+test-numpy: $(VENV)/dev ## Run what the compiled core changes, with NumPy in its place
+	CHARRNN_COMPILED=0 $(TEST) -n 2 -q $(CORE_TESTS)
 
 test-slow: $(VENV)/dev ## Run the slow tests too
 	$(TEST) -n 2 -q -m "slow or not slow"
@@ -63,13 +57,14 @@ format: $(VENV)/dev ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/bench ## Measure the speed against PyTorch; update docs/performance.md
+bench: $(VENV)/bench ## Measure the speed against PyTorch; update docs/performance.md; 20 minutes
 	$(BIN)/python -m benchmarks.speed --write docs/performance.md
 
+# ROWS chooses some: make records TEXTS=folder ROWS="tinyshakespeare, 3 minutes"
 records: $(VENV)/installed ## Make and commit the runs missing from docs/results.md, from the folder TEXTS; hours
 	@test -n "$(TEXTS)" || { echo "name the folder with the texts: make records TEXTS=folder" >&2; exit 2; }
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check matplotlib
-	$(BIN)/python -m benchmarks.records "$(TEXTS)" --json docs/results.json --write docs/results.md --commit
+	$(BIN)/python -m benchmarks.records "$(TEXTS)" --rows "$(ROWS)" --json docs/results.json --write docs/results.md --commit
 
 samples: $(VENV)/installed ## Make docs/samples.md from the texts in the folder TEXTS; half an hour
 	@test -n "$(TEXTS)" || { echo "name the folder with the texts: make samples TEXTS=folder" >&2; exit 2; }
@@ -88,5 +83,5 @@ wheel: $(VENV)/dev ## Build sdist and wheel into dist/
 	$(BIN)/python -m build --outdir dist
 
 clean: ## Remove what can be made again; checkpoints stay
-	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist build *.egg-info charrnn/nn/_core.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

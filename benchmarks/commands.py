@@ -9,15 +9,15 @@ from pathlib import Path
 
 import click
 
-from benchmarks.speed.processes import environment
+from benchmarks.speed.processes import core, environment
 
 
-def charrnn(folder: str | Path, *words: str) -> str:
-    """Run the command in the folder; return its standard output."""
+def charrnn(folder: str | Path, *words: str, compiled: bool = True) -> str:
+    """Run the command in the folder, with the compiled core or without; return its standard output."""
     done = subprocess.run(
         [sys.executable, "-m", "charrnn", *words],
         cwd=folder,
-        env=environment(),
+        env=environment() | core(compiled),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         encoding="utf-8",

@@ -23,7 +23,6 @@ from os import PathLike, fspath
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Unpack
-from warnings import warn
 
 import numpy as np
 
@@ -31,31 +30,30 @@ from charrnn import checkpoint as ckpt
 from charrnn.arrays import Array
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import PROTOCOLS, STDIN, ModelConfig, TextConfig, TrainConfig, seeded, sort_settings
-from charrnn.data.corpus import Corpus
-from charrnn.data.reading import ReadProgress, text_of
-from charrnn.data.text import Text
 from charrnn.errors import ConfigError, CorpusError
-from charrnn.evaluation.packing import Line
-from charrnn.evaluation.scoring import Progress as ScoreProgress
-from charrnn.evaluation.scoring import Scored, in_blocks, score_blocks
-from charrnn.evaluation.statistics import COLD_WINDOW, Evaluation, Sums
-from charrnn.evaluation.trace import Trace, trace
-from charrnn.evaluation.whole import WARM_UP, dynamic_predictions, predictions, rows_for, workers_for
-from charrnn.generation.completion import Completions, complete
 from charrnn.generation.ensemble import Ensemble, Member
-from charrnn.generation.sample import Sample
 from charrnn.generation.settings import SampleConfig
 from charrnn.generation.writer import Writer
 from charrnn.nn import model
-from charrnn.signatures import FilterSettings, TrainSettings, spell_out
+from charrnn.signatures import spell_out
 from charrnn.training.folder import RUNS, RunFolder, find_model
-from charrnn.training.loop import Report, Stepped
-from charrnn.training.resume import corpus_of
-from charrnn.training.run import Event, Run
 from charrnn.version import __version__
 
+# What sampling does not need is imported by the functions that use it, so that `charrnn sample` starts quickly.
 if TYPE_CHECKING:
+    from charrnn.data.corpus import Corpus
+    from charrnn.data.reading import ReadProgress
+    from charrnn.data.text import Text
     from charrnn.evaluation.baselines import Baselines
+    from charrnn.evaluation.packing import Line
+    from charrnn.evaluation.scoring import Progress as ScoreProgress
+    from charrnn.evaluation.scoring import Scored
+    from charrnn.evaluation.statistics import Evaluation
+    from charrnn.evaluation.trace import Trace
+    from charrnn.generation.completion import Completions
+    from charrnn.generation.sample import Sample
+    from charrnn.keywords import FilterSettings, TrainSettings
+    from charrnn.training.run import Event, Run
 
 _MOST_SHARE = 1e9  # limit of a model's weight in a mean, so that the sum of the weights is finite
 
@@ -99,7 +97,9 @@ def train(
 
 def _train(run: Run, progress: bool) -> None:
     """Train to the end, with a progress bar."""
-    from tqdm.auto import tqdm  # it takes a while to load
+    from tqdm.auto import tqdm
+
+    from charrnn.training.loop import Report, Stepped
 
     with tqdm(desc=run.folder.path.name, unit=" steps", total=run.state.course.total, disable=not progress) as bar:
         for event in run.events():
@@ -131,7 +131,7 @@ def fit(
     return Events(_starter(corpus, out, force, settings))
 
 
-class Events(Iterator[Event]):
+class Events(Iterator["Event"]):
     """The events of a run, which starts when the first one is requested; `close` leaves it."""
 
     def __init__(self, start: Callable[[], Run]) -> None:
@@ -146,6 +146,8 @@ class Events(Iterator[Event]):
 
     def __del__(self) -> None:
         if getgeneratorstate(self._events) == GEN_CREATED:
+            from warnings import warn
+
             warn("charrnn.fit trained nothing: loop over its events, or call charrnn.train", RuntimeWarning, 2)
 
 
@@ -164,6 +166,9 @@ def _starter(
 
     A budget of minutes includes the time that reading takes, and not the time until the run starts.
     """
+    from charrnn.data.corpus import Corpus
+    from charrnn.training.run import Run
+
     began = time.monotonic()
     given: dict[str, Any] = seeded({**settings})
     model_settings, text_config, _ = sort_settings(given)
@@ -235,10 +240,12 @@ def _corpus_for(use: str, saved: Checkpoint, reading: ReadProgress | None = None
         raise CorpusError(
             f"the model's corpus was not a file, so it cannot be read again for {use}: do without, or train on a file"
         )
+    from charrnn.training.resume import corpus_of
+
     return corpus_of(saved, reading=reading)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LanguageModel:
     """A trained model. It keeps no state between calls.
 
@@ -324,6 +331,8 @@ class LanguageModel:
         unknown  what to do with characters that the vocabulary lacks: "error" or "skip"
         Raises:  VocabError for an unknown character under "error"; ConfigError if the arrays would take over 1 GiB.
         """
+        from charrnn.evaluation.trace import trace
+
         saved, vocab = self.checkpoint, self.checkpoint.vocab
         ids = vocab.encode(text, unknown)
         if state is None:
@@ -351,6 +360,8 @@ class LanguageModel:
         unknown     what to do with characters that the vocabulary lacks: "error" or "skip"
         Raises:     VocabError for an unknown character under "error"; ConfigError for options that make no sense.
         """
+        from charrnn.generation.completion import complete
+
         return complete(self.writer, text, to=to, count=count, max_length=max_length, unknown=unknown)
 
     @spell_out()
@@ -373,6 +384,10 @@ class LanguageModel:
         batch_size  batch rows or windows read at once, at most
         Raises:     VocabError for an unknown character under "error".
         """
+        from charrnn.data.reading import text_of
+        from charrnn.evaluation.statistics import COLD_WINDOW, Evaluation, Sums
+        from charrnn.evaluation.whole import WARM_UP, dynamic_predictions, predictions, rows_for, workers_for
+
         if protocol not in PROTOCOLS:
             raise ConfigError(f"protocol {protocol!r} is not one of {', '.join(PROTOCOLS)}")
         if not isinstance(batch_size, int) or batch_size < 1:
@@ -424,6 +439,8 @@ class LanguageModel:
         per_char  True: with the bits of each character
         Raises:   ConfigError if lines is a string; VocabError if a bytes model gets half a surrogate pair.
         """
+        from charrnn.evaluation.scoring import in_blocks
+
         if isinstance(lines, str) or not isinstance(lines, Iterable):
             raise ConfigError("score needs a list of lines: for one line, call score([line])")
         return chain.from_iterable(self.score_blocks(in_blocks(_checked(lines)), per_char=per_char))
@@ -436,6 +453,8 @@ class LanguageModel:
         The lines of a block are scored in one batch; otherwise as for `score`.
         progress  called with the predictions of a block that are done, and all of them
         """
+        from charrnn.evaluation.scoring import score_blocks
+
         saved = self.checkpoint
         return score_blocks(saved.model_config, saved.params, saved.vocab, blocks, per_char=per_char, progress=progress)
 
@@ -448,7 +467,8 @@ class LanguageModel:
         reading: as for `read_text`
         Raises:  CorpusError if the corpus cannot be found or has changed; VocabError as for `evaluate`.
         """
-        from charrnn.evaluation.baselines import measure  # it loads the compressors, which nothing else needs
+        from charrnn.data.reading import text_of
+        from charrnn.evaluation.baselines import measure
 
         saved = self.checkpoint
         text = text_of(text, saved.text_config)
@@ -463,6 +483,8 @@ class LanguageModel:
         reading: as for `read_text`
         Raises:  CorpusError if the corpus cannot be found, has changed, or has no validation split.
         """
+        from charrnn.training.resume import corpus_of
+
         text = corpus_of(self.checkpoint, reading=reading).val
         if not len(text):
             raise CorpusError(
@@ -476,6 +498,8 @@ class LanguageModel:
         reading: as for `read_text`
         Raises:  CorpusError if the corpus cannot be found, has changed, or has no test split.
         """
+        from charrnn.training.resume import corpus_of
+
         text = corpus_of(self.checkpoint, reading=reading).test
         if not len(text):
             raise CorpusError("the model has no test split: train with --test-fraction, or give a text to score")

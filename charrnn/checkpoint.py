@@ -11,12 +11,10 @@ from __future__ import annotations
 import codecs
 import json
 import math
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -32,14 +30,11 @@ from charrnn.config import (
     text_and_train_configs,
     text_and_train_settings,
 )
-from charrnn.data.corpus import Source
-from charrnn.data.kinds import describe_kind
+from charrnn.data.source import Source
 from charrnn.data.vocab import Vocab
 from charrnn.errors import CharRNNError, CheckpointError, UnknownCellError, cause
 from charrnn.nn import compiled, model
-from charrnn.nn.optimizers import OPTIMIZERS
 from charrnn.system.atomic import replacing, uninterrupted
-from charrnn.system.blas import blas
 from charrnn.system.npz import Header, Npz, PickledError
 from charrnn.version import __version__
 
@@ -63,6 +58,10 @@ _GOOD_TYPES = {"step": int, "history": list, "progress": dict}
 
 def current_versions() -> dict[str, str]:
     """Return the versions that a checkpoint records, and the BLAS with its kernel if known."""
+    import platform
+
+    from charrnn.system.blas import blas
+
     library = blas()
     versions = {
         "charrnn": __version__,
@@ -75,7 +74,7 @@ def current_versions() -> dict[str, str]:
     return {name: version for name, version in versions.items() if version}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Checkpoint:
     """A model with its history, and with everything that resuming its run needs, unless it serves inference only.
 
@@ -136,8 +135,8 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         "train": text_and_train_settings(checkpoint.text_config, checkpoint.train_config),
         "vocab": checkpoint.vocab.to_dict(),
         "step": checkpoint.step,
-        "source": asdict(checkpoint.source),
-        "val_source": asdict(checkpoint.val_source) if checkpoint.val_source else None,
+        "source": checkpoint.source._asdict(),
+        "val_source": checkpoint.val_source._asdict() if checkpoint.val_source else None,
         "init_from": checkpoint.init_from,
         "earlier_totals": checkpoint.earlier_totals,
         "history": checkpoint.history,
@@ -328,6 +327,8 @@ def _expected_shapes(path: Path, checkpoint: Checkpoint, file: Npz) -> dict[str,
     expected = {f"params/{name}": shape for name, shape in params.items()}
     if "state" in file.names:
         expected["state"] = model.state_shape(checkpoint.model_config, checkpoint.train_config.batch_size)
+        from charrnn.nn.optimizers import OPTIMIZERS
+
         for slot in build(OPTIMIZERS[checkpoint.train_config.optimizer], checkpoint.train_config).state_names:
             expected |= {f"opt/{slot}/{name}": shape for name, shape in params.items()}
         if checkpoint.good is not None:
@@ -372,6 +373,10 @@ def _with_prefix(prefix: str, arrays: dict[str, Any]) -> Params:
 
 def _no_checkpoint(path: Path) -> CheckpointError:
     """Return the error for a file that is something else: what it is, and what to do."""
+    from shlex import quote
+
+    from charrnn.data.kinds import describe_kind
+
     with open(path, "rb") as file:
         beginning = file.read(_BEGINNING)
     remedy = "name a run or a .npz file that `charrnn train` wrote"

@@ -13,7 +13,7 @@ import pytest
 from fixtures_run import SETTINGS, TEXT, finish, output_of, start, stop_at, write_text
 
 import charrnn
-from charrnn import api, errors, signatures
+from charrnn import api, errors, keywords
 from charrnn import checkpoint as ckpt
 from charrnn.api import LanguageModel
 from charrnn.checkpoint import Checkpoint
@@ -449,10 +449,10 @@ def test_a_signature_names_every_setting(function):
 
 @pytest.mark.parametrize(
     ("kinds", "typed"),
-    [((ModelConfig, TextConfig, TrainConfig), signatures.TrainSettings), ((SampleConfig,), signatures.SampleSettings)],
+    [((ModelConfig, TextConfig, TrainConfig), keywords.TrainSettings), ((SampleConfig,), keywords.SampleSettings)],
 )
 def test_editors_see_the_settings_that_there_are(kinds, typed):
-    """`charrnn.signatures` lists the fields of the settings for editors: a new field belongs there too."""
+    """`charrnn.keywords` lists the fields of the settings for editors: a new field belongs there too."""
     annotated = {name: hint.__forward_arg__ for name, hint in typed.__annotations__.items()}
     assert annotated == {name: str(item.type) for name, item in settings_of(*kinds).items()}
 

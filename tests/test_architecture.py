@@ -15,7 +15,7 @@ PACKAGE = Path(charrnn.__file__).parent
 
 #: The packages and the modules at the top, in the order of docs/architecture.md: each imports from those before it.
 ORDER = [
-    *("errors", "arrays", "version", "wording", "config", "signatures"),
+    *("errors", "arrays", "version", "wording", "config", "keywords", "signatures"),
     *("system", "nn", "data", "parallel", "checkpoint", "memory", "evaluation", "generation", "training"),
     *("api", "doctor", "serve", "cli", "__main__"),
 ]

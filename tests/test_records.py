@@ -15,6 +15,7 @@ from benchmarks.records.runs import ATTEMPTS, Run, _course, counting, fill, is_s
 from benchmarks.speed.cases import Case
 from charrnn.config import TextConfig, TrainConfig, text_and_train_settings
 from charrnn.data.corpus import Corpus
+from charrnn.nn.compiled import variant
 
 SHORT, LONG = ROWS[0], ROWS[1]
 TESTED = next(row for row in ROWS if row.text == "irish_abc.txt")
@@ -158,7 +159,10 @@ def test_seeds_are_ordered_by_the_test_split_if_there_is_one():
 
 
 def test_the_commands_are_those_of_the_issue():
-    assert " ".join(ROWS[2].train(3)) == "train tinyshakespeare.txt --minutes 10 --seed 3"
+    ten, without = (row for row in ROWS if row.minutes == 10)
+    assert ten.command(3) == "charrnn train tinyshakespeare.txt --minutes 10 --seed 3"
+    assert without.command(3) == f"CHARRNN_COMPILED=0 {ten.command(3)}"
+    assert without.name == "tinyshakespeare, 10 minutes, NumPy"
     split = "train irish_abc.txt --minutes 5 --val-fraction 0.05 --test-fraction 0.05 --seed 1"
     assert " ".join(TESTED.train(1)) == split
     assert SHORT.scores == ("whole", "windows")
@@ -318,13 +322,18 @@ def test_the_characters_of_a_run_are_those_of_its_own_shuffle(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_is_made_by_the_real_commands(tmp_path):
-    row = Row("boats.txt", 0.05, SPLIT)
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_run_is_made_by_the_real_commands(compiled, tmp_path):
+    if compiled and variant() is None:
+        pytest.skip("charrnn has no compiled core here")
+    row = Row("boats.txt", 0.05, SPLIT, compiled=compiled)
     text = "".join(f"{count} {colour} boats\n" for count in range(500) for colour in ("red", "blue", "grey", "green"))
     (tmp_path / row.text).write_text(text, encoding="utf-8")
     run = make(row, 1, tmp_path)
     assert Run(**json.loads(json.dumps(asdict(run)))) == run
-    assert run.command == "charrnn train boats.txt --minutes 0.05 --val-fraction 0.05 --test-fraction 0.05 --seed 1"
+    command = "charrnn train boats.txt --minutes 0.05 --val-fraction 0.05 --test-fraction 0.05 --seed 1"
+    assert run.command == (command if compiled else f"CHARRNN_COMPILED=0 {command}")
+    assert ("core" in run.versions) == compiled
     assert run.scores.keys() == {"whole", "windows", "test"}
     assert "protocol:windows" in run.scores["windows"]["signature"]
     assert run.scores["test"]["chars"] == pytest.approx(0.05 * len(text), abs=1)

@@ -38,7 +38,7 @@ def draw(rows: Sequence[Row], runs: Sequence[Run], path: Path) -> None:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    yardstick = [row for row in rows if row.text == SHAKESPEARE and counting(row, runs)]
+    yardstick = [row for row in rows if row.text == SHAKESPEARE and row.compiled and counting(row, runs)]
     tested = [row for row in rows if "test" in row.scores and counting(row, runs)]
     heights = [TALL] * bool(yardstick) + [LOW] * bool(tested)
     if not heights:

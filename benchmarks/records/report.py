@@ -18,7 +18,8 @@ command, seed, machine and seconds of every run.
 ## Tiny Shakespeare
 
 Figures are nats per character on the validation split, which is the last tenth of the text. *whole* reads the split
-once and carries the state along; *windows* starts every 256 characters from a zero state.
+once and carries the state along; *windows* starts every 256 characters from a zero state. Rows with *NumPy* ran without
+the compiled core (`CHARRNN_COMPILED=0`).
 """
 TESTED = """\
 ## Texts with a test split
@@ -38,7 +39,9 @@ METHOD = f"""\
 
 `make records TEXTS=FOLDER` makes the runs that are missing or were slow, from the texts in the folder, and commits each
 one. It takes hours; stop it at any time, and the next call continues with the same row and seed. To repeat a run,
-remove its line from results.json.
+remove its line from results.json. `ROWS="tinyshakespeare, 3 minutes"` makes only these rows, with the compiled core and
+without. A run whose checkpoint does not agree with its row about the core is an error. The list of machines names the
+core of each run.
 
 - **Selection.** A run keeps the checkpoint with the lowest validation loss. On tiny Shakespeare the validation split
   also chose the recipe's settings, so these figures are slightly optimistic (nanoGPT's too). The texts with a test

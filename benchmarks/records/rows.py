@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,24 +20,31 @@ SCORES: dict[str, tuple[str, ...]] = {
 class Row:
     """A text and a time.
 
-    options  of `charrnn train`, besides time and seed
-    bars     the targets: nats per character for `whole` and `windows`, bits for `test`
+    options   of `charrnn train`, besides time and seed
+    bars      the targets: nats per character for `whole` and `windows`, bits for `test`
+    compiled  whether charrnn computes with its compiled core, or else with NumPy alone
     """
 
     text: str
     minutes: float
     options: tuple[str, ...] = ()
     bars: Mapping[str, float] = field(default_factory=dict, hash=False)
+    compiled: bool = True
 
     @property
     def name(self) -> str:
         """The row's name, which `--rows` searches."""
-        return f"{Path(self.text).stem}, {self.minutes:g} minute{'s' * (self.minutes != 1)}"
+        time = f"{self.minutes:g} minute{'s' * (self.minutes != 1)}"
+        return f"{Path(self.text).stem}, {time}{'' if self.compiled else ', NumPy'}"
 
     @property
     def scores(self) -> tuple[str, ...]:
         """The names of the scores; `test` only if the row has a test split."""
         return tuple(name for name in SCORES if name != "test" or "--test-fraction" in self.options)
+
+    def command(self, seed: int) -> str:
+        """Return the command that trains this row, for a shell."""
+        return ("" if self.compiled else "CHARRNN_COMPILED=0 ") + shlex.join(("charrnn", *self.train(seed)))
 
     def train(self, seed: int) -> tuple[str, ...]:
         """Return the arguments of `charrnn` that train this row."""
@@ -51,7 +59,9 @@ SHAKESPEARE = "tinyshakespeare.txt"
 ROWS = (
     Row(SHAKESPEARE, 1, bars={"whole": 1.70}),
     Row(SHAKESPEARE, 3, bars={"whole": 1.55, "windows": 1.58}),
+    Row(SHAKESPEARE, 3, compiled=False),
     Row(SHAKESPEARE, 10, bars={"whole": 1.455, "windows": 1.48}),
+    Row(SHAKESPEARE, 10, compiled=False),
     Row(SHAKESPEARE, 15, bars={"whole": 1.445, "windows": 1.4697}),
     Row(SHAKESPEARE, 30, bars={"whole": 1.430, "windows": 1.450}),
     Row("alice29.txt", 5, SPLIT, {"test": 2.049}),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -13,8 +12,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import click
 
 from benchmarks.commands import charrnn
 from benchmarks.kept import processor
@@ -76,22 +78,33 @@ class Run:
 
 
 def make(row: Row, seed: int, texts: Path) -> Run:
-    """Train and score with the row's commands, in a new folder with the text; return the run."""
+    """Train and score with the row's commands, in a new folder with the text; return the run.
+
+    Raises:  ClickException if the run did not compute as the row says.
+    """
+    run = partial(charrnn, compiled=row.compiled)
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(texts / row.text, folder)
         before, began = gemm_rate(), time.monotonic()
-        charrnn(folder, *row.train(seed))
+        run(folder, *row.train(seed))
         seconds = time.monotonic() - began
         after = gemm_rate()
-        scores = {score: json.loads(charrnn(folder, *row.eval(score), "--json")) for score in row.scores}
+        scores = {score: json.loads(run(folder, *row.eval(score), "--json")) for score in row.scores}
         path = Path(folder, "checkpoints", Path(row.text).stem)
-        info = json.loads(charrnn(folder, "info", "-m", f"checkpoints/{path.name}", "--json"))
+        info = json.loads(run(folder, "info", "-m", f"checkpoints/{path.name}", "--json"))
         lines = map(json.loads, (path / "log.jsonl").read_text(encoding="utf-8").splitlines())
         log = [line for line in lines if "back_to" not in line]  # that is a recovery's line
+    if ("core" in info["versions"]) != row.compiled:
+        raise click.ClickException(
+            "charrnn has no compiled core here: install it where a C compiler is, or make only rows without it: "
+            "--rows NumPy"
+            if row.compiled
+            else f"{row.command(seed)} used the compiled core"
+        )
     return Run(
         row=row.name,
         seed=seed,
-        command=shlex.join(("charrnn", *row.train(seed))),
+        command=row.command(seed),
         text_sha256=info["source"]["sha256"],
         scores={
             score: {name: value for name, value in said.items() if name not in _UNUSED}

@@ -18,7 +18,7 @@ import click
 from rich.console import Console
 
 from benchmarks.speed import processes, report
-from benchmarks.speed.cases import CASES, FAST, Result
+from benchmarks.speed.cases import CASES, FLOOR, LSTM, NUMPY, NUMPY_LSTM, OURS, THEIRS, Result
 from charrnn.system.processor import set_kernel
 
 QUICK_REPEATS, QUICK_SECONDS = 3, 0.1
@@ -26,9 +26,9 @@ BUSY = 0.5  # a load above this is worth a warning
 
 
 @click.command()
-@click.option("--repeats", default=7, show_default=True, type=click.IntRange(1), help="Rounds; each side once a round.")
+@click.option("--repeats", default=5, show_default=True, type=click.IntRange(1), help="Rounds; each side once a round.")
 @click.option(
-    "--seconds", default=0.5, show_default=True, help="Length of a turn: it holds as many runs as fit, or one."
+    "--seconds", default=0.2, show_default=True, help="Length of a turn: it holds as many runs as fit, or one."
 )
 @click.option("--quick", is_flag=True, help=f"{QUICK_REPEATS} rounds with turns of {QUICK_SECONDS} s: a first look.")
 @click.option("--only", default="", help='Measure only what has this in its name: "train", "gru 1x512", "start".')
@@ -50,12 +50,9 @@ def main(
         except ValueError as error:
             raise click.ClickException(f"{document}: {error}") from error
     progress = Console(stderr=True, soft_wrap=True)
-    sides = ["charrnn", FAST, "PyTorch", "floor"]
-    if not find_spec("numba"):
-        sides.remove(FAST)
-        progress.print("Numba is not installed: charrnn is measured without the extra fast")
+    sides = [OURS, NUMPY, THEIRS, LSTM, NUMPY_LSTM, FLOOR]
     if not find_spec("torch"):
-        sides.remove("PyTorch")
+        sides.remove(THEIRS)
         progress.print("PyTorch is not installed: charrnn is measured against the floor alone")
 
     results: list[Result] = []
@@ -67,26 +64,29 @@ def main(
 
     def keep(found: Result) -> None:
         results.append(found)
-        ratio = found.ratio("PyTorch", "charrnn")
+        ratio = found.ratio(THEIRS, OURS)
         progress.print(found.name if ratio is None else f"{found.name}: PyTorch ÷ charrnn {ratio:.2f}", highlight=False)
         save()  # so that stopping early loses nothing
 
     if os.getloadavg()[0] > BUSY:
         progress.print(f"other programs are running (load {os.getloadavg()[0]:.1f}): the figures will be off")
     workers = [processes.Worker(side, threads) for side in sides]
-    if "PyTorch" in sides:  # its threads can wait in two ways, and neither is always faster
-        workers.append(processes.Worker("PyTorch", threads, "passive"))
+    if THEIRS in sides:  # its threads can wait in two ways, and neither is always faster
+        workers.append(processes.Worker(THEIRS, threads, "passive"))
     facts = report.machine(threads, {worker.side: worker.ask("facts") for worker in workers})
+    if not facts["libraries"][OURS]["core"]:
+        progress.print("charrnn has no compiled core here: both of its sides compute with NumPy")
     facts |= {"repeats": repeats, "seconds": seconds}
     for case in CASES:
         if only in case.name:
             keep(processes.measure(case, workers, repeats, seconds))
     for worker in workers:
         worker.close()
-    for result in processes.measure_start(only, repeats, threads, with_torch="PyTorch" in sides):
+    for result in processes.measure_start(only, repeats, threads, with_torch=THEIRS in sides):
         keep(result)
     if only in processes.MEMORY_NAME:
-        keep(processes.measure_memory([side for side in sides if side != "floor"], threads, min(repeats, 3)))
+        whole = [side for side in sides if side in (OURS, NUMPY, THEIRS)]
+        keep(processes.measure_memory(whole, threads, min(repeats, 3)))
     if not results:
         raise click.ClickException(f"nothing is called like {only!r}")
     facts["load_after"] = round(os.getloadavg()[0], 2)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any, NamedTuple
 
 VOCAB_SIZE = 65
 TEMPERATURE = 0.8
 WINDOWS = 4  # windows of text that each side cycles through
-GATES = {"rnn": 1, "gru": 3, "lstm": 4}
+GATES = {"rnn": 1, "gru": 3, "lstm": 4, "lnlstm": 4}
 SIZES = ((1, 128, 32, 25), (2, 128, 50, 50), (1, 256, 64, 128), (1, 512, 64, 64), (2, 512, 100, 100))
 READ_SIZES = ((1, 128), (2, 128), (1, 512))  # for evaluation and sampling
-FAST = "charrnn, fast"  # the side with the extra `fast`: the same code with Numba
-FAST_KINDS = ("train", "evaluate")  # sampling and encoding load no Numba
+RECIPE_UNITS = 384  # what the recipe takes for a few minutes on a text of a megabyte
+SAMPLED = 100  # characters of each stream in one run
+OURS, NUMPY, THEIRS, FLOOR = "charrnn", "charrnn, NumPy", "PyTorch", "floor"  # the sides
+LSTM, NUMPY_LSTM = "lstm", "lstm, NumPy"  # sides beside `lnlstm`: charrnn's own `lstm` of the same size
+COMPILED = {OURS: True, NUMPY: False, LSTM: True, NUMPY_LSTM: False}  # whether the side of charrnn has its core
 ENCODED_BYTES = 10_000_000
 ENCODED = {"ascii": "".join(map(chr, range(32, 97))), "multi-byte": "aé ßжщ語字仮あ\n😀𝄞"}
 
@@ -28,7 +31,7 @@ class Work(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the tables: layers x units, B batch rows, T time steps; for sampling, B streams and T = 1."""
+    """One row of the tables: layers x units, B batch rows, T time steps; for sampling, B streams of T characters."""
 
     kind: str
     cell: str
@@ -51,15 +54,18 @@ class Case:
         return ENCODED_BYTES / 1e6 if self.kind == "encode" else self.batch * self.steps
 
 
+def cases_of(cell: str) -> Iterator[Case]:
+    """Yield the rows of a cell: training, evaluation, and sampling of one stream and of 64."""
+    train, read = SIZES, READ_SIZES
+    if cell == "lnlstm":
+        train, read = (*train, (1, RECIPE_UNITS, 32, 100)), (*read, (1, RECIPE_UNITS))
+    yield from (Case("train", cell, *size) for size in train)
+    yield from (Case("evaluate", cell, *size, 100, 64) for size in read)
+    yield from (Case("sample", cell, *size, streams, SAMPLED) for size in read for streams in (1, 64))
+
+
 CASES = (
-    *(Case("train", cell, *size) for cell in ("lstm", "gru", "rnn") for size in SIZES),
-    *(Case("evaluate", cell, *size, 100, 64) for cell in ("lstm", "gru", "rnn") for size in READ_SIZES),
-    *(
-        Case("sample", cell, *size, streams)
-        for cell in ("lstm", "gru", "rnn")
-        for size in READ_SIZES
-        for streams in (1, 64)
-    ),
+    *(case for cell in ("lstm", "gru", "rnn", "lnlstm") for case in cases_of(cell)),
     *(Case("encode", text) for text in ENCODED),
 )
 MEMORY_CASE, MEMORY_STEPS = Case("train", "lstm", 1, 512, 64, 64), 20
@@ -71,7 +77,8 @@ class Result:
 
     unit      "s" or "MiB"
     amount    characters or MB per run; 0 if neither applies
-    sides     charrnn, FAST, PyTorch, floor -> one figure per round
+    sides     OURS, NUMPY, THEIRS, FLOOR, … -> one figure per round
+    case      what was measured; None for whole processes
     variants  the fastest of several ways, for each side that has several
     """
 
@@ -81,6 +88,7 @@ class Result:
     amount: float
     sides: dict[str, list[float]]
     variants: dict[str, str] = field(default_factory=dict)
+    case: Case | None = None
 
     def ratio(self, above: str, below: str) -> float | None:
         """Return the median over the rounds of one side's figure divided by the other's."""
@@ -90,12 +98,9 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures and the ratios of the tables, for JSON."""
-        ratios = {
-            "pytorch_by_charrnn": self.ratio("PyTorch", "charrnn"),
-            "pytorch_by_fast": self.ratio("PyTorch", FAST),
-            "charrnn_by_floor": self.ratio("charrnn", "floor"),
-        }
-        return vars(self) | ratios
+        pairs = [(THEIRS, OURS), (THEIRS, NUMPY), (LSTM, OURS), (NUMPY_LSTM, OURS), (OURS, FLOOR)]
+        ratios = {f"{above} ÷ {below}": self.ratio(above, below) for above, below in pairs}
+        return asdict(self) | {"ratios": {pair: ratio for pair, ratio in ratios.items() if ratio is not None}}
 
 
 def random_ids(case: Case) -> Any:

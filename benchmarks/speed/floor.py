@@ -7,6 +7,7 @@ x^T da; for the readout h W_hy, dlogits W_hy^T and h^T dlogits. The first layer'
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,7 +19,10 @@ def variants(case: Case, threads: int) -> dict[str, Work]:
     if case.kind == "encode":  # every conversion must read the code points
         text = text_to_encode(case.cell)
         return {"": Work(lambda: text.encode("utf-32-le"))}
-    if case.kind != "train":
+    if case.kind == "sample":  # each character needs the one before, so no product serves two steps
+        step = _products(replace(case, steps=1), backward=False)
+        return {"": Work(lambda: [step() for _ in range(case.steps)])}
+    if case.kind == "evaluate":
         return {"": Work(_products(case, backward=False))}
     return {
         "transposed view": Work(_products(case, backward=True)),

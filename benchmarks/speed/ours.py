@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import ExitStack
-from itertools import cycle
+from itertools import cycle, islice
 
 import numpy as np
 
@@ -95,7 +96,7 @@ def _sample(case: Case) -> Work:
         rules=Rules(length=None),
         filters=Filters(TEMPERATURE),
     )
-    return Work(steps.__next__)
+    return Work(lambda: deque(islice(steps, case.steps), maxlen=0))
 
 
 def _encode(case: Case) -> Work:

@@ -9,12 +9,24 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.speed.cases import FAST, FAST_KINDS, MEMORY_CASE, MEMORY_STEPS, Case, Result
+from benchmarks.speed.cases import (
+    COMPILED,
+    FLOOR,
+    LSTM,
+    MEMORY_CASE,
+    MEMORY_STEPS,
+    NUMPY,
+    NUMPY_LSTM,
+    OURS,
+    THEIRS,
+    Case,
+    Result,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 PAUSE = 0.1  # seconds before a turn, in which the thread pools of the previous side fall asleep
@@ -30,6 +42,11 @@ def environment(threads: int | None = None) -> dict[str, str]:
     return os.environ | ({} if threads is None else dict.fromkeys(_THREADS, str(threads))) | {"PYTHONPATH": path}
 
 
+def core(compiled: bool) -> dict[str, str]:
+    """Return the variable of the environment that leaves charrnn its compiled core, or takes it away."""
+    return {"CHARRNN_COMPILED": "" if compiled else "0"}
+
+
 class Worker:
     """The process of one side, which works only while it answers a request."""
 
@@ -40,7 +57,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment(threads)
-            | {"CHARRNN_FUSED": str(int(side == FAST))}
+            | core(COMPILED.get(side, False))
             | ({"OMP_WAIT_POLICY": policy} if policy else {}),
             text=True,
         )
@@ -61,18 +78,17 @@ class Worker:
         self._process.communicate()
 
 
-def measure(case: Case, workers: list[Worker], repeats: int, seconds: float) -> Result:
+def measure(case: Case, workers: Sequence[Worker], repeats: int, seconds: float) -> Result:
     """Return the seconds of a case; in each round, every side runs once, in the fastest of its processes."""
     ways: dict[str, str] = {}
     chosen: dict[str, Worker] = {}
     for side in dict.fromkeys(worker.side for worker in workers):
-        if side == FAST and case.kind not in FAST_KINDS:
-            continue
+        own = case_of(side, case)
         built: dict[Worker, str] = {}
-        for worker in workers:
+        for worker in workers if own else ():
             if worker.side == side:
                 time.sleep(PAUSE)
-                answer = worker.ask("build", case=asdict(case), seconds=seconds)
+                answer = worker.ask("build", case=asdict(own), seconds=seconds)
                 if answer["count"]:
                     built[worker] = ", ".join(
                         filter(None, (answer["variant"], worker.policy and f"{worker.policy} waiting"))
@@ -84,7 +100,17 @@ def measure(case: Case, workers: list[Worker], repeats: int, seconds: float) -> 
     for _ in range(repeats):
         for side, worker in chosen.items():
             sides[side].append(_turn(worker))
-    return Result(case.name, case.kind, "s", case.amount, sides, {side: way for side, way in ways.items() if way})
+    used = {side: way for side, way in ways.items() if way}
+    return Result(case.name, case.kind, "s", case.amount, sides, used, case)
+
+
+def case_of(side: str, case: Case) -> Case | None:
+    """Return what a side does in this row: beside `lnlstm`, which PyTorch does not have, an LSTM; None for nothing."""
+    if case.kind == "encode" and side == NUMPY:  # the core encodes nothing
+        return None
+    if side in (LSTM, NUMPY_LSTM) and case.cell != "lnlstm":
+        return None
+    return replace(case, cell="lstm") if case.cell == "lnlstm" and side not in (OURS, NUMPY) else case
 
 
 def _turn(worker: Worker) -> float:
@@ -123,15 +149,11 @@ def measure_start(only: str, repeats: int, threads: int, *, with_torch: bool) ->
         text.write_text("the quick brown fox jumps over the lazy dog\n" * 50, encoding="utf-8")
         sizes = ("--steps", "1", "--hidden-size", "8", "--batch-size", "2", "--seq-len", "10")
         _seconds(("-m", "charrnn", "train", str(text), *sizes, "--out", run), threads)
-        sample = {"charrnn": ("-m", "charrnn", "sample", "-m", run, "-n", "1"), "floor": ("-c", "import numpy")}
-        if with_torch:
-            sample["PyTorch"] = ("-c", "import torch")
-        rows = {
-            START_HELP: {
-                "charrnn": ("-m", "charrnn", "--help"),
-                "floor": ("-c", "import click"),
-            },
-            START_SAMPLE: sample,
+        one = ("-m", "charrnn", "sample", "-m", run, "-n", "1")
+        rows: dict[str, dict[str, tuple[str, ...]]] = {
+            START_HELP: {OURS: ("-m", "charrnn", "--help"), FLOOR: ("-c", "import click")},
+            START_SAMPLE: {OURS: one, NUMPY: one, FLOOR: ("-c", "import numpy")}
+            | ({THEIRS: ("-c", "import torch")} if with_torch else {}),
         }
         results = []
         for name, commands in rows.items():
@@ -140,18 +162,17 @@ def measure_start(only: str, repeats: int, threads: int, *, with_torch: bool) ->
             sides: dict[str, list[float]] = {side: [] for side in commands}
             for _ in range(repeats + 1):
                 for side, command in commands.items():
-                    sides[side].append(_seconds(command, threads))
+                    sides[side].append(_seconds(command, threads, compiled=side == OURS))
             for figures in sides.values():
                 del figures[0]  # it reads the files into memory
             results.append(Result(name, "start", "s", 0, sides))
         return results
 
 
-def _seconds(command: tuple[str, ...], threads: int) -> float:
+def _seconds(command: tuple[str, ...], threads: int, *, compiled: bool = True) -> float:
+    env = environment(threads) | core(compiled) | {"PYTHONDONTWRITEBYTECODE": ""}  # with .pyc files, as installed
     start = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, *command], env=environment(threads), stdin=subprocess.DEVNULL, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, *command], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     took = time.perf_counter() - start
     if done.returncode:
         raise SystemExit(f"python {' '.join(command)} failed:\n{done.stderr}")

@@ -13,19 +13,28 @@ from rich.table import Table
 
 from benchmarks.kept import processor
 from benchmarks.markdown import markdown_table
-from benchmarks.speed.cases import FAST, Result
+from benchmarks.speed import targets
+from benchmarks.speed.cases import FLOOR, LSTM, NUMPY, NUMPY_LSTM, OURS, SAMPLED, THEIRS, Result
 
 BEGIN, END = "<!-- speed:begin -->", "<!-- speed:end -->"
 TITLES = {
     "train": "Training, one step",
     "evaluate": "Evaluation, one window",
-    "sample": "Sampling, one character of each stream",
+    "sample": f"Sampling, {SAMPLED} characters of each stream",
     "encode": "Encoding, 10 MB of UTF-8",
     "start": "Start-up, one process",
     "memory": "Peak memory, all processes",
 }
-COLUMNS = ("", "charrnn", "charrnn, a second", "PyTorch", "PyTorch ÷ charrnn", "floor", "charrnn ÷ floor")
-FAST_COLUMNS = (FAST, "PyTorch ÷ fast")
+THEIR_LSTM = "PyTorch's nn.LSTM"  # beside `lnlstm`, a cell that PyTorch does not have
+#: The ratios of the columns, after each side's own time.
+RATIOS = {"PyTorch ÷ charrnn": (THEIRS, OURS), "PyTorch ÷ NumPy": (THEIRS, NUMPY), "charrnn ÷ floor": (OURS, FLOOR)}
+OWN_RATIOS = {
+    f"{THEIR_LSTM} ÷ charrnn": (THEIRS, OURS),
+    f"{THEIR_LSTM} ÷ NumPy": (THEIRS, NUMPY),
+    "charrnn's lstm ÷ charrnn": (LSTM, OURS),
+    "NumPy's lstm ÷ charrnn": (NUMPY_LSTM, OURS),
+    "charrnn ÷ floor": (OURS, FLOOR),
+}
 
 
 def machine(threads: int, workers: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -43,17 +52,17 @@ def machine(threads: int, workers: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 def in_words(facts: dict[str, Any]) -> str:
     """Return the facts as one line."""
-    numpy, fast, torch = (facts["libraries"].get(side, {}) for side in ("charrnn", FAST, "PyTorch"))
+    ours, torch = (facts["libraries"].get(side, {}) for side in (OURS, THEIRS))
     blas = [
         " ".join(str(pool[key]) for key in ("internal_api", "version", "architecture") if key in pool)
-        for pool in numpy.get("pools", ())
+        for pool in ours.get("pools", ())
         if pool["user_api"] == "blas"
     ]
     parts = [
         f"{facts['processor']}, {facts['cores']} cores, {facts['threads']} threads",
         f"{facts['system']}, Python {facts['python']}",
-        f"NumPy {numpy['numpy']} ({', '.join(blas) or 'BLAS unknown'})",
-        f"Numba {fast['numba'] or 'does not work'}" if fast else "Numba is not installed",
+        f"compiled core: {ours['core'] or 'none'}",
+        f"NumPy {ours['numpy']} ({', '.join(blas) or 'BLAS unknown'})",
         f"PyTorch {torch['torch']} ({torch['vectors']})" if torch else "PyTorch is not installed",
         f"load {facts['load_before']:.1f} before and {facts['load_after']:.1f} after",
     ]
@@ -82,28 +91,29 @@ def _ratio(result: Result, above: str, below: str) -> str:
     return "–" if ratio is None else f"{ratio:.2f}"
 
 
-def row(result: Result) -> tuple[str, ...]:
-    """Return the cells of a row: medians with lowest and highest, ratios, and PyTorch's fastest variant."""
+def row(result: Result, ratios: dict[str, tuple[str, str]]) -> tuple[str, ...]:
+    """Return the cells of a row: medians with lowest and highest, PyTorch's fastest way, and ratios."""
     speed = "–"
     if result.amount:
         unit = "MB" if result.kind == "encode" else "chars"
-        speed = f"{_number(result.amount / median(result.sides['charrnn']))} {unit}"
-    way = result.variants.get("PyTorch")
-    theirs = _figure(result, "PyTorch") + (f", {way}" if way else "")
-    by_charrnn, by_floor = _ratio(result, "PyTorch", "charrnn"), _ratio(result, "charrnn", "floor")
-    return result.name, _figure(result, "charrnn"), speed, theirs, by_charrnn, _figure(result, "floor"), by_floor
+        speed = f"{_number(result.amount / median(result.sides[OURS]))} {unit}"
+    way = result.variants.get(THEIRS)
+    theirs = _figure(result, THEIRS) + (f", {way}" if way else "")
+    figures = (_figure(result, OURS), speed, _figure(result, NUMPY), theirs, _figure(result, FLOOR))
+    return result.name, *figures, *(_ratio(result, *pair) for pair in ratios.values())
 
 
 def contents(results: list[Result]) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
-    """Yield title and rows, headings first, for each kind of work; with columns for `fast` if it was measured."""
+    """Yield title and rows, headings first: the targets, then each kind of work, `lnlstm` in tables of its own."""
+    if judged := targets.table(results):
+        yield "Targets", [targets.COLUMNS, *judged]
     for kind, title in TITLES.items():
-        of_kind = [result for result in results if result.kind == kind]
-        rows = [COLUMNS, *map(row, of_kind)]
-        if any(FAST in result.sides for result in of_kind):
-            cells = [(_figure(result, FAST), _ratio(result, "PyTorch", FAST)) for result in of_kind]
-            rows = [before + more for before, more in zip(rows, [FAST_COLUMNS, *cells], strict=True)]
-        if of_kind:
-            yield title, rows
+        for own in (False, True):
+            found = [result for result in results if result.kind == kind and (LSTM in result.sides) == own]
+            ratios = OWN_RATIOS if own else RATIOS
+            heads = ("", OURS, "charrnn, a second", NUMPY, THEIR_LSTM if own else THEIRS, FLOOR, *ratios)
+            if found:
+                yield title + ": lnlstm" * own, [heads, *(row(result, ratios) for result in found)]
 
 
 def tables(results: list[Result]) -> list[Table]:

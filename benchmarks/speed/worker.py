@@ -11,14 +11,15 @@ import time
 from importlib import import_module
 from typing import Any
 
-from benchmarks.speed.cases import FAST, MEMORY_CASE, MEMORY_STEPS, Case, Work
+from benchmarks.speed.cases import COMPILED, FLOOR, MEMORY_CASE, MEMORY_STEPS, THEIRS, Case, Work
 
-MODULES = {"charrnn": "ours", FAST: "ours", "PyTorch": "theirs", "floor": "floor"}
+MODULES = {THEIRS: "theirs", FLOOR: "floor"} | dict.fromkeys(COMPILED, "ours")
+TRIAL = 0.1  # seconds of a run of each way, of which only the fastest is measured
 
 
 def side_module(side: str, threads: int) -> Any:
     """Set the threads of a side and return its module."""
-    if side == "PyTorch":
+    if side == THEIRS:
         import torch
 
         torch.set_num_threads(threads)
@@ -46,14 +47,14 @@ def count_for(work: Work, seconds: float) -> int:
 
 def fastest(ways: dict[str, Work], seconds: float) -> tuple[str, int]:
     """Try the ways in alternation; return the fastest and how many of its runs fill a turn."""
-    counts = {name: count_for(work, seconds) for name, work in ways.items()}
     best = dict.fromkeys(ways, math.inf)
     if len(ways) > 1:
-        for _ in range(3):
+        counts = {name: count_for(work, min(seconds, TRIAL)) for name, work in ways.items()}
+        for _ in range(2):
             for name, work in ways.items():
                 best[name] = min(best[name], turn(work, counts[name]))
     name = min(best, key=best.__getitem__)
-    return name, counts[name]
+    return name, count_for(ways[name], seconds)
 
 
 def facts(side: str) -> dict[str, Any]:
@@ -62,15 +63,15 @@ def facts(side: str) -> dict[str, Any]:
     from threadpoolctl import threadpool_info
 
     versions: dict[str, Any] = {"numpy": np.__version__}
-    if side == "PyTorch":
+    if side == THEIRS:
         import torch
 
         versions = {"torch": torch.__version__, "vectors": torch.backends.cpu.get_cpu_capability()}
         versions["threads"] = torch.get_num_threads()
-    if side == FAST:
-        from charrnn.nn.compiled import numba_version
+    if COMPILED.get(side):
+        from charrnn.nn.compiled import variant
 
-        versions["numba"] = numba_version()
+        versions["core"] = variant()
     fields = ("user_api", "internal_api", "version", "architecture", "threading_layer", "num_threads")
     pools = [{name: pool[name] for name in fields if pool.get(name)} for pool in threadpool_info()]
     return versions | {"pools": pools}

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
-import pkgutil
-import shlex
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,22 +14,42 @@ from charrnn.cli._errors import errors_as_exit_codes
 from charrnn.cli._names import COMMAND_ALIASES, meant_options, model_after_command, near_commands, near_options
 from charrnn.cli._streams import color_wanted, open_streams
 from charrnn.errors import EXIT_CODES
-from charrnn.system.processor import set_kernel
 from charrnn.version import __version__
 
-#: The sections of `charrnn --help` and the commands in them, in the order of use; others come last.
-_ORDER = {
-    "Models": ("train", "sample", "complete", "eval", "score", "serve"),
-    "Runs and texts": ("list", "compare", "sweep", "info", "rm", "vocab", "cache"),
-    "This machine": ("doctor",),
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+#: The commands in `charrnn --help`, in the order of use, so that it need not load them; those of other files come last.
+_SECTIONS = {
+    "Models": {
+        "train": "Train a model on a text.",
+        "sample": "Generate text with a model.",
+        "complete": "Complete a word or a line.",
+        "eval": "Measure how well a model predicts a text.",
+        "score": "Score each line by its likelihood under a model.",
+        "serve": "Answer requests over HTTP or standard input.",
+    },
+    "Runs and texts": {
+        "list": "List runs.",
+        "compare": "Compare runs by their settings.",
+        "sweep": "Train a run for each combination of settings.",
+        "info": "Show the contents of a model.",
+        "rm": "Remove runs.",
+        "vocab": "List the characters of a text.",
+        "cache": "List or remove encoded copies of large texts.",
+    },
+    "This machine": {
+        "doctor": "Measure this machine's speed and suggest improvements.",
+    },
 }
 
 
 @functools.cache
 def _command_names(folders: tuple[str, ...]) -> tuple[str, ...]:
     """Look for the modules that are commands; once, since Click asks often, and looking takes time."""
-    found = sorted(module.name for module in pkgutil.iter_modules(folders) if not module.name.startswith("_"))
-    order = [name for names in _ORDER.values() for name in names]
+    files = sorted(file for folder in folders for file in os.listdir(folder) if file.endswith(".py"))
+    found = [file.removesuffix(".py") for file in files if not file.startswith("_")]
+    order = [name for names in _SECTIONS.values() for name in names]
     return tuple(sorted(found, key=lambda name: order.index(name) if name in order else len(order)))
 
 
@@ -52,14 +70,24 @@ class Commands(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write one list of commands for each section."""
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for name in self.list_commands(ctx):
-            if (command := self.get_command(ctx, name)) and not command.hidden:
-                row = (name, command.get_short_help_str())
-                sections.setdefault(getattr(command, "section", "Others"), []).append(row)
-        for section in sorted(sections, key=[*_ORDER, *sections].index):
-            with formatter.section(section):
-                formatter.write_dl(sections[section])
+        for section, commands in (_SECTIONS | {"Others": self._others(ctx)}).items():
+            if commands:
+                with formatter.section(section):
+                    formatter.write_dl([*commands.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the commands and options with this beginning."""
+        from click.shell_completion import CompletionItem
+
+        helps = {name: help for commands in (*_SECTIONS.values(), self._others(ctx)) for name, help in commands.items()}
+        found = [CompletionItem(name, help=help) for name, help in helps.items() if name.startswith(incomplete)]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
+
+    def _others(self, ctx: click.Context) -> dict[str, str]:
+        """Return the commands without a section, each with its short help."""
+        names = [name for name in self.list_commands(ctx) if not any(name in own for own in _SECTIONS.values())]
+        commands = {name: self.get_command(ctx, name) for name in names}
+        return {name: each.get_short_help_str() for name, each in commands.items() if each and not each.hidden}
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the options before the command.
@@ -90,7 +118,9 @@ class Commands(click.Group):
         known = self.list_commands(ctx)
         hint = near_commands(name, known) or self._meant(f"--{name}", ctx) or "`charrnn --help` lists the commands"
         if os.path.exists(name):
-            hint = f"to train on this file, type `charrnn train {shlex.quote(name)}`"
+            from shlex import quote
+
+            hint = f"to train on this file, type `charrnn train {quote(name)}`"
         raise click.UsageError(f"no such command {name!r}: {hint}", ctx)
 
     def _meant(self, flag: str, ctx: click.Context) -> str:
@@ -109,6 +139,8 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
+        from charrnn.system.processor import set_kernel
+
         ctx.obj = set_kernel()  # before a command loads NumPy; `doctor` reports it
         with errors_as_exit_codes():
             return super().invoke(ctx)

@@ -9,20 +9,21 @@ import inspect
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 from click.core import ParameterSource
-from click.shell_completion import CompletionItem
 
 from charrnn.cli._modules import import_modules
 from charrnn.cli._names import meant_options, near_options
-from charrnn.cli._settings import naming_origins, read_settings, variables
+from charrnn.cli._origins import naming_origins, variables
 from charrnn.cli._types import OneOf
 from charrnn.errors import ConfigError
 from charrnn.wording import OPTION_ALIASES
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 F = TypeVar("F", bound=Callable[..., Any])
 _ALL = "charrnn.help_all"  # the key in a context's `meta`
@@ -73,8 +74,7 @@ def section(name: str) -> Callable[..., Callable[[F], F]]:
 _STRENGTH = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP)
 
 
-@dataclass(frozen=True)
-class Conflict:
+class Conflict(NamedTuple):
     """Options that conflict, and the error that says so.
 
     If all conditions apply, options from a weaker source are ignored. The command line is the strongest source, then
@@ -120,7 +120,6 @@ def _is_set(name: str, ctx: click.Context) -> bool:
 class SectionedCommand(click.Command):
     """A command whose help lists its options by section, and that also reads settings from variables and files.
 
-    section    the command's own section in the list of all commands
     conflicts  options that must not be set together
     basics     the parameters that `--help` shows, in this order; the others need `--help-all`. None: it shows all
     """
@@ -128,13 +127,12 @@ class SectionedCommand(click.Command):
     def __init__(
         self,
         *args: Any,
-        section: str = "Models",
         conflicts: tuple[Conflict, ...] = (),
         basics: tuple[str, ...] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.section, self.conflicts, self.basics = section, conflicts, basics
+        self.conflicts, self.basics = conflicts, basics
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the command's own parameters, `--help` (before any file is read), and the shared ones."""
@@ -257,15 +255,27 @@ def set_elsewhere() -> set[str]:
 
 def complete_files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """Let the shell complete the name of a file or folder."""
+    from click.shell_completion import CompletionItem
+
     return [CompletionItem(incomplete, type="file")]
 
 
 def complete_runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """Return the names of runs with this beginning, or let the shell complete the name of a file or folder."""
+    from click.shell_completion import CompletionItem
+
     from charrnn.training.folder import run_names
 
     names = [CompletionItem(name) for name in run_names() if name.startswith(incomplete)]
     return names or complete_files(ctx, param, incomplete)
+
+
+def _read_settings(ctx: click.Context, _: click.Parameter, name: str | None) -> None:
+    """Use the settings in this file, or the nearest one, as defaults of the command."""
+    if not ctx.resilient_parsing:  # a shell completes
+        from charrnn.cli._settings import read_settings
+
+        read_settings(ctx, name)
 
 
 def _set_color(ctx: click.Context, param: click.Parameter, choice: str) -> None:
@@ -323,7 +333,7 @@ CONFIG = SectionedOption(
     allow_from_autoenv=False,
     is_eager=True,
     expose_value=False,
-    callback=read_settings,
+    callback=_read_settings,
     shell_complete=complete_files,
     help="Read settings from this file instead of the nearest charrnn.toml or pyproject.toml.",
 )

@@ -12,7 +12,6 @@ import click
 from click.exceptions import Exit, NoArgsIsHelpError
 
 from charrnn.cli._streams import OutputError, discard
-from charrnn.data.escapes import in_one_line
 from charrnn.errors import CharRNNError, cause
 
 _MORE_THREADS = "raise the limit on processes (`ulimit -u`)"
@@ -73,5 +72,7 @@ def _fail_usage(error: click.ClickException) -> NoReturn:
 
 def print_error(message: str) -> None:
     """Print an error to stderr in one line, its first word in red on terminals; ignore a closed pipe."""
+    from charrnn.data.escapes import in_one_line
+
     with suppress(OSError):
         click.echo(f"{click.style('Error:', fg='red', bold=True)} {in_one_line(message)}", err=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _TYPED = "charrnn.escapes"  # the key in a context's `meta`: what was typed, by option or argument
 _NAMES = {"n": "a line end", "r": "a carriage return", "t": "a tab"}
 #: Escapes whose letter may be meant; the first alternative takes pairs of backslashes out of the way.
-_AMBIGUOUS = re.compile(r"\\\\|\\([nrt])(?=[^\W_])")
+_AMBIGUOUS = r"\\\\|\\([nrt])(?=[^\W_])"
 
 
 class TextWithEscapes(click.types.StringParamType):
@@ -66,7 +66,7 @@ def explaining_escapes(vocab: Vocab) -> Iterator[None]:
 
 def _ambiguous(typed: str) -> list[str]:
     """Return the letters of escapes that may be meant as they are, each once."""
-    return [*dict.fromkeys(filter(None, _AMBIGUOUS.findall(typed)))]
+    return [*dict.fromkeys(filter(None, re.findall(_AMBIGUOUS, typed)))]
 
 
 def _explain(flag: str, typed: str) -> str:

@@ -15,7 +15,6 @@ import click
 from click.core import ParameterSource
 
 from charrnn.cli._types import OneOf
-from charrnn.config import OWN_CELLS
 from charrnn.errors import CharRNNError, ConfigError
 
 _IMPORTED = "charrnn.imported"  # the key in a context's `meta`
@@ -67,6 +66,8 @@ class CellName(OneOf):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the name; import its module if the command line or the environment names it."""
+        from charrnn.config import OWN_CELLS
+
         module, colon, cell = str(value).partition(":")
         if value in OWN_CELLS:
             return value

@@ -1,4 +1,4 @@
-"""Settings from a file, as Click's default map, and the place that each setting came from, for error messages.
+"""Settings from a file, as Click's default map.
 
 The file is charrnn.toml, or pyproject.toml with a table [tool.charrnn]: the nearest one, in this folder or above it.
 Keys are the names of flags; a key in a command's own table overrides one outside of tables. Imports neither NumPy nor
@@ -9,27 +9,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
-from click.core import ParameterSource
 
 from charrnn.cli._names import near_commands
+from charrnn.cli._origins import SETTINGS_FILE
 from charrnn.cli._types import Values
-from charrnn.errors import CharRNNError, ConfigError, cause
+from charrnn.errors import ConfigError, cause
 from charrnn.wording import did_you_mean, likely
 
 OWN, SHARED = "charrnn.toml", "pyproject.toml"
-_FILE = "charrnn.settings_file"  # the key in a context's `meta`
-_OUR_HEADING = re.compile(rb"""^\s*\[\s*["']?tool["']?\s*\.\s*["']?charrnn\b""", re.MULTILINE)
+_OUR_HEADING = rb"""(?m)^\s*\[\s*["']?tool["']?\s*\.\s*["']?charrnn\b"""
 
 
-@dataclass(frozen=True)
-class SettingsFile:
+class SettingsFile(NamedTuple):
     """A file of settings and our table in it."""
 
     path: Path
@@ -55,7 +51,7 @@ class SettingsFile:
                 return None
             raise ConfigError(f"cannot read the settings in {path}: {cause(error)}") from error
         except (ValueError, RecursionError) as error:
-            if found and path.name == SHARED and not _OUR_HEADING.search(data):
+            if found and path.name == SHARED and not re.search(_OUR_HEADING, data):
                 return None
             raise ConfigError(f"{path} is not valid TOML: {error}: correct it") from error
         if path.name == SHARED:
@@ -164,58 +160,12 @@ def _kinds(option: click.Option) -> tuple[tuple[type, ...], str]:
     return (str,), "a string in quotation marks"
 
 
-def read_settings(ctx: click.Context, _: click.Parameter, name: str | None) -> None:
+def read_settings(ctx: click.Context, name: str | None) -> None:
     """Use the settings in this file, or the nearest one, as defaults of the command."""
     if name is None:
         file = SettingsFile.nearest()
     elif (file := SettingsFile.read(Path(name))) is None:
         raise ConfigError(f"{name} has no table [tool.charrnn]: add one, or name another file with --config")
     if file is not None:
-        ctx.meta[_FILE] = file.path
+        ctx.meta[SETTINGS_FILE] = file.path
         ctx.default_map = file.defaults(ctx)
-
-
-def variables(option: click.Option, ctx: click.Context) -> list[str]:
-    """Return the environment variables that set an option; the first one that is set counts."""
-    shared = [option.envvar] if isinstance(option.envvar, str) else []
-    if not option.allow_from_autoenv or ctx.auto_envvar_prefix is None:
-        return shared
-    return [f"{ctx.auto_envvar_prefix}_{_long(option)[2:].replace('-', '_').upper()}", *shared]
-
-
-@contextmanager
-def naming_origins(ctx: click.Context) -> Iterator[None]:
-    """Add to an error the origin of each setting that it names, unless that is the command line."""
-    try:
-        yield
-    except click.UsageError as error:
-        if origins := _origins(ctx, message := error.format_message()):
-            raise click.UsageError(f"{message}{origins}", error.ctx) from error
-        raise
-    except CharRNNError as error:
-        error.args = (f"{error}{_origins(ctx, str(error))}",)
-        raise
-
-
-def _origins(ctx: click.Context, message: str) -> str:
-    """Return the origins of the settings whose flag or value a message names."""
-    origins = []
-    for option in ctx.command.get_params(ctx):
-        if not isinstance(option, click.Option) or option.name is None:
-            continue
-        value = ctx.params.get(option.name)
-        texts = [each for each in (value if isinstance(value, tuple) else (value,)) if isinstance(each, str) and each]
-        if not any(re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", message) for name in [*option.opts, *texts]):
-            continue
-        source = ctx.get_parameter_source(option.name)
-        if source is ParameterSource.ENVIRONMENT:
-            variable = next(name for name in variables(option, ctx) if os.environ.get(name))
-            origins.append(f"{_long(option)} is set by {variable}")
-        elif source is ParameterSource.DEFAULT_MAP:
-            origins.append(f"{_long(option)} is set in {ctx.meta[_FILE]}")
-    return f" ({', '.join(origins)})" if origins else ""
-
-
-def _long(option: click.Option) -> str:
-    """Return the longest flag of an option."""
-    return max(option.opts, key=len)

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
-from click.shell_completion import CompletionItem
 
 from charrnn.wording import broken_limit, choice_hint, in_words
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 _MINUTES = {"s": 1 / 60, "sec": 1 / 60, "m": 1.0, "min": 1.0, "h": 60.0, "d": 1440.0}
 _FACTORS = {"%": 0.01, "k": 1e3, "m": 1e6}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(sec|s|min|m|h|d)\s*")
+_DURATION = r"(\d+(?:\.\d+)?)\s*(sec|s|min|m|h|d)\s*"
 
 
 class WholeNumber(click.IntRange):
@@ -61,8 +63,8 @@ class Minutes(Number):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return the minutes, or fail with a usage error."""
-        if isinstance(value, str) and re.fullmatch(rf"(?:{_DURATION.pattern})+", value.strip().lower()):
-            pieces = _DURATION.findall(value.lower())
+        if isinstance(value, str) and re.fullmatch(rf"(?:{_DURATION})+", value.strip().lower()):
+            pieces = re.findall(_DURATION, value.lower())
             value = sum(float(amount) * _MINUTES[unit] for amount, unit in pieces)
         return super().convert(value, param, ctx)
 
@@ -104,6 +106,8 @@ class Values(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
         """Return the completions of the last value, with the values before it."""
+        from click.shell_completion import CompletionItem
+
         before, comma, last = incomplete.rpartition(",")
         found = self.each.shell_complete(ctx, param, last)
         return [CompletionItem(f"{before}{comma}{item.value}", item.type) for item in found]

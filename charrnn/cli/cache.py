@@ -10,9 +10,7 @@ from charrnn.cli._command import SectionedCommand, complete_files, section
 from charrnn.cli._options import json_option
 
 
-@click.command(
-    cls=SectionedCommand, section="Runs and texts", short_help="List or remove encoded copies of large texts."
-)
+@click.command(cls=SectionedCommand)
 @click.argument("corpora", metavar="[CORPUS]...", nargs=-1, shell_complete=complete_files)
 @section("Removing")(
     "--remove",

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
-from click.shell_completion import CompletionItem
 
 from charrnn.cli._command import Conflict, SectionedCommand, complete_runs, section
 from charrnn.cli._options import csv_option, json_option
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 
 def _complete_settings(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """Return the names of settings with this beginning."""
+    from click.shell_completion import CompletionItem
+
     from charrnn.training.catalog import fact_names
 
     names = [name.replace("_", "-") for name in fact_names()]
@@ -19,8 +25,6 @@ def _complete_settings(ctx: click.Context, param: click.Parameter, incomplete: s
 
 @click.command(
     cls=SectionedCommand,
-    section="Runs and texts",
-    short_help="Compare runs by their settings.",
     conflicts=(Conflict("--json and --csv cannot be combined: give one", ("as_json", "as_csv")),),
 )
 @click.argument("names", metavar="[RUN]...", nargs=-1, shell_complete=complete_runs)

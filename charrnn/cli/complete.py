@@ -30,7 +30,6 @@ _shown = section("Output")
 
 @click.command(
     cls=SectionedCommand,
-    short_help="Complete a word or a line.",
     conflicts=(
         Conflict("--interactive shows completions while you type: leave out --json", ("interactive", "as_json")),
         *(Conflict(message, names) for names, message in COMPLETION_CONFLICTS),

@@ -10,9 +10,7 @@ from charrnn.cli._options import json_option
 _CHOICES = {"library": "chosen by the library", "user": "chosen by OPENBLAS_CORETYPE", "charrnn": "chosen by charrnn"}
 
 
-@click.command(
-    cls=SectionedCommand, section="This machine", short_help="Measure this machine's speed and suggest improvements."
-)
+@click.command(cls=SectionedCommand)
 @json_option
 @click.pass_obj
 def command(set_kernel: str | None, as_json: bool) -> None:

@@ -21,7 +21,6 @@ _scoring = section("Scoring")
 
 @click.command(
     cls=SectionedCommand,
-    short_help="Measure how well a model predicts a text.",
     conflicts=(
         Conflict("--test scores the test split of the model's corpus: leave out --test or TEXT", ("test", "texts")),
     ),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
-from click.shell_completion import CompletionItem
 
 from charrnn.cli._command import SectionedCommand
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 def _complete_commands(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:

@@ -23,8 +23,6 @@ _SYMBOLS = 50  # first characters of the vocabulary, shown in the table
 
 @click.command(
     cls=SectionedCommand,
-    section="Runs and texts",
-    short_help="Show the contents of a model.",
     conflicts=(either("run", "model_path"),),
 )
 @run_argument()
@@ -60,8 +58,8 @@ def command(run: str | None, model_path: str | None, as_json: bool) -> None:
             "vocab": saved.vocab.to_dict(),
             "step": saved.step,
             "averaged": saved.averaged,
-            "source": asdict(saved.source),
-            "val_source": asdict(saved.val_source) if saved.val_source else None,
+            "source": saved.source._asdict(),
+            "val_source": saved.val_source._asdict() if saved.val_source else None,
             "history": saved.history,
             "resumable": saved.state is not None,
             "versions": saved.versions,

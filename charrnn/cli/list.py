@@ -32,8 +32,6 @@ _CSV = (
 
 @click.command(
     cls=SectionedCommand,
-    section="Runs and texts",
-    short_help="List runs.",
     conflicts=(Conflict("--json and --csv cannot be combined: give one", ("as_json", "as_csv")),),
 )
 @_which(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from charrnn.training.folder import RunFolder
 
 
-@click.command(cls=SectionedCommand, section="Runs and texts", short_help="Remove runs.")
+@click.command(cls=SectionedCommand)
 @click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_runs)
 @section("Removing")("--yes", is_flag=True, allow_from_autoenv=False, help="Remove without asking.")
 def command(names: tuple[str, ...], yes: bool) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
 from functools import partial
 from itertools import chain, combinations
 from typing import TYPE_CHECKING, Any
@@ -40,7 +38,6 @@ _BASICS = ("models", "length", "lines", "prime", "temperature", "top_p", "count"
 
 
 @click.command(
-    short_help="Generate text with a model.",
     cls=SectionedCommand,
     basics=_BASICS,
     conflicts=(
@@ -191,10 +188,10 @@ def command(
 
 def _primes(prime: str | None, file: str | None, lines: str | None, learned: TextConfig) -> list[str]:
     """Return the primes, or one empty prime if none was given. Files are decoded like the corpus, and may be empty."""
-    from charrnn.data.decoding import strip_line
-    from charrnn.data.lines import split_lines
-
     if lines is not None:
+        from charrnn.data.decoding import strip_line
+        from charrnn.data.lines import split_lines
+
         return [*map(strip_line, split_lines(_read(lines, learned)))]
     if file is not None or prime == STDIN:
         return [_read(file or STDIN, learned)]
@@ -277,6 +274,9 @@ def _joined(samples: Iterable[Sample], *, echo: bool, separator: str | Callable[
 
 def _lines(samples: Iterable[Sample], *, echo: bool) -> Iterator[str]:
     """Yield a line of JSON for each sample."""
+    import json
+    from dataclasses import asdict
+
     for sample in samples:
         data = asdict(sample)
         if not echo:

@@ -91,7 +91,6 @@ _BASICS = ("models", "top", "above", "below", "with_score", "field", "follow", "
 
 @click.command(
     cls=SectionedCommand,
-    short_help="Score each line by its likelihood under a model.",
     basics=_BASICS,
     conflicts=(*_conflicts(),),
 )

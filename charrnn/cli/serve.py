@@ -25,7 +25,6 @@ _where = section("Connection")
 
 @click.command(
     cls=SectionedCommand,
-    short_help="Answer requests over HTTP or standard input.",
     conflicts=(either("runs", "models"),),
 )
 @run_argument("runs", several=True)

@@ -43,8 +43,6 @@ def _grid_options(function: F) -> F:
 
 @click.command(
     cls=SectionedCommand,
-    section="Runs and texts",
-    short_help="Train a run for each combination of settings.",
     basics=_BASICS,
     conflicts=tuple(Conflict(message, names) for names, message in NEW_RUN_CONFLICTS),
 )

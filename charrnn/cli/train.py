@@ -58,7 +58,6 @@ _BASICS = (
 
 @click.command(
     cls=SectionedCommand,
-    short_help="Train a model on a text.",
     basics=_BASICS,
     conflicts=tuple(Conflict(message, (*names, _NEW)) for names, message in NEW_RUN_CONFLICTS),
 )

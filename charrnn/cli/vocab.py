@@ -10,7 +10,7 @@ from charrnn.cli._command import SectionedCommand, complete_files
 from charrnn.cli._options import given, json_option, settings
 
 
-@click.command(cls=SectionedCommand, section="Runs and texts", short_help="List the characters of a text.")
+@click.command(cls=SectionedCommand)
 @click.argument("corpus", nargs=-1, required=True, shell_complete=complete_files)
 @settings("encoding", "normalize", "lowercase")
 @json_option

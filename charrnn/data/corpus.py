@@ -18,28 +18,11 @@ from charrnn.config import DOCUMENT_WAYS, TextConfig, flag_of
 from charrnn.data.escapes import unescaped
 from charrnn.data.files import describe_paths, find_files, is_once, lasting_path, size, stem
 from charrnn.data.reading import ReadProgress, read_text, text_of
+from charrnn.data.source import Source
 from charrnn.data.text import Text
 from charrnn.errors import ConfigError, CorpusError, OtherTextError
 
 _CONTROLS = re.compile("[\x80-\x9f]")
-
-
-@dataclass(frozen=True)
-class Source:
-    """The paths that a text was read from, and its SHA-256.
-
-    path  the first path; None for a text in memory, STDIN for one that can be read only once
-    also  the other paths
-    """
-
-    path: str | None
-    sha256: str
-    also: tuple[str, ...] = ()
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """Return all paths in order."""
-        return () if self.path is None else (self.path, *self.also)
 
 
 @dataclass(frozen=True)

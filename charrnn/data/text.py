@@ -6,7 +6,6 @@ has its own ids for the same symbols; they are looked up as the text is read, so
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -74,9 +73,11 @@ class Encoder:
     """Encodes a text piece by piece: extends the alphabet, counts the characters and computes the SHA-256."""
 
     def __init__(self) -> None:
+        from hashlib import sha256
+
         self.alphabet = Alphabet()
         self.chars = 0
-        self._sha256 = hashlib.sha256()
+        self._sha256 = sha256()
 
     @property
     def dtype(self) -> np.dtype[np.unsignedinteger]:
@@ -100,7 +101,7 @@ class Encoder:
         return ids.astype(self.dtype, copy=False)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Text:
     """A text: its k-th character is `symbols[ids[k]]`.
 
@@ -160,7 +161,9 @@ class Text:
         """Return the SHA-256 of the text's UTF-8 bytes, in hexadecimal digits."""
         if self.digest is not None:
             return self.digest
-        digest = hashlib.sha256()
+        from hashlib import sha256
+
+        digest = sha256()
         for piece in self.pieces():
             digest.update(piece.encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
@@ -224,12 +227,11 @@ class Text:
         return _Filtered(self.ids, table, absent)
 
 
-@dataclass(frozen=True, eq=False)
 class _Translated:
     """Ids that a table translates as they are read."""
 
-    ids: Ids
-    table: Ids
+    def __init__(self, ids: Ids, table: Ids) -> None:
+        self.ids, self.table = ids, table
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -239,13 +241,11 @@ class _Translated:
         return ids
 
 
-@dataclass(frozen=True, eq=False)
 class _Filtered:
     """Translated ids without those that become `absent`; `_ends` counts the ids kept up to the end of each block."""
 
-    ids: Ids
-    table: Ids
-    absent: int
+    def __init__(self, ids: Ids, table: Ids, absent: int) -> None:
+        self.ids, self.table, self.absent = ids, table, absent
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0

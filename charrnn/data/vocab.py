@@ -54,7 +54,7 @@ def _check_policy(unknown: str) -> None:
         raise VocabError(f"unknown must be {' or '.join(UNKNOWN_POLICIES)}, got {unknown!r}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Vocab:
     """The symbols of a model, with their counts in its training text.
 

@@ -21,8 +21,8 @@ from charrnn.arrays import Ids
 from charrnn.data.vocab import Vocab
 from charrnn.errors import ConfigError
 from charrnn.generation.beam import Hypothesis, beam_search
-from charrnn.generation.constraint import NEVER, Constraint
-from charrnn.generation.rules import Rules
+from charrnn.generation.constraint import Constraint
+from charrnn.generation.rules import NEVER, Rules
 from charrnn.generation.settings import GOALS, CompletionConfig
 from charrnn.generation.writer import Writer
 

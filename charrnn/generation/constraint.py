@@ -13,8 +13,8 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from charrnn.arrays import Ids, Mask
-from charrnn.generation.regex import NEVER as NEVER
 from charrnn.generation.regex import Numbers, automaton
+from charrnn.generation.rules import NEVER
 
 _MASKS = 1024  # masks cached for samples that are drawn alone
 

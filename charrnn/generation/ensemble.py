@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -38,8 +37,7 @@ class Primed(NamedTuple):
     recent: Ids
 
 
-@dataclass(frozen=True, eq=False)
-class Ensemble:
+class Ensemble(NamedTuple):
     """Models of one vocabulary that predict the mean of their probabilities, weighted by their shares."""
 
     members: tuple[Member, ...]

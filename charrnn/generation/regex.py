@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from charrnn.arrays import Mask
 from charrnn.errors import ConfigError
+from charrnn.generation.rules import NEVER
 
 MOST_STATES = 10_000  # limits the positions too; real patterns have dozens
 _MOST_WORK = 5_000_000  # kinds of symbols and positions visited to find the states: a few seconds
@@ -27,7 +28,6 @@ _TOO_LARGE = (
     f"--regex needs more than {MOST_STATES:,} states, or too long to find them: make its repeats shorter, or let its "
     "alternatives begin differently"
 )
-NEVER = 2**30  # symbols needed in a state that leads to no match
 
 #: A fragment of an expression, as a function: the positions that may follow it -> the positions it may start with.
 _Fragment: TypeAlias = Callable[[int], int]

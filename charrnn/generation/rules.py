@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from charrnn.arrays import Array, Ids, Mask
-from charrnn.generation.constraint import NEVER, Constraint
+
+if TYPE_CHECKING:
+    from charrnn.generation.constraint import Constraint
+
+#: More characters than any sample has: those left without a limit, and those needed where no match can follow.
+NEVER = 2**30
 
 
-@dataclass(frozen=True, eq=False)
-class Rules:
+class Rules(NamedTuple):
     """The ids that a sample may contain, and what ends it, whichever comes first.
 
     length      characters; None: unlimited

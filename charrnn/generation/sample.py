@@ -1,11 +1,10 @@
-"""A sample: its draft while it grows, its end at a stop string, and the finished text."""
+"""A sample: its draft while it grows, and the finished text."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import repeat
 from typing import Any
 
 from charrnn.data.vocab import Vocab
@@ -75,30 +74,3 @@ def append_step(drafts: Sequence[Draft], step: Step) -> None:
         draft.log_probs.append(log_prob)
         draft.ids.append(id_)
         draft.ended = ended
-
-
-class StopBuffer:
-    """Keeps back the end of a growing text while it may belong to a stop string."""
-
-    def __init__(self, stops: tuple[str, ...]) -> None:
-        self._stops, self._held = stops, ""
-
-    def push(self, text: str) -> str:
-        """Add to the text, and return the characters that can no longer be part of a stop string."""
-        if not self._stops:
-            return text
-        held = self._held + text
-        certain = len(held) - max(map(self._overlap, self._stops, repeat(held)))
-        self._held = held[certain:]
-        return held[:certain]
-
-    def finish(self, ended: str) -> str:
-        """Return the rest, without the stop string if one ended the text."""
-        cut = max(len(stop) for stop in self._stops if self._held.endswith(stop)) if ended == "stop" else 0
-        return self._held[: len(self._held) - cut]
-
-    @staticmethod
-    def _overlap(stop: str, text: str) -> int:
-        """Return how many characters at the text's end are the start of a stop string, or all of it."""
-        sizes = range(min(len(stop), len(text)), 0, -1)
-        return next((size for size in sizes if text.endswith(stop[:size])), 0)

@@ -170,7 +170,7 @@ class SampleConfig(Filters):
                 raise ConfigError(message)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DrawConfig:
     """The settings of drawing several samples and keeping some of them.
 
@@ -195,7 +195,7 @@ class DrawConfig:
         _check(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BeamConfig:
     """The settings of a beam search.
 
@@ -229,7 +229,7 @@ class BeamConfig:
         _check(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CompletionConfig:
     """The settings of a completion.
 

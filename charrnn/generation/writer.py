@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, groupby, islice
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
@@ -16,15 +16,18 @@ from charrnn.arrays import Ids
 from charrnn.data.text import Text
 from charrnn.data.vocab import Vocab
 from charrnn.errors import CharRNNError, ConfigError, VocabError
-from charrnn.generation.beam import beam_search
-from charrnn.generation.constraint import NEVER, Constraint
 from charrnn.generation.ensemble import Ensemble, Primed, start_logits
 from charrnn.generation.loop import Step, generate
 from charrnn.generation.novelty import copied
-from charrnn.generation.rules import Rules
-from charrnn.generation.sample import Draft, Sample, StopBuffer, append_step
+from charrnn.generation.rules import NEVER, Rules
 from charrnn.generation.settings import BeamConfig, DrawConfig, SampleConfig
-from charrnn.signatures import SampleSettings, spell_out
+from charrnn.generation.stops import StopBuffer
+from charrnn.signatures import spell_out
+
+if TYPE_CHECKING:
+    from charrnn.generation.constraint import Constraint
+    from charrnn.generation.sample import Draft, Sample
+    from charrnn.keywords import SampleSettings
 
 MOST_DRAWS = 20  # draws of a sample that has to be novel
 MOST_SEEDS = 2**63  # the same limit as in training
@@ -46,7 +49,7 @@ class DrawCounts:
     left_out: list[int] = field(default_factory=list)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Writer:
     """An ensemble with its vocabulary. It keeps no state: every call starts anew.
 
@@ -143,6 +146,9 @@ class Writer:
         settings     fields of `SampleConfig`; the filters are ignored
         Raises:      as for `samples`.
         """
+        from charrnn.generation.beam import beam_search
+        from charrnn.generation.sample import Draft
+
         _refuse_one_string(primes)
         config, _ = SampleConfig(**settings), BeamConfig(width, length_norm)
         rules = self.rules(config)
@@ -195,6 +201,8 @@ class Writer:
 
     def _draw(self, primed: list[Primed], entropy: list[list[int]], config: SampleConfig, rules: Rules) -> list[Draft]:
         """Return a draft for each primed state."""
+        from charrnn.generation.sample import Draft, append_step
+
         drafts = [Draft([], [], "length") for _ in primed]
         for step in generate(self.ensemble, primed, entropy, rules=rules, filters=config, scored=True):
             append_step([drafts[number] for number in step.samples.tolist()], step)
@@ -247,6 +255,8 @@ class Writer:
         vocab = self.vocab
         if config.regex is None and config.charset is None:
             return None
+        from charrnn.generation.constraint import Constraint
+
         if vocab.kind == "bytes":
             raise ConfigError(
                 "--regex and --charset need a model of characters, and this one generates bytes: leave them out"

@@ -18,7 +18,7 @@ import numpy as np
 from charrnn.arrays import FRESH, Array, Ids, Mask, Params, Scratch
 from charrnn.config import ModelConfig
 from charrnn.nn import compiled
-from charrnn.nn.cells import CELLS
+from charrnn.nn.cells import cell_of
 from charrnn.nn.cells.base import Cell
 from charrnn.nn.compiled import Net
 from charrnn.nn.dropout import NO_DROPOUT, Masks
@@ -72,7 +72,7 @@ def param_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def _drawn(config: ModelConfig, rng: np.random.Generator, init: Init) -> Params:
-    cell = CELLS[config.cell]
+    cell = cell_of(config.cell)
     params: Params = {}
     input_size = config.vocab_size
     if config.embed_size:
@@ -95,7 +95,7 @@ def _drawn(config: ModelConfig, rng: np.random.Generator, init: Init) -> Params:
 
 def state_shape(config: ModelConfig, batch_size: int) -> tuple[int, int, int, int]:
     """Return the shape of the hidden state, (L, S, B, H)."""
-    return config.num_layers, CELLS[config.cell].n_states, batch_size, config.hidden_size
+    return config.num_layers, cell_of(config.cell).n_states, batch_size, config.hidden_size
 
 
 def zero_state(config: ModelConfig, batch_size: int) -> Array:
@@ -105,7 +105,7 @@ def zero_state(config: ModelConfig, batch_size: int) -> Array:
 
 def prepare(params: Params, config: ModelConfig, masks: Masks = NO_DROPOUT) -> Weights:
     """Return the weights that forward passes read, with dropped weights at zero; valid until params change."""
-    cell = CELLS[config.cell]
+    cell = cell_of(config.cell)
     params = params | {name: params[name] * mask for name, mask in (masks.weights or {}).items()}
     layers = []
     for layer in range(config.num_layers):

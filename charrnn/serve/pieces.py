@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from charrnn.data.vocab import Vocab
-from charrnn.generation.sample import Sample, StopBuffer
+from charrnn.generation.sample import Sample
+from charrnn.generation.stops import StopBuffer
 from charrnn.serve.batch import Job
 from charrnn.serve.requests import RequestError
 

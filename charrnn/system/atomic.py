@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from charrnn.errors import CharRNNError, cause
-from charrnn.system.signals import STOPPING
 
 _REMEDY = "choose another folder with --out"
 #: Errors by which a file system says that it cannot do something: NFS, Lustre, CIFS, FUSE and WSL lack locks or fsync.
@@ -83,6 +80,11 @@ def replacing(path: Path, remedy: str = _REMEDY) -> Iterator[BinaryIO]:
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     """Defer the signals that stop a program until the block ends; an interrupted zip write prints a traceback."""
+    import signal
+    import threading
+
+    from charrnn.system.signals import STOPPING
+
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread receives signals in Python
         return

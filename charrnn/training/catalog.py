@@ -13,7 +13,7 @@ from typing import Any
 
 from charrnn import checkpoint as ckpt
 from charrnn.config import setting_fields, total_steps
-from charrnn.data.corpus import Source
+from charrnn.data.source import Source
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.training.folder import RUNS, RunFolder, find_model, run_names
 from charrnn.training.validation import Validation

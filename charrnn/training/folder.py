@@ -6,9 +6,8 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from charrnn.errors import CheckpointError, RunFolderError
 from charrnn.system.atomic import InUseError, lock, replacing, writing
@@ -21,8 +20,7 @@ UNLOCKED = "this file system has no locks, so a second run in the same folder wo
 SWEEP_RECORD = "sweep.jsonl"
 
 
-@dataclass(frozen=True)
-class RunFolder:
+class RunFolder(NamedTuple):
     """A folder with `best.npz` (for inference), `last.npz` (for resuming) and `log.jsonl` (one JSON object a line)."""
 
     path: Path

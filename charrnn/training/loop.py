@@ -23,7 +23,7 @@ from charrnn.errors import DivergedError
 from charrnn.evaluation.statistics import Tally
 from charrnn.evaluation.whole import rows_for, tally
 from charrnn.nn import model
-from charrnn.nn.cells import CELLS
+from charrnn.nn.cells import cell_of
 from charrnn.nn.optimizers import OPTIMIZERS, Optimizer, clip, global_norm
 from charrnn.nn.schedules import Course, Schedule, schedule_of
 from charrnn.parallel.plan import make_plan
@@ -440,7 +440,7 @@ def saturation(training: Training, state: TrainState, workers: Workers) -> Satur
 
     Source:  Karpathy, Johnson & Li 2016.
     """
-    least, few = CELLS[training.model_config.cell].gates, slice(_ROWS_SEEN)
+    least, few = cell_of(training.model_config.cell).gates, slice(_ROWS_SEEN)
     with np.errstate(all="ignore"):  # NaN is near neither end
         workers.set_params(state.params)
         found = workers.gates(training.stream[state.step].rows(few), state.state[:, :, few])

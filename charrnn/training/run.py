@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 from charrnn import checkpoint as ckpt
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import DEFAULT_MINUTES, LENGTHS, TextConfig, TrainConfig, seeded, sort_settings, train_words
-from charrnn.data.corpus import Corpus, Source
+from charrnn.data.corpus import Corpus
 from charrnn.data.reading import ReadProgress
+from charrnn.data.source import Source
 from charrnn.data.vocab import Vocab
 from charrnn.errors import CheckpointError, ConfigError, RunFolderError
 from charrnn.nn.functional import bits

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from charrnn.config import default_of
-from charrnn.data.corpus import Source
 from charrnn.data.files import describe_paths
+from charrnn.data.source import Source
 
 #: How training scores its validation split. Add the version of charrnn here if a later one scores it otherwise.
 _PROTOCOL = "training"

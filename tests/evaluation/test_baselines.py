@@ -178,7 +178,7 @@ def test_a_corpus_that_cannot_be_found_is_named(tmp_path):
 
 @pytest.mark.parametrize("path", [None, STDIN])
 def test_a_corpus_that_was_not_a_file_is_refused(lm, path):
-    source = replace(lm.checkpoint.source, path=path)
+    source = lm.checkpoint.source._replace(path=path)
     with pytest.raises(CorpusError, match="cannot be read again for baselines"):
         LanguageModel(replace(lm.checkpoint, source=source)).baselines(TEXT)
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from charrnn.errors import ConfigError
 from charrnn.generation import regex as regular
-from charrnn.generation.constraint import NEVER, Constraint
+from charrnn.generation.constraint import Constraint
+from charrnn.generation.rules import NEVER
 
 regex = pytest.importorskip("regex")
 

@@ -16,8 +16,8 @@ from charrnn.generation import writer
 from charrnn.generation.ensemble import Ensemble, Member
 from charrnn.generation.loop import generate
 from charrnn.generation.rules import Rules
-from charrnn.generation.sample import StopBuffer
 from charrnn.generation.settings import SampleConfig
+from charrnn.generation.stops import StopBuffer
 from charrnn.generation.writer import DrawCounts, Writer
 from charrnn.nn import model
 

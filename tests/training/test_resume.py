@@ -659,7 +659,8 @@ def test_a_resume_on_another_kernel_says_so_and_records_it(tmp_path, monkeypatch
     run = start(tmp_path / "run", write_text(tmp_path))
     stop_at(run, lambda event: isinstance(event, Stepped))
     now = ckpt.current_versions() | {"kernel": "Another"}
-    monkeypatch.setattr(ckpt, "blas", lambda: replace(blas(), kernel="Another"))
+    library = blas()
+    monkeypatch.setattr("charrnn.system.blas.blas", lambda: replace(library, kernel="Another"))
     assert ckpt.current_versions() == now
     again = Run.resume(tmp_path / "run")
     assert [note for note in again.notes if "kernel Another" in note] == again.notes

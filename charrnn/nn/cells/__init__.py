@@ -27,6 +27,12 @@ def _cells() -> dict[str, Cell]:
     return {cell: import_module(f"{__name__}.{cell}").CELL for cell in CELL_NAMES}
 
 
+def cell_of(name: str) -> Cell:
+    """Return the cell of this name; of the built-in ones, only this one is imported."""
+    cell: Cell = import_module(f"{__name__}.{name}").CELL if name in CELL_NAMES else _cells()[name]
+    return cell
+
+
 def __getattr__(name: str) -> Any:
     """Import the cells when `CELLS` is first used, so that reading the names stays fast."""
     if name != "CELLS":
