@@ -1,11 +1,11 @@
 """Measure what each filter and constraint adds to the time of sampling, for one sample and for 64 side by side.
 
     python -m benchmarks.filters checkpoints/alice checkpoints/tang
-    python -m benchmarks.filters --shortcuts checkpoints/alice checkpoints/tang
+    CHARRNN_COMPILED=0 python -m benchmarks.filters --shortcuts checkpoints/alice checkpoints/tang
 
 Use models of your own, since a filter's work depends on how sure the model is. The settings take turns, so that a slow
 minute of the machine favours none; a percentage is the median of the ratios of turns in the same round. The second
-command measures what a single sample gains from code that handles one row by itself.
+command measures what a single sample gains from NumPy code that handles one row by itself.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "regex": {"regex": r"(.|\n)*"},
 }
 STREAMS = (1, 64)
+RUN = 64  # steps of one call of the compiled core
 #: Code that handles one row by itself: the function, the condition, and settings under which it runs.
 SHORTCUTS: dict[str, tuple[Callable[..., Any], str, str]] = {
     "draw": (loop.draw, "len(weights) == 1", "temperature alone"),
@@ -60,9 +61,8 @@ def step_time(model: charrnn.LanguageModel, own: Streams, seconds: float) -> flo
     """Return the seconds that a step takes, measured for about this long."""
     steps, began = 0, time.perf_counter()
     while (spent := time.perf_counter() - began) < seconds:
-        own.draw()
+        steps += len(own.run(model.writer.ensemble.net, RUN))
         advance(model.writer.ensemble, [own])
-        steps += 1
     return spent / steps
 
 

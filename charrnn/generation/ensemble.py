@@ -10,6 +10,7 @@ import numpy as np
 from charrnn.arrays import Array, Ids, Scratch
 from charrnn.config import ModelConfig
 from charrnn.nn import model
+from charrnn.nn.compiled import Net
 from charrnn.nn.functional import softmax
 
 _PRIME_WINDOW = 256  # characters of the prime that are read at once, which bounds the memory for a long prime
@@ -40,6 +41,11 @@ class Ensemble(NamedTuple):
     """Models of one vocabulary that predict the mean of their probabilities, weighted by their shares."""
 
     members: tuple[Member, ...]
+
+    @property
+    def net(self) -> Net | None:
+        """Return the only model's net in the compiled core; None for several models, and where NumPy computes."""
+        return self.members[0].weights.net if len(self.members) == 1 else None
 
     def read(self, ids: Ids) -> Primed:
         """Read a prime from a zero state.

@@ -22,7 +22,7 @@ _MANY = 512  # symbols above which it pays to discard most weights before the ot
 _SORTED = 1024  # weights up to which sorting is quicker than a histogram
 _DIGITS = 49  # low bits of a float64; without them, exponent and three binary digits are the number of a bin
 _BIN_OF_1, _BIN_OF_LEAST = 1023 << 3, (1023 - 24) << 3  # weights below 2**-24 share the last bin
-_LEAST_TEMPERATURE = 1e-200  # lower ones give the same result, but quotients would overflow
+LEAST_TEMPERATURE = 1e-200  # lower ones give the same result, but quotients would overflow
 
 
 class Candidates(NamedTuple):
@@ -56,7 +56,7 @@ def apply_filters(filters: Filters, logits: Array, recent: Ids) -> Candidates:
     weights = logits[0] if len(logits) == 1 else logits  # without this case, one sample takes 14 % longer
     one = weights.ndim == 1
     weights -= weights[weights.argmax()] if one else np.maximum.reduce(weights, axis=-1, keepdims=True)
-    weights /= max(filters.temperature, _LEAST_TEMPERATURE)
+    weights /= max(filters.temperature, LEAST_TEMPERATURE)
     np.exp(weights, out=weights)  # no `softmax`: drawing needs no sum, and a copy would take time
     candidates = Candidates(logits)
     if 0 < filters.top_k < logits.shape[1]:

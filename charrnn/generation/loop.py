@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.arrays import Array
+from charrnn.arrays import Array, Mask
 from charrnn.generation.ensemble import Ensemble, Primed
-from charrnn.generation.filters import apply_filters
+from charrnn.generation.filters import LEAST_TEMPERATURE, apply_filters
 from charrnn.generation.rules import Rules, last_ids
 from charrnn.generation.settings import Filters
+from charrnn.nn import compiled
+from charrnn.nn.compiled import Drawing, Net
 from charrnn.nn.functional import log_prob
 
 _LARGE = 1 << 15  # weights above which a running sum of all of them takes long
 _BLOCK = 64  # ids whose weights are summed as one
 _ROWS = ("samples", "ids", "recent", "lines", "rule_states", "logits")  # arrays of `Streams` with one row a sample
 _CHUNK = 256  # uniform numbers that a sample draws at once
+_RUN = 64  # steps that the compiled core takes in one call at most
+_RUN_PRODUCTS = 2**25  # products of one call at most: about five milliseconds, so that streamed text flows evenly
 
 
 def draw(weights: Array, uniforms: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
@@ -55,15 +62,45 @@ def _draw_by_blocks(weights: Array, uniforms: npt.NDArray[np.float64]) -> npt.ND
     return drawn
 
 
-def uniform_numbers(entropy: Sequence[int]) -> Iterator[float]:
-    """Yield the random numbers of a sample, which depend only on its seed, index and redraw, never on its neighbours.
+class Uniforms:
+    """The random numbers of B samples: those of each depend only on its seed, index and redraw, not on the others."""
 
-    entropy  seed, index, redraw; those left out are 0
-    """
-    seed, index, redraw = [*entropy, 0, 0][:3]
-    rng = np.random.default_rng([seed % 2**32, index, redraw, seed >> 32])  # one 32-bit word for each
-    while True:
-        yield from rng.random(_CHUNK).tolist()
+    def __init__(self, entropy: Sequence[Sequence[int]]) -> None:
+        """Begin the sequence of each sample.
+
+        entropy  of each: seed, index, redraw; those left out are 0
+        """
+        each = ([*own, 0, 0][:3] for own in entropy)
+        words = [[seed % 2**32, index, redraw, seed >> 32] for seed, index, redraw in each]  # each below 2^32
+        self._rngs = [np.random.default_rng(own) for own in words]
+        self._ahead = np.empty((len(words), 0))
+
+    def ahead(self, count: int) -> npt.NDArray[np.float64]:
+        """Return the next numbers, (B, count), without taking them."""
+        if self._ahead.shape[1] < count:
+            self._extend(count + _CHUNK)
+        return self._ahead[:, :count]
+
+    def take(self, count: int) -> None:
+        """Take numbers that `ahead` has returned."""
+        self._ahead = self._ahead[:, count:]
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop all samples but these."""
+        self._rngs, self._ahead = [self._rngs[row] for row in rows], self._ahead[rows]
+
+    def join(self, other: Uniforms) -> None:
+        """Add samples."""
+        size = max(own._ahead.shape[1] for own in (self, other))
+        self._extend(size)
+        other._extend(size)
+        self._rngs = self._rngs + other._rngs
+        self._ahead = np.concatenate([self._ahead, other._ahead])
+
+    def _extend(self, size: int) -> None:
+        """Draw as many numbers of each sample as are missing from this size."""
+        fresh = [rng.random(size - self._ahead.shape[1]) for rng in self._rngs]
+        self._ahead = np.concatenate([self._ahead, np.stack(fresh)], axis=1)
 
 
 class Step(NamedTuple):
@@ -93,7 +130,7 @@ class Streams:
     rules: Rules
     filters: Filters
     samples: npt.NDArray[np.intp]
-    uniforms: list[Iterator[float]]
+    uniforms: Uniforms
     logits: Array
     states: list[Array]
     recent: npt.NDArray[np.intp]
@@ -121,7 +158,7 @@ class Streams:
             rules,
             filters,
             samples=np.arange(first, first + len(primed)),
-            uniforms=[uniform_numbers(own) for own in entropy],
+            uniforms=Uniforms(entropy),
             logits=np.concatenate([one.logits for one in primed]),
             states=[np.concatenate(own, axis=2) for own in zip(*(one.states for one in primed), strict=True)],
             recent=last_ids([one.recent for one in primed], max([filters.window, *map(len, rules.stops)])),
@@ -138,28 +175,83 @@ class Streams:
 
         scored  True: return log-probabilities too
         """
-        uniforms = np.array([next(own) for own in self.uniforms])
+        return self.run(None, 1, scored)[0]
+
+    def run(self, net: Net | None, most: int, scored: bool = False) -> list[Step]:
+        """Draw one or more ids of each sample, up to the first step that ends one. `advance` must read the last.
+
+        net   reads the others; without one, or where NumPy computes, there is only one step
+        most  steps
+        """
+        if not compiled.core() or self.rules.constraint is not None:
+            ids, log_probs = self._draw_by_numpy(scored)
+        else:
+            ids, log_probs = self._draw_compiled(net, most, scored)
+        steps = len(ids)
+        self.uniforms.take(steps)
+        self.ids, self.length = ids[-1], self.length + steps
+        if self.rules.lines:
+            self.lines = self.lines + (self.ids == self.rules.newline)
+        self.rule_states = self.rules.follow(self.rule_states, self.ids)
+        ended = [[""] * len(self)] * (steps - 1)
+        ended.append(self.rules.ended(self.length, self.ids, self.recent, self.lines, self.rule_states))
+        scores = [None] * steps if log_probs is None else log_probs
+        return [*map(Step, repeat(self.samples), ids, scores, ended)]
+
+    def _draw_by_numpy(self, scored: bool) -> tuple[npt.NDArray[np.intp], Array | None]:
+        """Draw one id of each sample, (1, B), and return its log-probability, (1, B)."""
         possible = self.rules.mask(self.logits, self.length, self.rule_states)
         candidates = apply_filters(self.filters, possible, self.recent)
-        ids = candidates.ids_at(draw(candidates.weights, uniforms))
+        ids = candidates.ids_at(draw(candidates.weights, self.uniforms.ahead(1)[:, 0]))
         # The same bits as `log_softmax`, which takes a quarter longer for 64 rows of 5,000 symbols.
-        log_probs = log_prob(self.logits.copy(), ids)[0] if scored else None
-        self.ids, self.length = ids, self.length + 1
+        log_probs = log_prob(self.logits.copy(), ids)[0][None] if scored else None
         if self.recent.shape[1]:
             self.recent[:, :-1] = self.recent[:, 1:]
             self.recent[:, -1] = ids
-        if self.rules.lines:
-            self.lines = self.lines + (ids == self.rules.newline)
-        self.rule_states = self.rules.follow(self.rule_states, ids)
-        ended = self.rules.ended(self.length, ids, self.recent, self.lines, self.rule_states)
-        return Step(self.samples, ids, log_probs, ended)
+        return ids[None], log_probs
+
+    def _draw_compiled(self, net: Net | None, most: int, scored: bool) -> tuple[npt.NDArray[np.intp], Array | None]:
+        """Draw ids of each sample, (k, B), and return their log-probabilities, (k, B)."""
+        state, limit = self.states[0], self.rules.length
+        if net is None or self.logits.dtype != state.dtype:  # a prime's first logits may be of another type
+            net, most = None, 1
+        elif limit is not None and most > 1:
+            most = min(most, limit - int(np.max(self.length)))
+        return compiled.sample(
+            net,
+            self._drawing,
+            logits=self.logits,
+            state=None if net is None else state,
+            uniforms=self.uniforms.ahead(most),
+            recent=self.recent,
+            halting=self._halting,
+            scored=scored,
+        )
+
+    @cached_property
+    def _drawing(self) -> Drawing:
+        filters, never = self.filters, self.rules.never
+        return Drawing(
+            filters.temperature and max(filters.temperature, LEAST_TEMPERATURE),
+            filters.top_p,
+            filters.min_p,
+            math.log(filters.repeat_penalty),
+            -1 if never is None else never,
+            min(filters.top_k, self.logits.shape[1]),
+            filters.window,
+        )
+
+    @cached_property
+    def _halting(self) -> Mask:
+        return self.rules.halting(self.logits.shape[1])
 
     def keep(self, rows: Sequence[int]) -> None:
         """Drop all rows but these."""
         for name in _ROWS:
             setattr(self, name, getattr(self, name)[rows])
-        self.uniforms = [self.uniforms[row] for row in rows]
-        self.states = [state[:, :, rows] for state in self.states]
+        self.uniforms.keep(rows)
+        chosen = np.array(rows, np.intp)
+        self.states = [state.take(chosen, axis=2) for state in self.states]  # indexing would change their order
         if not isinstance(self.length, int):
             self.length = self.length[rows]
 
@@ -168,7 +260,7 @@ class Streams:
         self.length = np.concatenate([np.full(len(own), own.length) for own in (self, other)])
         for name in _ROWS:
             setattr(self, name, np.concatenate([getattr(self, name), getattr(other, name)]))
-        self.uniforms = self.uniforms + other.uniforms
+        self.uniforms.join(other.uniforms)
         self.states = [np.concatenate(own, axis=2) for own in zip(self.states, other.states, strict=True)]
 
 
@@ -200,12 +292,12 @@ def generate(
     """
     if rules.length == 0:
         return
-    streams = Streams.start(primed, entropy, rules=rules, filters=filters)
+    streams, net = Streams.start(primed, entropy, rules=rules, filters=filters), ensemble.net
     while True:
-        step = streams.draw(scored)
-        yield step
-        if any(step.ended):
-            streams.keep([row for row, why in enumerate(step.ended) if not why])
+        most = 1 if net is None else max(1, min(_RUN, _RUN_PRODUCTS // (net.products * len(streams))))
+        yield from (steps := streams.run(net, most, scored))
+        if any(steps[-1].ended):
+            streams.keep([row for row, why in enumerate(steps[-1].ended) if not why])
             if not len(streams):
                 return
         advance(ensemble, [streams])

@@ -58,6 +58,16 @@ class Rules(NamedTuple):
         """Return the states of the constraint after one more id each."""
         return states if self.constraint is None else self.constraint.follow(states, ids)
 
+    def halting(self, size: int) -> Mask:
+        """Return which of the V = `size` ids may end a sample that has no constraint, (V,), apart from its length."""
+        mask: Mask = np.zeros(size, bool)
+        mask[[int(stop[-1]) for stop in self.stops]] = True
+        if self.lines:
+            mask[self.newline] = True
+        if self.end is not None:
+            mask[self.end] = True
+        return mask
+
     def ended(self, length: int | Ids, ids: Ids, recent: Ids, lines: Ids, states: Ids) -> list[str]:
         """Return why each sample ended with its last id, "" if it did not.
 

@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from charrnn.arrays import Array, Ids, Mask
 from charrnn.version import __version__
@@ -138,7 +139,8 @@ class Layer(NamedTuple):
 class Net:
     """A whole net in the core, which reads, scores and samples in one call for all layers and time steps.
 
-    Shapes:  ids, targets, reset (T, B) · state (L, S, B, H), overwritten with the state after the window
+    products  multiplications of a step of one batch row
+    Shapes:   ids, targets, reset (T, B) · state (L, S, B, H), overwritten with the state after the window
     """
 
     def __init__(self, layers: list[Layer], W_he: Array | None, W_hy: Array, b_y: Array) -> None:
@@ -147,6 +149,8 @@ class Net:
         arrays = [array for layer in layers for array in layer[1:]]
         self._net = core().net(layers[0].cell, len(layers), H, V, E, *readout, *arrays)
         self._size = V, b_y.dtype
+        matrices = [*(layer.W_hh for layer in layers), *(layer.inputs for layer in layers[1:]), *readout[:2]]
+        self.products = sum(matrix.size for matrix in matrices if matrix is not None)
 
     def read(self, ids: Ids, state: Array, reset: Mask | None) -> None:
         """Read a window."""
@@ -166,6 +170,51 @@ class Net:
         with _in_order(state) as own:
             core().step(self._net, len(ids), _ids(ids), own, logits)
         return logits
+
+
+class Drawing(NamedTuple):
+    """How ids are drawn: as `generation.filters.apply_filters` and `generation.loop.draw` do.
+
+    penalty  the logarithm of the factor for the last `window` ids
+    never    an id that is never drawn, or -1
+    """
+
+    temperature: float
+    top_p: float
+    min_p: float
+    penalty: float
+    never: int
+    top_k: int
+    window: int
+
+
+def sample(
+    net: Net | None,
+    drawing: Drawing,
+    *,
+    logits: Array,
+    state: Array | None,
+    uniforms: Array,
+    recent: Ids,
+    halting: Mask,
+    scored: bool,
+) -> tuple[npt.NDArray[np.intp], Array | None]:
+    """Draw up to n ids of each sample; the net reads all but the last. Stop after a step that draws a halting id.
+
+    Logits, state and recent are overwritten: with the logits of the last draw, the state before it, and the last ids.
+    net      may be None if n is 1, and state too
+    scored   True: return log-probabilities too, under the net before any filter, in nats
+    Shapes:  logits (B, V) and state (L, S, B, H), of the net's type · uniforms (B, n), in [0, 1) · recent (B, W),
+             padded in front with -1 · halting (V,) · returns ids, log_probs (k, B) for 1 <= k <= n
+    """
+    (B, n), V = uniforms.shape, logits.shape[1]
+    ids, log_probs = np.empty((n, B), np.intp), np.empty((n, B), logits.dtype) if scored else None
+    own = None if state is None else np.ascontiguousarray(state)
+    of, sizes, steps = net and net._net, (n, B, V, recent.shape[1]), np.ascontiguousarray(uniforms)
+    drawn = core().sample(of, *drawing, *sizes, logits, own, steps, recent, halting, ids, log_probs)
+    if state is not None and own is not state:
+        state[...] = own
+    return (ids, log_probs) if drawn == n else (ids[:drawn], None if log_probs is None else log_probs[:drawn])
 
 
 def _ids(ids: Ids) -> Ids:

@@ -13,8 +13,9 @@ import pytest
 from charrnn.nn import compiled
 from charrnn.nn.functional import cross_entropy, sum_rows
 
-from .conftest import VARIANTS
 from .test_cells import assert_close, draw, run_all
+
+VARIANTS = compiled.core().variants() if compiled.core() else []
 
 with_core = pytest.mark.skipif(not VARIANTS, reason="the compiled core is not built, or is switched off")
 every_variant = pytest.mark.parametrize("variant", VARIANTS)

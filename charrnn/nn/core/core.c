@@ -385,6 +385,51 @@ static PyObject *core_step(PyObject *Py_UNUSED(self), PyObject *const *args, Py_
     return finish(&buffers, done);
 }
 
+/* sample(net, temperature, top_p, min_p, penalty, never, top_k, window, n, B, V, W, logits, state, uniforms, recent,
+   halting, ids, log_probs) -> steps; log_probs may be None, and with n = 1 net and state may be */
+static PyObject *core_sample(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
+{
+    Size sizes[6];
+    double numbers[4];
+    if (!has_arguments(count, 19) || !sizes_of(args + 6, 6, sizes))
+        return NULL;
+    for (int n = 0; n < 4; n++)
+        numbers[n] = PyFloat_AsDouble(args[1 + n]);
+    const Size never = PyLong_AsSsize_t(args[5]), n = sizes[2], B = sizes[3], V = sizes[4], W = sizes[5];
+    const OwnedNet *owned = PyErr_Occurred() || Py_IsNone(args[0]) ? NULL : PyCapsule_GetPointer(args[0], NET);
+    if (PyErr_Occurred())
+        return NULL;
+    const Net *net = owned ? &owned->net : NULL;
+    if (n < 1 || V < 1 || never >= V || sizes[1] > W || (net ? net->V != V : n > 1)) {
+        PyErr_SetString(PyExc_ValueError, "a size does not fit the others");
+        return NULL;
+    }
+    const Filters filters = {numbers[0], numbers[1], numbers[2], numbers[3], sizes[0], sizes[1], never};
+    Samples samples = {.n = n, .B = B, .V = V, .W = W};
+    Buffers buffers = {.count = 0, .itemsize = owned ? owned->buffers.itemsize : 0};
+    const int complete = (samples.logits = memory_of(&buffers, args[12], 0, B * V))
+        && (!net || (samples.state = memory_of(&buffers, args[13], 0, net->L * net->S * B * net->H)))
+        && (samples.uniforms = memory_of(&buffers, args[14], sizeof(double), B * n))
+        && (samples.recent = memory_of(&buffers, args[15], sizeof(intptr_t), B * W))
+        && (samples.halting = memory_of(&buffers, args[16], 1, V))
+        && (samples.ids = memory_of(&buffers, args[17], sizeof(intptr_t), n * B));
+    if (complete)
+        samples.log_probs = optional_memory(&buffers, args[18], 0, n * B);
+    else if (!PyErr_Occurred())
+        PyErr_SetString(PyExc_ValueError, "an array is empty");
+    Size drawn = 0;
+    if (!PyErr_Occurred()) {
+        const Kernels *kernels = kernels_of(buffers.itemsize);
+        Py_BEGIN_ALLOW_THREADS
+        drawn = kernels->sample(net, &filters, &samples);
+        Py_END_ALLOW_THREADS
+    }
+    release(&buffers);
+    if (PyErr_Occurred())
+        return NULL;
+    return drawn ? PyLong_FromSsize_t(drawn) : PyErr_NoMemory();
+}
+
 /* add_rows(N, K, V, ids, rows, total) */
 static PyObject *core_add_rows(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
 {
@@ -477,6 +522,7 @@ static PyMethodDef methods[] = {
     FAST(net),
     FAST(read),
     FAST(step),
+    FAST(sample),
     FAST(add_rows),
     FAST(cross_entropy),
     FAST(adam),

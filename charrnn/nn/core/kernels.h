@@ -33,6 +33,23 @@ typedef struct {
     Layer layers[MOST_LAYERS];
 } Net;
 
+/* The filters of `charrnn/generation/filters.py`. penalty is a logarithm; never is an id that is not drawn, or -1. */
+typedef struct {
+    double temperature, top_p, min_p, penalty;
+    Size top_k, window, never;
+} Filters;
+
+/* B samples that grow. Before the first drawn id come the W in `recent`, padded in front with -1. `halting` is 1 for
+   ids that may end a sample, (V). ids and log_probs, which may be NULL, (n, B). */
+typedef struct {
+    Size n, B, V, W;
+    void *logits, *state;
+    const double *uniforms; /* (B, n) */
+    intptr_t *recent, *ids;
+    const unsigned char *halting;
+    void *log_probs;
+} Samples;
+
 /* The functions of a variant for one type of numbers. */
 typedef struct {
     Size panel;
@@ -42,6 +59,7 @@ typedef struct {
     int (*read)(const Net *, Size T, Size B, const int32_t *ids, const unsigned char *keep, void *state,
         const int32_t *targets, void *log_probs, unsigned char *correct);
     int (*step)(const Net *, Size B, const int32_t *ids, void *state, void *logits);
+    Size (*sample)(const Net *, const Filters *, const Samples *);
     void (*add_rows)(Size N, Size K, const int32_t *ids, const void *rows, void *total);
     void (*adam)(Size n, void *p, const void *g, void *m, void *v, const double *settings);
     void (*average)(Size n, void *mean, const void *p, double share);

@@ -20,16 +20,6 @@
 #define UNROLL _Pragma("GCC unroll 12")
 #endif
 
-#define SINGLE 1
-#define REAL float
-#include "vector.h"
-#include "product.h"
-#include "cells.h"
-#include "net.h"
-#include "training.h"
-#undef REAL
-#undef SINGLE
-
 #define SINGLE 0
 #define REAL double
 #include "vector.h"
@@ -37,6 +27,19 @@
 #include "cells.h"
 #include "net.h"
 #include "training.h"
+#include "draw.h" /* float samples too are drawn in double */
+#include "sample.h"
+#undef REAL
+#undef SINGLE
+
+#define SINGLE 1
+#define REAL float
+#include "vector.h"
+#include "product.h"
+#include "cells.h"
+#include "net.h"
+#include "training.h"
+#include "sample.h"
 #undef REAL
 
 #define OF(name, type) (void *)EXPAND(name, VARIANT, type)
@@ -49,6 +52,7 @@
         = {OF(rnn_backward, type), OF(lstm_backward, type), OF(gru_backward, type), OF(lnlstm_backward, type)},        \
         .read = OF(read_window, type),                                                                                 \
         .step = OF(step_logits, type),                                                                                 \
+        .sample = OF(sample, type),                                                                                    \
         .add_rows = OF(add_rows, type),                                                                                \
         .cross_entropy = OF(cross_entropy, type),                                                                      \
         .adam = OF(adam, type),                                                                                        \

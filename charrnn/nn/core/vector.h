@@ -48,7 +48,21 @@ static inline float NAME(log_of)(float a) { return logf(a); }
 #else
 
 static inline double NAME(tanh_of)(double a) { return tanh(a); }
-static inline double NAME(exp_of)(double a) { return exp(a); }
+
+/* exp(a) for a <= 0, as for float: with the Taylor series up to the 13th power, and 0 below -708. */
+static inline double NAME(exp_of)(double a)
+{
+    const double inside = a < -708 ? -708 : a, round = 6755399441055744;
+    union { double number; int64_t bits; } n = {inside * 1.4426950408889634 + round}, power;
+    const double whole = n.number - round;
+    const double r = (inside - whole * 6.93145751953125e-1) - whole * 1.42860682030941723212e-6;
+    const double p = 1 + r * (1 + r * (1.0 / 2 + r * (1.0 / 6 + r * (1.0 / 24 + r * (1.0 / 120 + r * (1.0 / 720
+        + r * (1.0 / 5040 + r * (1.0 / 40320 + r * (1.0 / 362880 + r * (1.0 / 3628800 + r * (1.0 / 39916800
+        + r * (1.0 / 479001600 + r / 6227020800))))))))))));
+    power.bits = (int64_t)((uint64_t)(n.bits + 1023) << 52);
+    return a < -708 ? 0 : p * power.number;
+}
+
 static inline double NAME(root)(double a) { return sqrt(a); }
 static inline double NAME(log_of)(double a) { return log(a); }
 
