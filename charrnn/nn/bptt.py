@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from charrnn.arrays import Array, Mask, Params, Scratch, Window
+from charrnn.arrays import Array, Mask, Params, Scratch, Window, aligned
 from charrnn.config import ModelConfig
 from charrnn.nn import model
 from charrnn.nn.dropout import draw_masks
@@ -72,7 +72,7 @@ class Learner:
 
     def _read(self, window: Window, state: Array, rows: slice) -> tuple[Array, Array]:
         """Return the last layer's outputs and the state after the window."""
-        own, last_state = window.rows(rows), state[:, :, rows].copy()
+        own, last_state = window.rows(rows), aligned(state[:, :, rows])
         h = model.read(self._undropped(), own.inputs, last_state, reset=own.reset, scratch=self._scratch)
         return h, last_state
 
