@@ -173,9 +173,14 @@ def multiply_by_gate(h: Array, W: Array) -> Array:
     Shapes:  h (B, H) · W (H, G H)
     """
     B, H = h.shape
+    product: Array
     if B == 1:
-        return h.dot(W).reshape(-1, 1, H)
-    return by_gate(h.dot(W), H) if B * H * H > _SMALL_PRODUCT else np.matmul(h, by_gate(W, H))
+        product = h.dot(W).reshape(-1, 1, H)
+    elif B * H * H <= _SMALL_PRODUCT:
+        product = np.matmul(h, by_gate(W, H))
+    else:
+        product = by_gate(h.dot(W), H)
+    return product
 
 
 def blocks(steps: int, size: int) -> list[slice]:

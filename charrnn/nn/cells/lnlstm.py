@@ -26,7 +26,7 @@ import numpy as np
 
 from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
 from charrnn.nn.cells.base import SIGMOID, TANH, Cell, blocks, by_gate, carry_mask, read_steps
-from charrnn.nn.cells.lstm import slopes
+from charrnn.nn.cells.lstm import scale, slopes
 from charrnn.nn.functional import project, sum_rows
 from charrnn.nn.initializers import Init
 
@@ -65,8 +65,7 @@ def prepare(params: Params) -> Params:
     weights["n_rows"] = weights["W_xh_centred"].copy()
     weights["scale_rows"] = normalise(weights["n_rows"])
     weights["rows_half"] = weights["n_rows"] * weights["gain_x_half"]
-    weights |= {"slope": half, "shift": 1 - half, "share": np.full_like(params["b_c"], 1 / H)}
-    return weights | {f"{name}s": by_gate(weights[name], H)[..., :1] for name in ("slope", "shift")}
+    return weights | {"slope": half, "shift": 1 - half, "share": np.full_like(params["b_c"], 1 / H)}
 
 
 def forward(
@@ -269,8 +268,9 @@ def step(weights: Params, a: Array, state: Array) -> None:
     recurrent *= weights["gain_h_half"]
     a += recurrent
     np.tanh(a, out=a)
-    gates = np.multiply(by_gate(a, H), weights["slopes"], out=recurrent.reshape(4, len(a), H))
-    gates += weights["shifts"]
+    slope, shift = scale(weights, 4, len(a), H)
+    gates = np.multiply(by_gate(a, H), slope, out=recurrent.reshape(4, len(a), H))
+    gates += shift
     i, f, g, o = gates
     c *= f
     i *= g

@@ -16,7 +16,7 @@ import numpy as np
 
 from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch, aligned
 from charrnn.nn import compiled
-from charrnn.nn.cells.base import SIGMOID, TANH, Cell, blocks, by_gate, carry_mask, multiply_by_gate, read_steps
+from charrnn.nn.cells.base import SIGMOID, TANH, Cell, blocks, carry_mask, multiply_by_gate, read_steps
 from charrnn.nn.functional import project, project_backward
 from charrnn.nn.initializers import Init
 
@@ -41,8 +41,7 @@ def prepare(params: Params) -> Params:
     H = len(params["W_hh"])
     half = np.repeat(np.array([[0.5, 0.5, 1, 0.5]], params["b_h"].dtype), H, axis=1)
     scaled = {f"{name}_half": aligned(array * half) for name, array in params.items()}
-    scaled |= {"slope": half, "shift": 1 - half}
-    return params | scaled | {f"{name}s": by_gate(scaled[name], H)[..., :1] for name in ("slope", "shift")}
+    return params | scaled | {"slope": half, "shift": 1 - half}
 
 
 def forward(
@@ -164,14 +163,21 @@ def step(weights: Params, a: Array, state: Array) -> None:
     h, c = state[0], state[1]
     a += multiply_by_gate(h, weights["W_hh_half"])
     gates = np.tanh(a, out=a)
-    gates *= weights["slopes"]
-    gates += weights["shifts"]
+    slope, shift = scale(weights, *gates.shape)
+    gates *= slope
+    gates += shift
     i, f, g, o = gates
     c *= f
     i *= g
     c += i
     np.tanh(c, out=h)
     h *= o
+
+
+def scale(weights: Params, G: int, B: int, H: int) -> tuple[Array, Array]:
+    """Return slope and shift for gates (G, B, H): as long as a single row, else one number for each gate."""
+    slope, shift = weights["slope"].reshape(G, 1, H), weights["shift"].reshape(G, 1, H)
+    return (slope, shift) if B == 1 else (slope[..., :1], shift[..., :1])
 
 
 CELL = Cell(
