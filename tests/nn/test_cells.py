@@ -350,7 +350,7 @@ def test_a_scratch_gives_the_same_memory_again_for_the_same_name():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
-@pytest.mark.parametrize("shape", [(3, 5), (1000, 65), (0, 4)], ids=str)
+@pytest.mark.parametrize("shape", [(3, 5), (1000, 65)], ids=str)
 def test_buffers_and_copies_start_at_a_cache_line(shape, dtype):
     given = np.random.default_rng(1).integers(9, size=shape).astype(dtype)
     copy = aligned(given)
