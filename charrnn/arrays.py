@@ -13,6 +13,8 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+_LINE = 64  # bytes of a cache line, and of a register of AVX-512
+
 #: Real numbers, float32 or float64.
 Array: TypeAlias = npt.NDArray[np.floating[Any]]
 #: Symbol ids, 0 <= id < V.
@@ -54,6 +56,24 @@ class Window(NamedTuple):
         return Window(self.inputs[:, rows], self.targets[:, rows], reset)
 
 
+def empty(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return an uninitialised array that starts at a multiple of 64 bytes, as cache lines do.
+
+    NumPy aligns to 16 bytes. With AVX-512, half of all additions and matrix products then take up to twice as long.
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(size + _LINE, np.uint8)
+    start = -memory.__array_interface__["data"][0] % _LINE
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
+def aligned(array: Array) -> Array:
+    """Return a copy in the memory of `empty`."""
+    copy = empty(array.shape, array.dtype)
+    copy[...] = array
+    return copy
+
+
 class Scratch:
     """Buffers that forward passes reuse: the same name returns the same memory.
 
@@ -69,7 +89,7 @@ class Scratch:
         size = math.prod(shape)
         buffer = self._buffers.get(name)
         if buffer is None or buffer.size < size or buffer.dtype != dtype:
-            buffer = self._buffers[name] = np.empty(size, dtype)
+            buffer = self._buffers[name] = empty((size,), dtype)
         return buffer[:size].reshape(shape)
 
     def scope(self, name: str) -> Scratch:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from charrnn.arrays import Array, Mask, Params, Scratch, Window
+from charrnn.arrays import Array, Mask, Params, Scratch, Window, aligned
 from charrnn.config import ModelConfig
 from charrnn.nn import model
 from charrnn.nn.dropout import draw_masks
@@ -59,7 +59,7 @@ class Learner:
 
     def score(self, window: Window, state: Array, rows: slice) -> tuple[Array, Mask, Array]:
         """Return the targets' log-probabilities in nats, whether each was the most likely symbol, and the state."""
-        own, last_state = window.rows(rows), state[:, :, rows].copy()
+        own, last_state = window.rows(rows), aligned(state[:, :, rows])
         scores = model.score(
             self._undropped(), own.inputs, own.targets, last_state, reset=own.reset, scratch=self._scratch
         )
@@ -67,7 +67,7 @@ class Learner:
 
     def read(self, window: Window, state: Array, rows: slice) -> Array:
         """Return the state after the window; its targets are not used."""
-        own, last_state = window.rows(rows), state[:, :, rows].copy()
+        own, last_state = window.rows(rows), aligned(state[:, :, rows])
         model.read(self._undropped(), own.inputs, last_state, reset=own.reset, scratch=self._scratch)
         return last_state
 

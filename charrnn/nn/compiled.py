@@ -20,10 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.arrays import Array, Ids, Mask
+from charrnn.arrays import Array, Ids, Mask, empty
 from charrnn.version import __version__
-
-_ALIGNMENT = 64  # bytes: a line of the processor's cache, and the longest vector
 
 
 @cache
@@ -73,18 +71,10 @@ def packed(**matrices: Array) -> dict[str, Array]:
 
 def pack(matrix: Array) -> Array:
     """Return a matrix (K, N) as the core reads it; it may be a transposed view."""
-    result = aligned(core().packed_size(matrix.itemsize, *matrix.shape), matrix.dtype)
+    result = empty((core().packed_size(matrix.itemsize, *matrix.shape),), matrix.dtype)
     transposed = matrix.flags.f_contiguous and not matrix.flags.c_contiguous
     core().pack(*matrix.shape, matrix.T if transposed else np.ascontiguousarray(matrix), transposed, result)
     return result
-
-
-def aligned(size: int, dtype: np.dtype[Any]) -> Array:
-    """Return an uninitialised vector that begins at a line of the cache."""
-    spare = _ALIGNMENT // dtype.itemsize
-    memory = np.empty(size + spare, dtype)
-    first = -memory.ctypes.data % _ALIGNMENT // dtype.itemsize
-    return memory[first : first + size]
 
 
 def forward(

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from charrnn.arrays import FRESH, Scratch
+from charrnn.arrays import FRESH, Scratch, aligned
 from charrnn.config import CELL_NAMES
 from charrnn.nn.cells import CELLS, base
 from charrnn.nn.gradcheck import check_gradients
@@ -340,6 +340,18 @@ def test_a_scratch_gives_the_same_memory_again_for_the_same_name():
     assert not np.shares_memory(FRESH.empty("a", (3,), np.float64), FRESH.empty("a", (3,), np.float64))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
+@pytest.mark.parametrize("shape", [(3, 5), (1000, 65)], ids=str)
+def test_buffers_and_copies_start_at_a_cache_line(shape, dtype):
+    given = np.random.default_rng(1).integers(9, size=shape).astype(dtype)
+    copy = aligned(given)
+    for array in (copy, Scratch().empty("a", shape, dtype)):
+        assert array.ctypes.data % 64 == 0
+        assert (array.shape, array.dtype) == (shape, dtype)
+    assert np.array_equal(copy, given)
+    assert not np.shares_memory(copy, given)
+
+
 @every_cell
 def test_one_scratch_serves_two_precisions(name):
     single, double, scratch = draw(name, dtype=np.float32), draw(name), Scratch()
@@ -452,6 +464,17 @@ def test_single_steps_are_those_of_the_forward_pass(name, shape, given):
         state = step["state"]
         outputs.append(step["h"])
     assert_close({"h": np.concatenate(outputs), "state": state}, forward(it, getattr(it, given), it.state))
+
+
+@pytest.mark.parametrize("small_product", [0, 10**6])
+@pytest.mark.parametrize("shape", [(3, 2, 40, 5), (3, 4, 2, 5), (2, 1, 3, 5)], ids=str)
+@pytest.mark.parametrize("given", ["x", "ids"])
+@every_reader
+def test_windows_of_all_sizes_are_read_alike(name, given, shape, small_product, monkeypatch):
+    # More symbols than ids, and fewer; with one product for each gate, and with one for all.
+    monkeypatch.setattr(base, "_SMALL_PRODUCT", small_product)
+    it = draw(name, *shape)
+    assert_close(read(it, getattr(it, given), it.state), forward(it, getattr(it, given), it.state))
 
 
 @pytest.mark.parametrize("given", ["x", "ids"])

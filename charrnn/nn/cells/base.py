@@ -47,19 +47,20 @@ gradients equal those of the lines read one by one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, cast
 
 import numpy as np
 
 from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
 from charrnn.nn.compiled import Layer
-from charrnn.nn.functional import project, with_bias
+from charrnn.nn.functional import project
 from charrnn.nn.initializers import Init
 
 SIGMOID, TANH = 0, -1  # the lower bound of each; the upper bound is 1
 _OUTPUTS = {"h": TANH}
+_SMALL_PRODUCT = 10**6  # multiplications up to which OpenBLAS's kernels for AVX-512 use the matrices where they are
 _BLOCK = 2**17  # numbers in a block: half a megabyte of float32, which fits a core's second-level cache
 
 
@@ -83,7 +84,8 @@ class Read(Protocol):
         ...
 
 
-#: One step in place without a backward pass: (weights, the inputs' share of a (B, K), which may be overwritten, state).
+#: One step in place without a backward pass: (weights, the inputs' share of a by gate, (G, B, K), state (S, B, H)).
+#: It may overwrite a.
 Step: TypeAlias = Callable[[Params, Array, Array], None]
 
 
@@ -117,30 +119,73 @@ def read_steps(
     x: Array | Ids,
     W: Array,
     b: Array | None,
+    K: int,
     state: Array,
     reset: Mask | None,
     scratch: Scratch,
 ) -> Array:
-    """Read a window by a cell's single steps, as `Cell.read` does: `step` gets x_t W + b, (B, K), and the state.
+    """Read a window by a cell's single steps, as `Cell.read` does; `step` gets x_t W + b by gate, and the state.
 
-    The projections are computed for a block of steps at once, which stays in the processor's cache until its last step.
-    Shapes:  x (T, B, D) float or (T, B) ids · W (D, K) · b (K,) or None · state (S, B, H) · returns h (T, B, H)
+    Shapes:  x (T, B, D) float or (T, B) ids · W (D, G K) · b (G K,) or None · state (S, B, H) · returns h (T, B, H)
     """
-    (T, B), K, dtype = x.shape[:2], W.shape[1], W.dtype
+    T, B = x.shape[:2]
     if T == 1 and reset is None:  # sampling
-        step(weights, project(x[0], W, b, np.empty((B, K), dtype)), state)
+        a = project(x[0], W, b, np.empty((B, W.shape[1]), W.dtype))
+        step(weights, a.reshape(-1, 1, K) if B == 1 else np.ascontiguousarray(by_gate(a, K)), state)
         return state[:1]
-    W, b = with_bias(x, W, b)
     keep = carry_mask(reset)
-    outputs = scratch.empty("h", (T, *state.shape[1:]), dtype)
-    for block in blocks(T, B * K):
-        a = project(x[block], W, b, scratch.empty("a", (block.stop - block.start, B, K), dtype))
-        for t in range(T)[block]:
-            if keep is not None:
-                state *= keep[t]
-            step(weights, a[t - block.start], state)
-            outputs[t] = state[0]
+    outputs = scratch.empty("h", (T, *state.shape[1:]), W.dtype)
+    for t, a in enumerate(_projected(x, W, b, K, scratch)):
+        if keep is not None:
+            state *= keep[t]
+        step(weights, a, state)
+        outputs[t] = state[0]
     return outputs
+
+
+def _projected(x: Array | Ids, W: Array, b: Array | None, K: int, scratch: Scratch) -> Iterator[Array]:
+    """Yield x_t W + b by gate, (G, B, K), for each step of a window, in memory that may be overwritten.
+
+    It is computed for a block of steps at once, which stays in the processor's cache until its last step is done.
+    """
+    (T, B), G, dtype = x.shape[:2], W.shape[1] // K, W.dtype
+    is_ids = x.dtype.kind in "iu"
+    if is_ids:
+        if len(W) > x.size:  # a large vocabulary: only the rows that occur
+            W, x = W.take(cast(Ids, x.reshape(-1)), axis=0), np.arange(x.size).reshape(x.shape)
+        W, b = W if b is None else W + b, None
+    by_gate_W = np.ascontiguousarray(by_gate(W, K)) if is_ids else by_gate(W, K)
+    bias = None if b is None else b.reshape(G, 1, 1, K).repeat(B, axis=2)
+    for block in blocks(T, B * G * K):
+        a = scratch.empty("a", (G, block.stop - block.start, B, K), dtype)
+        if is_ids:
+            by_gate_W.take(cast(Ids, x[block]), axis=1, out=a, mode="clip")
+        else:
+            np.matmul(x[block].reshape(-1, x.shape[-1]), by_gate_W, out=a.reshape(G, -1, K))
+        if bias is not None:
+            a += bias
+        yield from a.swapaxes(0, 1)
+
+
+def by_gate(a: Array, K: int) -> Array:
+    """Return a view (G, B, K) of an array (B, G K) whose rows have the gates side by side."""
+    return a.reshape(len(a), a.shape[1] // K, K).swapaxes(0, 1)
+
+
+def multiply_by_gate(h: Array, W: Array) -> Array:
+    """Return h W by gate, (G, B, H): by one product for each gate if OpenBLAS multiplies such small matrices faster.
+
+    Shapes:  h (B, H) · W (H, G H)
+    """
+    B, H = h.shape
+    product: Array
+    if B == 1:
+        product = h.dot(W).reshape(-1, 1, H)
+    elif B * H * H <= _SMALL_PRODUCT:
+        product = np.matmul(h, by_gate(W, H))
+    else:
+        product = by_gate(h.dot(W), H)
+    return product
 
 
 def blocks(steps: int, size: int) -> list[slice]:

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
+from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch, aligned
 from charrnn.nn import compiled
-from charrnn.nn.cells.base import SIGMOID, TANH, Cell, blocks, carry_mask, input_table, read_steps
+from charrnn.nn.cells.base import SIGMOID, TANH, Cell, blocks, carry_mask, input_table, multiply_by_gate, read_steps
 from charrnn.nn.functional import project, project_backward
 from charrnn.nn.initializers import Init
 
@@ -37,7 +37,7 @@ def prepare(params: Params) -> Params:
     """
     H = len(params["W_hh"])
     half = np.repeat(np.array([[0.5, 0.5, 1]], params["b_h"].dtype), H, axis=1)
-    scaled = {f"{name}_half": params[name] * half for name in ("W_xh", "W_hh", "b_h")}
+    scaled = {f"{name}_half": aligned(params[name] * half) for name in ("W_xh", "W_hh", "b_h")}
     return params | scaled | compiled.packed(W_hh=scaled["W_hh_half"])
 
 
@@ -145,25 +145,27 @@ def read(
     weights: Params, x: Array | Ids, state: Array, *, reset: Mask | None = None, scratch: Scratch = FRESH
 ) -> Array:
     """Run one layer over a window, without a backward pass; see `cells.base` for the contract."""
-    return read_steps(step, weights, x, weights["W_xh_half"], weights["b_h_half"], state, reset, scratch)
+    return read_steps(
+        step, weights, x, weights["W_xh_half"], weights["b_h_half"], len(weights["W_hh"]), state, reset, scratch
+    )
 
 
 def step(weights: Params, a: Array, state: Array) -> None:
     """Take one step in place, given the inputs' share of a."""
     h = state[0]
-    H = h.shape[1]
-    recurrent = h.dot(weights["W_hh_half"])
-    r_z, n, q_n = a[:, : 2 * H], a[:, 2 * H :], recurrent[:, 2 * H :]
-    r_z += recurrent[:, : 2 * H]
+    q = multiply_by_gate(h, weights["W_hh_half"])
+    r_z, n, q_n = a[:2], a[2], q[2]
+    r_z += q[:2]
     np.tanh(r_z, out=r_z)
     r_z *= 0.5
     r_z += 0.5
+    r, z = r_z
     q_n += weights["b_hn"][None]
-    q_n *= r_z[:, :H]
+    q_n *= r
     n += q_n
     np.tanh(n, out=n)
     h -= n
-    h *= r_z[:, H:]
+    h *= z
     h += n
 
 

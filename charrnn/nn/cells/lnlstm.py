@@ -26,8 +26,8 @@ import numpy as np
 
 from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
 from charrnn.nn import compiled
-from charrnn.nn.cells.base import SIGMOID, TANH, Cell, blocks, carry_mask, read_steps
-from charrnn.nn.cells.lstm import slopes
+from charrnn.nn.cells.base import SIGMOID, TANH, Cell, blocks, by_gate, carry_mask, read_steps
+from charrnn.nn.cells.lstm import scale, slopes
 from charrnn.nn.functional import project, sum_rows
 from charrnn.nn.initializers import Init
 
@@ -60,7 +60,7 @@ def prepare(params: Params) -> Params:
     The halves are explained in `lstm.prepare`. `n_rows` is LN(x W_xh) for each id.
     """
     H = len(params["W_hh"])
-    half = np.repeat(np.array([0.5, 0.5, 1, 0.5], params["b_h"].dtype), H)
+    half = np.repeat(np.array([[0.5, 0.5, 1, 0.5]], params["b_h"].dtype), H, axis=1)
     weights = params | {f"{name}_half": params[name] * half for name in ("gain_x", "gain_h", "b_h")}
     weights |= {f"{name}_centred": centred(params[name]) for name in ("W_xh", "W_hh")}
     weights |= compiled.packed(W_hh=weights["W_hh_centred"])
@@ -259,22 +259,28 @@ def read(
 ) -> Array:
     """Run one layer over a window, without a backward pass; see `cells.base` for the contract."""
     if x.dtype.kind in "iu":
-        return read_steps(step, weights, x, weights["rows_half"], weights["b_h_half"], state, reset, scratch)
-    return read_steps(step_from_product, weights, x, weights["W_xh_centred"], None, state, reset, scratch)
+        return read_steps(
+            step, weights, x, weights["rows_half"], weights["b_h_half"], len(weights["b_h"]), state, reset, scratch
+        )
+    return read_steps(
+        step_from_product, weights, x, weights["W_xh_centred"], None, len(weights["b_h"]), state, reset, scratch
+    )
 
 
 def step(weights: Params, a: Array, state: Array) -> None:
     """Take one step in place, given the inputs' share of a."""
     h, c = state[0], state[1]
     H = h.shape[1]
+    a = a[0]
     recurrent = h.dot(weights["W_hh_centred"])
     normalise(recurrent)
     recurrent *= weights["gain_h_half"]
     a += recurrent
-    gates = np.tanh(a, out=a)
-    gates *= weights["slope"]
-    gates += weights["shift"]
-    i, f, g, o = gates[:, :H], gates[:, H : 2 * H], gates[:, 2 * H : 3 * H], gates[:, 3 * H :]
+    np.tanh(a, out=a)
+    slope, shift = scale(weights, 4, len(a), H)
+    gates = np.multiply(by_gate(a, H), slope, out=recurrent.reshape(4, len(a), H))
+    gates += shift
+    i, f, g, o = gates
     c *= f
     i *= g
     c += i

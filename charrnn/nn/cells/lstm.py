@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
+from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch, aligned
 from charrnn.nn import compiled
-from charrnn.nn.cells.base import SIGMOID, TANH, Cell, blocks, carry_mask, input_table, read_steps
+from charrnn.nn.cells.base import SIGMOID, TANH, Cell, blocks, carry_mask, input_table, multiply_by_gate, read_steps
 from charrnn.nn.functional import project, project_backward
 from charrnn.nn.initializers import Init
 
@@ -40,7 +40,7 @@ def prepare(params: Params) -> Params:
     """
     H = len(params["W_hh"])
     half = np.repeat(np.array([[0.5, 0.5, 1, 0.5]], params["b_h"].dtype), H, axis=1)
-    scaled = {f"{name}_half": array * half for name, array in params.items()}
+    scaled = {f"{name}_half": aligned(array * half) for name, array in params.items()}
     packed = compiled.packed(W_hh=scaled["W_hh_half"])
     return params | scaled | packed | {"slope": half, "shift": 1 - half}
 
@@ -148,23 +148,31 @@ def read(
     weights: Params, x: Array | Ids, state: Array, *, reset: Mask | None = None, scratch: Scratch = FRESH
 ) -> Array:
     """Run one layer over a window, without a backward pass; see `cells.base` for the contract."""
-    return read_steps(step, weights, x, weights["W_xh_half"], weights["b_h_half"], state, reset, scratch)
+    return read_steps(
+        step, weights, x, weights["W_xh_half"], weights["b_h_half"], len(weights["W_hh"]), state, reset, scratch
+    )
 
 
 def step(weights: Params, a: Array, state: Array) -> None:
     """Take one step in place, given the inputs' share of a."""
     h, c = state[0], state[1]
-    H = h.shape[1]
-    a += h.dot(weights["W_hh_half"])
+    a += multiply_by_gate(h, weights["W_hh_half"])
     gates = np.tanh(a, out=a)
-    gates *= weights["slope"]
-    gates += weights["shift"]
-    i, f, g, o = gates[:, :H], gates[:, H : 2 * H], gates[:, 2 * H : 3 * H], gates[:, 3 * H :]
+    slope, shift = scale(weights, *gates.shape)
+    gates *= slope
+    gates += shift
+    i, f, g, o = gates
     c *= f
     i *= g
     c += i
     np.tanh(c, out=h)
     h *= o
+
+
+def scale(weights: Params, G: int, B: int, H: int) -> tuple[Array, Array]:
+    """Return slope and shift for gates (G, B, H): as long as a single row, else one number for each gate."""
+    slope, shift = weights["slope"].reshape(G, 1, H), weights["shift"].reshape(G, 1, H)
+    return (slope, shift) if B == 1 else (slope[..., :1], shift[..., :1])
 
 
 def layer(weights: Params, x: Array | Ids | None) -> compiled.Layer:

@@ -80,12 +80,13 @@ def read(
     weights: Params, x: Array | Ids, state: Array, *, reset: Mask | None = None, scratch: Scratch = FRESH
 ) -> Array:
     """Run one layer over a window, without a backward pass; see `cells.base` for the contract."""
-    return read_steps(step, weights, x, weights["W_xh"], weights["b_h"], state, reset, scratch)
+    return read_steps(step, weights, x, weights["W_xh"], weights["b_h"], len(weights["W_hh"]), state, reset, scratch)
 
 
 def step(weights: Params, a: Array, state: Array) -> None:
     """Take one step in place, given the inputs' share of a."""
     h = state[0]
+    a = a[0]
     a += h.dot(weights["W_hh"])
     np.tanh(a, out=h)
 
