@@ -12,7 +12,7 @@ import click
 
 from charrnn.cli._command import Conflict, SectionedCommand, complete_files, section
 from charrnn.cli._escapes import explaining_escapes, text_with_escapes
-from charrnn.cli._options import either, models_option, options_of, run_argument, unknown_option
+from charrnn.cli._options import either, models_option, options_of, run_argument, threads_option, unknown_option
 from charrnn.cli._types import WholeNumber
 from charrnn.config import STDIN, TextConfig, flag_of, seeded
 from charrnn.errors import CheckpointError, ConfigError
@@ -106,6 +106,7 @@ _BASICS = ("models", "length", "lines", "prime", "temperature", "top_p", "count"
 @options_of(DrawConfig, "best_of")
 @options_of(BeamConfig, "width", "length_norm")
 @options_of(DrawConfig, "novel")
+@threads_option("Several samples")
 @unknown_option("error")
 def command(
     run: str | None,
@@ -123,6 +124,7 @@ def command(
     beam: int | None,
     length_norm: float | None,
     novel: int | None,
+    threads: int | None,
     seed: int | None,
     **options: Any,
 ) -> None:
@@ -168,10 +170,17 @@ def command(
         else:
             if beam:
                 norm = BeamConfig.length_norm if length_norm is None else length_norm
-                samples = writer.beam_search(beam, primes=primes, length_norm=norm, **options)
+                samples = writer.beam_search(beam, primes=primes, length_norm=norm, threads=threads, **options)
             else:
                 samples = writer.samples(
-                    count, primes=primes, seed=drawn_seed, best_of=best_of, novel=novel or 0, counts=counts, **options
+                    count,
+                    primes=primes,
+                    seed=drawn_seed,
+                    best_of=best_of,
+                    novel=novel or 0,
+                    counts=counts,
+                    threads=threads,
+                    **options,
                 )
             several_lines = writer.may_write_lines(**options) or (not no_echo and any("\n" in each for each in primes))
             between = _separator(learned, several_lines) if separator is None else separator
