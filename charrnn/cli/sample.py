@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing
 from functools import partial
 from itertools import chain, combinations
 from typing import TYPE_CHECKING, Any
@@ -163,7 +164,7 @@ def command(
     counts, drawn_seed = DrawCounts(), seeded({"seed": seed})["seed"]
     several = len(primes) * count > 1
     ends_line = (several or learned.has_documents) and separator is None and not as_json
-    with explaining_escapes(writer.vocab):
+    with explaining_escapes(writer.vocab), ExitStack() as stack:  # however this ends, the threads do
         if not several and best_of == 1 and not (beam or novel or as_json):
             pieces = writer.stream(prime=primes[0], seed=drawn_seed, **options)
             shown = pieces if no_echo else chain([writer.vocab.finished(primes[0])], pieces)
@@ -183,6 +184,7 @@ def command(
                     **options,
                 )
             several_lines = writer.may_write_lines(**options) or (not no_echo and any("\n" in each for each in primes))
+            stack.enter_context(closing(samples))
             between = _separator(learned, several_lines) if separator is None else separator
             shown = (_lines if as_json else partial(_joined, separator=between))(samples, echo=not no_echo)
         if seed is None and options["temperature"] and not (beam or as_json):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, groupby, repeat
@@ -99,7 +99,7 @@ class Writer:
         counts: DrawCounts | None = None,
         threads: int | None = None,
         **settings: Unpack[SampleSettings],
-    ) -> Iterator[Sample]:
+    ) -> Generator[Sample, None, None]:
         """Return an iterator of `count` samples for each prime, drawn side by side.
 
         seed      random if None; seed and index determine a sample
@@ -143,7 +143,7 @@ class Writer:
         length_norm: float = 1.0,
         threads: int | None = None,
         **settings: Unpack[SampleSettings],
-    ) -> Iterator[Sample]:
+    ) -> Generator[Sample, None, None]:
         """Return an iterator of one likely sample for each prime, found by beam search without any randomness.
 
         width        hypotheses that are kept at each step
@@ -294,7 +294,9 @@ def _best_of(samples: Iterator[Sample], size: int) -> Iterator[Sample]:
         yield replace(best, index=index, draws=draws)
 
 
-def _then_report(samples: Iterator[Sample], left_out: list[int], size: int, novel: int) -> Iterator[Sample]:
+def _then_report(
+    samples: Iterator[Sample], left_out: list[int], size: int, novel: int
+) -> Generator[Sample, None, None]:
     """Yield the samples, then raise a CharRNNError if all `size` draws of a sample were left out."""
     yield from samples
     missing = [index for index, count in Counter(draw // size for draw in left_out).items() if count == size]

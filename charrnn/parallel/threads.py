@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -23,14 +24,15 @@ class Threads:
     """Threads that do tasks, as a context manager, during which each product of matrices uses one thread.
 
     With a single thread, the calling one does each task at once. Leaving the context drops the tasks that have not
-    begun. It does not wait for the others: the threads are daemons, so that an interrupted command ends at once, which
-    a `ThreadPoolExecutor` does not allow.
+    begun, and ends the others between two instructions of Python: so an interrupted command ends at once, and no thread
+    is at work while the interpreter ends, which can crash it. A `ThreadPoolExecutor` would wait for its tasks.
     """
 
     def __init__(self, count: int) -> None:
         self.count = count
         self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._started = 0
+        self._threads: list[threading.Thread] = []
+        self._at_work: set[threading.Thread] = set()
         self._closed = False
         self._limit = thread_limit(1)
 
@@ -40,8 +42,13 @@ class Threads:
 
     def __exit__(self, *raised: Any) -> None:
         self._closed = True
-        for _ in range(self._started):
+        for _ in self._threads:
             self._tasks.put(None)
+        for thread in [*self._at_work]:
+            _end(thread)
+        for thread in self._threads:
+            if thread is not threading.current_thread():  # where the garbage collector leaves the context
+                thread.join()
         self._limit.__exit__(*raised)
 
     def submit(self, function: Callable[..., R], *args: Any) -> Future[R]:
@@ -57,9 +64,9 @@ class Threads:
         if self.count == 1:
             task()
             return future
-        if self._started < self.count:
-            threading.Thread(target=self._run, name="charrnn task", daemon=True).start()
-            self._started += 1
+        if len(self._threads) < self.count:
+            self._threads.append(threading.Thread(target=self._run, name="charrnn task", daemon=True))
+            self._threads[-1].start()
         self._tasks.put(task)
         return future
 
@@ -72,11 +79,22 @@ class Threads:
         return in_order(tasks, partial(self.submit, function), Future[R].result, ahead=ahead)
 
     def _run(self) -> None:
-        while (task := self._tasks.get()) is not None and not self._closed:
-            task()
+        with suppress(SystemExit):  # by `_end`
+            while (task := self._tasks.get()) is not None and not self._closed:
+                self._at_work.add(threading.current_thread())
+                task()
+                self._at_work.discard(threading.current_thread())
 
 
-def side_by_side(function: Callable[[T], R], tasks: Iterable[T], threads: int) -> Iterator[R]:
+def _end(thread: threading.Thread) -> None:
+    """Raise SystemExit in a thread, which ends it."""
+    import ctypes  # it takes a while to load
+
+    if thread.ident is not None:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
+
+
+def side_by_side(function: Callable[[T], R], tasks: Iterable[T], threads: int) -> Generator[R, None, None]:
     """Yield the function's result for each task, as `Threads.map` does."""
     with Threads(threads) as pool:
         yield from pool.map(function, tasks)

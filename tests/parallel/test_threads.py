@@ -51,24 +51,21 @@ def test_the_error_of_a_task_comes_in_its_place(threads):
     assert found == [0, 1, 2]
 
 
-def test_tasks_that_have_not_begun_are_dropped():
-    begun, may_end = threading.Event(), threading.Event()
-    done = []
+def test_leaving_ends_the_tasks_that_have_begun_and_drops_the_others():
+    begun, done = threading.Semaphore(0), []
 
-    def wait(number):
-        begun.set()
-        may_end.wait(TIMEOUT)
+    def work(number):
+        begun.release()
+        while number is not None:  # without end
+            pass
         done.append(number)
 
     with Threads(2) as pool:
-        futures = [pool.submit(wait, number) for number in range(8)]
-        begun.wait(TIMEOUT)
-    may_end.set()
-    for thread in threading.enumerate():
-        if thread.name == "charrnn task":
-            thread.join(TIMEOUT)
-    assert len(done) <= 2
-    assert not futures[-1].done()
+        futures = [pool.submit(work, number) for number in range(8)]
+        assert all(begun.acquire(timeout=TIMEOUT) for _ in range(2))
+    assert not done
+    assert not any(future.done() for future in futures)
+    assert not [thread for thread in threading.enumerate() if thread.name == "charrnn task"]
 
 
 def test_products_use_one_thread_meanwhile():
