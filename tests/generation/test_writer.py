@@ -384,8 +384,8 @@ def test_of_bytes_a_text_is_novel_where_its_bytes_are(of_bytes):
 
 def test_all_draws_are_counted_where_some_are_left_out(plain, monkeypatch):
     monkeypatch.setattr(drawing, "copied", lambda texts, *_: [True] + [False] * (len(texts) - 1))
-    drawing, draws = Writer(plain.ensemble, plain.vocab, lambda: [Text.of("")]), DrawCounts()
-    (best,) = drawing.samples(best_of=3, novel=5, length=9, seed=1, counts=draws)
+    own, draws = Writer(plain.ensemble, plain.vocab, lambda: [Text.of("")]), DrawCounts()
+    (best,) = own.samples(best_of=3, novel=5, length=9, seed=1, counts=draws)
     assert (best.draws, draws) == (22, DrawCounts(drawn=22, redrawn=19, left_out=[0]))
 
 
