@@ -314,11 +314,12 @@ class LanguageModel:
         seed: int | None = None,
         best_of: int = 1,
         novel: int = 0,
+        threads: int | None = None,
         **settings: Unpack[FilterSettings],
     ) -> Iterator[Sample]:
-        """Return an iterator of `count` samples for each prime, generated in one batch; as for `Writer.samples`."""
+        """Return an iterator of `count` samples for each prime, generated in batches; as for `Writer.samples`."""
         return self.writer.samples(
-            count, length=length, primes=primes, seed=seed, best_of=best_of, novel=novel, **settings
+            count, length=length, primes=primes, seed=seed, best_of=best_of, novel=novel, threads=threads, **settings
         )
 
     @spell_out()
@@ -373,6 +374,7 @@ class LanguageModel:
         protocol: str = "whole",
         dynamic: bool = False,
         batch_size: int = 32,
+        threads: int | None = None,
     ) -> Evaluation:
         """Score a text: return the model's loss, bits per character and accuracy on it.
 
@@ -382,6 +384,7 @@ class LanguageModel:
                     than "whole", and within about 0.002 nats of it
         dynamic     True: also score the text with a model that learns as it reads
         batch_size  batch rows or windows read at once, at most
+        threads     CPU cores to use; if None, as many as suit the model. The figures are the same for any number
         Raises:     VocabError for an unknown character under "error".
         """
         from charrnn.data.reading import text_of
@@ -399,12 +402,12 @@ class LanguageModel:
         begin = time.perf_counter()
         sums = Sums(max(0, len(ids) - 1))
         params, cold = self.checkpoint.params, protocol == "windows"
-        with workers_for(config, params, len(ids), rows) as workers:
+        with workers_for(config, params, len(ids), rows, threads) as workers:
             for scored in predictions(params, workers, ids, rows, cold=cold, end=vocab.end):
                 sums.add(scored)
         seconds = time.perf_counter() - begin
         adapted = Sums(max(0, len(ids) - 1))
-        for scored in dynamic_predictions(params, config, ids, vocab.end) if dynamic else ():
+        for scored in dynamic_predictions(params, config, ids, vocab.end, threads) if dynamic else ():
             adapted.add(scored)
         skipped = len(text) - len(ids)
         learned = vocab.count_unknown(text) if vocab.unknown is not None else 0
@@ -431,32 +434,51 @@ class LanguageModel:
         )
 
     @spell_out()
-    def score(self, lines: Iterable[Line], *, per_char: bool = False) -> Iterator[Scored]:
+    def score(self, lines: Iterable[Line], *, per_char: bool = False, threads: int | None = None) -> Iterator[Scored]:
         """Return an iterator of the scores of lines, in their order; `score_blocks` does not wait for more lines.
 
         lines     strings, each scored by itself: as a document if the model learned documents, else between line ends;
                   or pairs of a context and the text that continues it, of which the text is scored, without an end
         per_char  True: with the bits of each character
-        Raises:   ConfigError if lines is a string; VocabError if a bytes model gets half a surrogate pair.
+        threads   CPU cores to use; all if None. The scores are the same for any number
+        Raises:   ConfigError if lines is a string, or threads out of range; VocabError if a bytes model gets half a
+                  surrogate pair.
         """
         from charrnn.evaluation.scoring import in_blocks
 
         if isinstance(lines, str) or not isinstance(lines, Iterable):
             raise ConfigError("score needs a list of lines: for one line, call score([line])")
-        return chain.from_iterable(self.score_blocks(in_blocks(_checked(lines)), per_char=per_char))
+        blocks = in_blocks(_checked(lines))
+        return chain.from_iterable(self.score_blocks(blocks, per_char=per_char, threads=threads, ahead=True))
 
     def score_blocks(
-        self, blocks: Iterable[Sequence[Line]], *, per_char: bool = False, progress: ScoreProgress | None = None
-    ) -> Iterator[list[Scored]]:
+        self,
+        blocks: Iterable[Sequence[Line]],
+        *,
+        per_char: bool = False,
+        progress: ScoreProgress | None = None,
+        threads: int | None = None,
+        ahead: bool = False,
+    ) -> Generator[list[Scored], None, None]:
         """Return an iterator of the scores of each block of lines, yielded before the next block is taken.
 
-        The lines of a block are scored in one batch; otherwise as for `score`.
-        progress  called with the predictions of a block that are done, and all of them
+        Otherwise as for `score`.
+        progress  called with the number of a block's different lines that are scored, and that of all of them
+        ahead     True: blocks are taken while those before them are scored, so that no core waits
         """
         from charrnn.evaluation.scoring import score_blocks
 
         saved = self.checkpoint
-        return score_blocks(saved.model_config, saved.params, saved.vocab, blocks, per_char=per_char, progress=progress)
+        return score_blocks(
+            saved.model_config,
+            saved.params,
+            saved.vocab,
+            blocks,
+            per_char=per_char,
+            progress=progress,
+            threads=threads,
+            ahead=ahead,
+        )
 
     def baselines(self, text: str | Text, *, unknown: str = "skip", reading: ReadProgress | None = None) -> Baselines:
         """Return the scores of an n-gram model and of compressors on the characters that `evaluate` scores.

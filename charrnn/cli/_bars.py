@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -76,7 +77,8 @@ class ScoringBar:
     """
 
     def __init__(self, total: float | None, *, models: int, quiet: bool, shown: bool) -> None:
-        self._total, self._models, self._done, self._size = total, models, 0.0, 0
+        self._total, self._models, self._done = total, models, 0.0
+        self._sizes = deque[float]()  # bytes of each block that is being scored, for each model
         self._noted = time.monotonic() if not (quiet or sys.stderr.isatty()) else None
         self._bar: tqdm[NoReturn] | None = None
         if redraws() and not (quiet or shown):
@@ -90,20 +92,26 @@ class ScoringBar:
             self._bar.close()
 
     def follow(self, blocks: Iterable[Sequence[T]], size: Callable[[T], int]) -> Iterator[Sequence[T]]:
-        """Yield the blocks, and close the bar after the last, before results are printed.
+        """Yield the blocks, which are scored in this order.
 
         size: returns the bytes of an item
         """
         for block in blocks:
-            self._size = sum(map(size, block))
+            if block:
+                self._sizes.extend([sum(map(size, block)) / self._models] * self._models)
             yield block
+
+    def end_with(self, rows: Iterable[T]) -> Iterator[T]:
+        """Yield the rows, and close the bar after the last, before results are printed."""
+        yield from rows
         self.__exit__()
 
     def __call__(self, done: int, of: int) -> None:
-        """Show how many predictions of the current block are done."""
-        at = self._done + self._size * done / of / self._models
+        """Show how many lines of the first block that is not done are scored, by one of the models."""
+        at = self._done + self._sizes[0] * done / of
         if done == of:
             self._done = at
+            self._sizes.popleft()
         if self._bar is not None:
             self._bar.update(at - self._bar.n)
         if self._noted is not None and time.monotonic() - self._noted >= _NOTE_EVERY:

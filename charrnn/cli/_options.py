@@ -12,7 +12,7 @@ from charrnn.cli._command import Conflict, complete_runs, section
 from charrnn.cli._escapes import text_with_escapes
 from charrnn.cli._modules import CellName
 from charrnn.cli._types import Minutes, Number, OneOf, WholeNumber
-from charrnn.config import UNKNOWN_POLICIES, flag_of, setting_fields, setting_names
+from charrnn.config import UNKNOWN_POLICIES, TrainConfig, flag_of, setting_fields, setting_names
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -145,6 +145,17 @@ def unknown_option(default: str) -> Callable[[F], F]:
         default=default,
         show_default=True,
         help="What to do with characters that the model does not know.",
+    )
+
+
+def threads_option(group: str) -> Callable[[F], F]:
+    """Add `--threads`, with the limits of `train --threads`, to this section of the help."""
+    limits = TrainConfig.__dataclass_fields__["threads"].metadata
+    return section(group)(
+        "--threads",
+        type=WholeNumber(limits["low"], limits["high"]),
+        metavar="N",
+        help="CPU cores; the output is the same for any number. [default: all]",
     )
 
 

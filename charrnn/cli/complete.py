@@ -12,7 +12,7 @@ import click
 from charrnn.cli._command import Conflict, SectionedCommand, section
 from charrnn.cli._errors import print_error
 from charrnn.cli._escapes import explaining_escapes, text_with_escapes
-from charrnn.cli._options import model_option, options_of, unknown_option
+from charrnn.cli._options import model_option, options_of, threads_option, unknown_option
 from charrnn.config import STDIN
 from charrnn.errors import CorpusError, VocabError, cause
 from charrnn.generation.settings import COMPLETION_CONFLICTS, CompletionConfig
@@ -39,6 +39,7 @@ _shown = section("Output")
 @model_option
 @options_of(CompletionConfig, "to", "count", "max_length")
 @unknown_option("error")
+@threads_option("Completions")
 @_shown(
     "--json",
     "as_json",
@@ -53,6 +54,7 @@ _shown = section("Output")
 def command(
     text: str | None,
     model_path: str | None,
+    threads: int | None,
     as_json: bool,
     interactive: bool,
     **settings: Any,
@@ -73,6 +75,8 @@ def command(
     """
     from charrnn.cli._console import note, open_model
     from charrnn.generation.completion import Completions
+    from charrnn.parallel.plan import threads_to_use
+    from charrnn.parallel.threads import Threads
 
     model = open_model(model_path)
 
@@ -85,17 +89,25 @@ def command(
     shown = _as_json if as_json else _as_columns
     if text is not None and text != STDIN:
         with explaining_escapes(model.checkpoint.vocab):
-            done = complete(text)
-        click.echo(shown(1, done), nl=False)
+            shown_text = shown(1, complete(text))
+        click.echo(shown_text, nl=False)
         return
-    number, refused = 0, 0
-    for number, line in enumerate(_lines(model.checkpoint.text_config.encoding), 1):
+
+    def complete_line(line: str) -> Completions | VocabError:
         try:
-            done = complete(line)
+            return complete(line)
         except VocabError as error:  # only this line fails
-            print_error(f"line {number:,} of standard input: {error}")
-            done, refused = Completions(line, ()), refused + 1
-        click.echo(shown(number, done), nl=False)
+            return error.with_traceback(None)
+
+    number, refused = 0, 0
+    with Threads(threads_to_use(threads)) as pool:
+        for lines in _lines(model.checkpoint.text_config.encoding):
+            for line, done in zip(lines, pool.map(complete_line, lines), strict=True):
+                number += 1
+                if isinstance(done, VocabError):
+                    print_error(f"line {number:,} of standard input: {done}")
+                    done, refused = Completions(line, ()), refused + 1
+                click.echo(shown(number, done), nl=False)
     if not number:
         note("Standard input is empty: nothing to complete")
     if refused:
@@ -113,41 +125,48 @@ def _as_json(number: int, done: Completions) -> str:
     return json.dumps({"line": number, **done.to_dict()}, ensure_ascii=False) + "\n"
 
 
-def _lines(encoding: str) -> Iterator[str]:
-    """Yield the lines of standard input as they arrive, decoded like the corpus, without line ends."""
+def _lines(encoding: str) -> Iterator[list[str]]:
+    """Yield the lines of standard input, as many at a time as have arrived, decoded like the corpus, without ends."""
     from charrnn.data.decoding import line_decoder, line_encoding
 
     continuing = _CONTINUING if line_encoding(encoding) == "utf-8" else b""
-    return map(line_decoder(encoding), _bounded_lines(continuing))
+    decode = line_decoder(encoding)
+    return ([*map(decode, lines)] for lines in _bounded_lines(continuing))
 
 
-def _bounded_lines(continuing: bytes) -> Iterator[bytes]:
-    """Yield the bytes of each line of standard input; of a long line only its end, from the start of a character.
+def _bounded_lines(continuing: bytes) -> Iterator[list[bytes]]:
+    """Yield the bytes of the lines of standard input; of a long line only its end, from the start of a character.
 
     continuing  bytes that never start a character
     """
-    line = b""
+    line = held = b""
     while piece := _piece():
+        piece, held, lines = held + piece, b"", list[bytes]()
+        if piece.endswith(b"\r"):  # which \n may follow
+            piece, held = piece[:-1], b"\r"
         for part in piece.splitlines(keepends=True):  # at a single \r too
             ends = part.endswith((b"\n", b"\r"))
             line += part[:-1] if ends else part
             if len(line) > _LONGEST:
                 line = line[-_LONGEST:].lstrip(continuing)
             if ends:
-                yield line
+                lines.append(line)
                 line = b""
-    if line:
-        yield line
+        yield lines
+    if line or held:
+        yield [line]
 
 
 def _piece() -> bytes:
-    """Read the next line of standard input, or a piece of a long one."""
+    """Read what has arrived of standard input, at least a byte except at its end."""
     if sys.stdin is None:
         raise CorpusError("standard input is closed: give a text or pipe lines in")
+    buffer: Any = sys.stdin.buffer
     try:
-        return sys.stdin.buffer.readline(_LONGEST)
+        piece: bytes = buffer.read1(_LONGEST)
     except OSError as error:
         raise CorpusError(f"cannot read standard input: {cause(error, 'give a text or pipe lines in')}") from None
+    return piece
 
 
 def _suggest(model: LanguageModel, complete: Callable[[str], Completions], begun: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from charrnn.cli._command import Conflict, SectionedCommand, complete_files, section
-from charrnn.cli._options import json_option, model_option, unknown_option
+from charrnn.cli._options import json_option, model_option, threads_option, unknown_option
 from charrnn.cli._types import OneOf
 from charrnn.config import PROTOCOLS
 
@@ -47,6 +47,7 @@ _scoring = section("Scoring")
     is_flag=True,
     help="Also score an n-gram model and compressors.",
 )
+@threads_option("Scoring")
 @json_option
 def command(
     texts: tuple[str, ...],
@@ -56,6 +57,7 @@ def command(
     test: bool,
     dynamic: bool,
     baselines: bool,
+    threads: int | None,
     as_json: bool,
 ) -> None:
     """Measure how well a model predicts each character of TEXT after the first.
@@ -84,7 +86,7 @@ def command(
     with ReadingBar() as reading:
         text = read_text(*texts, config=config, reading=reading) if texts else own_text(reading=reading)
         compared = model.baselines(text, unknown=unknown, reading=reading) if baselines else None
-    result = model.evaluate(text, unknown=unknown, protocol=protocol, dynamic=dynamic)
+    result = model.evaluate(text, unknown=unknown, protocol=protocol, dynamic=dynamic, threads=threads)
     if as_json:
         print_json(result.to_dict() | ({"baselines": compared.to_dict()} if compared else {}))
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing
 from functools import partial
 from itertools import chain, combinations
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import click
 
 from charrnn.cli._command import Conflict, SectionedCommand, complete_files, section
 from charrnn.cli._escapes import explaining_escapes, text_with_escapes
-from charrnn.cli._options import either, models_option, options_of, run_argument, unknown_option
+from charrnn.cli._options import either, models_option, options_of, run_argument, threads_option, unknown_option
 from charrnn.cli._types import WholeNumber
 from charrnn.config import STDIN, TextConfig, flag_of, seeded
 from charrnn.errors import CheckpointError, ConfigError
@@ -106,6 +107,7 @@ _BASICS = ("models", "length", "lines", "prime", "temperature", "top_p", "count"
 @options_of(DrawConfig, "best_of")
 @options_of(BeamConfig, "width", "length_norm")
 @options_of(DrawConfig, "novel")
+@threads_option("Several samples")
 @unknown_option("error")
 def command(
     run: str | None,
@@ -123,6 +125,7 @@ def command(
     beam: int | None,
     length_norm: float | None,
     novel: int | None,
+    threads: int | None,
     seed: int | None,
     **options: Any,
 ) -> None:
@@ -161,19 +164,27 @@ def command(
     counts, drawn_seed = DrawCounts(), seeded({"seed": seed})["seed"]
     several = len(primes) * count > 1
     ends_line = (several or learned.has_documents) and separator is None and not as_json
-    with explaining_escapes(writer.vocab):
+    with explaining_escapes(writer.vocab), ExitStack() as stack:  # however this ends, the threads do
         if not several and best_of == 1 and not (beam or novel or as_json):
             pieces = writer.stream(prime=primes[0], seed=drawn_seed, **options)
             shown = pieces if no_echo else chain([writer.vocab.finished(primes[0])], pieces)
         else:
             if beam:
                 norm = BeamConfig.length_norm if length_norm is None else length_norm
-                samples = writer.beam_search(beam, primes=primes, length_norm=norm, **options)
+                samples = writer.beam_search(beam, primes=primes, length_norm=norm, threads=threads, **options)
             else:
                 samples = writer.samples(
-                    count, primes=primes, seed=drawn_seed, best_of=best_of, novel=novel or 0, counts=counts, **options
+                    count,
+                    primes=primes,
+                    seed=drawn_seed,
+                    best_of=best_of,
+                    novel=novel or 0,
+                    counts=counts,
+                    threads=threads,
+                    **options,
                 )
             several_lines = writer.may_write_lines(**options) or (not no_echo and any("\n" in each for each in primes))
+            stack.enter_context(closing(samples))
             between = _separator(learned, several_lines) if separator is None else separator
             shown = (_lines if as_json else partial(_joined, separator=between))(samples, echo=not no_echo)
         if seed is None and options["temperature"] and not (beam or as_json):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
 from charrnn.cli._command import Conflict, SectionedCommand, complete_files, section
-from charrnn.cli._options import models_option, options_of
+from charrnn.cli._options import models_option, options_of, threads_option
 from charrnn.cli._scored import Printer, Row
 from charrnn.cli._types import Number, fail
 from charrnn.config import STDIN
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from charrnn.api import LanguageModel
     from charrnn.data.items import Item
     from charrnn.evaluation.packing import Line
+    from charrnn.evaluation.scoring import Scored
+
+T = TypeVar("T")
 
 
 class _LimitType(Number):
@@ -99,6 +104,7 @@ _BASICS = ("models", "top", "above", "below", "with_score", "field", "follow", "
 @_scoring("--context", is_flag=True, help="Score the text after the first tab, given the text before it.")
 @_scoring("--best", is_flag=True, help="Name the best of several models, and its margin; give each with -m.")
 @_scoring("--shard", type=_ShardType(), metavar="I/N", help="Score the I-th of N equal shares of the lines.")
+@threads_option("Scoring")
 @_records("--field", metavar="NAME", help="Score this .csv or .tsv column, or JSON Lines field.")
 @_output(
     "--json",
@@ -120,6 +126,7 @@ def command(
     context: bool,
     best: bool,
     shard: Shard | None,
+    threads: int | None,
     field: str | None,
     as_json: bool,
     header: bool,
@@ -191,12 +198,12 @@ def command(
     out, limits = sys.stdout.buffer, None if collects or not config.selects else config.limits()
     if header or (format is not None and (shard is None or shard.number == 1)):
         out.write(printer.header(format))
-    with progress:
-        blocks = pieces if at_once else in_blocks(chain.from_iterable(pieces), chars=_chars)
-        followed = progress.follow(_within(blocks, begin, end), lambda item: _chars(item) + 1)
-        rows = _scored(scorers, followed, progress)
+    blocks = pieces if at_once else in_blocks(chain.from_iterable(pieces), chars=_chars)
+    followed = progress.follow(_within(blocks, begin, end), lambda item: _chars(item) + 1)
+    with progress, closing(_scored(scorers, followed, progress, threads, ahead=not at_once)) as rows:
         if collects:
-            out.writelines(select(((row.scored.bpc, printer.show(row)) for block in rows for row in block), config))
+            scored = progress.end_with(chain.from_iterable(rows))
+            out.writelines(select(((row.scored.bpc, printer.show(row)) for row in scored), config))
             return
         for block in rows:
             kept = (row for row in block if begin < row.item.line <= end) if shard else block
@@ -234,33 +241,63 @@ def _within(blocks: Iterable[list[Item]], begin: int, end: int) -> Iterator[list
 
 
 def _scored(
-    scorers: Sequence[_Scorer], blocks: Iterable[Sequence[Item]], progress: Callable[[int, int], object] | None = None
-) -> Iterator[list[Row]]:
-    """Yield the items of each block with their scores; of several models, with those of the best."""
+    scorers: Sequence[_Scorer],
+    blocks: Iterable[Sequence[Item]],
+    progress: Callable[[int, int], object] | None = None,
+    threads: int | None = None,
+    *,
+    ahead: bool = False,
+) -> Generator[list[Row], None, None]:
+    """Yield the items of each block with their scores; of several models, with those of the best.
+
+    ahead: True: take blocks while those before them are scored
+    """
     from charrnn.evaluation.scoring import best_of
 
-    present: list[Sequence[Item]] = []  # the block that every model reads next; empty at the end
+    *copies, present = _read_by_all(blocks, len(scorers) + 1)
+    with ExitStack() as stack:  # however this ends, the processes of the models do
+        scores = [
+            stack.enter_context(
+                closing(
+                    model.score_blocks(
+                        ([*map(read, block)] for block in copy),
+                        per_char=per_char,
+                        progress=progress,
+                        threads=threads,
+                        ahead=ahead,
+                    )
+                )
+            )
+            for copy, (_, model, read, per_char) in zip(copies, scorers, strict=True)
+        ]
 
-    def texts(read: Callable[[Item], Line]) -> Iterator[list[Line]]:
-        while present:
-            yield [*map(read, present[0])]
+        def rows(*scored: list[Scored]) -> list[Row]:
+            items = next(present)
+            return [*map(Row, items, *scored)] if len(scorers) == 1 else [*map(best_row, items, *scored)]
 
-    scores = [
-        model.score_blocks(texts(read), per_char=per_char, progress=progress) for _, model, read, per_char in scorers
-    ]
-    for block in blocks:
-        present[:] = [block]
-        if len(scorers) == 1:
-            yield [*map(Row, block, next(scores[0]))]
-            continue
-        rows = []
-        for item, *scored in zip(block, *map(next, scores), strict=True):
+        def best_row(item: Item, *scored: Scored) -> Row:
             best, margin = best_of(scored)
-            rows.append(Row(item, scored[best], None if margin is None else scorers[best].name, margin))
-        yield rows
-    present.clear()
-    for ending in scores:
-        next(ending, None)  # so that the processes of the model end
+            return Row(item, scored[best], None if margin is None else scorers[best].name, margin)
+
+        yield from map(rows, *scores)
+
+
+def _read_by_all(blocks: Iterable[T], count: int) -> list[Iterator[T]]:
+    """Return iterators of the same blocks; one that all have read is freed, as `itertools.tee` does not promise."""
+    queues, source = [deque[T]() for _ in range(count)], iter(blocks)
+
+    def read(own: deque[T]) -> Iterator[T]:
+        while True:
+            if not own:
+                more = [*islice(source, 1)]
+                if not more:
+                    return
+                for queue in queues:
+                    queue.extend(more)
+                more.clear()
+            yield own.popleft()
+
+    return [*map(read, queues)]
 
 
 def _scorer(name: str | None, model: LanguageModel, context: bool, per_char: bool) -> _Scorer:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from charrnn.cli._command import SectionedCommand, section
-from charrnn.cli._options import either, models_option, options_of, run_argument
+from charrnn.cli._options import either, models_option, options_of, run_argument, threads_option
 from charrnn.cli._streams import unshared_input
 from charrnn.cli._types import WholeNumber
 from charrnn.errors import CharRNNError, ConfigError
@@ -48,6 +48,7 @@ _where = section("Connection")
     "Without it, the server answers only this machine. Prefer the variable: other users can see command lines.",
 )
 @options_of(Limits, "chars", "seconds", "requests")
+@threads_option("Limits")
 def command(
     runs: tuple[str, ...],
     models: tuple[str, ...],
@@ -58,6 +59,7 @@ def command(
     max_chars: int,
     max_seconds: float,
     max_requests: int,
+    threads: int | None,
 ) -> None:
     """Load models and answer requests over HTTP until Ctrl-C; concurrent requests share a batch.
 
@@ -81,7 +83,7 @@ def command(
     if stdio and sys.stdin is None:
         raise CharRNNError("standard input is closed: pipe requests in or leave out --stdio")
     listener = None if stdio else _listening(host, port, token)
-    service = Service(_loaded(runs or models), Limits(max_chars, max_seconds, max_requests))
+    service = Service(_loaded(runs or models), Limits(max_chars, max_seconds, max_requests), threads)
     if listener:
         address, number = listener.getsockname()[:2]
         url = f"http://{f'[{address}]' if ':' in address else address}:{number}"

@@ -8,9 +8,11 @@ character. Each line starts from a zero state.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack
-from typing import Any, NamedTuple, TypeVar
+from queue import SimpleQueue
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -19,19 +21,22 @@ from charrnn.config import ModelConfig
 from charrnn.data.vocab import Vocab
 from charrnn.errors import CharRNNError
 from charrnn.evaluation.packing import ROWS, Line, PackedLines, run_sums
-from charrnn.evaluation.whole import workers_for
+from charrnn.evaluation.whole import is_worth_sharing
 from charrnn.nn import model
 from charrnn.nn.functional import bits
-from charrnn.parallel.workers import Workers
+from charrnn.parallel.plan import Plan, others_can_help, threads_to_use
+from charrnn.parallel.threads import Threads, in_order
+from charrnn.parallel.workers import Remote, Workers
 
-BLOCK = 1 << 20  # characters of lines that are packed together: fills all batch rows, bounds memory
+BLOCK = 1 << 20  # characters of lines that are taken together: equal ones are scored once
+_PART = 1 << 17  # characters of lines that are packed together: fills all batch rows, bounds memory
 #: Predictions of one forward pass: it takes as much memory as an evaluation; with few rows, its windows are longer.
 _WINDOW = 1 << 12
 
 _UNKNOWN_BITS = math.log2(0x110000)  # of a character that a model does not know: any of Unicode, alike
 
 T = TypeVar("T")
-#: A function that gets the predictions of a block that are done, and all of them.
+#: A function that gets the number of a block's different lines that are scored, and that of all of them.
 Progress = Callable[[int, int], object]
 
 
@@ -99,6 +104,10 @@ def in_blocks(
         yield block
 
 
+#: A block, and its parts with their future scores.
+_Started: TypeAlias = tuple[Sequence[Line], list[tuple[Sequence[Line], Future[list[Scored]]]]]
+
+
 def score_blocks(
     config: ModelConfig,
     params: Params,
@@ -107,28 +116,110 @@ def score_blocks(
     *,
     per_char: bool = False,
     progress: Progress | None = None,
-) -> Iterator[list[Scored]]:
-    """Yield the scores of each block's lines before reading the next block.
+    threads: int | None = None,
+    ahead: bool = False,
+) -> Generator[list[Scored], None, None]:
+    """Yield the scores of each block's lines.
 
+    A block is split into parts, which are scored side by side, each by one process. The parts do not depend on the
+    number of processes, so the scores do not either.
     per_char: True: include the bits of each character
-    progress: called while a block is scored
+    progress: called whenever a part of a block is done, in order
+    threads:  processes that score; all cores if None
+    ahead:    True: take blocks while those before them are scored; False: yield the scores of a block before taking
+              the next
+    Raises:   ConfigError, at once, if threads is out of range.
     """
-    seen, workers = 0, workers_for(config, params, 0, ROWS, _WINDOW)
-    with ExitStack() as stack:
-        stack.enter_context(workers).set_params(params)
-        for block in blocks:
-            packed = PackedLines.of(vocab, [*dict.fromkeys(block)])  # scores equal lines once: a log has many
-            seen += len(packed.targets)
-            more = workers_for(config, params, seen, ROWS, _WINDOW)
-            if more.plan.processes > workers.plan.processes:  # enough work for more processes
-                workers = stack.enter_context(more)
-                workers.set_params(params)
-            log_probs = _log_probs(workers, packed, progress)
-            scores = dict(zip(packed.lines, _scores(packed, log_probs, per_char), strict=True))
-            yield [scores[line] for line in block]
+    count = threads_to_use(threads)
+    return _score_blocks(_Scorers(config, params, count), vocab, blocks, per_char, progress, ahead)
 
 
-def _log_probs(workers: Workers, packed: PackedLines, progress: Progress | None) -> Array:
+def _score_blocks(
+    scorers: _Scorers,
+    vocab: Vocab,
+    blocks: Iterable[Sequence[Line]],
+    per_char: bool,
+    progress: Progress | None,
+    ahead: bool,
+) -> Generator[list[Scored], None, None]:
+    def score(part: Sequence[Line]) -> list[Scored]:
+        packed = PackedLines.of(vocab, part)
+        return _scores(packed, scorers.log_probs(packed), per_char)
+
+    def start(block: Sequence[Line]) -> _Started:
+        parts = [*in_blocks(dict.fromkeys(block), _PART)]  # scores equal lines once: a log has many
+        scorers.expect(sum(len(part) + sum(map(_chars, part)) for part in parts))
+        return block, [(part, scorers.submit(score, part)) for part in parts]
+
+    def finish(started: _Started) -> list[Scored]:
+        block, parts = started
+        scores, done = dict[Line, Scored](), 0
+        for part, scored in parts:
+            scores.update(zip(part, scored.result(), strict=True))
+            done += len(part)
+            if progress is not None:
+                progress(done, sum(len(own) for own, _ in parts))
+        return [scores[line] for line in block]
+
+    most = -(-2 * scorers.count * _PART // BLOCK) if ahead and scorers.count > 1 else 0
+    with scorers:
+        yield from in_order(blocks, start, finish, ahead=most)
+
+
+class _Scorers:
+    """What scores parts side by side: this process, and, once there is enough work for them, as many others as asked.
+
+    Only then are there several threads, each of which drives one process. Use it as a context manager.
+    """
+
+    def __init__(self, config: ModelConfig, params: Params, count: int) -> None:
+        self.count = count
+        self._plan = Plan(config, None, ROWS, _WINDOW, processes=1, threads=1)
+        self._params = params
+        self._free: SimpleQueue[Workers | Remote] = SimpleQueue()
+        self._threads = Threads(1)
+        self._chars = 0
+        self._open = ExitStack()
+
+    def __enter__(self) -> _Scorers:
+        self._add(Workers(self._plan))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def _add(self, scorer: Workers | Remote) -> None:
+        self._open.enter_context(scorer)
+        scorer.set_params(self._params)
+        self._free.put(scorer)
+
+    def expect(self, chars: int) -> None:
+        """Start the other processes if so many more characters are work enough for them."""
+        self._chars += chars
+        if self.count > self._threads.count and is_worth_sharing(self._chars, self._params):
+            self._free.get()
+            for _ in range(self.count):
+                self._add(Remote(self._plan) if others_can_help(self._plan.config) else Workers(self._plan))
+            self._threads = self._open.enter_context(Threads(self.count))
+
+    def submit(self, score: Callable[[Sequence[Line]], list[Scored]], part: Sequence[Line]) -> Future[list[Scored]]:
+        """Return the future scores of a part."""
+        return self._threads.submit(score, part)
+
+    def log_probs(self, packed: PackedLines) -> Array:
+        """Return the log-probability of each prediction, in packed order, as soon as a process is free.
+
+        Shapes:  returns (P,)
+        Units:   nats.
+        """
+        scorer = self._free.get()
+        try:
+            return _log_probs(scorer, packed)
+        finally:
+            self._free.put(scorer)
+
+
+def _log_probs(scorer: Workers | Remote, packed: PackedLines) -> Array:
     """Return the log-probability of each prediction, in packed order.
 
     Rows are read longest first, so that those still unfinished are always the first ones.
@@ -138,21 +229,18 @@ def _log_probs(workers: Workers, packed: PackedLines, progress: Progress | None)
     lengths = np.bincount(packed.row, packed.pairs).astype(np.intp)
     longest = np.argsort(-lengths, kind="stable")
     starts, lengths = (lengths.cumsum() - lengths)[longest], lengths[longest]
-    state = model.zero_state(workers.plan.config, len(lengths))
+    state = model.zero_state(scorer.plan.config, len(lengths))
     log_probs = np.empty(len(packed.targets), state.dtype)
-    begin, end, done = 0, int(lengths.max(initial=0)), 0
+    begin, end = 0, int(lengths.max(initial=0))
     while begin < end:
         rows = int((lengths > begin).sum())
         steps = np.arange(begin, min(begin + _WINDOW // rows, end))[:, None]
         inside = steps < lengths[:rows]
         indices = starts[:rows] + np.where(inside, steps, begin)
         window = Window(packed.inputs[indices], packed.targets[indices], packed.reset[indices])
-        scored, _, state = workers.score(window, state[:, :, :rows])
+        scored, _, state = scorer.score(window, state[:, :, :rows])
         log_probs[indices[inside]] = scored[inside]
         begin += len(steps)
-        if progress is not None:
-            done += int(inside.sum())
-            progress(done, len(log_probs))
     return log_probs
 
 

@@ -20,7 +20,7 @@ from charrnn.data.stream import window_at
 from charrnn.evaluation.statistics import COLD_WINDOW, Predictions, Tally
 from charrnn.nn import model
 from charrnn.nn.optimizers import clip_by_global_norm
-from charrnn.parallel.plan import available_threads, make_plan, usual_threads
+from charrnn.parallel.plan import make_plan, threads_to_use, usual_threads
 from charrnn.parallel.workers import Workers
 
 WARM_UP = 512  # unscored characters that each batch row but the first reads before its own
@@ -34,13 +34,24 @@ def rows_for(chars: int, batch_size: int) -> int:
     return max(1, min(batch_size, chars // WARM_UP))
 
 
-def workers_for(config: ModelConfig, params: Params, chars: int, rows: int, window: int = _WINDOW) -> Workers:
-    """Return workers that score a text in batch rows: several only if the text has characters enough for them."""
-    threads = usual_threads(config, rows, window, available_threads())
-    work = make_plan(config, None, rows, window, threads)
-    if chars * sum(array.size for array in params.values()) < _WORTH_SHARING:
-        work = work._replace(processes=1, threads=threads)
+def workers_for(config: ModelConfig, params: Params, chars: int, rows: int, threads: int | None = None) -> Workers:
+    """Return workers that score a text in batch rows: several only if the text has characters enough for them.
+
+    threads: as many as suit the layers if None
+    Raises:  ConfigError if threads is out of range.
+    """
+    count = threads_to_use(threads)
+    if threads is None:
+        count = usual_threads(config, rows, _WINDOW, count)
+    work = make_plan(config, None, rows, _WINDOW, count)
+    if not is_worth_sharing(chars, params):
+        work = work._replace(processes=1, threads=count)
     return Workers(work)
+
+
+def is_worth_sharing(chars: int, params: Params) -> bool:
+    """Return whether so many characters are work enough for several processes."""
+    return chars * sum(array.size for array in params.values()) >= _WORTH_SHARING
 
 
 def predictions(
@@ -97,7 +108,7 @@ def _read_rows(
 
 
 def dynamic_predictions(
-    params: Params, config: ModelConfig, ids: IdSource, end: int | None = None
+    params: Params, config: ModelConfig, ids: IdSource, end: int | None = None, threads: int | None = None
 ) -> Iterator[Predictions]:
     """Yield the predictions of a model that learns from the text as it reads it.
 
@@ -108,7 +119,7 @@ def dynamic_predictions(
     total, state = len(ids) - 1, model.zero_state(config, 1)
     config = replace(config, dropout=0.0, input_dropout=0.0, weight_drop=0.0)
     learned = {name: array.copy() for name, array in params.items()}
-    with Workers(make_plan(config, None, 1, _DYNAMIC_WINDOW, available_threads())) as workers:
+    with Workers(make_plan(config, None, 1, _DYNAMIC_WINDOW, threads_to_use(threads))) as workers:
         for begin in range(0, total, _DYNAMIC_WINDOW):
             indices = np.arange(begin, min(begin + _DYNAMIC_WINDOW, total))
             window = window_at(ids, indices[:, None], end)

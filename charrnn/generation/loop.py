@@ -29,6 +29,17 @@ _RUN = 64  # steps that the compiled core takes in one call at most
 _RUN_PRODUCTS = 2**25  # products of one call at most: about five milliseconds, so that streamed text flows evenly
 
 
+#: Samples that a thread draws side by side: few of a large model, so that every thread gets some; more of a small one,
+#: whose steps take little longer for it. The number never depends on the threads, so the samples do not either.
+_FEWEST, _MOST, _UNITS = 16, 64, 1 << 13
+
+
+def group_size(ensemble: Ensemble) -> int:
+    """Return how many samples one thread draws side by side, if there are several threads."""
+    widest = max(member.config.hidden_size for member in ensemble.members)
+    return max(_FEWEST, min(_MOST, _UNITS // widest))
+
+
 def draw(weights: Array, uniforms: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
     """Return one id for each batch row: the first whose cumulative weight exceeds this share of the row's sum.
 

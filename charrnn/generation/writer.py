@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain, groupby, islice
+from functools import partial
+from itertools import chain, groupby, repeat
 from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
@@ -18,7 +19,6 @@ from charrnn.data.vocab import Vocab
 from charrnn.errors import CharRNNError, ConfigError, VocabError
 from charrnn.generation.ensemble import Ensemble, Primed, start_logits
 from charrnn.generation.loop import Step, generate
-from charrnn.generation.novelty import copied
 from charrnn.generation.rules import NEVER, Rules
 from charrnn.generation.settings import BeamConfig, DrawConfig, SampleConfig
 from charrnn.generation.stops import StopBuffer
@@ -26,13 +26,12 @@ from charrnn.signatures import spell_out
 
 if TYPE_CHECKING:
     from charrnn.generation.constraint import Constraint
-    from charrnn.generation.sample import Draft, Sample
+    from charrnn.generation.sample import Sample
     from charrnn.keywords import SampleSettings
 
 MOST_DRAWS = 20  # draws of a sample that has to be novel
 MOST_SEEDS = 2**63  # the same limit as in training
 MOST_CHARS = 100_000  # limit of a sample without a length, if samples are drawn side by side and shown when finished
-_BATCH = 256  # samples drawn side by side: more are no faster, and take more memory
 
 
 @dataclass
@@ -98,8 +97,9 @@ class Writer:
         best_of: int = 1,
         novel: int = 0,
         counts: DrawCounts | None = None,
+        threads: int | None = None,
         **settings: Unpack[SampleSettings],
-    ) -> Iterator[Sample]:
+    ) -> Generator[Sample, None, None]:
         """Return an iterator of `count` samples for each prime, drawn side by side.
 
         seed      random if None; seed and index determine a sample
@@ -107,6 +107,7 @@ class Writer:
         novel     redraw a sample that copies this many consecutive characters of a corpus, or bytes if the model
                   writes bytes; 0: redraw none
         counts    is updated as samples are drawn
+        threads   CPU cores to use; all if None. The samples are the same for any number
         settings  fields of `SampleConfig`
         A sample of unlimited length is cut off after `MOST_CHARS` characters.
         Raises:  ConfigError or VocabError for settings that the model cannot follow, at once unless a prime causes
@@ -120,15 +121,18 @@ class Writer:
             config = replace(config, length=MOST_CHARS)
         rules = self.rules(config)
         corpora = self.corpora() if novel else ()
-        tasks = (
-            (prime, primed)
-            for prime in primes
-            for primed in [self.prime(self.vocab.encode(prime, config.unknown), rules)]
-            for _ in range(count * best_of)
-        )
+        from charrnn.generation.drawing import Draw, Drawing, Prime, novel_samples
+        from charrnn.parallel.plan import threads_to_use
+
+        encoded = ((prime, self.vocab.encode(prime, config.unknown)) for prime in primes)
+        read = (Prime(prime, partial(self.prime, ids, rules)) for prime, ids in encoded)
+        repeated = chain.from_iterable(repeat(prime, count * best_of) for prime in read)
+        draws = (Draw(number, prime) for number, prime in enumerate(repeated))
         counts = DrawCounts() if counts is None else counts
-        samples = self._draw_novel(tasks, config, rules, checked_seed(seed), novel, corpora, counts)
-        return _then_report(_best_of(samples, best_of), counts.left_out, best_of, novel)
+        drawing = Drawing(self, config, rules, checked_seed(seed), threads_to_use(threads))
+        samples = novel_samples(drawing, draws, novel, corpora, counts, MOST_DRAWS)
+        best = samples if best_of == 1 else _best_of(samples, best_of)
+        return _then_report(best, counts.left_out, best_of, novel)
 
     @spell_out(SampleConfig)
     def beam_search(
@@ -137,76 +141,36 @@ class Writer:
         *,
         primes: Iterable[str] = ("",),
         length_norm: float = 1.0,
+        threads: int | None = None,
         **settings: Unpack[SampleSettings],
-    ) -> Iterator[Sample]:
+    ) -> Generator[Sample, None, None]:
         """Return an iterator of one likely sample for each prime, found by beam search without any randomness.
 
         width        hypotheses that are kept at each step
         length_norm  the score is the log-probability divided by the length to this power
+        threads      CPU cores to use; all if None. The samples are the same for any number
         settings     fields of `SampleConfig`; the filters are ignored
         Raises:      as for `samples`.
         """
         from charrnn.generation.beam import beam_search
         from charrnn.generation.sample import Draft
+        from charrnn.parallel.plan import threads_to_use
+        from charrnn.parallel.threads import side_by_side
 
         _refuse_one_string(primes)
         config, _ = SampleConfig(**settings), BeamConfig(width, length_norm)
         rules = self.rules(config)
         if config.length is None:
             raise ConfigError("--beam needs a maximum length: give -n")
-        results = (
-            (prime, beam_search(self.ensemble, primed, rules, width=width, length_norm=length_norm)[0])
-            for prime in primes
-            for primed in [self.prime(self.vocab.encode(prime, config.unknown), rules)]
-        )
-        return (
-            Draft(best.ids.tolist(), best.log_probs.tolist(), best.ended)
-            .before_stop(rules)
-            .sample(self.vocab, seed=0, index=index, prime=prime)
-            for index, (prime, best) in enumerate(results)
-        )
 
-    def _draw_novel(
-        self,
-        tasks: Iterator[tuple[str, Primed]],
-        config: SampleConfig,
-        rules: Rules,
-        seed: int,
-        novel: int,
-        corpora: Sequence[Text],
-        counts: DrawCounts,
-    ) -> Iterator[Sample]:
-        """Yield a sample for each task, a prime and the state after it; leave out those that are never novel."""
-        first = 0
-        while batch := list(islice(tasks, _BATCH)):
-            samples: dict[int, Sample] = {}
-            rows, redraw = list(range(len(batch))), 0
-            while rows and redraw < MOST_DRAWS:
-                entropy = [[seed, first + row, redraw] for row in rows]
-                counts.drawn += len(rows)
-                counts.redrawn += len(rows) if redraw else 0
-                redraw += 1
-                drawn = self._draw([batch[row][1] for row in rows], entropy, config, rules)
-                drafts = [draft.before_stop(rules) for draft in drawn]
-                for row, draft in zip(rows, drafts, strict=True):
-                    samples[row] = draft.sample(
-                        self.vocab, seed=seed, index=first + row, prime=batch[row][0], draws=redraw
-                    )
-                texts = [self.vocab.characters(draft.ids) for draft in drafts]
-                copies = [copied(texts, corpus, novel) for corpus in corpora]
-                rows = [row for row, *copy in zip(rows, *copies, strict=True) if any(copy)]
-            yield from (samples[row] for row in range(len(batch)) if row not in rows)
-            counts.left_out += [first + row for row in rows]
-            first += len(batch)
+        def find(task: tuple[int, str, Ids]) -> Sample:
+            index, prime, ids = task
+            best = beam_search(self.ensemble, self.prime(ids, rules), rules, width=width, length_norm=length_norm)[0]
+            draft = Draft(best.ids.tolist(), best.log_probs.tolist(), best.ended).before_stop(rules)
+            return draft.sample(self.vocab, seed=0, index=index, prime=prime)
 
-    def _draw(self, primed: list[Primed], entropy: list[list[int]], config: SampleConfig, rules: Rules) -> list[Draft]:
-        """Return a draft for each primed state."""
-        from charrnn.generation.sample import Draft, append_step
-
-        drafts = [Draft([], [], "length") for _ in primed]
-        for step in generate(self.ensemble, primed, entropy, rules=rules, filters=config, scored=True):
-            append_step([drafts[number] for number in step.samples.tolist()], step)
-        return drafts
+        tasks = ((index, prime, self.vocab.encode(prime, config.unknown)) for index, prime in enumerate(primes))
+        return side_by_side(find, tasks, threads_to_use(threads))
 
     def prime(self, ids: Ids, rules: Rules) -> Primed:
         """Return the state after a prime; after an empty one, the state at the start of a document or a line.
@@ -330,7 +294,9 @@ def _best_of(samples: Iterator[Sample], size: int) -> Iterator[Sample]:
         yield replace(best, index=index, draws=draws)
 
 
-def _then_report(samples: Iterator[Sample], left_out: list[int], size: int, novel: int) -> Iterator[Sample]:
+def _then_report(
+    samples: Iterator[Sample], left_out: list[int], size: int, novel: int
+) -> Generator[Sample, None, None]:
     """Yield the samples, then raise a CharRNNError if all `size` draws of a sample were left out."""
     yield from samples
     missing = [index for index, count in Counter(draw // size for draw in left_out).items() if count == size]

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from threadpoolctl import threadpool_info
 
-from charrnn.config import ModelConfig
+from charrnn.config import ModelConfig, TrainConfig, limit_of
+from charrnn.errors import ConfigError
 from charrnn.nn import model
 from charrnn.nn.cells import packed
 
@@ -23,6 +24,20 @@ MIN_ROWS = 8  # rows per process: matrix products of fewer rows lose more than s
 def available_threads() -> int:
     """Return how many threads NumPy's matrix products use now: its default, or the number that the environment sets."""
     return max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
+
+
+def threads_to_use(requested: int | None) -> int:
+    """Return the requested number of threads, or, for None, all that are available.
+
+    Raises:  ConfigError if it is out of the range of `train --threads`.
+    """
+    if requested is None:
+        return available_threads()
+    if isinstance(requested, bool) or not isinstance(requested, int):
+        raise ConfigError(f"--threads must be a whole number, got {requested!r}")
+    if limit := limit_of(requested, TrainConfig.__dataclass_fields__["threads"].metadata):
+        raise ConfigError(f"--threads must be {limit}, got {requested}")
+    return requested
 
 
 def usual_threads(config: ModelConfig, batch_size: int, seq_len: int, available: int) -> int:
@@ -69,8 +84,12 @@ class Plan(NamedTuple):
 def make_plan(config: ModelConfig, seed: int | None, batch_size: int, seq_len: int, threads: int) -> Plan:
     """Plan one process per thread, if there are enough batch rows; threads left over go to the matrix products.
 
-    Plan only one process if the system cannot share memory between processes, or others could not import the cell.
+    Plan only one process if others cannot help.
     """
-    can_share = os.name == "posix" and sys.executable and packed(config.cell) is not None
-    processes = max(1, min(threads, batch_size // MIN_ROWS)) if can_share else 1
+    processes = max(1, min(threads, batch_size // MIN_ROWS)) if others_can_help(config) else 1
     return Plan(config, seed, batch_size, seq_len, processes, max(1, threads // processes))
+
+
+def others_can_help(config: ModelConfig) -> bool:
+    """Return whether the system can share memory between processes, and others could import the cell."""
+    return os.name == "posix" and bool(sys.executable) and packed(config.cell) is not None

@@ -18,6 +18,7 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
@@ -41,6 +42,7 @@ _THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS
 _GRADIENTS, _SUM, _SCORES, _STATE = range(4)  # the task of a request
 _REQUEST = struct.Struct("<BQQQ??")
 _DONE, _FAILED = b".", b"!"
+_RESUME = "saved files are intact; continue with --resume, or with --threads 1"
 _MOST_REASON = 1000  # bytes of an answer's reason
 _START = "import sys; sys.path[:] = {path!r}; from {module} import run_worker; run_worker({answers})"
 
@@ -158,13 +160,7 @@ class Workers:
         """Let the other processes start on their rows of the window."""
         if not self._others:
             return
-        shared, (T, B) = self._shared, window.inputs.shape
-        shared["inputs"][:T, :B], shared["targets"][:T, :B] = window.inputs, window.targets
-        shared["state"][:, :, :B] = state
-        if window.reset is not None:
-            shared["reset"][:T, :B] = window.reset
-        request = Request(task, step, T, B, window.reset is not None, self._new_params)
-        self._send(request)
+        self._send(_written(self._shared, task, window, state, step, self._new_params))
         self._new_params = False
 
     def _send(self, request: Request) -> None:
@@ -192,6 +188,59 @@ def _moved(grads: Params, to: Params) -> Params:
     return {name: to[name] for name in grads}
 
 
+class Remote:
+    """Another process that scores whole windows while this one waits for it, in any thread, or does something else.
+
+    It is used like `Workers`, by one thread at a time; leaving it ends the process, even while a thread waits for it.
+    plan  for one process: the other one
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._new_params = False
+        self._open = ExitStack()
+        self._busy = threading.Lock()
+
+    def __enter__(self) -> Remote:
+        with ExitStack() as stack:
+            file = stack.enter_context(memory_file())
+            self._shared = shared_arrays(self.plan, file.fileno())
+            self._other = stack.enter_context(_Other(self.plan, 0, file.fileno(), "try again, or with --threads 1"))
+            self._open = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._other.kill()  # a thread that waits for it gets an error
+        with self._busy:
+            self._open.close()
+
+    def set_params(self, params: Params) -> None:
+        """Use these parameters from now on."""
+        for name, array in params.items():
+            self._shared[f"params/{name}"][...] = array
+        self._new_params = True
+
+    def score(self, window: Window, state: Array) -> tuple[Array, Mask, Array]:
+        """Return what `Workers.score` does."""
+        with self._busy:
+            self._other.send(_REQUEST.pack(*_written(self._shared, _SCORES, window, state, 0, self._new_params)))
+            self._new_params = False
+            self._other.wait()
+        shared, shape = self._shared, window.inputs.shape
+        log_probs, correct, last_state = shared["log_probs"], shared["correct"], shared["state"]
+        return corner(log_probs, shape).copy(), corner(correct, shape).copy(), corner(last_state, state.shape).copy()
+
+
+def _written(shared: SharedArrays, task: int, window: Window, state: Array, step: int, new_params: bool) -> Request:
+    """Write a window to shared memory, and return the request for it."""
+    T, B = window.inputs.shape
+    shared["inputs"][:T, :B], shared["targets"][:T, :B] = window.inputs, window.targets
+    shared["state"][:, :, :B] = state
+    if window.reset is not None:
+        shared["reset"][:T, :B] = window.reset
+    return Request(task, step, T, B, window.reset is not None, new_params)
+
+
 def _command(answers: int) -> list[str]:
     """Return the command that starts another process, which finds the same modules as this one.
 
@@ -205,9 +254,12 @@ class _Other:
 
     It is deaf to the signals that this process answers: a scheduler may send them to all processes of a job, and Ctrl-C
     reaches a whole process group. Blocked signals stay blocked in a process that is started.
+
+    remedy  what to do if it ends by itself
     """
 
-    def __init__(self, plan: Plan, rank: int, file: int) -> None:
+    def __init__(self, plan: Plan, rank: int, file: int, remedy: str = _RESUME) -> None:
+        self._remedy = remedy
         self._answers, answers = os.pipe()
         earlier = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING + SAVING)
         try:
@@ -232,9 +284,13 @@ class _Other:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()  # it has nothing to save
+        self.kill()
         with self._process:  # closes its standard input and waits for its end
             os.close(self._answers)
+
+    def kill(self) -> None:
+        """End the process at once: it has nothing to save."""
+        self._process.kill()
 
     def _end(self) -> str:
         """Say how the process has ended."""
@@ -259,10 +315,7 @@ class _Other:
             why = answer.removeprefix(_FAILED).decode(errors="replace")
         else:
             why = f"unexpected answer {answer[:20]!r}" if answer else self._end()
-        raise CharRNNError(
-            f"a worker process stopped ({why}): saved files are intact; continue with --resume, "
-            "or with --threads 1 if memory is short"
-        )
+        raise CharRNNError(f"a worker process stopped ({why}): {self._remedy} if memory is short")
 
 
 def run_worker(answers: int) -> None:

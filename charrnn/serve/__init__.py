@@ -2,7 +2,7 @@
 
 requests   the fields of each request, and how they are read and validated
 batch      samples of several requests, drawn side by side
-worker     the thread that runs a batch
+worker     the threads that run batches
 notifier   wakes the requests whose samples have grown
 logprobs   the log-probabilities of a prompt, and of the most likely characters
 pieces     a growing sample, piece by piece

@@ -14,6 +14,7 @@ from charrnn.api import LanguageModel
 from charrnn.generation.rules import Rules
 from charrnn.generation.settings import Filters, SampleConfig
 from charrnn.generation.writer import checked_seed
+from charrnn.parallel.plan import threads_to_use
 from charrnn.serve.batch import Job
 from charrnn.serve.deadlines import Deadlines
 from charrnn.serve.limits import Limits
@@ -34,25 +35,26 @@ from charrnn.serve.requests import (
     read,
 )
 from charrnn.serve.scoring import Scorer
-from charrnn.serve.worker import Worker
+from charrnn.serve.worker import Team
 from charrnn.system.blas import thread_limit
 from charrnn.version import __version__
 
 T = TypeVar("T")
 
-_THREADS = 2  # threads for work outside the batches: reading primes, scoring, completing
 _RULES = 16  # rules that are cached, since an automaton takes time to build, and memory to keep
 _LONGEST_RULE = 10_000  # characters of a regular expression or a charset
 _WINDOW = 10_000  # characters that a penalty looks back on
 
 
 class ServedModel:
-    """A model with its worker, which draws samples, and its scorer."""
+    """A model with its workers, which draw samples, and its scorer."""
 
-    def __init__(self, model: LanguageModel, notify: Callable[[Iterable[Job]], None], scorer: Scorer) -> None:
+    def __init__(
+        self, model: LanguageModel, notify: Callable[[Iterable[Job]], None], scorer: Scorer, threads: int
+    ) -> None:
         self.model, self.scorer = model, scorer
         self.writer = model.writer
-        self.worker = Worker(self.writer.ensemble, notify)
+        self.workers = Team(self.writer.ensemble, notify, threads)
         self._rules: Callable[[SampleConfig], Rules] = lru_cache(_RULES)(self.writer.rules)
 
     def rules(self, config: SampleConfig) -> Rules:
@@ -87,10 +89,13 @@ class ServedModel:
 
 
 class Service:
-    """Answers requests as an asynchronous context manager, in the event loop that entered it."""
+    """Answers requests as an asynchronous context manager, in the event loop that entered it.
 
-    def __init__(self, models: Mapping[str, LanguageModel], limits: Limits) -> None:
-        self.limits = limits
+    threads  CPU cores to use; all if None
+    """
+
+    def __init__(self, models: Mapping[str, LanguageModel], limits: Limits, threads: int | None = None) -> None:
+        self.limits, self._threads = limits, threads_to_use(threads)
         self._models = models
         self._active = 0
 
@@ -100,23 +105,24 @@ class Service:
         self._resources = ExitStack()
         # BLAS threads of one product would wait for each other while requests wait for them.
         self._resources.enter_context(thread_limit(1))
-        self._pool = ThreadPoolExecutor(_THREADS, "charrnn request")
-        lock = asyncio.Lock()
+        # For work outside the batches: reading primes and completing, while every core may be scoring.
+        self._pool = ThreadPoolExecutor(self._threads + 1, "charrnn request")
+        cores = asyncio.Semaphore(self._threads)
         self._served = {
-            name: ServedModel(model, self._notifier.notify, Scorer(model, self._in_thread, lock))
+            name: ServedModel(model, self._notifier.notify, Scorer(model, self._in_thread, cores), self._threads)
             for name, model in self._models.items()
         }
         return self
 
     async def __aexit__(self, *_: object) -> None:
         for served in self._served.values():
-            served.worker.close()
+            served.workers.close()
         self._resources.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def health(self) -> dict[str, Any]:
         """Return the status of the service and its load."""
-        workers = [served.worker for served in self._served.values()]
+        workers = [served.workers for served in self._served.values()]
         return {
             "status": "stopping" if self._deadlines.stopping else "ok",
             "version": __version__,
@@ -217,12 +223,12 @@ class Service:
 
         def cancel(reason: str) -> None:
             for job in jobs:
-                served.worker.cancel(job, reason)
+                served.workers.cancel(job, reason)
 
         with self._notifier.watch(jobs) as grown, self._deadlines.enforce(cancel, deadline):
             for job in jobs:
                 if not job.draft.ended:  # it has a length of 0
-                    served.worker.add(job)
+                    served.workers.add(job)
             try:
                 yield grown
             finally:

@@ -1,12 +1,15 @@
-"""The thread that steps a batch: one for each model, asleep while there is nothing to draw."""
+"""The threads that step batches of a model, asleep while there is nothing to draw."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
+from weakref import WeakKeyDictionary
 
 from charrnn.generation.ensemble import Ensemble
+from charrnn.generation.loop import group_size
 from charrnn.serve.batch import Batch, Job
 
 MAX_BATCH = 128  # samples drawn side by side; more are no faster, and slow each other
@@ -91,6 +94,53 @@ class Worker:
                 self._batch.join(job)
             except Exception as error:  # only this job fails
                 self._notify(_ended({job: _reason(error)}))
+
+
+class Team:
+    """Up to `threads` workers of a model, of which one draws a whole group of samples before the next gets any.
+
+    So few samples share one batch, and many use several cores. One thread adds and cancels the jobs.
+    """
+
+    def __init__(self, ensemble: Ensemble, notify: Callable[[Iterable[Job]], None], threads: int) -> None:
+        self._start = partial(Worker, ensemble, notify)
+        self._threads, self._group = threads, group_size(ensemble)
+        self._workers = [self._start()]
+        self._of: WeakKeyDictionary[Job, Worker] = WeakKeyDictionary()
+
+    @property
+    def running(self) -> int:
+        """Return how many samples are being drawn."""
+        return sum(worker.running for worker in self._workers)
+
+    @property
+    def waiting(self) -> int:
+        """Return how many jobs wait for a place in a batch."""
+        return sum(worker.waiting for worker in self._workers)
+
+    def add(self, job: Job) -> None:
+        """Start this job as soon as there is room in a batch."""
+        self._of[job] = worker = self._next()
+        worker.add(job)
+
+    def _next(self) -> Worker:
+        """Return the first worker without a whole group; if there is none, a new one, or the one with the least."""
+        loads = [worker.running + worker.waiting for worker in self._workers]
+        if min(loads) >= self._group and len(loads) < self._threads:
+            self._workers.append(self._start())
+            return self._workers[-1]
+        room = (number for number, load in enumerate(loads) if load < self._group)
+        return self._workers[next(room, loads.index(min(loads)))]
+
+    def cancel(self, job: Job, reason: str) -> None:
+        """Cut off the sample of a job and set why it ended; a job that has ended, or never began, stays unchanged."""
+        if worker := self._of.get(job):
+            worker.cancel(job, reason)
+
+    def close(self) -> None:
+        """End the threads after their current steps."""
+        for worker in self._workers:
+            worker.close()
 
 
 def _reason(error: Exception) -> str:

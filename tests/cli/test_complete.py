@@ -5,6 +5,7 @@ import os
 import re
 import sys
 import threading
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -191,14 +192,30 @@ def test_a_character_that_is_cut_through_is_left_out(monkeypatch, encoding):
     pieces = iter(["ä".encode() * 40 + b"a\n", b""])
     monkeypatch.setattr("charrnn.cli.complete._LONGEST", 64)
     monkeypatch.setattr("charrnn.cli.complete._piece", pieces.__next__)
-    assert list(_lines(encoding)) == ["ä" * 31 + "a"]
+    assert list(_lines(encoding)) == [["ä" * 31 + "a"]]
 
 
 def test_no_more_is_cut_off_than_is_too_long(monkeypatch):
     pieces = iter([b"\xb0" * 64 + b"\n", b"\xb0" * 65 + b"\n", b""])
     monkeypatch.setattr("charrnn.cli.complete._LONGEST", 64)
     monkeypatch.setattr("charrnn.cli.complete._piece", pieces.__next__)
-    assert list(_lines("latin-1")) == ["°" * 64] * 2  # in UTF-8, no character begins with these
+    assert list(_lines("latin-1")) == [["°" * 64]] * 2  # in UTF-8, no character begins with these
+
+
+def test_lines_end_where_they_end_in_whatever_pieces_they_arrive(monkeypatch):
+    for size in range(1, 12):
+        text = b"a\r\nb\n\r\rcd\r\n\r\n\ne\r"
+        pieces = iter([*(text[at : at + size] for at in range(0, len(text), size)), b""])
+        monkeypatch.setattr("charrnn.cli.complete._piece", pieces.__next__)
+        assert list(chain.from_iterable(_lines("utf-8"))) == ["a", "b", "", "", "cd", "", "", "e"]
+
+
+def test_the_number_of_threads_changes_no_line(run, tiny):
+    lines = "".join(f"{word}\n" for word in "Der ?\u2603 Anna K ruft".split() * 9)
+    alone, several = (run("complete", "--json", "--threads", n, input=lines, code=1) for n in ("1", "3"))
+    assert several.stdout == alone.stdout
+    assert several.stderr == alone.stderr
+    assert several.stderr.count("Error: line ") == 9
 
 
 @posix

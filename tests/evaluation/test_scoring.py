@@ -2,6 +2,7 @@
 
 import math
 import os
+import signal
 from itertools import count, islice, repeat
 
 import numpy as np
@@ -15,11 +16,11 @@ from charrnn.config import CELL_NAMES, ModelConfig, TextConfig, TrainConfig
 from charrnn.data.corpus import Source
 from charrnn.data.text import END
 from charrnn.data.vocab import Vocab
-from charrnn.errors import ConfigError, VocabError
+from charrnn.errors import CharRNNError, ConfigError, CorpusError, VocabError
 from charrnn.evaluation import packing, scoring, whole
 from charrnn.evaluation.scoring import Scored, in_blocks
 from charrnn.nn import model
-from charrnn.parallel.workers import Workers
+from charrnn.parallel.workers import Remote, Workers
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs processes that share memory")
 
@@ -152,21 +153,77 @@ def test_what_follows_a_context_adds_up():
     assert whole.logprob == pytest.approx(first.logprob + second.logprob)
 
 
+MANY = ["edcba" * (number % 9 + 1) + "ab" * number for number in range(60)]
+
+
 @posix
-@pytest.mark.parametrize("lines", [["abc" * 99], LINES * 9], ids=["fewer rows than processes", "more"])
-def test_processes_that_share_the_work_change_nothing(lines, monkeypatch):
-    lm, opened = language_model(hidden_size=33), []
-    alone = list(lm.score(lines))
-    monkeypatch.setattr(whole, "available_threads", lambda: 2)
+@pytest.mark.parametrize("vocab", ["plain", "documents"])
+def test_the_number_of_processes_changes_no_bit(monkeypatch, vocab):
     monkeypatch.setattr(whole, "_WORTH_SHARING", 1)
-    monkeypatch.setattr(
-        Workers, "__exit__", lambda self, *_, end=Workers.__exit__: opened.append(self.plan.processes) or end(self)
-    )
-    shared = list(lm.score(lines))
-    assert max(opened) == 2
-    assert [found.logprob for found in shared] == [
-        None if own.logprob is None else pytest.approx(own.logprob) for own in alone
-    ]
+    monkeypatch.setattr(scoring, "_PART", 300)
+    monkeypatch.setattr(scoring, "BLOCK", 2000)
+    lm, started = language_model(VOCABS[vocab], hidden_size=20, dtype="float32"), []
+    enter = Remote.__enter__
+    monkeypatch.setattr(Remote, "__enter__", lambda self: started.append(self) or enter(self))
+    alone = list(lm.score(MANY, per_char=True, threads=1))
+    assert not started
+    for threads in (2, 3):
+        assert list(lm.score(MANY, per_char=True, threads=threads)) == alone
+    assert len(started) == 5
+
+
+def test_where_others_cannot_help_threads_score(monkeypatch):
+    monkeypatch.setattr(whole, "_WORTH_SHARING", 1)
+    monkeypatch.setattr(scoring, "_PART", 300)
+    monkeypatch.setattr(scoring, "others_can_help", lambda config: False)
+    lm = language_model(hidden_size=20, dtype="float32")
+    assert list(lm.score(MANY, threads=3)) == list(lm.score(MANY, threads=1))
+
+
+@posix
+def test_a_process_that_is_killed_is_one_error_after_the_blocks_before_it(monkeypatch):
+    monkeypatch.setattr(whole, "_WORTH_SHARING", 1)
+    lm, others = language_model(), []
+    enter = Remote.__enter__
+    monkeypatch.setattr(Remote, "__enter__", lambda self: others.append(self) or enter(self))
+    scored = lm.score_blocks((["abc", letter] for letter in "abcde"), threads=2)
+    assert [found.text for found in next(scored)] == ["abc", "a"]
+    for other in others:
+        other._other.kill()
+    with pytest.raises(CharRNNError, match=r"a worker process stopped \(ended by SIGKILL\): try again"):
+        list(scored)
+
+
+@posix
+def test_no_process_outlives_scores_that_are_not_read_to_the_end(monkeypatch):
+    monkeypatch.setattr(whole, "_WORTH_SHARING", 1)
+    monkeypatch.setattr(scoring, "_PART", 300)
+    others, enter = [], Remote.__enter__
+    monkeypatch.setattr(Remote, "__enter__", lambda self: others.append(self) or enter(self))
+    scored = language_model().score_blocks(iter([MANY] * 9), threads=2, ahead=True)
+    next(scored)
+    scored.close()
+    assert [other._other._process.returncode for other in others] == [-signal.SIGKILL] * 2
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_error_in_the_lines_comes_after_the_scores_before_it(monkeypatch, threads):
+    monkeypatch.setattr(whole, "_WORTH_SHARING", 1)
+
+    def blocks():
+        yield from (["abc"], ["de"], ["b"])
+        raise CorpusError("the disk is gone")
+
+    scored, found = language_model().score_blocks(blocks(), threads=threads, ahead=True), []
+    with pytest.raises(CorpusError, match="the disk is gone"):
+        found.extend(scored)
+    assert [[one.text for one in block] for block in found] == [["abc"], ["de"], ["b"]]
+
+
+@pytest.mark.parametrize("threads", [0, 4097, 1.5, True])
+def test_threads_out_of_range_are_refused_at_once(threads):
+    with pytest.raises(ConfigError, match="--threads must be "):
+        language_model().score(["abc"], threads=threads)
 
 
 def test_equal_lines_are_read_once(monkeypatch):
@@ -181,14 +238,16 @@ def test_equal_lines_are_read_once(monkeypatch):
     assert found[0] == found[2] != found[3] == found[5]
 
 
-def test_lines_are_taken_as_they_are_needed(monkeypatch):
+@pytest.mark.parametrize(("threads", "taken_blocks"), [(1, 3), (2, 4), (4, 5)])
+def test_lines_are_taken_as_they_are_needed(monkeypatch, threads, taken_blocks):
     monkeypatch.setattr(scoring, "BLOCK", 30)
+    monkeypatch.setattr(scoring, "_PART", 7)  # with 2 and 4 threads, 14 and 56 characters are taken ahead
     lm, taken = language_model(), []
     lines = (taken.append(number) or "abcd" for number in count())
-    scored = lm.score(lines)
+    scored = lm.score(lines, threads=threads)
     assert taken == []
     assert len(list(islice(scored, 13))) == 13
-    assert len(taken) == 18  # three blocks of six lines
+    assert len(taken) == 6 * taken_blocks  # six lines in each
 
 
 def test_a_block_is_scored_before_the_next_is_asked_for():

@@ -12,9 +12,9 @@ from charrnn.config import ModelConfig
 from charrnn.data.text import Text
 from charrnn.data.vocab import Vocab
 from charrnn.errors import CharRNNError, ConfigError, VocabError
-from charrnn.generation import writer
+from charrnn.generation import drawing, writer
 from charrnn.generation.ensemble import Ensemble, Member
-from charrnn.generation.loop import generate
+from charrnn.generation.loop import generate, group_size
 from charrnn.generation.rules import Rules
 from charrnn.generation.settings import SampleConfig
 from charrnn.generation.stops import StopBuffer
@@ -95,8 +95,44 @@ def test_samples_are_what_streams_of_seed_and_index_are(plain):
 def test_the_number_of_texts_beside_it_changes_no_text(plain, monkeypatch):
     texts = [sample.text for sample in plain.samples(9, seed=5, length=20)]
     assert [sample.text for sample in plain.samples(4, seed=5, length=20)] == texts[:4]
-    monkeypatch.setattr(writer, "_BATCH", 2)
+    monkeypatch.setattr(drawing, "group_size", lambda ensemble: 2)
     assert [sample.text for sample in plain.samples(9, seed=5, length=20)] == texts
+
+
+@pytest.mark.parametrize("settings", [{"best_of": 2}, {"novel": 4, "lines": 1}, {"primes": ["a", "", "bcd"]}])
+def test_the_number_of_threads_changes_no_bit(plain, monkeypatch, settings):
+    monkeypatch.setattr(drawing, "group_size", lambda ensemble: 3)
+    monkeypatch.setattr(drawing, "_BATCH", 6)
+    counts = [DrawCounts() for _ in range(3)]
+    alone, two, three = (
+        list(plain.samples(10, seed=5, length=20, threads=threads, counts=count, **settings))
+        for threads, count in enumerate(counts, 1)
+    )
+    assert alone == two == three
+    assert counts[0] == counts[1] == counts[2]
+
+
+def test_beams_of_several_primes_do_not_depend_on_the_threads(plain):
+    primes = ["a", "ab", "", "cd", "bcd"]
+    assert list(plain.beam_search(3, primes=primes, length=9, threads=1)) == list(
+        plain.beam_search(3, primes=primes, length=9, threads=3)
+    )
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_an_error_in_a_prime_comes_after_the_samples_of_the_groups_before_it(plain, monkeypatch, threads):
+    monkeypatch.setattr(drawing, "group_size", lambda ensemble: 2)
+    samples, found = plain.samples(1, primes=["a", "b", "a", "b", "a", "?"], length=3, threads=threads), []
+    with pytest.raises(VocabError):
+        found.extend(samples)
+    assert [sample.index for sample in found] == [0, 1, 2, 3]
+
+
+def test_a_size_of_groups_depends_on_the_model_alone():
+    def size(*units):
+        return group_size(Ensemble(tuple(Member(None, ModelConfig(9, hidden_size=each)) for each in units)))
+
+    assert [size(8), size(128), size(256), size(2048), size(8, 256)] == [64, 64, 32, 16, 32]
 
 
 def test_each_prime_has_its_texts(plain):
@@ -105,11 +141,12 @@ def test_each_prime_has_its_texts(plain):
 
 
 def test_primes_are_read_as_they_are_needed(plain, monkeypatch):
-    monkeypatch.setattr(writer, "_BATCH", 2)
-    primes = iter(["a"] * 9)
-    first = next(iter(plain.samples(1, primes=primes, seed=1, length=3)))
-    assert first.index == 0
-    assert len(list(primes)) == 7
+    monkeypatch.setattr(drawing, "group_size", lambda ensemble: 2)
+    for threads, left in ((1, 97), (2, 89), (3, 85)):  # with several threads, two more groups for each are taken
+        primes = iter(["a"] * 99)
+        first = next(iter(plain.samples(1, primes=primes, seed=1, length=3, threads=threads)))
+        assert first.index == 0
+        assert len(list(primes)) == left
 
 
 def test_log_probability_and_bits_are_those_of_the_text(plain):
@@ -346,9 +383,9 @@ def test_of_bytes_a_text_is_novel_where_its_bytes_are(of_bytes):
 
 
 def test_all_draws_are_counted_where_some_are_left_out(plain, monkeypatch):
-    monkeypatch.setattr(writer, "copied", lambda texts, *_: [True] + [False] * (len(texts) - 1))
-    drawing, draws = Writer(plain.ensemble, plain.vocab, lambda: [Text.of("")]), DrawCounts()
-    (best,) = drawing.samples(best_of=3, novel=5, length=9, seed=1, counts=draws)
+    monkeypatch.setattr(drawing, "copied", lambda texts, *_: [True] + [False] * (len(texts) - 1))
+    own, draws = Writer(plain.ensemble, plain.vocab, lambda: [Text.of("")]), DrawCounts()
+    (best,) = own.samples(best_of=3, novel=5, length=9, seed=1, counts=draws)
     assert (best.draws, draws) == (22, DrawCounts(drawn=22, redrawn=19, left_out=[0]))
 
 

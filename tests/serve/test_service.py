@@ -27,6 +27,7 @@ from charrnn.nn import model
 from charrnn.parallel.plan import available_threads
 from charrnn.serve import batch as batches
 from charrnn.serve import deadlines, scoring
+from charrnn.serve import worker as workers
 from charrnn.serve.batch import Batch, Job
 from charrnn.serve.deadlines import Deadlines
 from charrnn.serve.limits import Limits
@@ -35,7 +36,7 @@ from charrnn.serve.pieces import Pieces
 from charrnn.serve.requests import ACTIONS, MOST_BYTES, Generate, RequestError, parse, read
 from charrnn.serve.service import ServedModel, Service
 from charrnn.serve.stdio import LineClient
-from charrnn.serve.worker import Worker
+from charrnn.serve.worker import Team, Worker
 
 VOCAB = Vocab("\n abcdexyz", starts=(0, 0, 5, 3, 0, 0, 0, 0, 0, 0))
 
@@ -139,15 +140,33 @@ def test_a_step_returns_jobs_that_stream_or_ended():
     assert batch.step() == []
 
 
+def test_one_worker_gets_a_whole_group_before_the_next_gets_any(monkeypatch):
+    monkeypatch.setattr(workers, "group_size", lambda ensemble: 2)
+    told, jobs = set(), [job_of({"seed": number, "length": 10**9}) for number in range(7)]
+    team = Team(LM.writer.ensemble, told.update, 2)
+    loads = []
+    for job in jobs:
+        team.add(job)
+        loads.append([worker.running + worker.waiting for worker in team._workers])
+        asyncio.run(asyncio.wait_for(until(lambda: team.waiting == 0 and team.running == sum(loads[-1])), 60))
+    assert loads == [[1], [2], [2, 1], [2, 2], [3, 2], [3, 3], [4, 3]]
+    for job in jobs[2:]:
+        team.cancel(job, "gone")
+    asyncio.run(asyncio.wait_for(until(lambda: team.running == 2), 60))
+    assert {job.draft.ended for job in jobs[:2]} == {""}
+    assert {job.draft.ended for job in jobs[2:]} == {"gone"}
+    team.close()
+
+
 # The service
 
 
-def serving(limits=None, models=None):
+def serving(limits=None, models=None, threads=1):
     """Return a decorator that runs a coroutine function with a service."""
 
     def decorate(talk):
         async def run():
-            async with Service(models or {"one": LM}, limits or Limits()) as service:
+            async with Service(models or {"one": LM}, limits or Limits(), threads) as service:
                 return await asyncio.wait_for(talk(service), 60)
 
         return asyncio.run(run())
@@ -489,6 +508,25 @@ def test_scores_wanted_at_the_same_time_share_a_batch(scored, monkeypatch):
         for score, own in zip(answer["scores"], LM.score(ask["lines"]), strict=True):
             assert score["logprob"] == pytest.approx(own.logprob, abs=1e-5)
             assert (score.get("bits") is not None) == ("per_char" in ask)
+
+
+def test_as_many_blocks_are_scored_at_a_time_as_there_are_threads(monkeypatch):
+    meeting, score, counted = threading.Barrier(2, timeout=60), LanguageModel.score, []
+
+    def meet(self, lines, **options):
+        counted.append(len(lines))
+        meeting.wait()
+        return score(self, lines, **options)
+
+    monkeypatch.setattr(scoring, "_BLOCK", 3)
+    monkeypatch.setattr(LanguageModel, "score", meet)
+
+    @serving(threads=2)
+    async def found(service):
+        return await asyncio.gather(*(answers(service, {"lines": [f"a{line}"]}, "score") for line in "abcd"))
+
+    assert [answer["scores"][0]["text"] for (answer,) in found] == ["aa", "ab", "ac", "ad"]
+    assert counted == [1] * 4
 
 
 def test_a_line_that_cannot_be_read_reaches_no_other_request(scored, monkeypatch):
