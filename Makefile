@@ -6,8 +6,8 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 DEMO := checkpoints/demo
 # The nets in the tests are tiny: one BLAS thread per process and one process per core are fastest.
 TEST := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest
-# What the compiled core changes; NumPy's own functions are tested there too.
-CORE_TESTS := tests/nn tests/parallel tests/generation tests/evaluation $(addprefix tests/training/test_,advice.py loop.py recovery.py resume.py)
+# What the compiled core changes, beside tests/nn, which always tests both.
+CORE_TESTS := tests/parallel tests/generation tests/evaluation $(addprefix tests/training/test_,advice.py loop.py recovery.py resume.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-numpy test-cookbook test-slow lint types format bench records samples cookbook picture wheel clean

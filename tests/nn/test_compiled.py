@@ -16,9 +16,7 @@ from charrnn.nn.functional import cross_entropy, sum_rows
 from .test_cells import assert_close, draw, run_all
 
 VARIANTS = compiled.core().variants() if compiled.core() else []
-
 with_core = pytest.mark.skipif(not VARIANTS, reason="the compiled core is not built, or is switched off")
-every_variant = pytest.mark.parametrize("variant", VARIANTS)
 every_cell = pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "lnlstm"])
 both_dtypes = pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 5e-5), (np.float64, 1e-11)])
 
@@ -74,12 +72,10 @@ def test_a_core_of_another_version_is_not_used(monkeypatch, anew):
 @pytest.mark.parametrize("size", [dict(T=9, B=5, D=7, H=37), dict(T=3, B=26, D=5, H=64), dict(T=4, B=2, D=3, H=130)])
 @pytest.mark.parametrize("given", ["x", "ids"])
 @every_cell
-@every_variant
 def test_the_results_are_those_of_numpy(compute_by, variant, name, given, size, dtype, tolerance):
     it = draw(name, **size, dtype=dtype)
     x, reset = getattr(it, given), np.random.default_rng(3).random(it.x.shape[:2]) < 0.2
     reset[:, 0] = False  # so that some gradient reaches the first state
-    compute_by(variant)
     actual = run_all(it, x=x, reset=reset)
     compute_by("numpy")
     expected = run_all(it, x=x, reset=reset)
@@ -88,9 +84,7 @@ def test_the_results_are_those_of_numpy(compute_by, variant, name, given, size, 
 
 
 @every_cell
-@every_variant
-def test_a_row_does_not_depend_on_the_rows_beside_it(compute_by, variant, name):
-    compute_by(variant)
+def test_a_row_does_not_depend_on_the_rows_beside_it(variant, name):
     it = draw(name, B=29, H=40, dtype=np.float32)
     whole, _, _ = it.cell.forward(it.cell.prepare(it.params), it.ids, it.state)
     for rows in (slice(0, 1), slice(1, 14), slice(14, 29)):
@@ -99,11 +93,9 @@ def test_a_row_does_not_depend_on_the_rows_beside_it(compute_by, variant, name):
 
 
 @both_dtypes
-@every_variant
 def test_rows_are_summed_as_by_numpy(compute_by, variant, dtype, tolerance):
     rng = np.random.default_rng(4)
     ids, rows = rng.integers(65, size=2000).astype(np.uint8), rng.normal(size=(2000, 33)).astype(dtype)
-    compute_by(variant)
     actual = sum_rows(ids, rows, 65)
     compute_by("numpy")
     assert_close({"sum": actual}, {"sum": sum_rows(ids, rows, 65)}, tolerance)
@@ -111,7 +103,6 @@ def test_rows_are_summed_as_by_numpy(compute_by, variant, dtype, tolerance):
 
 @both_dtypes
 @pytest.mark.parametrize("scale", [1, 30])
-@every_variant
 def test_the_loss_is_that_of_numpy(compute_by, variant, scale, dtype, tolerance):
     rng = np.random.default_rng(5)
     logits, targets = rng.normal(0, scale, (4, 7, 65)).astype(dtype), rng.integers(65, size=(4, 7)).astype(np.uint8)
@@ -122,9 +113,7 @@ def test_the_loss_is_that_of_numpy(compute_by, variant, scale, dtype, tolerance)
     assert_close(results[variant], results["numpy"], tolerance)
 
 
-@every_variant
-def test_a_loss_of_nan_or_infinite_logits_is_nan(compute_by, variant):
-    compute_by(variant)
+def test_a_loss_of_nan_or_infinite_logits_is_nan(variant):
     for bad in (np.nan, np.inf):
         logits = np.zeros((2, 65), np.float32)
         logits[1, 40] = bad
@@ -132,9 +121,7 @@ def test_a_loss_of_nan_or_infinite_logits_is_nan(compute_by, variant):
 
 
 @every_cell
-@every_variant
-def test_nan_spreads_to_everything_computed_from_it(compute_by, variant, name):
-    compute_by(variant)
+def test_nan_spreads_to_everything_computed_from_it(variant, name):
     it = draw(name, dtype=np.float32)
     it.x[2, 1, 0] = np.nan
     results = run_all(it)
@@ -144,10 +131,8 @@ def test_nan_spreads_to_everything_computed_from_it(compute_by, variant, name):
         assert np.isnan(results[key]).any(), key
 
 
-@every_variant
-def test_tanh_is_exact_to_a_few_roundings_and_one_at_its_ends(compute_by, variant):
+def test_tanh_is_exact_to_a_few_roundings_and_one_at_its_ends(variant):
     wanted = np.concatenate((np.linspace(-12, 12, 100_001), [1e-30, 1e-3, 1e30, -1e30, np.inf, -np.inf, np.nan]))
-    compute_by(variant)
     a = wanted.astype(np.float32).reshape(1, -1, 1)
     B = len(wanted)
     h = np.zeros((2, B, 1), np.float32)
@@ -159,9 +144,7 @@ def test_tanh_is_exact_to_a_few_roundings_and_one_at_its_ends(compute_by, varian
     assert (np.abs(actual[:-1]) <= 1).all()
 
 
-@every_variant
-def test_arrays_of_another_size_or_type_are_refused(compute_by, variant):
-    compute_by(variant)
+def test_arrays_of_another_size_or_type_are_refused(variant):
     core = compiled.core()
     W, a, h = np.zeros((2, 2), np.float32), np.zeros((3, 2, 2), np.float32), np.zeros((4, 2, 2), np.float32)
     packed = compiled.pack(W)
