@@ -268,7 +268,7 @@ def step(weights: Params, a: Array, state: Array) -> None:
     recurrent *= weights["gain_h_half"]
     a += recurrent
     np.tanh(a, out=a)
-    slope, shift = scale(weights, 4, len(a), H)
+    slope, shift = scale(weights, (4, len(a), H))
     gates = np.multiply(by_gate(a, H), slope, out=recurrent.reshape(4, len(a), H))
     gates += shift
     i, f, g, o = gates

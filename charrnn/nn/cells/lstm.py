@@ -16,7 +16,7 @@ import numpy as np
 
 from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch, aligned
 from charrnn.nn import compiled
-from charrnn.nn.cells.base import SIGMOID, TANH, Cell, blocks, carry_mask, multiply_by_gate, read_steps
+from charrnn.nn.cells.base import SIGMOID, TANH, Cell, blocks, by_gate, carry_mask, multiply_by_gate, read_steps
 from charrnn.nn.functional import project, project_backward
 from charrnn.nn.initializers import Init
 
@@ -163,7 +163,7 @@ def step(weights: Params, a: Array, state: Array) -> None:
     h, c = state[0], state[1]
     a += multiply_by_gate(h, weights["W_hh_half"])
     gates = np.tanh(a, out=a)
-    slope, shift = scale(weights, *gates.shape)
+    slope, shift = scale(weights, gates.shape)
     gates *= slope
     gates += shift
     i, f, g, o = gates
@@ -174,10 +174,12 @@ def step(weights: Params, a: Array, state: Array) -> None:
     h *= o
 
 
-def scale(weights: Params, G: int, B: int, H: int) -> tuple[Array, Array]:
-    """Return slope and shift for gates (G, B, H): as long as a single row, else one number for each gate."""
-    slope, shift = weights["slope"].reshape(G, 1, H), weights["shift"].reshape(G, 1, H)
-    return (slope, shift) if B == 1 else (slope[..., :1], shift[..., :1])
+def scale(weights: Params, shape: tuple[int, ...]) -> tuple[Array, Array]:
+    """Return slope and shift for gates of this shape, (4, B, H): one number for each gate if there are several rows."""
+    slope, shift = weights["slope"], weights["shift"]
+    if shape[1] == 1:
+        return slope.reshape(shape), shift.reshape(shape)
+    return by_gate(slope, shape[2])[..., :1], by_gate(shift, shape[2])[..., :1]
 
 
 CELL = Cell(
