@@ -41,7 +41,8 @@ def prepare(params: Params) -> Params:
     H = len(params["W_hh"])
     half = np.repeat(np.array([[0.5, 0.5, 1, 0.5]], params["b_h"].dtype), H, axis=1)
     scaled = {f"{name}_half": aligned(array * half) for name, array in params.items()}
-    return params | scaled | {"slope": half, "shift": 1 - half}
+    rows = {"rows_half": scaled["W_xh_half"] + scaled["b_h_half"]}  # what ids select
+    return params | scaled | rows | {"slope": half, "shift": 1 - half}
 
 
 def forward(
@@ -153,20 +154,17 @@ def read(
     weights: Params, x: Array | Ids, state: Array, *, reset: Mask | None = None, scratch: Scratch = FRESH
 ) -> Array:
     """Run one layer over a window, without a backward pass; see `cells.base` for the contract."""
-    return read_steps(
-        step, weights, x, weights["W_xh_half"], weights["b_h_half"], len(weights["W_hh"]), state, reset, scratch
-    )
+    is_ids = x.dtype.kind in "iu"
+    W, b = (weights["rows_half"], None) if is_ids else (weights["W_xh_half"], weights["b_h_half"])
+    return read_steps(step, weights, x, W, b, len(weights["W_hh"]), state, reset, scratch)
 
 
 def step(weights: Params, a: Array, state: Array) -> None:
     """Take one step in place, given the inputs' share of a."""
     h, c = state[0], state[1]
     a += multiply_by_gate(h, weights["W_hh_half"])
-    gates = np.tanh(a, out=a)
-    slope, shift = scale(weights, gates.shape)
-    gates *= slope
-    gates += shift
-    i, f, g, o = gates
+    activate(weights, a)
+    i, f, g, o = a
     c *= f
     i *= g
     c += i
@@ -174,12 +172,16 @@ def step(weights: Params, a: Array, state: Array) -> None:
     h *= o
 
 
-def scale(weights: Params, shape: tuple[int, ...]) -> tuple[Array, Array]:
-    """Return slope and shift for gates of this shape, (4, B, H): one number for each gate if there are several rows."""
+def activate(weights: Params, a: Array) -> None:
+    """Turn pre-activations a (4, B, H), halved for the sigmoid gates, into the gates, in place."""
     slope, shift = weights["slope"], weights["shift"]
-    if shape[1] == 1:
-        return slope.reshape(shape), shift.reshape(shape)
-    return by_gate(slope, shape[2])[..., :1], by_gate(shift, shape[2])[..., :1]
+    if a.shape[1] == 1:
+        slope, shift = slope.reshape(a.shape), shift.reshape(a.shape)
+    else:  # NumPy repeats a number for each gate faster than a row for each batch row
+        slope, shift = by_gate(slope, a.shape[2])[..., :1], by_gate(shift, a.shape[2])[..., :1]
+    np.tanh(a, out=a)
+    a *= slope
+    a += shift
 
 
 CELL = Cell(
