@@ -377,7 +377,9 @@ def test_the_most_likely_is_likelier_than_what_is_drawn(plain, marked):
     for one in (plain, marked):
         (found,) = one.beam_search(16, primes=["ab"], length=12, length_norm=0.0)
         drawn = list(one.samples(40, primes=["ab"], length=12, seed=1, temperature=0.7))
-        assert found.logprob >= max(sample.logprob for sample in drawn)
+        assert (
+            found.logprob >= max(sample.logprob for sample in drawn) - 1e-12
+        )  # batches of two sizes round differently
         assert (found.index, found.prime, found.draws) == (0, "ab", 1)
         assert found.ended in ("length", "document")
     for wrong in (
