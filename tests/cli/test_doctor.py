@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import charrnn
-from charrnn import cli
 from charrnn import doctor as machine
 from charrnn.config import ModelConfig
 from charrnn.system.blas import Blas
@@ -147,7 +146,7 @@ def test_whose_choice_the_kernel_is(show, here, chooser, words):
 
 
 def test_what_the_command_has_set_is_looked_at(run, here, monkeypatch):
-    monkeypatch.setattr(cli, "set_kernel", lambda: "Haswell")
+    monkeypatch.setattr("charrnn.system.processor.set_kernel", lambda: "Haswell")
     given = []
     monkeypatch.setattr(machine, "measure_machine", lambda set_kernel: given.append(set_kernel) or here)
     run("doctor")

@@ -60,7 +60,7 @@ from charrnn.nn.initializers import Init
 
 SIGMOID, TANH = 0, -1  # the lower bound of each; the upper bound is 1
 _OUTPUTS = {"h": TANH}
-_SMALL_PRODUCT = 10**6  # multiplications up to which OpenBLAS's kernels for AVX-512 use the matrices where they are
+_SMALL_PRODUCT = 2**20  # multiplications; up to about as many, OpenBLAS's kernels for AVX-512 copy no matrix first
 _BLOCK = 2**17  # numbers in a block: half a megabyte of float32, which fits a core's second-level cache
 
 

@@ -27,7 +27,7 @@ import numpy as np
 from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
 from charrnn.nn import compiled
 from charrnn.nn.cells.base import SIGMOID, TANH, Cell, blocks, by_gate, carry_mask, read_steps
-from charrnn.nn.cells.lstm import scale, slopes
+from charrnn.nn.cells.lstm import activate, slopes
 from charrnn.nn.functional import project, sum_rows
 from charrnn.nn.initializers import Init
 
@@ -276,10 +276,8 @@ def step(weights: Params, a: Array, state: Array) -> None:
     normalise(recurrent)
     recurrent *= weights["gain_h_half"]
     a += recurrent
-    np.tanh(a, out=a)
-    slope, shift = scale(weights, 4, len(a), H)
-    gates = np.multiply(by_gate(a, H), slope, out=recurrent.reshape(4, len(a), H))
-    gates += shift
+    gates = np.ascontiguousarray(by_gate(a, H))
+    activate(weights, gates)
     i, f, g, o = gates
     c *= f
     i *= g

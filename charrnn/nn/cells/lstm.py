@@ -16,7 +16,17 @@ import numpy as np
 
 from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch, aligned
 from charrnn.nn import compiled
-from charrnn.nn.cells.base import SIGMOID, TANH, Cell, blocks, carry_mask, input_table, multiply_by_gate, read_steps
+from charrnn.nn.cells.base import (
+    SIGMOID,
+    TANH,
+    Cell,
+    blocks,
+    by_gate,
+    carry_mask,
+    input_table,
+    multiply_by_gate,
+    read_steps,
+)
 from charrnn.nn.functional import project, project_backward
 from charrnn.nn.initializers import Init
 
@@ -41,8 +51,9 @@ def prepare(params: Params) -> Params:
     H = len(params["W_hh"])
     half = np.repeat(np.array([[0.5, 0.5, 1, 0.5]], params["b_h"].dtype), H, axis=1)
     scaled = {f"{name}_half": aligned(array * half) for name, array in params.items()}
+    rows = {"rows_half": scaled["W_xh_half"] + scaled["b_h_half"]}  # what ids select
     packed = compiled.packed(W_hh=scaled["W_hh_half"])
-    return params | scaled | packed | {"slope": half, "shift": 1 - half}
+    return params | scaled | rows | packed | {"slope": half, "shift": 1 - half}
 
 
 def forward(
@@ -148,20 +159,17 @@ def read(
     weights: Params, x: Array | Ids, state: Array, *, reset: Mask | None = None, scratch: Scratch = FRESH
 ) -> Array:
     """Run one layer over a window, without a backward pass; see `cells.base` for the contract."""
-    return read_steps(
-        step, weights, x, weights["W_xh_half"], weights["b_h_half"], len(weights["W_hh"]), state, reset, scratch
-    )
+    is_ids = x.dtype.kind in "iu"
+    W, b = (weights["rows_half"], None) if is_ids else (weights["W_xh_half"], weights["b_h_half"])
+    return read_steps(step, weights, x, W, b, len(weights["W_hh"]), state, reset, scratch)
 
 
 def step(weights: Params, a: Array, state: Array) -> None:
     """Take one step in place, given the inputs' share of a."""
     h, c = state[0], state[1]
     a += multiply_by_gate(h, weights["W_hh_half"])
-    gates = np.tanh(a, out=a)
-    slope, shift = scale(weights, *gates.shape)
-    gates *= slope
-    gates += shift
-    i, f, g, o = gates
+    activate(weights, a)
+    i, f, g, o = a
     c *= f
     i *= g
     c += i
@@ -169,10 +177,16 @@ def step(weights: Params, a: Array, state: Array) -> None:
     h *= o
 
 
-def scale(weights: Params, G: int, B: int, H: int) -> tuple[Array, Array]:
-    """Return slope and shift for gates (G, B, H): as long as a single row, else one number for each gate."""
-    slope, shift = weights["slope"].reshape(G, 1, H), weights["shift"].reshape(G, 1, H)
-    return (slope, shift) if B == 1 else (slope[..., :1], shift[..., :1])
+def activate(weights: Params, a: Array) -> None:
+    """Turn pre-activations a (4, B, H), halved for the sigmoid gates, into the gates, in place."""
+    slope, shift = weights["slope"], weights["shift"]
+    if a.shape[1] == 1:
+        slope, shift = slope.reshape(a.shape), shift.reshape(a.shape)
+    else:  # NumPy repeats a number for each gate faster than a row for each batch row
+        slope, shift = by_gate(slope, a.shape[2])[..., :1], by_gate(shift, a.shape[2])[..., :1]
+    np.tanh(a, out=a)
+    a *= slope
+    a += shift
 
 
 def layer(weights: Params, x: Array | Ids | None) -> compiled.Layer:
