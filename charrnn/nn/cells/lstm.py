@@ -51,9 +51,8 @@ def prepare(params: Params) -> Params:
     H = len(params["W_hh"])
     half = np.repeat(np.array([[0.5, 0.5, 1, 0.5]], params["b_h"].dtype), H, axis=1)
     scaled = {f"{name}_half": aligned(array * half) for name, array in params.items()}
-    rows = {"rows_half": scaled["W_xh_half"] + scaled["b_h_half"]}  # what ids select
     packed = compiled.packed(W_hh=scaled["W_hh_half"])
-    return params | scaled | rows | packed | {"slope": half, "shift": 1 - half}
+    return params | scaled | packed | {"slope": half, "shift": 1 - half}
 
 
 def forward(
@@ -159,8 +158,7 @@ def read(
     weights: Params, x: Array | Ids, state: Array, *, reset: Mask | None = None, scratch: Scratch = FRESH
 ) -> Array:
     """Run one layer over a window, without a backward pass; see `cells.base` for the contract."""
-    is_ids = x.dtype.kind in "iu"
-    W, b = (weights["rows_half"], None) if is_ids else (weights["W_xh_half"], weights["b_h_half"])
+    W, b = weights["W_xh_half"], weights["b_h_half"]
     return read_steps(step, weights, x, W, b, len(weights["W_hh"]), state, reset, scratch)
 
 
