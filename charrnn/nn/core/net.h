@@ -93,10 +93,9 @@ static REAL NAME(log_prob)(Size V, const REAL *restrict z, Size target, unsigned
 {
     const REAL most = NAME(largest)(V, z);
     REAL total = 0;
-    Size best = 0;
-    while (best < target && z[best] != most)
-        best++;
-    *correct = best == target && z[target] == most;
+    *correct = z[target] == most;
+    for (Size v = 0; *correct && v < target; v++)
+        *correct = z[v] != most;
 #pragma omp simd reduction(+ : total)
     for (Size v = 0; v < V; v++)
         total += NAME(exp_of)(z[v] - most);
