@@ -74,6 +74,14 @@ def aligned(array: Array) -> Array:
     return copy
 
 
+def times(array: Array, factors: Array) -> Array:
+    """Return array * factors in the memory of `empty`."""
+    product: Array = np.multiply(
+        array, factors, out=empty(np.broadcast_shapes(array.shape, factors.shape), array.dtype)
+    )
+    return product
+
+
 class Scratch:
     """Buffers that forward passes reuse: the same name returns the same memory.
 

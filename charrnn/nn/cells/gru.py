@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch, aligned
+from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch, times
 from charrnn.nn import compiled
 from charrnn.nn.cells.base import SIGMOID, TANH, Cell, blocks, carry_mask, input_table, multiply_by_gate, read_steps
 from charrnn.nn.functional import project, project_backward
@@ -37,7 +37,7 @@ def prepare(params: Params) -> Params:
     """
     H = len(params["W_hh"])
     half = np.repeat(np.array([[0.5, 0.5, 1]], params["b_h"].dtype), H, axis=1)
-    scaled = {f"{name}_half": aligned(params[name] * half) for name in ("W_xh", "W_hh", "b_h")}
+    scaled = {f"{name}_half": times(params[name], half) for name in ("W_xh", "W_hh", "b_h")}
     return params | scaled | compiled.packed(W_hh=scaled["W_hh_half"])
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch, aligned
+from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch, times
 from charrnn.nn import compiled
 from charrnn.nn.cells.base import (
     SIGMOID,
@@ -50,7 +50,7 @@ def prepare(params: Params) -> Params:
     """
     H = len(params["W_hh"])
     half = np.repeat(np.array([[0.5, 0.5, 1, 0.5]], params["b_h"].dtype), H, axis=1)
-    scaled = {f"{name}_half": aligned(array * half) for name, array in params.items()}
+    scaled = {f"{name}_half": times(array, half) for name, array in params.items()}
     packed = compiled.packed(W_hh=scaled["W_hh_half"])
     return params | scaled | packed | {"slope": half, "shift": 1 - half}
 

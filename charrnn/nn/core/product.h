@@ -7,14 +7,22 @@
    Each number of the result is a sum over k in ascending order, whatever the number of rows. So a row's result does not
    depend on the rows beside it, nor on how processes or threads share them. */
 
-/* W (K, N); or (N, K), of which the transposed is packed. */
+/* W (K, N); or (N, K), of which the transposed is packed, a few lines of the cache at a time. */
 static void NAME(pack)(Size K, Size N, const REAL *W, int transposed, REAL *packed)
 {
-    const Size row = transposed ? 1 : N, column = transposed ? K : 1;
-    for (Size first = 0; first < N; first += PANEL)
-        for (Size k = 0; k < K; k++, packed += PANEL)
-            for (Size j = 0; j < PANEL; j++)
-                packed[j] = first + j < N ? W[k * row + (first + j) * column] : 0;
+    for (Size first = 0; first < N; first += PANEL, packed += K * PANEL) {
+        const Size width = N - first < PANEL ? N - first : PANEL;
+        if (width < PANEL)
+            memset(packed, 0, K * PANEL * sizeof(REAL));
+        if (!transposed)
+            for (Size k = 0; k < K; k++)
+                memcpy(packed + k * PANEL, W + k * N + first, width * sizeof(REAL));
+        else
+            for (Size begin = 0; begin < K; begin += LINE)
+                for (Size j = 0; j < width; j++)
+                    for (Size k = begin; k < K && k < begin + LINE; k++)
+                        packed[k * PANEL + j] = W[(first + j) * K + k];
+    }
 }
 
 /* Compute one block of the result: `rows` rows, which is a constant wherever this is inlined, and one panel. */
