@@ -102,10 +102,13 @@ def inputs(weights: Params, x: Array | Ids, out: Array, scratch: Scratch) -> Inp
         flat = out.reshape(-1, len(gain))
         n, scale = scratch.empty("n_x", flat.shape, out.dtype), scratch.empty("scale_x", (len(flat), 1), out.dtype)
         np.matmul(x.reshape(-1, len(W_xh)), W_xh, out=n)
-        for block in blocks(*n.shape):
-            scale[block] = normalise(n[block])
-            np.multiply(n[block], gain_half, out=flat[block])
-            flat[block] += b_half
+        if core := compiled.core():
+            core.normalise_rows(*n.shape, n, scale, gain_half, b_half, flat)
+        else:
+            for block in blocks(*n.shape):
+                scale[block] = normalise(n[block])
+                np.multiply(n[block], gain_half, out=flat[block])
+                flat[block] += b_half
 
     def backprop(da: Array) -> tuple[Array | None, Params]:
         """Apply the chain rule, with n_x = LN(x W_xh) and q_x = x W_xh.
@@ -118,10 +121,13 @@ def inputs(weights: Params, x: Array | Ids, out: Array, scratch: Scratch) -> Inp
         if ids is not None:
             da = sum_rows(ids, da, len(W_xh))
         dq = scratch.empty("dq_x", da.shape, da.dtype)
-        for block in blocks(*dq.shape):
-            np.multiply(da[block], gain, out=dq[block])
-            remove_component(dq[block], n[block])
-            dq[block] *= scale[block]
+        if core := compiled.core():
+            core.normalise_rows_back(*dq.shape, da, n, scale, gain, dq)
+        else:
+            for block in blocks(*dq.shape):
+                np.multiply(da[block], gain, out=dq[block])
+                remove_component(dq[block], n[block])
+                dq[block] *= scale[block]
         grads = {"gain_x": gain_gradient(da, n), "b_h": da.sum(axis=0)}
         if ids is not None:
             return None, grads | {"W_xh": centred(dq)}

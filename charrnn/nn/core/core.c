@@ -468,6 +468,40 @@ static PyObject *core_cross_entropy(PyObject *Py_UNUSED(self), PyObject *const *
     return PyErr_Occurred() ? NULL : PyFloat_FromDouble(loss);
 }
 
+/* normalise_rows(N, K, n, scale, gain, bias, out) and normalise_rows_back(N, K, da, n, scale, gain, dq) */
+static PyObject *run_rows(int backwards, PyObject *const *args, Py_ssize_t count)
+{
+    Size sizes[2];
+    void *arrays[5];
+    if (!has_arguments(count, 7) || !sizes_of(args, 2, sizes))
+        return NULL;
+    const Size N = sizes[0], K = sizes[1];
+    const Size expected_sizes[2][5] = {{N * K, N, K, K, N * K}, {N * K, N * K, N, K, N * K}};
+    Buffers buffers = {.count = 0};
+    for (int a = 0; a < 5 && !PyErr_Occurred(); a++)
+        arrays[a] = memory_of(&buffers, args[2 + a], 0, expected_sizes[backwards][a]);
+    if (!PyErr_Occurred()) {
+        const Kernels *kernels = kernels_of(buffers.itemsize);
+        Py_BEGIN_ALLOW_THREADS
+        if (backwards)
+            kernels->normalise_rows_back(N, K, arrays[0], arrays[1], arrays[2], arrays[3], arrays[4]);
+        else
+            kernels->normalise_rows(N, K, arrays[0], arrays[1], arrays[2], arrays[3], arrays[4]);
+        Py_END_ALLOW_THREADS
+    }
+    return finish(&buffers, 1);
+}
+
+static PyObject *core_normalise_rows(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
+{
+    return run_rows(0, args, count);
+}
+
+static PyObject *core_normalise_rows_back(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
+{
+    return run_rows(1, args, count);
+}
+
 /* adam(n, p, g, m, v, beta1, beta2, rate, root) */
 static PyObject *core_adam(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
 {
@@ -525,6 +559,8 @@ static PyMethodDef methods[] = {
     FAST(sample),
     FAST(add_rows),
     FAST(cross_entropy),
+    FAST(normalise_rows),
+    FAST(normalise_rows_back),
     FAST(adam),
     FAST(average),
     {NULL, NULL, 0, NULL},

@@ -61,6 +61,9 @@ typedef struct {
     int (*step)(const Net *, Size B, const int32_t *ids, void *state, void *logits);
     Size (*sample)(const Net *, const Filters *, const Samples *);
     void (*add_rows)(Size N, Size K, const int32_t *ids, const void *rows, void *total);
+    void (*normalise_rows)(Size N, Size K, void *n, void *scale, const void *gain, const void *bias, void *out);
+    void (*normalise_rows_back)(
+        Size N, Size K, const void *da, const void *n, const void *scale, const void *gain, void *dq);
     void (*adam)(Size n, void *p, const void *g, void *m, void *v, const double *settings);
     void (*average)(Size n, void *mean, const void *p, double share);
     double (*cross_entropy)(Size N, Size V, void *logits, const int32_t *targets, double scale);

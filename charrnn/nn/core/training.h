@@ -1,4 +1,5 @@
-/* What training computes outside the time loop: the loss, the sum of the rows that belong to each id, and the update. */
+/* What training computes outside the time loop: the loss, the sum of the rows that belong to each id, layer
+   normalisation of inputs, and the update. */
 
 /* total[ids[n]] += rows[n]; rows (N, K) */
 static void NAME(add_rows)(Size N, Size K, const int32_t *ids, const REAL *rows, REAL *total)
@@ -32,6 +33,33 @@ static double NAME(cross_entropy)(Size N, Size V, REAL *logits, const int32_t *t
         z[targets[n]] -= (REAL)scale;
     }
     return loss;
+}
+
+/* Normalise rows n (N, K) of mean zero in place, and write n * gain + bias to `out`; scale (N) are the factors. */
+static void NAME(normalise_rows)(
+    Size N, Size K, REAL *n, REAL *scale, const REAL *gain, const REAL *restrict bias, REAL *restrict out)
+{
+    for (; N--; n += K, out += K) {
+        *scale++ = NAME(normalise)(K, n);
+#pragma omp simd
+        for (Size k = 0; k < K; k++)
+            out[k] = n[k] * gain[k] + bias[k];
+    }
+}
+
+/* The backward pass: dq (N, K), the gradient of the rows before they were normalised, from da, that of `out`. */
+static void NAME(normalise_rows_back)(
+    Size N, Size K, const REAL *restrict da, const REAL *n, const REAL *scale, const REAL *restrict gain, REAL *dq)
+{
+    for (; N--; n += K, da += K, dq += K, scale++) {
+#pragma omp simd
+        for (Size k = 0; k < K; k++)
+            dq[k] = da[k] * gain[k];
+        NAME(remove_component)(K, dq, n);
+#pragma omp simd
+        for (Size k = 0; k < K; k++)
+            dq[k] *= *scale;
+    }
 }
 
 /* The update of Adam; see `optimizers.adam`. rate and root include the corrections of m and of sqrt(v). */

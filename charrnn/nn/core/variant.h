@@ -55,6 +55,8 @@
         .sample = OF(sample, type),                                                                                    \
         .add_rows = OF(add_rows, type),                                                                                \
         .cross_entropy = OF(cross_entropy, type),                                                                      \
+        .normalise_rows = OF(normalise_rows, type),                                                                    \
+        .normalise_rows_back = OF(normalise_rows_back, type),                                                          \
         .adam = OF(adam, type),                                                                                        \
         .average = OF(average, type),                                                                                  \
     }
