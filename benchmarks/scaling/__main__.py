@@ -4,7 +4,7 @@
     python -m benchmarks.scaling --only 2x512 --cell lnlstm
 
 The parts of a training step are measured on one core, by processor time, so that other programs matter little;
-`charrnn.parallel.cost` composes them. As many processes as there are cores are compared with the fastest of the steps
+`cost` composes them. As many processes as there are cores are compared with the fastest of the steps
 measured here. More processes take turns, so the processor time of all together is compared instead.
 """
 

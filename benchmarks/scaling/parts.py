@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.scaling.cost import Parts, sum_alone, sum_shared
 from benchmarks.speed.cases import VOCAB_SIZE, WINDOWS, Case, random_ids
 from charrnn.arrays import Array, Params, Window
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.data.stream import Stream
 from charrnn.nn import model
 from charrnn.nn.bptt import Learner
-from charrnn.parallel.cost import Parts, sum_alone, sum_shared
 from charrnn.parallel.plan import make_plan
 from charrnn.parallel.shared import add_up
 from charrnn.parallel.workers import Workers

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from benchmarks.markdown import markdown_table
+from benchmarks.scaling.cost import Parts, step_time, sum_alone, sum_shared
 from benchmarks.scaling.parts import Bench, measure_parts, steps_here, total_of_steps, total_seconds
 from benchmarks.speed.cases import Case
-from charrnn.parallel.cost import Parts, step_time, sum_alone, sum_shared
 
 CORES = (1, 2, 4, 8, 16, 64)
 CHECKED = (1, 2, 4, 8)  # numbers of processes

@@ -49,8 +49,8 @@ class Weights:
     @cached_property
     def net(self) -> Net | None:
         """Return the net in the compiled core, made at the first use; None if NumPy computes."""
-        layer = self.cell.layer
-        if layer is None or not compiled.core():
+        layer, core = self.cell.layer, compiled.core()
+        if layer is None or not core or len(self.layers) > core.MOST_LAYERS:
             return None
         x = np.arange(len(self.b_y))[:, None] if self.embed is None else self.embed[:, None]
         layers = [layer(own, None if number else x) for number, own in enumerate(self.layers)]

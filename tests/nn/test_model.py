@@ -304,6 +304,16 @@ def test_a_window_is_read_as_by_the_forward_pass(cell, has_read, way):
         assert np.array_equal(correct, logits.argmax(axis=-1) == targets)
 
 
+def test_more_layers_than_the_core_takes_are_read_too():
+    config = configure(cell="rnn", num_layers=70)
+    weights, (ids, targets, state, _) = model.prepare(draw_params(config), config), draw_window(config)
+    h, last, _ = model.hidden(weights, ids, state)
+    log_probs, _ = model.score(weights, ids, targets, state)
+    expected = np.take_along_axis(log_softmax(model.readout(weights, h)[0]), targets[..., None].astype(np.intp), -1)
+    assert relative(log_probs, expected[..., 0]) <= 1e-12
+    assert relative(state, last) <= 1e-12
+
+
 # --- one-hot rows and embeddings
 
 

@@ -576,7 +576,9 @@ PyMODINIT_FUNC PyInit__core(void)
     if (core) /* `select` is for tests; nothing else is shared between threads */
         PyUnstable_Module_SetGIL(core, Py_MOD_GIL_NOT_USED);
 #endif
-    if (core && PyModule_AddStringConstant(core, "VERSION", VERSION))
+    if (core
+        && (PyModule_AddStringConstant(core, "VERSION", VERSION)
+            || PyModule_AddIntConstant(core, "MOST_LAYERS", MOST_LAYERS)))
         Py_CLEAR(core);
     return core;
 }

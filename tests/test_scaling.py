@@ -2,7 +2,7 @@
 
 import pytest
 
-from charrnn.parallel.cost import Parts, step_time, sum_alone, sum_shared
+from benchmarks.scaling.cost import Parts, step_time, sum_alone, sum_shared
 
 #: Milliseconds: each batch row takes 2, and a window at least 10.
 PARTS = Parts(lambda rows: 10.0 + 2 * rows, wake=0.3, request=0.1, copy=1.0, add=4.0, update=5.0)
