@@ -3,6 +3,5 @@
 Read `cells.lstm` first: equations, forward pass, backward pass. `cells.base` is the contract that it implements. Then
 `model` (stacked cells between embedding and readout), `dropout` (its masks), `functional` (the loss), and `bptt` (the
 loss and gradient of one window of text). `initializers`, `optimizers` and `schedules` have one function for each value
-of the option of that name; `gradcheck` tests gradients; `compiled` is
-the way to the core, whose sources are in `core/`.
+of the option of that name; `gradcheck` tests gradients; `compiled` calls the core, whose sources are in `core/`.
 """

@@ -306,8 +306,9 @@ def step_from_product(weights: Params, q_x: Array, state: Array) -> None:
 
 def layer(weights: Params, x: Array | Ids | None) -> compiled.Layer:
     """Return what the compiled core reads; see `cells.base` for the contract."""
-    table = compiled.pack(weights["W_xh_centred"])
-    if x is not None:
+    if x is None:
+        table = compiled.pack(weights["W_xh_centred"])
+    else:
         table = np.empty((len(x), 1, len(weights["b_h"])), weights["b_h"].dtype)
         inputs(weights, x, table, FRESH)
     return compiled.Layer(

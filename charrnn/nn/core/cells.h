@@ -1,8 +1,9 @@
 /* The cells: one time step, and a window of steps forwards and backwards. The equations are in the Python file of each
    cell, `charrnn/nn/cells/`, which computes the same with NumPy; the names and shapes of arrays are the same too.
 
-   `t` is the number of the step in the window. A step works in place. Before it, h and c are the state that it starts from; after it, they are the next state. `a` is
-   x_t W_xh + b_h, with the columns of sigmoid gates halved, and becomes the gates. */
+   `t` is the number of the step in the window. A step works in place: before it, h and c are the state that it starts
+   from; after it, they are the next state. `a` is x_t W_xh + b_h, with the columns of sigmoid gates halved, and becomes
+   the gates. */
 
 static void NAME(tanh_row)(Size n, REAL *restrict out, const REAL *restrict a)
 {
@@ -33,7 +34,8 @@ static void NAME(lstm_row)(Size H, REAL *restrict i, REAL *restrict c, REAL *res
 }
 
 /* `saved` is 1 if tanh_c has B rows, and 0 if one row serves all, because no backward pass follows. */
-static void NAME(lstm_step)(Size t, Size B, Size H, const REAL *W_hh, REAL *a, REAL *h, REAL *c, REAL *tanh_c, int saved)
+static void NAME(lstm_step)(
+    Size t, Size B, Size H, const REAL *W_hh, REAL *a, REAL *h, REAL *c, REAL *tanh_c, int saved)
 {
     NAME(product)(B, H, 4 * H, h, W_hh, a, 1, t);
     for (Size b = 0; b < B; b++)
@@ -116,11 +118,7 @@ static void NAME(lnlstm_step)(
     for (Size b = 0; b < B; b++, a += 4 * H, h += H, c += H, n_h += 4 * H) {
         *scale_h++ = NAME(normalise)(4 * H, n_h);
         NAME(lnlstm_gates)(H, a, n_h, gain_h, c);
-        REAL mean = 0;
-#pragma omp simd reduction(+ : mean)
-        for (Size k = 0; k < H; k++)
-            mean += c[k];
-        mean /= H;
+        const REAL mean = NAME(sum)(H, c) / H;
 #pragma omp simd
         for (Size k = 0; k < H; k++)
             n_c[k] = c[k] - mean;
@@ -152,10 +150,10 @@ static void NAME(begin_step)(Size B, Size H, const unsigned char *keep, REAL *st
 #undef STEPS_BACKWARD
 #undef KEEP
 #define STEPS_FORWARD(G)                                                                                               \
-    const Size T = w->T, B = w->B, H = w->H, BH = B * H, BG = (G)*BH;                                                \
+    const Size T = w->T, B = w->B, H = w->H, BH = B * H, BG = (G)*BH;                                                  \
     for (Size t = 0; t < T; t++)
 #define STEPS_BACKWARD(G)                                                                                              \
-    const Size T = w->T, B = w->B, H = w->H, BH = B * H, BG = (G)*BH;                                                    \
+    const Size T = w->T, B = w->B, H = w->H, BH = B * H, BG = (G)*BH;                                                  \
     for (Size t = T - 1; t >= 0; t--)
 #define KEEP (w->keep ? w->keep + t * B : NULL)
 
@@ -276,8 +274,8 @@ static void NAME(gru_backward)(const Window *w)
     STEPS_BACKWARD(3) {
         for (Size b = 0; b < B; b++) {
             const Size at = t * BH + b * H, at_gates = t * BG + b * 3 * H, own = b * H;
-            NAME(gru_row_back)(H, gates + at_gates, h_prev + at, q_n + at, dh + at, dh_next + own, dq + at_gates, da_n + at,
-                direct + own);
+            NAME(gru_row_back)(H, gates + at_gates, h_prev + at, q_n + at, dh + at, dh_next + own, dq + at_gates,
+                da_n + at, direct + own);
         }
         memcpy(dh_next, direct, BH * sizeof(REAL));
         NAME(product)(B, 3 * H, H, dq + t * BG, W_hh_T, dh_next, 1, t);
@@ -308,6 +306,16 @@ static void NAME(remove_component)(Size length, REAL *restrict d, const REAL *re
         d[k] -= n[k] * mean;
 }
 
+/* Write the gradient of a row before it was normalised, without the factor, from da, that of gain * n + bias. */
+static void NAME(normalise_back)(
+    Size length, const REAL *restrict da, const REAL *n, const REAL *restrict gain, REAL *restrict dq)
+{
+#pragma omp simd
+    for (Size k = 0; k < length; k++)
+        dq[k] = da[k] * gain[k];
+    NAME(remove_component)(length, dq, n);
+}
+
 /* dh is the gradient of h[t + 1]; d (H) is memory to work in. */
 static void NAME(lnlstm_output_back)(
     Size H, const REAL *restrict o, const REAL *restrict tanh_c, const REAL *restrict n_c, REAL scale_c,
@@ -319,11 +327,7 @@ static void NAME(lnlstm_output_back)(
         d[k] = da_c[k] * gain_c[k];
     }
     NAME(remove_component)(H, d, n_c);
-    REAL mean = 0;
-#pragma omp simd reduction(+ : mean)
-    for (Size k = 0; k < H; k++)
-        mean += d[k];
-    mean /= H;
+    const REAL mean = NAME(sum)(H, d) / H;
 #pragma omp simd
     for (Size k = 0; k < H; k++)
         dc[k] += scale_c * (d[k] - mean);
@@ -345,10 +349,7 @@ static void NAME(lnlstm_backward)(const Window *w)
             NAME(lnlstm_output_back)(H, gates + at_gates + 3 * H, tanh_c + at, n_c + at, scale_c[row], gain_c,
                 dh_next + own, da_c + at, d, dc + own);
             NAME(lstm_gates_back)(H, gates + at_gates, c + at, tanh_c + at, dh_next + own, dc + own, da + at_gates);
-#pragma omp simd
-            for (Size k = 0; k < 4 * H; k++)
-                dq[at_gates + k] = da[at_gates + k] * gain_h[k];
-            NAME(remove_component)(4 * H, dq + at_gates, n_h + at_gates);
+            NAME(normalise_back)(4 * H, da + at_gates, n_h + at_gates, gain_h, dq + at_gates);
         }
         NAME(product)(B, 4 * H, H, dq + t * BG, W_hh_T, dh_next, 0, t);
         for (Size b = 0; b < B; b++)

@@ -23,15 +23,6 @@ static void NAME(zero_below)(Size V, double least, double *restrict weights)
         weights[v] = weights[v] >= least ? weights[v] : 0;
 }
 
-static double NAME(sum)(Size n, const double *restrict weights)
-{
-    double total = 0;
-#pragma omp simd reduction(+ : total)
-    for (Size v = 0; v < n; v++)
-        total += weights[v];
-    return total;
-}
-
 /* Copy the weights of at least `least`; return how many. */
 static Size NAME(gather)(Size V, const double *restrict weights, double least, double *restrict some)
 {

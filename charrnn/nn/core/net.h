@@ -1,6 +1,6 @@
 /* A whole net that reads without learning: embedding, layers and readout in one call, step by step in cache. */
 
-/* The most rows that the readout takes at once; a step of fewer rows waits for others. */
+/* Rows that the readout takes at once: the outputs of a step with fewer wait for those of the next. */
 #undef READOUT_ROWS
 #define READOUT_ROWS 48
 

@@ -52,10 +52,7 @@ static void NAME(normalise_rows_back)(
     Size N, Size K, const REAL *restrict da, const REAL *n, const REAL *scale, const REAL *restrict gain, REAL *dq)
 {
     for (; N--; n += K, da += K, dq += K, scale++) {
-#pragma omp simd
-        for (Size k = 0; k < K; k++)
-            dq[k] = da[k] * gain[k];
-        NAME(remove_component)(K, dq, n);
+        NAME(normalise_back)(K, da, n, gain, dq);
 #pragma omp simd
         for (Size k = 0; k < K; k++)
             dq[k] *= *scale;

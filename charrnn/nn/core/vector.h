@@ -87,3 +87,12 @@ static REAL NAME(largest)(Size n, const REAL *restrict z)
         result = z[k] > result ? z[k] : result;
     return result;
 }
+
+static REAL NAME(sum)(Size n, const REAL *restrict v)
+{
+    REAL total = 0;
+#pragma omp simd reduction(+ : total)
+    for (Size k = 0; k < n; k++)
+        total += v[k];
+    return total;
+}
