@@ -251,6 +251,13 @@ def read(weights: Weights, ids: Ids, state: Array, *, reset: Mask | None = None,
         _outputs(weights, ids, state, reset, scratch)
 
 
+def outputs(weights: Weights, ids: Ids, state: Array, *, reset: Mask | None = None, scratch: Scratch = FRESH) -> Array:
+    """Read a window as `read` does; return the last layer's outputs (T, B, H), valid until the next forward pass."""
+    if weights.net is not None:
+        return weights.net.outputs(ids, state, reset)
+    return _outputs(weights, ids, state, reset, scratch)
+
+
 def score(
     weights: Weights, ids: Ids, targets: Ids, state: Array, *, reset: Mask | None = None, scratch: Scratch = FRESH
 ) -> tuple[Array, Mask]:
