@@ -1,5 +1,7 @@
 """The n-gram model that counts what it reads: against the formula written out slowly, and streams side by side."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,23 +9,24 @@ from hypothesis import strategies as st
 
 from charrnn.memory import adaptive
 from charrnn.memory.adaptive import Adaptive
+from charrnn.memory.ngram import NGrams
+from charrnn.memory.trie import Trie
 
 from .test_ngram import V, array, ferry
 
 symbols = st.integers(0, V - 1)
-BANDS = (1, 2, 3, 4, 6, 9, 16)
 
 
 class Oracle:
     """The model, by the formula, with a table of counts for each context that has been read."""
 
-    def __init__(self, vocab_size, n):
-        self.vocab_size, self.n, self.text, self.tables, self.last = vocab_size, n, [], {}, {}
+    def __init__(self, n):
+        self.n, self.text, self.tables, self.last = n, [], {}, {}
 
     def contexts(self):
         """Return the contexts that end here, from short to long."""
         end = len(self.text)
-        return [tuple(self.text[end - k :]) for k in range(min(self.n - 1, end) + 1)]
+        return [tuple(self.text[end - k :]) for k in range(2, min(self.n - 1, end) + 1)]
 
     def add(self, symbol):
         new = True
@@ -35,37 +38,43 @@ class Oracle:
             self.last[context] = symbol
         self.text.append(symbol)
 
-    def prob(self, symbol):
-        p = 1 / self.vocab_size
+    def prob(self, symbol, p):
+        """Return p(symbol | text), given what the other model says."""
         for context in self.contexts():
             if counts := self.tables.get(context):
-                band = max(i for i, fanout in enumerate(BANDS) if len(counts) >= fanout)
-                d, a = adaptive._DISCOUNT[band], adaptive._STRENGTH[band]
-                recency = adaptive._RECENCY[band]
-                total = sum(counts.values()) + a
-                rest = (d * len(counts) + a) / total
-                own = (1 - recency) * max(counts.get(symbol, 0) - d, 0) / total
+                d, a, recency, rest, total = self.shares(counts)
+                own = (1 - recency) * max(counts.get(symbol, 0) - d, 0) / (total + a)
                 p = own + recency * (1 - rest) * (self.last[context] == symbol) + rest * p
         return p
 
-    def longest(self):
-        """Return the length of the longest context with counts, its fan-out and its sum."""
-        context = [context for context in self.contexts() if context in self.tables][-1]
-        counts = self.tables[context]
-        return len(context), len(counts), sum(counts.values())
+    def shares(self, counts):
+        """Return the discount, the strength, the recency, the rest and the sum of the counts."""
+        total, a = sum(counts.values()), 0.6 if len(counts) == 1 else 2.0
+        return 0.75, a, 0.4, (0.75 * len(counts) + a) / (total + a), total
+
+    def match(self):
+        """Return the length of the longest context with counts, its fan-out, its sum, and what all contexts leave."""
+        tables = [self.tables[context] for context in self.contexts() if context in self.tables]
+        left = math.prod(self.shares(counts)[3] for counts in tables)
+        return (len(tables) + 1, len(tables[-1]), sum(tables[-1].values()), left) if tables else (0, 0, 0, 1.0)
+
+
+def some_base(*shape):
+    """Return probabilities that another model could give."""
+    return np.random.default_rng(7).dirichlet(np.ones(shape[-1]), shape[:-1])
 
 
 def assert_like_the_oracle(text, vocab_size, n):
-    model, oracle = Adaptive(vocab_size, n), Oracle(vocab_size, n)
-    probs, longest = model.read(array(text).reshape(-1, 1), model.start(1))
+    model, oracle, base = Adaptive(vocab_size, n), Oracle(n), some_base(len(text), 1, vocab_size)
+    probs, match = model.read(array(text).reshape(-1, 1), model.start(1), base)
     for at, symbol in enumerate(text):
         oracle.add(symbol)
-        wanted = [oracle.prob(w) for w in range(vocab_size)]
+        wanted = [oracle.prob(w, base[at, 0, w]) for w in range(vocab_size)]
         np.testing.assert_allclose(probs[at, 0], wanted, rtol=1e-9)
-        assert tuple(figures[at, 0] for figures in longest) == oracle.longest()
+        np.testing.assert_allclose([figures[at, 0] for figures in match], oracle.match(), rtol=1e-9)
 
 
-@given(st.lists(symbols, min_size=1, max_size=60), st.integers(1, 6))
+@given(st.lists(symbols, min_size=1, max_size=60), st.integers(3, 7))
 def test_probabilities_are_those_of_the_formula(text, n):
     assert_like_the_oracle(text, V, n)
 
@@ -78,9 +87,16 @@ def test_probabilities_of_many_symbols_are_those_of_the_formula():
 def test_repeated_text_is_that_of_the_formula_and_soon_certain():
     text = [0, 1, 2, 0, 2, 1] * 8
     assert_like_the_oracle(text, V, 12)
-    probs, longest = Adaptive(V).read(array(text).reshape(-1, 1), Adaptive(V).start(1))
+    probs, match = Adaptive(V).read(array(text).reshape(-1, 1), Adaptive(V).start(1), some_base(48, 1, V))
     assert probs[-1, 0, 0] > 0.95
-    assert longest.length[-1, 0] == 11
+    assert match.length[-1, 0] == 11
+
+
+def test_text_that_repeats_nothing_is_left_to_the_other_model():
+    ids, base = np.arange(20)[:, None], some_base(20, 1, 20)
+    probs, match = Adaptive(20).read(ids, Adaptive(20).start(1), base)
+    np.testing.assert_array_equal(probs, base)
+    np.testing.assert_array_equal(match, np.broadcast_to(np.array([0, 0, 0, 1])[:, None, None], (4, 20, 1)))
 
 
 @given(st.data())
@@ -89,52 +105,65 @@ def test_streams_side_by_side_are_those_read_alone_in_any_chunks(data):
     T, B = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 3))
     ids = np.array(data.draw(st.lists(symbols, min_size=T * B, max_size=T * B))).reshape(T, B)
     reset = np.array(data.draw(st.lists(st.booleans(), min_size=T * B, max_size=T * B))).reshape(T, B)
-    cut = data.draw(st.integers(0, T))
-    whole, longest = model.read(ids, model.start(B), reset)
+    base, cut = some_base(T, B, V), data.draw(st.integers(0, T))
+    whole, match = model.read(ids, model.start(B), base, reset)
     streams = model.start(B)
-    halves = [model.read(ids[part], streams, reset[part]) for part in (slice(cut), slice(cut, T))]
+    halves = [model.read(ids[part], streams, base[part], reset[part]) for part in (slice(cut), slice(cut, T))]
     np.testing.assert_array_equal(np.concatenate([probs for probs, _ in halves]), whole)
     for b in range(B):
         begin = max([t for t in range(T) if reset[t, b]], default=0)  # nothing before counts
-        probs, alone = model.read(ids[begin:, b : b + 1], model.start(1))
-        np.testing.assert_array_equal(probs[:, 0], whole[begin:, b])
-        for figures, wanted in zip(alone, longest, strict=True):
-            np.testing.assert_array_equal(figures[:, 0], wanted[begin:, b])
+        one = (slice(begin, T), slice(b, b + 1))
+        probs, alone = model.read(ids[one], model.start(1), base[one])
+        np.testing.assert_array_equal(probs, whole[one])
+        for figures, wanted in zip(alone, match, strict=True):
+            np.testing.assert_array_equal(figures, wanted[one])
 
 
 @pytest.mark.parametrize("cells", [1, 50, 1000])
 def test_how_many_are_computed_at_once_changes_no_result(monkeypatch, cells):
-    ids = np.random.default_rng(2).integers(0, V, (40, 2))
+    ids, base = np.random.default_rng(2).integers(0, V, (40, 2)), some_base(40, 2, V)
     model = Adaptive(V)
-    wanted, _ = model.read(ids, model.start(2))
+    wanted, _ = model.read(ids, model.start(2), base)
     monkeypatch.setattr(adaptive, "_CELLS", cells)
-    np.testing.assert_array_equal(model.read(ids, model.start(2))[0], wanted)
+    np.testing.assert_array_equal(model.read(ids, model.start(2), base)[0], wanted)
 
 
 def test_a_text_that_was_learnt_counts_as_one_that_was_read():
-    text = np.random.default_rng(3).integers(0, 3, (80, 2))
+    text, base = np.random.default_rng(3).integers(0, 3, (80, 2)), some_base(80, 2, V)
     model = Adaptive(V, 5)
     read, learnt = model.start(2), model.start(2)
-    wanted, _ = model.read(text, read)
+    wanted, _ = model.read(text, read, base)
     model.learn(text[:50], learnt)
-    np.testing.assert_array_equal(model.read(text[50:], learnt)[0], wanted[50:])
+    np.testing.assert_array_equal(model.read(text[50:], learnt, base[50:])[0], wanted[50:])
 
 
-def test_real_text_sums_to_one_and_is_learnt():
-    _, val, vocab_size = ferry()
+def test_on_real_text_all_probabilities_sum_to_one_and_add_to_a_static_model():
+    train, val, vocab_size = ferry()
+    static = Trie.of(NGrams.of(train, vocab_size, 6))
+    base = static.distributions(static.read(val[:, None], static.start(1)))
     model = Adaptive(vocab_size)
-    probs, longest = model.read(val[:, None], model.start(1))
+    probs, match = model.read(val[:, None], model.start(1), base)
     assert probs.min() > 0
-    np.testing.assert_allclose(probs.sum(axis=2), 1, rtol=0, atol=1e-9)
-    bits = -np.log2(probs[np.arange(len(val) - 1), 0, val[1:]])
-    assert bits.mean() == pytest.approx(2.3998, abs=1e-4)
-    assert longest.length.max() == model.n - 1
+    np.testing.assert_allclose(probs.sum(axis=2), 1, rtol=0, atol=1e-6)
+    at = np.arange(len(val) - 1)
+    nats = [-np.log(p[at, 0, val[1:]]).mean() for p in (base, probs, (base + probs) / 2)]
+    np.testing.assert_allclose(nats, [1.2099, 1.3829, 1.2096], rtol=0, atol=1e-4)
+    assert match.length.max() == model.n - 1
+
+
+def test_memory_grows_by_two_leaves_a_character_at_most():
+    text = np.random.default_rng(4).integers(0, 3, 500)
+    model = Adaptive(V)
+    streams = model.start(1)
+    model.learn(text[:, None], streams)
+    leaves = sum(not followers for followers in streams[0].followers)
+    assert leaves <= 2 * len(text)
 
 
 def test_no_text_gives_no_probabilities():
     model = Adaptive(V)
     streams = model.start(2)
-    probs, longest = model.read(np.empty((0, 2), np.uint8), streams)
+    probs, match = model.read(np.empty((0, 2), np.uint8), streams, np.empty((0, 2, V)))
     assert probs.shape == (0, 2, V)
-    assert longest.length.shape == (0, 2)
+    assert match.length.shape == (0, 2)
     assert streams[0].text == []
