@@ -1,9 +1,9 @@
 """An n-gram model that counts what it has just read, and backs off to another model, such as a net.
 
 It starts with no counts and never sees the training text, so that a gate can weigh what this text has shown against
-what training has; `Match` has features for the gate. The counts of a context h and a symbol w are as in Kneser-Ney: of
-the longest contexts, how often w followed h; of a shorter one, how often w was new after the context that is one
-character longer. h' is h without its first character:
+what training has. The counts of a context h and a symbol w are as in Kneser-Ney: of the longest contexts, how often w
+followed h; of a shorter one, how often w was new after the context that is one character longer. h' is h without its
+first character:
 
 p(w | h) = (1 - l) (c(h w) - d)+ / (c(h) + a) + l (1 - rest(h)) [w followed h last] + rest(h) p(w | h')
 rest(h) = (d n(h) + a) / (c(h) + a);    c(h) = sum_w c(h w);    n(h) = the number of different w seen after h
@@ -16,8 +16,7 @@ Source:  Teh 2006 (the Pitman-Yor process, with one table for each w); Steinruec
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -33,31 +32,16 @@ _AGREED_STRENGTH = 0.6  # where only one symbol has followed
 _RECENCY = 0.4
 
 
-class Match(NamedTuple):
-    """The longest context that a stream has read before, and how far it is to be trusted; an array (T, B) of each.
-
-    length  its characters, from 2 to n - 1; 0 if there is none
-    fanout  the number of different symbols that followed it: 1 if they all agree
-    total   the sum of their counts
-    left    the probability that all contexts leave to the other model, from 0 to 1
-    """
-
-    length: npt.NDArray[np.int64]
-    fanout: npt.NDArray[np.int64]
-    total: npt.NDArray[np.int64]
-    left: npt.NDArray[np.float64]
-
-
 @dataclass(eq=False)
 class Counts:
     """The counts of one stream, in a tree that grows leftwards: a node is a context, its child is one character longer.
 
     A context that occurred once is a leaf without counts: the position of its only occurrence says what followed, and
     what came before. It gets children when it occurs again. So a character adds at most two leaves.
-    text       the ids that have been read
-    children   the number of each node, by its parent's number times V plus the id that it has before the parent's
     followers  (nodes,) the count of each symbol; empty for a leaf, and for the nodes 0 to V - 1 of single characters
     latest     (nodes,) the position in the text of the symbol that followed last
+    text       the ids that have been read
+    children   the number of each node, by its parent's number times V plus the id that it has before the parent's
     path       the nodes of the last 2, 3 … characters, as far as they are no leaves
     length     of the longest context that was read before: that of `path`, or one that starts with `leaf`
     leaf       the node that follows the path, or 0
@@ -65,17 +49,29 @@ class Counts:
 
     vocab_size: int
     n: int
+    followers: list[dict[int, int]]
+    latest: list[int]
     text: list[int] = field(default_factory=list)
     children: dict[int, int] = field(default_factory=dict)
-    followers: list[dict[int, int]] = field(init=False)
-    latest: list[int] = field(init=False)
     path: list[int] = field(default_factory=list)
     length: int = 0
     leaf: int = 0
 
-    def __post_init__(self) -> None:
-        self.followers = [{}] * self.vocab_size
-        self.latest = [0] * self.vocab_size
+    @classmethod
+    def none(cls, vocab_size: int, n: int) -> Counts:
+        """Return the counts of a stream that has read nothing."""
+        return cls(vocab_size, n, [{}] * vocab_size, [0] * vocab_size)
+
+    def copy(self) -> Counts:
+        """Return counts that change apart from these, in a time that grows with the text."""
+        return replace(
+            self,
+            text=self.text.copy(),
+            children=self.children.copy(),
+            followers=[followers.copy() for followers in self.followers],
+            latest=self.latest.copy(),
+            path=self.path.copy(),
+        )
 
     def add(self, symbol: int) -> None:
         """Count a symbol after all contexts that end here, and find those that end in it."""
@@ -164,21 +160,19 @@ class _Contexts:
             last += symbols[-more:]
         self.numbers.append(stream.length - 1)
 
-    def predict(self, n: int, base: Array, out: Array) -> Match:
-        """Compute the probabilities after each of the R characters.
+    def predict(self, n: int, base: Array, out: Array) -> Array:
+        """Compute the probabilities after each of the R characters, and return what all contexts leave to the base.
 
-        Shapes:  base, out (R, V) · returns (R,) each
+        Shapes:  base, out (R, V) · returns (R,)
         """
         R, V = out.shape
         numbers, fanouts, last, symbols, counts = (
             np.array(figures, np.int64)
             for figures in (self.numbers, self.fanouts, self.last, self.symbols, self.counts)
         )
-        ends, totals = numbers.cumsum(), np.zeros(len(fanouts), np.int64)
-        if len(fanouts):
-            totals = np.add.reduceat(counts, fanouts.cumsum() - fanouts)
         row = np.repeat(np.arange(R), numbers)  # the character of each context
-        column = np.arange(len(row)) - (ends - numbers)[row]
+        column = np.arange(len(row)) - (numbers.cumsum() - numbers)[row]
+        totals = np.diff(counts.cumsum()[fanouts.cumsum() - 1], prepend=0)
 
         strength = np.where(fanouts == 1, _AGREED_STRENGTH, _STRENGTH)
         rest = (_DISCOUNT * fanouts + strength) / (totals + strength)
@@ -193,12 +187,7 @@ class _Contexts:
         shares = np.concatenate([own, _RECENCY * (1 - rest) * weight])
         np.multiply(base, left[:, :1], out=out)
         out += np.bincount(cells, shares, R * V).reshape(R, V)
-
-        found, deepest = numbers > 0, ends - 1
-        length, fanout, total = np.zeros((3, R), np.int64)
-        length[found] = numbers[found] + 1
-        fanout[found], total[found] = fanouts[deepest[found]], totals[deepest[found]]
-        return Match(length, fanout, total, left[:, 0])
+        return left[:, 0]
 
 
 @dataclass(frozen=True)
@@ -213,7 +202,7 @@ class Adaptive:
 
     def start(self, streams: int) -> list[Counts]:
         """Return the counts of streams that have read nothing."""
-        return [Counts(self.vocab_size, self.n) for _ in range(streams)]
+        return [Counts.none(self.vocab_size, self.n) for _ in range(streams)]
 
     def learn(self, ids: Ids, streams: list[Counts]) -> None:
         """Count a text without predicting it.
@@ -226,28 +215,26 @@ class Adaptive:
 
     def read(
         self, ids: Ids, streams: list[Counts], base: Array, reset: Mask | None = None
-    ) -> tuple[npt.NDArray[np.float64], Match]:
-        """Count each character of a text, then predict the next one: the probabilities of all symbols.
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Count each character of a text, then predict the next one.
 
+        Returns the probabilities of all symbols, and the probability that was left to the other model: from 1 where
+        nothing like this has been read, to nearly 0 where a long context has always been followed by the same symbol.
         base:    the probabilities that the other model gives to the next character
         reset:   where a stream starts again, with no counts, before the character
-        Shapes:  ids, reset (T, B) · streams (B,), which change · base (T, B, V) · returns (T, B, V), (T, B) each
+        Shapes:  ids, reset (T, B) · streams (B,), which change · base (T, B, V) · returns (T, B, V), (T, B)
         """
-        probs = np.empty(base.shape)
-        length, fanout, total = np.empty((3, *ids.shape), np.int64)
-        whole = Match(length, fanout, total, np.empty(ids.shape))
-        size = max(1, _CELLS // max(1, self.vocab_size * len(streams)))
+        probs, left = np.empty(base.shape), np.empty(ids.shape)
+        rows, size = (-1, self.vocab_size), max(1, _CELLS // max(1, self.vocab_size * len(streams)))
         for begin in range(0, len(ids), size):
             piece = slice(begin, begin + size)
             contexts = _Contexts()
             for t, symbols in enumerate(ids[piece].tolist(), begin):
                 for b, symbol in enumerate(symbols):
                     if reset is not None and reset[t, b]:
-                        streams[b] = Counts(self.vocab_size, self.n)
+                        streams[b] = Counts.none(self.vocab_size, self.n)
                     streams[b].add(symbol)
                     contexts.add(streams[b])
-            rows = (-1, self.vocab_size)
-            match = contexts.predict(self.n, base[piece].reshape(rows), probs[piece].reshape(rows))
-            for figures, part in zip(whole, match, strict=True):
-                figures[piece] = part.reshape(-1, len(streams))
-        return probs, whole
+            some = contexts.predict(self.n, base[piece].reshape(rows), probs[piece].reshape(rows))
+            left[piece] = some.reshape(-1, len(streams))
+        return probs, left

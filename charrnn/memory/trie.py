@@ -101,15 +101,15 @@ class Trie:
             self._predict(states[begin : begin + size], out=rows[begin : begin + size])
         return probs
 
-    def longest(self, nodes: Nodes) -> tuple[Nodes, Nodes]:
-        """Return the length of the longest context that the text continues, and in how many ways.
+    def longest(self, nodes: Nodes) -> Nodes:
+        """Return the length of the longest context that the text continues.
 
-        Shapes:  nodes (..., n) · returns (...), (...)
-        Units:   characters; different symbols.
+        Shapes:  nodes (..., n) · returns (...)
+        Units:   characters.
         """
-        children = self.starts[nodes + 1] - self.starts[nodes]
-        length = self.n - 1 - (children[..., ::-1] > 0).argmax(axis=-1)
-        return length, np.take_along_axis(children, length[..., None], axis=-1)[..., 0]
+        continued = self.starts[nodes + 1] > self.starts[nodes]
+        length: Nodes = continued[..., 1:].sum(axis=-1)  # whatever continues a context continues all shorter ones
+        return length
 
     def _child(self, nodes: Nodes, ids: Ids) -> Nodes:
         """Return the nodes one character longer than these, G if there is none."""
