@@ -119,10 +119,11 @@ def test_streams_side_by_side_are_those_read_alone_in_any_chunks(data):
 @pytest.mark.parametrize("cells", [1, 50, 1000])
 def test_how_many_are_computed_at_once_changes_no_result(monkeypatch, cells):
     ids, base = np.random.default_rng(2).integers(0, V, (40, 2)), some_base(40, 2, V)
-    model = Adaptive(V)
-    wanted, _ = model.read(ids, model.start(2), base)
+    model, reset = Adaptive(V), np.zeros((40, 2), bool)
+    reset[30, 0] = True
+    wanted, _ = model.read(ids, model.start(2), base, reset)
     monkeypatch.setattr(adaptive, "_CELLS", cells)
-    np.testing.assert_array_equal(model.read(ids, model.start(2), base)[0], wanted)
+    np.testing.assert_array_equal(model.read(ids, model.start(2), base, reset)[0], wanted)
 
 
 def test_a_text_that_was_learnt_counts_as_one_that_was_read():
@@ -159,13 +160,14 @@ def test_a_copy_and_its_original_change_apart(text, more):
         np.testing.assert_array_equal(model.read(ids[len(text) :], each, base[len(text) :])[0], wanted)
 
 
-def test_memory_grows_by_two_leaves_a_character_at_most():
+def test_what_occurs_once_takes_at_most_two_nodes_and_contexts_end_at_n_less_one():
     text = np.random.default_rng(4).integers(0, 3, 500)
-    model = Adaptive(V)
-    streams = model.start(1)
-    model.learn(text[:, None], streams)
-    leaves = sum(not followers for followers in streams[0].followers)
-    assert leaves <= 2 * len(text)
+    long, short = Adaptive(V, 12), Adaptive(V, 3)
+    streams = [*long.start(1), *short.start(1)]
+    for model, stream in zip((long, short), streams, strict=True):
+        model.learn(text[:, None], [stream])
+    assert sum(not followers for followers in streams[0].followers) <= 2 * len(text)
+    assert len(streams[1].followers) == V + 9  # the bigrams of three symbols
 
 
 def test_no_text_gives_no_probabilities():

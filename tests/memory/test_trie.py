@@ -52,7 +52,7 @@ def test_streams_side_by_side_are_those_read_alone_in_any_chunks(data):
 @pytest.mark.parametrize("n", [1, 2, 6, 10])
 def test_real_text_is_scored_as_by_log_probs_and_all_probabilities_sum_to_one(n):
     train, val, vocab_size = ferry()
-    grams = NGrams.of(train, vocab_size, n)
+    grams = NGrams.of(train, vocab_size).up_to(n)
     model = Trie.of(grams)
     probs = model.distributions(model.read(val[:, None], model.start(1)))[:, 0]
     assert probs.min() > 0
