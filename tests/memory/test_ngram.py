@@ -203,5 +203,5 @@ def test_a_damaged_text_is_refused(data, message):
 
 
 def test_a_packed_text_of_a_larger_vocabulary_is_refused():
-    with pytest.raises(ValueError, match="id 4 of a vocabulary of 3"):
-        unpacked(packed(array([0, 4, 1]), 5), 3)
+    with pytest.raises(ValueError, match="id 3 of a vocabulary of 3"):
+        unpacked(packed(array([0, 3, 1]), 4), 3)
