@@ -31,20 +31,16 @@ static void NAME(make_keys)(const Memory *memory, Size n, const REAL *h, REAL *k
     }
 }
 
-/* Add the weights of entries [from, to) of a row to the ids that followed; return their sum. */
-static REAL NAME(gather_mass)(
+/* Add the weights of entries [from, to) of a row to the ids that followed. */
+static void NAME(gather_mass)(
     const Memory *memory, const int32_t *ids, REAL most, Size from, Size to, REAL *scores, REAL *mass)
 {
     const REAL sharpness = memory->sharpness;
-    REAL total = 0;
-#pragma omp simd reduction(+ : total)
-    for (Size i = from; i < to; i++) {
+#pragma omp simd
+    for (Size i = from; i < to; i++)
         scores[i] = NAME(exp_of)(sharpness * (scores[i] - most));
-        total += scores[i];
-    }
     for (Size i = from; i < to; i++)
         mass[ids[i]] += scores[i];
-    return total;
 }
 
 /* Mix one row of logits with what `count` entries predict; or, if features are requested, replace it by the latter. */
@@ -69,8 +65,9 @@ static void NAME(mix)(
             const REAL other = NAME(largest)(wrapped, scores);
             near = other > near ? other : near;
         }
-        const REAL mass = NAME(gather_mass)(memory, ids, near, begin, end, scores, q)
-            + NAME(gather_mass)(memory, ids, near, 0, wrapped, scores, q);
+        NAME(gather_mass)(memory, ids, near, begin, end, scores, q);
+        NAME(gather_mass)(memory, ids, near, 0, wrapped, scores, q);
+        const REAL mass = NAME(sum)(V, q); /* of what was added up, so that q sums to one as exactly as it can */
         REAL pp = 0, qq = 0, pq = 0;
         const REAL net = 1 / total, cache = 1 / mass;
 #pragma omp simd reduction(+ : pp, qq, pq)
