@@ -28,7 +28,7 @@ class Primed(NamedTuple):
     """The state of an ensemble that has read a prime, from which any number of samples can start.
 
     logits  (1, V) of the next id
-    states  (L, S, 1, H) of each member
+    states  of each member, for one batch row
     recent  (N,) the last ids that were read
     """
 
@@ -55,19 +55,17 @@ class Ensemble(NamedTuple):
         logits, states = list[Array](), list[Array]()
         for member in self.members:
             state, scratch = model.zero_state(member.config, 1), Scratch()
+            own: Array = np.zeros((1, member.config.vocab_size))
             for at in range(0, len(ids), _PRIME_WINDOW):
-                model.read(member.weights, ids[at : at + _PRIME_WINDOW, None], state, scratch=scratch)
+                own = model.predict(member.weights, ids[at : at + _PRIME_WINDOW, None], state, scratch=scratch)
             states.append(state)
-            if len(ids):
-                logits.append(model.readout(member.weights, state[-1:, 0])[0][0])
-            else:
-                logits.append(np.zeros((1, member.config.vocab_size)))
+            logits.append(own)
         return Primed(self._mean(logits), tuple(states), ids)
 
     def step(self, ids: Ids, states: Sequence[Array]) -> Array:
         """Read one more id of each batch row, update the states in place, and return the logits.
 
-        Shapes:  ids (B,) · states: (L, S, B, H) of each member · returns (B, V)
+        Shapes:  ids (B,) · returns (B, V)
         """
         pairs = zip(self.members, states, strict=True)
         return self._mean([model.step(member.weights, ids, state) for member, state in pairs])
