@@ -195,21 +195,21 @@ def remember(weights: Attention, h: Array, ids: Ids, memory: Array, *, reset: Ma
     return _memory_after(_past(weights, h, ids, memory, reset), weights.reach)
 
 
-def looks(weights: Attention, h: Array, ids: Ids, memory: Array, *, reset: Mask | None = None) -> Looks:
-    """Return what each position looks at; arguments as for `forward`."""
+def looks(weights: Attention, h: Array, ids: Ids, memory: Array, V: int, *, reset: Mask | None = None) -> Looks:
+    """Return what each position looks at; arguments as for `forward`, with the number of symbols V."""
     (T, B), M = ids.shape, weights.reach
     past = _past(weights, h, ids, memory, reset)
     queries = past.keys[:, M:] * np.exp(weights.log_scale)
     similar = np.empty((T, B, M + 1), h.dtype)  # the last to the net's own prediction
     similar[..., M] = h @ weights.w_n + weights.b_n
     symbols = np.empty((T, B, M), np.intp)
-    for block in _blocks(past, queries, 0):
+    for block in _blocks(past, queries, V):
         here, steps = (block.steps, block.rows), np.arange(block.similarities.shape[2])
         slots = steps + np.arange(M)[::-1, None]  # (M, t), those that each position sees, the nearest first
         seen = block.similarities[:, slots, steps].transpose(2, 0, 1)
         similar[here][..., :M] = seen
-        own = block.symbols.reshape(len(seen[0]), -1)[:, slots].transpose(2, 0, 1)
-        symbols[here] = np.where(np.isneginf(seen), -1, own)
+        followed = block.symbols.reshape(seen.shape[1], -1)[:, slots].transpose(2, 0, 1)
+        symbols[here] = np.where(np.isneginf(seen), -1, followed % V)
     shares = softmax(similar)
     return Looks(shares[..., :M], symbols, shares[..., M])
 
@@ -238,7 +238,7 @@ def _memory_after(past: _Past, reach: int) -> Array:
     keys, ids = past.keys[:, -reach:], past.ids[:, -reach:]
     kept = np.arange(past.ids.shape[1] - reach, past.ids.shape[1]) >= past.first[:, -1:]
     memory = np.empty((len(keys), memory_size(reach)), keys.dtype)
-    np.multiply(keys, kept[..., None], out=memory[:, : -reach].reshape(keys.shape))
+    np.multiply(keys, kept[..., None], out=memory[:, :-reach].reshape(keys.shape))
     np.multiply(ids, kept, out=memory[:, -reach:], casting="unsafe")
     return memory
 
@@ -247,18 +247,20 @@ def _blocks(past: _Past, queries: Array, V: int) -> Iterator[_Block]:
     """Yield the similarities of a window in blocks, so that they are never all in memory."""
     B, T = queries.shape[:2]
     M = past.ids.shape[1] - T
+    starts_late = past.first[:, :-1] > np.arange(T)  # after a reset, or while the memory fills
     for begin in range(0, T, _STEPS):
         steps = slice(begin, min(begin + _STEPS, T))
         slots = slice(begin, M + steps.stop - 1)
         slot = np.arange(slots.start, slots.stop)[:, None]
-        beyond = slot >= M + np.arange(begin, steps.stop)  # (N, t), where a slot is not before the position
-        count = max(1, _BLOCK // beyond.size)
+        distance = M + np.arange(begin, steps.stop) - slot  # (N, t), how far before each position a slot is
+        outside = np.where((distance > 0) & (distance <= M), 0, -np.inf).astype(queries.dtype)
+        count = max(1, _BLOCK // outside.size)
         for row in range(0, B, count):
             rows = slice(row, min(row + count, B))
             similarities = past.keys[rows, slots] @ queries[rows, steps].swapaxes(1, 2)
-            hidden = slot < past.first[rows, None, steps]
-            hidden |= beyond
-            similarities[hidden] = -np.inf
+            similarities += outside
+            if starts_late[rows, steps].any():
+                np.copyto(similarities, -np.inf, where=slot < past.first[rows, None, steps])
             symbols = past.ids[rows, slots.start + 1 : slots.stop + 1] - 1
-            symbols = np.maximum(symbols, 0) + V * np.arange(len(symbols))[:, None]
+            symbols = symbols.clip(0, V - 1) + V * np.arange(len(symbols))[:, None]
             yield _Block(rows, steps, slots, similarities, symbols.reshape(-1))

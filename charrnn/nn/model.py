@@ -297,9 +297,7 @@ def _forward_with_attention(
         weights, ids, hidden_state(weights, state), reset=reset, masks=masks, scratch=scratch
     )
     z, readout_backprop = readout(weights, h if last_mask is None else h * last_mask)
-    logits, memory, attention_backprop = attention.forward(
-        pointer, h, z, ids, _memory(pointer, state), reset=reset
-    )
+    logits, memory, attention_backprop = attention.forward(pointer, h, z, ids, _memory(pointer, state), reset=reset)
     after = np.empty_like(state)
     hidden_state(weights, after)[...], _memory(pointer, after)[...] = hidden_after, memory
 
@@ -328,7 +326,8 @@ def looks(weights: Weights, ids: Ids, state: Array, *, reset: Mask | None = None
     if weights.attention is None:
         raise ConfigError("the model has no attention to show: train one with --attention")
     h, _, _ = hidden(weights, ids, hidden_state(weights, state), reset=reset)
-    return attention.looks(weights.attention, h, ids, _memory(weights.attention, state), reset=reset)
+    memory = _memory(weights.attention, state)
+    return attention.looks(weights.attention, h, ids, memory, len(weights.b_y), reset=reset)
 
 
 def read(weights: Weights, ids: Ids, state: Array, *, reset: Mask | None = None, scratch: Scratch = FRESH) -> None:

@@ -212,7 +212,7 @@ def test_unknown_characters_can_be_refused():
 )
 def test_a_row_is_never_much_shorter_than_its_warm_up(chars, batch_size, rows):
     assert WARM_UP == 512
-    assert rows_for(chars, batch_size) == rows
+    assert rows_for(ModelConfig(2), chars, batch_size) == rows
 
 
 @pytest.mark.parametrize("length", [2, 5, 12, 13, 14, 97, 100, 101, 1025])
