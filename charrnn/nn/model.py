@@ -351,7 +351,8 @@ def predict(weights: Weights, ids: Ids, state: Array, *, scratch: Scratch = FRES
     """
     if weights.attention is None:
         read(weights, ids, state, scratch=scratch)
-        return readout(weights, state[-1:, 0])[0][0]
+        logits: Array = readout(weights, state[-1:, 0])[0][0]
+        return logits
     if len(ids) > 1:
         read(weights, ids[:-1], state, scratch=scratch)
     return step(weights, ids[-1], state)
@@ -410,12 +411,13 @@ def step(weights: Weights, ids: Ids, state: Array) -> Array:
     if weights.attention is not None:
         z, _ = readout(weights, h)
         memory = _memory(weights.attention, state)
-        log_probs, memory[...], _ = attention.forward(weights.attention, h, z, ids[None], memory)
-        return log_probs[0]
+        mixed, memory[...], _ = attention.forward(weights.attention, h, z, ids[None], memory)
+        logits: Array = mixed[0]
+        return logits
     x = h[0]
     if weights.W_he is not None:
         x = x.dot(weights.W_he)
-    logits: Array = x.dot(weights.W_hy)
+    logits = x.dot(weights.W_hy)
     logits += weights.b_y[None]
     return logits
 
