@@ -3,11 +3,12 @@
 The net squeezes all it has read into a few hundred numbers. The pointer compares the present with each of the last M
 positions, and gives the symbol that followed a similar one a share of the probability:
 
-k_t = u / |u|   u = h_t W_k                               a key of length 1; it serves as query and as key
-s_i = exp(log_scale) k_t . k_i                            for each position i < t that t can see
-s_0 = h_t . w_n + b_n                                     for the net's own prediction
-a   = softmax over s_0 and all s_i
-p   = a_0 softmax(z_t) + sum_i a_i onehot(x_{i+1})        z_t: the readout's logits
+[u s] = h_t W
+k_t   = u / |u|                                           a key of length 1; it serves as query and as key
+s_i   = exp(log_scale) k_t . k_i                          for each position i < t that t can see
+s_0   = s + b                                             for the net's own prediction
+a     = softmax over s_0 and all s_i
+p     = a_0 softmax(z_t) + sum_i a_i onehot(x_{i+1})      z_t: the readout's logits
 
 a_0 depends on all similarities, and is 1 where there is nothing to see, so p always adds up to 1.
 
@@ -16,7 +17,7 @@ from window to window, and a constant for the gradient, as truncated back-propag
 stored plus 1, so that a zero state is an empty memory; a reset empties it. The model uses the outputs h before dropout,
 since a key is compared with keys of other windows, which dropped other units.
 
-Shapes:  W_k (H, K) · w_n (H,) · b_n, log_scale (1,) · memory (B, M (K + 1)): keys, then ids + 1; oldest first
+Shapes:  W (H, K + 1) · b, log_scale (1,) · memory (B, M (K + 1)): keys, then ids + 1; oldest first
 Source:  Merity et al. 2017 (pointer sentinel mixture models). There, the key is h_i itself and the query a projection;
          one projection for both, keys of length 1 and a learned scale are those of Grave, Joulin & Usunier 2017 (who
          learn none) and Henry et al. 2020.
@@ -37,7 +38,7 @@ from charrnn.nn.initializers import Init
 
 KEY_SIZE = 64  # K: with 32, the validation loss of irish_abc is 0.02 nats higher
 _SCALE = 16.0  # exp(log_scale) at first: with 8 and 30, the loss after 300 steps is 0.06 and 0.03 nats higher
-_FOR_NET = 2.0  # b_n at first is this plus log(M): the net predicts nearly alone until the keys have learned something
+_FOR_NET = 2.0  # b at first is this plus log(M): the net predicts nearly alone until the keys have learned something
 _LEAST = 1e-6  # added to the square of a key's length: outputs of zero have no direction
 _STEPS = 128  # time steps of a block, at most
 _BLOCK = 2**16  # numbers in a block's similarities, unless one batch row has more: they fit a core's cache
@@ -49,9 +50,8 @@ AttentionBackprop: TypeAlias = Callable[[Array], tuple[Array, Array, Params]]
 class Attention(NamedTuple):
     """The pointer's weights, and how many positions it looks back."""
 
-    W_k: Array
-    w_n: Array
-    b_n: Array
+    W: Array
+    b: Array
     log_scale: Array
     reach: int
 
@@ -72,9 +72,8 @@ class Looks(NamedTuple):
 def init_params(H: int, reach: int, rng: np.random.Generator, init: Init) -> Params:
     """Draw the weights."""
     return {
-        "W_k": init.inputs(rng, H, KEY_SIZE),
-        "w_n": np.zeros(H),
-        "b_n": np.array([_FOR_NET + math.log(reach)]),
+        "W": np.hstack([init.inputs(rng, H, KEY_SIZE), np.zeros((H, 1))]),
+        "b": np.array([_FOR_NET + math.log(reach)]),
         "log_scale": np.array([math.log(_SCALE)]),
     }
 
@@ -89,15 +88,16 @@ class _Past(NamedTuple):
 
     keys     (B, M+T, K)
     ids      (B, M+T), the id read at each slot plus 1; 0 where there is none
-    first    (B, T+1), the first slot that each position, and the one after the window, sees; the last is its
-             predecessor's
-    lengths  (T, B, 1), of the keys before they were scaled
+    first    (B, T+1), the first slot that each position, and the one after the window, sees
+    lengths  (T, B, 1), |u|
+    s_0      (T, B)
     """
 
     keys: Array
     ids: npt.NDArray[np.intp]
     first: npt.NDArray[np.intp]
     lengths: Array
+    s_0: Array
 
 
 class _Block(NamedTuple):
@@ -126,12 +126,11 @@ def forward(
     past = _past(weights, h, ids, memory, reset)
     scale = np.exp(weights.log_scale)
     queries = past.keys[:, weights.reach :] * scale  # (B, T, K)
-    s_0 = h @ weights.w_n + weights.b_n
     total = np.empty((T, B), h.dtype)  # the logarithm of the softmax's denominator
     copied = np.empty((T, B, V), h.dtype)
     for block in _blocks(past, queries, V):
         here = block.steps, block.rows
-        weights_of, own = block.similarities, s_0[here].T
+        weights_of, own = block.similarities, past.s_0[here].T
         highest = np.maximum(weights_of.max(axis=1, initial=-np.inf), own)  # (R, t)
         weights_of -= highest[:, None]
         np.exp(weights_of, out=weights_of)
@@ -139,7 +138,7 @@ def forward(
         by_symbol = sum_rows(block.symbols, weights_of.reshape(-1, sums.shape[1]), V * len(sums))
         copied[here] = (by_symbol.reshape(-1, V, sums.shape[1]) / sums[:, None]).transpose(2, 0, 1)
         total[here] = (highest + np.log(sums)).T
-    net = np.exp(s_0 - total)[..., None]
+    net = np.exp(past.s_0 - total)[..., None]
     own_p = np.exp(logits - logits.max(axis=-1, keepdims=True))
     own_p /= own_p.sum(axis=-1, keepdims=True)
     p = net * own_p + copied
@@ -160,7 +159,7 @@ def forward(
         dlogits *= own_p
         dlogits *= net
         ds_0 = net[..., 0] * (net_dp[..., 0] - p_dp)
-        dqueries, dkeys = np.empty_like(queries), np.zeros_like(past.keys)
+        dqueries, dk = np.empty_like(queries), np.zeros_like(queries)
         for block in _blocks(past, queries, V):
             here = block.steps, block.rows
             a = block.similarities
@@ -171,21 +170,23 @@ def forward(
             ds -= p_dp[here].T[:, None]
             ds *= a
             dqueries[block.rows, block.steps] = ds.swapaxes(1, 2) @ past.keys[block.rows, block.slots]
-            dkeys[block.rows, block.slots] += ds @ queries[block.rows, block.steps]
-        dk = dkeys[:, weights.reach :]
+            older = max(0, weights.reach - block.slots.start)  # slots of the memory, which is a constant
+            own = slice(block.slots.start + older - weights.reach, block.slots.stop - weights.reach)
+            dk[block.rows, own] += ds[:, older:] @ queries[block.rows, block.steps]
         dk += dqueries * scale
         k, dk = past.keys[:, weights.reach :].swapaxes(0, 1), dk.swapaxes(0, 1)
-        du = ((dk - k * (k * dk).sum(axis=-1, keepdims=True)) / past.lengths).reshape(-1, k.shape[-1])
-        flat_h, flat_ds_0 = h.reshape(-1, h.shape[-1]), ds_0.reshape(-1)
+        du = np.empty((T * B, weights.W.shape[1]), h.dtype)
+        du_of_keys = du[:, :-1].reshape(T, B, -1)
+        np.multiply(k, (k * dk).sum(axis=-1, keepdims=True), out=du_of_keys)
+        np.subtract(dk, du_of_keys, out=du_of_keys)
+        du_of_keys /= past.lengths
+        du[:, -1] = ds_0.reshape(-1)
         grads = {
-            "W_k": flat_h.T @ du,
-            "w_n": flat_ds_0 @ flat_h,
-            "b_n": flat_ds_0.sum(keepdims=True),
-            "log_scale": np.vdot(queries, dqueries).reshape(1).astype(h.dtype),
+            "W": h.reshape(-1, h.shape[-1]).T @ du,
+            "b": ds_0.sum().reshape(1),
+            "log_scale": np.vdot(queries, dqueries).reshape(1),
         }
-        dh = (du @ weights.W_k.T).reshape(h.shape)
-        dh += ds_0[..., None] * weights.w_n
-        return dh, dlogits, grads
+        return (du @ weights.W.T).reshape(h.shape), dlogits, grads
 
     return np.log(p), _memory_after(past, weights.reach), backprop
 
@@ -201,7 +202,7 @@ def looks(weights: Attention, h: Array, ids: Ids, memory: Array, V: int, *, rese
     past = _past(weights, h, ids, memory, reset)
     queries = past.keys[:, M:] * np.exp(weights.log_scale)
     similar = np.empty((T, B, M + 1), h.dtype)  # the last to the net's own prediction
-    similar[..., M] = h @ weights.w_n + weights.b_n
+    similar[..., M] = past.s_0
     symbols = np.empty((T, B, M), np.intp)
     for block in _blocks(past, queries, V):
         here, steps = (block.steps, block.rows), np.arange(block.similarities.shape[2])
@@ -217,7 +218,8 @@ def looks(weights: Attention, h: Array, ids: Ids, memory: Array, V: int, *, rese
 def _past(weights: Attention, h: Array, ids: Ids, memory: Array, reset: Mask | None) -> _Past:
     """Return what the positions of a window can see."""
     (T, B), M = ids.shape, weights.reach
-    u = h @ weights.W_k
+    projected = (h.reshape(-1, h.shape[-1]) @ weights.W).reshape(T, B, -1)
+    u = projected[..., :-1]
     lengths = np.sqrt((u * u).sum(axis=-1, keepdims=True) + _LEAST)
     keys = np.empty((B, M + T, KEY_SIZE), h.dtype)
     keys[:, :M] = memory[:, : M * KEY_SIZE].reshape(B, M, KEY_SIZE)
@@ -230,7 +232,7 @@ def _past(weights: Attention, h: Array, ids: Ids, memory: Array, reset: Mask | N
         at = np.where(reset.T, M + np.arange(T), 0)
         first[:, :T] = np.maximum(first[:, :T], np.maximum.accumulate(at, axis=1))
         first[:, T] = np.maximum(first[:, T], at.max(axis=1))
-    return _Past(keys, read, first, lengths)
+    return _Past(keys, read, first, lengths, projected[..., -1] + weights.b)
 
 
 def _memory_after(past: _Past, reach: int) -> Array:

@@ -123,7 +123,7 @@ def hidden_state(weights: Weights, state: Array) -> Array:
     """Return the hidden state (L, S, B, H) within a state: the state itself, or a view."""
     if weights.attention is None:
         return state
-    L, S, H = len(weights.layers), weights.cell.n_states, len(weights.attention.W_k)
+    L, S, H = len(weights.layers), weights.cell.n_states, len(weights.attention.W)
     return state[0, 0, :, : L * S * H].reshape(-1, L, S, H).transpose(1, 2, 0, 3)
 
 
@@ -144,7 +144,7 @@ def prepare(params: Params, config: ModelConfig, masks: Masks = NO_DROPOUT) -> W
     embed, b_y = params.get("embed.W_e"), params["out.b_y"]
     pointer = None
     if config.attention:
-        own = {name: params[f"attention.{name}"] for name in ("W_k", "w_n", "b_n", "log_scale")}
+        own = {name: params[f"attention.{name}"] for name in ("W", "b", "log_scale")}
         pointer = Attention(**own, reach=config.attention)
     if embed is None or not config.tied:
         return Weights(cell, embed, tuple(layers), None, params["out.W_hy"], b_y, pointer)

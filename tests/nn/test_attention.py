@@ -28,7 +28,7 @@ def draw_params(config, seed=0):
     rng = np.random.default_rng(seed)
     params = model.init_params(config, rng)
     params = {name: array + rng.normal(0, 0.3, array.shape).astype(array.dtype) for name, array in params.items()}
-    params["attention.b_n"] -= 2 + np.log(config.attention)
+    params["attention.b"] -= 2 + np.log(config.attention)
     params["attention.log_scale"] -= 2
     return params
 
@@ -65,7 +65,7 @@ def oracle(config, params, ids, reset):
     weights = model.prepare({name: a for name, a in params.items() if not name.startswith("attention")}, plain)
     h, _, _ = model.hidden(weights, ids, model.zero_state(plain, ids.shape[1]), reset=reset)
     z, _ = model.readout(weights, h)
-    W_k, w_n, b_n, log_scale = (params[f"attention.{name}"] for name in ("W_k", "w_n", "b_n", "log_scale"))
+    W, b_0, log_scale = (params[f"attention.{name}"] for name in ("W", "b", "log_scale"))
     log_probs = np.empty(z.shape)
     for b in range(ids.shape[1]):
         keys, followers = [], []
@@ -74,9 +74,10 @@ def oracle(config, params, ids, reset):
                 keys, followers = [], []
             elif t:
                 followers.append(ids[t, b])
-            k = h[t, b] @ W_k / np.sqrt(((h[t, b] @ W_k) ** 2).sum() + 1e-6)
+            *u, s = h[t, b] @ W
+            k = u / np.sqrt(np.dot(u, u) + 1e-6)
             e = np.exp(z[t, b])
-            shares = [np.exp(h[t, b] @ w_n + b_n[0])]
+            shares = [np.exp(s + b_0[0])]
             spread = [e / e.sum()]
             for key, follower in list(zip(keys, followers, strict=True))[-config.attention :]:
                 shares.append(np.exp(np.exp(log_scale[0]) * (k @ key)))
