@@ -238,10 +238,13 @@ def _past(weights: Attention, h: Array, ids: Ids, memory: Array, reset: Mask | N
 def _memory_after(past: _Past, reach: int) -> Array:
     """Return the last M slots, as the next window gets them."""
     keys, ids = past.keys[:, -reach:], past.ids[:, -reach:]
-    kept = np.arange(past.ids.shape[1] - reach, past.ids.shape[1]) >= past.first[:, -1:]
     memory = np.empty((len(keys), memory_size(reach)), keys.dtype)
-    np.multiply(keys, kept[..., None], out=memory[:, :-reach].reshape(keys.shape))
-    np.multiply(ids, kept, out=memory[:, -reach:], casting="unsafe")
+    memory[:, :-reach].reshape(keys.shape)[...] = keys
+    memory[:, -reach:] = ids
+    forgotten = past.first[:, -1] - (past.ids.shape[1] - reach)
+    for row in np.flatnonzero(forgotten > 0):
+        memory[row, : forgotten[row] * KEY_SIZE] = 0
+        memory[row, -reach:][: forgotten[row]] = 0
     return memory
 
 
