@@ -38,7 +38,6 @@ from charrnn.nn.initializers import Init
 
 KEY_SIZE = 64  # K: with 32, the validation loss of irish_abc is 0.02 nats higher
 _SCALE = 16.0  # exp(log_scale) at first: with 8 and 30, the loss after 300 steps is 0.06 and 0.03 nats higher
-_FOR_NET = 2.0  # b at first is this plus log(M): the net predicts nearly alone until the keys have learned something
 _LEAST = 1e-6  # added to the square of a key's length: outputs of zero have no direction
 _STEPS = 128  # time steps of a block, at most
 _BLOCK = 2**16  # numbers in a block's similarities, unless one batch row has more: they fit a core's cache
@@ -70,10 +69,10 @@ class Looks(NamedTuple):
 
 
 def init_params(H: int, reach: int, rng: np.random.Generator, init: Init) -> Params:
-    """Draw the weights."""
+    """Draw the weights. Even if all keys are equal, as they nearly are at first, the net has half of the probability."""
     return {
         "W": np.hstack([init.inputs(rng, H, KEY_SIZE), np.zeros((H, 1))]),
-        "b": np.array([_FOR_NET + math.log(reach)]),
+        "b": np.array([_SCALE + math.log(reach)]),
         "log_scale": np.array([math.log(_SCALE)]),
     }
 

@@ -215,6 +215,11 @@ def test_a_row_is_never_much_shorter_than_its_warm_up(chars, batch_size, rows):
     assert rows_for(ModelConfig(2), chars, batch_size) == rows
 
 
+def test_a_row_fills_the_memory_of_attention_before_it_is_scored():
+    assert rows_for(ModelConfig(2, attention=512), 1024, 32) == 2
+    assert rows_for(ModelConfig(2, attention=513), 1024, 32) == 1
+
+
 @pytest.mark.parametrize("length", [2, 5, 12, 13, 14, 97, 100, 101, 1025])
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 7, 12])
 @pytest.mark.parametrize("window", [5, 256])

@@ -28,7 +28,7 @@ def draw_params(config, seed=0):
     rng = np.random.default_rng(seed)
     params = model.init_params(config, rng)
     params = {name: array + rng.normal(0, 0.3, array.shape).astype(array.dtype) for name, array in params.items()}
-    params["attention.b"] -= 2 + np.log(config.attention)
+    params["attention.b"] -= 16 + np.log(config.attention)
     params["attention.log_scale"] -= 2
     return params
 
@@ -311,3 +311,13 @@ def test_the_other_weights_are_drawn_as_without_attention():
     drawn, plain = (model.init_params(configure(reach), np.random.default_rng(0)) for reach in (9, 0))
     assert [*drawn][: len(plain)] == [*plain]
     assert all(np.array_equal(drawn[name], array) for name, array in plain.items())
+
+
+@pytest.mark.parametrize("reach", [1, 9, 300])
+def test_at_first_the_net_has_half_of_the_probability_at_least(reach):
+    config = configure(reach)
+    params = model.init_params(config, np.random.default_rng(0))
+    params["attention.W"][:, :-1] = 1  # the keys are equal
+    seen = model.looks(model.prepare(params, config), draw_ids()[0], model.zero_state(config, B))
+    assert seen.net.min() >= 0.5
+    assert seen.net.max() == 1
