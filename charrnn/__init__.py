@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from charrnn.nn.cells.base import Cell
     from charrnn.nn.gradcheck import check_gradients
     from charrnn.nn.initializers import INITS
+    from charrnn.training.fitting import MemoryFitted
     from charrnn.training.loop import Evaluating, Recovered, Report, Stepped
     from charrnn.training.run import LengthChanged, Run, Saved
 
@@ -48,6 +49,7 @@ _HOMES = {
     "Evaluation": "evaluation.statistics",
     "Trace": "evaluation.trace",
     "LengthChanged": "training.run",
+    "MemoryFitted": "training.fitting",
     "Run": "training.run",
     "Saved": "training.run",
     "Scored": "evaluation.scoring",
@@ -77,6 +79,7 @@ __all__ = [
     "Evaluation",
     "LanguageModel",
     "LengthChanged",
+    "MemoryFitted",
     "ModelConfig",
     "Recovered",
     "Report",

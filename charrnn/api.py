@@ -34,6 +34,7 @@ from charrnn.errors import ConfigError, CorpusError
 from charrnn.generation.ensemble import Ensemble, Member
 from charrnn.generation.settings import SampleConfig
 from charrnn.generation.writer import Writer
+from charrnn.memory.cache import Cache, Entries, check_memory
 from charrnn.nn import model
 from charrnn.signatures import spell_out
 from charrnn.training.folder import RUNS, RunFolder, find_model
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from charrnn.data.text import Text
     from charrnn.evaluation.baselines import Baselines
     from charrnn.evaluation.packing import Line
+    from charrnn.evaluation.recall import Recall
     from charrnn.evaluation.scoring import Progress as ScoreProgress
     from charrnn.evaluation.scoring import Scored
     from charrnn.evaluation.statistics import Evaluation
@@ -58,17 +60,22 @@ if TYPE_CHECKING:
 _MOST_SHARE = 1e9  # limit of a model's weight in a mean, so that the sum of the weights is finite
 
 
-def load(path: str | PathLike[str] | None = None) -> LanguageModel:
+def load(
+    path: str | PathLike[str] | None = None, *, memory: int | None = None, memory_from: str | Text | None = None
+) -> LanguageModel:
     """Return the model in a checkpoint.
 
-    path: a `.npz` file, a run's folder (its best.npz, else its last.npz), a run's name under ./checkpoints, or None for
-          the newest run there
-    Raises:  CheckpointError if there is none, it is damaged, or its cell is not registered.
+    path         a `.npz` file, a run's folder (its best.npz, else its last.npz), a run's name under ./checkpoints, or
+                 None for the newest run there
+    memory       how many characters back its memory reaches; None: as fitted when training ended; 0: no memory
+    memory_from  a text that fills the memory before the model reads another; without one, the memory starts empty
+    Raises:  CheckpointError if there is none, it is damaged, or its cell is not registered; ConfigError if the memory
+             is out of range.
     """
     if not isinstance(path, (str, PathLike, NoneType)):
         raise ConfigError(f"load needs a path or the name of a run, got {path!r}")
     file = find_model(None if path is None else Path(path))
-    return LanguageModel(ckpt.load(file), file)
+    return LanguageModel(ckpt.load(file), file, memory, memory_from)
 
 
 @spell_out(ModelConfig, TextConfig, TrainConfig)
@@ -120,8 +127,9 @@ def fit(
 ) -> Events:
     """Return an iterator that trains a model on a text and yields an event for each step and report.
 
-    The events are `Stepped`, `Evaluating`, `Report`, `Recovered`, `LengthChanged` and `Saved`. Training begins with the
-    first `next` and stops when no more is called; before that, the text is read, and nothing is written.
+    The events are `Stepped`, `Evaluating`, `Report`, `Recovered`, `LengthChanged`, `Saved` and `MemoryFitted`. Training
+    begins with the first `next` and stops when no more is called; before that, the text is read, and nothing is
+    written.
     corpus      the path of a text, several paths, or a `Corpus`
     out         the run's folder; ./checkpoints/<corpus name> if None
     force       True: remove an earlier run in the folder
@@ -225,8 +233,12 @@ def mixed(models: Sequence[tuple[LanguageModel, float]]) -> Writer:
                 f"{other.path}: its weight must be greater than 0 and less than {_MOST_SHARE:g}, got {share}"
             )
     members = tuple(Member(each.weights, each.checkpoint.model_config, share / total) for each, share in models)
+    if len(models) > 1 and any(each.memory or each.memory_from is not None for each, _ in models):
+        raise ConfigError("models that are mixed have no memory: leave out --memory, or give one model")
+    alone = models[0][0]
+    memory = () if len(models) > 1 else (alone.cache, alone._first)
     return Writer(
-        Ensemble(members), first, lambda: [_corpus_for("copies", each.checkpoint).train for each, _ in models]
+        Ensemble(members, *memory), first, lambda: [_corpus_for("copies", each.checkpoint).train for each, _ in models]
     )
 
 
@@ -249,12 +261,21 @@ def _corpus_for(use: str, saved: Checkpoint, reading: ReadProgress | None = None
 class LanguageModel:
     """A trained model. It keeps no state between calls.
 
-    checkpoint  its parameters, settings, vocabulary and history
-    path        the file it came from; None for the model of a run in memory
+    checkpoint   its parameters, settings, vocabulary and history
+    path         the file it came from; None for the model of a run in memory
+    memory       how many characters back its memory reaches; None: as fitted when training ended; 0: no memory
+    memory_from  a text that fills the memory before the model reads another; None: the memory starts empty
+    Raises:  ConfigError if the memory is out of range, or larger than what the machine has free.
     """
 
     checkpoint: Checkpoint
     path: Path | None = None
+    memory: int | None = None
+    memory_from: str | Text | None = None
+
+    def __post_init__(self) -> None:
+        if self.memory is not None:
+            check_memory(self.memory, self.checkpoint.model_config)
 
     def __repr__(self) -> str:
         origin = "in memory" if self.path is None else repr(str(self.path))
@@ -264,6 +285,32 @@ class LanguageModel:
     def weights(self) -> model.Weights:
         """Return the weights in the form that forward passes read."""
         return model.prepare(self.checkpoint.params, self.checkpoint.model_config)
+
+    @cached_property
+    def cache(self) -> Cache | None:
+        """Return the memory's settings, with the requested size; None for a model without a memory."""
+        saved = self.checkpoint
+        fitted = saved.cache or Cache.unfitted(saved.model_config.hidden_size, saved.model_config.dtype)
+        cache = fitted if self.memory is None else fitted.with_size(self.memory)
+        return cache if cache.size else None
+
+    @cached_property
+    def _first(self) -> Entries | None:
+        """Return the entries that the memory begins with."""
+        if self.cache is None or self.memory_from is None:
+            return None
+        from charrnn.data.reading import text_of
+        from charrnn.evaluation.recall import entries_after
+
+        text = text_of(self.memory_from, self.checkpoint.text_config)
+        ids = self.checkpoint.vocab.ids_of(text, "skip")
+        return entries_after(self.weights, self.checkpoint.model_config, self.cache, ids)
+
+    def _recall(self, *, across: bool = False, is_fitted: bool = False) -> Recall | None:
+        """Return how the memory is used in scoring."""
+        from charrnn.evaluation.recall import Recall
+
+        return None if self.cache is None else Recall(self.cache, self._first, across, is_fitted)
 
     @cached_property
     def writer(self) -> Writer:
@@ -373,16 +420,19 @@ class LanguageModel:
         unknown: str = "skip",
         protocol: str = "whole",
         dynamic: bool = False,
+        across_documents: bool = False,
         batch_size: int = 32,
         threads: int | None = None,
     ) -> Evaluation:
-        """Score a text: return the model's loss, bits per character and accuracy on it.
+        """Score a text: return the model's loss, bits per character and accuracy on it, without and with its memory.
 
+        If the memory's gate was fitted to this text, each part of the text is scored by a gate fitted to others.
         unknown     what to do with characters that the vocabulary lacks: "skip" and count them, or "error"
         protocol    "whole": the hidden state is carried through the whole text. "windows": it is zero at the start of
                     every 256 characters. "lanes": the text is split into batch rows, each read after a warm-up; faster
                     than "whole", and within about 0.002 nats of it
         dynamic     True: also score the text with a model that learns as it reads
+        across_documents  True: the memory outlasts the end of a document
         batch_size  batch rows or windows read at once, at most
         threads     CPU cores to use; if None, as many as suit the model. The figures are the same for any number
         Raises:     VocabError for an unknown character under "error".
@@ -399,41 +449,56 @@ class LanguageModel:
         text = text_of(text, self.checkpoint.text_config)
         ids = vocab.ids_of(text, unknown)
         rows = 1 if protocol == "whole" else rows_for(config, len(ids) - 1, batch_size)
+        total, params, cold = max(0, len(ids) - 1), self.checkpoint.params, protocol == "windows"
+        fitted = self.cache is not None and self.cache.fitted_to == text.sha256
+        recall = self._recall(across=across_documents, is_fitted=fitted)
         begin = time.perf_counter()
-        sums = Sums(max(0, len(ids) - 1))
-        params, cold = self.checkpoint.params, protocol == "windows"
-        with workers_for(config, params, len(ids), rows, threads) as workers:
+        sums = [Sums(total) for _ in range(1 if recall is None else 2)]
+        with workers_for(config, params, len(ids), rows, threads, recall) as workers:
             for scored in predictions(params, workers, ids, rows, cold=cold, end=vocab.end):
-                sums.add(scored)
+                for own, found in zip(sums, scored.each, strict=True):
+                    own.add(found)
         seconds = time.perf_counter() - begin
-        adapted = Sums(max(0, len(ids) - 1))
-        for scored in dynamic_predictions(params, config, ids, vocab.end, threads) if dynamic else ():
-            adapted.add(scored)
+        adapted = [Sums(total) for _ in sums]
+        for scored in dynamic_predictions(params, config, ids, vocab.end, threads, recall) if dynamic else ():
+            for own, found in zip(adapted, scored.each, strict=True):
+                own.add(found)
         skipped = len(text) - len(ids)
         learned = vocab.count_unknown(text) if vocab.unknown is not None else 0
         how = {"whole": "", "lanes": f"-{rows}x{warm_up_of(config)}", "windows": f"-{COLD_WINDOW}"}
+        chars = sums[0].tally.chars
         signature = {
             "cell": config.cell,
             "layers": config.num_layers,
             "hidden": config.hidden_size,
             **({"attention": config.attention} if config.attention else {}),
             "protocol": protocol + how[protocol],
-            "chars": sums.tally.chars,
+            "chars": chars,
             "unknown": f"skipped-{skipped}" if skipped else f"learned-{learned}" if learned else 0,
             "text": f"sha256-{text.sha256[:8]}",
             "charrnn": __version__,
         }
-        return Evaluation(
-            chars=sums.tally.chars,
-            nats_per_char=sums.tally.nats_per_char,
-            interval=sums.interval(),
-            accuracy=sums.tally.accuracy,
-            dynamic=adapted.tally.nats_per_char,
-            by_position=sums.by_position,
-            unknown=skipped + learned,
-            chars_per_second=sums.tally.chars / seconds if sums.tally.chars else None,
-            signature="|".join(f"{key}:{value}" for key, value in signature.items()),
-        )
+
+        def result(sums: Sums, adapted: Sums) -> Evaluation:
+            return Evaluation(
+                chars=chars,
+                nats_per_char=sums.tally.nats_per_char,
+                interval=sums.interval(),
+                accuracy=sums.tally.accuracy,
+                dynamic=adapted.tally.nats_per_char,
+                by_position=sums.by_position,
+                unknown=skipped + learned,
+                chars_per_second=chars / seconds if chars else None,
+                signature="|".join(f"{key}:{value}" for key, value in signature.items()),
+            )
+
+        alone, *both = (result(*pair) for pair in zip(sums, adapted, strict=True))
+        if recall is None:
+            return alone
+        memory = str(recall.cache.size) + "-out-of-fold" * fitted + "-across-documents" * across_documents
+        if self.memory_from is not None:
+            memory += f"-from-{text_of(self.memory_from, self.checkpoint.text_config).sha256[:8]}"
+        return replace(alone, memory=replace(both[0], signature=f"{both[0].signature}|memory:{memory}"))
 
     @spell_out()
     def score(self, lines: Iterable[Line], *, per_char: bool = False, threads: int | None = None) -> Iterator[Scored]:
@@ -480,6 +545,7 @@ class LanguageModel:
             progress=progress,
             threads=threads,
             ahead=ahead,
+            recall=self._recall(),
         )
 
     def baselines(self, text: str | Text, *, unknown: str = "skip", reading: ReadProgress | None = None) -> Baselines:

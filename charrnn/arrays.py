@@ -62,9 +62,19 @@ def empty(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     NumPy aligns to 16 bytes. With AVX-512, half of all additions and matrix products then take up to twice as long.
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    memory = np.empty(size + _LINE, np.uint8)
+    return _from_line(np.empty(size + _LINE, np.uint8), size).view(dtype).reshape(shape)
+
+
+def zeros(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return zeros that start at a multiple of 64 bytes; the system gives the memory when it is first written to."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    return _from_line(np.zeros(size + _LINE, np.uint8), size).view(dtype).reshape(shape)
+
+
+def _from_line(memory: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
+    """Return so many bytes of the memory, from the first that starts a line of the cache."""
     start = -memory.__array_interface__["data"][0] % _LINE
-    return memory[start : start + size].view(dtype).reshape(shape)
+    return memory[start : start + size]
 
 
 def aligned(array: Array) -> Array:

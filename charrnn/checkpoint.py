@@ -3,6 +3,7 @@
 The arrays are named `params/…`, `opt/…` and `state`; everything else is in the JSON string `meta`. `best.npz` has what
 inference needs; `last.npz` also has what resuming needs: the optimizer's state, the model's state and the progress. If
 that is not the last good state, to which a run goes back when it diverges, `good/…` has the arrays of the good one.
+The cache that was fitted to a trained model has `cache/…`.
 Neither records a time of day, so the same settings give the same bytes. Nothing is ever pickled.
 """
 
@@ -33,6 +34,7 @@ from charrnn.config import (
 from charrnn.data.source import Source
 from charrnn.data.vocab import Vocab
 from charrnn.errors import CharRNNError, CheckpointError, UnknownCellError, cause
+from charrnn.memory.cache import Cache
 from charrnn.nn import compiled, model
 from charrnn.system.atomic import replacing, uninterrupted
 from charrnn.system.npz import Header, Npz, PickledError
@@ -53,6 +55,8 @@ _META_TYPES = {
     "history": list,
     "progress": dict,
 }
+_CACHE_ARRAYS = ("mean", "projection")
+_CACHE_TYPES = {"size": int, "sharpness": float, "gates": list, "fitted_to": str}
 _GOOD_TYPES = {"step": int, "history": list, "progress": dict}
 
 
@@ -90,6 +94,7 @@ class Checkpoint:
     opt_state       the optimizer's arrays; empty for inference
     state           the state of the batch rows, with the memory of attention; None for inference
     good            the run at its last good state; None if this is it, and for inference
+    cache           the memory that was fitted to the model when its training ended; None before that
     """
 
     model_config: ModelConfig
@@ -110,6 +115,7 @@ class Checkpoint:
     text_config: TextConfig = field(default_factory=TextConfig)
     versions: dict[str, str] = field(default_factory=current_versions)
     good: Checkpoint | None = None
+    cache: Cache | None = None
 
     @property
     def summary(self) -> str:
@@ -145,6 +151,14 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         "validated": checkpoint.validated,
     }
     arrays = _arrays(checkpoint)
+    if cache := checkpoint.cache:
+        meta["cache"] = {
+            "size": cache.size,
+            "sharpness": cache.sharpness,
+            "gates": cache.gates.tolist(),
+            "fitted_to": cache.fitted_to,
+        }
+        arrays |= {f"cache/{name}": getattr(cache, name) for name in _CACHE_ARRAYS}
     if good := checkpoint.good:
         meta["good"] = {name: getattr(good, name) for name in _GOOD_TYPES}
         arrays |= {f"good/{name}": array for name, array in _arrays(good).items()}
@@ -187,6 +201,9 @@ def load(path: Path) -> Checkpoint:
     if checkpoint.good is not None:
         good = _with_arrays(checkpoint.good, _with_prefix("good/", arrays))
         checkpoint = replace(checkpoint, good=good)
+    if checkpoint.cache is not None:
+        own: dict[str, Any] = _with_prefix("cache/", arrays)
+        checkpoint = replace(checkpoint, cache=replace(checkpoint.cache, **own))
     return _with_arrays(checkpoint, arrays)
 
 
@@ -264,20 +281,22 @@ def _checked_meta(path: Path, text: str) -> dict[str, Any]:
         )
     try:
         _check_types(meta, _META_TYPES)
-        if meta.setdefault("good", None) is not None:
-            _check_types(meta["good"], _GOOD_TYPES)
+        for name, types in (("good", _GOOD_TYPES), ("cache", _CACHE_TYPES)):
+            if meta.setdefault(name, None) is not None:
+                _check_types(meta[name], types)
     except (KeyError, TypeError, ValueError) as error:
         raise _senseless(path, error) from error
     return meta
 
 
 def _check_types(values: dict[str, Any], types: dict[str, type]) -> None:
-    """Raise an error if a value is missing or of another type, or the step is negative."""
+    """Raise an error if a value is missing or of another type, or a step or size is negative."""
     for name, kind in types.items():
         if type(values[name]) is not kind:
             raise TypeError(f"{name} is no {kind.__name__}")
-    if values["step"] < 0:
-        raise ValueError(f"step {values['step']}")
+    for name in ("step", "size"):
+        if values.get(name, 0) < 0:
+            raise ValueError(f"{name} {values[name]}")
 
 
 def _without_arrays(path: Path, meta: dict[str, Any]) -> Checkpoint:
@@ -311,9 +330,23 @@ def _without_arrays(path: Path, meta: dict[str, Any]) -> Checkpoint:
     symbols, expected = checkpoint.vocab.size, checkpoint.model_config.vocab_size
     if symbols != expected:
         raise _damaged(path, f"it has {symbols} symbols for a model of {expected}")
+    if cache := meta["cache"]:
+        checkpoint = replace(checkpoint, cache=_cache(path, checkpoint.model_config, cache))
     if good := meta["good"]:
         checkpoint = replace(checkpoint, good=replace(checkpoint, **{name: good[name] for name in _GOOD_TYPES}))
     return checkpoint
+
+
+def _cache(path: Path, config: ModelConfig, data: dict[str, Any]) -> Cache:
+    """Return the cache that `meta` describes, its arrays still missing."""
+    unfitted = Cache.unfitted(config.hidden_size, config.dtype)
+    try:
+        gates = np.array(data["gates"], np.float64)
+    except (TypeError, ValueError) as error:
+        raise _senseless(path, error) from error
+    if gates.shape != unfitted.gates.shape or not np.isfinite(gates).all():
+        raise _damaged(path, f"the gates of its memory are not {' by '.join(map(str, unfitted.gates.shape))} numbers")
+    return replace(unfitted, **data | {"gates": gates})
 
 
 def _source(data: dict[str, Any]) -> Source:
@@ -333,6 +366,8 @@ def _expected_shapes(path: Path, checkpoint: Checkpoint, file: Npz) -> dict[str,
             expected |= {f"opt/{slot}/{name}": shape for name, shape in params.items()}
         if checkpoint.good is not None:
             expected |= {f"good/{name}": shape for name, shape in expected.items()}
+    if (cache := checkpoint.cache) is not None:
+        expected |= {f"cache/{name}": getattr(cache, name).shape for name in _CACHE_ARRAYS}
     if wrong := sorted(expected.keys() ^ file.names - {"meta"}):
         more = f" and {len(wrong) - _SHOWN:,} more" if len(wrong) > _SHOWN else ""
         raise _damaged(

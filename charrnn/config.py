@@ -36,6 +36,7 @@ OPTIMIZER_DEFAULTS = {
 DTYPE_NAMES = ("float32", "float64")
 UNKNOWN_POLICIES = ("error", "skip")
 PROTOCOLS = ("whole", "windows", "lanes")
+MOST_MEMORY = 10_000_000  # characters that a model can look back at
 NORMAL_FORMS = ("none", "NFC", "NFKC")
 DOCUMENT_WAYS = ("lines", "blank-lines", "files")
 DEFAULT_MINUTES = 5.0

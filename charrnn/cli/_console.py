@@ -13,6 +13,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charrnn.api import LanguageModel, load
-from charrnn.errors import CorpusError
+from charrnn.errors import ConfigError, CorpusError
 from charrnn.training.folder import is_model
 
 if TYPE_CHECKING:
@@ -47,9 +48,18 @@ def print_or_raise(text: str, *, nl: bool = True) -> None:
     click.echo(text, err=True, nl=nl)
 
 
-def open_model(path: str | None) -> LanguageModel:
-    """Load the model of a command; name its file on stderr if the user did not."""
-    model = load(path)
+def open_model(path: str | None, memory: int | None = None, memory_from: str | None = None) -> LanguageModel:
+    """Load the model of a command; name its file on stderr if the user did not.
+
+    memory, memory_from  as the options say
+    """
+    model = load(path, memory=memory)
+    if memory_from is not None:
+        if model.cache is None:
+            raise ConfigError("--memory-from fills a memory, and this model has none: give --memory too")
+        from charrnn.data.reading import read_text
+
+        model = replace(model, memory_from=read_text(memory_from, config=model.checkpoint.text_config))
     if model.path is not None and str(model.path) != path:
         chosen = model.path.name in ("best.npz", Path(path or "").name)
         why = "" if chosen else " (there is no best.npz)"

@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 
 import click
 
-from charrnn.cli._command import Conflict, complete_runs, section
+from charrnn.cli._command import Conflict, complete_files, complete_runs, section
 from charrnn.cli._escapes import text_with_escapes
 from charrnn.cli._modules import CellName
 from charrnn.cli._types import Minutes, Number, OneOf, WholeNumber
-from charrnn.config import UNKNOWN_POLICIES, TrainConfig, flag_of, setting_fields, setting_names
+from charrnn.config import MOST_MEMORY, UNKNOWN_POLICIES, TrainConfig, flag_of, setting_fields, setting_names
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -146,6 +146,23 @@ def unknown_option(default: str) -> Callable[[F], F]:
         show_default=True,
         help="What to do with characters that the model does not know.",
     )
+
+
+def memory_options(function: F) -> F:
+    """Add `--memory` and `--memory-from`: how far back a model looks, and what it has read before."""
+    add = section("Memory")
+    function = add(
+        "--memory-from",
+        metavar="FILE",
+        shell_complete=complete_files,
+        help="A text that fills the memory first. [default: it starts empty]",
+    )(function)
+    return add(
+        "--memory",
+        type=WholeNumber(0, MOST_MEMORY),
+        metavar="N",
+        help="Look back at the last N characters for similar passages. 0: off. [default: as fitted in training]",
+    )(function)
 
 
 def threads_option(group: str) -> Callable[[F], F]:

@@ -11,6 +11,7 @@ from charrnn.cli._bars import bar
 from charrnn.cli._console import console, duration, print_or_raise, redraws, rendered, screen_columns, wrapped
 from charrnn.nn.functional import bits
 from charrnn.training.advice import advise
+from charrnn.training.fitting import MemoryFitted
 from charrnn.training.loop import MOST_TRIES, Evaluating, Recovered, Report, Stepped
 from charrnn.training.run import Event, LengthChanged, Run
 
@@ -42,6 +43,7 @@ class TrainScreen:
         self.console = console(soft_wrap=True)
         self.smoothed = MovingAverage()
         self.val_loss: float | None = None
+        self.memory: MemoryFitted | None = None
         self.bar = bar(
             total=run.state.course.total,
             initial=run.state.step,
@@ -71,6 +73,8 @@ class TrainScreen:
                 self._print(f"[bold]step {event.step:,}[/]  length now {event.total:,} steps, to fit the time budget")
         elif isinstance(event, Recovered):
             self._recover(event)
+        elif isinstance(event, MemoryFitted):
+            self.memory = event
         elif isinstance(event, Report) and event.val_loss is not None:
             self.val_loss = event.val_loss
             self._line(event, f"  val {event.val_loss:.4f} ({bits(event.val_loss):.3f} bpc)")
@@ -127,8 +131,8 @@ class TrainScreen:
                 print_or_raise(rendered(self.console, text), nl=False)
 
 
-def closing_figures(run: Run) -> dict[str, str]:
-    """Return the figures that a finished run prints."""
+def closing_figures(run: Run, memory: MemoryFitted | None) -> dict[str, str]:
+    """Return the figures that a finished run prints; memory: None if none was fitted."""
     progress, state = run.state.progress, run.state
     facts = {}
     if progress.best_loss is not None:
@@ -136,7 +140,16 @@ def closing_figures(run: Run) -> dict[str, str]:
         facts["Best loss"] = f"{loss:.4f} nats ({bits(loss):.3f} bits) per character at step {progress.best_step:,}"
     elif state.history:
         facts["Loss"] = f"{state.history[-1]['loss']:.4f} nats per character, in training"
+    if memory is not None:
+        facts["Memory"] = _memory_in_words(memory)
     chars = run.training.stream.chars_before(state.step)
     facts["Time"] = f"{duration(run.seconds)}, {chars / max(run.seconds, 1e-9):,.0f} characters per second"
     facts["Model"] = str(run.folder.model())
     return facts
+
+
+def _memory_in_words(fitted: MemoryFitted) -> str:
+    """Say what the memory gains on the characters that it was fitted to."""
+    if not fitted.cache.size:
+        return "off: looking back at similar passages does not lower the validation loss"
+    return f"looks back {fitted.cache.size:,} characters: {fitted.alone:.4f} nats become {fitted.both:.4f}"

@@ -12,7 +12,7 @@ import click
 from charrnn.cli._command import Conflict, SectionedCommand, section
 from charrnn.cli._errors import print_error
 from charrnn.cli._escapes import explaining_escapes, text_with_escapes
-from charrnn.cli._options import model_option, options_of, threads_option, unknown_option
+from charrnn.cli._options import memory_options, model_option, options_of, threads_option, unknown_option
 from charrnn.config import STDIN
 from charrnn.errors import CorpusError, VocabError, cause
 from charrnn.generation.settings import COMPLETION_CONFLICTS, CompletionConfig
@@ -39,6 +39,7 @@ _shown = section("Output")
 @model_option
 @options_of(CompletionConfig, "to", "count", "max_length")
 @unknown_option("error")
+@memory_options
 @threads_option("Completions")
 @_shown(
     "--json",
@@ -54,6 +55,8 @@ _shown = section("Output")
 def command(
     text: str | None,
     model_path: str | None,
+    memory: int | None,
+    memory_from: str | None,
     threads: int | None,
     as_json: bool,
     interactive: bool,
@@ -78,7 +81,7 @@ def command(
     from charrnn.parallel.plan import threads_to_use
     from charrnn.parallel.threads import Threads
 
-    model = open_model(model_path)
+    model = open_model(model_path, memory, memory_from)
 
     def complete(beginning: str) -> Completions:
         return model.complete(beginning, **settings)

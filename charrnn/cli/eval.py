@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from charrnn.cli._command import Conflict, SectionedCommand, complete_files, section
-from charrnn.cli._options import json_option, model_option, threads_option, unknown_option
+from charrnn.cli._options import json_option, memory_options, model_option, threads_option, unknown_option
 from charrnn.cli._types import OneOf
 from charrnn.config import PROTOCOLS
 
@@ -47,6 +47,8 @@ _scoring = section("Scoring")
     is_flag=True,
     help="Also score an n-gram model and compressors.",
 )
+@section("Memory")("--memory-across-documents", "across", is_flag=True, help="Remember earlier documents, too.")
+@memory_options
 @threads_option("Scoring")
 @json_option
 def command(
@@ -57,6 +59,9 @@ def command(
     test: bool,
     dynamic: bool,
     baselines: bool,
+    across: bool,
+    memory: int | None,
+    memory_from: str | None,
     threads: int | None,
     as_json: bool,
 ) -> None:
@@ -73,12 +78,12 @@ def command(
       grep -v '^#' notes.txt | charrnn eval - --json
     """
     from charrnn.cli._bars import ReadingBar
-    from charrnn.cli._console import note, open_model, print_facts, print_json, refuse_models
+    from charrnn.cli._console import note, open_model, print_facts, print_json, print_table, refuse_models
     from charrnn.data.files import find_files
     from charrnn.data.reading import read_text
 
     refuse_models(texts)
-    model = open_model(model_path)
+    model = open_model(model_path, memory, memory_from)
     config = model.checkpoint.text_config
     own_text = model.test_text if test else model.validation_text
     for sentence in find_files(texts).notes if texts else ():
@@ -86,33 +91,54 @@ def command(
     with ReadingBar() as reading:
         text = read_text(*texts, config=config, reading=reading) if texts else own_text(reading=reading)
         compared = model.baselines(text, unknown=unknown, reading=reading) if baselines else None
-    result = model.evaluate(text, unknown=unknown, protocol=protocol, dynamic=dynamic, threads=threads)
+    result = model.evaluate(
+        text, unknown=unknown, protocol=protocol, dynamic=dynamic, across_documents=across, threads=threads
+    )
     if as_json:
         print_json(result.to_dict() | ({"baselines": compared.to_dict()} if compared else {}))
         return
 
     treatment = ", left out of the text" if model.checkpoint.vocab.unknown is None else ", scored as the unknown symbol"
     unknown_chars = f"{result.unknown:,}" + (treatment if result.unknown else "")
-    interval = "- (too short)" if result.interval is None else "{:.4f} to {:.4f}".format(*result.interval)
-    learning = f"{_figure(result.dynamic, '.4f')} nats per character, learning as it reads"
-    print_facts(
-        {
-            "Characters scored": f"{result.chars:,}",
-            "Nats per character": _figure(result.nats_per_char, ".4f"),
-            "95 % interval": interval,
-            "Bits per character": _figure(result.bpc, ".4f"),
-            "Perplexity per character": _figure(result.perplexity, ".3f"),
-            "Accuracy": _figure(result.accuracy, ".2%"),
-            "Unknown characters": unknown_chars,
-            "Characters per second": _figure(result.chars_per_second, ",.0f"),
-            "Signature": result.signature,
-        }
-        | ({"Dynamic evaluation": learning} if dynamic else {})
-    )
+    scored = {"Characters scored": f"{result.chars:,}"}
+    facts = {
+        "Unknown characters": unknown_chars,
+        "Characters per second": _figure(result.chars_per_second, ",.0f"),
+        "Signature": result.signature,
+    }
+    if result.memory is None:
+        print_facts(scored | _figures(result, dynamic=dynamic) | facts)
+    else:
+        alone, both = (_figures(each, dynamic=dynamic) for each in (result, result.memory))
+        print_table(
+            ("", "Model alone", "With its memory"), [(name, alone[name], both[name]) for name in alone], right=(1, 2)
+        )
+        print_facts(scored | facts | {"Memory": _in_words(result.memory.signature)})
     if result.by_position:
         _print_positions(result.by_position)
     if compared is not None:
         _print_baselines(result, compared)
+
+
+def _figures(result: Evaluation, *, dynamic: bool) -> dict[str, str]:
+    """Return the figures of an evaluation."""
+    interval = "- (too short)" if result.interval is None else "{:.4f} to {:.4f}".format(*result.interval)
+    figures = {
+        "Nats per character": _figure(result.nats_per_char, ".4f"),
+        "95 % interval": interval,
+        "Bits per character": _figure(result.bpc, ".4f"),
+        "Perplexity per character": _figure(result.perplexity, ".3f"),
+        "Accuracy": _figure(result.accuracy, ".2%"),
+    }
+    return figures | ({"Nats, learning as it reads": _figure(result.dynamic, ".4f")} if dynamic else {})
+
+
+def _in_words(signature: str) -> str:
+    """Return what the memory's part of a signature means."""
+    words = signature.rpartition("memory:")[2].split("-")
+    says = f"the last {int(words[0]):,} characters"
+    says += ", also of earlier documents" * ("across" in words)
+    return says + ("; scored out of fold, since it was fitted to this text" if "fold" in words else "")
 
 
 def _print_positions(losses: list[float]) -> None:

@@ -176,6 +176,10 @@ def _result(saved: Checkpoint, path: Path, run: RunSummary | None) -> dict[str, 
         best = min(evaluated, key=lambda line: line["val_loss"])
         facts["Best loss"] = f"{best['val_loss']:.4f} nats per character at step {best['step']:,}"
         facts["Bits per character"] = f"{bits(best['val_loss']):.4f}"
+        if saved.cache is not None:
+            facts["Memory"] = (
+                f"looks back {saved.cache.size:,} characters" if saved.cache.size else "off: it does not help"
+            )
         facts["Validated on"] = validation.in_words()
         facts["Signature"] = validation.signature
     if run and run.seconds is not None:

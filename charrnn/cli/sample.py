@@ -13,7 +13,15 @@ import click
 
 from charrnn.cli._command import Conflict, SectionedCommand, complete_files, section
 from charrnn.cli._escapes import explaining_escapes, text_with_escapes
-from charrnn.cli._options import either, models_option, options_of, run_argument, threads_option, unknown_option
+from charrnn.cli._options import (
+    either,
+    memory_options,
+    models_option,
+    options_of,
+    run_argument,
+    threads_option,
+    unknown_option,
+)
 from charrnn.cli._types import WholeNumber
 from charrnn.config import STDIN, TextConfig, flag_of, seeded
 from charrnn.errors import CheckpointError, ConfigError
@@ -107,6 +115,7 @@ _BASICS = ("models", "length", "lines", "prime", "temperature", "top_p", "count"
 @options_of(DrawConfig, "best_of")
 @options_of(BeamConfig, "width", "length_norm")
 @options_of(DrawConfig, "novel")
+@memory_options
 @threads_option("Several samples")
 @unknown_option("error")
 def command(
@@ -125,6 +134,8 @@ def command(
     beam: int | None,
     length_norm: float | None,
     novel: int | None,
+    memory: int | None,
+    memory_from: str | None,
     threads: int | None,
     seed: int | None,
     **options: Any,
@@ -146,7 +157,7 @@ def command(
     from charrnn.cli._console import note
     from charrnn.generation.writer import DrawCounts
 
-    writing = _writing(models) if run is None else [(_open_run(run), 1.0)]
+    writing = _writing(models, memory, memory_from) if run is None else [(_open_run(run, memory, memory_from), 1.0)]
     learned = writing[0][0].checkpoint.text_config
     primes = _primes(prime, prime_file, prime_lines, learned)
     if not primes:
@@ -223,22 +234,22 @@ def _read(path: str, learned: TextConfig) -> str:
     return "".join(read(source.name, source.data) for source in sources)
 
 
-def _open_run(name: str) -> LanguageModel:
+def _open_run(name: str, memory: int | None, memory_from: str | None) -> LanguageModel:
     """Load the model that is named without `-m`; there, one may also type a text to continue."""
     from charrnn.cli._console import open_model
 
     try:
-        return open_model(name)
+        return open_model(name, memory, memory_from)
     except CheckpointError as error:
         raise CheckpointError(f"{error}; to continue a text, give it with --prime") from error
 
 
-def _writing(names: tuple[str, ...]) -> list[tuple[LanguageModel, float]]:
+def _writing(names: tuple[str, ...], memory: int | None, memory_from: str | None) -> list[tuple[LanguageModel, float]]:
     """Return the models to mix, each with its share."""
     from charrnn.cli._console import open_model
 
     if len(names) < 2:
-        return [(open_model(names[0] if names else None), 1.0)]
+        return [(open_model(names[0] if names else None, memory, memory_from), 1.0)]
     shares = []
     for name in names:
         path, _, share = name.rpartition(":")
@@ -246,7 +257,7 @@ def _writing(names: tuple[str, ...]) -> list[tuple[LanguageModel, float]]:
             shares.append((path, float(share)))
         except ValueError:
             raise ConfigError(f"-m {name}: every model in a mixture needs a weight: -m A:0.7 -m B:0.3") from None
-    return [(open_model(path), share) for path, share in shares]
+    return [(open_model(path, memory, memory_from), share) for path, share in shares]
 
 
 def _separator(learned: TextConfig, several_lines: bool) -> Callable[[str], str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 
 from charrnn.cli._command import Conflict, SectionedCommand, complete_files, section
-from charrnn.cli._options import models_option, options_of, threads_option
+from charrnn.cli._options import memory_options, models_option, options_of, threads_option
 from charrnn.cli._scored import Printer, Row
 from charrnn.cli._types import Number, fail
 from charrnn.config import STDIN
@@ -104,6 +104,7 @@ _BASICS = ("models", "top", "above", "below", "with_score", "field", "follow", "
 @_scoring("--context", is_flag=True, help="Score the text after the first tab, given the text before it.")
 @_scoring("--best", is_flag=True, help="Name the best of several models, and its margin; give each with -m.")
 @_scoring("--shard", type=_ShardType(), metavar="I/N", help="Score the I-th of N equal shares of the lines.")
+@memory_options
 @threads_option("Scoring")
 @_records("--field", metavar="NAME", help="Score this .csv or .tsv column, or JSON Lines field.")
 @_output(
@@ -126,6 +127,8 @@ def command(
     context: bool,
     best: bool,
     shard: Shard | None,
+    memory: int | None,
+    memory_from: str | None,
     threads: int | None,
     field: str | None,
     as_json: bool,
@@ -172,7 +175,9 @@ def command(
     if best != (len(models) > 1):
         raise ConfigError("--best compares several models: give it with -m A -m B")
     refuse_models(texts)
-    scorers = [_scorer(name, open_model(name), context, config.per_char) for name in models or (None,)]
+    scorers = [
+        _scorer(name, open_model(name, memory, memory_from), context, config.per_char) for name in models or (None,)
+    ]
     encoding = scorers[0].model.checkpoint.text_config.encoding
     any_kind = scorers[0].model.checkpoint.vocab.kind == "bytes"
     items = Items(texts or (STDIN,), field, encoding, follow, any_kind)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from charrnn.cli._command import SectionedCommand, section
-from charrnn.cli._options import either, models_option, options_of, run_argument, threads_option
+from charrnn.cli._options import either, memory_options, models_option, options_of, run_argument, threads_option
 from charrnn.cli._streams import unshared_input
 from charrnn.cli._types import WholeNumber
 from charrnn.errors import CharRNNError, ConfigError
@@ -48,6 +48,7 @@ _where = section("Connection")
     "Without it, the server answers only this machine. Prefer the variable: other users can see command lines.",
 )
 @options_of(Limits, "chars", "seconds", "requests")
+@memory_options
 @threads_option("Limits")
 def command(
     runs: tuple[str, ...],
@@ -59,6 +60,8 @@ def command(
     max_chars: int,
     max_seconds: float,
     max_requests: int,
+    memory: int | None,
+    memory_from: str | None,
     threads: int | None,
 ) -> None:
     """Load models and answer requests over HTTP until Ctrl-C; concurrent requests share a batch.
@@ -83,7 +86,9 @@ def command(
     if stdio and sys.stdin is None:
         raise CharRNNError("standard input is closed: pipe requests in or leave out --stdio")
     listener = None if stdio else _listening(host, port, token)
-    service = Service(_loaded(runs or models), Limits(max_chars, max_seconds, max_requests), threads)
+    service = Service(
+        _loaded(runs or models, memory, memory_from), Limits(max_chars, max_seconds, max_requests), threads
+    )
     if listener:
         address, number = listener.getsockname()[:2]
         url = f"http://{f'[{address}]' if ':' in address else address}:{number}"
@@ -108,12 +113,13 @@ def _listening(host: str, port: int, token: str | None) -> Listener:
     return listening(host, port)
 
 
-def _loaded(paths: tuple[str, ...]) -> dict[str, LanguageModel]:
+def _loaded(paths: tuple[str, ...], memory: int | None, memory_from: str | None) -> dict[str, LanguageModel]:
     """Load the models; each is named after its run or file."""
     from charrnn.cli._console import open_model
 
     models: dict[str, LanguageModel] = {}
-    for model in map(open_model, paths or (None,)):
+    for given in paths or (None,):
+        model = open_model(given, memory, memory_from)
         assert model.path is not None
         path = model.path.resolve()
         name = path.parent.name if path.name in ("best.npz", "last.npz") else path.stem

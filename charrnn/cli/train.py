@@ -211,6 +211,7 @@ def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
         click.get_current_context().exit(128 + signals.received if signals.received else 1)
     if signals.received and not run.finished:
         run.save()
+        run.fit_memory()
         note(f"Saved after step {run.state.step:,}. Continue with: {with_imports(run.command_to_resume())}")
         click.get_current_context().exit(128 + signals.received)
     if not quiet:
@@ -223,7 +224,7 @@ def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
             "Extend": with_imports(run.command_to_resume(**longer)),
             "Repeat": _repeat(run),
         }
-        print_facts(closing_figures(run) | commands, err=True)
+        print_facts(closing_figures(run, screen.memory) | commands, err=True)
 
 
 def _describe(run: Run, corpus: Corpus | None, *, verbose: bool) -> None:

@@ -21,8 +21,8 @@ from charrnn.config import ModelConfig
 from charrnn.data.vocab import Vocab
 from charrnn.errors import CharRNNError
 from charrnn.evaluation.packing import ROWS, Line, PackedLines, run_sums
-from charrnn.evaluation.whole import is_worth_sharing
-from charrnn.nn import model
+from charrnn.evaluation.recall import Carried, Recall, Recalling
+from charrnn.evaluation.whole import Scorer, is_worth_sharing
 from charrnn.nn.functional import bits
 from charrnn.parallel.plan import Plan, others_can_help, threads_to_use
 from charrnn.parallel.threads import Threads, in_order
@@ -118,6 +118,7 @@ def score_blocks(
     progress: Progress | None = None,
     threads: int | None = None,
     ahead: bool = False,
+    recall: Recall | None = None,
 ) -> Generator[list[Scored], None, None]:
     """Yield the scores of each block's lines.
 
@@ -128,10 +129,11 @@ def score_blocks(
     threads:  processes that score; all cores if None
     ahead:    True: take blocks while those before them are scored; False: yield the scores of a block before taking
               the next
+    recall:   score with the model's memory, which is empty at the start of each line
     Raises:   ConfigError, at once, if threads is out of range.
     """
     count = threads_to_use(threads)
-    return _score_blocks(_Scorers(config, params, count), vocab, blocks, per_char, progress, ahead)
+    return _score_blocks(_Scorers(config, params, count, recall), vocab, blocks, per_char, progress, ahead)
 
 
 def _score_blocks(
@@ -169,26 +171,30 @@ def _score_blocks(
 class _Scorers:
     """What scores parts side by side: this process, and, once there is enough work for them, as many others as asked.
 
-    Only then are there several threads, each of which drives one process. Use it as a context manager.
+    Only then are there several threads, each of which drives one process; or, with a memory, does the work itself.
+    Use it as a context manager.
     """
 
-    def __init__(self, config: ModelConfig, params: Params, count: int) -> None:
-        self.count = count
+    def __init__(self, config: ModelConfig, params: Params, count: int, recall: Recall | None) -> None:
+        self.count, self._recall = count, recall
         self._plan = Plan(config, None, ROWS, _WINDOW, processes=1, threads=1)
         self._params = params
-        self._free: SimpleQueue[Workers | Remote] = SimpleQueue()
+        self._free: SimpleQueue[Scorer | Remote] = SimpleQueue()
         self._threads = Threads(1)
         self._chars = 0
         self._open = ExitStack()
 
     def __enter__(self) -> _Scorers:
-        self._add(Workers(self._plan))
+        self._add(self._local())
         return self
 
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
-    def _add(self, scorer: Workers | Remote) -> None:
+    def _local(self) -> Scorer:
+        return Workers(self._plan) if self._recall is None else Recalling(self._plan, self._recall, 1)
+
+    def _add(self, scorer: Scorer | Remote) -> None:
         self._open.enter_context(scorer)
         scorer.set_params(self._params)
         self._free.put(scorer)
@@ -198,8 +204,9 @@ class _Scorers:
         self._chars += chars
         if self.count > self._threads.count and is_worth_sharing(self._chars, self._params):
             self._free.get()
+            alone = self._recall is not None or not others_can_help(self._plan.config)
             for _ in range(self.count):
-                self._add(Remote(self._plan) if others_can_help(self._plan.config) else Workers(self._plan))
+                self._add(self._local() if alone else Remote(self._plan))
             self._threads = self._open.enter_context(Threads(self.count))
 
     def submit(self, score: Callable[[Sequence[Line]], list[Scored]], part: Sequence[Line]) -> Future[list[Scored]]:
@@ -219,7 +226,7 @@ class _Scorers:
             self._free.put(scorer)
 
 
-def _log_probs(scorer: Workers | Remote, packed: PackedLines) -> Array:
+def _log_probs(scorer: Scorer | Remote, packed: PackedLines) -> Array:
     """Return the log-probability of each prediction, in packed order.
 
     Rows are read longest first, so that those still unfinished are always the first ones.
@@ -229,8 +236,12 @@ def _log_probs(scorer: Workers | Remote, packed: PackedLines) -> Array:
     lengths = np.bincount(packed.row, packed.pairs).astype(np.intp)
     longest = np.argsort(-lengths, kind="stable")
     starts, lengths = (lengths.cumsum() - lengths)[longest], lengths[longest]
-    state = model.zero_state(scorer.plan.config, len(lengths))
-    log_probs = np.empty(len(packed.targets), state.dtype)
+    positions = np.zeros(len(lengths), np.intp)
+    if isinstance(scorer, Recalling):
+        state: Any = scorer.start(positions, int(packed.pairs.max(initial=0)))
+    else:
+        state = scorer.start(positions)
+    log_probs = np.empty(len(packed.targets), scorer.plan.config.dtype)
     begin, end = 0, int(lengths.max(initial=0))
     while begin < end:
         rows = int((lengths > begin).sum())
@@ -238,8 +249,9 @@ def _log_probs(scorer: Workers | Remote, packed: PackedLines) -> Array:
         inside = steps < lengths[:rows]
         indices = starts[:rows] + np.where(inside, steps, begin)
         window = Window(packed.inputs[indices], packed.targets[indices], packed.reset[indices])
-        scored, _, state = scorer.score(window, state[:, :, :rows])
-        log_probs[indices[inside]] = scored[inside]
+        state = state.first(rows) if isinstance(state, Carried) else state[:, :, :rows]
+        *scores, state = scorer.score(window, state)
+        log_probs[indices[inside]] = scores[-2][inside]
         begin += len(steps)
     return log_probs
 

@@ -22,13 +22,21 @@ class Predictions(NamedTuple):
     indices     (N,) the positions of the predictions; 0 predicts the text's second character
     log_probs   (N,) of the right characters, in nats
     correct     (N,) whether the right character was the most likely one
+    both        (N,), (N,): the same with the model's memory; None without it
     since_zero  (N,) predictions made since the last zero state; None unless the protocol is `windows`
     """
 
     indices: npt.NDArray[np.intp]
     log_probs: Array
     correct: Mask
+    both: tuple[Array, Mask] | None = None
     since_zero: npt.NDArray[np.intp] | None = None
+
+    @property
+    def each(self) -> list[Predictions]:
+        """Return these predictions, and those with the model's memory if it has one."""
+        alone = self._replace(both=None)
+        return [alone] if self.both is None else [alone, alone._replace(log_probs=self.both[0], correct=self.both[1])]
 
 
 class Tally(NamedTuple):
@@ -113,6 +121,7 @@ class Evaluation:
     by_position       nats per character by characters read since a zero state; empty unless the protocol is `windows`
     unknown           characters outside the vocabulary: skipped, or scored as the unknown symbol
     signature         the settings of model and evaluation: compare two figures only if these agree
+    memory            the figures with the model's memory; None without one
     """
 
     chars: int
@@ -124,12 +133,14 @@ class Evaluation:
     unknown: int
     chars_per_second: float | None
     signature: str
+    memory: Evaluation | None = None
 
     def __repr__(self) -> str:
         if self.nats_per_char is None:
             return "Evaluation(0 characters)"
         figures = f"{self.nats_per_char:.4f} nats, {self.bpc:.4f} bits, perplexity {self.perplexity:.3f}"
-        return f"Evaluation({self.chars:,} characters: {figures} per character)"
+        with_memory = "" if self.memory is None else f"; {self.memory.nats_per_char:.4f} nats with memory"
+        return f"Evaluation({self.chars:,} characters: {figures} per character{with_memory})"
 
     @property
     def bpc(self) -> float | None:
@@ -155,4 +166,5 @@ class Evaluation:
             "unknown": self.unknown,
             "chars_per_second": self.chars_per_second,
             "signature": self.signature,
+            "memory": None if self.memory is None else self.memory.to_dict(),
         }

@@ -9,20 +9,25 @@ models that see no further back.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.arrays import IdSource, Params
+from charrnn.arrays import IdSource, Mask, Params
 from charrnn.config import ModelConfig
 from charrnn.data.stream import window_at
+from charrnn.evaluation.recall import Recall, Recalling
 from charrnn.evaluation.statistics import COLD_WINDOW, Predictions, Tally
-from charrnn.nn import model
 from charrnn.nn.optimizers import clip_by_global_norm
 from charrnn.parallel.plan import make_plan, threads_to_use, usual_threads
 from charrnn.parallel.workers import Workers
+
+#: What scores windows: a net, or a net and its cache.
+Scorer: TypeAlias = Workers | Recalling
 
 WARM_UP = 512  # unscored characters that each batch row but the first reads before its own, at least
 _WINDOW = 128  # time steps of one forward pass: bounds memory, changes no result
@@ -40,13 +45,18 @@ def rows_for(config: ModelConfig, chars: int, batch_size: int) -> int:
     return max(1, min(batch_size, chars // warm_up_of(config)))
 
 
-def workers_for(config: ModelConfig, params: Params, chars: int, rows: int, threads: int | None = None) -> Workers:
+def workers_for(
+    config: ModelConfig, params: Params, chars: int, rows: int, threads: int | None = None, recall: Recall | None = None
+) -> Scorer:
     """Return workers that score a text in batch rows: several only if the text has characters enough for them.
 
     threads: as many as suit the layers if None
+    recall:  score with the model's cache, too
     Raises:  ConfigError if threads is out of range.
     """
     count = threads_to_use(threads)
+    if recall is not None:
+        return Recalling(make_plan(config, None, rows, _WINDOW, 1), recall, min(count, rows))
     if threads is None:
         count = usual_threads(config, rows, _WINDOW, count)
     work = make_plan(config, None, rows, _WINDOW, count)
@@ -61,7 +71,7 @@ def is_worth_sharing(chars: int, params: Params) -> bool:
 
 
 def predictions(
-    params: Params, workers: Workers, ids: IdSource, rows: int = 1, *, cold: bool = False, end: int | None = None
+    params: Params, workers: Scorer, ids: IdSource, rows: int = 1, *, cold: bool = False, end: int | None = None
 ) -> Iterator[Predictions]:
     """Yield every prediction of the text once, a window at a time.
 
@@ -94,14 +104,14 @@ def _since_zero(ids: IdSource, indices: npt.NDArray[np.intp], end: int | None) -
 
 
 def _read_rows(
-    workers: Workers, ids: IdSource, starts: npt.NDArray[np.intp], length: int, end_mark: int | None, warm_up: int = 0
+    workers: Scorer, ids: IdSource, starts: npt.NDArray[np.intp], length: int, end_mark: int | None, warm_up: int = 0
 ) -> Iterator[Predictions]:
     """Yield the predictions of batch rows of this length that begin at `starts`, after an unscored warm-up.
 
     Rows may reach beyond the text's end, and warm-ups beyond its beginning: indices there are clipped, not scored.
     """
     total, window = len(ids) - 1, workers.plan.seq_len
-    state = model.zero_state(workers.plan.config, len(starts))
+    state: Any = workers.start(starts - warm_up)
     for begin in [*range(-warm_up, 0, window), *range(0, length, window)]:
         end = min(begin + window, length if begin >= 0 else 0)
         indices = starts + np.arange(begin, end)[:, None]
@@ -109,37 +119,53 @@ def _read_rows(
         if begin < 0:
             state = workers.read(read, state)
             continue
-        log_probs, correct, state = workers.score(read, state)
-        scored = indices < total
-        yield Predictions(indices[scored], log_probs[scored], correct[scored])
+        *scores, state = workers.score(read, state)
+        yield _chosen(indices, scores, indices < total)
+
+
+def _chosen(indices: npt.NDArray[np.intp], scores: Sequence[Any], scored: Mask) -> Predictions:
+    """Return those predictions of a window that are scored."""
+    log_probs, correct, *both = (array[scored] for array in scores)
+    return Predictions(indices[scored], log_probs, correct, (both[0], both[1]) if both else None)
 
 
 def dynamic_predictions(
-    params: Params, config: ModelConfig, ids: IdSource, end: int | None = None, threads: int | None = None
+    params: Params,
+    config: ModelConfig,
+    ids: IdSource,
+    end: int | None = None,
+    threads: int | None = None,
+    recall: Recall | None = None,
 ) -> Iterator[Predictions]:
     """Yield the predictions of a model that learns from the text as it reads it.
 
     Each window is scored, then learned from by a step down its gradient; the weights also decay towards `params`,
     which is left unchanged.
+    recall: score with the model's cache, too
     Source:  Krause et al. 2018, dynamic evaluation by SGD. Rates chosen on tiny Shakespeare's validation split.
     """
-    total, state = len(ids) - 1, model.zero_state(config, 1)
+    total, start = len(ids) - 1, np.zeros(1, np.intp)
     config = replace(config, dropout=0.0, input_dropout=0.0, weight_drop=0.0)
     learned = {name: array.copy() for name, array in params.items()}
-    with Workers(make_plan(config, None, 1, _DYNAMIC_WINDOW, threads_to_use(threads))) as workers:
+    plan = make_plan(config, None, 1, _DYNAMIC_WINDOW, threads_to_use(threads))
+    with Workers(plan) as workers, ExitStack() as stack:
+        scorer: Scorer = workers if recall is None else stack.enter_context(Recalling(plan, recall, 1))
+        state = workers.start(start)
+        carried: Any = scorer.start(start)
         for begin in range(0, total, _DYNAMIC_WINDOW):
-            indices = np.arange(begin, min(begin + _DYNAMIC_WINDOW, total))
-            window = window_at(ids, indices[:, None], end)
-            workers.set_params(learned)
-            log_probs, correct, _ = workers.score(window, state)
-            yield Predictions(indices, log_probs[:, 0], correct[:, 0])
+            indices = np.arange(begin, min(begin + _DYNAMIC_WINDOW, total))[:, None]
+            window = window_at(ids, indices, end)
+            for each in {workers, scorer}:
+                each.set_params(learned)
+            *scores, carried = scorer.score(window, carried)
+            yield _chosen(indices, scores, indices < total)
             _, state, grads = workers.gradients(window, state, 0)
             clip_by_global_norm(grads, 1.0)
             for name, array in learned.items():
                 array -= _DYNAMIC_RATE * grads[name] + _DYNAMIC_DECAY * (array - params[name])
 
 
-def tally(params: Params, workers: Workers, ids: IdSource, rows: int = 1, *, end: int | None = None) -> Iterator[Tally]:
+def tally(params: Params, workers: Scorer, ids: IdSource, rows: int = 1, *, end: int | None = None) -> Iterator[Tally]:
     """Yield the running tally of a text, read as `predictions` does; the last one is the result."""
     total = Tally()
     if len(ids) < 2:

@@ -26,9 +26,9 @@ from charrnn.generation.rules import NEVER, Rules
 from charrnn.generation.settings import GOALS, CompletionConfig
 from charrnn.generation.writer import Writer
 
-#: Only this many characters at the end of a text are read. With LSTMs of 320 and 384 units on tiny Shakespeare and a
-#: layer-normalised LSTM of 384 units on a story, reading more changes no probability by over 6e-7, which is rounding.
-#: A model with attention reads as many more as it looks back.
+#: Only this many characters at the end of a text are read, or as many as the memory remembers if that is more. With
+#: LSTMs of 320 and 384 units on tiny Shakespeare and a layer-normalised LSTM of 384 units on a story, but no memory,
+#: reading more changes no probability by over 6e-7, which is rounding. Attention adds as many as it looks back.
 CONTEXT = 256
 _WIDTH = 16  # hypotheses that are kept, at least
 _WITHIN_WORDS = "'’\u200c\u200d"
@@ -86,8 +86,9 @@ def complete(
     """
     CompletionConfig(to, count, max_length)
     vocab = writer.vocab
+    cache = writer.ensemble.cache
     reach = max(member.config.attention for member in writer.ensemble.members)
-    ids = vocab.encode(text, unknown)[-CONTEXT - reach :]
+    ids = vocab.encode(text, unknown)[-max(CONTEXT + reach, cache.size if cache else 0) :]
     rules = Rules(
         length=max_length or GOALS[to],
         end=vocab.end,

@@ -73,7 +73,7 @@ class Writer:
         """
         config = SampleConfig(**settings)
         rules = self.rules(config)
-        primed = self.prime(self.vocab.encode(prime, config.unknown), rules)
+        primed = self.prime(self.vocab.encode(prime, config.unknown), rules, config.temperature)
         steps = generate(self.ensemble, [primed], [[checked_seed(seed)]], rules=rules, filters=config)
         characters = chain.from_iterable(self._until_stop(steps, rules))
         return filter(None, map(self.vocab.decoder(prime), characters))
@@ -125,7 +125,7 @@ class Writer:
         from charrnn.parallel.plan import threads_to_use
 
         encoded = ((prime, self.vocab.encode(prime, config.unknown)) for prime in primes)
-        read = (Prime(prime, partial(self.prime, ids, rules)) for prime, ids in encoded)
+        read = (Prime(prime, partial(self.prime, ids, rules, config.temperature)) for prime, ids in encoded)
         repeated = chain.from_iterable(repeat(prime, count * best_of) for prime in read)
         draws = (Draw(number, prime) for number, prime in enumerate(repeated))
         counts = DrawCounts() if counts is None else counts
@@ -172,17 +172,18 @@ class Writer:
         tasks = ((index, prime, self.vocab.encode(prime, config.unknown)) for index, prime in enumerate(primes))
         return side_by_side(find, tasks, threads_to_use(threads))
 
-    def prime(self, ids: Ids, rules: Rules) -> Primed:
+    def prime(self, ids: Ids, rules: Rules, temperature: float | None = None) -> Primed:
         """Return the state after a prime; after an empty one, the state at the start of a document or a line.
 
+        temperature  of samples that continue it; None: they will not be drawn
         Shapes:  ids (N,), of the prime
         """
-        vocab = self.vocab
+        vocab, cache = self.vocab, None if temperature is None else self.ensemble.cache_for(temperature)
         if vocab.end is not None:
-            return self.ensemble.read(np.append(vocab.end, ids))._replace(recent=ids)
+            return self.ensemble.read(np.append(vocab.end, ids), cache)._replace(recent=ids)
         if len(ids):
-            return self.ensemble.read(ids)
-        primed = self.ensemble.read(vocab.encode("\n" * ("\n" in vocab.symbols)))._replace(recent=ids)
+            return self.ensemble.read(ids, cache)
+        primed = self.ensemble.read(vocab.encode("\n" * ("\n" in vocab.symbols)), cache)._replace(recent=ids)
         first = start_logits(vocab.starts, vocab.size)
         fits = np.isfinite(rules.mask(first, 0, np.zeros(1, np.intp))).any()
         return primed._replace(logits=first) if fits else primed

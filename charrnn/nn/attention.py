@@ -69,7 +69,7 @@ class Looks(NamedTuple):
 
 
 def init_params(H: int, reach: int, rng: np.random.Generator, init: Init) -> Params:
-    """Draw the weights. Even if all keys are equal, as they nearly are at first, the net has half of the probability."""
+    """Draw the weights. At first, the net has half of the probability at least, even if all keys are equal."""
     return {
         "W": np.hstack([init.inputs(rng, H, KEY_SIZE), np.zeros((H, 1))]),
         "b": np.array([_SCALE + math.log(reach)]),

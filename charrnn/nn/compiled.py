@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -145,13 +145,20 @@ class Net:
     def read(self, ids: Ids, state: Array, reset: Mask | None) -> None:
         """Read a window."""
         with _in_order(state) as own:
-            core().read(self._net, *ids.shape, _ids(ids), _keep(reset), own, None, None, None)
+            core().read(self._net, *ids.shape, _ids(ids), _keep(reset), own, None, None, None, None)
+
+    def outputs(self, ids: Ids, state: Array, reset: Mask | None) -> Array:
+        """Read a window; return the last layer's outputs, (T, B, H)."""
+        h = empty((*ids.shape, state.shape[-1]), state.dtype)
+        with _in_order(state) as own:
+            core().read(self._net, *ids.shape, _ids(ids), _keep(reset), own, None, None, None, h)
+        return h
 
     def score(self, ids: Ids, targets: Ids, state: Array, reset: Mask | None) -> tuple[Array, Mask]:
         """Read a window; return each target's log-probability in nats, and whether it was the most likely symbol."""
         log_probs, correct = np.empty(ids.shape, self._size[1]), np.empty(ids.shape, bool)
         with _in_order(state) as own:
-            core().read(self._net, *ids.shape, _ids(ids), _keep(reset), own, _ids(targets), log_probs, correct)
+            core().read(self._net, *ids.shape, _ids(ids), _keep(reset), own, _ids(targets), log_probs, correct, None)
         return log_probs, correct
 
     def step(self, ids: Ids, state: Array) -> Array:
@@ -178,9 +185,28 @@ class Drawing(NamedTuple):
     window: int
 
 
+#: H, D, N, slots, first, P, sharpness, temperature, projection, centre, first_keys, first_ids, gate, rows, keys, ids
+#: and counts, as `core/kernels.h` has them; first_keys, first_ids and gate may be None.
+Memory: TypeAlias = tuple[Any, ...]
+
+
+def recall(
+    memory: Memory, ids: Ids, h: Array, logits: Array | None, features: Array | None, reset: Mask | None
+) -> None:
+    """Do what `memory.cache.Cache.recall` does; logits and features are overwritten."""
+    if logits is None:
+        V = int(ids.max(initial=0)) + 1
+        core().recall(memory, *ids.shape, V, _ids(ids), _keep(reset), np.ascontiguousarray(h), None, None)
+        return
+    with _in_order(logits) as own:
+        V = logits.shape[-1]
+        core().recall(memory, *ids.shape, V, _ids(ids), _keep(reset), np.ascontiguousarray(h), own, features)
+
+
 def sample(
     net: Net | None,
     drawing: Drawing,
+    memory: Memory | None = None,
     *,
     logits: Array,
     state: Array | None,
@@ -193,6 +219,7 @@ def sample(
 
     Logits, state and recent are overwritten: with the logits of the last draw, the state before it, and the last ids.
     net      may be None if n is 1, and state too
+    memory   remembers what the net reads, and mixes its logits
     scored   True: return log-probabilities too, under the net before any filter, in nats
     Shapes:  logits (B, V) and state (L, S, B, H), of the net's type · uniforms (B, n), in [0, 1) · recent (B, W),
              padded in front with -1 · halting (V,) · returns ids, log_probs (k, B) for 1 <= k <= n
@@ -201,7 +228,7 @@ def sample(
     ids, log_probs = np.empty((n, B), np.intp), np.empty((n, B), logits.dtype) if scored else None
     own = None if state is None else np.ascontiguousarray(state)
     of, sizes, steps = net and net._net, (n, B, V, recent.shape[1]), np.ascontiguousarray(uniforms)
-    drawn = core().sample(of, *drawing, *sizes, logits, own, steps, recent, halting, ids, log_probs)
+    drawn = core().sample(of, *drawing, *sizes, logits, own, steps, recent, halting, ids, log_probs, memory)
     if state is not None and own is not state:
         state[...] = own
     return (ids, log_probs) if drawn == n else (ids[:drawn], None if log_probs is None else log_probs[:drawn])

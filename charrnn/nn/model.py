@@ -58,9 +58,9 @@ class Weights:
 
     @cached_property
     def net(self) -> Net | None:
-        """Return the net in the compiled core, made at the first use; None if NumPy computes, and with attention."""
+        """Return the net without attention in the compiled core, made at the first use; None if NumPy computes."""
         layer, core = self.cell.layer, compiled.core()
-        if layer is None or not core or len(self.layers) > core.MOST_LAYERS or self.attention is not None:
+        if layer is None or not core or len(self.layers) > core.MOST_LAYERS:
             return None
         x = np.arange(len(self.b_y))[:, None] if self.embed is None else self.embed[:, None]
         layers = [layer(own, None if number else x) for number, own in enumerate(self.layers)]
@@ -335,13 +335,41 @@ def read(weights: Weights, ids: Ids, state: Array, *, reset: Mask | None = None,
 
     Shapes:  ids (T, B) · reset (T, B)
     """
-    if weights.net is not None:
+    if weights.net is not None and weights.attention is None:
         weights.net.read(ids, state, reset)
-        return
-    h = _outputs(weights, ids, hidden_state(weights, state), reset, scratch)
-    if weights.attention is not None:
+    else:
+        h = outputs(weights, ids, state, reset=reset, scratch=scratch)
+        remember(weights, h, ids, state, reset=reset)
+
+
+def outputs(weights: Weights, ids: Ids, state: Array, *, reset: Mask | None = None, scratch: Scratch = FRESH) -> Array:
+    """Read a window as `read` does; return the last layer's outputs (T, B, H), valid until the next forward pass.
+
+    Only the hidden state changes: for the memory of attention, each id then goes to `remember` or `logits_after`.
+    """
+    state = hidden_state(weights, state)
+    if weights.net is not None:
+        return weights.net.outputs(ids, state, reset)
+    return _outputs(weights, ids, state, reset, scratch)
+
+
+def remember(weights: Weights, h: Array, ids: Ids, state: Array, *, reset: Mask | None = None) -> None:
+    """Add ids that `outputs` has read, with its outputs h, to the memory of attention, if the model has it.
+
+    Shapes:  h (T, B, H) · ids, reset (T, B)
+    """
+    if weights.attention is not None and len(ids):
         memory = _memory(weights.attention, state)
         memory[...] = attention.remember(weights.attention, h, ids, memory, reset=reset)
+
+
+def logits_after(weights: Weights, h: Array, ids: Ids, state: Array, *, reset: Mask | None = None) -> Array:
+    """Return the logits (T, B, V) after ids that `outputs` has read, given its outputs h; `remember` them, too."""
+    logits, _ = readout(weights, h)
+    if weights.attention is not None:
+        memory = _memory(weights.attention, state)
+        logits, memory[...], _ = attention.forward(weights.attention, h, logits, ids, memory, reset=reset)
+    return logits
 
 
 def predict(weights: Weights, ids: Ids, state: Array, *, scratch: Scratch = FRESH) -> Array:
@@ -351,11 +379,13 @@ def predict(weights: Weights, ids: Ids, state: Array, *, scratch: Scratch = FRES
     """
     if weights.attention is None:
         read(weights, ids, state, scratch=scratch)
-        logits: Array = readout(weights, state[-1:, 0])[0][0]
-        return logits
-    if len(ids) > 1:
-        read(weights, ids[:-1], state, scratch=scratch)
-    return step(weights, ids[-1], state)
+        logits, _ = readout(weights, state[-1:, 0])
+    else:
+        h = outputs(weights, ids, state, scratch=scratch)
+        remember(weights, h[:-1], ids[:-1], state)
+        logits = logits_after(weights, h[-1:], ids[-1:], state)
+    last: Array = logits[0]
+    return last
 
 
 def score(
@@ -368,11 +398,11 @@ def score(
     Shapes:  ids, targets, reset (T, B) · returns (T, B), (T, B)
     Units:   nats.
     """
-    if weights.net is not None:
+    if weights.net is not None and weights.attention is None:
         return weights.net.score(ids, targets, state, reset)
-    h = _outputs(weights, ids, hidden_state(weights, state), reset, scratch)
+    h = outputs(weights, ids, state, reset=reset, scratch=scratch)
     if weights.attention is not None:
-        return _score_with_attention(weights, weights.attention, h, ids, targets, state, reset)
+        return _score_with_attention(weights, h, ids, targets, state, reset)
     flat_h, flat = h.reshape(-1, h.shape[-1]), targets.reshape(-1)
     log_probs, correct = np.empty(flat.shape, h.dtype), np.empty(flat.shape, bool)
     size = max(1, _BLOCK // len(weights.b_y))
@@ -384,19 +414,17 @@ def score(
 
 
 def _score_with_attention(
-    weights: Weights, pointer: Attention, h: Array, ids: Ids, targets: Ids, state: Array, reset: Mask | None
+    weights: Weights, h: Array, ids: Ids, targets: Ids, state: Array, reset: Mask | None
 ) -> tuple[Array, Mask]:
     """Return what `score` does for outputs h (T, B, H), and change the memory; a block is some time steps."""
     log_probs, correct = np.empty(ids.shape, h.dtype), np.empty(ids.shape, bool)
-    memory = _memory(pointer, state)
     size = max(_LEAST_STEPS, _BLOCK // (len(weights.b_y) * ids.shape[1]))
     for at in range(0, len(ids), size):
         block = slice(at, at + size)
-        z, _ = readout(weights, h[block])
         own = None if reset is None else reset[block]
-        logits, memory[...], _ = attention.forward(pointer, h[block], z, ids[block], memory, reset=own)
-        flat, flat_targets = logits.reshape(-1, logits.shape[-1]), targets[block].reshape(-1)
-        log_probs[block].reshape(-1)[:], correct[block].reshape(-1)[:] = log_prob(flat, flat_targets)
+        logits = logits_after(weights, h[block], ids[block], state, reset=own)
+        found = log_prob(logits.reshape(-1, logits.shape[-1]), targets[block].reshape(-1))
+        log_probs[block], correct[block] = (of.reshape(targets[block].shape) for of in found)
     return log_probs, correct
 
 
@@ -405,25 +433,20 @@ def step(weights: Weights, ids: Ids, state: Array) -> Array:
 
     Shapes:  ids (B,) · returns logits (B, V)
     """
+    if weights.attention is not None:
+        return predict(weights, ids[None], state)
     if weights.net is not None:
         return weights.net.step(ids, state)
-    h = _outputs(weights, ids[None], hidden_state(weights, state), None, FRESH)
-    if weights.attention is not None:
-        z, _ = readout(weights, h)
-        memory = _memory(weights.attention, state)
-        mixed, memory[...], _ = attention.forward(weights.attention, h, z, ids[None], memory)
-        logits: Array = mixed[0]
-        return logits
-    x = h[0]
+    x = _outputs(weights, ids[None], state, None, FRESH)[0]
     if weights.W_he is not None:
         x = x.dot(weights.W_he)
-    logits = x.dot(weights.W_hy)
+    logits: Array = x.dot(weights.W_hy)
     logits += weights.b_y[None]
     return logits
 
 
 def _outputs(weights: Weights, ids: Ids, state: Array, reset: Mask | None, scratch: Scratch) -> Array:
-    """Read a window, change the hidden state in place, and return the last layer's outputs, (T, B, H).
+    """Read a window with NumPy, change the hidden state in place, and return the last layer's outputs, (T, B, H).
 
     The outputs are valid until the next read on the same scratch or the next change of the state.
     """
@@ -431,7 +454,7 @@ def _outputs(weights: Weights, ids: Ids, state: Array, reset: Mask | None, scrat
     cell = weights.cell
     for layer, own in enumerate(weights.layers):
         buffers = scratch.scope(f"layer{layer}")
-        if cell.read is None or (weights.attention is not None and cell.layer is not None and compiled.core()):
+        if cell.read is None:
             h, state[layer], _ = cell.forward(own, x, state[layer], reset=reset, scratch=buffers)
         else:
             h = cell.read(own, x, state[layer], reset=reset, scratch=buffers)

@@ -153,6 +153,10 @@ class Workers:
         """
         return self._learner.gates(window, state)
 
+    def start(self, positions: npt.NDArray[np.intp]) -> Array:
+        """Return the state of batch rows that begin at these positions of a text: zero."""
+        return model.zero_state(self.plan.config, len(positions))
+
     def _own_rows(self, window: Window) -> slice:
         return self.plan.share(0, window.inputs.shape[1])
 
@@ -219,6 +223,10 @@ class Remote:
         for name, array in params.items():
             self._shared[f"params/{name}"][...] = array
         self._new_params = True
+
+    def start(self, positions: npt.NDArray[np.intp]) -> Array:
+        """Return what `Workers.start` does."""
+        return model.zero_state(self.plan.config, len(positions))
 
     def score(self, window: Window, state: Array) -> tuple[Array, Mask, Array]:
         """Return what `Workers.score` does."""

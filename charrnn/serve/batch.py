@@ -60,7 +60,12 @@ class Batch:
         """Add a job, whose length must not be 0."""
         number, self._joined = self._joined, self._joined + 1
         streams = Streams.start(
-            [job.primed], [[job.seed, job.index]], rules=job.rules, filters=job.config, first=number
+            [job.primed],
+            [[job.seed, job.index]],
+            rules=job.rules,
+            filters=job.config,
+            first=number,
+            cache=self._ensemble.cache_for(job.config.temperature),
         )
         self._jobs[number] = job
         if job.config in self._groups:

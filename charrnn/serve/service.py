@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, aclosing, contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import lru_cache, partial
 from typing import Any, TypeVar
 
@@ -72,8 +72,11 @@ class ServedModel:
         """
         ids, rules = self.writer.vocab.encode(text, config.unknown), self.rules(config)
         if top is None or not len(ids):
-            return Prompt(text, ids, self.writer.prime(ids, rules))
-        return read_scored(self.writer, text, ids, rules, top)
+            return Prompt(text, ids, self.writer.prime(ids, rules, config.temperature))
+        prompt = read_scored(self.writer, text, ids, rules, top)
+        if self.writer.ensemble.cache is None:
+            return prompt
+        return replace(prompt, primed=self.writer.prime(ids, rules, config.temperature))
 
     def describe(self) -> dict[str, Any]:
         """Return the model's cell, sizes and training steps."""

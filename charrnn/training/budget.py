@@ -15,6 +15,7 @@ from charrnn.config import TrainConfig
 from charrnn.errors import DivergedError
 from charrnn.parallel.workers import Workers
 from charrnn.system.meter import Average, seconds_per_unit
+from charrnn.training.fitting import LEAST
 from charrnn.training.loop import Training, TrainState, train_step, validate
 from charrnn.training.recipe import MOST_PASSES
 
@@ -23,6 +24,7 @@ _SECONDS = (0.5, 2.0)
 _EVALUATION_SHARE = 0.05  # share of the time for evaluations, if `eval_every` is not given
 _WORTH_MEASURING = 10**12  # weights times characters, about half a minute: a shorter run gets no forecast
 _EVALUATIONS = 20  # at most, if `eval_every` is not given
+_FIT_SHARE = 0.015  # share of the budget for fitting the memory when training has ended
 _AROUND = 0.15  # seconds of the process before the command's clock starts and after the last save
 #: The length may be corrected after this share of the time, when little has been measured; then after twice as long as
 #: the time before, but at most this share of the rest; and no more when this share of the time is left.
@@ -150,7 +152,8 @@ def timer_of(
     saving = saving_seconds()
     if every := training.config.save_every:
         char *= 1 + saving / every / step_seconds(training, char)
-    return Timer(time.monotonic(), began + budget - _AROUND, budget, Pace(char, evaluation + 2 * saving))
+    fit = _FIT_SHARE * budget if len(training.val_ids) > LEAST else 0.0
+    return Timer(time.monotonic(), began + budget - fit - _AROUND, budget, Pace(char, evaluation + 2 * saving))
 
 
 def trial_seconds(budget: float) -> float:

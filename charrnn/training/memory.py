@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import tracemalloc
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +18,7 @@ import numpy as np
 from charrnn.data.stream import Stream
 from charrnn.nn import model
 from charrnn.nn.functional import ONE_HOT_LIMIT
+from charrnn.system.ram import free_bytes, own_bytes
 from charrnn.training.loop import Training, TrainState, train_step
 
 _NUMBERS = 2**16  # elements of the miniature's largest arrays, about: it takes 1 to 4 MB and some 20 ms
@@ -61,15 +61,15 @@ def footprint(training: Training) -> Footprint:
     """
     plan = training.workers().plan
     small, share = _miniature(training, -(-plan.batch_size // plan.processes))
-    before = _own()
+    before = own_bytes()
     _step(small, _begin(small))  # loads everything that loads at first use, such as compiled loops
     taken = _measure(small, share)
-    now = _own()
+    now = own_bytes()
     size = (now or _PYTHON + taken.state) + taken.state + taken.step
     if plan.processes > 1:
         other = _AT_IMPORT + now - before if _AT_IMPORT and now and before else _PYTHON
         size += (plan.processes - 1) * (other + taken.step) + (plan.processes + 1) * taken.params
-    return Footprint(round(size), plan.processes, _free())
+    return Footprint(round(size), plan.processes, free_bytes())
 
 
 def _miniature(training: Training, rows: int) -> tuple[Training, float]:
@@ -125,24 +125,4 @@ def _step(training: Training, state: TrainState) -> None:
         train_step(training, training.optimizer(), 0.0, state, training.stream[0], workers)
 
 
-def _own() -> int | None:
-    """Return the bytes of this process alone: neither mapped files nor shared memory."""
-    return _bytes_in("/proc/self/status", "RssAnon:")
-
-
-def _free() -> int | None:
-    """Return the bytes that this process has, or can get without swapping others out."""
-    own, available = _own(), _bytes_in("/proc/meminfo", "MemAvailable:")
-    return None if own is None or available is None else own + available
-
-
-def _bytes_in(path: str, name: str) -> int | None:
-    """Return a figure in bytes from a file of Linux's /proc."""
-    try:
-        lines = [line.split() for line in Path(path).read_text().splitlines()]
-    except OSError:
-        return None
-    return next((int(words[1]) << 10 for words in lines if words and words[0] == name), None)
-
-
-_AT_IMPORT = _own()  # a worker process has imported as much
+_AT_IMPORT = own_bytes()  # a worker process has imported as much

@@ -17,12 +17,14 @@ from charrnn.config import DEFAULT_MINUTES, LENGTHS, TextConfig, TrainConfig, se
 from charrnn.data.corpus import Corpus
 from charrnn.data.reading import ReadProgress
 from charrnn.data.source import Source
+from charrnn.data.text import Text
 from charrnn.data.vocab import Vocab
 from charrnn.errors import CheckpointError, ConfigError, RunFolderError
 from charrnn.nn.functional import bits
 from charrnn.system.load import busy_now, is_crowded
 from charrnn.training import budget
 from charrnn.training.budget import Timer
+from charrnn.training.fitting import MemoryFitted, fit_cache
 from charrnn.training.folder import RUNS, UNLOCKED, RunFolder
 from charrnn.training.loop import (
     Evaluating,
@@ -61,7 +63,7 @@ class Saved(NamedTuple):
     step: int
 
 
-Event = Stepped | Evaluating | Report | Recovered | Saved | LengthChanged
+Event = Stepped | Evaluating | Report | Recovered | Saved | LengthChanged | MemoryFitted
 
 
 @dataclass(eq=False)
@@ -92,6 +94,7 @@ class Run:
     seconds: float = 0.0
     measured: Footprint | None = None
     timer: Timer | None = None
+    val_text: Text | None = None
     _holds: ExitStack = field(default_factory=ExitStack)
 
     @classmethod
@@ -138,6 +141,7 @@ class Run:
             notes=corpus.notes + setup.notes,
             reasons=setup.reasons,
             measured=setup.measured,
+            val_text=setup.corpus.val,
         )
         folder.create()
         with ExitStack() as holds:
@@ -210,6 +214,7 @@ class Run:
                 init_from=saved.init_from,
                 earlier_totals=saved.earlier_totals,
                 notes=notes,
+                val_text=corpus.val,
             )
             progress = state.progress
             if is_stale(config, progress) or ("minutes" not in settings and run.finished):
@@ -261,7 +266,7 @@ class Run:
         return own if self.measured is None else max(own, self.measured)
 
     def events(self) -> Iterator[Event]:
-        """Train to the end, log and save; when an event is yielded, memory and disk are consistent."""
+        """Train to the end, log and save, then fit the memory; at each event, what is in memory and on disk agrees."""
         began = time.monotonic() - self.seconds
         reported = self.seconds - self.state.progress.seconds
         for event in fit(self.training, self.state):
@@ -285,6 +290,8 @@ class Run:
                 saved.append(self.save())
             yield event
             yield from saved
+        if (fitted := self.fit_memory()) is not None:
+            yield fitted
 
     def _length_changed(self, event: Stepped, now: float) -> list[LengthChanged]:
         """Change the length if the run would not end in time; return the change, if there is one."""
@@ -298,6 +305,28 @@ class Run:
     def _saves_at(self, step: int) -> bool:
         every = self.training.config.save_every
         return every > 0 and step % every == 0
+
+    def fit_memory(self) -> MemoryFitted | None:
+        """Fit a cache to the best model and add it to `best.npz`; None if there is no validation split, or too little.
+
+        Call it when training has ended. It changes neither the weights nor which checkpoint is best.
+        """
+        if self.val_text is None or not self.folder.best.exists():
+            return None
+        best, training = ckpt.load(self.folder.best), self.training
+        fitted = fit_cache(
+            best.params,
+            best.model_config,
+            training.stream.ids,
+            training.val_ids,
+            end=training.stream.end,
+            trained=training.stream.chars_before(best.step),
+            text=self.val_text.sha256,
+            threads=training.config.threads or 1,
+        )
+        if fitted is not None:
+            ckpt.save(self.folder.best, replace(best, cache=fitted.cache))
+        return fitted
 
     def save(self) -> Saved:
         """Write `last.npz`, from which the run can resume."""

@@ -99,12 +99,12 @@ def test_a_terminal_says_that_the_speed_is_measured_and_erases_it(terminal, corp
 
 
 def test_too_little_memory_is_noted_and_the_run_goes_on(run, corpus, monkeypatch):
-    monkeypatch.setattr("charrnn.training.memory._free", lambda: 5 << 20)
+    monkeypatch.setattr("charrnn.training.memory.free_bytes", lambda: 5 << 20)
     (note,) = [line for line in run(*TRAIN, "--steps", "2").stderr.splitlines() if line.startswith("Note: ")]
     assert re.match(r"Note: training needs about \d+ MiB of memory and only 5 MiB is free", note)
     assert all(flag in note for flag in ("--batch-size", "--seq-len", "--hidden-size"))
     assert meta(RUN / "last.npz")["step"] == 2
-    monkeypatch.setattr("charrnn.training.memory._free", lambda: None)
+    monkeypatch.setattr("charrnn.training.memory.free_bytes", lambda: None)
     assert "are free" not in run(*TRAIN, "--resume", "--steps", "3").stderr
 
 

@@ -10,6 +10,7 @@ from fixtures_run import make_training, output_of, start, write_text
 
 from charrnn.config import CELL_NAMES
 from charrnn.nn.functional import ONE_HOT_LIMIT
+from charrnn.system import ram
 from charrnn.training import memory as module
 from charrnn.training.memory import Footprint, footprint
 
@@ -68,9 +69,9 @@ def test_one_that_traces_memory_goes_on_tracing():
 def figures(monkeypatch):
     """Let a process hold 100 MB, 40 of them after its imports, and a step take 10 of parameters, 30 of state, 200."""
     monkeypatch.setattr(module, "_measure", lambda small, share: module._Taken(10 * MB, 30 * MB, 200 * MB))
-    monkeypatch.setattr(module, "_own", lambda: 100 * MB)
+    monkeypatch.setattr(module, "own_bytes", lambda: 100 * MB)
     monkeypatch.setattr(module, "_AT_IMPORT", 40 * MB)
-    monkeypatch.setattr(module, "_free", lambda: 500 * MB)
+    monkeypatch.setattr(module, "free_bytes", lambda: 500 * MB)
 
 
 @pytest.mark.parametrize(
@@ -91,8 +92,8 @@ def test_what_is_added_up(figures, settings, size, processes):
 
 
 def test_where_the_system_does_not_say_python_is_estimated(figures, monkeypatch):
-    monkeypatch.setattr(module, "_own", lambda: None)
-    monkeypatch.setattr(module, "_free", lambda: None)
+    monkeypatch.setattr(module, "own_bytes", lambda: None)
+    monkeypatch.setattr(module, "free_bytes", lambda: None)
     found = footprint(make_training(threads=1))
     assert found.size == module._PYTHON + (30 + 30 + 200) * MB
     assert found.free is None
@@ -101,9 +102,9 @@ def test_where_the_system_does_not_say_python_is_estimated(figures, monkeypatch)
 
 def test_what_the_system_tells(tmp_path):
     (tmp_path / "status").write_text("Name:\tpython\nVmRSS:\t   900 kB\nRssAnon:\t   12 kB\n\n")
-    assert module._bytes_in(str(tmp_path / "status"), "RssAnon:") == 12 * 1024
-    assert module._bytes_in(str(tmp_path / "status"), "MemAvailable:") is None
-    assert module._bytes_in(str(tmp_path / "missing"), "RssAnon:") is None
+    assert ram._bytes_in(str(tmp_path / "status"), "RssAnon:") == 12 * 1024
+    assert ram._bytes_in(str(tmp_path / "status"), "MemAvailable:") is None
+    assert ram._bytes_in(str(tmp_path / "missing"), "RssAnon:") is None
 
 
 def test_a_run_is_ready_before_anything_is_computed(tmp_path):

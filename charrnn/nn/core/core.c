@@ -330,11 +330,11 @@ static const int32_t *ids_of(Buffers *buffers, PyObject *array, Size size, Size 
     return ids;
 }
 
-/* read(net, T, B, ids, keep, state, targets, log_probs, correct); the last three may be None */
+/* read(net, T, B, ids, keep, state, targets, log_probs, correct, outputs); the last four may be None */
 static PyObject *core_read(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
 {
     Size sizes[2];
-    if (!has_arguments(count, 9) || !sizes_of(args + 1, 2, sizes))
+    if (!has_arguments(count, 10) || !sizes_of(args + 1, 2, sizes))
         return NULL;
     OwnedNet *owned = PyCapsule_GetPointer(args[0], NET);
     if (!owned)
@@ -351,11 +351,76 @@ static PyObject *core_read(PyObject *Py_UNUSED(self), PyObject *const *args, Py_
         log_probs = targets ? memory_of(&buffers, args[7], 0, T * B) : NULL;
         correct = log_probs ? memory_of(&buffers, args[8], 1, T * B) : NULL;
     }
+    void *outputs = PyErr_Occurred() ? NULL : optional_memory(&buffers, args[9], 0, T * B * net->H);
     int done = 0;
     if (!PyErr_Occurred()) {
         const Kernels *kernels = kernels_of(buffers.itemsize);
         Py_BEGIN_ALLOW_THREADS
-        done = kernels->read(net, T, B, ids, keep, state, targets, log_probs, correct);
+        done = kernels->read(net, T, B, ids, keep, state, targets, log_probs, correct, outputs);
+        Py_END_ALLOW_THREADS
+    }
+    return finish(&buffers, done);
+}
+
+/* Read a tuple (H, D, N, slots, first, P, sharpness, temperature, projection, centre, first_keys, first_ids, gate, rows,
+   keys, ids, counts) for B rows, in which first_keys, first_ids and gate may be None; return 0 with an exception set. */
+static int memory_from(PyObject *tuple, Size B, Buffers *buffers, Memory *memory)
+{
+    PyObject *parts[17];
+    if (PyTuple_Size(tuple) != 17) {
+        if (!PyErr_Occurred())
+            PyErr_SetString(PyExc_ValueError, "a memory has 17 parts");
+        return 0;
+    }
+    for (int part = 0; part < 17; part++)
+        parts[part] = PyTuple_GetItem(tuple, part);
+    Size sizes[6];
+    if (!sizes_of(parts, 6, sizes))
+        return 0;
+    const Size H = sizes[0], D = sizes[1], slots = sizes[3], P = sizes[5];
+    *memory = (Memory){.H = H, .D = D, .N = sizes[2], .slots = slots, .first = sizes[4], .P = P,
+        .sharpness = PyFloat_AsDouble(parts[6]), .temperature = PyFloat_AsDouble(parts[7])};
+    if (PyErr_Occurred() || !(memory->projection = memory_of(buffers, parts[8], 0, -1)))
+        return 0;
+    const Kernels *kernels = kernels_of(buffers->itemsize);
+    int complete = slots % kernels->panel == 0 && memory->N < slots
+        && buffers->views[buffers->count - 1].len == packed_size(kernels, H, D) * buffers->itemsize
+        && (memory->centre = memory_of(buffers, parts[9], 0, D))
+        && (!memory->first || (memory->first_keys = memory_of(buffers, parts[10], 0, slots * D)))
+        && (!memory->first || (memory->first_ids = memory_of(buffers, parts[11], sizeof(int32_t), slots)))
+        && (Py_IsNone(parts[12]) || (memory->gate = memory_of(buffers, parts[12], sizeof(double), FEATURES + 1)))
+        && (memory->rows = memory_of(buffers, parts[13], sizeof(int64_t), B))
+        && (memory->keys = memory_of(buffers, parts[14], 0, P * slots * D))
+        && (memory->ids = memory_of(buffers, parts[15], sizeof(int32_t), P * slots))
+        && (memory->counts = memory_of(buffers, parts[16], sizeof(int64_t), P));
+    for (Size b = 0; complete && b < B; b++)
+        complete = memory->rows[b] >= 0 && memory->rows[b] < P;
+    if (!complete && !PyErr_Occurred())
+        PyErr_SetString(PyExc_ValueError, "a size of the memory does not fit the others");
+    return complete;
+}
+
+/* recall(memory, T, B, V, ids, keep, h, logits, features); keep, logits and features may be None */
+static PyObject *core_recall(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
+{
+    Size sizes[3];
+    if (!has_arguments(count, 9) || !sizes_of(args + 1, 3, sizes))
+        return NULL;
+    const Size T = sizes[0], B = sizes[1], V = sizes[2];
+    Buffers buffers = {.count = 0};
+    Memory memory;
+    const int32_t *ids = memory_from(args[0], B, &buffers, &memory) ? ids_of(&buffers, args[4], T * B, V) : NULL;
+    const unsigned char *keep = ids ? optional_memory(&buffers, args[5], 1, T * B) : NULL;
+    const void *h = PyErr_Occurred() ? NULL : memory_of(&buffers, args[6], 0, T * B * memory.H);
+    void *logits = h ? optional_memory(&buffers, args[7], 0, T * B * V) : NULL;
+    double *features = logits ? optional_memory(&buffers, args[8], sizeof(double), T * B * FEATURES) : NULL;
+    if (logits && !features && !memory.gate && !PyErr_Occurred())
+        PyErr_SetString(PyExc_ValueError, "logits are mixed by a gate, and there is none");
+    int done = 0;
+    if (!PyErr_Occurred()) {
+        const Kernels *kernels = kernels_of(buffers.itemsize);
+        Py_BEGIN_ALLOW_THREADS
+        done = kernels->recall(&memory, T, B, V, ids, keep, h, logits, features);
         Py_END_ALLOW_THREADS
     }
     return finish(&buffers, done);
@@ -386,12 +451,12 @@ static PyObject *core_step(PyObject *Py_UNUSED(self), PyObject *const *args, Py_
 }
 
 /* sample(net, temperature, top_p, min_p, penalty, never, top_k, window, n, B, V, W, logits, state, uniforms, recent,
-   halting, ids, log_probs) -> steps; log_probs may be None, and with n = 1 net and state may be */
+   halting, ids, log_probs, memory) -> steps; the last two may be None, and with n = 1 net and state may be */
 static PyObject *core_sample(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
 {
     Size sizes[6];
     double numbers[4];
-    if (!has_arguments(count, 19) || !sizes_of(args + 6, 6, sizes))
+    if (!has_arguments(count, 20) || !sizes_of(args + 6, 6, sizes))
         return NULL;
     for (int n = 0; n < 4; n++)
         numbers[n] = PyFloat_AsDouble(args[1 + n]);
@@ -417,11 +482,15 @@ static PyObject *core_sample(PyObject *Py_UNUSED(self), PyObject *const *args, P
         samples.log_probs = optional_memory(&buffers, args[18], 0, n * B);
     else if (!PyErr_Occurred())
         PyErr_SetString(PyExc_ValueError, "an array is empty");
+    Memory memory;
+    const int remembers = !PyErr_Occurred() && net && !Py_IsNone(args[19]) && memory_from(args[19], B, &buffers, &memory);
+    if (remembers && (memory.H != net->H || !memory.gate))
+        PyErr_SetString(PyExc_ValueError, "the memory does not fit the net");
     Size drawn = 0;
     if (!PyErr_Occurred()) {
         const Kernels *kernels = kernels_of(buffers.itemsize);
         Py_BEGIN_ALLOW_THREADS
-        drawn = kernels->sample(net, &filters, &samples);
+        drawn = kernels->sample(net, remembers ? &memory : NULL, &filters, &samples);
         Py_END_ALLOW_THREADS
     }
     release(&buffers);
@@ -555,6 +624,7 @@ static PyMethodDef methods[] = {
     FAST(backward),
     FAST(net),
     FAST(read),
+    FAST(recall),
     FAST(step),
     FAST(sample),
     FAST(add_rows),
@@ -578,7 +648,8 @@ PyMODINIT_FUNC PyInit__core(void)
 #endif
     if (core
         && (PyModule_AddStringConstant(core, "VERSION", VERSION)
-            || PyModule_AddIntConstant(core, "MOST_LAYERS", MOST_LAYERS)))
+            || PyModule_AddIntConstant(core, "MOST_LAYERS", MOST_LAYERS)
+            || PyModule_AddIntConstant(core, "FEATURES", FEATURES)))
         Py_CLEAR(core);
     return core;
 }

@@ -33,6 +33,25 @@ typedef struct {
     Layer layers[MOST_LAYERS];
 } Net;
 
+/* The continuous cache of B rows, of which each remembers the last N positions, in a ring of more slots than that.
+   projection (H, D), packed; rows (B): where the entries of each row are among P others. keys (P, slots, D), each packed
+   as a matrix (D, slots); ids (P, slots) that followed; counts (P): entries since the row was empty, the last of which
+   may wait for its id. first: entries that a row begins with, all complete. gate (FEATURES + 1): a weight for each
+   feature, then the bias; NULL if features are requested. temperature: of the net, before its probabilities are mixed;
+   logits are such that dividing them by it gives the mixture. */
+#define FEATURES 8
+typedef struct {
+    Size H, D, N, slots, first, P;
+    double sharpness, temperature;
+    const void *projection, *centre, *first_keys;
+    const int32_t *first_ids;
+    const double *gate;
+    const int64_t *rows;
+    void *keys;
+    int32_t *ids;
+    int64_t *counts;
+} Memory;
+
 /* The filters of `charrnn/generation/filters.py`. penalty is a logarithm; never is an id that is not drawn, or -1. */
 typedef struct {
     double temperature, top_p, min_p, penalty;
@@ -57,9 +76,11 @@ typedef struct {
     void (*forward[CELLS])(const Window *);
     void (*backward[CELLS])(const Window *);
     int (*read)(const Net *, Size T, Size B, const int32_t *ids, const unsigned char *keep, void *state,
-        const int32_t *targets, void *log_probs, unsigned char *correct);
+        const int32_t *targets, void *log_probs, unsigned char *correct, void *outputs);
+    int (*recall)(const Memory *, Size T, Size B, Size V, const int32_t *ids, const unsigned char *keep, const void *h,
+        void *logits, double *features);
     int (*step)(const Net *, Size B, const int32_t *ids, void *state, void *logits);
-    Size (*sample)(const Net *, const Filters *, const Samples *);
+    Size (*sample)(const Net *, const Memory *, const Filters *, const Samples *);
     void (*add_rows)(Size N, Size K, const int32_t *ids, const void *rows, void *total);
     void (*normalise_rows)(Size N, Size K, void *n, void *scale, const void *gain, const void *bias, void *out);
     void (*normalise_rows_back)(

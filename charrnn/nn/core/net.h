@@ -102,10 +102,11 @@ static REAL NAME(log_prob)(Size V, const REAL *restrict z, Size target, unsigned
     return z[target] - most - NAME(log_of)(total);
 }
 
-/* Read a window (T, B), and score its targets unless they are NULL; return 0 if there is no memory. */
+/* Read a window (T, B), and score its targets unless they are NULL; return 0 if there is no memory. The last layer's
+   outputs (T, B, H) are written unless `to` is NULL. */
 static int NAME(read_window)(
     const Net *net, Size T, Size B, const int32_t *ids, const unsigned char *keep, REAL *state, const int32_t *targets,
-    REAL *log_probs, unsigned char *correct)
+    REAL *log_probs, unsigned char *correct, REAL *to)
 {
     const Size H = net->H, V = net->V, rows = targets ? (B < READOUT_ROWS ? READOUT_ROWS : B) : 0;
     NAME(Buffers) buffers;
@@ -115,6 +116,8 @@ static int NAME(read_window)(
         const REAL *last = state + (net->L - 1) * net->S * B * H;
         for (Size t = 0, waiting = 0; t < T; t++) {
             NAME(step)(net, t, B, ids + t * B, keep ? keep + t * B : NULL, state, &buffers);
+            if (to)
+                memcpy(to + t * B * H, last, B * H * sizeof(REAL));
             if (!targets)
                 continue;
             memcpy(outputs + waiting * H, last, B * H * sizeof(REAL));

@@ -28,8 +28,9 @@ static void NAME(remember)(const Samples *samples, Size b, Size drawn)
 }
 
 /* Draw up to n ids of each sample, and let the net read all but the last; stop at the first step that draws a halting
-   id. The net may be NULL if n is 1. Return how many steps were drawn; 0 if there is no memory. */
-static Size NAME(sample)(const Net *net, const Filters *filters, const Samples *samples)
+   id. The net may be NULL if n is 1;
+   so may the memory that it has. Return how many steps were drawn; 0 if there is no memory. */
+static Size NAME(sample)(const Net *net, const Memory *memory, const Filters *filters, const Samples *samples)
 {
     const Size n = samples->n, B = samples->B, V = samples->V, E = net ? net->E : 0;
     NAME(Buffers) buffers = {0};
@@ -52,9 +53,11 @@ static Size NAME(sample)(const Net *net, const Filters *filters, const Samples *
         }
         halt |= ++t == n;
         if (!halt) {
-            REAL *state = samples->state;
+            REAL *state = samples->state, *h = state + (net->L - 1) * net->S * B * net->H;
             NAME(step)(net, t, B, last, NULL, state, &buffers);
-            NAME(readout)(net, B, state + (net->L - 1) * net->S * B * net->H, e, samples->logits);
+            NAME(readout)(net, B, h, e, samples->logits);
+            if (memory && !NAME(recall)(memory, 1, B, V, last, NULL, h, samples->logits, NULL))
+                t = 0, halt = 1;
         }
     }
     for (Size b = 0; t && b < B; b++)

@@ -11,6 +11,9 @@
 #include "kernels.h"
 
 #define EPSILON (REAL)1e-5 /* as in lnlstm.py */
+#define TINY (REAL)1e-12 /* added to the length of a key; this and the next two as in charrnn/memory/ */
+#define LEAST_AGREEMENT 1e-6
+#define MOST_SHARE 0.999
 #define JOIN(name, variant, type) name##_##variant##_##type
 #define EXPAND(name, variant, type) JOIN(name, variant, type)
 #define NAME(name) EXPAND(name, VARIANT, REAL)
@@ -26,6 +29,7 @@
 #include "product.h"
 #include "cells.h"
 #include "net.h"
+#include "recall.h"
 #include "training.h"
 #include "draw.h" /* float samples too are drawn in double */
 #include "sample.h"
@@ -38,6 +42,7 @@
 #include "product.h"
 #include "cells.h"
 #include "net.h"
+#include "recall.h"
 #include "training.h"
 #include "sample.h"
 #undef REAL
@@ -52,6 +57,7 @@
         = {OF(rnn_backward, type), OF(lstm_backward, type), OF(gru_backward, type), OF(lnlstm_backward, type)},        \
         .read = OF(read_window, type),                                                                                 \
         .step = OF(step_logits, type),                                                                                 \
+        .recall = OF(recall, type),                                                                                    \
         .sample = OF(sample, type),                                                                                    \
         .add_rows = OF(add_rows, type),                                                                                \
         .cross_entropy = OF(cross_entropy, type),                                                                      \

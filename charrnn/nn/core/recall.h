@@ -1,0 +1,172 @@
+/* The continuous cache: each row remembers a key for each of its last positions, made from the last layer's output, and
+   the id that followed. Positions with keys like the present one predict the ids that followed them. The equations are
+   in `charrnn/memory/cache.py`. */
+
+/* Positions of a row that are looked up together, so that its keys are read from memory once for all of them. */
+#undef TOGETHER
+#define TOGETHER 16
+
+/* Memory for one block of positions. */
+typedef struct {
+    REAL *h, *keys, *scores, *p, *q;
+} NAME(Recalling);
+
+/* Write the keys (n, D) of the outputs h (n, H): projected, centred and scaled to length one. */
+static void NAME(make_keys)(const Memory *memory, Size n, const REAL *h, REAL *keys)
+{
+    const Size D = memory->D;
+    const REAL *restrict centre = memory->centre;
+    NAME(product)(n, memory->H, D, h, memory->projection, keys, 0, 0);
+    for (; n--; keys += D) {
+        REAL *restrict key = keys, total = 0;
+#pragma omp simd reduction(+ : total)
+        for (Size k = 0; k < D; k++) {
+            key[k] -= centre[k];
+            total += key[k] * key[k];
+        }
+        const REAL scale = 1 / (NAME(root)(total) + TINY);
+#pragma omp simd
+        for (Size k = 0; k < D; k++)
+            key[k] *= scale;
+    }
+}
+
+/* Add the weights of entries [from, to) of a row to the ids that followed; return their sum. */
+static REAL NAME(gather_mass)(
+    const Memory *memory, const int32_t *ids, REAL most, Size from, Size to, REAL *scores, REAL *mass)
+{
+    const REAL sharpness = memory->sharpness;
+    REAL total = 0;
+#pragma omp simd reduction(+ : total)
+    for (Size i = from; i < to; i++) {
+        scores[i] = NAME(exp_of)(sharpness * (scores[i] - most));
+        total += scores[i];
+    }
+    for (Size i = from; i < to; i++)
+        mass[ids[i]] += scores[i];
+    return total;
+}
+
+/* Mix one row of logits with what `count` entries predict; or, if features are requested, replace it by the latter. */
+static void NAME(mix)(
+    const Memory *memory, Size V, Size count, const int32_t *ids, REAL *scores, REAL *restrict logits, double *features,
+    REAL *restrict p, REAL *restrict q)
+{
+    const Size length = count < memory->N ? count : memory->N, begin = (count - length) % memory->slots;
+    const Size end = begin + length < memory->slots ? begin + length : memory->slots, wrapped = length - (end - begin);
+    const REAL most = NAME(largest)(V, logits);
+    REAL total = 0;
+#pragma omp simd reduction(+ : total)
+    for (Size v = 0; v < V; v++) {
+        p[v] = NAME(exp_of)(logits[v] - most);
+        total += p[v];
+    }
+    double own[FEATURES] = {0}, activation = memory->gate ? memory->gate[FEATURES] : 0;
+    memset(q, 0, V * sizeof(REAL));
+    if (length) {
+        REAL near = NAME(largest)(end - begin, scores + begin);
+        if (wrapped) {
+            const REAL other = NAME(largest)(wrapped, scores);
+            near = other > near ? other : near;
+        }
+        const REAL mass = NAME(gather_mass)(memory, ids, near, begin, end, scores, q)
+            + NAME(gather_mass)(memory, ids, near, 0, wrapped, scores, q);
+        REAL pp = 0, qq = 0, pq = 0;
+        const REAL net = 1 / total, cache = 1 / mass;
+#pragma omp simd reduction(+ : pp, qq, pq)
+        for (Size v = 0; v < V; v++) {
+            p[v] *= net;
+            q[v] *= cache;
+            pp += p[v] * p[v];
+            qq += q[v] * q[v];
+            pq += p[v] * q[v];
+        }
+        own[0] = near;
+        own[1] = log(mass) + memory->sharpness * near;
+        own[2] = log(pp);
+        own[3] = log(qq);
+        own[4] = log(pq + LEAST_AGREEMENT);
+        own[5] = NAME(largest)(V, p);
+        own[6] = NAME(largest)(V, q);
+        own[7] = log(length + 1.0);
+    }
+    if (features) {
+        memcpy(features, own, sizeof(own));
+        memcpy(logits, q, V * sizeof(REAL));
+        return;
+    }
+    for (int f = 0; f < FEATURES; f++)
+        activation += memory->gate[f] * own[f];
+    const double open = 1 / (1 + exp(-activation)), share = !length ? 0 : open < MOST_SHARE ? open : MOST_SHARE;
+    const REAL heat = memory->temperature, cold = 1 / heat, cache = share, net = 1 - share, log_net = log1p(-share);
+    total = 0;
+#pragma omp simd reduction(+ : total)
+    for (Size v = 0; v < V; v++) {
+        p[v] = NAME(exp_of)(cold * (logits[v] - most));
+        total += p[v];
+    }
+    const REAL scale = net / total, log_scale = log_net - NAME(log_of)(total);
+    for (Size v = 0; v < V; v++) { /* without q, p may be too small for its type */
+        const REAL log_p = q[v] > 0 ? NAME(log_of)(scale * p[v] + cache * q[v]) : cold * (logits[v] - most) + log_scale;
+        logits[v] = heat * log_p;
+    }
+}
+
+/* Let a row of the memory forget all but what it begins with. */
+static void NAME(forget)(const Memory *memory, Size row)
+{
+    const Size slots = memory->slots;
+    memory->counts[row] = memory->first;
+    if (memory->first) {
+        memcpy((REAL *)memory->keys + row * slots * memory->D, memory->first_keys, slots * memory->D * sizeof(REAL));
+        memcpy(memory->ids + row * slots, memory->first_ids, slots * sizeof(int32_t));
+    }
+}
+
+/* Remember a window of ids (T, B) and the outputs h (T, B, H) that follow them. logits (T, B, V), if not NULL, become
+   the logarithms of the mixed probabilities; or, if features (T, B, FEATURES) are requested, the probabilities of the
+   cache alone. Return 0 if there is no memory for it. */
+static int NAME(recall)(
+    const Memory *memory, Size T, Size B, Size V, const int32_t *ids, const unsigned char *keep, const REAL *h,
+    REAL *logits, double *features)
+{
+    const Size H = memory->H, D = memory->D, slots = memory->slots;
+    REAL *space = malloc((TOGETHER * (H + D + slots) + 2 * V) * sizeof(REAL));
+    const NAME(Recalling) to = {space, space + TOGETHER * H, space + TOGETHER * (H + D),
+        space + TOGETHER * (H + D + slots), space + TOGETHER * (H + D + slots) + V};
+    for (Size b = 0; space && b < B; b++) {
+        const Size row = memory->rows[b];
+        REAL *own = (REAL *)memory->keys + row * slots * D;
+        int32_t *followed_by = memory->ids + row * slots;
+        for (Size t = 0, n; t < T; t += n) {
+            if (keep && !keep[t * B + b])
+                NAME(forget)(memory, row);
+            for (n = 1; n < TOGETHER && t + n < T && (!keep || keep[(t + n) * B + b]); n++)
+                ;
+            for (Size j = 0; j < n; j++)
+                memcpy(to.h + j * H, h + ((t + j) * B + b) * H, H * sizeof(REAL));
+            NAME(make_keys)(memory, n, to.h, to.keys);
+            const Size count = memory->counts[row], last = count + n;
+            for (Size j = 0; j < n; j++) {
+                const Size entry = count + j, slot = entry % slots;
+                if (entry > memory->first) /* the entry before this one was waiting for its id */
+                    followed_by[(entry - 1) % slots] = ids[(t + j) * B + b];
+                REAL *column = own + slot / PANEL * D * PANEL + slot % PANEL;
+                for (Size k = 0; k < D; k++)
+                    column[k * PANEL] = to.keys[j * D + k];
+            }
+            memory->counts[row] = last;
+            if (!logits)
+                continue;
+            const Size used = last < slots ? last : slots;
+            NAME(product)(n, D, used, to.keys, own, to.scores, 0, 0);
+            for (Size j = 0; j < n; j++) {
+                const Size at = (t + j) * B + b;
+                NAME(mix)(memory, V, count + j, followed_by, to.scores + j * used, logits + at * V,
+                    features ? features + at * FEATURES : NULL, to.p, to.q);
+            }
+        }
+    }
+    free(space);
+    return space != NULL;
+}
