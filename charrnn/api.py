@@ -439,7 +439,7 @@ class LanguageModel:
         """
         from charrnn.data.reading import text_of
         from charrnn.evaluation.statistics import COLD_WINDOW, Evaluation, Sums
-        from charrnn.evaluation.whole import WARM_UP, dynamic_predictions, predictions, rows_for, workers_for
+        from charrnn.evaluation.whole import dynamic_predictions, predictions, rows_for, warm_up_of, workers_for
 
         if protocol not in PROTOCOLS:
             raise ConfigError(f"protocol {protocol!r} is not one of {', '.join(PROTOCOLS)}")
@@ -448,7 +448,7 @@ class LanguageModel:
         config, vocab = self.checkpoint.model_config, self.checkpoint.vocab
         text = text_of(text, self.checkpoint.text_config)
         ids = vocab.ids_of(text, unknown)
-        rows = 1 if protocol == "whole" else rows_for(len(ids) - 1, batch_size)
+        rows = 1 if protocol == "whole" else rows_for(config, len(ids) - 1, batch_size)
         total, params, cold = max(0, len(ids) - 1), self.checkpoint.params, protocol == "windows"
         fitted = self.cache is not None and self.cache.fitted_to == text.sha256
         recall = self._recall(across=across_documents, is_fitted=fitted)
@@ -465,12 +465,14 @@ class LanguageModel:
                 own.add(found)
         skipped = len(text) - len(ids)
         learned = vocab.count_unknown(text) if vocab.unknown is not None else 0
+        how = {"whole": "", "lanes": f"-{rows}x{warm_up_of(config)}", "windows": f"-{COLD_WINDOW}"}
         chars = sums[0].tally.chars
         signature = {
             "cell": config.cell,
             "layers": config.num_layers,
             "hidden": config.hidden_size,
-            "protocol": protocol + {"whole": "", "lanes": f"-{rows}x{WARM_UP}", "windows": f"-{COLD_WINDOW}"}[protocol],
+            **({"attention": config.attention} if config.attention else {}),
+            "protocol": protocol + how[protocol],
             "chars": chars,
             "unknown": f"skipped-{skipped}" if skipped else f"learned-{learned}" if learned else 0,
             "text": f"sha256-{text.sha256[:8]}",

@@ -1,7 +1,7 @@
 """Save and load checkpoints: a model, or a whole run, in one `.npz` file of plain arrays and one JSON string.
 
 The arrays are named `params/…`, `opt/…` and `state`; everything else is in the JSON string `meta`. `best.npz` has what
-inference needs; `last.npz` also has what resuming needs: the optimizer's state, the hidden state and the progress. If
+inference needs; `last.npz` also has what resuming needs: the optimizer's state, the model's state and the progress. If
 that is not the last good state, to which a run goes back when it diverges, `good/…` has the arrays of the good one.
 The cache that was fitted to a trained model has `cache/…`.
 Neither records a time of day, so the same settings give the same bytes. Nothing is ever pickled.
@@ -92,7 +92,7 @@ class Checkpoint:
                     long history, some records are left out
     progress        plain numbers that a run carries from step to step, by name
     opt_state       the optimizer's arrays; empty for inference
-    state           the hidden state (L, S, B, H) of the batch rows; None for inference
+    state           the state of the batch rows, with the memory of attention; None for inference
     good            the run at its last good state; None if this is it, and for inference
     cache           the memory that was fitted to the model when its training ended; None before that
     """

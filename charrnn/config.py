@@ -211,6 +211,13 @@ class ModelConfig:
     tied: bool = setting(
         False, "Model", "Use the embedding as the output weights: fewer weights for large alphabets.", recipe=AUTO
     )
+    attention: int = setting(
+        0,
+        "Model",
+        "Copy from this many past positions: attention to what followed similar ones; 0 for none.",
+        low=0,
+        high=1_000_000,
+    )
     dropout: float = setting(
         0.4, "Model", "Share of layer outputs to drop in training.", low=0.0, high=0.95, recipe=AUTO
     )

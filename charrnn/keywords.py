@@ -17,6 +17,7 @@ class TrainSettings(TypedDict, total=False):
     num_layers: int
     embed_size: int
     tied: bool
+    attention: int
     dropout: float
     input_dropout: float
     weight_drop: float

@@ -33,6 +33,7 @@ WHOLE_NUMBERS = {
     "hidden_size": (1, None, [0, -1]),
     "num_layers": (1, None, [0, -1]),
     "embed_size": (0, None, [-1]),
+    "attention": (0, None, [-1]),
     "steps": (1, None, [0, -5]),
     "epochs": (1, None, [0, -5]),
     "patience": (0, None, [-1]),

@@ -95,6 +95,7 @@ class Recalling:
         def read(rows: slice) -> Array:
             own, state = window.rows(rows), aligned(carried.state[:, :, rows])
             h = model.outputs(self._prepared, own.inputs, state, reset=own.reset)
+            model.remember(self._prepared, h, own.inputs, state, reset=own.reset)
             self._recall.cache.recall(carried.entries.only(rows), own.inputs, h, reset=self._forgets(own))
             return state
 
@@ -117,7 +118,8 @@ class Recalling:
             step = max(1, _BLOCK // (h.shape[1] * self.plan.config.vocab_size))
             for at in range(0, len(h), step):
                 part = slice(at, at + step)
-                logits, _ = model.readout(self._prepared, h[part])
+                read = own._replace(inputs=own.inputs[part], reset=None if own.reset is None else own.reset[part])
+                logits = model.logits_after(self._prepared, h[part], read.inputs, state, reset=read.reset)
                 targets = own.targets[part].reshape(-1)
                 V = logits.shape[-1]
                 alone = log_prob(logits.reshape(-1, V).copy(), targets)

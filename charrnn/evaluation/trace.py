@@ -23,7 +23,7 @@ class Trace:
     symbols    V strings, what each id means: symbols[ids[t]] was read at step t, log_probs[t, v] predicts symbols[v]
     log_probs  (T, V), after each id, the log-probability of every symbol as the next one, in nats
     states     (T, L, S, H), the state of each layer after each id: S is 1 for (h,), 2 for (h, c)
-    state      (L, S, 1, H), the state at the end; pass it to `LanguageModel.read` to continue
+    state      the state at the end, (L, S, 1, H) without attention; pass it to `LanguageModel.read` to continue
     """
 
     ids: Ids
@@ -40,14 +40,14 @@ class Trace:
 
 
 def trace(config: ModelConfig, weights: model.Weights, ids: Ids, symbols: tuple[str, ...], state: Array) -> Trace:
-    """Read ids (T,) from a state (L, S, 1, H), which is not changed, and return all that is computed.
+    """Read ids (T,) from a state of one batch row, which is not changed, and return all that is computed.
 
     Raises:  ConfigError if the arrays would take more than `MOST_BYTES`, or the state is not one of this model.
     """
     shape = model.state_shape(config, 1)
     if np.shape(state) != shape:
         raise ConfigError(f"the state must have shape {shape}, got {np.shape(state)}: pass a trace's state")
-    L, S, _, H = shape
+    L, S, H = config.num_layers, weights.cell.n_states, config.hidden_size
     size = len(ids) * (L * S * H + config.vocab_size) * np.dtype(config.dtype).itemsize
     if size > MOST_BYTES:
         raise ConfigError(
@@ -59,5 +59,5 @@ def trace(config: ModelConfig, weights: model.Weights, ids: Ids, symbols: tuple[
     state = np.array(state, config.dtype)
     for t in range(len(ids)):
         logits[t] = model.step(weights, ids[t : t + 1], state)[0]
-        states[t] = state[:, :, 0]
+        states[t] = model.hidden_state(weights, state)[:, :, 0]
     return Trace(ids, symbols, log_softmax(logits), states, state)

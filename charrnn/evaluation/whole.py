@@ -2,8 +2,9 @@
 
 Protocol `whole` reads the text as one batch row, so the state carries through all of it. Protocol `lanes` splits the
 text into several batch rows. Each row first reads the characters before its own without scoring them, so that it starts
-from nearly the same state as in `whole`. This is faster, and the results agree to about 0.002 nats. Protocol `windows`
-starts every 256 characters from a zero state, for comparison with models that see no further back.
+from nearly the same state as in `whole`; with attention, at least as many as its memory holds. This is faster, and the
+results agree to about 0.002 nats. Protocol `windows` starts every 256 characters from a zero state, for comparison with
+models that see no further back.
 """
 
 from __future__ import annotations
@@ -28,15 +29,20 @@ from charrnn.parallel.workers import Workers
 #: What scores windows: a net, or a net and its cache.
 Scorer: TypeAlias = Workers | Recalling
 
-WARM_UP = 512  # unscored characters that each batch row but the first reads before its own
+WARM_UP = 512  # unscored characters that each batch row but the first reads before its own, at least
 _WINDOW = 128  # time steps of one forward pass: bounds memory, changes no result
 _WORTH_SHARING = 3 * 10**10  # multiplications, about a second: with more, a second process is worth its start
 _DYNAMIC_WINDOW, _DYNAMIC_RATE, _DYNAMIC_DECAY = 50, 0.4, 0.001
 
 
-def rows_for(chars: int, batch_size: int) -> int:
+def warm_up_of(config: ModelConfig) -> int:
+    """Return how many characters each batch row but the first reads before its own, unscored."""
+    return max(WARM_UP, config.attention)
+
+
+def rows_for(config: ModelConfig, chars: int, batch_size: int) -> int:
     """Return how many batch rows to split a text into: at most `batch_size`, none much shorter than its warm-up."""
-    return max(1, min(batch_size, chars // WARM_UP))
+    return max(1, min(batch_size, chars // warm_up_of(config)))
 
 
 def workers_for(
@@ -85,7 +91,8 @@ def predictions(
                 yield scored._replace(since_zero=since_zero[scored.indices - begin])
     elif total > 0:
         length = -(-total // rows)
-        yield from _read_rows(workers, ids, np.arange(rows) * length, length, end, WARM_UP if rows > 1 else 0)
+        warm_up = warm_up_of(workers.plan.config) if rows > 1 else 0
+        yield from _read_rows(workers, ids, np.arange(rows) * length, length, end, warm_up)
 
 
 def _since_zero(ids: IdSource, indices: npt.NDArray[np.intp], end: int | None) -> npt.NDArray[np.intp]:

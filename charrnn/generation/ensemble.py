@@ -29,7 +29,7 @@ class Primed(NamedTuple):
     """The state of an ensemble that has read a prime, from which any number of samples can start.
 
     logits  (1, V) of the next id
-    states  (L, S, 1, H) of each member
+    states  of each member, for one batch row
     recent  (N,) the last ids that were read
     entries of the memory, of one row; None without a memory
     """
@@ -53,8 +53,9 @@ class Ensemble(NamedTuple):
 
     @property
     def net(self) -> Net | None:
-        """Return the only model's net in the compiled core; None for several models, and where NumPy computes."""
-        return self.members[0].weights.net if len(self.members) == 1 else None
+        """Return the only model's net in the core; None for several models, attention, and where NumPy computes."""
+        only = self.members[0].weights
+        return only.net if len(self.members) == 1 and only.attention is None else None
 
     def cache_for(self, temperature: float) -> Cache | None:
         """Return the memory for samples that are drawn at this temperature."""
@@ -71,13 +72,11 @@ class Ensemble(NamedTuple):
         logits, states = list[Array](), list[Array]()
         for member in self.members:
             state, scratch = model.zero_state(member.config, 1), Scratch()
+            own: Array = np.zeros((1, member.config.vocab_size))
             for at in range(0, len(ids), _PRIME_WINDOW):
-                model.read(member.weights, ids[at : at + _PRIME_WINDOW, None], state, scratch=scratch)
+                own = model.predict(member.weights, ids[at : at + _PRIME_WINDOW, None], state, scratch=scratch)
             states.append(state)
-            if len(ids):
-                logits.append(model.readout(member.weights, state[-1:, 0])[0][0])
-            else:
-                logits.append(np.zeros((1, member.config.vocab_size)))
+            logits.append(own)
         return Primed(self._mean(logits), tuple(states), ids)
 
     def _read_with(self, cache: Cache, ids: Ids) -> Primed:
@@ -88,8 +87,9 @@ class Ensemble(NamedTuple):
         for at in range(0, len(ids), _PRIME_WINDOW):
             window = ids[at : at + _PRIME_WINDOW, None]
             h = model.outputs(member.weights, window, state)
+            model.remember(member.weights, h[:-1], window[:-1], state)
             cache.recall(entries, window[:-1], h[:-1])
-            logits, _ = model.readout(member.weights, h[-1:])
+            logits = model.logits_after(member.weights, h[-1:], window[-1:], state)
             cache.recall(entries, window[-1:], h[-1:], logits)
         return Primed(logits[0], (state,), ids, entries)
 
@@ -99,12 +99,13 @@ class Ensemble(NamedTuple):
         """Read one more id of each batch row, update states and entries in place, and return the logits.
 
         cache  as for `read`
-        Shapes:  ids (B,) · states: (L, S, B, H) of each member · returns (B, V)
+        Shapes:  ids (B,) · returns (B, V)
         """
         pairs = zip(self.members, states, strict=True)
         logits = self._mean([model.step(member.weights, ids, state) for member, state in pairs])
         if self.cache is not None and entries is not None:
-            (cache or self.cache).recall(entries, ids[None], states[0][-1, :1], logits[None])
+            h = model.hidden_state(self.members[0].weights, states[0])[-1, :1]
+            (cache or self.cache).recall(entries, ids[None], h, logits[None])
         return logits
 
     def _mean(self, logits: list[Array]) -> Array:

@@ -29,7 +29,8 @@ class Learner:
 
     Call `set_params` first, and whenever the parameters change. All methods get the whole window and state, and return
     the results for the given rows.
-    Shapes:  window (T, B) · state (L, S, B, H); results have the number of rows in place of B
+    Shapes:  window (T, B) · state (L, S, B, H), or as `model` has it with attention; results have the number of rows in
+             place of B
     """
 
     def __init__(self, config: ModelConfig, seed: int | None) -> None:

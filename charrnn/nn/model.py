@@ -1,8 +1,13 @@
-"""The model: ids -> one-hot or embedding -> stacked cells -> readout -> logits, and the backward pass.
+"""The model: ids -> one-hot or embedding -> stacked cells -> readout (-> attention) -> logits, and the backward pass.
 
 Parameters are one flat dict: `embed.W_e` (V, E), `layer0.W_xh` and others named by the cell, `out.W_hy` (H, V),
 `out.b_y` (V,). With a tied embedding, the readout is `out.W_he` (H, E) followed by the transposed `embed.W_e`, and
 there is no `out.W_hy`. Forward passes read `Weights`, which `prepare` makes from the parameters whenever they change.
+
+The state is one array, whose third axis is the batch: (L, S, B, H), the hidden state. With attention, it is
+(1, 1, B, L S H + M (K + 1)), for each batch row the hidden state and then the memory of `nn.attention`; `hidden_state`
+and `_memory` are views of the two. So whatever carries, copies, selects or saves batch rows of a state does so for both
+alike, and zeros are the start of both.
 """
 
 from __future__ import annotations
@@ -17,7 +22,9 @@ import numpy as np
 
 from charrnn.arrays import FRESH, Array, Ids, Mask, Params, Scratch
 from charrnn.config import ModelConfig
-from charrnn.nn import compiled
+from charrnn.errors import ConfigError
+from charrnn.nn import attention, compiled
+from charrnn.nn.attention import Attention, Looks
 from charrnn.nn.cells import cell_of
 from charrnn.nn.cells.base import Cell
 from charrnn.nn.compiled import Net
@@ -29,10 +36,12 @@ from charrnn.nn.initializers import INITS, Init, blank
 HiddenBackprop: TypeAlias = Callable[[Array, Array], tuple[Array, Params]]
 #: The backward pass of the readout: dlogits (T, B, V) -> dh (T, B, H), grads.
 ReadoutBackprop: TypeAlias = Callable[[Array], tuple[Array, Params]]
-#: The backward pass of the whole model: (dlogits (T, B, V), dstate (L, S, B, H)) -> dstate0 (L, S, B, H), grads.
+#: The backward pass of the whole model: (dlogits (T, B, V), dstate) -> dstate0, grads. The gradients of the state have
+#: its shape; a memory is a constant, so dstate is not used there, and dstate0 is zero.
 ModelBackprop: TypeAlias = Callable[[Array, Array], tuple[Array, Params]]
 
 _BLOCK = 2**18  # logits scored at once: a megabyte of float32
+_LEAST_STEPS = 16  # time steps of such a block with attention, at least: each block copies the memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +54,11 @@ class Weights:
     W_he: Array | None  # (H, E), only with a tied embedding
     W_hy: Array  # (H, V); tied: (E, V), the transposed embedding
     b_y: Array  # (V,)
+    attention: Attention | None = None
 
     @cached_property
     def net(self) -> Net | None:
-        """Return the net in the compiled core, made at the first use; None if NumPy computes."""
+        """Return the net without attention in the compiled core, made at the first use; None if NumPy computes."""
         layer, core = self.cell.layer, compiled.core()
         if layer is None or not core or len(self.layers) > core.MOST_LAYERS:
             return None
@@ -90,17 +100,36 @@ def _drawn(config: ModelConfig, rng: np.random.Generator, init: Init) -> Params:
     else:
         params["out.W_hy"] = init.inputs(rng, config.hidden_size, config.vocab_size)
     params["out.b_y"] = np.zeros(config.vocab_size)
+    if config.attention:
+        drawn = attention.init_params(config.hidden_size, config.attention, rng, init)
+        params |= {f"attention.{name}": array for name, array in drawn.items()}
     return params
 
 
 def state_shape(config: ModelConfig, batch_size: int) -> tuple[int, int, int, int]:
-    """Return the shape of the hidden state, (L, S, B, H)."""
-    return config.num_layers, cell_of(config.cell).n_states, batch_size, config.hidden_size
+    """Return the shape of the state: (L, S, B, H), or (1, 1, B, L S H + M (K + 1)) with attention."""
+    L, S, H = config.num_layers, cell_of(config.cell).n_states, config.hidden_size
+    if config.attention:
+        return 1, 1, batch_size, L * S * H + attention.memory_size(config.attention)
+    return L, S, batch_size, H
 
 
 def zero_state(config: ModelConfig, batch_size: int) -> Array:
-    """Return the hidden state before the first character: zeros (L, S, B, H)."""
+    """Return the state before the first character: zeros, which are an empty memory too."""
     return np.zeros(state_shape(config, batch_size), config.dtype)
+
+
+def hidden_state(weights: Weights, state: Array) -> Array:
+    """Return the hidden state (L, S, B, H) within a state: the state itself, or a view."""
+    if weights.attention is None:
+        return state
+    L, S, H = len(weights.layers), weights.cell.n_states, len(weights.attention.W)
+    return state[0, 0, :, : L * S * H].reshape(-1, L, S, H).transpose(1, 2, 0, 3)
+
+
+def _memory(of: Attention, state: Array) -> Array:
+    """Return the memory (B, M (K + 1)) within a state: a view."""
+    return state[0, 0, :, -attention.memory_size(of.reach) :]
 
 
 def prepare(params: Params, config: ModelConfig, masks: Masks = NO_DROPOUT) -> Weights:
@@ -113,9 +142,13 @@ def prepare(params: Params, config: ModelConfig, masks: Masks = NO_DROPOUT) -> W
         own = {name.removeprefix(prefix): array for name, array in params.items() if name.startswith(prefix)}
         layers.append(cell.prepare(own))
     embed, b_y = params.get("embed.W_e"), params["out.b_y"]
+    pointer = None
+    if config.attention:
+        own = {name: params[f"attention.{name}"] for name in ("W", "b", "log_scale")}
+        pointer = Attention(**own, reach=config.attention)
     if embed is None or not config.tied:
-        return Weights(cell, embed, tuple(layers), None, params["out.W_hy"], b_y)
-    return Weights(cell, embed * _input_scale(embed), tuple(layers), params["out.W_he"], embed.T, b_y)
+        return Weights(cell, embed, tuple(layers), None, params["out.W_hy"], b_y, pointer)
+    return Weights(cell, embed * _input_scale(embed), tuple(layers), params["out.W_he"], embed.T, b_y, pointer)
 
 
 def _input_scale(embed: Array) -> float:
@@ -181,10 +214,10 @@ def gates(
 ) -> list[dict[str, Array]]:
     """Return the gates of each layer in a window by name; in scratch memory, so valid until the next forward.
 
-    Shapes:  ids (T, B) · state (L, S, B, H) · reset (T, B) · returns (T, B, H) for each gate
+    Shapes:  ids (T, B) · reset (T, B) · returns (T, B, H) for each gate
     """
     x: Array | Ids = ids if weights.embed is None else weights.embed[ids]
-    layers = []
+    layers, state = [], hidden_state(weights, state)
     for layer, own in enumerate(weights.layers):
         buffers = scratch.scope(f"layer{layer}")
         h, _, _ = weights.cell.forward(own, x, state[layer], reset=reset, scratch=buffers)
@@ -226,7 +259,12 @@ def forward(
     masks: Masks = NO_DROPOUT,
     scratch: Scratch = FRESH,
 ) -> tuple[Array, Array, ModelBackprop]:
-    """Return the logits (T, B, V), the state after the window, and the backward pass: `hidden`, then `readout`."""
+    """Return the logits (T, B, V), the state after the window, and the backward pass: `hidden`, then `readout`.
+
+    With attention, the logits are the log-probabilities of the mixture.
+    """
+    if weights.attention is not None:
+        return _forward_with_attention(weights, weights.attention, ids, state, reset, masks, scratch)
     h, state, hidden_backprop = hidden(weights, ids, state, reset=reset, masks=masks, scratch=scratch)
     logits, readout_backprop = readout(weights, h)
 
@@ -240,22 +278,114 @@ def forward(
     return logits, state, backprop
 
 
+def _forward_with_attention(
+    weights: Weights,
+    pointer: Attention,
+    ids: Ids,
+    state: Array,
+    reset: Mask | None,
+    masks: Masks,
+    scratch: Scratch,
+) -> tuple[Array, Array, ModelBackprop]:
+    """Return what `forward` does. The readout gets the last layer's outputs with dropout, attention without."""
+    last_mask = None
+    if masks.outputs is not None:
+        last_mask, others = masks.outputs[-1], masks.outputs.copy()
+        others[-1] = 1
+        masks = masks._replace(outputs=others)
+    h, hidden_after, hidden_backprop = hidden(
+        weights, ids, hidden_state(weights, state), reset=reset, masks=masks, scratch=scratch
+    )
+    z, readout_backprop = readout(weights, h if last_mask is None else h * last_mask)
+    logits, memory, attention_backprop = attention.forward(pointer, h, z, ids, _memory(pointer, state), reset=reset)
+    after = np.empty_like(state)
+    hidden_state(weights, after)[...], _memory(pointer, after)[...] = hidden_after, memory
+
+    def backprop(dlogits: Array, dstate: Array) -> tuple[Array, Params]:
+        dh, dz, own = attention_backprop(dlogits)
+        dh_readout, grads = readout_backprop(dz)
+        if last_mask is not None:
+            dh_readout *= last_mask
+        dh += dh_readout
+        dhidden, more = hidden_backprop(dh, hidden_state(weights, dstate))
+        if weights.W_he is not None:
+            more["embed.W_e"] += grads["embed.W_e"]
+        dstate0 = np.zeros_like(dstate)
+        hidden_state(weights, dstate0)[...] = dhidden
+        return dstate0, grads | more | {f"attention.{name}": grad for name, grad in own.items()}
+
+    return logits, after, backprop
+
+
+def looks(weights: Weights, ids: Ids, state: Array, *, reset: Mask | None = None) -> Looks:
+    """Read a window from a state, which is not changed, and return what attention looks at.
+
+    Shapes:  ids, reset (T, B)
+    Raises:  ConfigError if the model has no attention.
+    """
+    if weights.attention is None:
+        raise ConfigError("the model has no attention to show: train one with --attention")
+    h, _, _ = hidden(weights, ids, hidden_state(weights, state), reset=reset)
+    memory = _memory(weights.attention, state)
+    return attention.looks(weights.attention, h, ids, memory, len(weights.b_y), reset=reset)
+
+
 def read(weights: Weights, ids: Ids, state: Array, *, reset: Mask | None = None, scratch: Scratch = FRESH) -> None:
     """Read a window without a backward pass: only the state changes, in place.
 
-    Shapes:  ids (T, B) · state (L, S, B, H) · reset (T, B)
+    Shapes:  ids (T, B) · reset (T, B)
     """
-    if weights.net is not None:
+    if weights.net is not None and weights.attention is None:
         weights.net.read(ids, state, reset)
     else:
-        _outputs(weights, ids, state, reset, scratch)
+        h = outputs(weights, ids, state, reset=reset, scratch=scratch)
+        remember(weights, h, ids, state, reset=reset)
 
 
 def outputs(weights: Weights, ids: Ids, state: Array, *, reset: Mask | None = None, scratch: Scratch = FRESH) -> Array:
-    """Read a window as `read` does; return the last layer's outputs (T, B, H), valid until the next forward pass."""
+    """Read a window as `read` does; return the last layer's outputs (T, B, H), valid until the next forward pass.
+
+    Only the hidden state changes: for the memory of attention, each id then goes to `remember` or `logits_after`.
+    """
+    state = hidden_state(weights, state)
     if weights.net is not None:
         return weights.net.outputs(ids, state, reset)
     return _outputs(weights, ids, state, reset, scratch)
+
+
+def remember(weights: Weights, h: Array, ids: Ids, state: Array, *, reset: Mask | None = None) -> None:
+    """Add ids that `outputs` has read, with its outputs h, to the memory of attention, if the model has it.
+
+    Shapes:  h (T, B, H) · ids, reset (T, B)
+    """
+    if weights.attention is not None and len(ids):
+        memory = _memory(weights.attention, state)
+        memory[...] = attention.remember(weights.attention, h, ids, memory, reset=reset)
+
+
+def logits_after(weights: Weights, h: Array, ids: Ids, state: Array, *, reset: Mask | None = None) -> Array:
+    """Return the logits (T, B, V) after ids that `outputs` has read, given its outputs h; `remember` them, too."""
+    logits, _ = readout(weights, h)
+    if weights.attention is not None:
+        memory = _memory(weights.attention, state)
+        logits, memory[...], _ = attention.forward(weights.attention, h, logits, ids, memory, reset=reset)
+    return logits
+
+
+def predict(weights: Weights, ids: Ids, state: Array, *, scratch: Scratch = FRESH) -> Array:
+    """Read a window as `read` does, and return the logits of the next id.
+
+    Shapes:  ids (T, B) · returns (B, V)
+    """
+    if weights.attention is None:
+        read(weights, ids, state, scratch=scratch)
+        logits, _ = readout(weights, state[-1:, 0])
+    else:
+        h = outputs(weights, ids, state, scratch=scratch)
+        remember(weights, h[:-1], ids[:-1], state)
+        logits = logits_after(weights, h[-1:], ids[-1:], state)
+    last: Array = logits[0]
+    return last
 
 
 def score(
@@ -265,12 +395,14 @@ def score(
 
     With NumPy, logits are computed in blocks that fit the processor's cache; with a large vocabulary, all at once could
     exceed memory.
-    Shapes:  ids, targets, reset (T, B) · state (L, S, B, H) · returns (T, B), (T, B)
+    Shapes:  ids, targets, reset (T, B) · returns (T, B), (T, B)
     Units:   nats.
     """
-    if weights.net is not None:
+    if weights.net is not None and weights.attention is None:
         return weights.net.score(ids, targets, state, reset)
-    h = _outputs(weights, ids, state, reset, scratch)
+    h = outputs(weights, ids, state, reset=reset, scratch=scratch)
+    if weights.attention is not None:
+        return _score_with_attention(weights, h, ids, targets, state, reset)
     flat_h, flat = h.reshape(-1, h.shape[-1]), targets.reshape(-1)
     log_probs, correct = np.empty(flat.shape, h.dtype), np.empty(flat.shape, bool)
     size = max(1, _BLOCK // len(weights.b_y))
@@ -281,11 +413,28 @@ def score(
     return log_probs.reshape(targets.shape), correct.reshape(targets.shape)
 
 
+def _score_with_attention(
+    weights: Weights, h: Array, ids: Ids, targets: Ids, state: Array, reset: Mask | None
+) -> tuple[Array, Mask]:
+    """Return what `score` does for outputs h (T, B, H), and change the memory; a block is some time steps."""
+    log_probs, correct = np.empty(ids.shape, h.dtype), np.empty(ids.shape, bool)
+    size = max(_LEAST_STEPS, _BLOCK // (len(weights.b_y) * ids.shape[1]))
+    for at in range(0, len(ids), size):
+        block = slice(at, at + size)
+        own = None if reset is None else reset[block]
+        logits = logits_after(weights, h[block], ids[block], state, reset=own)
+        found = log_prob(logits.reshape(-1, logits.shape[-1]), targets[block].reshape(-1))
+        log_probs[block], correct[block] = (of.reshape(targets[block].shape) for of in found)
+    return log_probs, correct
+
+
 def step(weights: Weights, ids: Ids, state: Array) -> Array:
     """Read one id per batch row, change the state in place, and return the next logits.
 
-    Shapes:  ids (B,) · state (L, S, B, H) · returns logits (B, V)
+    Shapes:  ids (B,) · returns logits (B, V)
     """
+    if weights.attention is not None:
+        return predict(weights, ids[None], state)
     if weights.net is not None:
         return weights.net.step(ids, state)
     x = _outputs(weights, ids[None], state, None, FRESH)[0]
@@ -297,7 +446,7 @@ def step(weights: Weights, ids: Ids, state: Array) -> Array:
 
 
 def _outputs(weights: Weights, ids: Ids, state: Array, reset: Mask | None, scratch: Scratch) -> Array:
-    """Read a window with NumPy, change the state in place, and return the last layer's outputs, (T, B, H).
+    """Read a window with NumPy, change the hidden state in place, and return the last layer's outputs, (T, B, H).
 
     The outputs are valid until the next read on the same scratch or the next change of the state.
     """

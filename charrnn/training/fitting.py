@@ -136,7 +136,7 @@ def _looked_up(
         part = slice(at, at + _WINDOW)
         window = window_at(ids, indices[part], end)
         h = model.outputs(weights, window.inputs, state, reset=window.reset)
-        logits, _ = model.readout(weights, h)
+        logits = model.logits_after(weights, h, window.inputs, state, reset=window.reset)
         for n, (cache, own) in enumerate(zip(caches, entries, strict=True)):
             q = logits.copy()
             seen = cache.recall(own, window.inputs, h, q, reset=window.reset, fitting=True)

@@ -155,7 +155,7 @@ class TrainState:
 
     params: Params
     opt_state: Params
-    state: Array  # (L, S, B, H)
+    state: Array  # of the batch rows, as `nn.model` describes it
     course: Course
     step: int = 0
     progress: Progress = field(default_factory=Progress)
@@ -467,6 +467,6 @@ def _loss_of(training: Training, params: Params, workers: Workers) -> Generator[
 
 def validate(training: Training, params: Params, workers: Workers) -> Iterator[Tally]:
     """Yield the running tally of the validation split, read in as many rows as training has if it is long enough."""
-    count = rows_for(len(training.val_ids) - 1, training.stream.batch_size)
+    count = rows_for(training.model_config, len(training.val_ids) - 1, training.stream.batch_size)
     with np.errstate(all="ignore"):  # the caller checks the result
         yield from tally(params, workers, training.val_ids, count, end=training.stream.end)

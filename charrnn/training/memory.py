@@ -91,6 +91,7 @@ def _miniature(training: Training, rows: int) -> tuple[Training, float]:
         vocab_size=part(whole.vocab_size),
         hidden_size=part(whole.hidden_size),
         embed_size=whole.embed_size and part(whole.embed_size),
+        attention=whole.attention and part(whole.attention),
     )
     ids = np.arange(few * steps + 1) % small.vocab_size
     config = replace(config, batch_size=few, seq_len=steps, threads=1)

@@ -116,6 +116,11 @@ def training_for(
         raise CorpusError(
             f"{corpus.name} is too short: fewer than two characters to train on; give a longer text or --val-fraction 0"
         )
+    if model_config.attention >= len(ids):
+        raise ConfigError(
+            f"--attention {model_config.attention} looks back further than the {len(ids):,} characters to train on: "
+            f"give at most {len(ids) - 1}"
+        )
     config, notes = fit_to_text(config, len(ids) - 1)
     if corpus.wants_validation and len(val_ids) < 2:
         notes.append("the validation split is too short to score, so there will be no validation and no best.npz")

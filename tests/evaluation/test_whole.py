@@ -212,7 +212,12 @@ def test_unknown_characters_can_be_refused():
 )
 def test_a_row_is_never_much_shorter_than_its_warm_up(chars, batch_size, rows):
     assert WARM_UP == 512
-    assert rows_for(chars, batch_size) == rows
+    assert rows_for(ModelConfig(2), chars, batch_size) == rows
+
+
+def test_a_row_fills_the_memory_of_attention_before_it_is_scored():
+    assert rows_for(ModelConfig(2, attention=512), 1024, 32) == 2
+    assert rows_for(ModelConfig(2, attention=513), 1024, 32) == 1
 
 
 @pytest.mark.parametrize("length", [2, 5, 12, 13, 14, 97, 100, 101, 1025])

@@ -72,7 +72,7 @@ def test_a_beam_as_wide_as_all_beginnings_finds_the_best_of_all_texts(rules, nor
     assert found.log_probs.sum() / len(found.ids) ** norm == pytest.approx(texts[best][0], abs=1e-9)
 
 
-@pytest.mark.parametrize("settings", [{"cell": "rnn"}, {"cell": "lstm", "num_layers": 2}])
+@pytest.mark.parametrize("settings", [{"cell": "rnn"}, {"cell": "lstm", "num_layers": 2}, {"attention": 4}])
 def test_a_narrow_beam_scores_its_text_rightly_and_a_wider_one_no_worse(settings):
     ensemble = ensemble_of(3, **settings)
     begin, scores = ensemble.read(np.array([1, 2])), []

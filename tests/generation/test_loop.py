@@ -36,6 +36,8 @@ def tiny(cell="lstm", **settings):
     config = ModelConfig(9, cell=cell, **{"hidden_size": 8, "dtype": "float64", **settings})
     params = model.init_params(config, np.random.default_rng(4))
     params["out.W_hy"] *= 6
+    if config.attention:
+        params["attention.b"] -= 16  # so that the memory counts
     return config, model.prepare(params, config)
 
 
@@ -258,7 +260,9 @@ def test_what_was_read_before_a_given_start_still_counts():
 # The loop
 
 
-@pytest.mark.parametrize("settings", [{"cell": "rnn"}, {"cell": "lstm"}, {"cell": "gru", "num_layers": 2}])
+@pytest.mark.parametrize(
+    "settings", [{"cell": "rnn"}, {"cell": "lstm"}, {"cell": "gru", "num_layers": 2}, {"cell": "gru", "attention": 9}]
+)
 @pytest.mark.parametrize("prime", [(), (3,), (1, 4, 1, 5)])
 def test_each_id_is_drawn_from_one_forward_pass_over_all_before(settings, prime):
     # Teacher-forced: one forward pass must give the same as the loop with its carried state.
@@ -272,10 +276,11 @@ def test_each_id_is_drawn_from_one_forward_pass_over_all_before(settings, prime)
         assert choose(logits, rng.random(1), 0.9, 6).tolist() == [id_], at
 
 
+@pytest.mark.parametrize("attention", [0, 6])
 @pytest.mark.parametrize("chunk", [1, 3, 7, 256])
 @pytest.mark.parametrize("length", [1, 2, 6, 7, 8, 20])
-def test_a_prime_read_in_chunks_is_read_whole(monkeypatch, chunk, length):
-    config, weights = tiny()
+def test_a_prime_read_in_chunks_is_read_whole(monkeypatch, chunk, length, attention):
+    config, weights = tiny(attention=attention)
     prime = np.random.default_rng(2).integers(9, size=length).tolist()
     whole = written(config, weights, prime)
     monkeypatch.setattr(ensembles, "_PRIME_WINDOW", chunk)
@@ -355,11 +360,13 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "lnlstm"])
+@pytest.mark.parametrize(
+    "settings", [*({"cell": cell} for cell in ("rnn", "lstm", "gru", "lnlstm")), {"attention": 6}], ids=str
+)
 @pytest.mark.parametrize("rules", ENDS)
 @pytest.mark.parametrize("filters", MANY)
-def test_a_text_is_the_same_alone_and_beside_others(cell, rules, filters):
-    config, weights = tiny(cell)
+def test_a_text_is_the_same_alone_and_beside_others(settings, rules, filters):
+    config, weights = tiny(**settings)
     primed = [primed_after(config, weights, prime) for prime in ([1], [2, 3, 4], [8] * 9, [5], [1], [6, 1])]
     options = {"rules": ENDS[rules], **MANY[filters]}
     together, ended = side_by_side(config, weights, primed, **options)

@@ -52,7 +52,9 @@ def test_shared_memory_is_a_file_where_the_system_has_no_other(monkeypatch):
 
 
 @posix
-@pytest.mark.parametrize("settings", [*({"cell": cell} for cell in CELL_NAMES), {"embed_size": 3, "tied": True}])
+@pytest.mark.parametrize(
+    "settings", [*({"cell": cell} for cell in CELL_NAMES), {"embed_size": 3, "tied": True}, {"attention": 7}]
+)
 def test_processes_compute_what_one_process_does(settings):
     training = make_training(
         dtype="float64", num_layers=2, dropout=0.4, weight_drop=0.3, batch_size=5, seq_len=9, **settings

@@ -71,6 +71,18 @@ def test_characters_that_are_learned_as_unknown_are_named():
     assert merge_vocabs(earlier, Vocab("bd"), False) == (earlier, [])
 
 
+def test_fine_tuning_keeps_attention(tmp_path):
+    finish(start(tmp_path / "first", attention=9))
+    options = {"init_from": tmp_path / "first" / "last.npz", "extend_vocab": True, "steps": 3}
+    run = start(tmp_path / "more", Corpus.from_text(f"水{TEXT}", 0.1), **options)
+    finish(run)
+    saved = ckpt.load(run.folder.last)
+    assert saved.model_config.attention == 9
+    assert not np.array_equal(saved.params["attention.W"], ckpt.load(options["init_from"]).params["attention.W"])
+    with pytest.raises(ConfigError, match=r"^--attention 8 contradicts the model of --init-from, which has 9"):
+        start(tmp_path / "other", init_from=options["init_from"], attention=8)
+
+
 def test_notes_on_a_model_that_is_extended_are_true(tmp_path):
     finish(start(tmp_path / "first"))
     options = {"init_from": tmp_path / "first" / "last.npz", "extend_vocab": True, "steps": 1}

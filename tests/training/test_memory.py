@@ -28,6 +28,7 @@ CASES = {cell: {"cell": cell} for cell in CELL_NAMES} | {
     "two layers, dropout": {"num_layers": 2, "dropout": 0.5},
     "embedding, sgd": {"embed_size": 40, "optimizer": "sgd"},
     "tied": {"embed_size": 40, "tied": True},
+    "attention": {"attention": 200},
     "float64, few lanes": {"dtype": "float64", "batch_size": 3, "seq_len": 150},
     "many symbols": {"text": many(3 * ONE_HOT_LIMIT), "hidden_size": 64},
     "one lane": {"batch_size": 1, "seq_len": 600},

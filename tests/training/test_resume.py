@@ -114,6 +114,7 @@ def test_every_schedule_goes_on_where_it_stopped(compare, schedule):
         {"dtype": "float64", "clip_value": 0.01},
         {"val_fraction": 0.5, "patience": 2, "learning_rate": 1.0, "eval_every": 2, "schedule": "constant"},
         {"clip_norm": 0.05, "weight_decay": 0.1, "optimizer": "adam"},
+        {"attention": 15, "dropout": 0.3, "reset_rate": 0.2},
     ],
 )
 def test_whatever_is_set_goes_on_where_it_stopped(compare, settings):

@@ -122,6 +122,14 @@ def test_a_text_too_short_to_learn_from_is_refused_unless_the_length_is_given(tm
     assert run.notes == ["99 characters are too few to learn from: give at least 100"]
 
 
+def test_attention_that_looks_back_further_than_the_text_is_refused(tmp_path):
+    text = Corpus.from_text(TEXT[:200], 0)
+    message = r"^--attention 200 looks back further than the 200 characters to train on: give at most 199$"
+    with pytest.raises(ConfigError, match=message):
+        start(tmp_path / "run", text, val_fraction=0.0, attention=200)
+    start(tmp_path / "run", text, val_fraction=0.0, attention=199).close()
+
+
 # The vocabulary
 
 
