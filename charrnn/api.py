@@ -34,7 +34,8 @@ from charrnn.errors import ConfigError, CorpusError
 from charrnn.generation.ensemble import Ensemble, Member
 from charrnn.generation.settings import SampleConfig
 from charrnn.generation.writer import Writer
-from charrnn.memory.cache import Cache, Entries, check_memory
+from charrnn.memory.cache import Cache, check_memory
+from charrnn.memory.memory import Memory, Remembered
 from charrnn.nn import model
 from charrnn.signatures import spell_out
 from charrnn.training.folder import RUNS, RunFolder, find_model
@@ -55,13 +56,19 @@ if TYPE_CHECKING:
     from charrnn.generation.completion import Completions
     from charrnn.generation.sample import Sample
     from charrnn.keywords import FilterSettings, TrainSettings
+    from charrnn.memory.grams import Grams
     from charrnn.training.run import Event, Run
 
 _MOST_SHARE = 1e9  # limit of a model's weight in a mean, so that the sum of the weights is finite
 
 
 def load(
-    path: str | PathLike[str] | None = None, *, memory: int | None = None, memory_from: str | Text | None = None
+    path: str | PathLike[str] | None = None,
+    *,
+    memory: int | None = None,
+    memory_from: str | Text | None = None,
+    with_ngram: bool = False,
+    adaptive: bool = False,
 ) -> LanguageModel:
     """Return the model in a checkpoint.
 
@@ -69,13 +76,15 @@ def load(
                  None for the newest run there
     memory       how many characters back its memory reaches; None: as fitted when training ended; 0: no memory
     memory_from  a text that fills the memory before the model reads another; without one, the memory starts empty
+    with_ngram   True: mix the model with an n-gram model of its training text, which is read again
+    adaptive     True: and with one that counts what the model reads
     Raises:  CheckpointError if there is none, it is damaged, or its cell is not registered; ConfigError if the memory
              is out of range.
     """
     if not isinstance(path, (str, PathLike, NoneType)):
         raise ConfigError(f"load needs a path or the name of a run, got {path!r}")
     file = find_model(None if path is None else Path(path))
-    return LanguageModel(ckpt.load(file), file, memory, memory_from)
+    return LanguageModel(ckpt.load(file), file, memory, memory_from, with_ngram, adaptive)
 
 
 @spell_out(ModelConfig, TextConfig, TrainConfig)
@@ -233,10 +242,10 @@ def mixed(models: Sequence[tuple[LanguageModel, float]]) -> Writer:
                 f"{other.path}: its weight must be greater than 0 and less than {_MOST_SHARE:g}, got {share}"
             )
     members = tuple(Member(each.weights, each.checkpoint.model_config, share / total) for each, share in models)
-    if len(models) > 1 and any(each.memory or each.memory_from is not None for each, _ in models):
-        raise ConfigError("models that are mixed have no memory: leave out --memory, or give one model")
+    if len(models) > 1 and any(each.memory or each.memory_from is not None or each.with_ngram for each, _ in models):
+        raise ConfigError("models that are mixed have no memory: leave out --memory and --with-ngram, or mix none")
     alone = models[0][0]
-    memory = () if len(models) > 1 else (alone.cache, alone._first)
+    memory = () if len(models) > 1 else (alone._memory, alone._first)
     return Writer(
         Ensemble(members, *memory), first, lambda: [_corpus_for("copies", each.checkpoint).train for each, _ in models]
     )
@@ -265,6 +274,8 @@ class LanguageModel:
     path         the file it came from; None for the model of a run in memory
     memory       how many characters back its memory reaches; None: as fitted when training ended; 0: no memory
     memory_from  a text that fills the memory before the model reads another; None: the memory starts empty
+    with_ngram   True: mix the model with an n-gram model of its training text, which is read again at the first use
+    adaptive     True: and with one that counts what the model reads
     Raises:  ConfigError if the memory is out of range, or larger than what the machine has free.
     """
 
@@ -272,8 +283,12 @@ class LanguageModel:
     path: Path | None = None
     memory: int | None = None
     memory_from: str | Text | None = None
+    with_ngram: bool = False
+    adaptive: bool = False
 
     def __post_init__(self) -> None:
+        if self.adaptive and not self.with_ngram:
+            raise ConfigError("--adaptive adds to --with-ngram: give that too")
         if self.memory is not None:
             check_memory(self.memory, self.checkpoint.model_config)
 
@@ -295,22 +310,39 @@ class LanguageModel:
         return cache if cache.size else None
 
     @cached_property
-    def _first(self) -> Entries | None:
-        """Return the entries that the memory begins with."""
-        if self.cache is None or self.memory_from is None:
+    def _memory(self) -> Memory | None:
+        """Return all that is mixed with the net; None if nothing is."""
+        grams = self._grams() if self.with_ngram else None
+        return Memory(self.cache, grams) if self.cache or grams else None
+
+    def _grams(self) -> Grams:
+        """Return n-gram models of the model's corpus, with fitted gates."""
+        from charrnn.training.fitting import fit_grams
+
+        saved = self.checkpoint
+        corpus, ids_of = _corpus_for("--with-ngram", saved), saved.vocab.ids_of
+        train, val = ids_of(corpus.train), ids_of(corpus.val)
+        return fit_grams(
+            saved.params, saved.model_config, self.cache, train, val, end=saved.vocab.end, adaptive=self.adaptive
+        )
+
+    @cached_property
+    def _first(self) -> Remembered | None:
+        """Return what the memory begins with."""
+        if self._memory is None or self.memory_from is None:
             return None
         from charrnn.data.reading import text_of
-        from charrnn.evaluation.recall import entries_after
+        from charrnn.evaluation.recall import remembered_after
 
         text = text_of(self.memory_from, self.checkpoint.text_config)
         ids = self.checkpoint.vocab.ids_of(text, "skip")
-        return entries_after(self.weights, self.checkpoint.model_config, self.cache, ids)
+        return remembered_after(self.weights, self.checkpoint.model_config, self._memory, ids)
 
     def _recall(self, *, across: bool = False, is_fitted: bool = False) -> Recall | None:
         """Return how the memory is used in scoring."""
         from charrnn.evaluation.recall import Recall
 
-        return None if self.cache is None else Recall(self.cache, self._first, across, is_fitted)
+        return None if self._memory is None else Recall(self._memory, self._first, across, is_fitted)
 
     @cached_property
     def writer(self) -> Writer:
@@ -450,7 +482,7 @@ class LanguageModel:
         ids = vocab.ids_of(text, unknown)
         rows = 1 if protocol == "whole" else rows_for(config, len(ids) - 1, batch_size)
         total, params, cold = max(0, len(ids) - 1), self.checkpoint.params, protocol == "windows"
-        fitted = self.cache is not None and self.cache.fitted_to == text.sha256
+        fitted = self._is_fitted_to(text)
         recall = self._recall(across=across_documents, is_fitted=fitted)
         begin = time.perf_counter()
         sums = [Sums(total) for _ in range(1 if recall is None else 2)]
@@ -495,10 +527,18 @@ class LanguageModel:
         alone, *both = (result(*pair) for pair in zip(sums, adapted, strict=True))
         if recall is None:
             return alone
-        memory = str(recall.cache.size) + "-out-of-fold" * fitted + "-across-documents" * across_documents
+        memory = str(recall.memory.size) + "-out-of-fold" * fitted + "-across-documents" * across_documents
         if self.memory_from is not None:
             memory += f"-from-{text_of(self.memory_from, self.checkpoint.text_config).sha256[:8]}"
+        if recall.memory.grams is not None:
+            memory += f"|ngram:{recall.memory.grams.trie.n}" + "-adaptive" * self.adaptive
         return replace(alone, memory=replace(both[0], signature=f"{both[0].signature}|memory:{memory}"))
+
+    def _is_fitted_to(self, text: Text) -> bool:
+        """Return whether gates were fitted to this text: that of the cache, or that of n-gram models."""
+        if self.cache is not None and self.cache.fitted_to:
+            return self.cache.fitted_to == text.sha256
+        return self.with_ngram and self.validation_text().sha256 == text.sha256
 
     @spell_out()
     def score(self, lines: Iterable[Line], *, per_char: bool = False, threads: int | None = None) -> Iterator[Scored]:

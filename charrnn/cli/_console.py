@@ -48,14 +48,21 @@ def print_or_raise(text: str, *, nl: bool = True) -> None:
     click.echo(text, err=True, nl=nl)
 
 
-def open_model(path: str | None, memory: int | None = None, memory_from: str | None = None) -> LanguageModel:
+def open_model(
+    path: str | None,
+    memory: int | None = None,
+    memory_from: str | None = None,
+    *,
+    with_ngram: bool = False,
+    adaptive: bool = False,
+) -> LanguageModel:
     """Load the model of a command; name its file on stderr if the user did not.
 
-    memory, memory_from  as the options say
+    The others are as the options say.
     """
-    model = load(path, memory=memory)
+    model = load(path, memory=memory, with_ngram=with_ngram, adaptive=adaptive)
     if memory_from is not None:
-        if model.cache is None:
+        if model.cache is None and not adaptive:
             raise ConfigError("--memory-from fills a memory, and this model has none: give --memory too")
         from charrnn.data.reading import read_text
 

@@ -165,6 +165,15 @@ def memory_options(function: F) -> F:
     )(function)
 
 
+def ngram_options(function: F) -> F:
+    """Add `--with-ngram` and `--adaptive`: n-gram models that are mixed with the model."""
+    add = section("Memory")
+    function = add("--adaptive", is_flag=True, help="With --with-ngram: also count what the model reads.")(function)
+    return add("--with-ngram", is_flag=True, help="Mix the model with an n-gram model of its training text; slower.")(
+        function
+    )
+
+
 def threads_option(group: str) -> Callable[[F], F]:
     """Add `--threads`, with the limits of `train --threads`, to this section of the help."""
     limits = TrainConfig.__dataclass_fields__["threads"].metadata

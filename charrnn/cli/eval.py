@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 import click
 
 from charrnn.cli._command import Conflict, SectionedCommand, complete_files, section
-from charrnn.cli._options import json_option, memory_options, model_option, threads_option, unknown_option
+from charrnn.cli._options import (
+    json_option,
+    memory_options,
+    model_option,
+    ngram_options,
+    threads_option,
+    unknown_option,
+)
 from charrnn.cli._types import OneOf
 from charrnn.config import PROTOCOLS
 
@@ -49,6 +56,7 @@ _scoring = section("Scoring")
 )
 @section("Memory")("--memory-across-documents", "across", is_flag=True, help="Remember earlier documents, too.")
 @memory_options
+@ngram_options
 @threads_option("Scoring")
 @json_option
 def command(
@@ -62,6 +70,8 @@ def command(
     across: bool,
     memory: int | None,
     memory_from: str | None,
+    with_ngram: bool,
+    adaptive: bool,
     threads: int | None,
     as_json: bool,
 ) -> None:
@@ -83,7 +93,7 @@ def command(
     from charrnn.data.reading import read_text
 
     refuse_models(texts)
-    model = open_model(model_path, memory, memory_from)
+    model = open_model(model_path, memory, memory_from, with_ngram=with_ngram, adaptive=adaptive)
     config = model.checkpoint.text_config
     own_text = model.test_text if test else model.validation_text
     for sentence in find_files(texts).notes if texts else ():
@@ -130,15 +140,18 @@ def _figures(result: Evaluation, *, dynamic: bool) -> dict[str, str]:
         "Perplexity per character": _figure(result.perplexity, ".3f"),
         "Accuracy": _figure(result.accuracy, ".2%"),
     }
-    return figures | ({"Nats, learning as it reads": _figure(result.dynamic, ".4f")} if dynamic else {})
+    return figures | ({"Dynamic evaluation": _figure(result.dynamic, ".4f") + " nats per character"} if dynamic else {})
 
 
 def _in_words(signature: str) -> str:
     """Return what the memory's part of a signature means."""
-    words = signature.rpartition("memory:")[2].split("-")
-    says = f"the last {int(words[0]):,} characters"
-    says += ", also of earlier documents" * ("across" in words)
-    return says + ("; scored out of fold, since it was fitted to this text" if "fold" in words else "")
+    fields = dict(field.split(":", 1) for field in signature.split("|"))
+    size, *how = fields["memory"].split("-")
+    says = f"the last {int(size):,} characters" + ", also of earlier documents" * ("across" in how)
+    if "ngram" in fields:
+        n, *reads = fields["ngram"].split("-")
+        says += f", and a {n}-gram model of the training text" + ", and one of the text read" * bool(reads)
+    return says + "; scored out of fold, since it was fitted to this text" * ("fold" in how)
 
 
 def _print_positions(losses: list[float]) -> None:

@@ -17,6 +17,7 @@ from charrnn.cli._options import (
     either,
     memory_options,
     models_option,
+    ngram_options,
     options_of,
     run_argument,
     threads_option,
@@ -116,6 +117,7 @@ _BASICS = ("models", "length", "lines", "prime", "temperature", "top_p", "count"
 @options_of(BeamConfig, "width", "length_norm")
 @options_of(DrawConfig, "novel")
 @memory_options
+@ngram_options
 @threads_option("Several samples")
 @unknown_option("error")
 def command(
@@ -136,6 +138,8 @@ def command(
     novel: int | None,
     memory: int | None,
     memory_from: str | None,
+    with_ngram: bool,
+    adaptive: bool,
     threads: int | None,
     seed: int | None,
     **options: Any,
@@ -154,10 +158,11 @@ def command(
       head -c 200 story.txt | charrnn sample --prime - -n 1000
     """
     from charrnn.api import mixed
-    from charrnn.cli._console import note
+    from charrnn.cli._console import note, open_model
     from charrnn.generation.writer import DrawCounts
 
-    writing = _writing(models, memory, memory_from) if run is None else [(_open_run(run, memory, memory_from), 1.0)]
+    opened = partial(open_model, memory=memory, memory_from=memory_from, with_ngram=with_ngram, adaptive=adaptive)
+    writing = _writing(models, opened) if run is None else [(_open_run(run, opened), 1.0)]
     learned = writing[0][0].checkpoint.text_config
     primes = _primes(prime, prime_file, prime_lines, learned)
     if not primes:
@@ -234,22 +239,20 @@ def _read(path: str, learned: TextConfig) -> str:
     return "".join(read(source.name, source.data) for source in sources)
 
 
-def _open_run(name: str, memory: int | None, memory_from: str | None) -> LanguageModel:
+def _open_run(name: str, opened: Callable[[str | None], LanguageModel]) -> LanguageModel:
     """Load the model that is named without `-m`; there, one may also type a text to continue."""
-    from charrnn.cli._console import open_model
-
     try:
-        return open_model(name, memory, memory_from)
+        return opened(name)
     except CheckpointError as error:
         raise CheckpointError(f"{error}; to continue a text, give it with --prime") from error
 
 
-def _writing(names: tuple[str, ...], memory: int | None, memory_from: str | None) -> list[tuple[LanguageModel, float]]:
+def _writing(
+    names: tuple[str, ...], opened: Callable[[str | None], LanguageModel]
+) -> list[tuple[LanguageModel, float]]:
     """Return the models to mix, each with its share."""
-    from charrnn.cli._console import open_model
-
     if len(names) < 2:
-        return [(open_model(names[0] if names else None, memory, memory_from), 1.0)]
+        return [(opened(names[0] if names else None), 1.0)]
     shares = []
     for name in names:
         path, _, share = name.rpartition(":")
@@ -257,7 +260,7 @@ def _writing(names: tuple[str, ...], memory: int | None, memory_from: str | None
             shares.append((path, float(share)))
         except ValueError:
             raise ConfigError(f"-m {name}: every model in a mixture needs a weight: -m A:0.7 -m B:0.3") from None
-    return [(open_model(path, memory, memory_from), share) for path, share in shares]
+    return [(opened(path), share) for path, share in shares]
 
 
 def _separator(learned: TextConfig, several_lines: bool) -> Callable[[str], str]:

@@ -6,13 +6,14 @@ import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
 from charrnn.cli._command import Conflict, SectionedCommand, complete_files, section
-from charrnn.cli._options import memory_options, models_option, options_of, threads_option
+from charrnn.cli._options import memory_options, models_option, ngram_options, options_of, threads_option
 from charrnn.cli._scored import Printer, Row
 from charrnn.cli._types import Number, fail
 from charrnn.config import STDIN
@@ -105,6 +106,7 @@ _BASICS = ("models", "top", "above", "below", "with_score", "field", "follow", "
 @_scoring("--best", is_flag=True, help="Name the best of several models, and its margin; give each with -m.")
 @_scoring("--shard", type=_ShardType(), metavar="I/N", help="Score the I-th of N equal shares of the lines.")
 @memory_options
+@ngram_options
 @threads_option("Scoring")
 @_records("--field", metavar="NAME", help="Score this .csv or .tsv column, or JSON Lines field.")
 @_output(
@@ -129,6 +131,8 @@ def command(
     shard: Shard | None,
     memory: int | None,
     memory_from: str | None,
+    with_ngram: bool,
+    adaptive: bool,
     threads: int | None,
     field: str | None,
     as_json: bool,
@@ -175,9 +179,8 @@ def command(
     if best != (len(models) > 1):
         raise ConfigError("--best compares several models: give it with -m A -m B")
     refuse_models(texts)
-    scorers = [
-        _scorer(name, open_model(name, memory, memory_from), context, config.per_char) for name in models or (None,)
-    ]
+    opened = partial(open_model, memory=memory, memory_from=memory_from, with_ngram=with_ngram, adaptive=adaptive)
+    scorers = [_scorer(name, opened(name), context, config.per_char) for name in models or (None,)]
     encoding = scorers[0].model.checkpoint.text_config.encoding
     any_kind = scorers[0].model.checkpoint.vocab.kind == "bytes"
     items = Items(texts or (STDIN,), field, encoding, follow, any_kind)

@@ -1,4 +1,4 @@
-"""Score windows with a net and its cache: each prediction by the net alone, and by both.
+"""Score windows with a net and its memory: each prediction by the net alone, and by both.
 
 Batch rows are shared between threads of this process, not between processes: each row's entries, half a megabyte for
 2,000 positions, stay where they are, and the compiled core lets threads compute at once. A row does not depend on the
@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.arrays import Array, Ids, IdSource, Mask, Params, Window, aligned
+from charrnn.arrays import Array, IdSource, Mask, Params, Window, aligned
 from charrnn.config import ModelConfig
-from charrnn.memory.cache import Cache, Entries
 from charrnn.memory.gate import fold_of
+from charrnn.memory.memory import Memory, Remembered
 from charrnn.nn import model
-from charrnn.nn.functional import log_prob, log_softmax
+from charrnn.nn.functional import log_prob
 from charrnn.parallel.plan import Plan
 from charrnn.parallel.threads import Threads
 
@@ -30,42 +30,44 @@ _BLOCK = 1 << 18  # logits that a thread computes at once: a megabyte of float32
 class Carried(NamedTuple):
     """What B batch rows carry from window to window.
 
-    state      (L, S, B, H)
-    entries    of the cache; changed in place
-    positions  (B,) in the text, of the next predictions
+    state       (L, S, B, H)
+    remembered  by the memory; changed in place
+    positions   (B,) in the text, of the next predictions
     """
 
     state: Array
-    entries: Entries
+    remembered: Remembered
     positions: npt.NDArray[np.intp]
 
     def first(self, rows: int) -> Carried:
         """Return what the first rows carry."""
         own = slice(rows)
-        return Carried(self.state[:, :, own], self.entries.only(own), self.positions[own])
+        return Carried(self.state[:, :, own], self.remembered.only(own), self.positions[own])
 
 
 class Recall(NamedTuple):
-    """How a net's cache is used on a text.
+    """How a model's memory is used on a text.
 
-    cache       with the number of positions to remember
-    first       what each row remembers from the beginning: the entries of one row that has read another text
-    across      True: rows keep their entries where a document ends
-    is_fitted   True: the gate was fitted to this text, so each prediction uses the gate of its fold
+    first      what each row remembers from the beginning: what one row has read of another text
+    across     True: rows remember a document when it ends
+    is_fitted  True: the gates were fitted to this text, so each prediction uses those of its fold
     """
 
-    cache: Cache
-    first: Entries | None = None
+    memory: Memory
+    first: Remembered | None = None
     across: bool = False
     is_fitted: bool = False
 
 
 class Recalling:
-    """Scores windows as `Workers` does, with a cache; it is used like them."""
+    """Scores windows as `Workers` does, with a memory; it is used like them.
+
+    N-gram models compute in Python, which no second thread can speed up.
+    """
 
     def __init__(self, plan: Plan, recall: Recall, threads: int) -> None:
         self.plan = plan
-        self._recall, self._threads = recall, Threads(threads)
+        self._recall, self._threads = recall, Threads(1 if recall.memory.grams else threads)
         self._weights: model.Weights | None = None
         self._open = ExitStack()
 
@@ -81,13 +83,13 @@ class Recalling:
         self._weights = model.prepare(params, self.plan.config)
 
     def start(self, positions: npt.NDArray[np.intp], longest: int | None = None) -> Carried:
-        """Return what batch rows carry that begin at these positions of a text: a zero state, and no new entries.
+        """Return what batch rows carry that begin at these positions of a text: a zero state, and an empty memory.
 
         longest  the most characters between two resets, if that is known
         """
         recall, rows = self._recall, len(positions)
-        entries = recall.cache.entries(rows, recall.first, longest)
-        return Carried(model.zero_state(self.plan.config, rows), entries, positions)
+        remembered = recall.memory.start(rows, recall.first, longest)
+        return Carried(model.zero_state(self.plan.config, rows), remembered, positions)
 
     def read(self, window: Window, carried: Any) -> Carried:
         """Return what the rows carry after the window; its targets are not used."""
@@ -96,7 +98,7 @@ class Recalling:
             own, state = window.rows(rows), aligned(carried.state[:, :, rows])
             h = model.outputs(self._prepared, own.inputs, state, reset=own.reset)
             model.remember(self._prepared, h, own.inputs, state, reset=own.reset)
-            self._recall.cache.recall(carried.entries.only(rows), own.inputs, h, reset=self._forgets(own))
+            self._recall.memory.recall(self._own(carried, rows), own.inputs, h, reset=self._forgets(own))
             return state
 
         states = self._in_threads(read, carried)
@@ -114,7 +116,7 @@ class Recalling:
         def score(rows: slice) -> Array:
             own, state = window.rows(rows), aligned(carried.state[:, :, rows])
             h = model.outputs(self._prepared, own.inputs, state, reset=own.reset)
-            entries, forgets = carried.entries.only(rows), self._forgets(own)
+            remembered, forgets = self._own(carried, rows), self._forgets(own)
             step = max(1, _BLOCK // (h.shape[1] * self.plan.config.vocab_size))
             for at in range(0, len(h), step):
                 part = slice(at, at + step)
@@ -124,7 +126,8 @@ class Recalling:
                 V = logits.shape[-1]
                 alone = log_prob(logits.reshape(-1, V).copy(), targets)
                 reset = None if forgets is None else forgets[part]
-                self._mix(entries, own.inputs[part], h[part], logits, reset, carried.positions[rows] + at)
+                folds = self._folds(carried.positions[rows] + at, len(read.inputs))
+                self._recall.memory.recall(remembered, read.inputs, h[part], logits, reset=reset, folds=folds)
                 both = log_prob(logits.reshape(-1, V), targets)
                 for score, found in zip(scores, (*alone, *both), strict=True):
                     score[part, rows] = found.reshape(own.targets[part].shape)
@@ -134,21 +137,16 @@ class Recalling:
         log_probs, correct, both_log_probs, both_correct = scores
         return log_probs, correct, both_log_probs, both_correct, self._after(window, carried, states)
 
-    def _mix(
-        self, entries: Entries, ids: Ids, h: Array, logits: Array, reset: Mask | None, begin: npt.NDArray[np.intp]
-    ) -> None:
-        """Replace the logits by those with the cache.
+    def _own(self, carried: Carried, rows: slice) -> Remembered:
+        """Return what these rows remember, to be changed in place."""
+        return carried.remembered if self._threads.count == 1 else carried.remembered.only(rows)
 
-        begin  (B,) the positions of the first predictions in the text
+    def _folds(self, begin: npt.NDArray[np.intp], steps: int) -> npt.NDArray[np.intp] | None:
+        """Return the folds of a window's predictions; None unless the gates were fitted to this text.
+
+        Shapes:  begin (B,) · returns (T, B)
         """
-        cache = self._recall.cache
-        if not self._recall.is_fitted:
-            cache.recall(entries, ids, h, logits, reset=reset)
-            return
-        q = logits.copy()
-        features = cache.recall(entries, ids, h, q, reset=reset, fitting=True)
-        assert features is not None
-        logits[...] = cache.mixed(log_softmax(logits), q, features, fold_of(begin + np.arange(len(ids))[:, None]))
+        return fold_of(begin + np.arange(steps)[:, None]) if self._recall.is_fitted else None
 
     @property
     def _prepared(self) -> model.Weights:
@@ -165,16 +163,18 @@ class Recalling:
         return [*self._threads.map(function, [own for own in shares if own.start < own.stop])]
 
     def _after(self, window: Window, carried: Carried, states: Sequence[Array]) -> Carried:
-        return Carried(np.concatenate(states, axis=2), carried.entries, carried.positions + len(window.inputs))
+        return Carried(np.concatenate(states, axis=2), carried.remembered, carried.positions + len(window.inputs))
 
 
-def entries_after(weights: model.Weights, config: ModelConfig, cache: Cache, ids: IdSource) -> Entries:
-    """Return the entries of one row that has read a text from a zero state; only the text's end is read.
+def remembered_after(weights: model.Weights, config: ModelConfig, memory: Memory, ids: IdSource) -> Remembered:
+    """Return what one row remembers that has read a text from a zero state; without n-grams only its end is read.
 
     Shapes:  ids (N,)
     """
-    entries, state = cache.entries(1), model.zero_state(config, 1)
-    for at in range(max(0, len(ids) - cache.size - 1), len(ids), _READ):
+    remembered, state = memory.start(1), model.zero_state(config, 1)
+    for at in range(0 if memory.grams else max(0, len(ids) - memory.size - 1), len(ids), _READ):
         window = ids[np.arange(at, min(at + _READ, len(ids)))[:, None]]
-        cache.recall(entries, window, model.outputs(weights, window, state))
-    return entries
+        h = model.outputs(weights, window, state)
+        model.remember(weights, h, window, state)
+        memory.recall(remembered, window, h)
+    return remembered

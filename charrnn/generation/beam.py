@@ -66,7 +66,7 @@ def beam_search(
     if rules.length == 0:
         return [Hypothesis(np.empty(0, np.intp), np.empty(0), "length")]
     steps, best = list[_Step](), list[_Ended]()
-    logits, states, entries = primed.logits, [state.copy() for state in primed.states], primed.entries
+    logits, states, remembered = primed.logits, [state.copy() for state in primed.states], primed.remembered
     recent = last_ids([primed.recent], max(map(len, rules.stops), default=0))
     growing, lines, rule_states = np.zeros(1, np.intp), np.zeros(1, np.intp), np.zeros(1, np.intp)
     totals = np.zeros(1)
@@ -92,8 +92,8 @@ def beam_search(
         totals, recent, lines, rule_states = totals[growing], recent[growing], lines[growing], rule_states[growing]
         if len(growing):
             states = [state[:, :, rows[growing]] for state in states]
-            entries = entries and entries.copies(rows[growing])
-            logits = ensemble.step(ids[growing], states, entries)
+            remembered = remembered and remembered.copies(rows[growing])
+            logits = ensemble.step(ids[growing], states, remembered)
     return [_trace(steps[: one.length], one.row, one.reason) for one in best]
 
 

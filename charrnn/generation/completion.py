@@ -86,9 +86,9 @@ def complete(
     """
     CompletionConfig(to, count, max_length)
     vocab = writer.vocab
-    cache = writer.ensemble.cache
+    memory = writer.ensemble.memory
     reach = max(member.config.attention for member in writer.ensemble.members)
-    ids = vocab.encode(text, unknown)[-max(CONTEXT + reach, cache.size if cache else 0) :]
+    ids = vocab.encode(text, unknown)[-max(CONTEXT + reach, memory.size if memory else 0) :]
     rules = Rules(
         length=max_length or GOALS[to],
         end=vocab.end,

@@ -9,7 +9,7 @@ import numpy as np
 
 from charrnn.arrays import Array, Ids, Scratch
 from charrnn.config import ModelConfig
-from charrnn.memory.cache import Cache, Entries
+from charrnn.memory.memory import Memory, Remembered
 from charrnn.nn import model
 from charrnn.nn.compiled import Net
 from charrnn.nn.functional import softmax
@@ -31,44 +31,45 @@ class Primed(NamedTuple):
     logits  (1, V) of the next id
     states  of each member, for one batch row
     recent  (N,) the last ids that were read
-    entries of the memory, of one row; None without a memory
+    remembered  by the model's memory, of one row; None without a memory
     """
 
     logits: Array
     states: tuple[Array, ...]
     recent: Ids
-    entries: Entries | None = None
+    remembered: Remembered | None = None
 
 
 class Ensemble(NamedTuple):
     """Models of one vocabulary that predict the mean of their probabilities, weighted by their shares.
 
-    cache  the memory of the only member; None without one
-    first  what the memory begins with; None: nothing
+    memory  of the only member; None without one
+    first   what the memory begins with; None: nothing
     """
 
     members: tuple[Member, ...]
-    cache: Cache | None = None
-    first: Entries | None = None
+    memory: Memory | None = None
+    first: Remembered | None = None
 
     @property
     def net(self) -> Net | None:
-        """Return the only model's net in the core; None for several models, attention, and where NumPy computes."""
+        """Return the net that the core can sample by itself: of one model, without attention and n-grams."""
         only = self.members[0].weights
-        return only.net if len(self.members) == 1 and only.attention is None else None
+        mixes = only.attention is not None or (self.memory is not None and self.memory.grams is not None)
+        return only.net if len(self.members) == 1 and not mixes else None
 
-    def cache_for(self, temperature: float) -> Cache | None:
+    def memory_for(self, temperature: float) -> Memory | None:
         """Return the memory for samples that are drawn at this temperature."""
-        return None if self.cache is None else self.cache.for_sampling(temperature)
+        return None if self.memory is None else self.memory.for_sampling(temperature)
 
-    def read(self, ids: Ids, cache: Cache | None = None) -> Primed:
+    def read(self, ids: Ids, memory: Memory | None = None) -> Primed:
         """Read a prime from a zero state.
 
-        cache  the memory to read it with, if it is not the ensemble's own
+        memory  to read it with, if it is not the ensemble's own
         Shapes:  ids (N,)
         """
-        if self.cache is not None:
-            return self._read_with(cache or self.cache, ids)
+        if self.memory is not None:
+            return self._read_with(memory or self.memory, ids)
         logits, states = list[Array](), list[Array]()
         for member in self.members:
             state, scratch = model.zero_state(member.config, 1), Scratch()
@@ -79,33 +80,33 @@ class Ensemble(NamedTuple):
             logits.append(own)
         return Primed(self._mean(logits), tuple(states), ids)
 
-    def _read_with(self, cache: Cache, ids: Ids) -> Primed:
+    def _read_with(self, memory: Memory, ids: Ids) -> Primed:
         """Read a prime with the only model and its memory."""
         (member,) = self.members
-        entries, state = cache.entries(1, self.first), model.zero_state(member.config, 1)
+        remembered, state = memory.start(1, self.first), model.zero_state(member.config, 1)
         logits = np.zeros((1, 1, member.config.vocab_size), state.dtype)
         for at in range(0, len(ids), _PRIME_WINDOW):
             window = ids[at : at + _PRIME_WINDOW, None]
             h = model.outputs(member.weights, window, state)
             model.remember(member.weights, h[:-1], window[:-1], state)
-            cache.recall(entries, window[:-1], h[:-1])
+            memory.recall(remembered, window[:-1], h[:-1])
             logits = model.logits_after(member.weights, h[-1:], window[-1:], state)
-            cache.recall(entries, window[-1:], h[-1:], logits)
-        return Primed(logits[0], (state,), ids, entries)
+            memory.recall(remembered, window[-1:], h[-1:], logits)
+        return Primed(logits[0], (state,), ids, remembered)
 
     def step(
-        self, ids: Ids, states: Sequence[Array], entries: Entries | None = None, cache: Cache | None = None
+        self, ids: Ids, states: Sequence[Array], remembered: Remembered | None = None, memory: Memory | None = None
     ) -> Array:
-        """Read one more id of each batch row, update states and entries in place, and return the logits.
+        """Read one more id of each batch row, change states and what is remembered in place, and return the logits.
 
-        cache  as for `read`
+        memory  as for `read`
         Shapes:  ids (B,) · returns (B, V)
         """
         pairs = zip(self.members, states, strict=True)
         logits = self._mean([model.step(member.weights, ids, state) for member, state in pairs])
-        if self.cache is not None and entries is not None:
+        if self.memory is not None and remembered is not None:
             h = model.hidden_state(self.members[0].weights, states[0])[-1, :1]
-            (cache or self.cache).recall(entries, ids[None], h, logits[None])
+            (memory or self.memory).recall(remembered, ids[None], h, logits[None])
         return logits
 
     def _mean(self, logits: list[Array]) -> Array:

@@ -17,7 +17,7 @@ from charrnn.generation.ensemble import Ensemble, Primed
 from charrnn.generation.filters import LEAST_TEMPERATURE, apply_filters
 from charrnn.generation.rules import Rules, last_ids
 from charrnn.generation.settings import Filters
-from charrnn.memory.cache import Cache, Entries
+from charrnn.memory.memory import Memory, Remembered
 from charrnn.nn import compiled
 from charrnn.nn.compiled import Drawing, Net
 from charrnn.nn.functional import log_prob
@@ -137,7 +137,8 @@ class Streams:
     Shapes:  samples (B,), the number of each · logits (B, V) of the next id · states (L, S, B, H) of each member ·
              ids (B,), the last · recent (B, W) · lines (B,) · rule_states (B,), of the constraint · length (B,), or
              one number for all
-    cache, entries  the memory for these filters, and what it has read; None without one
+    memory      for these filters; None without one
+    remembered  what it has read
     """
 
     rules: Rules
@@ -151,8 +152,8 @@ class Streams:
     rule_states: npt.NDArray[np.intp]
     ids: npt.NDArray[np.intp]
     length: int | npt.NDArray[np.intp] = 0
-    cache: Cache | None = None
-    entries: Entries | None = None
+    memory: Memory | None = None
+    remembered: Remembered | None = None
 
     @classmethod
     def start(
@@ -163,7 +164,7 @@ class Streams:
         rules: Rules,
         filters: Filters,
         first: int = 0,
-        cache: Cache | None = None,
+        memory: Memory | None = None,
     ) -> Streams:
         """Return one empty sample for each primed state, numbered from `first`.
 
@@ -181,8 +182,8 @@ class Streams:
             lines=zeros,
             rule_states=zeros,
             ids=zeros,
-            cache=cache,
-            entries=_joined([one.entries for one in primed]),
+            memory=memory,
+            remembered=_joined([one.remembered for one in primed]),
         )
 
     def __len__(self) -> int:
@@ -238,7 +239,7 @@ class Streams:
         return compiled.sample(
             net,
             self._drawing,
-            None if self.cache is None or self.entries is None else self.cache.in_core(self.entries),
+            None if self.memory is None or self.remembered is None else self.memory.in_core(self.remembered),
             logits=self.logits,
             state=None if net is None else state,
             uniforms=self.uniforms.ahead(most),
@@ -271,7 +272,7 @@ class Streams:
         self.uniforms.keep(rows)
         chosen = np.array(rows, np.intp)
         self.states = [state.take(chosen, axis=2) for state in self.states]  # indexing would change their order
-        self.entries = self.entries and self.entries.only(chosen)
+        self.remembered = self.remembered and self.remembered.only(chosen)
         if not isinstance(self.length, int):
             self.length = self.length[rows]
 
@@ -282,19 +283,20 @@ class Streams:
             setattr(self, name, np.concatenate([getattr(self, name), getattr(other, name)]))
         self.uniforms.join(other.uniforms)
         self.states = [np.concatenate(own, axis=2) for own in zip(self.states, other.states, strict=True)]
-        self.entries = _joined([self.entries, other.entries])
+        self.remembered = _joined([self.remembered, other.remembered])
 
 
-def _joined(parts: Sequence[Entries | None]) -> Entries | None:
-    """Return the entries of all these samples; None without a memory."""
-    return Entries.joined([part for part in parts if part is not None]) if parts[0] is not None else None
+def _joined(parts: Sequence[Remembered | None]) -> Remembered | None:
+    """Return what all these samples remember; None without a memory."""
+    some = [part for part in parts if part is not None]
+    return Remembered.joined([part.copies(slice(None)) for part in some]) if some else None
 
 
 def advance(ensemble: Ensemble, groups: Sequence[Streams]) -> None:
     """Read the last id of every sample in all groups, in one step of the models."""
-    if len(groups) == 1 or ensemble.cache is not None:
+    if len(groups) == 1 or ensemble.memory is not None:
         for group in groups:
-            group.logits = ensemble.step(group.ids, group.states, group.entries, group.cache)
+            group.logits = ensemble.step(group.ids, group.states, group.remembered, group.memory)
         return
     states = [np.concatenate(own, axis=2) for own in zip(*(group.states for group in groups), strict=True)]
     logits, at = ensemble.step(np.concatenate([group.ids for group in groups]), states), 0
@@ -319,8 +321,8 @@ def generate(
     """
     if rules.length == 0:
         return
-    cache, net = ensemble.cache_for(filters.temperature), ensemble.net
-    streams = Streams.start(primed, entropy, rules=rules, filters=filters, cache=cache)
+    memory, net = ensemble.memory_for(filters.temperature), ensemble.net
+    streams = Streams.start(primed, entropy, rules=rules, filters=filters, memory=memory)
     while True:
         most = 1 if net is None else max(1, min(_RUN, _RUN_PRODUCTS // (net.products * len(streams))))
         yield from (steps := streams.run(net, most, scored))

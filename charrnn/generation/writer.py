@@ -178,12 +178,12 @@ class Writer:
         temperature  of samples that continue it; None: they will not be drawn
         Shapes:  ids (N,), of the prime
         """
-        vocab, cache = self.vocab, None if temperature is None else self.ensemble.cache_for(temperature)
+        vocab, memory = self.vocab, None if temperature is None else self.ensemble.memory_for(temperature)
         if vocab.end is not None:
-            return self.ensemble.read(np.append(vocab.end, ids), cache)._replace(recent=ids)
+            return self.ensemble.read(np.append(vocab.end, ids), memory)._replace(recent=ids)
         if len(ids):
-            return self.ensemble.read(ids, cache)
-        primed = self.ensemble.read(vocab.encode("\n" * ("\n" in vocab.symbols)), cache)._replace(recent=ids)
+            return self.ensemble.read(ids, memory)
+        primed = self.ensemble.read(vocab.encode("\n" * ("\n" in vocab.symbols)), memory)._replace(recent=ids)
         first = start_logits(vocab.starts, vocab.size)
         fits = np.isfinite(rules.mask(first, 0, np.zeros(1, np.intp))).any()
         return primed._replace(logits=first) if fits else primed

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -30,18 +30,25 @@ import numpy.typing as npt
 from charrnn.arrays import Array, Ids, Mask, zeros
 from charrnn.config import MOST_MEMORY, ModelConfig
 from charrnn.errors import ConfigError
-from charrnn.memory.gate import FOLDS, shares
+from charrnn.memory.gate import CAUTION, FOLDS, shares
 from charrnn.nn import compiled
 from charrnn.nn.functional import log_softmax
 from charrnn.system.ram import free_bytes
 
+#: Which batch rows.
+Rows: TypeAlias = slice | Sequence[int] | npt.NDArray[np.intp]
+
 FEATURES = 8
 KEY_SIZE = 64  # numbers of a key: on tiny Shakespeare as good as 128, and 32 lose 0.005 nats (docs/ablations.md)
 _TINY = 1e-12
-_CAUTION = 0.5  # by how much the gate's bias is lower in samples
 _COLDEST = 0.01  # temperatures below it draw the most likely character of the mixture
 _LEAST_AGREEMENT = 1e-6
 _TOGETHER = 16  # the core looks up so many positions of a row at once, so a ring has so many slots more than N
+
+
+def mixed_at(temperature: float) -> float:
+    """Return the temperature of a net before it is mixed: near 0, the most likely character of the mixture is drawn."""
+    return 1.0 if temperature < _COLDEST else temperature
 
 
 def check_memory(size: int, config: ModelConfig) -> None:
@@ -91,13 +98,12 @@ class Cache:
     def for_sampling(self, temperature: float) -> Cache:
         """Return the cache for samples that are drawn at this temperature.
 
-        The temperature acts on the net alone: raised to a power, a mixture would copy itself for ever. The gate is
-        closed a little, since a sample becomes more like itself with every copy, which no text does that gates are
-        fitted to (docs/ablations.md). Near temperature 0 the most likely character of the mixture is drawn.
+        The temperature acts on the net alone: raised to a power, a mixture would copy itself for ever. What it
+        remembers has a smaller share (`CAUTION`).
         """
         gates = self.gates.copy()
-        gates[:, -1] -= _CAUTION
-        return replace(self, gates=gates, temperature=1.0 if temperature < _COLDEST else temperature)
+        gates[:, -1] -= CAUTION
+        return replace(self, gates=gates, temperature=mixed_at(temperature))
 
     def with_size(self, size: int) -> Cache:
         """Return the cache with another number of positions."""
@@ -320,11 +326,11 @@ class Entries:
         self.counts[row] += len(ids)
         return counts
 
-    def only(self, rows: slice | Sequence[int] | npt.NDArray[np.intp]) -> Entries:
+    def only(self, rows: Rows) -> Entries:
         """Return these rows, none of them twice; their memory is shared."""
         return replace(self, rows=self.rows[rows])
 
-    def copies(self, rows: Sequence[int] | npt.NDArray[np.intp]) -> Entries:
+    def copies(self, rows: Rows) -> Entries:
         """Return copies of these rows."""
         return Entries.joined([self.only(rows)])
 

@@ -22,6 +22,10 @@ _BLOCK = 1024  # neighbouring predictions that are in the same fold: more than t
 _STEPS, _ENOUGH = 50, 1e-5  # Newton steps at most; nats per character that the last one gains at least
 _RIDGE = 1e-4  # times the mean square of a feature: keeps weights finite where features determine each other
 _LEAST_CURVATURE = 0.05
+#: By how much the bias of a gate to what was just read is lower in samples: a sample becomes more like itself with
+#: every copy, which no text does that gates are fitted to. Chosen so that samples repeat themselves as much as texts do
+#: (docs/ablations.md).
+CAUTION = 0.5
 _MOST = 0.999  # share: a character that the second predictor excludes must not have probability 0
 _LEAST = 1e-30  # of a probability, so that its logarithm is finite
 
@@ -81,7 +85,7 @@ def fit_folds(features: Weights, first: Array, second: Array, folds: npt.NDArray
     return np.stack(gates)
 
 
-def shares(features: Weights, gates: Weights, folds: npt.NDArray[np.intp] | None) -> Weights:
+def shares(features: Array, gates: Weights, folds: npt.NDArray[np.intp] | None) -> Weights:
     """Return the share of the second predictor in each prediction: by the first gate, or by that of its fold.
 
     Shapes:  features (..., F) · gates (1 + FOLDS, F + 1) · folds (...) · returns (...)

@@ -65,7 +65,7 @@ class Batch:
             rules=job.rules,
             filters=job.config,
             first=number,
-            cache=self._ensemble.cache_for(job.config.temperature),
+            memory=self._ensemble.memory_for(job.config.temperature),
         )
         self._jobs[number] = job
         if job.config in self._groups:

@@ -50,10 +50,10 @@ def read_scored(writer: Writer, text: str, ids: Ids, rules: Rules, count: int) -
     count  how many of the most likely ids to return for each character
     """
     primed = writer.prime(ids[:1], rules)
-    logits, states, entries = primed.logits, primed.states, primed.entries
+    logits, states, remembered = primed.logits, primed.states, primed.remembered
     prompt = Prompt(text, ids, primed, [None], [None])
     for id_ in ids[1:]:
         prompt.log_probs.append(float(log_softmax(logits)[0, id_]))
         prompt.top_log_probs.append(top_log_probs(logits[0], count))
-        logits = writer.ensemble.step(np.array([id_]), states, entries)
-    return replace(prompt, primed=Primed(logits, states, ids, entries))
+        logits = writer.ensemble.step(np.array([id_]), states, remembered)
+    return replace(prompt, primed=Primed(logits, states, ids, remembered))

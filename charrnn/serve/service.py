@@ -74,7 +74,7 @@ class ServedModel:
         if top is None or not len(ids):
             return Prompt(text, ids, self.writer.prime(ids, rules, config.temperature))
         prompt = read_scored(self.writer, text, ids, rules, top)
-        if self.writer.ensemble.cache is None:
+        if self.writer.ensemble.memory is None:
             return prompt
         return replace(prompt, primed=self.writer.prime(ids, rules, config.temperature))
 

@@ -1,4 +1,4 @@
-"""Fit the cache of a trained model: its keys to the training text, its gate to the validation split.
+"""Fit the memory of a trained model: keys and n-grams to the training text, gates to the validation split.
 
 The weights stay as they are. Several sizes and sharpnesses are tried side by side in one pass over the text, and the
 figures that decide between them are out of fold.
@@ -6,19 +6,28 @@ figures that decide between them are out of fold.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.arrays import Array, IdSource, Params
+from charrnn.arrays import Array, Ids, IdSource, Params, Window
 from charrnn.config import ModelConfig
 from charrnn.data.stream import window_at
+from charrnn.errors import CorpusError
+from charrnn.evaluation.baselines import READ
+from charrnn.memory.adaptive import Adaptive
 from charrnn.memory.cache import FEATURES, KEY_SIZE, Cache
 from charrnn.memory.gate import fit_folds, fold_of, shares
+from charrnn.memory.grams import FEATURES as GRAM_FEATURES
+from charrnn.memory.grams import Grams
+from charrnn.memory.memory import Memory
+from charrnn.memory.ngram import NGrams
+from charrnn.memory.trie import Trie
 from charrnn.nn import model
-from charrnn.nn.functional import log_prob
+from charrnn.nn.functional import softmax
 from charrnn.parallel.threads import side_by_side
 
 SIZE = 2_000  # positions to remember, usually
@@ -128,21 +137,83 @@ def _looked_up(
 
     Shapes:  indices (N, B), each column in a row · returns (N, B), (C, N, B), (C, FEATURES, N, B)
     """
-    shape, state = indices.shape, model.zero_state(config, indices.shape[1])
+    shape = indices.shape
     entries = [cache.entries(shape[1]) for cache in caches]
     alone, found = np.empty(shape), np.empty((len(caches), *shape))
     features = np.empty((len(caches), FEATURES, *shape))
-    for at in range(0, len(indices), _WINDOW):
-        part = slice(at, at + _WINDOW)
-        window = window_at(ids, indices[part], end)
-        h = model.outputs(weights, window.inputs, state, reset=window.reset)
-        logits = model.logits_after(weights, h, window.inputs, state, reset=window.reset)
+    for part, window, h, logits in _read(weights, config, ids, indices, end):
         for n, (cache, own) in enumerate(zip(caches, entries, strict=True)):
             q = logits.copy()
             seen = cache.recall(own, window.inputs, h, q, reset=window.reset, fitting=True)
             assert seen is not None
             features[n, :, part] = np.moveaxis(seen, -1, 0)
-            found[n, part] = np.take_along_axis(q, window.targets[..., None], -1)[..., 0]
-        scored, _ = log_prob(logits.reshape(-1, logits.shape[-1]), window.targets.reshape(-1))
-        alone[part] = np.exp(scored, dtype=np.float64).reshape(window.targets.shape)
+            found[n, part] = _picked(q, window.targets)
+        alone[part] = _picked(softmax(logits), window.targets)
     return alone, found, features
+
+
+def _read(
+    weights: model.Weights, config: ModelConfig, ids: IdSource, indices: npt.NDArray[np.intp], end: int | None
+) -> Iterator[tuple[slice, Window, Array, Array]]:
+    """Yield windows of a text: where each is in its row, the window, the last layer's outputs, and the logits.
+
+    Shapes:  indices (N, B) of the predictions
+    """
+    state = model.zero_state(config, indices.shape[1])
+    for at in range(0, len(indices), _WINDOW):
+        part = slice(at, at + _WINDOW)
+        window = window_at(ids, indices[part], end)
+        h = model.outputs(weights, window.inputs, state, reset=window.reset)
+        yield part, window, h, model.logits_after(weights, h, window.inputs, state, reset=window.reset)
+
+
+def _picked(values: Array, targets: Ids) -> Array:
+    """Return the values (T, B, V) of the targets (T, B)."""
+    picked: Array = np.take_along_axis(values, targets[..., None], -1)[..., 0]
+    return picked
+
+
+def fit_grams(
+    params: Params,
+    config: ModelConfig,
+    cache: Cache | None,
+    train_ids: IdSource,
+    val_ids: IdSource,
+    *,
+    end: int | None,
+    adaptive: bool,
+) -> Grams:
+    """Return n-gram models that are mixed with a model and its cache, with gates fitted to the validation split.
+
+    adaptive  True: also count what is read
+    Raises:   CorpusError if the validation split is too short.
+    """
+    total = min(len(val_ids) - 1, _MOST)
+    if total < LEAST:
+        raise CorpusError(
+            f"--with-ngram fits a gate to the validation split, which has fewer than {LEAST:,} characters: leave it out"
+        )
+    V, weights = config.vocab_size, model.prepare(params, config)
+    counted = NGrams.of(train_ids[np.arange(max(0, len(train_ids) - READ), len(train_ids))], V)
+    n = int(counted.nats(val_ids[np.arange(total + 1)]).argmin()) + 1
+    grams = Grams(Trie.of(counted.up_to(n)), Adaptive(V) if adaptive else None)
+    rows = max(1, min(_ROWS, total // _ROW))
+    indices = np.arange(total // rows * rows).reshape(rows, -1).T
+    folds, memory = fold_of(indices), Memory(cache)
+    remembered, context = memory.start(rows), grams.start(rows)
+    models = 2 if adaptive else 1
+    mixed, found = np.empty(indices.shape), np.empty((models, *indices.shape))
+    features = np.empty((models, *indices.shape, GRAM_FEATURES))
+    for part, window, h, logits in _read(weights, config, val_ids, indices, end):
+        memory.recall(remembered, window.inputs, h, logits, reset=window.reset, folds=folds[part])
+        p = softmax(logits)
+        mixed[part] = _picked(p, window.targets)
+        for n, (q, seen) in enumerate(grams.look_up(context, window.inputs, p, window.reset)):
+            found[n, part], features[n, part] = _picked(q, window.targets), seen
+    gates = []
+    for q, own in zip(found, features, strict=True):
+        flat = own.reshape(-1, GRAM_FEATURES)
+        gates.append(fit_folds(flat, mixed.reshape(-1), q.reshape(-1), folds.reshape(-1)))
+        share = shares(own, gates[-1], folds)
+        mixed = (1 - share) * mixed + share * q
+    return replace(grams, gates=tuple(gates))

@@ -14,7 +14,7 @@ from ._material import SMALL, TEXT, TIMEOUT, error_line, posix
 
 VAL = TEXT[math.floor(len(TEXT) * 9 / 10) :]
 KEYS = "chars nats_per_char bpc perplexity interval accuracy dynamic by_position".split()
-KEYS += "unknown chars_per_second signature".split()
+KEYS += "unknown chars_per_second signature memory".split()
 
 
 def expected_table(scored: charrnn.Evaluation, unknown: str = "0") -> str:

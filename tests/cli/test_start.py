@@ -38,11 +38,12 @@ OF_SAMPLES = ("numpy", "hashlib", "random", "secrets", "zipfile", "charrnn.api",
 #: What only the options of a command need, or only its body.
 OF_COMMANDS = ("dataclasses", "json", "pathlib", "signal", "charrnn.config", "charrnn.data", "charrnn.generation")
 NO_SAMPLES = (
-    *("charrnn.doctor", "charrnn.evaluation", "charrnn.keywords", "charrnn.memory", "charrnn.parallel"),
+    *("charrnn.doctor", "charrnn.evaluation", "charrnn.keywords", "charrnn.parallel"),
     "charrnn.serve",
     *(f"charrnn.data.{name}" for name in ("cache", "corpus", "decoding", "documents", "files", "reading", "records")),
     *(f"charrnn.generation.{name}" for name in ("beam", "completion", "constraint", "regex", "sample")),
     *(f"charrnn.training.{name}" for name in ("budget", "loop", "resume", "run", "setup")),
+    *(f"charrnn.memory.{name}" for name in ("adaptive", "grams", "ngram", "trie")),
     *("charrnn.nn.bptt", "charrnn.nn.optimizers", "charrnn.nn.schedules", "charrnn.system.blas"),
     *("charrnn.nn.cells.gru", "charrnn.nn.cells.lnlstm", "charrnn.nn.cells.rnn"),
 )

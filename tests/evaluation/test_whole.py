@@ -157,7 +157,7 @@ def test_where_nothing_is_scored_there_is_no_figure(text, protocol):
     assert figures.chars == 0
     by_name = figures.to_dict()
     assert {name for name, value in by_name.items() if value is None} == {
-        "nats_per_char", "bpc", "perplexity", "interval", "accuracy", "dynamic", "chars_per_second",
+        "nats_per_char", "bpc", "perplexity", "interval", "accuracy", "dynamic", "chars_per_second", "memory",
     }  # fmt: skip
     assert by_name["unknown"] == text.count("?")
     assert "|chars:0|" in figures.signature

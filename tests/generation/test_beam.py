@@ -141,7 +141,7 @@ class Counted(np.ndarray):
 class CountedEnsemble(Ensemble):
     """Logits without a pattern, so that hypotheses overtake each other."""
 
-    def step(self, ids, states):
+    def step(self, ids, states, remembered=None, memory=None):
         return np.sin(np.arange(len(ids) * V) ** 2 + ids.sum()).reshape(-1, V).view(Counted)
 
 

@@ -1,0 +1,141 @@
+"""Mix a model with n-gram models: one that counts its training text, and one that counts what it has just read.
+
+p1(w) = (1 - share1) p(w) + share1 p_trained(w)
+p2(w) = (1 - share2) p1(w) + share2 p_read(w)
+
+Each share is a gate's, from features of p and of the n-gram model's probabilities q:
+    log p . p,    log q . q,    log(p . q + 1e-6),    max p,    max q,
+and the length of the longest context that occurs in the training text; or the logarithm of what the contexts that have
+been read leave to p. Counts are exact, and the probabilities sum to one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.arrays import Array, Ids, Mask
+from charrnn.memory.adaptive import Adaptive, Counts
+from charrnn.memory.cache import Rows, mixed_at
+from charrnn.memory.gate import CAUTION, shares
+from charrnn.memory.trie import Nodes, Trie
+from charrnn.nn.functional import softmax
+
+FEATURES = 6
+_LEAST = 1e-6  # of a sum or share whose logarithm is a feature
+
+
+@dataclass(eq=False)
+class Context:
+    """What the n-gram models know of B rows: the contexts in the training text, and the counts of what was read.
+
+    nodes   (B, n)
+    counts  one for each row, changed in place; empty if nothing read is counted
+    """
+
+    nodes: Nodes
+    counts: list[Counts]
+
+    def only(self, rows: Rows) -> Context:
+        """Return these rows, none of them twice; their counts are shared."""
+        chosen = np.arange(len(self.nodes))[rows].tolist()
+        return Context(self.nodes[chosen], [self.counts[row] for row in chosen] if self.counts else [])
+
+    def copies(self, rows: Rows) -> Context:
+        """Return copies of these rows."""
+        own = self.only(rows)
+        return Context(own.nodes, [counts.copy() for counts in own.counts])
+
+    @staticmethod
+    def joined(parts: Sequence[Context]) -> Context:
+        """Return all rows of these parts, in order."""
+        return Context(np.concatenate([part.nodes for part in parts]), [own for part in parts for own in part.counts])
+
+
+@dataclass(frozen=True, eq=False)
+class Grams:
+    """The n-gram models, and their gates.
+
+    trie      counts the training text
+    adaptive  counts what is read; None: nothing does
+    gates     (1 + FOLDS, FEATURES + 1) of each of the two
+    temperature of the logits that are mixed, as in `Cache`
+    """
+
+    trie: Trie
+    adaptive: Adaptive | None
+    gates: tuple[npt.NDArray[np.float64], ...] = ()
+    temperature: float = 1.0
+
+    def start(self, rows: int, first: Context | None = None) -> Context:
+        """Return the context of rows that have read nothing, or what one row has read."""
+        if first is not None:
+            return first.copies([0] * rows)
+        return Context(self.trie.start(rows), self.adaptive.start(rows) if self.adaptive else [])
+
+    def for_sampling(self, temperature: float) -> Grams:
+        """Return the models for samples at this temperature: what was read has a smaller share (`CAUTION`)."""
+        trained, *read = (gates.copy() for gates in self.gates)
+        for gates in read:
+            gates[:, -1] -= CAUTION
+        return replace(self, gates=(trained, *read), temperature=mixed_at(temperature))
+
+    def learn(self, context: Context, ids: Ids) -> None:
+        """Read a window without predicting anything.
+
+        Shapes:  ids (T, B)
+        """
+        if len(ids):
+            context.nodes = self.trie.read(ids, context.nodes)[-1]
+        if self.adaptive:
+            self.adaptive.learn(ids, context.counts)
+
+    def look_up(self, context: Context, ids: Ids, p: Array, reset: Mask | None) -> list[tuple[Array, Array]]:
+        """Read a window; return each model's probabilities of the next symbols, and the features of its gate.
+
+        p  the probabilities that the n-gram models are mixed with
+        Shapes:  ids, reset (T, B) · p (T, B, V) · returns (T, B, V) and (T, B, FEATURES) for each
+        """
+        states = self.trie.read(ids, context.nodes, reset)
+        context.nodes = states[-1]
+        q = self.trie.distributions(states)
+        found = [(q, _features(p, q, self.trie.longest(states)))]
+        if self.adaptive:
+            q, left = self.adaptive.read(ids, context.counts, p, reset)
+            found.append((q, _features(p, q, np.log(left + _LEAST))))
+        return found
+
+    def mix(
+        self,
+        context: Context,
+        ids: Ids,
+        logits: Array,
+        *,
+        reset: Mask | None = None,
+        folds: npt.NDArray[np.intp] | None = None,
+    ) -> None:
+        """Read a window; replace the logits, such that dividing them by the temperature gives the mixture.
+
+        folds  of the predictions, in the text that the gates were fitted to; None: this is another text
+        Shapes:  ids, reset, folds (T, B) · logits (T, B, V)
+        """
+        p = softmax(logits / self.temperature)
+        mixed = p
+        for (q, features), gates in zip(self.look_up(context, ids, p, reset), self.gates, strict=True):
+            share = shares(features, gates, folds)[..., None]
+            mixed = (1 - share) * mixed + share * q
+        logits[...] = self.temperature * np.log(mixed)
+
+
+def _features(p: Array, q: Array, own: npt.NDArray[Any]) -> Array:
+    """Return the features of a gate, given the one that is the n-gram model's own.
+
+    Shapes:  p, q (T, B, V) · own (T, B) · returns (T, B, FEATURES)
+    """
+    squares = [(one * other).sum(axis=-1) for one, other in ((p, p), (q, q), (p, q))]
+    agreement = np.log(squares[2] + _LEAST)
+    return np.stack([*np.log(squares[:2]), agreement, p.max(axis=-1), q.max(axis=-1), own], axis=-1)

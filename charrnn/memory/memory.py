@@ -1,0 +1,122 @@
+"""A model's memory: its cache, and n-gram models that are mixed with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.arrays import Array, Ids, Mask
+from charrnn.memory.cache import Cache, Entries, Rows
+from charrnn.nn import compiled
+from charrnn.nn.functional import log_softmax
+
+if TYPE_CHECKING:  # not loaded unless there are n-gram models, so that samples start quickly
+    from charrnn.memory.grams import Context, Grams
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Remembered:
+    """What B rows have read, as the cache and the n-gram models keep it; None for those that there are not."""
+
+    entries: Entries | None
+    context: Context | None
+
+    def only(self, rows: Rows) -> Remembered:
+        """Return these rows, none of them twice; their memory is shared."""
+        return Remembered(_of(self.entries, lambda own: own.only(rows)), _of(self.context, lambda own: own.only(rows)))
+
+    def copies(self, rows: Rows) -> Remembered:
+        """Return copies of these rows."""
+        return Remembered(
+            _of(self.entries, lambda own: own.copies(rows)), _of(self.context, lambda own: own.copies(rows))
+        )
+
+    @staticmethod
+    def joined(parts: Sequence[Remembered]) -> Remembered:
+        """Return all rows of these parts, in order."""
+        entries = [part.entries for part in parts if part.entries is not None]
+        contexts = [part.context for part in parts if part.context is not None]
+        return Remembered(
+            Entries.joined(entries) if entries else None, contexts[0].joined(contexts) if contexts else None
+        )
+
+
+def _of(own: T | None, function: Callable[[T], R]) -> R | None:
+    return None if own is None else function(own)
+
+
+@dataclass(frozen=True, eq=False)
+class Memory:
+    """The cache and the n-gram models of a model; None for those that it has not."""
+
+    cache: Cache | None
+    grams: Grams | None = None
+
+    @property
+    def size(self) -> int:
+        """Return how many characters the cache looks back."""
+        return self.cache.size if self.cache else 0
+
+    def start(self, rows: int, first: Remembered | None = None, longest: int | None = None) -> Remembered:
+        """Return what rows remember at their beginning: nothing, or the text that one row has read.
+
+        longest  the most characters that a row will read between two resets, if that is known
+        """
+        entries, context = (None, None) if first is None else (first.entries, first.context)
+        return Remembered(
+            _of(self.cache, lambda cache: cache.entries(rows, entries, longest)),
+            _of(self.grams, lambda grams: grams.start(rows, context)),
+        )
+
+    def for_sampling(self, temperature: float) -> Memory:
+        """Return the memory for samples that are drawn at this temperature."""
+        return Memory(
+            _of(self.cache, lambda cache: cache.for_sampling(temperature)),
+            _of(self.grams, lambda grams: grams.for_sampling(temperature)),
+        )
+
+    def recall(
+        self,
+        remembered: Remembered,
+        ids: Ids,
+        h: Array,
+        logits: Array | None = None,
+        *,
+        reset: Mask | None = None,
+        folds: npt.NDArray[np.intp] | None = None,
+    ) -> None:
+        """Remember a window; replace the logits by those of the mixture.
+
+        ids     read by the net; the first one follows the last position of the window before
+        h       the outputs of the last layer after these ids
+        logits  of the net; None to remember only
+        folds   of the predictions, in the text that the gates were fitted to; None: this is another text
+        Shapes:  ids, reset, folds (T, B) · h (T, B, H) · logits (T, B, V)
+        """
+        cache, entries, context = self.cache, remembered.entries, remembered.context
+        if cache is not None and entries is not None:
+            if logits is None or folds is None:
+                cache.recall(entries, ids, h, logits, reset=reset)
+            else:
+                q = logits.copy()
+                features = cache.recall(entries, ids, h, q, reset=reset, fitting=True)
+                assert features is not None
+                logits[...] = cache.mixed(log_softmax(logits), q, features, folds)
+        if self.grams is not None and context is not None:
+            if logits is None:
+                self.grams.learn(context, ids)
+            else:
+                self.grams.mix(context, ids, logits, reset=reset, folds=folds)
+
+    def in_core(self, remembered: Remembered) -> compiled.Memory | None:
+        """Return the memory as the compiled core reads it; None if NumPy has to mix."""
+        if self.cache is None or remembered.entries is None or self.grams is not None:
+            return None
+        return self.cache.in_core(remembered.entries)
