@@ -167,7 +167,7 @@ def test_the_figures_have_the_names_that_json_shows():
     figures = language_model().evaluate(text_of(50))
     assert list(figures.to_dict()) == (
         "chars nats_per_char bpc perplexity interval accuracy dynamic by_position".split()
-        + "unknown chars_per_second signature".split()
+        + "unknown chars_per_second signature memory".split()
     )
     for name, value in figures.to_dict().items():
         assert value == getattr(figures, name)
