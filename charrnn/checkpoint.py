@@ -385,12 +385,9 @@ def _check_sizes(path: Path, config: ModelConfig, file: Npz) -> None:
     for name, shape in shapes.items():
         if f"params/{name}" not in file.names or file.header(f"params/{name}").shape != shape:
             raise _damaged(path, f"{name} does not have shape {shape}")
-    recurrent = [name for name in file.names if name.startswith("params/") and name.endswith(".W_hh")]
-    if len(recurrent) != config.num_layers:
+    layers = {name.partition(".")[0] for name in file.names if name.startswith("params/layer")}
+    if len(layers) != config.num_layers:
         raise _damaged(path, f"it does not have the {config.num_layers} layers of its settings")
-    for name in recurrent:
-        if file.header(name).shape[:1] != (H,):
-            raise _damaged(path, f"{name} has shape {file.header(name).shape}; its first axis must be {H}")
 
 
 def _check_header(path: Path, name: str, header: Header, shape: tuple[int, ...], config: ModelConfig) -> None:

@@ -216,6 +216,19 @@ def lstm_step(p, x, state):
     return [h_next, c_next]
 
 
+def mlstm_step(p, x, state):
+    h, c = state
+    m = [product(x, p["W_xm"], k) * product(h, p["W_hm"], k) for k in range(len(h))]
+    return lstm_step(p, x, [m, c])  # an LSTM that reads m instead of h
+
+
+def mingru_step(p, x, state):
+    (h,) = state
+    H = len(h)
+    a_z, n = ([product(x, p["W_xh"], gate * H + k) + p["b_h"][gate * H + k] for k in range(H)] for gate in range(2))
+    return [[(1 - sigmoid(a_z[k])) * h[k] + sigmoid(a_z[k]) * n[k] for k in range(H)]]
+
+
 def normalised(values):
     mean = sum(values) / len(values)
     variance = sum((value - mean) ** 2 for value in values) / len(values)
@@ -248,7 +261,14 @@ def gru_step(p, x, state):
 
 
 #: (params, x (D,), state S lists of H) -> the state after one step of one batch row, h first.
-ORACLES = {"rnn": rnn_step, "lstm": lstm_step, "gru": gru_step, "lnlstm": lnlstm_step}
+ORACLES = {
+    "rnn": rnn_step,
+    "lstm": lstm_step,
+    "gru": gru_step,
+    "lnlstm": lnlstm_step,
+    "mlstm": mlstm_step,
+    "mingru": mingru_step,
+}
 
 
 @every_reset
@@ -359,7 +379,10 @@ def test_one_scratch_serves_two_precisions(name):
         assert_identical(run_all(it, scratch=scratch), run_all(it))
 
 
-@pytest.mark.parametrize(("name", "gates"), [("rnn", "h"), ("lstm", "ifgo"), ("gru", "rzn"), ("lnlstm", "ifgo")])
+@pytest.mark.parametrize(
+    ("name", "gates"),
+    [("rnn", "h"), ("lstm", "ifgo"), ("gru", "rzn"), ("lnlstm", "ifgo"), ("mlstm", "ifgo"), ("mingru", "z")],
+)
 def test_the_gates_are_named_in_the_order_of_the_equations(name, gates):
     assert "".join(CELLS[name].gates) == gates
 
@@ -657,17 +680,21 @@ def test_params_are_drawn_in_double_precision_from_the_generator_alone(name, ini
             | dict.fromkeys(("gain_x", "gain_h", "b_h"), (4 * H,))
             | dict.fromkeys(("gain_c", "b_c"), (H,)),
         ),
+        ("mlstm", {"W_xm": (D, H), "W_hm": (H, H), "W_xh": (D, 4 * H), "W_hh": (H, 4 * H), "b_h": (4 * H,)}),
+        ("mingru", {"W_xh": (D, 2 * H), "b_h": (2 * H,)}),
     ],
 )
 def test_the_first_params_of(name, shapes):
     params = CELLS[name].init_params(D, H, np.random.default_rng(0), INITS["orthogonal"])
     assert {key: array.shape for key, array in params.items()} == shapes
-    for gate in np.split(params["W_hh"], shapes["W_hh"][1] // H, axis=1):  # orthogonal gate by gate, not as a whole
-        assert np.linalg.norm(gate.T @ gate - np.eye(H)) <= 1e-12
+    for matrix in params.keys() & {"W_hh", "W_hm"}:
+        for gate in np.split(params[matrix], shapes[matrix][1] // H, axis=1):  # orthogonal gate by gate
+            assert np.linalg.norm(gate.T @ gate - np.eye(H)) <= 1e-12
     limit = math.sqrt(6 / (D + H))  # the fans are those of one gate
-    assert 0.9 * limit <= np.abs(params["W_xh"]).max() <= limit
-    for vector in params.keys() - {"W_xh", "W_hh"}:
+    for matrix in params.keys() & {"W_xh", "W_xm"}:
+        assert 0.9 * limit <= np.abs(params[matrix]).max() <= limit
+    for vector in (key for key, shape in shapes.items() if len(shape) == 1):
         expected = np.full(shapes[vector], {"gain_x": 2.0, "gain_h": 1.0, "gain_c": 1.0}.get(vector, 0.0))
-        if vector == "b_h" and name in ("lstm", "lnlstm"):
+        if vector == "b_h" and name in ("lstm", "lnlstm", "mlstm"):
             expected[H : 2 * H] = 1  # the forget gate
         assert np.array_equal(params[vector], expected)

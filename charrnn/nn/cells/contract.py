@@ -51,8 +51,8 @@ def _check_fields(name: str, cell: Cell) -> None:
 
 def _check_params(params: Params) -> None:
     _require(isinstance(params, dict) and all(isinstance(array, np.ndarray) for array in params.values()), "no dict")
-    _require("W_hh" in params, f"there is no W_hh among {', '.join(params)}")
-    _require(params["W_hh"].shape[:1] == (_H,), f"W_hh has shape {params['W_hh'].shape}, of which the first is not H")
+    if (W_hh := params.get("W_hh")) is not None:
+        _require(W_hh.shape[:1] == (_H,), f"W_hh has shape {W_hh.shape}, of which the first is not H")
     for key, array in params.items():
         _require(array.dtype == np.float64, f"{key} is {array.dtype}, not float64")
 
