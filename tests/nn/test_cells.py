@@ -105,7 +105,9 @@ def test_finite_differences_confirm_every_gradient(name, given, reset):
 @every_cell
 def test_finite_differences_hold_in_other_shapes(name, shape):
     it = draw(name, *shape)
-    if name == "lnlstm" and shape[-1] < 3:  # normalised, one number is 0 and two are -1 and 1: nothing has a slope
+    if (
+        name in ("lnlstm", "lnmlstm") and shape[-1] < 3
+    ):  # normalised, one number is 0 and two are -1 and 1: nothing has a slope
         assert all(np.isfinite(array).all() for array in run_all(it).values())
         return
 
@@ -116,7 +118,7 @@ def test_finite_differences_hold_in_other_shapes(name, shape):
     results = run_all(it)
     grads = {key: results[key] for key in it.params} | {"x": results["dx"], "state": results["dstate0"]}
     arrays = it.params | {"x": it.x, "state": it.state}
-    check_gradients(loss, arrays, grads, np.random.default_rng(2), tolerance=1e-8)
+    check_gradients(loss, arrays, grads, np.random.default_rng(2), tolerance=1e-8, epsilon=1e-5)
 
 
 # --- windows in pieces
@@ -222,6 +224,12 @@ def mlstm_step(p, x, state):
     return lstm_step(p, x, [m, c])  # an LSTM that reads m instead of h
 
 
+def lnmlstm_step(p, x, state):
+    h, c = state
+    m = [product(x, p["W_xm"], k) * product(h, p["W_hm"], k) for k in range(len(h))]
+    return lnlstm_step(p, x, [m, c])  # likewise
+
+
 def mingru_step(p, x, state):
     (h,) = state
     H = len(h)
@@ -266,6 +274,7 @@ ORACLES = {
     "lstm": lstm_step,
     "gru": gru_step,
     "lnlstm": lnlstm_step,
+    "lnmlstm": lnmlstm_step,
     "mlstm": mlstm_step,
     "mingru": mingru_step,
 }
@@ -381,7 +390,15 @@ def test_one_scratch_serves_two_precisions(name):
 
 @pytest.mark.parametrize(
     ("name", "gates"),
-    [("rnn", "h"), ("lstm", "ifgo"), ("gru", "rzn"), ("lnlstm", "ifgo"), ("mlstm", "ifgo"), ("mingru", "z")],
+    [
+        ("rnn", "h"),
+        ("lstm", "ifgo"),
+        ("gru", "rzn"),
+        ("lnlstm", "ifgo"),
+        ("lnmlstm", "ifgo"),
+        ("mlstm", "ifgo"),
+        ("mingru", "z"),
+    ],
 )
 def test_the_gates_are_named_in_the_order_of_the_equations(name, gates):
     assert "".join(CELLS[name].gates) == gates
@@ -680,6 +697,12 @@ def test_params_are_drawn_in_double_precision_from_the_generator_alone(name, ini
             | dict.fromkeys(("gain_x", "gain_h", "b_h"), (4 * H,))
             | dict.fromkeys(("gain_c", "b_c"), (H,)),
         ),
+        (
+            "lnmlstm",
+            {"W_xm": (D, H), "W_hm": (H, H), "W_xh": (D, 4 * H), "W_hh": (H, 4 * H)}
+            | dict.fromkeys(("gain_x", "gain_h", "b_h"), (4 * H,))
+            | dict.fromkeys(("gain_c", "b_c"), (H,)),
+        ),
         ("mlstm", {"W_xm": (D, H), "W_hm": (H, H), "W_xh": (D, 4 * H), "W_hh": (H, 4 * H), "b_h": (4 * H,)}),
         ("mingru", {"W_xh": (D, 2 * H), "b_h": (2 * H,)}),
     ],
@@ -695,6 +718,6 @@ def test_the_first_params_of(name, shapes):
         assert 0.9 * limit <= np.abs(params[matrix]).max() <= limit
     for vector in (key for key, shape in shapes.items() if len(shape) == 1):
         expected = np.full(shapes[vector], {"gain_x": 2.0, "gain_h": 1.0, "gain_c": 1.0}.get(vector, 0.0))
-        if vector == "b_h" and name in ("lstm", "lnlstm", "mlstm"):
+        if vector == "b_h" and name in ("lstm", "lnlstm", "lnmlstm", "mlstm"):
             expected[H : 2 * H] = 1  # the forget gate
         assert np.array_equal(params[vector], expected)

@@ -218,7 +218,7 @@ def test_the_biases_begin_at_zero_but_the_forget_gates_at_one(cell):
     for name, array in params.items():
         if array.ndim == 1 and "gain" not in name:
             expected = np.zeros(array.shape)
-            if cell in ("lstm", "lnlstm", "mlstm") and name.endswith("b_h"):
+            if cell in ("lstm", "lnlstm", "lnmlstm", "mlstm") and name.endswith("b_h"):
                 expected[H : 2 * H] = 1
             assert np.array_equal(array, expected), name
         else:

@@ -99,7 +99,7 @@ def test_a_name_is_a_word(name, importable):
 
 @pytest.mark.parametrize("name", ["lsmt", "mods:CELL"])
 def test_a_cell_that_is_not_registered_is_refused(name):
-    known = "rnn, lstm, gru, lnlstm, mlstm or mingru"
+    known = "rnn, lstm, gru, lnlstm, lnmlstm, mlstm or mingru"
     with pytest.raises(UnknownCellError, match=f"--cell must be {known}, got '{name}'; for a cell of"):
         charrnn.ModelConfig(5, cell=name)
 
