@@ -199,7 +199,8 @@ class ModelConfig:
     cell: str = setting(
         "lstm",
         "Model",
-        "Recurrent cell; lnlstm is an LSTM with layer normalisation, MODULE:NAME a cell of your own.",
+        "Recurrent cell; mlstm is a multiplicative LSTM, ln stands for layer normalisation, MODULE:NAME is a cell of "
+        "your own.",
         choices=CELL_NAMES,
         recipe="lnlstm",
     )

@@ -218,16 +218,19 @@ def lstm_step(p, x, state):
     return [h_next, c_next]
 
 
+def multiplied(p, x, h):
+    H = len(h)
+    return [product(x, p["W_xh"], 4 * H + k) * product(h, p["W_hh"], 4 * H + k) for k in range(H)]
+
+
 def mlstm_step(p, x, state):
     h, c = state
-    m = [product(x, p["W_xm"], k) * product(h, p["W_hm"], k) for k in range(len(h))]
-    return lstm_step(p, x, [m, c])  # an LSTM that reads m instead of h
+    return lstm_step(p, x, [multiplied(p, x, h), c])
 
 
 def lnmlstm_step(p, x, state):
     h, c = state
-    m = [product(x, p["W_xm"], k) * product(h, p["W_hm"], k) for k in range(len(h))]
-    return lnlstm_step(p, x, [m, c])  # likewise
+    return lnlstm_step(p, x, [multiplied(p, x, h), c])
 
 
 def mingru_step(p, x, state):
@@ -699,23 +702,22 @@ def test_params_are_drawn_in_double_precision_from_the_generator_alone(name, ini
         ),
         (
             "lnmlstm",
-            {"W_xm": (D, H), "W_hm": (H, H), "W_xh": (D, 4 * H), "W_hh": (H, 4 * H)}
+            {"W_xh": (D, 5 * H), "W_hh": (H, 5 * H)}
             | dict.fromkeys(("gain_x", "gain_h", "b_h"), (4 * H,))
             | dict.fromkeys(("gain_c", "b_c"), (H,)),
         ),
-        ("mlstm", {"W_xm": (D, H), "W_hm": (H, H), "W_xh": (D, 4 * H), "W_hh": (H, 4 * H), "b_h": (4 * H,)}),
+        ("mlstm", {"W_xh": (D, 5 * H), "W_hh": (H, 5 * H), "b_h": (4 * H,)}),
         ("mingru", {"W_xh": (D, 2 * H), "b_h": (2 * H,)}),
     ],
 )
 def test_the_first_params_of(name, shapes):
     params = CELLS[name].init_params(D, H, np.random.default_rng(0), INITS["orthogonal"])
     assert {key: array.shape for key, array in params.items()} == shapes
-    for matrix in params.keys() & {"W_hh", "W_hm"}:
-        for gate in np.split(params[matrix], shapes[matrix][1] // H, axis=1):  # orthogonal gate by gate
+    if "W_hh" in params:
+        for gate in np.split(params["W_hh"], shapes["W_hh"][1] // H, axis=1):  # orthogonal gate by gate
             assert np.linalg.norm(gate.T @ gate - np.eye(H)) <= 1e-12
     limit = math.sqrt(6 / (D + H))  # the fans are those of one gate
-    for matrix in params.keys() & {"W_xh", "W_xm"}:
-        assert 0.9 * limit <= np.abs(params[matrix]).max() <= limit
+    assert 0.9 * limit <= np.abs(params["W_xh"]).max() <= limit
     for vector in (key for key, shape in shapes.items() if len(shape) == 1):
         expected = np.full(shapes[vector], {"gain_x": 2.0, "gain_h": 1.0, "gain_c": 1.0}.get(vector, 0.0))
         if vector == "b_h" and name in ("lstm", "lnlstm", "lnmlstm", "mlstm"):

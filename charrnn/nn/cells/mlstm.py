@@ -1,15 +1,15 @@
-"""The multiplicative LSTM (mLSTM): each symbol has a recurrent matrix of its own, in factors.
+"""The multiplicative LSTM (mLSTM), in which each symbol has a recurrent matrix of its own, in factors.
 
+[W_xa W_xm] = W_xh   [W_ma W_hm] = W_hh
 m_t = (x_t W_xm) * (h_{t-1} W_hm)
-[a_i a_f a_g a_o] = x_t W_xh + m_t W_hh + b_h
+[a_i a_f a_g a_o] = x_t W_xa + m_t W_ma + b_h
 i = sigmoid(a_i)   f = sigmoid(a_f)   g = tanh(a_g)   o = sigmoid(a_o)
 c_t = f * c_{t-1} + i * g
 h_t = o * tanh(c_t)
 
-From h_{t-1} to the gates leads the product W_hm diag(x_t W_xm) W_hh, which depends on x_t.
+So the matrix from h_{t-1} to the gates is W_hm diag(x_t W_xm) W_ma.
 
-Shapes:  W_xm (D, H) · W_hm (H, H) · W_xh (D, 4H) · W_hh (H, 4H) · b_h (4H,) · gates in the order i f g o
-         state (2, B, H) = (h, c)
+Shapes:  W_xh (D, 5H) · W_hh (H, 5H) · b_h (4H,) · in the order i f g o m · state (2, B, H) = (h, c)
 Source:  Krause et al. 2016. The xLSTM's cell of the same name (Beck et al. 2024) is another.
 """
 
@@ -25,29 +25,35 @@ from charrnn.nn.initializers import Init
 
 
 def init_params(D: int, H: int, rng: np.random.Generator, init: Init) -> Params:
-    """Draw the weights of one layer; those of the gates as for an LSTM."""
-    return {"W_xm": init.inputs(rng, D, H), "W_hm": init.recurrent(rng, H, H)} | lstm.init_params(D, H, rng, init)
+    """Draw the weights of one layer: those of an LSTM, and then those of m."""
+    params = lstm.init_params(D, H, rng, init)
+    params["W_xh"] = np.hstack((params["W_xh"], init.inputs(rng, D, H)))
+    params["W_hh"] = np.hstack((params["W_hh"], init.recurrent(rng, H, H)))
+    return params
 
 
 def prepare(params: Params) -> Params:
-    """Add the halves that let one tanh serve all gates, as `lstm.prepare` explains, and the input weights in one."""
+    """Add copies of the weights in which those of the sigmoid gates are halved, as in `lstm.prepare`.
+
+    `b_h_half` is a row (1, 5H), whose share of m is zero.
+    """
     H = len(params["W_hh"])
-    half = np.repeat(np.array([[0.5, 0.5, 1, 0.5]], params["b_h"].dtype), H, axis=1)
-    weights = params | {f"{name}_half": times(params[name], half) for name in ("W_xh", "W_hh", "b_h")}
-    weights["W_x"] = np.hstack((weights["W_xh_half"], params["W_xm"]))
-    weights["b_x"] = np.hstack((weights["b_h_half"], np.zeros_like(half[:, :H])))
-    return weights | {"slope": half, "shift": 1 - half}
+    half = np.repeat(np.array([[0.5, 0.5, 1, 0.5, 1]], params["b_h"].dtype), H, axis=1)
+    weights = params | {f"{name}_half": times(params[name], half) for name in ("W_xh", "W_hh")}
+    weights["b_h_half"] = np.hstack((params["b_h"] * half[:, : 4 * H], np.zeros_like(half[:, :H])))
+    return weights | {"slope": half[:, : 4 * H], "shift": 1 - half[:, : 4 * H]}
 
 
 def forward(
     weights: Params, x: Array | Ids, state: Array, *, reset: Mask | None = None, scratch: Scratch = FRESH
 ) -> tuple[Array, Array, Backprop]:
     """Run one layer over a window; see `cells.base` for the contract."""
-    W_xm, W_hm, W_xh, W_hh, W_hh_half = (weights[name] for name in ("W_xm", "W_hm", "W_xh", "W_hh", "W_hh_half"))
+    W_xh, W_hh, W_xh_half, W_hh_half = (weights[name] for name in ("W_xh", "W_hh", "W_xh_half", "W_hh_half"))
     T, B = x.shape[:2]
     H, dtype = len(W_hh), W_hh.dtype
-    gates = scratch.empty("gates", (T, B, 4 * H), dtype)  # first x_t W_xh + b_h, then i f g o
-    project(x, weights["W_xh_half"], weights["b_h_half"], gates)
+    W_ma, W_ma_half, W_xm, W_hm = (*(W[:, : 4 * H] for W in (W_hh, W_hh_half)), *(W[:, 4 * H :] for W in (W_xh, W_hh)))
+    gates = scratch.empty("gates", (T, B, 4 * H), dtype)  # first x_t W_xa + b_h, then i f g o
+    project(x, W_xh_half[:, : 4 * H], weights["b_h_half"][:, : 4 * H], gates)
     from_x = project(x, W_xm, None, scratch.empty("from_x", (T, B, H), dtype))  # x_t W_xm
     from_h = scratch.empty("from_h", (T, B, H), dtype)  # h_{t-1} W_hm
     m = scratch.empty("m", (T, B, H), dtype)
@@ -66,7 +72,7 @@ def forward(
             c[t] *= keep[t]
         np.matmul(h_prev, W_hm, out=from_h[t])
         np.multiply(from_x[t], from_h[t], out=m[t])
-        np.matmul(m[t], W_hh_half, out=recurrent)
+        np.matmul(m[t], W_ma_half, out=recurrent)
         recurrent += gates[t]
         np.tanh(recurrent, out=recurrent)
         recurrent *= slope  # 1/2 for the sigmoids, and 1 for g
@@ -82,17 +88,17 @@ def forward(
         """Apply the chain rule from the last step to the first.
 
         dh_t, dc_t and da_t as in `lstm`
-        dm_t      = da_t W_hh^T
+        dm_t      = da_t W_ma^T
         dfrom_x_t = dm_t * from_h_t         dfrom_h_t = dm_t * from_x_t
         then, for step t - 1:   dh_next = dfrom_h_t W_hm^T   dc_next = dc_t * f
-        summed over the steps:  dW_xh = x_t^T da_t   dW_hh = m_t^T da_t   db_h = da_t
+        summed over the steps:  dW_xa = x_t^T da_t   dW_ma = m_t^T da_t   db_h = da_t
                                 dW_xm = x_t^T dfrom_x_t   dW_hm = h_{t-1}^T dfrom_h_t
         """
         da = scratch.empty("da", (T, B, 4 * H), dtype)  # first the slopes of each gate, then da
         dfrom_x, dfrom_h = scratch.empty("dfrom_x", (T, B, H), dtype), scratch.empty("dfrom_h", (T, B, H), dtype)
         dh_dc = scratch.empty("dh_dc", (T, B, H), dtype)
         d = scratch.empty("d", (B, H), dtype)
-        W_hh_T, W_hm_T = np.ascontiguousarray(W_hh.T), np.ascontiguousarray(W_hm.T)  # BLAS is faster by these
+        W_ma_T, W_hm_T = np.ascontiguousarray(W_ma.T), np.ascontiguousarray(W_hm.T)  # BLAS is faster with copies
         dh_next, dc = dstate[0].copy(), dstate[1].copy()
         for block in reversed(blocks(T, B * 4 * H)):
             lstm.slopes(gates[block], c[block], tanh_c[block], h[1:][block], da[block], dh_dc[block])
@@ -104,7 +110,7 @@ def forward(
                 da_ifg *= dc[:, None]
                 da_o *= dh_next
                 dc *= gates[t, :, H : 2 * H]
-                np.matmul(da[t], W_hh_T, out=d)  # dm_t
+                np.matmul(da[t], W_ma_T, out=d)  # dm_t
                 np.multiply(d, from_h[t], out=dfrom_x[t])
                 np.multiply(d, from_x[t], out=dfrom_h[t])
                 np.matmul(dfrom_h[t], W_hm_T, out=dh_next)
@@ -112,12 +118,12 @@ def forward(
                     dh_next *= keep[t]
                     dc *= keep[t]
         h_prev = h[:-1] if keep is None else h[:-1] * keep
-        dx, dW_xh, db_h = project_backward(x, W_xh, da)
+        dW_ma, dW_hm = m.reshape(-1, H).T @ da.reshape(-1, 4 * H), h_prev.reshape(-1, H).T @ dfrom_h.reshape(-1, H)
+        dx, dW_xa, db_h = project_backward(x, W_xh[:, : 4 * H], da)
         more_dx, dW_xm, _ = project_backward(x, W_xm, dfrom_x)
         if dx is not None and more_dx is not None:
             dx += more_dx
-        grads = {"W_xm": dW_xm, "W_hm": h_prev.reshape(-1, H).T @ dfrom_h.reshape(-1, H)}
-        grads |= {"W_xh": dW_xh, "W_hh": m.reshape(-1, H).T @ da.reshape(-1, 4 * H), "b_h": db_h}
+        grads = {"W_xh": np.hstack((dW_xa, dW_xm)), "W_hh": np.hstack((dW_ma, dW_hm)), "b_h": db_h}
         return dx, np.stack((dh_next, dc)), grads
 
     return h[1:], np.array((h[T], c[T])), backprop
@@ -127,15 +133,17 @@ def read(
     weights: Params, x: Array | Ids, state: Array, *, reset: Mask | None = None, scratch: Scratch = FRESH
 ) -> Array:
     """Run one layer over a window, without a backward pass; see `cells.base` for the contract."""
-    return read_steps(step, weights, x, weights["W_x"], weights["b_x"], len(weights["W_hh"]), state, reset, scratch)
+    W, b = weights["W_xh_half"], weights["b_h_half"]
+    return read_steps(step, weights, x, W, b, len(weights["W_hh"]), state, reset, scratch)
 
 
 def step(weights: Params, a: Array, state: Array) -> None:
     """Take one step in place, given the inputs' shares of a and, after them, of m."""
     h, c = state[0], state[1]
     gates, m = a[:4], a[4]
-    m *= h.dot(weights["W_hm"])
-    gates += multiply_by_gate(m, weights["W_hh_half"])
+    W_hh_half, K = weights["W_hh_half"], 4 * len(weights["W_hh"])
+    m *= h.dot(W_hh_half[:, K:])
+    gates += multiply_by_gate(m, W_hh_half[:, :K])
     lstm.activate(weights, gates)
     i, f, g, o = gates
     c *= f
