@@ -78,8 +78,6 @@ def assert_close(actual, expected, tolerance=1e-12):
 def test_finite_differences_confirm_every_gradient(cell, num_layers, way, reset):
     config = configure(cell=cell, num_layers=num_layers, **way, **(drops(way) if reset is not None else {}))
     params = draw_params(config)
-    for name in params.keys() if cell == "mlstm" else ():  # else the product m leaves slopes that rounding drowns
-        params[name] *= 2
     ids, targets, state, dstate = draw_window(config)
 
     def forward():
@@ -93,7 +91,8 @@ def test_finite_differences_confirm_every_gradient(cell, num_layers, way, reset)
     logits, _, backprop = forward()
     dstate0, grads = backprop(cross_entropy(logits, targets)[1], dstate)
     arrays, grads = params | {"state": state}, grads | {"state": dstate0}
-    check_gradients(loss, arrays, grads, np.random.default_rng(4), tolerance=1e-7, epsilon=3e-5)
+    epsilon = 3e-5 if cell.startswith("ln") else 1e-3  # layer normalisation is strongly curved
+    check_gradients(loss, arrays, grads, np.random.default_rng(4), tolerance=1e-7, epsilon=epsilon)
 
 
 @every_cell
