@@ -161,7 +161,10 @@ BROKEN = {
     "prepare must be a function, got None": replace(RNN, prepare=None),
     "read must be a function, got 5": replace(RNN, read=5),
     "gates must be a dict of names and SIGMOID or TANH, got {'z': 3}": replace(RNN, gates={"z": 3}),
-    "init_params: no dict": replace(RNN, init_params=lambda D, H, rng, init: [np.zeros((H, H))]),
+    "init_params: there is no W_hh and no W_xh among U": replace(
+        RNN, init_params=lambda D, H, rng, init: {"U": np.zeros((H, H))}
+    ),
+    "init_params: W_xh has shape (4, 5)": replace(RNN, init_params=lambda D, H, rng, init: {"W_xh": np.zeros((H, D))}),
     "init_params: W_hh has shape (5, 4)": replace(RNN, init_params=lambda D, H, rng, init: {"W_hh": np.zeros((D, H))}),
     "init_params: b_h is float32": replace(
         RNN, init_params=lambda *args: RNN.init_params(*args) | {"b_h": np.zeros(4, np.float32)}
