@@ -25,9 +25,12 @@ from charrnn.nn.initializers import Init
 
 
 def init_params(D: int, H: int, rng: np.random.Generator, init: Init) -> Params:
-    """Draw the weights of one layer: those of an LSTM, and then those of m."""
+    """Draw the weights of one layer: those of an LSTM, and then those of m.
+
+    The inputs' share of m is drawn at half the size: with the loud rows of symbols, m then is about as long as h.
+    """
     params = lstm.init_params(D, H, rng, init)
-    params["W_xh"] = np.hstack((params["W_xh"], init.inputs(rng, D, H)))
+    params["W_xh"] = np.hstack((params["W_xh"], init.inputs(rng, D, H) / 2))
     params["W_hh"] = np.hstack((params["W_hh"], init.recurrent(rng, H, H)))
     return params
 
