@@ -385,12 +385,15 @@ def _check_sizes(path: Path, config: ModelConfig, file: Npz) -> None:
     for name, shape in shapes.items():
         if f"params/{name}" not in file.names or file.header(f"params/{name}").shape != shape:
             raise _damaged(path, f"{name} does not have shape {shape}")
-    recurrent = [name for name in file.names if name.startswith("params/") and name.endswith(".W_hh")]
-    if len(recurrent) != config.num_layers:
+    small = replace(config, vocab_size=5, hidden_size=4, embed_size=E and 5, num_layers=1)
+    matrix = "W_hh" if "layer0.W_hh" in model.param_shapes(small) else "W_xh"  # a cell has at least one of them
+    names = [name for name in file.names if name.startswith("params/") and name.endswith(f".{matrix}")]
+    if len(names) != config.num_layers:
         raise _damaged(path, f"it does not have the {config.num_layers} layers of its settings")
-    for name in recurrent:
-        if file.header(name).shape[:1] != (H,):
-            raise _damaged(path, f"{name} has shape {file.header(name).shape}; its first axis must be {H}")
+    for name in names:
+        rows = E or V if name == "params/layer0.W_xh" else H
+        if file.header(name).shape[:1] != (rows,):
+            raise _damaged(path, f"{name} has shape {file.header(name).shape}; its first axis must be {rows}")
 
 
 def _check_header(path: Path, name: str, header: Header, shape: tuple[int, ...], config: ModelConfig) -> None:

@@ -20,7 +20,7 @@ from charrnn.wording import broken_limit, choice_hint, did_you_mean, in_words, l
 STDIN = "-"  # the path that means standard input
 AUTO = "auto"  # the default, in the help, of a setting that the recipe chooses by text and time
 #: The built-in cells: each is the file of this name in `nn/cells`.
-CELL_NAMES = ("rnn", "lstm", "gru", "lnlstm")
+CELL_NAMES = ("rnn", "lstm", "gru", "lnlstm", "lnmlstm", "mlstm", "mingru")
 #: The names of a user's own cells, which `register_cell` adds.
 OWN_CELLS: set[str] = set()
 INIT_NAMES = ("orthogonal", "glorot", "uniform", "he", "gaussian")
@@ -199,7 +199,8 @@ class ModelConfig:
     cell: str = setting(
         "lstm",
         "Model",
-        "Recurrent cell; lnlstm is an LSTM with layer normalisation, MODULE:NAME a cell of your own.",
+        "Recurrent cell; mlstm is a multiplicative LSTM, ln stands for layer normalisation, MODULE:NAME is a cell of "
+        "your own.",
         choices=CELL_NAMES,
         recipe="lnlstm",
     )

@@ -113,6 +113,8 @@ def test_a_cell_imports_the_contract_and_no_other_cell(file):
         "nn/cells/__init__.py": {"nn.cells.base", "nn.cells.contract"},
         "nn/cells/base.py": set(),
         "nn/cells/lnlstm.py": {"nn.cells.base", "nn.cells.lstm"},
+        "nn/cells/mlstm.py": {"nn.cells.base", "nn.cells.lstm"},
+        "nn/cells/lnmlstm.py": {f"nn.cells.{name}" for name in ("base", "lnlstm", "lstm", "mlstm")},
     }
     assert within <= allowed.get(file, {"nn.cells.base"})
 

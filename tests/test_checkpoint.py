@@ -717,6 +717,17 @@ def test_a_model_is_refused_before_memory_is_taken_for_what_headers_only_promise
     )
 
 
+def test_a_cell_without_recurrent_weights_must_have_the_input_weights_of_its_settings(tmp_path):
+    finish(start(tmp_path / "run", num_layers=2, cell="mingru"))
+    good, H = tmp_path / "run" / "best.npz", 30_000
+    V = ckpt.load(good).vocab.size
+    path = rewrite(tmp_path / "meta.npz", good, meta=change(model__hidden_size=H))
+    members = {"params/out.W_hy.npy": (header(H, V) + bytes(H * V * 4), 0)}
+    for shape, why in (((8, 16), "its first axis must be 30000"), ((H, 2 * H), "is not as long as its header says")):
+        members["params/layer1.W_xh.npy"] = (header(*shape) + bytes(512), 0)  # as many as (8, 16) takes
+        assert why in assert_refused_unread(unpacked_to(tmp_path / "file.npz", path, members))
+
+
 @pytest.mark.parametrize("name", ["best.npz", "last.npz"])
 def test_a_checkpoint_that_somebody_compressed_is_read(tmp_path, trained, name):
     loaded = ckpt.load(unpacked_to(tmp_path / "file.npz", trained / name, {}))

@@ -40,6 +40,9 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "recipe": {},
     "`--cell lstm`": {"cell": "lstm"},
     "`--cell gru`": {"cell": "gru"},
+    "`--cell lnmlstm`": {"cell": "lnmlstm"},
+    "`--cell mlstm`": {"cell": "mlstm"},
+    "`--cell mingru --num-layers 3`": {"cell": "mingru", "num_layers": 3},
     "`--num-layers 2`": {"num_layers": 2},
     "`--hidden-size 128`": {"hidden_size": 128},
     "`--hidden-size 384`": {"hidden_size": 384},
@@ -61,6 +64,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "`--seq-len 200`": {"seq_len": 200},
     "`--batch-size 16`": {"batch_size": 16},
     "`--batch-size 64`": {"batch_size": 64},
+    "`--embed-size 64 --batch-size 16`": {"embed_size": 64, "batch_size": 16},
     "`--schedule constant`": {"schedule": "constant"},
 }
 _SPLITS = {"val_fraction": 0.05, "test_fraction": 0.05}

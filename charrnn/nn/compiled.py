@@ -111,8 +111,9 @@ class Layer(NamedTuple):
     """A layer as the core reads it, for evaluation and sampling; sigmoid gates halved as in the cells' `prepare`.
 
     cell    the cell's name in the core
-    inputs  of the first layer: x W_xh + b_h for each id, (V, K); of the others: W_xh (H, K), packed
-    W_hh    packed; the others are as in the cell's file, and None where it has no such array
+    inputs  of the first layer: x W_xh + b_h for each id, (V, K); of the others: W_xh (H, K), packed; inputs_m: likewise
+            of W_xm
+    W_hh    packed, as W_hm; the others are as in the cell's file, and None where it has no such array
     """
 
     cell: str
@@ -124,6 +125,8 @@ class Layer(NamedTuple):
     gain_h: Array | None = None
     gain_c: Array | None = None
     b_c: Array | None = None
+    inputs_m: Array | None = None
+    W_hm: Array | None = None
 
 
 class Net:
@@ -139,7 +142,8 @@ class Net:
         arrays = [array for layer in layers for array in layer[1:]]
         self._net = core().net(layers[0].cell, len(layers), H, V, E, *readout, *arrays)
         self._size = V, b_y.dtype
-        matrices = [*(layer.W_hh for layer in layers), *(layer.inputs for layer in layers[1:]), *readout[:2]]
+        matrices = [matrix for layer in layers for matrix in (layer.W_hh, layer.W_hm)] + [*readout[:2]]
+        matrices += [matrix for layer in layers[1:] for matrix in (layer.inputs, layer.inputs_m)]
         self.products = sum(matrix.size for matrix in matrices if matrix is not None)
 
     def read(self, ids: Ids, state: Array, reset: Mask | None) -> None:

@@ -59,7 +59,9 @@ def _draw_weights(params: Params, config: ModelConfig, seed: int | None, step: i
     """Return the masks of the recurrent matrices; empty without weight-drop."""
     masks: Params = {}
     for layer in range(config.num_layers if config.weight_drop else 0):
-        W_hh = params[name := f"layer{layer}.W_hh"]
+        W_hh = params.get(name := f"layer{layer}.W_hh")
+        if W_hh is None:  # a cell without recurrent weights
+            continue
         source = np.random.PCG64([seed or 0, step, 1 + layer])  # 1 +, since NumPy ignores zeros at the end of a seed
         bits = _bits(source, -(-W_hh.size // 4))
         masks[name] = dropout_mask(bits[: W_hh.size].reshape(W_hh.shape), config.weight_drop, config.dtype)

@@ -37,8 +37,12 @@ def names(cwd):
 def test_commands_flags_and_choices():
     assert ("plain", "sample") in completed("sam")
     assert {"--hidden-size", "--color"} <= {value for _, value in completed("train", "--")}
-    assert completed("train", "--cell", "l") == [("plain", "lstm"), ("plain", "lnlstm")]
-    assert completed("sweep", "--cell", "rnn,l") == [("plain", "rnn,lstm"), ("plain", "rnn,lnlstm")]
+    assert completed("train", "--cell", "l") == [("plain", "lstm"), ("plain", "lnlstm"), ("plain", "lnmlstm")]
+    assert completed("sweep", "--cell", "rnn,l") == [
+        ("plain", "rnn,lstm"),
+        ("plain", "rnn,lnlstm"),
+        ("plain", "rnn,lnmlstm"),
+    ]
     assert completed("help", "sa") == [("plain", "sample")]
     assert completed("compare", "--by", "hid") == [("plain", "hidden-size")]
     assert completed("list", "--color", "a") == [("plain", "auto"), ("plain", "always")]

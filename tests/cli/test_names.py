@@ -120,7 +120,9 @@ HINTS = {
     "train tiny.txt --steps many": "--steps must be a whole number, got 'many'",
     "train tiny.txt --minutes 0": "--minutes must be greater than 0, got 0",
     "train tiny.txt --dropout 2": "--dropout must be at most 0.95, got 2",
-    "train tiny.txt --cell lstn": "--cell must be rnn, lstm, gru or lnlstm, got 'lstn' (did you mean lstm?)",
+    "train tiny.txt --cell lstn": (
+        "--cell must be rnn, lstm, gru, lnlstm, lnmlstm, mlstm or mingru, got 'lstn' (did you mean lstm?)"
+    ),
 }
 
 

@@ -101,7 +101,7 @@ WRONG = {
     "[train]\nencoding = 8": "[train] encoding is 8: it takes a string",
     "[train]\nencoding = 'x'": "--encoding 'x' is unknown",
     "[train]\nval-file = 'x'": "x does not exist: check the path (--val-file is set in charrnn.toml)",
-    "[train]\ncell = 'transformer'": "--cell must be rnn, lstm, gru or lnlstm, got 'transformer'",
+    "[train]\ncell = 'transformer'": "lstm, gru, lnlstm, lnmlstm, mlstm or mingru, got 'transformer'",
     "[train]\ntied = true": "give --embed-size too (--tied is set in charrnn.toml)",
     "[train]\nsteps = 3\nsteps = 4": "charrnn.toml is not valid TOML: ",
     "\x00": "charrnn.toml is not valid TOML: ",

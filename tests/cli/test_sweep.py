@@ -159,7 +159,7 @@ def test_values_come_from_a_file_and_from_variables(run, corpus):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("--cell", "rnn,gro"), "--cell must be rnn, lstm, gru or lnlstm, got 'gro'"),
+        (("--cell", "rnn,gro"), "--cell must be rnn, lstm, gru, lnlstm, lnmlstm, mlstm or mingru, got 'gro'"),
         (("--steps", "5,0"), "--steps must be at least 1, got 0"),
         (("--steps", "5", "--epochs", "1"), "give one length"),
         (("--val-chars", "5,6"), "--val-chars must be a whole number"),

@@ -33,7 +33,7 @@ FILTERS = {
     "all": Filters(1.1, top_k=9, top_p=0.8, min_p=0.02, repeat_penalty=1.7, repeat_window=70),
 }
 every_filter = pytest.mark.parametrize("filters", FILTERS.values(), ids=FILTERS)
-every_cell = pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "lnlstm"])
+every_cell = pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "lnlstm", "lnmlstm"])
 both_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
 NEVER_ENDS = Rules(None)
 

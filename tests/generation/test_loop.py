@@ -361,7 +361,9 @@ ENDS = {
 
 
 @pytest.mark.parametrize(
-    "settings", [*({"cell": cell} for cell in ("rnn", "lstm", "gru", "lnlstm")), {"attention": 6}], ids=str
+    "settings",
+    [*({"cell": cell} for cell in ("rnn", "lstm", "gru", "lnlstm", "lnmlstm")), {"attention": 6}],
+    ids=str,
 )
 @pytest.mark.parametrize("rules", ENDS)
 @pytest.mark.parametrize("filters", MANY)

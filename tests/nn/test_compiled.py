@@ -17,7 +17,7 @@ from .test_cells import assert_close, draw, run_all
 
 VARIANTS = compiled.core().variants() if compiled.core() else []
 with_core = pytest.mark.skipif(not VARIANTS, reason="the compiled core is not built, or is switched off")
-every_cell = pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "lnlstm"])
+every_cell = pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "lnlstm", "lnmlstm"])
 both_dtypes = pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 5e-5), (np.float64, 1e-11)])
 
 

@@ -91,7 +91,8 @@ def test_finite_differences_confirm_every_gradient(cell, num_layers, way, reset)
     logits, _, backprop = forward()
     dstate0, grads = backprop(cross_entropy(logits, targets)[1], dstate)
     arrays, grads = params | {"state": state}, grads | {"state": dstate0}
-    check_gradients(loss, arrays, grads, np.random.default_rng(4), tolerance=1e-7, epsilon=3e-5)
+    epsilon = 3e-5 if cell.startswith("ln") else 1e-3  # layer normalisation is strongly curved
+    check_gradients(loss, arrays, grads, np.random.default_rng(4), tolerance=3e-7, epsilon=epsilon)
 
 
 @every_cell
@@ -216,7 +217,7 @@ def test_the_biases_begin_at_zero_but_the_forget_gates_at_one(cell):
     for name, array in params.items():
         if array.ndim == 1 and "gain" not in name:
             expected = np.zeros(array.shape)
-            if cell in ("lstm", "lnlstm") and name.endswith("b_h"):
+            if cell in ("lstm", "lnlstm", "lnmlstm", "mlstm") and name.endswith("b_h"):
                 expected[H : 2 * H] = 1
             assert np.array_equal(array, expected), name
         else:
@@ -383,6 +384,9 @@ def test_without_masks_nothing_is_dropped(cell):
     assert_identical(run(params, quiet, *window, masks=draw(params, quiet)), expected)
     for name, rate in EMBEDDED.items() - {("embed_size", 3)}:
         one = configure(cell=cell, num_layers=2, embed_size=3, **{name: rate})
+        if name == "weight_drop" and "layer0.W_hh" not in params:
+            assert draw(params, one) == NO_DROPOUT  # nothing is recurrent
+            continue
         dropped = run(params, one, *window, masks=draw(params, one))
         assert relative(dropped["logits"], expected["logits"]) > 0.01
 
@@ -403,7 +407,7 @@ def test_dropout_locks_the_outputs_of_every_layer_and_never_the_state():
     assert relative(h[h != 0], 2 * plain[h != 0]) > 0.01
 
 
-@every_cell
+@pytest.mark.parametrize("cell", [name for name in CELLS if name != "mingru"])  # which has no such weights
 def test_weight_drop_is_a_model_without_these_weights(cell):
     config = configure(cell=cell, num_layers=2, weight_drop=0.5)
     params, window = draw_params(config), draw_window(config)

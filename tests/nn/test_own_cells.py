@@ -99,7 +99,8 @@ def test_a_name_is_a_word(name, importable):
 
 @pytest.mark.parametrize("name", ["lsmt", "mods:CELL"])
 def test_a_cell_that_is_not_registered_is_refused(name):
-    with pytest.raises(UnknownCellError, match=f"--cell must be rnn, lstm, gru or lnlstm, got '{name}'; for a cell of"):
+    known = "rnn, lstm, gru, lnlstm, lnmlstm, mlstm or mingru"
+    with pytest.raises(UnknownCellError, match=f"--cell must be {known}, got '{name}'; for a cell of"):
         charrnn.ModelConfig(5, cell=name)
 
 
@@ -160,7 +161,10 @@ BROKEN = {
     "prepare must be a function, got None": replace(RNN, prepare=None),
     "read must be a function, got 5": replace(RNN, read=5),
     "gates must be a dict of names and SIGMOID or TANH, got {'z': 3}": replace(RNN, gates={"z": 3}),
-    "init_params: there is no W_hh among U": replace(RNN, init_params=lambda D, H, rng, init: {"U": np.zeros((H, H))}),
+    "init_params: there is no W_hh and no W_xh among U": replace(
+        RNN, init_params=lambda D, H, rng, init: {"U": np.zeros((H, H))}
+    ),
+    "init_params: W_xh has shape (4, 5)": replace(RNN, init_params=lambda D, H, rng, init: {"W_xh": np.zeros((H, D))}),
     "init_params: W_hh has shape (5, 4)": replace(RNN, init_params=lambda D, H, rng, init: {"W_hh": np.zeros((D, H))}),
     "init_params: b_h is float32": replace(
         RNN, init_params=lambda *args: RNN.init_params(*args) | {"b_h": np.zeros(4, np.float32)}

@@ -8,8 +8,9 @@ A cell must provide `n_states`, `init_params`, `prepare` and `forward`. `read` m
 calls, and draws no random numbers after `init_params`. Dropout, stacking and the readout belong to the model.
 
     init_params(D, H, rng, init) -> params
-        Draw the weights in float64; the model casts them once. Gates are stacked along the last axis. One array is
-        `W_hh` (H, ...), the recurrent weights, to which weight-drop applies; the cell chooses the other names.
+        Draw the weights in float64; the model casts them once. Gates are stacked along the last axis. `W_hh` (H, ...)
+        holds the recurrent weights, to which weight-drop applies; a cell without any has input weights `W_xh` (D, ...).
+        The cell chooses the other names.
     prepare(params) -> weights
         Return the params and the arrays that depend only on them, such as a scaled copy. The model calls it once per
         update or session, not once per step. Do not write to the params.

@@ -51,8 +51,10 @@ def _check_fields(name: str, cell: Cell) -> None:
 
 def _check_params(params: Params) -> None:
     _require(isinstance(params, dict) and all(isinstance(array, np.ndarray) for array in params.values()), "no dict")
-    _require("W_hh" in params, f"there is no W_hh among {', '.join(params)}")
-    _require(params["W_hh"].shape[:1] == (_H,), f"W_hh has shape {params['W_hh'].shape}, of which the first is not H")
+    name, axis, size = ("W_hh", "H", _H) if "W_hh" in params else ("W_xh", "D", _D)
+    _require(name in params, f"there is no W_hh and no W_xh among {', '.join(params)}")
+    shape = params[name].shape
+    _require(shape[:1] == (size,), f"{name} has shape {shape}, of which the first is not {axis}")
     for key, array in params.items():
         _require(array.dtype == np.float64, f"{key} is {array.dtype}, not float64")
 

@@ -109,12 +109,13 @@ static void NAME(lnlstm_output)(
     }
 }
 
-/* n_h (B, 4H) and scale_h (B); `saved` is as in lstm_step, for n_c, scale_c and tanh_c. */
+/* from (B, H) is what W_hh multiplies: h, or m of lnmlstm. n_h (B, 4H) and scale_h (B); `saved` is as in lstm_step, for
+   n_c, scale_c and tanh_c. */
 static void NAME(lnlstm_step)(
-    Size t, Size B, Size H, const REAL *W_hh, const REAL *gain_h, const REAL *gain_c, const REAL *b_c, REAL *a, REAL *h,
-    REAL *c, REAL *n_h, REAL *scale_h, REAL *n_c, REAL *scale_c, REAL *tanh_c, int saved)
+    Size t, Size B, Size H, const REAL *from, const REAL *W_hh, const REAL *gain_h, const REAL *gain_c, const REAL *b_c,
+    REAL *a, REAL *h, REAL *c, REAL *n_h, REAL *scale_h, REAL *n_c, REAL *scale_c, REAL *tanh_c, int saved)
 {
-    NAME(product)(B, H, 4 * H, h, W_hh, n_h, 0, t);
+    NAME(product)(B, H, 4 * H, from, W_hh, n_h, 0, t);
     for (Size b = 0; b < B; b++, a += 4 * H, h += H, c += H, n_h += 4 * H) {
         *scale_h++ = NAME(normalise)(4 * H, n_h);
         NAME(lnlstm_gates)(H, a, n_h, gain_h, c);
@@ -128,6 +129,21 @@ static void NAME(lnlstm_step)(
         scale_c += saved;
         tanh_c += saved * H;
     }
+}
+
+static void NAME(multiply)(Size n, const REAL *restrict u, const REAL *restrict v, REAL *restrict out)
+{
+#pragma omp simd
+    for (Size k = 0; k < n; k++)
+        out[k] = u[k] * v[k];
+}
+
+/* m = from_x * (h W_hm), which lnmlstm reads in place of h. All are (B, H). */
+static void NAME(lnmlstm_factors)(
+    Size t, Size B, Size H, const REAL *W_hm, const REAL *h, const REAL *from_x, REAL *from_h, REAL *m)
+{
+    NAME(product)(B, H, H, h, W_hm, from_h, 0, t);
+    NAME(multiply)(B * H, from_x, from_h, m);
 }
 
 /* Set the rows to zero where `keep` is 0; it may be NULL. */
@@ -292,8 +308,25 @@ static void NAME(lnlstm_forward)(const Window *w)
         NAME(begin_step)(B, H, KEEP, h + t * BH);
         NAME(mask_rows)(B, H, KEEP, c + t * BH); /* the backward pass reads it */
         NAME(begin_step)(B, H, NULL, c + t * BH);
-        NAME(lnlstm_step)(t, B, H, W_hh, gain_h, gain_c, b_c, gates + t * BG, h + (t + 1) * BH, c + (t + 1) * BH,
-            n_h + t * BG, scale_h + t * B, n_c + t * BH, scale_c + t * B, tanh_c + t * BH, 1);
+        NAME(lnlstm_step)(t, B, H, h + (t + 1) * BH, W_hh, gain_h, gain_c, b_c, gates + t * BG, h + (t + 1) * BH,
+            c + (t + 1) * BH, n_h + t * BG, scale_h + t * B, n_c + t * BH, scale_c + t * B, tanh_c + t * BH, 1);
+    }
+}
+
+static void NAME(lnmlstm_forward)(const Window *w)
+{
+    const REAL *W_hh = w->array[0], *W_hm = w->array[1], *gain_h = w->array[2], *gain_c = w->array[3];
+    const REAL *b_c = w->array[4];
+    REAL *gates = w->array[5], *from_x = w->array[6], *h = w->array[7], *c = w->array[8], *from_h = w->array[9];
+    REAL *m = w->array[10], *n_h = w->array[11], *scale_h = w->array[12], *n_c = w->array[13], *scale_c = w->array[14];
+    REAL *tanh_c = w->array[15];
+    STEPS_FORWARD(4) {
+        NAME(begin_step)(B, H, KEEP, h + t * BH);
+        NAME(mask_rows)(B, H, KEEP, c + t * BH); /* the backward pass reads it */
+        NAME(begin_step)(B, H, NULL, c + t * BH);
+        NAME(lnmlstm_factors)(t, B, H, W_hm, h + (t + 1) * BH, from_x + t * BH, from_h + t * BH, m + t * BH);
+        NAME(lnlstm_step)(t, B, H, m + t * BH, W_hh, gain_h, gain_c, b_c, gates + t * BG, h + (t + 1) * BH,
+            c + (t + 1) * BH, n_h + t * BG, scale_h + t * B, n_c + t * BH, scale_c + t * B, tanh_c + t * BH, 1);
     }
 }
 
@@ -333,6 +366,30 @@ static void NAME(lnlstm_output_back)(
         dc[k] += scale_c * (d[k] - mean);
 }
 
+/* One step backwards, whose own arrays are given. dh_next (B, H) becomes the gradient of what W_hh multiplies; d (H) is
+   memory to work in. */
+static void NAME(lnlstm_step_back)(
+    Size t, Size B, Size H, const REAL *W_hh_T, const REAL *dh, const REAL *gain_h, const REAL *gain_c,
+    const REAL *gates, const REAL *c_prev, const REAL *n_h, const REAL *scale_h, const REAL *n_c, const REAL *scale_c,
+    const REAL *tanh_c, REAL *dh_next, REAL *dc, REAL *da, REAL *dq, REAL *da_c, REAL *d)
+{
+    for (Size b = 0; b < B; b++) {
+        const Size at = b * H, at_gates = b * 4 * H;
+#pragma omp simd
+        for (Size k = 0; k < H; k++)
+            dh_next[at + k] += dh[at + k];
+        NAME(lnlstm_output_back)(H, gates + at_gates + 3 * H, tanh_c + at, n_c + at, scale_c[b], gain_c, dh_next + at,
+            da_c + at, d, dc + at);
+        NAME(lstm_gates_back)(H, gates + at_gates, c_prev + at, tanh_c + at, dh_next + at, dc + at, da + at_gates);
+        NAME(normalise_back)(4 * H, da + at_gates, n_h + at_gates, gain_h, dq + at_gates);
+    }
+    NAME(product)(B, 4 * H, H, dq, W_hh_T, dh_next, 0, t);
+    for (Size b = 0; b < B; b++)
+#pragma omp simd
+        for (Size k = 0; k < H; k++)
+            dh_next[b * H + k] *= scale_h[b];
+}
+
 static void NAME(lnlstm_backward)(const Window *w)
 {
     const REAL *W_hh_T = w->array[0], *dh = w->array[1], *gain_h = w->array[2], *gain_c = w->array[3];
@@ -341,21 +398,29 @@ static void NAME(lnlstm_backward)(const Window *w)
     REAL *dh_next = w->array[11], *dc = w->array[12], *da = w->array[13], *dq = w->array[14], *da_c = w->array[15];
     REAL *d = w->array[16];
     STEPS_BACKWARD(4) {
-        for (Size b = 0; b < B; b++) {
-            const Size row = t * B + b, at = row * H, at_gates = row * 4 * H, own = b * H;
-#pragma omp simd
-            for (Size k = 0; k < H; k++)
-                dh_next[own + k] += dh[at + k];
-            NAME(lnlstm_output_back)(H, gates + at_gates + 3 * H, tanh_c + at, n_c + at, scale_c[row], gain_c,
-                dh_next + own, da_c + at, d, dc + own);
-            NAME(lstm_gates_back)(H, gates + at_gates, c + at, tanh_c + at, dh_next + own, dc + own, da + at_gates);
-            NAME(normalise_back)(4 * H, da + at_gates, n_h + at_gates, gain_h, dq + at_gates);
-        }
-        NAME(product)(B, 4 * H, H, dq + t * BG, W_hh_T, dh_next, 0, t);
-        for (Size b = 0; b < B; b++)
-#pragma omp simd
-            for (Size k = 0; k < H; k++)
-                dh_next[b * H + k] *= scale_h[t * B + b];
+        NAME(lnlstm_step_back)(t, B, H, W_hh_T, dh + t * BH, gain_h, gain_c, gates + t * BG, c + t * BH, n_h + t * BG,
+            scale_h + t * B, n_c + t * BH, scale_c + t * B, tanh_c + t * BH, dh_next, dc, da + t * BG, dq + t * BG,
+            da_c + t * BH, d);
+        NAME(mask_rows)(B, H, KEEP, dh_next);
+        NAME(mask_rows)(B, H, KEEP, dc);
+    }
+}
+
+static void NAME(lnmlstm_backward)(const Window *w)
+{
+    const REAL *W_hh_T = w->array[0], *dh = w->array[1], *W_hm_T = w->array[2], *gain_h = w->array[3];
+    const REAL *gain_c = w->array[4], *gates = w->array[5], *c = w->array[6], *from_x = w->array[7];
+    const REAL *from_h = w->array[8], *n_h = w->array[9], *scale_h = w->array[10], *n_c = w->array[11];
+    const REAL *scale_c = w->array[12], *tanh_c = w->array[13];
+    REAL *dh_next = w->array[14], *dc = w->array[15], *da = w->array[16], *dq = w->array[17], *da_c = w->array[18];
+    REAL *d = w->array[19], *dfrom_x = w->array[20], *dfrom_h = w->array[21];
+    STEPS_BACKWARD(4) {
+        NAME(lnlstm_step_back)(t, B, H, W_hh_T, dh + t * BH, gain_h, gain_c, gates + t * BG, c + t * BH, n_h + t * BG,
+            scale_h + t * B, n_c + t * BH, scale_c + t * B, tanh_c + t * BH, dh_next, dc, da + t * BG, dq + t * BG,
+            da_c + t * BH, d);
+        NAME(multiply)(BH, dh_next, from_h + t * BH, dfrom_x + t * BH);
+        NAME(multiply)(BH, dh_next, from_x + t * BH, dfrom_h + t * BH);
+        NAME(product)(B, H, H, dfrom_h + t * BH, W_hm_T, dh_next, 0, t);
         NAME(mask_rows)(B, H, KEEP, dh_next);
         NAME(mask_rows)(B, H, KEEP, dc);
     }

@@ -43,6 +43,7 @@ static const struct {
     [LSTM] = {"lstm", 2, 4, "wghhs", "tsghsbbg"},
     [GRU] = {"gru", 1, 3, "wHghsq", "tsgssbgsb"},
     [LNLSTM] = {"lnlstm", 2, 4, "wGHHghhgrsrs", "tsGHghgrsrsbbggsb"},
+    [LNMLSTM] = {"lnmlstm", 2, 4, "wmGHHgshhssgrsrs", "tsmGHghssgrsrsbbggsbss"},
 };
 
 static Size packed_size(const Kernels *kernels, Size K, Size N)
@@ -56,6 +57,7 @@ static Size expected(char kind, const Kernels *kernels, Size T, Size B, Size G, 
     switch (kind) {
     case 'w': return packed_size(kernels, H, G * H);
     case 't': return packed_size(kernels, G * H, H); /* transposed */
+    case 'm': return packed_size(kernels, H, H);
     case 'g': return T * B * G * H;
     case 'h': return (T + 1) * B * H; /* a state before and after each step */
     case 's': return T * B * H;
@@ -69,7 +71,7 @@ static Size expected(char kind, const Kernels *kernels, Size T, Size B, Size G, 
 
 /* The buffers of one call. */
 typedef struct {
-    Py_buffer views[8 * MOST_LAYERS + 8];
+    Py_buffer views[10 * MOST_LAYERS + 8];
     int count;
     Py_ssize_t itemsize; /* of real numbers: 0 until the first of them */
 } Buffers;
@@ -267,7 +269,8 @@ static void free_net(PyObject *capsule)
     }
 }
 
-/* net(cell, L, H, V, E, W_he, W_hy, b_y, then for each layer inputs, bias, W_hh, gain_x, b_hn, gain_h, gain_c, b_c) */
+/* net(cell, L, H, V, E, W_he, W_hy, b_y, then for each layer inputs, bias, W_hh, gain_x, b_hn, gain_h, gain_c, b_c,
+   inputs_m, W_hm) */
 static PyObject *core_net(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t count)
 {
     Size sizes[4];
@@ -276,7 +279,7 @@ static PyObject *core_net(PyObject *Py_UNUSED(self), PyObject *const *args, Py_s
         return NULL;
     }
     const int cell = cell_of(args[0]);
-    if (cell < 0 || !sizes_of(args + 1, 4, sizes) || !has_arguments(count, 8 + 8 * sizes[0]))
+    if (cell < 0 || !sizes_of(args + 1, 4, sizes) || !has_arguments(count, 8 + 10 * sizes[0]))
         return NULL;
     if (sizes[0] > MOST_LAYERS) {
         PyErr_SetString(PyExc_ValueError, "too many layers");
@@ -296,7 +299,7 @@ static PyObject *core_net(PyObject *Py_UNUSED(self), PyObject *const *args, Py_s
         net->W_hy = memory_of(buffers, args[6], 0, packed_size(kernels, net->W_he ? E : H, V));
     }
     for (Size l = 0; l < L && !PyErr_Occurred(); l++) {
-        PyObject *const *of = args + 8 + 8 * l;
+        PyObject *const *of = args + 8 + 10 * l;
         Layer *layer = net->layers + l;
         layer->inputs = memory_of(buffers, of[0], 0, l ? packed_size(kernels, H, K) : V * K);
         layer->bias = memory_of(buffers, of[1], 0, K);
@@ -306,8 +309,12 @@ static PyObject *core_net(PyObject *Py_UNUSED(self), PyObject *const *args, Py_s
         layer->gain_h = optional_memory(buffers, of[5], 0, K);
         layer->gain_c = optional_memory(buffers, of[6], 0, H);
         layer->b_c = optional_memory(buffers, of[7], 0, H);
+        layer->inputs_m = optional_memory(buffers, of[8], 0, l ? packed_size(kernels, H, H) : V * H);
+        layer->W_hm = optional_memory(buffers, of[9], 0, packed_size(kernels, H, H));
+        const int normalises = cell == LNLSTM || cell == LNMLSTM;
         const int complete = (cell != GRU || layer->b_hn)
-            && (cell != LNLSTM || (layer->gain_h && layer->gain_c && layer->b_c && (!l || layer->gain_x)));
+            && (!normalises || (layer->gain_h && layer->gain_c && layer->b_c && (!l || layer->gain_x)))
+            && (cell != LNMLSTM || (layer->inputs_m && layer->W_hm));
         if (!complete && !PyErr_Occurred())
             PyErr_SetString(PyExc_ValueError, "an array of a layer is missing");
     }

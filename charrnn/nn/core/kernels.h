@@ -8,10 +8,10 @@
 
 typedef ptrdiff_t Size;
 
-#define MOST_ARRAYS 17
+#define MOST_ARRAYS 22
 #define MOST_LAYERS 64
 
-enum { RNN, LSTM, GRU, LNLSTM, CELLS };
+enum { RNN, LSTM, GRU, LNLSTM, LNMLSTM, CELLS };
 
 /* A window of T steps and B batch rows of a layer. keep (T, B) is 0 where the state is reset before the step; or NULL. */
 typedef struct {
@@ -20,9 +20,10 @@ typedef struct {
     void *array[MOST_ARRAYS]; /* in the order of the kernel */
 } Window;
 
-/* A layer that only reads. Matrices are packed, but `inputs` of the first layer: x W_xh + b_h, a row for each id. */
+/* A layer that only reads. Matrices are packed, but `inputs` and `inputs_m` of the first layer: x W_xh + b_h and x W_xm,
+   a row for each id. */
 typedef struct {
-    const void *inputs, *bias, *gain_x, *W_hh, *b_hn, *gain_h, *gain_c, *b_c;
+    const void *inputs, *bias, *gain_x, *W_hh, *b_hn, *gain_h, *gain_c, *b_c, *inputs_m, *W_hm;
 } Layer;
 
 /* A net that only reads. G gates, S states; W_he and E > 0 with a tied embedding. */

@@ -6,15 +6,23 @@
 
 /* Memory for one step of all layers. */
 typedef struct {
-    REAL *a, *q, *row, *scale;
+    REAL *a, *q, *row, *scale, *from_x, *from_h, *m;
 } NAME(Buffers);
 
 static int NAME(allocate)(NAME(Buffers) *buffers, const Net *net, Size B)
 {
-    const Size H = net->H, wide = 4 * B * H;
-    REAL *memory = malloc((2 * wide + 4 * H + B + 1) * sizeof(REAL));
-    *buffers = (NAME(Buffers)){memory, memory + wide, memory + 2 * wide, memory + 2 * wide + 4 * H};
+    const Size H = net->H, BH = B * H, wide = 4 * BH;
+    REAL *memory = malloc((2 * wide + 3 * BH + 4 * H + B + 1) * sizeof(REAL)), *from_x = memory + 2 * wide;
+    REAL *row = from_x + 3 * BH;
+    *buffers = (NAME(Buffers)){memory, memory + wide, row, row + 4 * H, from_x, from_x + BH, from_x + 2 * BH};
     return memory != NULL;
+}
+
+/* Copy the row of each id from a table of rows of K numbers. */
+static void NAME(rows_of)(Size B, Size K, const int32_t *ids, const REAL *table, REAL *out)
+{
+    for (Size b = 0; b < B; b++)
+        memcpy(out + b * K, table + ids[b] * K, K * sizeof(REAL));
 }
 
 /* Write x_t W_xh + b_h of a layer to `a`, with the sigmoid gates halved: for ids, rows of a table. */
@@ -23,8 +31,7 @@ static void NAME(project)(
 {
     const Size K = net->G * net->H;
     if (ids) {
-        for (Size b = 0; b < B; b++)
-            memcpy(a + b * K, (const REAL *)layer->inputs + ids[b] * K, K * sizeof(REAL));
+        NAME(rows_of)(B, K, ids, layer->inputs, a);
         return;
     }
     NAME(product)(B, net->H, K, x, layer->inputs, a, 0, t);
@@ -65,7 +72,16 @@ static void NAME(step)(
             NAME(gru_step)(t, B, H, layer->W_hh, layer->b_hn, to->q, to->a, h, to->row, 0);
             break;
         case LNLSTM:
-            NAME(lnlstm_step)(t, B, H, layer->W_hh, layer->gain_h, layer->gain_c, layer->b_c, to->a, h, c, to->q,
+            NAME(lnlstm_step)(t, B, H, h, layer->W_hh, layer->gain_h, layer->gain_c, layer->b_c, to->a, h, c, to->q,
+                to->scale, to->row, to->scale + B, to->row + H, 0);
+            break;
+        case LNMLSTM:
+            if (l)
+                NAME(product)(B, H, H, x, layer->inputs_m, to->from_x, 0, t);
+            else
+                NAME(rows_of)(B, H, ids, layer->inputs_m, to->from_x);
+            NAME(lnmlstm_factors)(t, B, H, layer->W_hm, h, to->from_x, to->from_h, to->m);
+            NAME(lnlstm_step)(t, B, H, to->m, layer->W_hh, layer->gain_h, layer->gain_c, layer->b_c, to->a, h, c, to->q,
                 to->scale, to->row, to->scale + B, to->row + H, 0);
         }
         x = h;

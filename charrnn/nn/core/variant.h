@@ -52,9 +52,11 @@
     {                                                                                                                  \
         .panel = 2 * VECTOR / sizeof(type),                                                                            \
         .pack = OF(pack, type),                                                                                        \
-        .forward = {OF(rnn_forward, type), OF(lstm_forward, type), OF(gru_forward, type), OF(lnlstm_forward, type)},   \
+        .forward = {OF(rnn_forward, type), OF(lstm_forward, type), OF(gru_forward, type), OF(lnlstm_forward, type),    \
+            OF(lnmlstm_forward, type)},                                                                                \
         .backward                                                                                                      \
-        = {OF(rnn_backward, type), OF(lstm_backward, type), OF(gru_backward, type), OF(lnlstm_backward, type)},        \
+        = {OF(rnn_backward, type), OF(lstm_backward, type), OF(gru_backward, type), OF(lnlstm_backward, type),         \
+            OF(lnmlstm_backward, type)},                                                                               \
         .read = OF(read_window, type),                                                                                 \
         .step = OF(step_logits, type),                                                                                 \
         .recall = OF(recall, type),                                                                                    \
