@@ -480,10 +480,14 @@ class LanguageModel:
         config, vocab = self.checkpoint.model_config, self.checkpoint.vocab
         text = text_of(text, self.checkpoint.text_config)
         ids = vocab.ids_of(text, unknown)
-        rows = 1 if protocol == "whole" else rows_for(config, len(ids) - 1, batch_size)
         total, params, cold = max(0, len(ids) - 1), self.checkpoint.params, protocol == "windows"
         fitted = self._is_fitted_to(text)
         recall = self._recall(across=across_documents, is_fitted=fitted)
+        rows = (
+            1
+            if protocol == "whole"
+            else rows_for(config, len(ids) - 1, batch_size, recall if protocol == "lanes" else None)
+        )
         begin = time.perf_counter()
         sums = [Sums(total) for _ in range(1 if recall is None else 2)]
         with workers_for(config, params, len(ids), rows, threads, recall) as workers:
@@ -497,7 +501,7 @@ class LanguageModel:
                 own.add(found)
         skipped = len(text) - len(ids)
         learned = vocab.count_unknown(text) if vocab.unknown is not None else 0
-        how = {"whole": "", "lanes": f"-{rows}x{warm_up_of(config)}", "windows": f"-{COLD_WINDOW}"}
+        how = {"whole": "", "lanes": f"-{rows}x{warm_up_of(config, recall)}", "windows": f"-{COLD_WINDOW}"}
         chars = sums[0].tally.chars
         signature = {
             "cell": config.cell,

@@ -67,7 +67,7 @@ class Recalling:
 
     def __init__(self, plan: Plan, recall: Recall, threads: int) -> None:
         self.plan = plan
-        self._recall, self._threads = recall, Threads(1 if recall.memory.grams else threads)
+        self.recall, self._threads = recall, Threads(1 if recall.memory.grams else threads)
         self._weights: model.Weights | None = None
         self._open = ExitStack()
 
@@ -87,7 +87,7 @@ class Recalling:
 
         longest  the most characters between two resets, if that is known
         """
-        recall, rows = self._recall, len(positions)
+        recall, rows = self.recall, len(positions)
         remembered = recall.memory.start(rows, recall.first, longest)
         return Carried(model.zero_state(self.plan.config, rows), remembered, positions)
 
@@ -98,7 +98,7 @@ class Recalling:
             own, state = window.rows(rows), aligned(carried.state[:, :, rows])
             h = model.outputs(self._prepared, own.inputs, state, reset=own.reset)
             model.remember(self._prepared, h, own.inputs, state, reset=own.reset)
-            self._recall.memory.recall(self._own(carried, rows), own.inputs, h, reset=self._forgets(own))
+            self.recall.memory.recall(self._own(carried, rows), own.inputs, h, reset=self._forgets(own))
             return state
 
         states = self._in_threads(read, carried)
@@ -127,7 +127,7 @@ class Recalling:
                 alone = log_prob(logits.reshape(-1, V).copy(), targets)
                 reset = None if forgets is None else forgets[part]
                 folds = self._folds(carried.positions[rows] + at, len(read.inputs))
-                self._recall.memory.recall(remembered, read.inputs, h[part], logits, reset=reset, folds=folds)
+                self.recall.memory.recall(remembered, read.inputs, h[part], logits, reset=reset, folds=folds)
                 both = log_prob(logits.reshape(-1, V), targets)
                 for score, found in zip(scores, (*alone, *both), strict=True):
                     score[part, rows] = found.reshape(own.targets[part].shape)
@@ -146,7 +146,7 @@ class Recalling:
 
         Shapes:  begin (B,) · returns (T, B)
         """
-        return fold_of(begin + np.arange(steps)[:, None]) if self._recall.is_fitted else None
+        return fold_of(begin + np.arange(steps)[:, None]) if self.recall.is_fitted else None
 
     @property
     def _prepared(self) -> model.Weights:
@@ -154,7 +154,7 @@ class Recalling:
         return self._weights
 
     def _forgets(self, window: Window) -> Mask | None:
-        return None if self._recall.across else window.reset
+        return None if self.recall.across else window.reset
 
     def _in_threads(self, function: Callable[[slice], Array], carried: Carried) -> Sequence[Array]:
         """Return the function's result for each share of the rows, one for each thread."""

@@ -2,9 +2,9 @@
 
 Protocol `whole` reads the text as one batch row, so the state carries through all of it. Protocol `lanes` splits the
 text into several batch rows. Each row first reads the characters before its own without scoring them, so that it starts
-from nearly the same state as in `whole`; with attention, at least as many as its memory holds. This is faster, and the
-results agree to about 0.002 nats. Protocol `windows` starts every 256 characters from a zero state, for comparison with
-models that see no further back.
+from nearly the same state as in `whole`; with attention or a memory, at least as many as that looks back. This is
+faster, and the results agree to about 0.002 nats. Protocol `windows` starts every 256 characters from a zero state, for
+comparison with models that see no further back.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _WORTH_SHARING = 3 * 10**10  # multiplications, about a second: with more, a sec
 _DYNAMIC_WINDOW, _DYNAMIC_RATE, _DYNAMIC_DECAY = 50, 0.4, 0.001
 
 
-def warm_up_of(config: ModelConfig) -> int:
+def warm_up_of(config: ModelConfig, recall: Recall | None = None) -> int:
     """Return how many characters each batch row but the first reads before its own, unscored."""
-    return max(WARM_UP, config.attention)
+    return max(WARM_UP, config.attention, 0 if recall is None else recall.memory.size)
 
 
-def rows_for(config: ModelConfig, chars: int, batch_size: int) -> int:
+def rows_for(config: ModelConfig, chars: int, batch_size: int, recall: Recall | None = None) -> int:
     """Return how many batch rows to split a text into: at most `batch_size`, none much shorter than its warm-up."""
-    return max(1, min(batch_size, chars // warm_up_of(config)))
+    return max(1, min(batch_size, chars // warm_up_of(config, recall)))
 
 
 def workers_for(
@@ -91,7 +91,8 @@ def predictions(
                 yield scored._replace(since_zero=since_zero[scored.indices - begin])
     elif total > 0:
         length = -(-total // rows)
-        warm_up = warm_up_of(workers.plan.config) if rows > 1 else 0
+        recall = workers.recall if isinstance(workers, Recalling) else None
+        warm_up = warm_up_of(workers.plan.config, recall) if rows > 1 else 0
         yield from _read_rows(workers, ids, np.arange(rows) * length, length, end, warm_up)
 
 

@@ -39,7 +39,7 @@ from charrnn.system.ram import free_bytes
 Rows: TypeAlias = slice | Sequence[int] | npt.NDArray[np.intp]
 
 FEATURES = 8
-KEY_SIZE = 64  # numbers of a key: on tiny Shakespeare as good as 128, and 32 lose 0.005 nats (docs/ablations.md)
+KEY_SIZE = 64  # numbers of a key: on tiny Shakespeare as good as 128, and 32 lose 0.005 nats (docs/choices.md)
 _TINY = 1e-12
 _COLDEST = 0.01  # temperatures below it draw the most likely character of the mixture
 _LEAST_AGREEMENT = 1e-6

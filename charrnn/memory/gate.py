@@ -24,7 +24,7 @@ _RIDGE = 1e-4  # times the mean square of a feature: keeps weights finite where 
 _LEAST_CURVATURE = 0.05
 #: By how much the bias of a gate to what was just read is lower in samples: a sample becomes more like itself with
 #: every copy, which no text does that gates are fitted to. Chosen so that samples repeat themselves as much as texts do
-#: (docs/ablations.md).
+#: (docs/samples.md).
 CAUTION = 0.5
 _MOST = 0.999  # share: a character that the second predictor excludes must not have probability 0
 _LEAST = 1e-30  # of a probability, so that its logarithm is finite

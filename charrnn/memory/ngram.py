@@ -13,14 +13,13 @@ Source:  Chen & Goodman 1999, An empirical study of smoothing techniques for lan
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.arrays import Array, Ids, IdSource, smallest_type
+from charrnn.arrays import Array, Ids, IdSource
 
 LONGEST = 10  # the largest n: up to 20, others gain at most 0.005 nats on texts of 0.2 to 1 MB
 _PIECE = 1 << 16  # characters scored at once: bounds memory, changes no result
@@ -141,28 +140,3 @@ def discounts(counts: npt.NDArray[np.intp]) -> Array:
         Y = n1 / (n1 + 2 * n2)
         estimated = [1 - 2 * Y * n2 / n1, 2 - 3 * Y * n3 / n2, 3 - 4 * Y * n4 / n3]
     return np.array([0.0, *(estimated if min(estimated) > 0 else _FALLBACK)])
-
-
-def packed(ids: Ids, vocab_size: int) -> npt.NDArray[np.uint8]:
-    """Return a text deflated, from which `NGrams.of` counts a model again.
-
-    On 1 MB of English, this takes 0.4 bytes a character; the grams of up to 10 characters would take 2.
-    Shapes:  ids (N,) · returns (bytes,)
-    """
-    little_endian = ids.astype(smallest_type(vocab_size).newbyteorder("<"))
-    return np.frombuffer(zlib.compress(little_endian.tobytes()), np.uint8)
-
-
-def unpacked(data: npt.NDArray[np.uint8], vocab_size: int) -> Ids:
-    """Return the text that `packed` deflated.
-
-    Raises:  ValueError if it is damaged, or has ids of another vocabulary.
-    """
-    dtype = smallest_type(vocab_size)
-    try:
-        ids = np.frombuffer(zlib.decompress(data.tobytes()), dtype.newbyteorder("<")).astype(dtype)
-    except zlib.error as error:
-        raise ValueError(str(error)) from error
-    if ids.size and ids.max() >= vocab_size:
-        raise ValueError(f"id {ids.max()} of a vocabulary of {vocab_size}")
-    return ids

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from charrnn.data.corpus import split_characters
 from charrnn.data.text import Text
 from charrnn.memory import ngram
-from charrnn.memory.ngram import LONGEST, NGrams, discounts, packed, unpacked
+from charrnn.memory.ngram import LONGEST, NGrams, discounts
 
 FERRY = Path(__file__).parents[2] / "data" / "ferry.txt"
 V = 4  # of the texts that are drawn: they have three symbols, so that one is never seen
@@ -178,30 +178,3 @@ def test_the_figures_on_real_text_are_those_of_the_formula():
     figures = NGrams.of(train, vocab_size).nats(val)
     for n in (1, 3, 6, 10):
         assert -sum(Oracle(train.tolist(), vocab_size, n).log_probs(val.tolist())) == pytest.approx(figures[n - 1])
-
-
-# In a checkpoint
-
-
-@given(st.lists(st.integers(0, 299), max_size=50), st.sampled_from([300, 256, 65_537]))
-def test_a_packed_text_comes_back(text, vocab_size):
-    ids = np.array([id % vocab_size for id in text], np.uint32)
-    packed_ids = packed(ids, vocab_size)
-    assert packed_ids.dtype == np.uint8
-    np.testing.assert_array_equal(unpacked(packed_ids, vocab_size), ids)
-
-
-def test_a_packed_text_takes_less_than_a_byte_a_character():
-    train, _, vocab_size = ferry()
-    assert len(packed(train, vocab_size)) < len(train) / 2
-
-
-@pytest.mark.parametrize(("data", "message"), [([1, 2, 3], "incorrect header"), ([], "incomplete")])
-def test_a_damaged_text_is_refused(data, message):
-    with pytest.raises(ValueError, match=message):
-        unpacked(np.array(data, np.uint8), V)
-
-
-def test_a_packed_text_of_a_larger_vocabulary_is_refused():
-    with pytest.raises(ValueError, match="id 3 of a vocabulary of 3"):
-        unpacked(packed(array([0, 3, 1]), 4), 3)

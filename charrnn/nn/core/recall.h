@@ -127,10 +127,10 @@ static int NAME(recall)(
     const Memory *memory, Size T, Size B, Size V, const int32_t *ids, const unsigned char *keep, const REAL *h,
     REAL *logits, double *features)
 {
-    const Size H = memory->H, D = memory->D, slots = memory->slots;
-    REAL *space = malloc((TOGETHER * (H + D + slots) + 2 * V) * sizeof(REAL));
-    const NAME(Recalling) to = {space, space + TOGETHER * H, space + TOGETHER * (H + D),
-        space + TOGETHER * (H + D + slots), space + TOGETHER * (H + D + slots) + V};
+    const Size H = memory->H, D = memory->D, slots = memory->slots, most = T < TOGETHER ? T : TOGETHER;
+    REAL *space = malloc((most * (H + D + slots) + 2 * V) * sizeof(REAL));
+    const NAME(Recalling) to = {space, space + most * H, space + most * (H + D), space + most * (H + D + slots),
+        space + most * (H + D + slots) + V};
     for (Size b = 0; space && b < B; b++) {
         const Size row = memory->rows[b];
         REAL *own = (REAL *)memory->keys + row * slots * D;
@@ -138,7 +138,7 @@ static int NAME(recall)(
         for (Size t = 0, n; t < T; t += n) {
             if (keep && !keep[t * B + b])
                 NAME(forget)(memory, row);
-            for (n = 1; n < TOGETHER && t + n < T && (!keep || keep[(t + n) * B + b]); n++)
+            for (n = 1; n < most && t + n < T && (!keep || keep[(t + n) * B + b]); n++)
                 ;
             for (Size j = 0; j < n; j++)
                 memcpy(to.h + j * H, h + ((t + j) * B + b) * H, H * sizeof(REAL));
