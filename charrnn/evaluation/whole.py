@@ -141,7 +141,7 @@ def dynamic_predictions(
     """Yield the predictions of a model that learns from the text as it reads it.
 
     Each window is scored, then learned from by a step down its gradient; the weights also decay towards `params`,
-    which is left unchanged.
+    which is left unchanged. Attention's own weights stay as they are: rates that suit the net make its memory worse.
     recall: score with the model's cache, too
     Source:  Krause et al. 2018, dynamic evaluation by SGD. Rates chosen on tiny Shakespeare's validation split.
     """
@@ -161,9 +161,10 @@ def dynamic_predictions(
             *scores, carried = scorer.score(window, carried)
             yield _chosen(indices, scores, indices < total)
             _, state, grads = workers.gradients(window, state, 0)
+            grads = {name: grad for name, grad in grads.items() if not name.startswith("attention.")}
             clip_by_global_norm(grads, 1.0)
-            for name, array in learned.items():
-                array -= _DYNAMIC_RATE * grads[name] + _DYNAMIC_DECAY * (array - params[name])
+            for name, grad in grads.items():
+                learned[name] -= _DYNAMIC_RATE * grad + _DYNAMIC_DECAY * (learned[name] - params[name])
 
 
 def tally(params: Params, workers: Scorer, ids: IdSource, rows: int = 1, *, end: int | None = None) -> Iterator[Tally]:

@@ -20,6 +20,7 @@ from charrnn.errors import VocabError
 from charrnn.evaluation import whole
 from charrnn.evaluation.whole import WARM_UP, dynamic_predictions, rows_for, tally, workers_for
 from charrnn.nn import model
+from charrnn.nn.functional import log_softmax
 from charrnn.parallel.plan import available_threads, make_plan
 from charrnn.parallel.workers import Workers
 from charrnn.training.loop import fit, train_step, validate
@@ -372,6 +373,34 @@ def test_dynamic_evaluation_learns_from_nothing_that_it_has_not_scored():
     assert np.array_equal(one[:299], other[:299])
     assert not np.array_equal(one[299:], other[299:])
     assert len(one) == 399
+
+
+def test_dynamic_evaluation_leaves_attention_as_it_is(monkeypatch):
+    lm, text, seen = language_model(attention=9), text_of(300), []
+    prepare = model.prepare
+    monkeypatch.setattr(model, "prepare", lambda params, *more: seen.append(copies(params)) or prepare(params, *more))
+    list(dynamic_predictions(lm.checkpoint.params, lm.checkpoint.model_config, lm.checkpoint.vocab.encode(text)))
+    kept = {name for name, array in lm.checkpoint.params.items() if np.array_equal(array, seen[-1][name])}
+    assert kept == {"attention.W", "attention.b", "attention.log_scale"}
+
+
+@pytest.mark.parametrize("window", [1, 7, 256])
+def test_attention_and_a_cache_work_together(monkeypatch, window):
+    lm, text = language_model(attention=7), text_of(60) * 5
+    lm.checkpoint.params["attention.b"] -= 10
+    remembering = LanguageModel(lm.checkpoint, memory=40)
+    ids = lm.checkpoint.vocab.encode(text)[:, None]
+    logits, _, _ = model.forward(lm.weights, ids, model.zero_state(lm.checkpoint.model_config, 1))
+    h = model.outputs(lm.weights, ids, model.zero_state(lm.checkpoint.model_config, 1))
+    cache = remembering.cache
+    cache.recall(cache.entries(1), ids, h, logits)
+    monkeypatch.setattr(whole, "_WINDOW", window)
+    both = remembering.evaluate(text).memory
+    mixed = log_softmax(logits[:, 0])
+    picked = np.take_along_axis(mixed[:-1], ids[1:], -1)
+    assert both.nats_per_char == pytest.approx(-picked.mean(), rel=1e-9)
+    assert abs(both.nats_per_char - lm.evaluate(text).nats_per_char) > 0.01
+    np.testing.assert_allclose(log_softmax(remembering.writer.ensemble.read(ids[:, 0]).logits)[0], mixed[-1], rtol=1e-9)
 
 
 def test_dynamic_evaluation_drops_nothing():
