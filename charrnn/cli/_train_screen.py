@@ -113,7 +113,8 @@ class TrainScreen:
         best = "  [green]best so far[/]" if report.best else ""
         norm = f"  norm {report.grad_norm:.2f}" if screen_columns() >= _WITH_NORM else ""
         self._print(f"[bold]step {report.step:,}[/]  epoch {report.epoch:.2f}  loss {report.loss:.4f}{val}{norm}{best}")
-        for what, sentence in advise(self.run.state.history, self.run.vocab.entropy).items():
+        state, training = self.run.state, self.run.training
+        for what, sentence in advise(state.history, self.run.vocab.entropy, training.model_config).items():
             if what not in self.advised:
                 self._print(wrapped(f"Note: {sentence}"))
                 self.advised.add(what)

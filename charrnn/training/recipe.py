@@ -29,12 +29,16 @@ _PARAMS_PER_CHAR = 12  # parameters of the layers for each character of the text
 _SIZES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640, 704, 768, 896, 1024)
 _WORK_PER_UNIT, _WORK_PER_SYMBOL = 375, 30  # elementwise work beside the matrix products, measured
 _ONE_HOT, _EMBED_SIZE = 512, 128  # up to this many symbols, one-hot rows; above, an embedding of this size
-# For one pass, plus this for each e-fold of passes, up to a maximum.
+# From this product of units and parameters per character on, every pass makes the layers memorise. With a smaller one,
+# passes count less: few parameters per character memorise little, and few units can spare few outputs.
+_MEMORISING = 350
+# For one pass that counts in full, plus this for each e-fold of such passes, up to a maximum.
 _DROPOUT, _DROPOUT_BY_PASSES, _MOST_DROPOUT = 0.05, 0.15, 0.6
 _DROPOUT_AFTER, _DROPOUT_A_PASS = 3, 0.06  # none up to this many passes; then at most this per further pass
-# Weight-drop: from this many passes, this for each e-fold, up to a maximum.
+# Weight-drop: from this many passes that count in full, this for each e-fold, up to a maximum.
 _DROP_FROM, _DROP_BY_PASSES, _MOST_DROP = 6, 0.15, 0.5
-_RATE, _RATE_SIZE, _RATES = 8e-3, 384, (4e-3, 1e-2)  # for a text that is read often, by the square root of the size
+# For a text that is read often: inverse to the units up to a size, and inverse to their square root above it.
+_RATE, _RATE_SIZE, _LEAST_RATE, _MOST_RATE = 8e-3, 384, 4e-3, 0.08
 # With fewer passes than this the rate is higher, by this power of their ratio.
 _OFTEN, _RATE_BY_PASSES, _MOST_FASTER = 20, 0.7, 2.5
 _RATED = ("adam", "adamw")  # the optimizers that these rates suit; others keep their defaults
@@ -144,21 +148,25 @@ def choose(
             f"there is time to read only {100 * passes:.2g}% of the text: "
             f"--minutes {float(f'{1.05 * minutes * needed / budget:.2g}'):g} would read it {_SERVING_PASSES} times"
         )
+    per_char = params(config) / chars
+    memorising = passes * min(1.0, per_char * config.hidden_size / _MEMORISING)
+    regularised = f"the text is read {passes:.3g} times, by layers of {per_char:.2g} parameters per character"
     if "dropout" not in given:
         dropout = min(
-            _DROPOUT + _DROPOUT_BY_PASSES * math.log(passes), _DROPOUT_A_PASS * max(0.0, passes - _DROPOUT_AFTER)
+            _DROPOUT + _DROPOUT_BY_PASSES * math.log(memorising), _DROPOUT_A_PASS * max(0.0, passes - _DROPOUT_AFTER)
         )
         settings["dropout"] = round(min(_MOST_DROPOUT, max(0.0, dropout)), 2)
-        reasons.append(f"dropout {settings['dropout']:g}: the text is read {passes:.3g} times")
+        reasons.append(f"dropout {settings['dropout']:g}: {regularised}")
     if "weight_drop" not in given:
-        drop = _DROP_BY_PASSES * math.log(passes / _DROP_FROM)
+        drop = _DROP_BY_PASSES * math.log(memorising / _DROP_FROM)
         settings["weight_drop"] = round(min(_MOST_DROP, max(0.0, drop)), 2)
         if settings["weight_drop"]:
-            reasons.append(f"weight-drop {settings['weight_drop']:g}: the text is read {passes:.3g} times")
+            reasons.append(f"weight-drop {settings['weight_drop']:g}: {regularised}")
     if "learning_rate" not in given and optimizer in _RATED:
         faster = min(_MOST_FASTER, max(1.0, (_OFTEN / passes) ** _RATE_BY_PASSES))
-        rate = min(_RATES[1], max(_RATES[0], _RATE * math.sqrt(_RATE_SIZE / config.hidden_size)))
-        settings["learning_rate"] = float(f"{rate * faster:.2g}")
+        size = _RATE_SIZE / config.hidden_size
+        rate = max(_LEAST_RATE, _RATE * max(size, math.sqrt(size)))
+        settings["learning_rate"] = float(f"{min(_MOST_RATE, rate * faster):.2g}")
         reasons.append(
             f"learning rate {settings['learning_rate']:g}: from the size of the model and the number of passes"
         )
