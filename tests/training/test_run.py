@@ -511,7 +511,8 @@ def set_pace(monkeypatch, step, evaluation):
 
 @pytest.mark.parametrize("eval_every", [None, 4])
 def test_a_time_budget_is_spent_on_steps_and_evaluations(tmp_path, monkeypatch, eval_every):
-    # With a clock that only the measuring moves: 10 ms a step, 200 ms an evaluation, out of 60 s less 2 s until here.
+    # With a clock that only the measuring moves: 10 ms a step, 200 ms an evaluation, out of 60 s less 2 s until here
+    # and 0.9 s for fitting the memory.
     set_pace(monkeypatch, 0.01, 0.2)
     set_clock(monkeypatch, lambda: 1002.0)
     settings = {"hidden_size": 8, "minutes": 1, "batch_size": 4, "seq_len": 10, "eval_every": eval_every, "seed": 1}
@@ -526,7 +527,7 @@ def test_a_time_budget_is_spent_on_steps_and_evaluations(tmp_path, monkeypatch, 
         assert evaluations <= 20
         assert evaluations * 0.2 <= 58 * 0.05 + 0.4
         seconds = steps * 0.01 + (58 * 0.05 + 0.2)
-    assert seconds == pytest.approx(58, abs=0.3)
+    assert seconds == pytest.approx(57.1, abs=0.3)
 
 
 def test_a_time_budget_is_spent_on_the_saves_between_evaluations_too(tmp_path, monkeypatch):
@@ -537,7 +538,7 @@ def test_a_time_budget_is_spent_on_the_saves_between_evaluations_too(tmp_path, m
     begun = start(tmp_path / "run", corpus, minutes=1, batch_size=4, seq_len=10, **settings)
     begun.close()
     steps = begun.training.config.steps
-    assert steps * (0.01 + 0.1 / 5) + math.ceil(steps / 1000) * 0.2 == pytest.approx(60, abs=0.1)
+    assert steps * (0.01 + 0.1 / 5) + math.ceil(steps / 1000) * 0.2 == pytest.approx(59.1, abs=0.1)
 
 
 def test_a_text_that_is_read_faster_than_was_planned_is_read_no_more_often(tmp_path, monkeypatch):
