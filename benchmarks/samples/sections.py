@@ -175,7 +175,8 @@ def memory(workshop: Workshop) -> Iterator[str]:
         "A memory must not make a sample repeat itself for ever. The tables compare samples with real text: the last "
         f"{REAL:,} characters of the corpus, in pieces as long as a sample. *Repeated* is the share of sequences of so "
         "many characters that occurred earlier in the same sample. *Copied* is the share that occurs in the rest of "
-        "the corpus. [choices.md](choices.md#the-memory) says why the temperature acts on the net alone.\n"
+        "the corpus. Each other row has eight samples of {SAMPLE:,} characters. [choices.md](choices.md#the-memory) compares other "
+        "ways to draw.\n"
     )
     split = ("--val-fraction", "0.05", "--test-fraction", "0.05")
     yield from _memory_of(workshop, "tunes", "irish_abc.txt", "--minutes", "5", *split)
@@ -195,15 +196,16 @@ def _memory_of(workshop: Workshop, name: str, text: str, *options: str) -> Itera
             written = [sample["text"] for sample in workshop.sample(name, *words)[0]]
             said = "without memory" if off else "with memory"
             rows.append(_repeats_row(f"{said}, `--temp {temperature}`", written, rest))
-            shown.setdefault(said, (words, written[0][:SHOWN]))
+            shown.setdefault(said, (words, written[0][:SHOWN].rpartition("\n")[0]))
     yield from _commands(
         *(("sample", "-m", f"checkpoints/{name}", *words, *SEED, "--json") for words, _ in shown.values())
     )
     heads = (*(f"repeated, {n}" for n in REPEATED), *(f"copied, {n}" for n in COPIED))
     yield from markdown_table(("", *heads), rows)
+    yield ""
     for said, (_, sample) in shown.items():
-        yield f"\nThe beginning of the first sample at 0.8, {said}:\n"
-        yield from _block(sample.rstrip("\n"))
+        yield f"The beginning of the first sample at 0.8, {said}:\n"
+        yield from _block(sample)
 
 
 def _repeats_row(name: str, texts: Sequence[str], rest: str) -> tuple[str, ...]:
