@@ -175,8 +175,8 @@ def memory(workshop: Workshop) -> Iterator[str]:
         "A memory must not make a sample repeat itself for ever. The tables compare samples with real text: the last "
         f"{REAL:,} characters of the corpus, in pieces as long as a sample. *Repeated* is the share of sequences of so "
         "many characters that occurred earlier in the same sample. *Copied* is the share that occurs in the rest of "
-        "the corpus. Each other row has eight samples of {SAMPLE:,} characters. [choices.md](choices.md#the-memory) compares other "
-        "ways to draw.\n"
+        f"the corpus. Each row of samples has eight, of {SAMPLE:,} characters. [choices.md](choices.md#the-memory) "
+        "compares other ways to draw.\n"
     )
     split = ("--val-fraction", "0.05", "--test-fraction", "0.05")
     yield from _memory_of(workshop, "tunes", "irish_abc.txt", "--minutes", "5", *split)
