@@ -66,7 +66,7 @@ records: $(VENV)/installed ## Make and commit the runs missing from docs/results
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check matplotlib
 	$(BIN)/python -m benchmarks.records "$(TEXTS)" --rows "$(ROWS)" --json docs/results.json --write docs/results.md --commit
 
-samples: $(VENV)/installed ## Make docs/samples.md from the texts in the folder TEXTS; half an hour
+samples: $(VENV)/installed ## Make docs/samples.md from the texts in the folder TEXTS; 45 minutes
 	@test -n "$(TEXTS)" || { echo "name the folder with the texts: make samples TEXTS=folder" >&2; exit 2; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[regex]"
 	$(BIN)/python -m benchmarks.samples "$(TEXTS)" --folder checkpoints/samples --write docs/samples.md

@@ -110,7 +110,7 @@ def main(runs: tuple[str, ...], rounds: int, seconds: float, shortcuts: bool) ->
     """Measure what filters and constraints cost with these models."""
     rows, plain, *others = [], *SETTINGS
     for run in runs:
-        model = charrnn.load(run)
+        model = charrnn.load(run, memory=0)
         config = model.checkpoint.model_config
         described = f"{config.cell} {config.num_layers}x{config.hidden_size}, {config.vocab_size} symbols"
         if shortcuts:

@@ -32,7 +32,7 @@ def texts(tmp_path):
         "german.txt": "".join(f"{line[::-1]}\n" for line in ferry.splitlines()),
         "words.txt": "".join(f"{word}\n" for word in sorted(set(re.findall("[a-z]{5,}", ferry)))),
         "dpkg.log": "".join(
-            f"2026-01-01 12:00:{n % 60} status {'un' * (n % 3)}packed ferry{n} 1.{n}\n" for n in range(600)
+            f"2026-01-01 12:00:{n % 60} status {'un' * (n % 3)}packed ferry{n} 1.{n}\n" for n in range(1_500)
         ),
     }
     (folder := tmp_path / "here" / "texts").mkdir(parents=True)

@@ -19,6 +19,7 @@ from charrnn.nn.compiled import variant
 
 SHORT, LONG = ROWS[0], ROWS[1]
 TESTED = next(row for row in ROWS if row.text == "irish_abc.txt")
+NAMED = next(row for row in ROWS if row.text == "names.txt")
 MODEL = {"cell": "lstm", "num_layers": 1, "hidden_size": 224, "embed_size": 0, "dropout": 0.3, "weight_drop": 0.0}
 BASELINES = {"n": 8} | {
     name: {"bpc": bits} for name, bits in (("ngram", 2.6), ("gzip", 3), ("bzip2", 2.5), ("xz", 2.4))
@@ -26,9 +27,13 @@ BASELINES = {"n": 8} | {
 
 
 def fake(row, seed, loss=1.6, gflops=(200.0, 200.0), pace=1e10, **changes):
-    """Return an invented run; all its scores derive from one loss."""
+    """Return an invented run; all its scores derive from one loss. The memory gains 0.1 nats."""
+
+    def figures(nats):
+        return {"nats_per_char": nats, "bpc": nats * 1.5}
+
     scores = {
-        name: {"nats_per_char": loss + extra, "bpc": (loss + extra) * 1.5}
+        name: figures(loss + extra) | {"memory": figures(loss + extra - 0.1)}
         for name, extra in (("whole", 0.0), ("windows", 0.02), ("test", 0.1))
         if name in row.scores
     }
@@ -167,6 +172,7 @@ def test_the_commands_are_those_of_the_issue():
     assert " ".join(TESTED.train(1)) == split
     assert SHORT.scores == ("whole", "windows")
     assert TESTED.scores == ("whole", "windows", "test")
+    assert NAMED.scores == ("whole",)
     assert len({row.name for row in ROWS}) == len(ROWS)
 
 
@@ -176,26 +182,53 @@ def page(runs, seeds=3, picture=None):
     return document(ROWS, runs, seeds, picture)
 
 
-def line_of(text, start):
-    (line,) = [line for line in text.splitlines() if line.startswith(f"| {start} |")]
-    return [cell.strip() for cell in line.strip("|").split("|")]
+def line_of(text, start, number=0, of=1):
+    lines = [line for line in text.splitlines() if line.startswith(f"| {start} |")]
+    assert len(lines) == of
+    return [cell.strip() for cell in lines[number].strip("|").split("|")]
+
+
+def without_memory(run, *, off):
+    """Return the run as it is with a memory that is off, or from a version without memories."""
+    own = {
+        score: {name: figures[name] for name in figures if name != "memory"} for score, figures in run.scores.items()
+    }
+    return replace(
+        run, scores={score: figures | {"memory": None} if off else figures for score, figures in own.items()}
+    )
 
 
 def test_the_page_shows_the_median_with_its_spread_against_its_bar():
     text = page([fake(LONG, 1, 1.56), fake(LONG, 2, 1.51), fake(LONG, 3, 1.54), fake(SHORT, 1, 1.75)])
-    three = ["3 minutes", "**1.5400**", "1.5100 to 1.5600", "1.5500", "**1.5600**", "1.5300 to 1.5800", "1.5800", "3"]
-    assert line_of(text, "3 minutes") == three
-    one = ["1 minute", "1.7500", "1.7500 to 1.7500", "1.7000", "1.7700", "1.7700 to 1.7700", "–", "1 of 3 so far"]
-    assert line_of(text, "1 minute") == one
-    assert line_of(text, "10 minutes") == ["10 minutes", "–", "–", "1.4550", "–", "–", "1.4800", "0 of 3 so far"]
+    alone, memory = ["**1.5400**", "1.5100 to 1.5600", "1.5500"], ["1.4400", "1.4100 to 1.4600", "1.3600"]
+    assert line_of(text, "3 minutes", 0, 2) == ["3 minutes", *alone, *memory, "3"]
+    alone, memory = ["**1.5600**", "1.5300 to 1.5800", "1.5800"], ["1.4600", "1.4300 to 1.4800", "1.4400"]
+    assert line_of(text, "3 minutes", 1, 2) == ["3 minutes", *alone, *memory, "3"]
+    alone, memory = ["1.7500", "1.7500 to 1.7500", "1.7000"], ["1.6500", "1.6500 to 1.6500", "–"]
+    assert line_of(text, "1 minute", 0, 2) == ["1 minute", *alone, *memory, "1 of 3 so far"]
+    none = ["10 minutes", "–", "–", "1.4550", "–", "–", "1.3300", "0 of 3 so far"]
+    assert line_of(text, "10 minutes", 0, 2) == none
+
+
+def test_a_memory_that_is_off_has_the_figure_of_the_net_and_one_that_there_was_not_has_none():
+    off, none = (without_memory(fake(LONG, 1, 1.3), off=off) for off in (True, False))
+    same = ["**1.3000**", "1.3000 to 1.3000", "1.3600"]
+    assert line_of(page([off], 1), "3 minutes", 0, 2) == ["3 minutes", *same[:2], "1.5500", *same, "1"]
+    assert line_of(page([none], 1), "3 minutes", 0, 2)[4:] == ["–", "–", "1.3600", "1"]
+    assert line_of(page([none], 1), f"`{none.command}`")[1:4] == ["1.3000; –", "1.3200; –", "–"]
+
+
+def test_the_page_shows_the_names_in_nats():
+    figures = ["**1.9100**", "1.9100 to 1.9100", "1.9200", "**1.8100**", "1.8100 to 1.8100", "1.9100"]
+    assert line_of(page([fake(NAMED, 1, 1.91)], 1), "5 minutes") == ["5 minutes", *figures, "1"]
 
 
 def test_the_page_shows_the_test_split_beside_the_ngrams_and_the_compressors():
     text = page([fake(TESTED, seed, 1.6 + seed / 100) for seed in (1, 2, 3)])
-    beside = ["2.600 (n = 8)", "3.000, 2.500, 2.400", "2.430", "2.460", "3"]
-    line = line_of(text, "irish_abc, 5 minutes")
-    assert line == ["irish_abc, 5 minutes", "**2.580**", "2.565 to 2.595", "2.592", *beside]
-    assert " n-gram | gzip, bzip2, xz | validation, whole |" in text
+    beside = ["2.600 (n = 8)", "3.000, 2.500, 2.400", "2.430; 2.280", "2.460; 2.310", "3"]
+    figures = ["**2.580**", "2.565 to 2.595", "2.592", "2.430", "2.415 to 2.445", "1.600"]
+    assert line_of(text, "irish_abc, 5 minutes") == ["irish_abc, 5 minutes", *figures, *beside]
+    assert " n-gram | gzip, bzip2, xz | validation, whole; with memory |" in text
     assert "charrnn eval -m checkpoints/irish_abc --protocol whole --test --baselines\n" in text
 
 
@@ -204,8 +237,8 @@ def test_the_page_names_every_run_that_counts_and_its_machine():
     text = page([fake(SHORT, 1), slow, again, fake(LONG, 2), replace(fake(LONG, 3), cores=16)])
     assert line_of(text, "`charrnn train tinyshakespeare.txt --minutes 1 --seed 1`") == [
         "`charrnn train tinyshakespeare.txt --minutes 1 --seed 1`",
-        "1.6000",
-        "1.6200",
+        "1.6000; 1.5000",
+        "1.6200; 1.5200",
         "–",
         "lstm 1x224, dropout 0.3, learning rate 0.01, average 0.99",
         "274,000",
@@ -217,7 +250,7 @@ def test_the_page_names_every_run_that_counts_and_its_machine():
         "1",
     ]
     assert line_of(text, f"`{slow.command}`")[-3:] == ["90, 200", "45 % (slow)", "1"]
-    assert line_of(text, "3 minutes")[-1] == "3; 1 on a slow machine"
+    assert line_of(text, "3 minutes", 0, 2)[-1] == "3; 1 on a slow machine"
     assert "1. Abacus, 2 cores, 2 used, linux x86_64; numpy 2.4.6, code of abc1234\n2. Abacus, 16 cores" in text
     assert "SHA-256 of their bytes: tinyshakespeare.txt 01234567." in text
     assert text.endswith("Not shown: 1 run that was made again.\n")
@@ -237,10 +270,13 @@ def test_the_picture_shows_every_row_that_ran(tmp_path):
     assert not path.exists()
     draw(ROWS, [fake(SHORT, 1), fake(LONG, 1), fake(LONG, 2), fake(TESTED, 1)], path)
     first = path.read_bytes()
-    for part in (b"1 minute: 1.6000", b"3 minutes: 1.6000", b"irish_abc, 5 minutes", b"8-gram, test 2.600"):
+    for part in (b"1 minute: 1.6000 (1.5000)", b"irish_abc, 5 minutes", b"8-gram, test 2.600", b"with memory 2.400"):
         assert part in first
     draw(ROWS, [fake(SHORT, 1), fake(LONG, 1), fake(LONG, 2), fake(TESTED, 1)], path)
     assert path.read_bytes() == first
+    draw(ROWS, [without_memory(fake(row, 1), off=False) for row in (SHORT, TESTED)], path)
+    assert b"1 minute: 1.6000<" in path.read_bytes()
+    assert b"with memory 2" not in path.read_bytes()
 
 
 @pytest.fixture
@@ -335,6 +371,9 @@ def test_a_run_is_made_by_the_real_commands(compiled, tmp_path):
     assert run.command == (command if compiled else f"CHARRNN_COMPILED=0 {command}")
     assert ("core" in run.versions) == compiled
     assert run.scores.keys() == {"whole", "windows", "test"}
+    assert all(
+        not {"by_position", "chars_per_second"} & (score["memory"] or score).keys() for score in run.scores.values()
+    )
     assert "protocol:windows" in run.scores["windows"]["signature"]
     assert run.scores["test"]["chars"] == pytest.approx(0.05 * len(text), abs=1)
     assert run.scores["test"]["baselines"]["n"] >= 1

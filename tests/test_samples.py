@@ -5,6 +5,7 @@ import re
 import pytest
 
 from benchmarks.samples.abc import check
+from benchmarks.samples.repeats import copied, repeated
 from benchmarks.samples.sections import HAIKU, _parses
 
 TUNE = """\
@@ -53,6 +54,14 @@ def test_sources_that_parse():
     assert _parses("def f():\n    return '\\d'\n")
     assert not _parses("def f(:\n")
     assert not _parses("x\0")
+
+
+def test_the_share_that_is_repeated_or_copied():
+    assert repeated(["abcabc"], 3) == 1 / 4  # abc, bca, cab, abc
+    assert repeated(["abcabc", "abcdef"], 3) == 1 / 8
+    assert repeated(["aaaaa"], 2) == 3 / 4
+    assert copied(["abcd", "xxxx"], "__abc__", 2) == pytest.approx(1 / 3)
+    assert copied(["abcd"], "abcd", 4) == 1
 
 
 def test_a_haiku_has_five_seven_and_five_groups_of_vowels():

@@ -56,36 +56,51 @@ def draw(rows: Sequence[Row], runs: Sequence[Run], path: Path) -> None:
 
 def _draw_times(axes: Any, rows: Sequence[Row], runs: Sequence[Run]) -> None:
     """Draw all times into one frame; a short dashed line marks each time's target."""
-    lowest = min(*BESIDE.values(), *(run.loss for row in rows for run in counting(row, runs)))
+    ends = [run for row in rows for run in counting(row, runs)]
+    lowest = min(*BESIDE.values(), *(_with_memory(run, "whole", "nats_per_char") or run.loss for run in ends))
     low, high = lowest - 0.08, 1.9
     label = high
     for row, colour in zip(rows, COLOURS, strict=False):
         found, due = counting(row, runs), row.minutes * 60
         _draw_curves(axes, found, colour, 1.0)
         axes.hlines(row.bars["whole"], due / 1.25, due * 1.25, colors=colour, linestyles=(0, (2, 1.5)), linewidth=1.3)
-        loss = median_run(found).loss
-        label = min(loss, label - (high - low) / 20)  # downwards, so that labels never overlap
-        axes.text(1.01, label, f"{row.name.partition(', ')[2]}: {loss:.4f}", **_beside(axes), color=colour)
+        chosen = median_run(found)
+        memory = _with_memory(chosen, "whole", "nats_per_char")
+        text = f"{row.name.partition(', ')[2]}: {chosen.loss:.4f}"
+        if memory is not None:
+            axes.plot(chosen.training_seconds, memory, "o", color=colour, markersize=4)
+            text += f" ({memory:.4f})"
+        label = min(chosen.loss, label - (high - low) / 20)  # downwards, so that labels never overlap
+        axes.text(1.01, label, text, **_beside(axes), color=colour)
     for name, loss in BESIDE.items():
         axes.axhline(loss, color=PALE, linewidth=0.6, zorder=0)
         axes.annotate(f"{name} {loss:.4f}", (0, loss), **_ABOVE, xytext=(3, 3))
     _frame(axes, (8, rows[-1].minutes * 60 * 1.3), (low, high), "nats per character")
-    axes.set_title("Tiny Shakespeare, validation split; dashed: targets", loc="left", size=10)
+    axes.set_title("Tiny Shakespeare, validation split; dashed: targets; points: with memory", loc="left", size=10)
 
 
 def _draw_tested(axes: Any, row: Row, runs: Sequence[Run]) -> None:
-    """Draw the runs of one text, a point for its test split and a dashed line for the n-gram model."""
+    """Draw the runs of one text, points for its test split and a dashed line for the n-gram model."""
     chosen = median_run(runs)
     test, end = chosen.scores["test"], chosen.training_seconds
     ngram, n = test["baselines"]["ngram"]["bpc"], test["baselines"]["n"]
     _draw_curves(axes, runs, ONE, _BITS)
     axes.plot(end, test["bpc"], "o", color=TEST, markersize=4)
     axes.annotate(f"test {test['bpc']:.3f}", (end, test["bpc"]), xytext=(6, -3), **_POINTS, color=TEST)
+    memory = _with_memory(chosen, "test", "bpc")
+    if memory is not None:
+        axes.plot(end, memory, "o", color=TEST, markersize=4, fillstyle="none")
+        axes.annotate(f"with memory {memory:.3f}", (end, memory), xytext=(-6, -3), ha="right", **_POINTS, color=TEST)
     axes.axhline(ngram, color=PALE, linewidth=0.8, linestyle=(0, (4, 2)), zorder=0)
     axes.annotate(f"{n}-gram, test {ngram:.3f}", (1, ngram), **_ABOVE, xytext=(0, 3), ha="right")
-    least = min(ngram, test["bpc"], *(loss * _BITS for run in runs for _, loss in run.curve))
+    least = min(ngram, memory or ngram, test["bpc"], *(loss * _BITS for run in runs for _, loss in run.curve))
     _frame(axes, (8, end * 3.2), (0.96 * least, max(1.45 * least, 1.1 * ngram)), "bits per character")
     axes.set_title(row.name, loc="left", size=10)
+
+
+def _with_memory(run: Run, score: str, unit: str) -> float | None:
+    """Return a figure with the memory; None if the memory is off, or the run is of a version without memories."""
+    return run.figure(score, unit, memory=True) if run.scores[score].get("memory") else None
 
 
 def _draw_curves(axes: Any, runs: Sequence[Run], colour: str, scale: float) -> None:

@@ -15,12 +15,20 @@ This page shows how good a model `charrnn train` makes when you set nothing but 
 table. A bar is a target that was set before the runs; a figure that reaches it is bold. The last table has the
 command, seed, machine and seconds of every run.
 
+Each score has two figures of the same run and the same weights: of the net alone, and *with memory*
+([cli/eval.md](cli/eval.md#the-memory)). The memory starts empty, and in *windows* it is emptied with the state. A
+dash means that the run is from a version without memories. Compare other models' figures with those of the net
+alone, unless these models may look back at the text, too.
+
 ## Tiny Shakespeare
 
-Figures are nats per character on the validation split, which is the last tenth of the text. *whole* reads the split
-once and carries the state along; *windows* starts every 256 characters from a zero state. Rows with *NumPy* ran without
-the compiled core (`CHARRNN_COMPILED=0`).
+Figures are nats per character on the validation split, which is the last tenth of the text. The memory's gate is
+fitted to this split, so each prediction uses a gate that was fitted to other blocks of it. Rows with *NumPy* ran
+without the compiled core (`CHARRNN_COMPILED=0`).
+
+*whole*: the split is read once, and the state is carried along.
 """
+WINDOWS = "*windows*: every 256 characters start from a zero state and an empty memory."
 TESTED = """\
 ## Texts with a test split
 
@@ -31,8 +39,15 @@ that the test split adds to the compressed training text.
 
 Compressors win on text that repeats itself literally. In irish_abc's test split, 37 % of the characters are in runs of
 16 or more that occur earlier in the same split, because tunes repeat their bars (alice29: 5 %). Only one of its 177
-lines of 20 characters or more occurs in the training split. A compressor copies such a run. A network must have kept it
-in its state, and the n-gram model does not learn while it reads.
+lines of 20 characters or more occurs in the training split. A compressor copies such a run, and so does the memory. A
+net alone must have kept it in its state, and the n-gram model does not learn while it reads.
+"""
+NAMES = """\
+## Names
+
+Figures are nats per character on 1,000 of the 32,033 names, drawn at random and not trained on; each name is a document
+and ends with a symbol that is scored, too. The memory is emptied after each name. The first bar is what makemore
+reports for a Transformer of 200,000 parameters on another random split.
 """
 METHOD = f"""\
 ## How the runs were made
@@ -46,9 +61,10 @@ core of each run.
 - **Selection.** A run keeps the checkpoint with the lowest validation loss. On tiny Shakespeare the validation split
   also chose the recipe's settings, so these figures are slightly optimistic (nanoGPT's too). The texts with a test
   split have no such bias, except that the first comparisons on small texts used part of alice29's
-  ([ablations.md](ablations.md)).
+  ([ablations.md](ablations.md)). The memory changes neither the weights nor which checkpoint is kept.
 - **Seeds.** A row shows the median seed (of two seeds, the worse), and the lowest and highest of all. Seeds are
-  ordered by their loss on the test split, or on the whole validation split if there is no test split.
+  ordered by the net's loss on the test split, or on the whole validation split if there is no test split. The figure
+  with memory is that of the same seed.
 - **Speed of the machine.** The machines were shared, so matrix products are timed right before and after each run. A
   run counts as slow if one of these speeds, or its training speed, is below {100 * SLOW:.0f} % of a reference: the
   highest seen on this processor, in any run for products, in the same row for training. Slow runs are made again, at
@@ -60,8 +76,8 @@ Seconds are for the whole command: reading, measuring, validating and saving inc
 three speeds, relative to the highest seen. Machines:
 """
 ORIGINS = (
-    "They come from the projects char-rnn (tinyshakespeare), introtodeeplearning (irish_abc) and Char-RNN-TensorFlow "
-    "(tang_poems_zh) on GitHub, and from the Canterbury corpus (alice29)."
+    "They come from the projects char-rnn (tinyshakespeare), introtodeeplearning (irish_abc), Char-RNN-TensorFlow "
+    "(tang_poems_zh) and makemore (names) on GitHub, and from the Canterbury corpus (alice29)."
 )
 #: The settings shown beside the size, unless they are zero.
 CHOSEN = ("embed_size", "dropout", "input_dropout", "weight_drop", "learning_rate", "reset_rate", "average")
@@ -73,10 +89,15 @@ def document(rows: Sequence[Row], runs: Sequence[Run], seeds: int, picture: str 
 
     yardstick = [row for row in rows if row.text == SHAKESPEARE]
     tested = [row for row in rows if "test" in row.scores]
+    names = [row for row in rows if row not in yardstick and row not in tested]
     curves = [f"![Learning curves: validation loss against training time]({picture})", ""] if picture else []
     lines = [
         INTRODUCTION,
-        *markdown_table(("time", *_heads("whole"), *_heads("windows"), "seeds"), _yardstick(yardstick, runs, seeds)),
+        *markdown_table(("time", *_heads("whole"), "seeds"), _in_nats(yardstick, "whole", runs, seeds)),
+        "",
+        WINDOWS,
+        "",
+        *markdown_table(("time", *_heads("windows"), "seeds"), _in_nats(yardstick, "windows", runs, seeds)),
         "",
         "Other models on the same split:",
         "",
@@ -92,12 +113,15 @@ def document(rows: Sequence[Row], runs: Sequence[Run], seeds: int, picture: str 
                 *_heads("test"),
                 "n-gram",
                 ", ".join(COMPRESSORS),
-                "validation, whole",
-                "validation, windows",
+                "validation, whole; with memory",
+                "validation, windows; with memory",
                 "seeds",
             ),
             _tested(tested, runs, seeds),
         ),
+        "",
+        NAMES,
+        *markdown_table(("time", *_heads("whole"), "seeds"), _in_nats(names, "whole", runs, seeds)),
         "",
         METHOD,
         "## Every run",
@@ -108,22 +132,25 @@ def document(rows: Sequence[Row], runs: Sequence[Run], seeds: int, picture: str 
 
 
 def _heads(score: str) -> tuple[str, ...]:
-    return f"{score}, median seed", "lowest to highest", "bar"
+    return f"{score}, median seed", "lowest to highest", "bar", "with memory", "lowest to highest", "bar"
 
 
 def _nats(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 
-def _score(run: Run, score: str, unit: str = "nats_per_char") -> float:
-    return float(run.scores[score][unit])
+def _pair(run: Run, score: str, unit: str = "nats_per_char", places: int = 4) -> str:
+    """Return a figure of the net alone, and the same with its memory; a dash for a score that the row lacks."""
+    if score not in run.scores:
+        return "–"
+    figures = (run.figure(score, unit, memory=memory) for memory in (False, True))
+    return "; ".join("–" if figure is None else f"{figure:.{places}f}" for figure in figures)
 
 
-def _yardstick(rows: Sequence[Row], runs: Sequence[Run], seeds: int) -> Iterator[tuple[str, ...]]:
+def _in_nats(rows: Sequence[Row], score: str, runs: Sequence[Run], seeds: int) -> Iterator[tuple[str, ...]]:
     for row in rows:
         found = counting(row, runs)
-        cells = [cell for score in ("whole", "windows") for cell in _figures(row, found, score, "nats_per_char")]
-        yield row.name.partition(", ")[2], *cells, _seeds(found, runs, seeds)
+        yield row.name.partition(", ")[2], *_figures(row, found, score, "nats_per_char"), _seeds(found, runs, seeds)
 
 
 def _tested(rows: Sequence[Row], runs: Sequence[Run], seeds: int) -> Iterator[tuple[str, ...]]:
@@ -137,22 +164,25 @@ def _tested(rows: Sequence[Row], runs: Sequence[Run], seeds: int) -> Iterator[tu
             baselines = chosen.scores["test"]["baselines"]
             ngram = f"{baselines['ngram']['bpc']:.3f} (n = {baselines['n']})"
             compressors = ", ".join(f"{baselines[name]['bpc']:.3f}" for name in COMPRESSORS)
-            whole, windows = (f"{_score(chosen, score, 'bpc'):.3f}" for score in ("whole", "windows"))
+            whole, windows = (_pair(chosen, score, "bpc", 3) for score in ("whole", "windows"))
         figures = _figures(row, found, "test", "bpc")
         yield row.name, *figures, ngram, compressors, whole, windows, _seeds(found, runs, seeds)
 
 
-def _figures(row: Row, found: Sequence[Run], score: str, unit: str) -> tuple[str, str, str]:
-    """Return the median seed's figure, the lowest and highest of all seeds, and the bar."""
+def _figures(row: Row, found: Sequence[Run], score: str, unit: str) -> Iterator[str]:
+    """Yield the median seed's figure, the lowest and highest of all seeds, and the bar; then the same with memory."""
     places = 3 if unit == "bpc" else 4
-    bar = row.bars.get(score)
-    shown = "–" if bar is None else f"{bar:.{places}f}"
-    if not found:
-        return "–", "–", shown
-    figure, all_ = _score(median_run(found), score, unit), [_score(run, score, unit) for run in found]
-    text = f"{figure:.{places}f}"
-    bold = "**" * (bar is not None and figure <= bar)
-    return f"{bold}{text}{bold}", f"{min(all_):.{places}f} to {max(all_):.{places}f}", shown
+    for bars, memory in ((row.bars, False), (row.memory, True)):
+        bar = bars.get(score)
+        figure = median_run(found).figure(score, unit, memory=memory) if found else None
+        if figure is None:
+            yield from ("–", "–")
+        else:
+            each = [one for run in found if (one := run.figure(score, unit, memory=memory)) is not None]
+            bold = "**" * (bar is not None and figure <= bar)
+            yield f"{bold}{figure:.{places}f}{bold}"
+            yield f"{min(each):.{places}f} to {max(each):.{places}f}"
+        yield "–" if bar is None else f"{bar:.{places}f}"
 
 
 def _seeds(found: Sequence[Run], runs: Sequence[Run], seeds: int) -> str:
@@ -170,9 +200,9 @@ def _every_run(rows: Sequence[Row], runs: Sequence[Run]) -> list[str]:
     machines = list(dict.fromkeys(map(_machine, found)))
     columns: dict[str, Callable[[Run], str]] = {
         "command": lambda run: f"`{run.command}`",
-        "whole, nats": lambda run: _nats(_score(run, "whole")),
-        "windows, nats": lambda run: _nats(_score(run, "windows")),
-        "test, bits": lambda run: f"{_score(run, 'test', 'bpc'):.4f}" if "test" in run.scores else "–",
+        "whole, nats; with memory": lambda run: _pair(run, "whole"),
+        "windows, nats; with memory": lambda run: _pair(run, "windows"),
+        "test, bits; with memory": lambda run: _pair(run, "test", "bpc"),
         "chosen by the recipe": _settings,
         "parameters": lambda run: f"{run.parameters:,}",
         "best step": lambda run: f"{run.best_step:,} of {run.steps:,}",

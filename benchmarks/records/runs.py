@@ -70,9 +70,19 @@ class Run:
     versions: dict[str, str]
     code: str
 
+    def figure(self, score: str, unit: str, *, memory: bool = False) -> float | None:
+        """Return a figure of the net alone, or with its memory; None for a run of a version without memories.
+
+        With a memory that is off, because it did not help on the validation split, both figures are equal.
+        """
+        own = self.scores[score]
+        if memory and "memory" not in own:
+            return None
+        return float(((memory and own["memory"]) or own)[unit])
+
     @property
     def loss(self) -> float:
-        """Nats per character on the test split, or else the validation split: seeds are ordered by it."""
+        """Nats per character of the net alone on the test or else the validation split: seeds are ordered by it."""
         score = self.scores.get("test") or self.scores["whole"]
         return float(score["nats_per_char"])
 
@@ -106,10 +116,7 @@ def make(row: Row, seed: int, texts: Path) -> Run:
         seed=seed,
         command=row.command(seed),
         text_sha256=info["source"]["sha256"],
-        scores={
-            score: {name: value for name, value in said.items() if name not in _UNUSED}
-            for score, said in scores.items()
-        },
+        scores={score: _kept(said) for score, said in scores.items()},
         model=info["model"],
         train=info["train"],
         parameters=info["parameters_total"],
@@ -123,6 +130,12 @@ def make(row: Row, seed: int, texts: Path) -> Run:
         code=_code(),
         **_course(log, info, texts / row.text),
     )
+
+
+def _kept(figures: dict[str, Any]) -> dict[str, Any]:
+    """Return the figures of `eval --json` that are kept, with the memory and without."""
+    kept = {name: value for name, value in figures.items() if name not in _UNUSED}
+    return kept if kept["memory"] is None else kept | {"memory": _kept(kept["memory"])}
 
 
 def _course(log: list[dict[str, Any]], info: dict[str, Any], text: Path) -> dict[str, Any]:

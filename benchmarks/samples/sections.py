@@ -16,10 +16,14 @@ from typing import Any
 from benchmarks.commands import charrnn
 from benchmarks.markdown import markdown_table
 from benchmarks.samples.abc import check
+from benchmarks.samples.repeats import copied, repeated
 
-TEXTS = ("names.txt", "irish_abc.txt", "tang_poems_zh.txt", "alice29.txt")
+TEXTS = ("names.txt", "irish_abc.txt", "tang_poems_zh.txt", "alice29.txt", "tinyshakespeare.txt")
 STDLIB = "$(python -c 'import sysconfig; print(sysconfig.get_path(\"stdlib\"))')"  # as typed into a shell
 SEED = ("--seed", "1")
+#: Lengths of the n-grams that a sample repeats, and of those that it copies from the corpus.
+REPEATED, COPIED = (12, 20, 40), (8, 12, 20, 30, 50)
+SAMPLE, REAL, SHOWN = 4_000, 40_000, 500  # characters of a sample, of the corpus's end, and of a sample that is shown
 TEMPERATURES = ("0.2", "0.4", "0.6", "0.8", "1.0")
 COUPLET = r"[\p{Han}]{5}，[\p{Han}]{5}。"
 _CONSONANT, _VOWELS = "[b-df-hj-np-tv-xz]", "[aeiouy]+"  # a group of vowels stands for a syllable
@@ -51,7 +55,8 @@ class Workshop:
         yield (
             f"The model is {size['cell']} {size['num_layers']}x{size['hidden_size']} with "
             f"{info['parameters_total']:,} parameters. On the validation split ({figures['chars']:,} symbols), it "
-            f"scores **{figures['nats_per_char']:.4f} nats** or {figures['bpc']:.3f} bits per symbol."
+            f"scores **{figures['nats_per_char']:.4f} nats** or {figures['bpc']:.3f} bits per symbol"
+            + (f"; with its memory, {memory['nats_per_char']:.4f} nats." if (memory := figures["memory"]) else ".")
         )
         yield ""
 
@@ -163,6 +168,51 @@ def python(workshop: Workshop) -> Iterator[str]:
     yield from _block(shown.strip("\n"), language="python")
 
 
+def memory(workshop: Workshop) -> Iterator[str]:
+    """Yield the section on what a memory changes: how much samples repeat themselves, and copy the corpus."""
+    yield "## With and without memory\n"
+    yield (
+        "A memory must not make a sample repeat itself for ever. The tables compare samples with real text: the last "
+        f"{REAL:,} characters of the corpus, in pieces as long as a sample. *Repeated* is the share of sequences of so "
+        "many characters that occurred earlier in the same sample. *Copied* is the share that occurs in the rest of "
+        f"the corpus. Each row of samples has eight, of {SAMPLE:,} characters. [choices.md](choices.md#the-memory) "
+        "compares other ways to draw.\n"
+    )
+    split = ("--val-fraction", "0.05", "--test-fraction", "0.05")
+    yield from _memory_of(workshop, "tunes", "irish_abc.txt", "--minutes", "5", *split)
+    yield from _memory_of(workshop, "plays", "tinyshakespeare.txt", "--minutes", "10")
+
+
+def _memory_of(workshop: Workshop, name: str, text: str, *options: str) -> Iterator[str]:
+    yield f"### {text}\n"
+    yield from workshop.train(name, text, *options)
+    corpus = (workshop.folder / text).read_text(encoding="utf-8")
+    rest, end = corpus[:-REAL], corpus[-REAL:]
+    rows = [_repeats_row("real text", [end[at : at + SAMPLE] for at in range(0, REAL, SAMPLE)], rest)]
+    shown = {}
+    for off in (("--memory", "0"), ()):
+        for temperature in ("0.8", "1.0"):
+            words = ("--count", "8", "-n", str(SAMPLE), "--temp", temperature, *off)
+            written = [sample["text"] for sample in workshop.sample(name, *words)[0]]
+            said = "without memory" if off else "with memory"
+            rows.append(_repeats_row(f"{said}, `--temp {temperature}`", written, rest))
+            shown.setdefault(said, (words, written[0][:SHOWN].rpartition("\n")[0]))
+    yield from _commands(
+        *(("sample", "-m", f"checkpoints/{name}", *words, *SEED, "--json") for words, _ in shown.values())
+    )
+    heads = (*(f"repeated, {n}" for n in REPEATED), *(f"copied, {n}" for n in COPIED))
+    yield from markdown_table(("", *heads), rows)
+    yield ""
+    for said, (_, sample) in shown.items():
+        yield f"The beginning of the first sample at 0.8, {said}:\n"
+        yield from _block(sample)
+
+
+def _repeats_row(name: str, texts: Sequence[str], rest: str) -> tuple[str, ...]:
+    shares = [*(repeated(texts, n) for n in REPEATED), *(copied(texts, rest, n) for n in COPIED)]
+    return name, *(f"{share:.1%}" for share in shares)
+
+
 def _parses(source: str) -> bool:
     try:
         with warnings.catch_warnings():
@@ -196,4 +246,4 @@ def _block(*lines: str, language: str = "text") -> Iterator[str]:
     yield "```\n"
 
 
-SECTIONS = (names, tunes, couplets, haiku, python)
+SECTIONS = (names, tunes, memory, couplets, haiku, python)

@@ -22,7 +22,7 @@ RUNS = {
     "compare": [(), ("tiny", "--by", "seed")],
     "complete": [("D",), ("D", "--to", "line", "-k", "2", "--max-length", "3")],
     "doctor": [()],
-    "eval": [(), ("--baselines",), ("--protocol", "windows", "--dynamic"), ("one.txt",)],
+    "eval": [(), ("--baselines",), ("--protocol", "windows", "--dynamic"), ("one.txt",), ("--memory", "9")],
     "info": [(), ("-m", "checkpoints/tiny/last.npz")],
     "list": [()],
     "sample": [("--count", "2", "-n", "9", "--prime", "D"), ("--no-echo", "-n", "1")],
