@@ -770,9 +770,9 @@ def test_under_a_time_budget_the_recipe_chooses_all_but_what_the_earlier_model_i
     begun.close()
     config, training = begun.training.model_config, begun.training
     assert replace(config, dropout=0.0, weight_drop=0.0) == ckpt.load(earlier).model_config
-    assert (config.dropout, config.weight_drop) == (0.6, 0.2)
+    assert (config.dropout, config.weight_drop) == (0.21, 0.2)
     assert training.config.steps == 120 * training.stream.steps_per_epoch
-    assert (training.config.learning_rate, training.config.reset_rate) == (0.01, 0.05)
+    assert (training.config.learning_rate, training.config.reset_rate) == (0.08, 0.05)
     assert training.config.average > 0
     told = [reason.split(" ")[0].rstrip(":") for reason in begun.reasons]
     assert not {"lnlstm", "embedding", "8", "64"} & set(told)
