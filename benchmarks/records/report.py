@@ -37,10 +37,10 @@ validation split is the twentieth before it. The first bar is the score of a mod
 n-gram column has the best such model: its n was chosen on the validation split. The compressors' figures come from the
 bytes that the test split adds to the compressed training text.
 
-Compressors beat a net alone on text that repeats itself literally. In irish_abc's test split, 37 % of the characters are in runs of
-16 or more that occur earlier in the same split, because tunes repeat their bars (alice29: 5 %). Only one of its 177
-lines of 20 characters or more occurs in the training split. A compressor copies such a run, and so does the memory. A
-net alone must have kept it in its state, and the n-gram model does not learn while it reads.
+Compressors beat a net alone on text that repeats itself literally. In irish_abc's test split, 37 % of the characters
+are in runs of 16 or more that occur earlier in the same split, because tunes repeat their bars (alice29: 5 %). Only one
+of its 177 lines of 20 characters or more occurs in the training split. A compressor copies such a run, and so does the
+memory. A net alone must have kept it in its state, and the n-gram model does not learn while it reads.
 """
 NAMES = """\
 ## Names
