@@ -16,9 +16,10 @@ table. A bar is a target that was set before the runs; a figure that reaches it 
 command, seed, machine and seconds of every run.
 
 Each score has two figures of the same run and the same weights: of the net alone, and *with memory*
-([cli/eval.md](cli/eval.md#the-memory)). The memory starts empty, and in *windows* it is emptied with the state. A
-dash means that the run is from a version without memories. Compare other models' figures with those of the net
-alone, unless these models may look back at the text, too.
+([cli/eval.md](cli/eval.md#the-memory)). The memory starts empty, and in *windows* it is emptied with the state. Where
+it does not help on the validation split, it is off, and both figures are equal. A dash means that the run is from a
+version without memories. Compare other models' figures with those of the net alone, unless these models may look back
+at the text, too.
 
 ## Tiny Shakespeare
 
