@@ -16,9 +16,10 @@ table. A bar is a target that was set before the runs; a figure that reaches it 
 command, seed, machine and seconds of every run.
 
 Each score has two figures of the same run and the same weights: of the net alone, and *with memory*
-([cli/eval.md](cli/eval.md#the-memory)). The memory starts empty, and in *windows* it is emptied with the state. A
-dash means that the run is from a version without memories. Compare other models' figures with those of the net
-alone, unless these models may look back at the text, too.
+([cli/eval.md](cli/eval.md#the-memory)). The memory starts empty, and in *windows* it is emptied with the state. Where
+it does not help on the validation split, it is off, and both figures are equal. A dash means that the run is from a
+version without memories. Compare other models' figures with those of the net alone, unless these models may look back
+at the text, too.
 
 ## Tiny Shakespeare
 
@@ -33,14 +34,14 @@ TESTED = """\
 ## Texts with a test split
 
 Figures are bits per character. The test split is the last twentieth of each text, scored once per run (*whole*); the
-validation split is the twentieth before it. The bar is the score of a modified Kneser-Ney 7-gram model. The n-gram
-column has the best such model: its n was chosen on the validation split. The compressors' figures come from the bytes
-that the test split adds to the compressed training text.
+validation split is the twentieth before it. The first bar is the score of a modified Kneser-Ney 7-gram model. The
+n-gram column has the best such model: its n was chosen on the validation split. The compressors' figures come from the
+bytes that the test split adds to the compressed training text.
 
-Compressors win on text that repeats itself literally. In irish_abc's test split, 37 % of the characters are in runs of
-16 or more that occur earlier in the same split, because tunes repeat their bars (alice29: 5 %). Only one of its 177
-lines of 20 characters or more occurs in the training split. A compressor copies such a run, and so does the memory. A
-net alone must have kept it in its state, and the n-gram model does not learn while it reads.
+Compressors beat a net alone on text that repeats itself literally. In irish_abc's test split, 37 % of the characters
+are in runs of 16 or more that occur earlier in the same split, because tunes repeat their bars (alice29: 5 %). Only one
+of its 177 lines of 20 characters or more occurs in the training split. A compressor copies such a run, and so does the
+memory. A net alone must have kept it in its state, and the n-gram model does not learn while it reads.
 """
 NAMES = """\
 ## Names
