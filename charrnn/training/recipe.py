@@ -29,6 +29,9 @@ _PARAMS_PER_CHAR = 12  # parameters of the layers for each character of the text
 _SIZES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640, 704, 768, 896, 1024)
 _WORK_PER_UNIT, _WORK_PER_SYMBOL = 375, 30  # elementwise work beside the matrix products, measured
 _ONE_HOT, _EMBED_SIZE = 512, 128  # up to this many symbols, one-hot rows; above, an embedding of this size
+# For a text of at most so many characters that is read at least so often: an embedding of this size instead of one-hot
+# rows, and this batch size.
+_SMALL_TEXT, _MANY_PASSES, _SMALL_EMBED_SIZE, _SMALL_BATCH = 300_000, 15, 64, 16
 # From this product of units and parameters per character on, every pass makes the layers memorise. With a smaller one,
 # passes count less: few parameters per character memorise little, and few units can spare few outputs.
 _MEMORISING = 350
@@ -176,6 +179,15 @@ def choose(
     if "val_chars" not in given and val_chars > (most := math.ceil(_VALIDATED * read)):
         settings["val_chars"] = most
         reasons.append(f"{most:,} validation characters per evaluation: all {val_chars:,} would take too long")
+    small = {"embed_size": _SMALL_EMBED_SIZE, "batch_size": _SMALL_BATCH}
+    untouched = not {*small, "tied", "seq_len"} & {*given, *settings}
+    if chars <= _SMALL_TEXT and passes >= _MANY_PASSES and untouched:
+        settings |= small
+        steps_per_epoch = steps_per_epoch * default_of("batch_size") // _SMALL_BATCH
+        passes = min(MOST_PASSES, readable(replace(config, embed_size=_SMALL_EMBED_SIZE), budget) / chars)
+        reasons.append(
+            f"embedding of {_SMALL_EMBED_SIZE} and batch {_SMALL_BATCH}: they learn more from a small text read often"
+        )
     remembered = passes * steps_per_epoch / AVERAGED_SHARE
     if "average" not in given and val_chars > 1 and remembered >= 2:  # without validation no mean is kept
         settings["average"] = min(_MOST_AVERAGE, round(1 - 1 / remembered, 5))

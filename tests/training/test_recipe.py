@@ -273,6 +273,23 @@ def test_a_text_that_is_read_a_few_times_gets_a_faster_rate():
     assert (passes, found.settings["learning_rate"]) == (120, 8e-3)
 
 
+@pytest.mark.parametrize(
+    ("minutes", "chars", "small"),
+    [(5, 150_000, True), (5, 300_000, True), (5, 300_001, False), (60, 10**6, False), (0.3, 300_000, False)],
+)
+def test_a_small_text_that_is_read_often_gets_an_embedding_and_a_small_batch(minutes, chars, small):
+    found = chosen(minutes, chars)
+    assert (passes_of(found) >= 15) == ((chars <= 300_001 and minutes > 1) or minutes == 60)
+    wanted = {"embed_size": 64, "batch_size": 16} if small else {}
+    assert {name: found.settings[name] for name in ("embed_size", "batch_size") if name in found.settings} == wanted
+    assert any(reason.startswith("embedding of 64 and batch 16: ") for reason in found.reasons) == small
+
+
+@pytest.mark.parametrize("name", ["embed_size", "batch_size", "seq_len", "tied"])
+def test_who_gives_one_of_them_gets_neither(name):
+    assert not {"embed_size", "batch_size"} & chosen(5, 150_000, given={name}).settings.keys()
+
+
 def test_what_is_given_is_not_chosen():
     given = {"cell": "gru", "hidden_size": 128, "dropout": 0.25, "weight_drop": 0.1, "learning_rate": 0.01}
     given |= {"reset_rate": 0.0, "average": 0.9}
