@@ -179,6 +179,7 @@ def _print_baselines(result: Evaluation, compared: Baselines) -> None:
 
     losses = {
         "this model": result.nats_per_char,
+        **({} if result.memory is None else {"with its memory": result.memory.nats_per_char}),
         f"{compared.n}-gram, n chosen on {compared.n_chosen_on}": compared.nats_per_char["ngram"],
         **{name: compared.nats_per_char[name] for name in COMPRESSORS},
     }

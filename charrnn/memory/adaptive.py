@@ -214,14 +214,14 @@ class Adaptive:
                 stream.add(symbol)
 
     def read(
-        self, ids: Ids, streams: list[Counts], base: Array, reset: Mask | None = None
+        self, ids: Ids, streams: list[Counts], base: Array, reset: Mask | None = None, first: Counts | None = None
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Count each character of a text, then predict the next one.
 
         Returns the probabilities of all symbols, and the probability that was left to the other model: from 1 where
         nothing like this has been read, to nearly 0 where a long context has always been followed by the same symbol.
         base:    the probabilities that the other model gives to the next character
-        reset:   where a stream starts again, with no counts, before the character
+        reset:   where a stream starts again before the character: with no counts, or with a copy of `first`
         Shapes:  ids, reset (T, B) · streams (B,), which change · base (T, B, V) · returns (T, B, V), (T, B)
         """
         probs, left = np.empty(base.shape), np.empty(ids.shape)
@@ -232,7 +232,7 @@ class Adaptive:
             for t, symbols in enumerate(ids[piece].tolist(), begin):
                 for b, symbol in enumerate(symbols):
                     if reset is not None and reset[t, b]:
-                        streams[b] = Counts.none(self.vocab_size, self.n)
+                        streams[b] = Counts.none(self.vocab_size, self.n) if first is None else first.copy()
                     streams[b].add(symbol)
                     contexts.add(streams[b])
             some = contexts.predict(self.n, base[piece].reshape(rows), probs[piece].reshape(rows))

@@ -35,25 +35,31 @@ class Context:
 
     nodes   (B, n)
     counts  one for each row, changed in place; empty if nothing read is counted
+    first   what each row begins with after a reset; None: nothing
     """
 
     nodes: Nodes
     counts: list[Counts]
+    first: Counts | None = None
 
     def only(self, rows: Rows) -> Context:
         """Return these rows, none of them twice; their counts are shared."""
         chosen = np.arange(len(self.nodes))[rows].tolist()
-        return Context(self.nodes[chosen], [self.counts[row] for row in chosen] if self.counts else [])
+        return Context(self.nodes[chosen], [self.counts[row] for row in chosen] if self.counts else [], self.first)
 
     def copies(self, rows: Rows) -> Context:
         """Return copies of these rows."""
         own = self.only(rows)
-        return Context(own.nodes, [counts.copy() for counts in own.counts])
+        return Context(own.nodes, [counts.copy() for counts in own.counts], self.first)
 
     @staticmethod
     def joined(parts: Sequence[Context]) -> Context:
         """Return all rows of these parts, in order."""
-        return Context(np.concatenate([part.nodes for part in parts]), [own for part in parts for own in part.counts])
+        return Context(
+            np.concatenate([part.nodes for part in parts]),
+            [own for part in parts for own in part.counts],
+            parts[0].first,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +80,7 @@ class Grams:
     def start(self, rows: int, first: Context | None = None) -> Context:
         """Return the context of rows that have read nothing, or what one row has read."""
         if first is not None:
-            return first.copies([0] * rows)
+            return replace(first.copies([0] * rows), first=first.counts[0] if first.counts else None)
         return Context(self.trie.start(rows), self.adaptive.start(rows) if self.adaptive else [])
 
     def for_sampling(self, temperature: float) -> Grams:
@@ -105,7 +111,7 @@ class Grams:
         q = self.trie.distributions(states)
         found = [(q, _features(p, q, self.trie.longest(states)))]
         if self.adaptive:
-            q, left = self.adaptive.read(ids, context.counts, p, reset)
+            q, left = self.adaptive.read(ids, context.counts, p, reset, context.first)
             found.append((q, _features(p, q, np.log(left + _LEAST))))
         return found
 
