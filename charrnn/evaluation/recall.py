@@ -98,7 +98,9 @@ class Recalling:
             own, state = window.rows(rows), aligned(carried.state[:, :, rows])
             h = model.outputs(self._prepared, own.inputs, state, reset=own.reset)
             model.remember(self._prepared, h, own.inputs, state, reset=own.reset)
-            self.recall.memory.recall(self._own(carried, rows), own.inputs, h, reset=self._forgets(own))
+            self.recall.memory.recall(
+                self._own(carried, rows), own.inputs, h, reset=self._forgets(own, carried.positions[rows])
+            )
             return state
 
         states = self._in_threads(read, carried)
@@ -116,7 +118,7 @@ class Recalling:
         def score(rows: slice) -> Array:
             own, state = window.rows(rows), aligned(carried.state[:, :, rows])
             h = model.outputs(self._prepared, own.inputs, state, reset=own.reset)
-            remembered, forgets = self._own(carried, rows), self._forgets(own)
+            remembered, forgets = self._own(carried, rows), self._forgets(own, carried.positions[rows])
             step = max(1, _BLOCK // (h.shape[1] * self.plan.config.vocab_size))
             for at in range(0, len(h), step):
                 part = slice(at, at + step)
@@ -153,8 +155,11 @@ class Recalling:
         assert self._weights is not None
         return self._weights
 
-    def _forgets(self, window: Window) -> Mask | None:
-        return None if self.recall.across else window.reset
+    def _forgets(self, window: Window, begin: npt.NDArray[np.intp]) -> Mask | None:
+        """Return where rows forget: where the state is reset, or only up to the text's beginning."""
+        if not self.recall.across:
+            return window.reset
+        return begin + np.arange(len(window.inputs))[:, None] <= 0
 
     def _in_threads(self, function: Callable[[slice], Array], carried: Carried) -> Sequence[Array]:
         """Return the function's result for each share of the rows, one for each thread."""
