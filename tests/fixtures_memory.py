@@ -23,7 +23,7 @@ def text_of(length, seed=2, phrases=12):
     """Return a text of few phrases that come again and again, so that a memory sees them again."""
     rng = np.random.default_rng(seed)
     some = ["".join(rng.choice(list(SYMBOLS), rng.integers(3, 12))) for _ in range(phrases)]
-    return "".join(rng.choice(some, length // 3))[:length]
+    return "".join(rng.choice(some, length // 3 + 1))[:length]
 
 
 def some_cache(config, size=SIZE, seed=5, fitted_to="00"):
