@@ -111,7 +111,7 @@ class Memory:
                 logits[...] = cache.mixed(log_softmax(logits), q, features, folds)
         if self.grams is not None and context is not None:
             if logits is None:
-                self.grams.learn(context, ids)
+                self.grams.learn(context, ids, reset)
             else:
                 self.grams.mix(context, ids, logits, reset=reset, folds=folds)
 
