@@ -10,8 +10,13 @@ from charrnn.config import ModelConfig, TextConfig, TrainConfig
 from charrnn.data.corpus import Source
 from charrnn.data.text import END
 from charrnn.data.vocab import Vocab
+from charrnn.memory.adaptive import Adaptive
 from charrnn.memory.cache import FEATURES, Cache
 from charrnn.memory.gate import FOLDS
+from charrnn.memory.grams import FEATURES as GRAM_FEATURES
+from charrnn.memory.grams import Grams
+from charrnn.memory.ngram import NGrams
+from charrnn.memory.trie import Trie
 from charrnn.nn import model
 from charrnn.nn.functional import log_softmax
 
@@ -30,9 +35,17 @@ def some_cache(config, size=SIZE, seed=5, fitted_to="00"):
     """Return a cache that looks fitted: each of its gates is another one, and all of them vary with the features."""
     rng = np.random.default_rng(seed)
     gates = 0.2 * rng.standard_normal((1 + FOLDS, FEATURES + 1))
+    gates[:, 1] = 0.05 * rng.random(1 + FOLDS)  # of the logarithm of the mass, which is about 10
     cache = Cache.unfitted(config.hidden_size, config.dtype)
     mean = 0.1 * rng.standard_normal(config.hidden_size).astype(config.dtype)
     return replace(cache, size=size, sharpness=12.0, mean=mean, gates=gates, fitted_to=fitted_to)
+
+
+def some_grams(ids, vocab_size, adaptive=True, seed=3):
+    """Return n-gram models of a text, with gates that vary with the features, another one for each fold."""
+    gates = 0.3 * np.random.default_rng(seed).standard_normal((2, 1 + FOLDS, GRAM_FEATURES + 1))
+    trie = Trie.of(NGrams.of(np.asarray(ids), vocab_size, 4))
+    return Grams(trie, Adaptive(vocab_size, 6) if adaptive else None, tuple(gates[: 1 + adaptive]))
 
 
 def memory_model(*, documents=False, seed=1, size=SIZE, fitted_to="00", memory=None, symbols=SYMBOLS, **settings):

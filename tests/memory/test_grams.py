@@ -4,30 +4,24 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fixtures_memory import some_grams
 
-from charrnn.memory.adaptive import Adaptive
 from charrnn.memory.gate import CAUTION, FOLDS, shares
-from charrnn.memory.grams import FEATURES, Context, Grams
+from charrnn.memory.grams import FEATURES, Context
 from charrnn.memory.ngram import NGrams
 from charrnn.memory.trie import Trie
 from charrnn.nn.functional import log_softmax, softmax
 
-T, B, V, N = 200, 3, 7, 4
+T, B, V = 200, 3, 7
 RNG = np.random.default_rng(1)
 TRAIN = RNG.integers(0, V - 1, 50)[RNG.integers(0, 50, 30)[:, None] + np.arange(6) - 6].reshape(-1)
 IDS = RNG.integers(0, V, (T, B))
 IDS[T // 2 :] = IDS[: T - T // 2]  # the text repeats itself
 LOGITS = 2 * RNG.standard_normal((T, B, V))
 RESET = RNG.random((T, B)) < 0.03
-TRIE = Trie.of(NGrams.of(TRAIN, V, N))
+TRIE = Trie.of(NGrams.of(TRAIN, V, 4))
 both_kinds = pytest.mark.parametrize("adaptive", [False, True])
 both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
-
-
-def some_grams(adaptive=True, seed=3):
-    """Return n-gram models with gates that vary with the features, another one for each fold."""
-    gates = 0.3 * np.random.default_rng(seed).standard_normal((2, 1 + FOLDS, FEATURES + 1))
-    return Grams(TRIE, Adaptive(V, 5) if adaptive else None, tuple(gates[: 1 + adaptive]))
 
 
 def mixed(grams, context=None, chunks=(T,), *, reset=RESET, dtype=np.float64, folds=None):
@@ -69,7 +63,7 @@ def share_of(p, q, own, gate, before):
 @both_kinds
 @both_dtypes
 def test_probabilities_are_those_of_the_formula_and_sum_to_one(adaptive, dtype):
-    grams = some_grams(adaptive)
+    grams = some_grams(TRAIN, V, adaptive)
     probs = np.exp(mixed(grams, dtype=dtype, reset=None).astype(np.float64))
     np.testing.assert_allclose(probs.sum(axis=-1), 1, rtol=0, atol=1e-6)
     assert probs.min() > 0
@@ -80,13 +74,13 @@ def test_probabilities_are_those_of_the_formula_and_sum_to_one(adaptive, dtype):
 @both_kinds
 @pytest.mark.parametrize("chunks", [[1] * T, [7] * 28 + [4], [90, 109, 1]])
 def test_chunks_are_the_whole(adaptive, chunks):
-    grams = some_grams(adaptive)
+    grams = some_grams(TRAIN, V, adaptive)
     np.testing.assert_allclose(mixed(grams, chunks=chunks), mixed(grams), rtol=1e-12)
 
 
 @both_kinds
 def test_a_reset_is_a_fresh_start_of_that_row_alone(adaptive):
-    grams = some_grams(adaptive)
+    grams = some_grams(TRAIN, V, adaptive)
     reset = np.zeros((T, B), bool)
     reset[123, 1] = True
     found = np.exp(mixed(grams, reset=reset))
@@ -97,7 +91,7 @@ def test_a_reset_is_a_fresh_start_of_that_row_alone(adaptive):
 
 @both_kinds
 def test_what_was_learnt_is_what_was_read(adaptive):
-    grams = some_grams(adaptive)
+    grams = some_grams(TRAIN, V, adaptive)
     learnt, half = grams.start(B), T // 2
     grams.learn(learnt, IDS[:0])
     grams.learn(learnt, IDS[:half], RESET[:half])
@@ -108,7 +102,7 @@ def test_what_was_learnt_is_what_was_read(adaptive):
 
 
 def test_a_reset_begins_with_the_counts_of_the_text_that_was_read_first():
-    grams, first = some_grams(), IDS[40:90, :1]
+    grams, first = some_grams(TRAIN, V), IDS[40:90, :1]
     context = grams.start(1)
     grams.learn(context, first)
     found = np.exp(mixed(grams, grams.start(B, context)))
@@ -121,7 +115,7 @@ def test_a_reset_begins_with_the_counts_of_the_text_that_was_read_first():
 
 
 def test_the_trie_alone_knows_nothing_of_a_text_that_was_read_first():
-    grams = some_grams(adaptive=False)
+    grams = some_grams(TRAIN, V, adaptive=False)
     context = grams.start(1)
     grams.learn(context, IDS[:50, :1])
     np.testing.assert_array_equal(mixed(grams, grams.start(B, context), reset=None), mixed(grams, reset=None))
@@ -129,7 +123,7 @@ def test_the_trie_alone_knows_nothing_of_a_text_that_was_read_first():
 
 @both_kinds
 def test_each_fold_has_its_gates(adaptive):
-    grams = some_grams(adaptive)
+    grams = some_grams(TRAIN, V, adaptive)
     folds = np.arange(T)[:, None] // 7 % FOLDS + np.zeros((1, B), np.intp)
     found = np.exp(mixed(grams, reset=None, folds=folds))
     for fold in range(FOLDS):
@@ -139,7 +133,7 @@ def test_each_fold_has_its_gates(adaptive):
 
 @both_kinds
 def test_rows_can_leave_join_and_be_copied(adaptive):
-    grams, half = some_grams(adaptive), T // 2
+    grams, half = some_grams(TRAIN, V, adaptive), T // 2
     whole, context = mixed(grams, reset=None)[half:], grams.start(B)
     grams.learn(context, IDS[:half])
     doubled = Context.joined([context.copies([1, 1]), context.copies([2])])
@@ -153,7 +147,7 @@ def test_rows_can_leave_join_and_be_copied(adaptive):
 @both_kinds
 @pytest.mark.parametrize("temperature", [0.5, 2.0])
 def test_a_temperature_acts_on_the_net_alone_and_what_was_read_has_less(adaptive, temperature):
-    grams = some_grams(adaptive)
+    grams = some_grams(TRAIN, V, adaptive)
     sampling = grams.for_sampling(temperature)
     assert np.array_equal(sampling.gates[0], grams.gates[0])
     for before, after in zip(grams.gates[1:], sampling.gates[1:], strict=True):
@@ -169,7 +163,7 @@ def test_a_temperature_acts_on_the_net_alone_and_what_was_read_has_less(adaptive
 
 
 def test_a_character_that_the_net_excludes_has_the_probability_of_the_others():
-    grams, logits = some_grams(), LOGITS.astype(np.float32)
+    grams, logits = some_grams(TRAIN, V), LOGITS.astype(np.float32)
     logits[:, :, 3] = -500
     q = TRIE.distributions(TRIE.read(IDS, TRIE.start(B)))
     grams.mix(grams.start(B), IDS, logits)
