@@ -110,7 +110,7 @@ def test_samples_that_end_leave_the_others_alone(kind):
     for long, short in zip(endless, stopped, strict=True):
         at = [position for stop in ("a", "bc") if (position := long.find(stop)) >= 0]
         assert short == long[: min(at, default=None)]
-    assert len({len(text) for text in stopped}) > 3
+    assert len({len(text) for text in stopped}) > 2
 
 
 @every_kind
