@@ -109,11 +109,8 @@ def test_every_command_uses_the_memory_unless_it_is_off(run, song):
         ("score", "lines.txt"),
         ("complete", SONG[:150], "--json"),
     ):
-        own, as_fitted, off, short = (
-            run(*args, *more).stdout for more in ((), ("--memory", "2000"), ("--memory", "0"), ("--memory", "100"))
-        )
-        assert own == as_fitted
-        assert len({own, off, short}) == 3, args
+        own, as_fitted, off = (run(*args, *more).stdout for more in ((), ("--memory", "2000"), ("--memory", "0")))
+        assert own == as_fitted != off
         threads = () if args[0] == "complete" else ("--threads", "2")
         assert run(*args, *threads).stdout == own
     for args in (("sample", "--seed", "1", "-n", "100"), ("score", "lines.txt")):
