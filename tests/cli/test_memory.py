@@ -113,7 +113,7 @@ def test_every_command_uses_the_memory_unless_it_is_off(run, song):
         assert own == as_fitted != off
         threads = () if args[0] == "complete" else ("--threads", "2")
         assert run(*args, *threads).stdout == own
-    for args in (("sample", "--seed", "1", "-n", "100"), ("score", "lines.txt")):
+    for args in (("sample", "--seed", "2", "-n", "300", "--temp", "1"), ("score", "lines.txt")):
         mixed = [run(*args, *more).stdout for more in ((), ("--with-ngram",), ("--with-ngram", "--adaptive"))]
         assert len(set(mixed)) == 3
         assert run(*args, "--with-ngram", "--adaptive").stdout == mixed[2]

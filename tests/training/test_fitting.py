@@ -13,6 +13,7 @@ from fixtures_run import (
     finish,
     log_of,
     meta_of,
+    output_of,
     same,
     start,
     stop_at,
@@ -274,3 +275,79 @@ def test_ngram_models_need_a_validation_split(lm):
         CorpusError, match=r"^--with-ngram fits a gate to the validation split, which has fewer than 1,"
     ):
         fit_grams(saved.params, saved.model_config, None, train, val, end=None, adaptive=False)
+
+
+# A process killed in the midst
+
+#: Fits the memory of a finished run again and again, in children of its own. The n-th child kills itself the n-th time
+#: that it touches the disk while it fits. Prints how many there were.
+SUICIDES = """
+import os, shutil, signal, sys
+from pathlib import Path
+from charrnn.system import atomic
+from charrnn.training.run import Run
+from fixtures_run import finish, start
+
+folder, left = Path(sys.argv[2]), 0
+
+def moment():
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def mortal(call):
+    def around(*args, **options):
+        moment()
+        result = call(*args, **options)
+        moment()
+        return result
+    return around
+
+class Mortal:
+    def __init__(self, file):
+        self.file = file
+    def write(self, data):
+        moment()
+        return self.file.write(data)
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+    def __enter__(self):
+        return self
+    def __exit__(self, *error):
+        self.file.close()
+        moment()
+
+fit_memory, Run.fit_memory = Run.fit_memory, lambda self: None
+run = start(folder / "run", sys.argv[1], val_fraction=0.4, steps=2, eval_every=2)
+finish(run)
+for count in range(10**6):
+    path = folder / str(count)
+    shutil.copytree(folder / "run", path)
+    run.folder = type(run.folder)(path)
+    if os.fork() == 0:
+        atomic.open = lambda *args, **options: Mortal(open(*args, **options))
+        os.replace, os.fsync = mortal(os.replace), mortal(lambda descriptor: None)
+        left = 10 * count + 1
+        fit_memory(run)
+        os._exit(0)
+    if os.waitstatus_to_exitcode(os.wait()[1]) == 0:
+        break
+print(count)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills by a signal")
+def test_a_kill_in_the_midst_leaves_the_model_with_its_memory_or_without(tmp_path):
+    count = int(output_of(SUICIDES, write_text(tmp_path, TEXT), tmp_path))
+    assert count > 3
+    without = (tmp_path / "run" / "best.npz").read_bytes()
+    whole = (tmp_path / f"{count}" / "best.npz").read_bytes()
+    kinds = set()
+    for at in range(count):
+        best = tmp_path / f"{at}" / "best.npz"
+        saved = ckpt.load(best)
+        kinds.add(saved.cache is None)
+        assert best.read_bytes() == (without if saved.cache is None else whole)
+        assert charrnn.load(best).evaluate("abc").chars == 2
+    assert True in kinds
