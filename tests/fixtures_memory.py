@@ -83,14 +83,15 @@ def by_hand(lm, ids, *, reset=None, forget=None, folds=None, first=None, cache=N
     All is read in one go: by one forward pass, and one call of the cache.
     reset, forget  where the state is zero, and where the memory is as in the beginning; (N - 1,)
     folds          of the predictions; None: the first gate is used
-    first          ids that were read before, from a zero state, and are remembered
+    first          ids that were read before, from a zero state, as are its documents, and are remembered
     """
     saved, cache, weights = lm.checkpoint, cache or lm.cache, lm.weights
     config = saved.model_config
     before = None
     if first is not None:
         before = cache.entries(1)
-        h, _, _ = model.hidden(weights, first[:, None], model.zero_state(config, 1))
+        begins = first[:, None] == saved.vocab.end
+        h, _, _ = model.hidden(weights, first[:, None], model.zero_state(config, 1), reset=begins)
         cache.recall(before, first[:, None], h)
     inputs = ids[:-1, None]
     reset, forget = (None if mask is None else np.asarray(mask)[:, None] for mask in (reset, forget))

@@ -171,15 +171,19 @@ class Recalling:
         return Carried(np.concatenate(states, axis=2), carried.remembered, carried.positions + len(window.inputs))
 
 
-def remembered_after(weights: model.Weights, config: ModelConfig, memory: Memory, ids: IdSource) -> Remembered:
+def remembered_after(
+    weights: model.Weights, config: ModelConfig, memory: Memory, ids: IdSource, end: int | None = None
+) -> Remembered:
     """Return what one row remembers that has read a text from a zero state; without n-grams only its end is read.
 
+    end  id of the end mark between documents: all of them are remembered, and each is read from a zero state
     Shapes:  ids (N,)
     """
     remembered, state = memory.start(1), model.zero_state(config, 1)
     for at in range(0 if memory.grams else max(0, len(ids) - memory.size - 1), len(ids), _READ):
         window = ids[np.arange(at, min(at + _READ, len(ids)))[:, None]]
-        h = model.outputs(weights, window, state)
-        model.remember(weights, h, window, state)
+        reset = None if end is None else window == end
+        h = model.outputs(weights, window, state, reset=reset)
+        model.remember(weights, h, window, state, reset=reset)
         memory.recall(remembered, window, h)
     return remembered

@@ -234,6 +234,15 @@ def test_each_document_begins_with_the_text_that_was_read_before():
     assert together.nats_per_char != pytest.approx(empty.nats_per_char, rel=1e-3)
 
 
+def test_all_documents_of_a_text_that_was_read_before_are_remembered():
+    lm, first = memory_model(documents=True, size=2000), in_documents(TEXT[:300], TEXT[300:500], TEXT[:200])
+    ids = ids_of(lm, in_documents(TEXT[600:900]))
+    begins = resets(lm, ids)
+    _, both = by_hand(lm, ids, reset=begins, forget=begins, first=ids_of(lm, first))
+    result = replace(lm, memory_from=read_as(first, lm.checkpoint.text_config)).evaluate(in_documents(TEXT[600:900]))
+    assert result.memory.nats_per_char == pytest.approx(loss_of(both, ids), **EXACT)
+
+
 @pytest.mark.parametrize("text", ["", "a", "xyz"])
 def test_a_text_of_which_nothing_is_scored_has_no_figures(text):
     result = memory_model().evaluate(text)
