@@ -24,7 +24,7 @@ from charrnn.parallel.plan import Plan
 from charrnn.parallel.threads import Threads
 
 _READ = 256  # characters of a text that fills the memory which are read at once
-_BLOCK = 1 << 18  # logits that a thread computes at once: a megabyte of float32
+_BLOCK = 1 << 18  # logits that all threads compute at once: a megabyte of float32
 
 
 class Carried(NamedTuple):
@@ -119,11 +119,11 @@ class Recalling:
             own, state = window.rows(rows), aligned(carried.state[:, :, rows])
             h = model.outputs(self._prepared, own.inputs, state, reset=own.reset)
             remembered, forgets = self._own(carried, rows), self._forgets(own, carried.positions[rows])
-            step = max(1, _BLOCK // (h.shape[1] * self.plan.config.vocab_size))
+            step = max(1, _BLOCK // (len(carried.positions) * self.plan.config.vocab_size))
             for at in range(0, len(h), step):
                 part = slice(at, at + step)
                 read = own._replace(inputs=own.inputs[part], reset=None if own.reset is None else own.reset[part])
-                logits = model.logits_after(self._prepared, h[part], read.inputs, state, reset=read.reset)
+                logits = model.logits_by_row(self._prepared, h[part], read.inputs, state, reset=read.reset)
                 targets = own.targets[part].reshape(-1)
                 V = logits.shape[-1]
                 alone = log_prob(logits.reshape(-1, V).copy(), targets)

@@ -171,7 +171,7 @@ def _read(
         part = slice(at, at + _WINDOW)
         window = window_at(ids, indices[part], end)
         h = model.outputs(weights, window.inputs, state, reset=window.reset)
-        yield part, window, h, model.logits_after(weights, h, window.inputs, state, reset=window.reset)
+        yield part, window, h, model.logits_by_row(weights, h, window.inputs, state, reset=window.reset)
 
 
 def _picked(values: Array, targets: Ids) -> Array:

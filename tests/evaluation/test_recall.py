@@ -136,6 +136,15 @@ def test_threads_change_no_bit(protocol, dtype):
     assert figures(results[0]) == figures(results[1]) == figures(results[2])
 
 
+def test_threads_change_no_bit_of_a_larger_model():
+    # A BLAS multiplies matrices of other heights in another order.
+    symbols = "\n" + "".join(map(chr, range(97, 161)))
+    lm = memory_model(symbols=symbols, dtype="float32", hidden_size=96, size=300)
+    text = "".join(np.random.default_rng(0).choice(list(symbols), 4000))
+    results = [lm.evaluate(text, protocol="windows", batch_size=16, threads=threads) for threads in (1, 2, 3)]
+    assert figures(results[0]) == figures(results[1]) == figures(results[2])
+
+
 # The text that the gates were fitted to
 
 
