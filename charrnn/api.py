@@ -335,8 +335,9 @@ class LanguageModel:
         from charrnn.evaluation.recall import remembered_after
 
         text = text_of(self.memory_from, self.checkpoint.text_config)
-        ids = self.checkpoint.vocab.ids_of(text, "skip")
-        return remembered_after(self.weights, self.checkpoint.model_config, self._memory, ids)
+        vocab = self.checkpoint.vocab
+        ids = vocab.ids_of(text, "skip")
+        return remembered_after(self.weights, self.checkpoint.model_config, self._memory, ids, vocab.end)
 
     def _recall(self, *, across: bool = False, is_fitted: bool = False) -> Recall | None:
         """Return how the memory is used in scoring."""

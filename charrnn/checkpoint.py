@@ -22,6 +22,7 @@ import numpy as np
 
 from charrnn.arrays import Array, Params
 from charrnn.config import (
+    MOST_MEMORY,
     ModelConfig,
     TextConfig,
     TrainConfig,
@@ -346,6 +347,10 @@ def _cache(path: Path, config: ModelConfig, data: dict[str, Any]) -> Cache:
         raise _senseless(path, error) from error
     if gates.shape != unfitted.gates.shape or not np.isfinite(gates).all():
         raise _damaged(path, f"the gates of its memory are not {' by '.join(map(str, unfitted.gates.shape))} numbers")
+    if data["size"] > MOST_MEMORY:
+        raise _damaged(path, f"its memory reaches back {data['size']:,} characters, more than {MOST_MEMORY:,}")
+    if not math.isfinite(data["sharpness"]):
+        raise _damaged(path, f"the sharpness of its memory is {data['sharpness']}")
     return replace(unfitted, **data | {"gates": gates})
 
 

@@ -10,6 +10,7 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+from fixtures_memory import text_of
 from fixtures_run import SETTINGS, TEXT, finish, output_of, start, stop_at, write_text
 
 import charrnn
@@ -627,3 +628,55 @@ def test_of_a_character_that_the_prime_begins_no_byte_is_twice():
     text_config = TextConfig(bytes=True)
     lm = LanguageModel(Checkpoint(config, TrainConfig(), vocab, params, 1, Source(None, ""), text_config=text_config))
     assert lm.sample(1, prime="ä\udce6\udcb0", temperature=0) == "ä水"
+
+
+# The memory
+
+
+@pytest.fixture(scope="module")
+def remembering(tmp_path_factory):
+    """Return a model that was trained on a text that repeats itself, so that it has a memory."""
+    folder = tmp_path_factory.mktemp("remembering")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        finish(start(folder / "run", write_text(folder, text_of(4000)), val_fraction=0.4))
+    return charrnn.load(folder / "run")
+
+
+def test_a_model_is_loaded_with_the_memory_that_was_fitted_or_another(remembering):
+    text = text_of(600, seed=9)
+    for settings, size in (({}, "2000"), ({"memory": 30}, "30"), ({"memory": 0}, None)):
+        lm = charrnn.load(remembering.path, **settings)
+        result = lm.evaluate(text)
+        assert (result.memory and result.memory.signature.rpartition("memory:")[2]) == size
+    counting = charrnn.load(remembering.path, memory=0, with_ngram=True, adaptive=True)
+    assert "|memory:0|ngram:" in counting.evaluate(text).memory.signature
+    filled = charrnn.load(remembering.path, memory_from=text)
+    assert filled.evaluate(text).memory.nats_per_char < remembering.evaluate(text).memory.nats_per_char - 0.1
+    assert len(filled.sample(20, seed=1)) == 20
+
+
+@pytest.mark.parametrize("memory", [-1, 1.5, True, "5", 10_000_001])
+def test_a_memory_out_of_range(remembering, memory):
+    with pytest.raises(ConfigError, match=r"^--memory must be 0 to 10,000,000 characters, got "):
+        charrnn.load(remembering.path, memory=memory)
+
+
+def test_models_that_are_mixed_have_no_memory(remembering):
+    writer = api.mixed([(remembering, 1.0), (remembering, 1.0)])
+    assert writer.ensemble.memory is None
+    alone = charrnn.load(remembering.path, memory=0)
+    texts = [next(each.samples(1, length=100, seed=1)).text for each in (writer, alone.writer, remembering.writer)]
+    assert texts[0] == texts[1] != texts[2]
+    for settings in ({"memory": 5}, {"with_ngram": True}, {"memory_from": "ab"}):
+        other = charrnn.load(remembering.path, **settings)
+        for pairs in ([(other, 1.0), (alone, 1.0)], [(alone, 1.0), (other, 1.0)]):
+            with pytest.raises(ConfigError, match=r"^models that are mixed have no memory: leave out --memory and "):
+                api.mixed(pairs)
+
+
+def test_hidden_states_are_those_of_the_net(remembering):
+    alone = charrnn.load(remembering.path, memory=0)
+    for name in ("states", "log_probs"):
+        ours, theirs = (getattr(each.read("abcabc"), name) for each in (remembering, alone))
+        assert np.array_equal(ours, theirs)

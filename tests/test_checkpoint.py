@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fixtures_memory import some_cache
 from fixtures_run import TEXT, arrays_of, finish, meta_of, same, set_clock, start, stop_at, write_text
 
 from charrnn import checkpoint as ckpt
@@ -25,6 +26,8 @@ from charrnn.config import CELL_NAMES, OPTIMIZER_DEFAULTS, ModelConfig, TrainCon
 from charrnn.data.corpus import Source
 from charrnn.data.vocab import Vocab
 from charrnn.errors import CheckpointError
+from charrnn.memory.cache import FEATURES
+from charrnn.memory.gate import shares
 from charrnn.nn import model
 from charrnn.training.run import Run
 from charrnn.version import __version__
@@ -853,3 +856,104 @@ def test_a_checkpoint_is_not_read_from_a_pipe(tmp_path):
     held = os.open(pipe, os.O_RDWR)  # so that the reader need not wait for a writer
     assert f"{pipe} can be read only once, and a checkpoint is read in parts: give a file" in refusal(pipe)
     os.close(held)
+
+
+# The memory
+
+
+@pytest.fixture
+def with_memory(tmp_path):
+    """Return the path of a checkpoint with a memory."""
+    path = tmp_path / "memory.npz"
+    ckpt.save(path, small(cache=some_cache(ModelConfig(3, hidden_size=4), 2000)))
+    return path
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_memory_comes_back_bit_for_bit(tmp_path, dtype):
+    config = ModelConfig(3, hidden_size=70, dtype=dtype)
+    params = model.init_params(config, np.random.default_rng(1))
+    cache = some_cache(config, 1234, fitted_to="ab" * 32)
+    ckpt.save(tmp_path / "one.npz", small(model_config=config, params=params, cache=cache))
+    loaded = ckpt.load(tmp_path / "one.npz")
+    for name in ("mean", "projection", "gates"):
+        before, after = getattr(cache, name), getattr(loaded.cache, name)
+        assert (before.tobytes(), before.dtype, before.shape) == (after.tobytes(), after.dtype, after.shape)
+    assert (loaded.cache.size, loaded.cache.sharpness, loaded.cache.fitted_to) == (1234, 12.0, "ab" * 32)
+    ckpt.save(tmp_path / "two.npz", loaded)
+    assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
+    assert len(arrays_of(tmp_path / "one.npz")) == len(params) + 3
+
+
+def test_a_checkpoint_without_a_memory_has_no_trace_of_one(tmp_path):
+    ckpt.save(tmp_path / "bare.npz", small())
+    assert ckpt.load(tmp_path / "bare.npz").cache is None
+    assert "cache" not in meta_of(tmp_path / "bare.npz")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("size", -1, "size -1"),
+        ("size", 1.5, "size is no int"),
+        ("size", True, "size is no int"),
+        ("size", 10_000_001, "its memory reaches back 10,000,001 characters"),
+        ("sharpness", math.nan, "the sharpness of its memory is nan"),
+        ("sharpness", math.inf, "the sharpness of its memory is inf"),
+        ("sharpness", "20", "sharpness is no float"),
+        ("gates", [], "the gates of its memory are not 6 by 9 numbers"),
+        ("gates", [[0.0] * 9] * 5, "the gates of its memory are not 6 by 9 numbers"),
+        ("gates", [[math.nan] * 9] * 6, "the gates of its memory are not 6 by 9 numbers"),
+        ("gates", [["x"] * 9] * 6, "do not make sense"),
+        ("gates", [[0.0], [1.0, 2.0]], "do not make sense"),
+        ("fitted_to", None, "fitted_to is no str"),
+    ],
+)
+def test_a_memory_that_makes_no_sense_is_refused(with_memory, tmp_path, name, value, says):
+    found = refusal(rewrite(tmp_path / "bad.npz", with_memory, meta=lambda meta: meta["cache"].update({name: value})))
+    assert says in found
+    assert found.endswith("use another copy")
+
+
+@pytest.mark.parametrize("name", ["size", "sharpness", "gates", "fitted_to"])
+def test_a_memory_that_lacks_something_is_refused(with_memory, tmp_path, name):
+    found = refusal(rewrite(tmp_path / "bad.npz", with_memory, meta=lambda meta: meta["cache"].pop(name)))
+    assert f"do not make sense ('{name}')" in found
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "says"),
+    [
+        ("mean", None, "arrays missing or unknown: cache/mean"),
+        ("projection", None, "arrays missing or unknown: cache/projection"),
+        ("mean", np.zeros(5, np.float32), "cache/mean has shape (5,), not (4,)"),
+        ("projection", np.zeros((4, 3), np.float32), "cache/projection has shape (4, 3), not (4, 4)"),
+        ("mean", np.zeros(4), "cache/mean is float64, not float32"),
+        ("mean", np.full(4, np.nan, np.float32), "cache/mean contains numbers that are not finite"),
+        ("projection", np.full((4, 4), np.inf, np.float32), "cache/projection contains numbers that are not finite"),
+    ],
+)
+def test_a_memory_of_other_arrays_is_refused(with_memory, tmp_path, name, array, says):
+    assert says in refusal(rewrite(tmp_path / "bad.npz", with_memory, **{f"cache/{name}": array}))
+
+
+def test_arrays_of_a_memory_that_is_not_described_are_refused(with_memory, tmp_path):
+    found = refusal(rewrite(tmp_path / "bad.npz", with_memory, meta=lambda meta: meta.pop("cache")))
+    assert "arrays missing or unknown: cache/mean, cache/projection" in found
+
+
+@pytest.mark.parametrize("name", ["best.npz", "last.npz"])
+def test_a_checkpoint_of_before_has_no_memory_until_it_is_asked_for(name):
+    old, text = LanguageModel(ckpt.load(KEPT / name)), (KEPT / "corpus.txt").read_text(encoding="utf-8")
+    assert old.checkpoint.cache is None
+    assert old.evaluate(text).memory is None
+    lm = replace(old, memory=500)
+    cache = lm.cache
+    assert (cache.size, cache.sharpness, cache.fitted_to) == (500, 20.0, "")
+    np.testing.assert_allclose(shares(np.ones((1, FEATURES)), cache.gates, None), 0.1)
+    assert len(np.unique(cache.gates, axis=0)) == 1
+    result = lm.evaluate(text)
+    assert result.nats_per_char == pytest.approx(old.evaluate(text).nats_per_char, rel=1e-6)
+    assert result.memory.signature.endswith("|memory:500")
+    assert result.memory.nats_per_char != pytest.approx(result.nats_per_char, rel=1e-4)
+    assert len(lm.sample(50, seed=1)) == 50

@@ -147,11 +147,13 @@ def _in_words(signature: str) -> str:
     """Return what the memory's part of a signature means."""
     fields = dict(field.split(":", 1) for field in signature.split("|"))
     size, *how = fields["memory"].split("-")
-    says = f"the last {int(size):,} characters" + ", also of earlier documents" * ("across" in how)
+    parts = [f"the last {int(size):,} characters" + ", also of earlier documents" * ("across" in how)]
     if "ngram" in fields:
         n, *reads = fields["ngram"].split("-")
-        says += f", and a {n}-gram model of the training text" + ", and one of the text read" * bool(reads)
-    return says + "; scored out of fold, since it was fitted to this text" * ("fold" in how)
+        parts = (
+            parts[: size != "0"] + [f"a {n}-gram model of the training text"] + ["one of the text read"] * bool(reads)
+        )
+    return ", and ".join(parts) + "; scored out of fold, since it was fitted to this text" * ("fold" in how)
 
 
 def _print_positions(losses: list[float]) -> None:

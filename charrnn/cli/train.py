@@ -200,7 +200,7 @@ def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
         with TrainScreen(run, quiet=quiet, verbose=verbose, sample_every=options["sample_every"]) as screen:
             for event in run.events():
                 screen.show(event)
-                if signals.received:
+                if signals.received and not run.finished:
                     break
                 if signals.saves_for:
                     run.save()
@@ -208,6 +208,7 @@ def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
                     signals.saves_for = None
     except BrokenPipeError:  # the terminal or pipe was closed: save the run
         run.save()
+        run.fit_memory()
         click.get_current_context().exit(128 + signals.received if signals.received else 1)
     if signals.received and not run.finished:
         run.save()

@@ -24,7 +24,7 @@ from charrnn.parallel.plan import Plan
 from charrnn.parallel.threads import Threads
 
 _READ = 256  # characters of a text that fills the memory which are read at once
-_BLOCK = 1 << 18  # logits that a thread computes at once: a megabyte of float32
+_BLOCK = 1 << 18  # logits that all threads compute at once: a megabyte of float32
 
 
 class Carried(NamedTuple):
@@ -98,7 +98,9 @@ class Recalling:
             own, state = window.rows(rows), aligned(carried.state[:, :, rows])
             h = model.outputs(self._prepared, own.inputs, state, reset=own.reset)
             model.remember(self._prepared, h, own.inputs, state, reset=own.reset)
-            self.recall.memory.recall(self._own(carried, rows), own.inputs, h, reset=self._forgets(own))
+            self.recall.memory.recall(
+                self._own(carried, rows), own.inputs, h, reset=self._forgets(own, carried.positions[rows])
+            )
             return state
 
         states = self._in_threads(read, carried)
@@ -116,12 +118,12 @@ class Recalling:
         def score(rows: slice) -> Array:
             own, state = window.rows(rows), aligned(carried.state[:, :, rows])
             h = model.outputs(self._prepared, own.inputs, state, reset=own.reset)
-            remembered, forgets = self._own(carried, rows), self._forgets(own)
-            step = max(1, _BLOCK // (h.shape[1] * self.plan.config.vocab_size))
+            remembered, forgets = self._own(carried, rows), self._forgets(own, carried.positions[rows])
+            step = max(1, _BLOCK // (len(carried.positions) * self.plan.config.vocab_size))
             for at in range(0, len(h), step):
                 part = slice(at, at + step)
                 read = own._replace(inputs=own.inputs[part], reset=None if own.reset is None else own.reset[part])
-                logits = model.logits_after(self._prepared, h[part], read.inputs, state, reset=read.reset)
+                logits = model.logits_by_row(self._prepared, h[part], read.inputs, state, reset=read.reset)
                 targets = own.targets[part].reshape(-1)
                 V = logits.shape[-1]
                 alone = log_prob(logits.reshape(-1, V).copy(), targets)
@@ -153,8 +155,11 @@ class Recalling:
         assert self._weights is not None
         return self._weights
 
-    def _forgets(self, window: Window) -> Mask | None:
-        return None if self.recall.across else window.reset
+    def _forgets(self, window: Window, begin: npt.NDArray[np.intp]) -> Mask | None:
+        """Return where rows forget: where the state is reset, or only up to the text's beginning."""
+        if not self.recall.across:
+            return window.reset
+        return begin + np.arange(len(window.inputs))[:, None] <= 0
 
     def _in_threads(self, function: Callable[[slice], Array], carried: Carried) -> Sequence[Array]:
         """Return the function's result for each share of the rows, one for each thread."""
@@ -166,15 +171,19 @@ class Recalling:
         return Carried(np.concatenate(states, axis=2), carried.remembered, carried.positions + len(window.inputs))
 
 
-def remembered_after(weights: model.Weights, config: ModelConfig, memory: Memory, ids: IdSource) -> Remembered:
+def remembered_after(
+    weights: model.Weights, config: ModelConfig, memory: Memory, ids: IdSource, end: int | None = None
+) -> Remembered:
     """Return what one row remembers that has read a text from a zero state; without n-grams only its end is read.
 
+    end  id of the end mark between documents: all of them are remembered, and each is read from a zero state
     Shapes:  ids (N,)
     """
     remembered, state = memory.start(1), model.zero_state(config, 1)
     for at in range(0 if memory.grams else max(0, len(ids) - memory.size - 1), len(ids), _READ):
         window = ids[np.arange(at, min(at + _READ, len(ids)))[:, None]]
-        h = model.outputs(weights, window, state)
-        model.remember(weights, h, window, state)
+        reset = None if end is None else window == end
+        h = model.outputs(weights, window, state, reset=reset)
+        model.remember(weights, h, window, state, reset=reset)
         memory.recall(remembered, window, h)
     return remembered

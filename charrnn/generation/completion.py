@@ -28,7 +28,8 @@ from charrnn.generation.writer import Writer
 
 #: Only this many characters at the end of a text are read, or as many as the memory remembers if that is more. With
 #: LSTMs of 320 and 384 units on tiny Shakespeare and a layer-normalised LSTM of 384 units on a story, but no memory,
-#: reading more changes no probability by over 6e-7, which is rounding. Attention adds as many as it looks back.
+#: reading more changes no probability by over 6e-7, which is rounding. Attention adds as many as it looks back, and
+#: a model that counts what it reads reads all.
 CONTEXT = 256
 _WIDTH = 16  # hypotheses that are kept, at least
 _WITHIN_WORDS = "'’\u200c\u200d"
@@ -88,7 +89,9 @@ def complete(
     vocab = writer.vocab
     memory = writer.ensemble.memory
     reach = max(member.config.attention for member in writer.ensemble.members)
-    ids = vocab.encode(text, unknown)[-max(CONTEXT + reach, memory.size if memory else 0) :]
+    ids = vocab.encode(text, unknown)
+    if memory is None or not memory.counts:
+        ids = ids[-max(CONTEXT + reach, memory.size if memory else 0) :]
     rules = Rules(
         length=max_length or GOALS[to],
         end=vocab.end,

@@ -204,24 +204,33 @@ class Adaptive:
         """Return the counts of streams that have read nothing."""
         return [Counts.none(self.vocab_size, self.n) for _ in range(streams)]
 
-    def learn(self, ids: Ids, streams: list[Counts]) -> None:
+    def learn(self, ids: Ids, streams: list[Counts], reset: Mask | None = None, first: Counts | None = None) -> None:
         """Count a text without predicting it.
 
-        Shapes:  ids (T, B) · streams (B,), which change
+        reset, first:  as for `read`
+        Shapes:  ids, reset (T, B) · streams (B,), which change
         """
-        for stream, text in zip(streams, ids.T.tolist(), strict=True):
-            for symbol in text:
-                stream.add(symbol)
+        for b, text in enumerate(ids.T.tolist()):
+            for t, symbol in enumerate(text):
+                if reset is not None and reset[t, b]:
+                    streams[b] = self._begun(first)
+                streams[b].add(symbol)
 
     def read(
-        self, ids: Ids, streams: list[Counts], base: Array, reset: Mask | None = None, first: Counts | None = None
+        self,
+        ids: Ids,
+        streams: list[Counts],
+        base: Array,
+        reset: Mask | None = None,
+        first: Counts | None = None,
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Count each character of a text, then predict the next one.
 
         Returns the probabilities of all symbols, and the probability that was left to the other model: from 1 where
         nothing like this has been read, to nearly 0 where a long context has always been followed by the same symbol.
         base:    the probabilities that the other model gives to the next character
-        reset:   where a stream starts again before the character: with no counts, or with a copy of `first`
+        reset:   where a stream starts again before the character
+        first:   the counts that it then has; none if None
         Shapes:  ids, reset (T, B) · streams (B,), which change · base (T, B, V) · returns (T, B, V), (T, B)
         """
         probs, left = np.empty(base.shape), np.empty(ids.shape)
@@ -232,9 +241,13 @@ class Adaptive:
             for t, symbols in enumerate(ids[piece].tolist(), begin):
                 for b, symbol in enumerate(symbols):
                     if reset is not None and reset[t, b]:
-                        streams[b] = Counts.none(self.vocab_size, self.n) if first is None else first.copy()
+                        streams[b] = self._begun(first)
                     streams[b].add(symbol)
                     contexts.add(streams[b])
             some = contexts.predict(self.n, base[piece].reshape(rows), probs[piece].reshape(rows))
             left[piece] = some.reshape(-1, len(streams))
         return probs, left
+
+    def _begun(self, first: Counts | None) -> Counts:
+        """Return the counts of a stream that starts again."""
+        return Counts.none(self.vocab_size, self.n) if first is None else first.copy()

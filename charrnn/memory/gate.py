@@ -18,7 +18,7 @@ from charrnn.arrays import Array
 from charrnn.nn.functional import sigmoid
 
 FOLDS = 5
-_BLOCK = 1024  # neighbouring predictions that are in the same fold: more than the distance over which they correlate
+_BLOCK = 200  # neighbouring predictions that are in the same fold: few enough that a short text has all folds
 _STEPS, _ENOUGH = 50, 1e-5  # Newton steps at most; nats per character that the last one gains at least
 _RIDGE = 1e-4  # times the mean square of a feature: keeps weights finite where features determine each other
 _LEAST_CURVATURE = 0.05

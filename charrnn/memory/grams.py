@@ -35,7 +35,7 @@ class Context:
 
     nodes   (B, n)
     counts  one for each row, changed in place; empty if nothing read is counted
-    first   what each row begins with after a reset; None: nothing
+    first   the counts of a row after a reset; None: it has none
     """
 
     nodes: Nodes
@@ -50,16 +50,13 @@ class Context:
     def copies(self, rows: Rows) -> Context:
         """Return copies of these rows."""
         own = self.only(rows)
-        return Context(own.nodes, [counts.copy() for counts in own.counts], self.first)
+        return replace(own, counts=[counts.copy() for counts in own.counts])
 
     @staticmethod
     def joined(parts: Sequence[Context]) -> Context:
         """Return all rows of these parts, in order."""
-        return Context(
-            np.concatenate([part.nodes for part in parts]),
-            [own for part in parts for own in part.counts],
-            parts[0].first,
-        )
+        nodes = np.concatenate([part.nodes for part in parts])
+        return Context(nodes, [own for part in parts for own in part.counts], parts[0].first)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,10 +75,14 @@ class Grams:
     temperature: float = 1.0
 
     def start(self, rows: int, first: Context | None = None) -> Context:
-        """Return the context of rows that have read nothing, or what one row has read."""
-        if first is not None:
-            return replace(first.copies([0] * rows), first=first.counts[0] if first.counts else None)
-        return Context(self.trie.start(rows), self.adaptive.start(rows) if self.adaptive else [])
+        """Return the context of rows that have read nothing, or with the counts of one row that has read a text."""
+        nodes = self.trie.start(rows)
+        if not self.adaptive:
+            return Context(nodes, [])
+        if first is None:
+            return Context(nodes, self.adaptive.start(rows))
+        (counts,) = first.counts
+        return Context(nodes, [counts.copy() for _ in range(rows)], counts)
 
     def for_sampling(self, temperature: float) -> Grams:
         """Return the models for samples at this temperature: what was read has a smaller share (`CAUTION`)."""
@@ -90,15 +91,15 @@ class Grams:
             gates[:, -1] -= CAUTION
         return replace(self, gates=(trained, *read), temperature=mixed_at(temperature))
 
-    def learn(self, context: Context, ids: Ids) -> None:
+    def learn(self, context: Context, ids: Ids, reset: Mask | None = None) -> None:
         """Read a window without predicting anything.
 
-        Shapes:  ids (T, B)
+        Shapes:  ids, reset (T, B)
         """
         if len(ids):
-            context.nodes = self.trie.read(ids, context.nodes)[-1]
+            context.nodes = self.trie.read(ids, context.nodes, reset)[-1]
         if self.adaptive:
-            self.adaptive.learn(ids, context.counts)
+            self.adaptive.learn(ids, context.counts, reset, context.first)
 
     def look_up(self, context: Context, ids: Ids, p: Array, reset: Mask | None) -> list[tuple[Array, Array]]:
         """Read a window; return each model's probabilities of the next symbols, and the features of its gate.

@@ -64,6 +64,11 @@ class Memory:
         """Return how many characters the cache looks back."""
         return self.cache.size if self.cache else 0
 
+    @property
+    def counts(self) -> bool:
+        """Return whether all that is read is counted, so that it matters however long ago it was."""
+        return self.grams is not None and self.grams.adaptive is not None
+
     def start(self, rows: int, first: Remembered | None = None, longest: int | None = None) -> Remembered:
         """Return what rows remember at their beginning: nothing, or the text that one row has read.
 
@@ -111,7 +116,7 @@ class Memory:
                 logits[...] = cache.mixed(log_softmax(logits), q, features, folds)
         if self.grams is not None and context is not None:
             if logits is None:
-                self.grams.learn(context, ids)
+                self.grams.learn(context, ids, reset)
             else:
                 self.grams.mix(context, ids, logits, reset=reset, folds=folds)
 

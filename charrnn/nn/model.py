@@ -372,6 +372,16 @@ def logits_after(weights: Weights, h: Array, ids: Ids, state: Array, *, reset: M
     return logits
 
 
+def logits_by_row(weights: Weights, h: Array, ids: Ids, state: Array, *, reset: Mask | None = None) -> Array:
+    """Do what `logits_after` does for each batch row by itself, so that no bit of a row depends on those beside it."""
+    rows = []
+    for b in range(h.shape[1]):
+        own = slice(b, b + 1)
+        forgets = None if reset is None else reset[:, own]
+        rows.append(logits_after(weights, h[:, own], ids[:, own], state[:, :, own], reset=forgets))
+    return np.concatenate(rows, axis=1)
+
+
 def predict(weights: Weights, ids: Ids, state: Array, *, scratch: Scratch = FRESH) -> Array:
     """Read a window as `read` does, and return the logits of the next id.
 

@@ -6,6 +6,7 @@ figures that decide between them are out of fold.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
@@ -40,6 +41,9 @@ _ROWS, _ROW = 4, 10_000  # batch rows, at most; and characters of each, at least
 _SAMPLE = 16, 1_024  # batch rows and characters of the training text for the keys
 _WINDOW = 128
 _WORTH = 0.002  # nats per character that a cache, or a larger one, gains at least
+_CERTAIN = (
+    3  # standard errors of its gain that a cache gains at least: with fewer, random texts seem to repeat themselves
+)
 
 
 class MemoryFitted(NamedTuple):
@@ -100,10 +104,12 @@ def fit_cache(
     for cache, q, own in zip(caches, found, features, strict=True):
         gates = fit_folds(own, alone, q, folds)
         share = shares(own, gates, folds)
-        loss = -float(np.log((1 - share) * alone + share * q).mean())
-        fitted.append(MemoryFitted(replace(cache, gates=gates, fitted_to=text), net_loss, loss))
-    best = min(fitted, key=lambda one: one.both + (_WORTH if one.cache.size > SIZE else 0))
-    if best.alone - best.both < _WORTH:
+        gains = np.log((1 - share) * alone + share * q) - np.log(alone)
+        error = float(gains.std()) / math.sqrt(len(gains))
+        loss = net_loss - float(gains.mean())
+        fitted.append((MemoryFitted(replace(cache, gates=gates, fitted_to=text), net_loss, loss), error))
+    best, error = min(fitted, key=lambda one: one[0].both + (_WORTH if one[0].cache.size > SIZE else 0))
+    if best.alone - best.both < max(_WORTH, _CERTAIN * error):
         best = best._replace(cache=best.cache.with_size(0))
     return best
 
@@ -135,6 +141,7 @@ def _looked_up(
 ) -> tuple[Array, Array, Array]:
     """Return the probabilities of these targets by the net and by C caches, and the features of the gates.
 
+    While a cache is empty, its probabilities are those of the net, so that no gate learns from them.
     Shapes:  indices (N, B), each column in a row · returns (N, B), (C, N, B), (C, FEATURES, N, B)
     """
     shape = indices.shape
@@ -142,13 +149,13 @@ def _looked_up(
     alone, found = np.empty(shape), np.empty((len(caches), *shape))
     features = np.empty((len(caches), FEATURES, *shape))
     for part, window, h, logits in _read(weights, config, ids, indices, end):
+        p = alone[part] = _picked(softmax(logits), window.targets)
         for n, (cache, own) in enumerate(zip(caches, entries, strict=True)):
             q = logits.copy()
             seen = cache.recall(own, window.inputs, h, q, reset=window.reset, fitting=True)
             assert seen is not None
             features[n, :, part] = np.moveaxis(seen, -1, 0)
-            found[n, part] = _picked(q, window.targets)
-        alone[part] = _picked(softmax(logits), window.targets)
+            found[n, part] = np.where(q.any(axis=-1), _picked(q, window.targets), p)
     return alone, found, features
 
 
@@ -164,7 +171,7 @@ def _read(
         part = slice(at, at + _WINDOW)
         window = window_at(ids, indices[part], end)
         h = model.outputs(weights, window.inputs, state, reset=window.reset)
-        yield part, window, h, model.logits_after(weights, h, window.inputs, state, reset=window.reset)
+        yield part, window, h, model.logits_by_row(weights, h, window.inputs, state, reset=window.reset)
 
 
 def _picked(values: Array, targets: Ids) -> Array:

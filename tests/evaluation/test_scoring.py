@@ -3,10 +3,12 @@
 import math
 import os
 import signal
+from dataclasses import replace
 from itertools import count, islice, repeat
 
 import numpy as np
 import pytest
+from fixtures_memory import by_hand, in_documents, loss_of, memory_model, text_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -306,3 +308,64 @@ def test_a_string_is_no_list_of_lines():
 def test_half_a_surrogate_pair_has_no_bytes():
     with pytest.raises(VocabError, match="surrogate"):
         list(language_model(VOCABS["bytes"]).score([f"a{END}"]))
+
+
+# With a memory
+
+REPEATING = [text_of(size, seed=3).replace("\n", "a") for size in (900, 200, 1, 30, 700, 61, 60, 400)]
+
+
+@pytest.mark.parametrize("documents", [False, True])
+@pytest.mark.parametrize("memory", [None, 5, 2000])
+def test_with_a_memory_each_line_is_scored_as_its_evaluation(documents, memory):
+    lm = memory_model(documents=documents, memory=memory)
+    plain = list(replace(lm, memory=0).score(REPEATING))
+    for line, found, without in zip(REPEATING, lm.score(REPEATING), plain, strict=True):
+        alone = lm.evaluate(in_documents(line) if documents else f"\n{line}\n").memory
+        assert found.chars == without.chars == alone.chars
+        assert -found.logprob / found.chars == pytest.approx(alone.nats_per_char, rel=1e-9)
+        assert len(line) == 1 or found.logprob != pytest.approx(without.logprob, rel=1e-6)
+
+
+def test_a_context_is_remembered():
+    lm = memory_model()
+    context, line = REPEATING[0], REPEATING[1]
+    (found,) = lm.score([(context, line)])
+    ids = lm.checkpoint.vocab.encode(f"\n{context}{line}")
+    logprob = -loss_of(by_hand(lm, ids)[1][-len(line) :], ids[-len(line) - 1 :]) * len(line)
+    assert found.logprob == pytest.approx(logprob, rel=1e-9)
+    assert found.chars == len(line)
+
+
+@pytest.mark.parametrize("memory_from", [None, text_of(500, seed=3)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_with_a_memory_neither_threads_nor_blocks_nor_lines_beside_it_matter(monkeypatch, dtype, memory_from):
+    lm = replace(memory_model(dtype=dtype, hidden_size=20), memory_from=memory_from)
+    lines = [*REPEATING, *REPEATING[::-1], "abc", ("a" * 70, "abcd" * 20)]
+    usual = list(lm.score(lines, per_char=True, threads=1))
+    monkeypatch.setattr(scoring, "is_worth_sharing", lambda chars, params: True)
+    monkeypatch.setattr(scoring, "_PART", 300)
+    monkeypatch.setattr(scoring, "BLOCK", 1000)
+    in_parts = [list(lm.score(lines, per_char=True, threads=threads)) for threads in (1, 2, 3)]
+    assert in_parts[0] == in_parts[1] == in_parts[2]
+    monkeypatch.setattr(packing, "ROWS", 2)
+    monkeypatch.setattr(scoring, "_WINDOW", 40)
+    alone = [found for line in lines for found in lm.score([line], per_char=True)]
+    within = 1e-9 if dtype == "float64" else 1e-5
+    for each in (usual, in_parts[0], lm.score(lines, per_char=True)):
+        for found, own in zip(each, alone, strict=True):
+            assert found.logprob == pytest.approx(own.logprob, rel=within)
+
+
+def test_what_was_read_before_reaches_every_line():
+    lm = memory_model(size=300)
+    filled = replace(lm, memory_from=REPEATING[0])
+    first = lm.checkpoint.vocab.encode(REPEATING[0])[-301:]
+    for line, found in zip(REPEATING, filled.score(REPEATING), strict=True):
+        ids = lm.checkpoint.vocab.encode(f"\n{line}\n")
+        assert -found.logprob / found.chars == pytest.approx(loss_of(by_hand(lm, ids, first=first)[1], ids), rel=1e-9)
+
+
+def test_with_a_memory_the_bits_of_characters_add_up():
+    for found in memory_model().score(REPEATING, per_char=True):
+        assert math.fsum(filter(None, found.bits)) * math.log(2) == pytest.approx(-found.logprob)
