@@ -55,7 +55,8 @@ def check_memory(size: int, config: ModelConfig) -> None:
     """Raise ConfigError if a memory of this size is out of range, or larger than what the machine has free."""
     if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= MOST_MEMORY:
         raise ConfigError(f"--memory must be 0 to {MOST_MEMORY:,} characters, got {size!r}")
-    needs = size * (min(KEY_SIZE, config.hidden_size) * np.dtype(config.dtype).itemsize + 4)
+    number = _stored(np.empty(0, config.dtype)).itemsize
+    needs = size * (min(KEY_SIZE, config.hidden_size) * number + np.dtype(np.int32).itemsize)
     free = free_bytes()
     if free is not None and needs > free:
         raise ConfigError(
@@ -122,7 +123,7 @@ class Cache:
             return entries
         size = self.size if longest is None else max(1, min(self.size, longest))
         panels, D = -(-(size + _TOGETHER) // self._width), self.projection.shape[1]
-        return Entries.empty(rows, size, (panels, D, self._width), self.projection.dtype)
+        return Entries.empty(rows, size, (panels, D, self._width), _stored(self.projection[:1]).dtype)
 
     @property
     def _width(self) -> int:
@@ -194,7 +195,9 @@ class Cache:
         age = (counts[-1] - slots) % len(slots)
         entry = counts[-1] - age
         seen = (entry >= 0) & (entry < counts[:, None]) & (entry >= counts[:, None] - entries.size)  # (n, slots)
-        scores = np.where(seen, np.moveaxis(keys @ entries.keys[row], 0, 1).reshape(seen.shape), -np.inf)
+        scores = np.where(
+            seen, np.moveaxis(keys @ _loaded(entries.keys[row], keys.dtype), 0, 1).reshape(seen.shape), -np.inf
+        )
         near = np.where(seen.any(axis=1), scores.max(axis=1), 0)[:, None]
         weights = np.where(seen, np.exp(self.sharpness * (scores - near)), 0)
         mass = weights.sum(axis=1, keepdims=True)
@@ -273,13 +276,26 @@ class Cache:
         )
 
 
+def _stored(keys: Array) -> npt.NDArray[Any]:
+    """Return keys as they are remembered: of a float32, the upper half, rounded, since less memory takes less time."""
+    if keys.dtype != np.float32:
+        return keys
+    bits = np.ascontiguousarray(keys).view(np.uint32)
+    return ((bits + 0x8000) >> 16).astype(np.uint16)
+
+
+def _loaded(keys: npt.NDArray[Any], dtype: npt.DTypeLike) -> Array:
+    """Return remembered keys as numbers of this type."""
+    return (keys.astype(np.uint32) << 16).view(np.float32) if dtype == np.float32 else keys
+
+
 @dataclass(eq=False)
 class Entries:
     """What B rows remember: of each the last positions, in a ring of slots.
 
     size    positions that each row remembers
     rows    (B,) where the entries of each row are among those of P
-    keys    (P, panels, D, width): slot i is [:, i // width, :, i % width]
+    keys    (P, panels, D, width), as `_stored` returns them: slot i is [:, i // width, :, i % width]
     ids     (P, slots) the id that followed each position
     counts  (P,) positions read since the row was empty, with those it begins with; the last may wait for its id
     first   one row, with what every row remembers after a reset, all complete; None: nothing
@@ -287,7 +303,7 @@ class Entries:
 
     size: int
     rows: npt.NDArray[np.int64]
-    keys: Array
+    keys: npt.NDArray[Any]
     ids: npt.NDArray[np.int32]
     counts: npt.NDArray[np.int64]
     first: Entries | None = None
@@ -322,7 +338,7 @@ class Entries:
         follows = counts > self.begin
         self.ids[row, (counts[follows] - 1) % slots] = ids[follows]
         at = counts % slots
-        self.keys[row, at // width, :, at % width] = keys
+        self.keys[row, at // width, :, at % width] = _stored(keys)
         self.counts[row] += len(ids)
         return counts
 

@@ -209,8 +209,8 @@ def test_a_size_out_of_range_is_refused(size):
 
 def test_a_memory_larger_than_the_machine_has_is_refused(monkeypatch):
     monkeypatch.setattr(module, "free_bytes", lambda: 1 << 30)
-    check_memory(4_000_000, ModelConfig(5, hidden_size=32))
+    check_memory(7_000_000, ModelConfig(5, hidden_size=64))
     with pytest.raises(ConfigError, match=r"^--memory 9,000,000 needs 1.1 GiB .* 1.0 GiB are free: give a smaller"):
-        check_memory(9_000_000, ModelConfig(5, hidden_size=32))
+        check_memory(9_000_000, ModelConfig(5, hidden_size=200))
     monkeypatch.setattr(module, "free_bytes", lambda: None)
     check_memory(9_000_000, ModelConfig(5, hidden_size=32))

@@ -390,14 +390,15 @@ static int memory_from(PyObject *tuple, Size B, Buffers *buffers, Memory *memory
     if (PyErr_Occurred() || !(memory->projection = memory_of(buffers, parts[8], 0, -1)))
         return 0;
     const Kernels *kernels = kernels_of(buffers->itemsize);
+    const Py_ssize_t key = buffers->itemsize == sizeof(float) ? sizeof(uint16_t) : 0; /* see `Key` in recall.h */
     int complete = slots % kernels->panel == 0 && memory->N < slots
         && buffers->views[buffers->count - 1].len == packed_size(kernels, H, D) * buffers->itemsize
         && (memory->centre = memory_of(buffers, parts[9], 0, D))
-        && (!memory->first || (memory->first_keys = memory_of(buffers, parts[10], 0, slots * D)))
+        && (!memory->first || (memory->first_keys = memory_of(buffers, parts[10], key, slots * D)))
         && (!memory->first || (memory->first_ids = memory_of(buffers, parts[11], sizeof(int32_t), slots)))
         && (Py_IsNone(parts[12]) || (memory->gate = memory_of(buffers, parts[12], sizeof(double), FEATURES + 1)))
         && (memory->rows = memory_of(buffers, parts[13], sizeof(int64_t), B))
-        && (memory->keys = memory_of(buffers, parts[14], 0, P * slots * D))
+        && (memory->keys = memory_of(buffers, parts[14], key, P * slots * D))
         && (memory->ids = memory_of(buffers, parts[15], sizeof(int32_t), P * slots))
         && (memory->counts = memory_of(buffers, parts[16], sizeof(int64_t), P));
     for (Size b = 0; complete && b < B; b++)

@@ -6,6 +6,80 @@
 #undef TOGETHER
 #define TOGETHER 16
 
+/* A number of a stored key. Of a float only the upper half is kept, rounded, which a processor turns into a float by a
+   shift: reading the keys takes most of a look-up's time, and 8 bits of precision suffice. Queries are not rounded. */
+#undef Key
+#define Key NAME(key)
+#if SINGLE
+typedef uint16_t Key;
+typedef uint16_t NAME(halves) __attribute__((vector_size(VECTOR / 2), aligned(sizeof(uint16_t)), may_alias));
+typedef uint32_t NAME(words) __attribute__((vector_size(VECTOR), may_alias));
+
+static inline Key NAME(stored)(REAL number)
+{
+    const union { REAL number; uint32_t bits; } value = {number};
+    return (Key)((value.bits + 0x8000) >> 16);
+}
+
+static inline Vector NAME(loaded)(const Key *keys)
+{
+    return (Vector)(__builtin_convertvector(*(const NAME(halves) *)keys, NAME(words)) << 16);
+}
+#else
+typedef REAL Key;
+
+static inline Key NAME(stored)(REAL number) { return number; }
+
+static inline Vector NAME(loaded)(const Key *keys) { return *(const Vector *)keys; }
+#endif
+
+/* scores (rows, stride) += the products of these queries (rows, D) with the keys of neighbouring panels; both counts are
+   constants wherever this is inlined. */
+static inline __attribute__((always_inline)) void NAME(compare)(
+    const Size rows, const Size panels, Size D, const REAL *restrict queries, const Key *restrict keys,
+    REAL *restrict scores, Size stride)
+{
+    Vector sum[4][2];
+    for (Size j = 0; j < rows * panels; j++)
+        sum[j][0] = sum[j][1] = (Vector){0};
+    for (Size k = 0; k < D; k++) {
+        UNROLL
+        for (Size p = 0; p < panels; p++) {
+            const Key *row = keys + (p * D + k) * PANEL;
+            const Vector left = NAME(loaded)(row), right = NAME(loaded)(row + LANES);
+            UNROLL
+            for (Size m = 0; m < rows; m++) {
+                sum[p * rows + m][0] += queries[m * D + k] * left;
+                sum[p * rows + m][1] += queries[m * D + k] * right;
+            }
+        }
+    }
+    for (Size p = 0; p < panels; p++)
+        for (Size m = 0; m < rows; m++) {
+            Vector *to = (Vector *)(scores + m * stride + p * PANEL);
+            to[0] = sum[p * rows + m][0];
+            to[1] = sum[p * rows + m][1];
+        }
+}
+
+/* scores (n, slots) = the similarities of queries (n, D) with keys, packed as a matrix (D, slots). Each is a sum in
+   ascending order of k, however many there are. */
+static void NAME(compare_all)(Size n, Size D, Size slots, const REAL *queries, const Key *keys, REAL *scores)
+{
+    const Size fours = n / 4 * 4;
+    for (Size first = 0, panels; first < slots; first += panels * PANEL, keys += panels * PANEL * D) {
+        panels = first + 4 * PANEL <= slots ? 4 : 1;
+        for (Size p = 0; p < panels && fours; p++)
+            for (Size m = 0; m < fours; m += 4)
+                NAME(compare)(4, 1, D, queries + m * D, keys + p * PANEL * D, scores + m * slots + first + p * PANEL, slots);
+        for (Size m = fours; m < n; m++)
+            if (panels == 4)
+                NAME(compare)(1, 4, D, queries + m * D, keys, scores + m * slots + first, slots);
+            else
+                NAME(compare)(1, 1, D, queries + m * D, keys, scores + m * slots + first, slots);
+    }
+}
+
 /* Memory for one block of positions. */
 typedef struct {
     REAL *h, *keys, *scores, *p, *q;
@@ -115,7 +189,7 @@ static void NAME(forget)(const Memory *memory, Size row)
     const Size slots = memory->slots;
     memory->counts[row] = memory->first;
     if (memory->first) {
-        memcpy((REAL *)memory->keys + row * slots * memory->D, memory->first_keys, slots * memory->D * sizeof(REAL));
+        memcpy((Key *)memory->keys + row * slots * memory->D, memory->first_keys, slots * memory->D * sizeof(Key));
         memcpy(memory->ids + row * slots, memory->first_ids, slots * sizeof(int32_t));
     }
 }
@@ -133,7 +207,7 @@ static int NAME(recall)(
         space + most * (H + D + slots) + V};
     for (Size b = 0; space && b < B; b++) {
         const Size row = memory->rows[b];
-        REAL *own = (REAL *)memory->keys + row * slots * D;
+        Key *own = (Key *)memory->keys + row * slots * D;
         int32_t *followed_by = memory->ids + row * slots;
         for (Size t = 0, n; t < T; t += n) {
             if (keep && !keep[t * B + b])
@@ -148,15 +222,15 @@ static int NAME(recall)(
                 const Size entry = count + j, slot = entry % slots;
                 if (entry > memory->first) /* the entry before this one was waiting for its id */
                     followed_by[(entry - 1) % slots] = ids[(t + j) * B + b];
-                REAL *column = own + slot / PANEL * D * PANEL + slot % PANEL;
+                Key *column = own + slot / PANEL * D * PANEL + slot % PANEL;
                 for (Size k = 0; k < D; k++)
-                    column[k * PANEL] = to.keys[j * D + k];
+                    column[k * PANEL] = NAME(stored)(to.keys[j * D + k]);
             }
             memory->counts[row] = last;
             if (!logits)
                 continue;
-            const Size used = last < slots ? last : slots;
-            NAME(product)(n, D, used, to.keys, own, to.scores, 0, 0);
+            const Size used = last < slots ? (last + PANEL - 1) / PANEL * PANEL : slots;
+            NAME(compare_all)(n, D, used, to.keys, own, to.scores);
             for (Size j = 0; j < n; j++) {
                 const Size at = (t + j) * B + b;
                 NAME(mix)(memory, V, count + j, followed_by, to.scores + j * used, logits + at * V,
