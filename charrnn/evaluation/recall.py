@@ -1,8 +1,8 @@
 """Score windows with a net and its memory: each prediction by the net alone, and by both.
 
-Batch rows are shared between threads of this process, not between processes: each row's entries, a quarter of a megabyte for
-2,000 positions, stay where they are, and the compiled core lets threads compute at once. A row does not depend on the
-others, so neither do the scores on the number of threads.
+Batch rows are shared between threads of this process, not between processes: each row's entries, a quarter of a
+megabyte for 2,000 positions, stay where they are, and the compiled core lets threads compute at once. A row does not
+depend on the others, so neither do the scores on the number of threads.
 """
 
 from __future__ import annotations
