@@ -71,6 +71,14 @@ def test_the_dynamic_figure_of_the_model_alone_is_that_without_a_memory():
     assert result.memory.dynamic != pytest.approx(result.dynamic, rel=1e-3)
 
 
+def test_where_nothing_is_learned_dynamic_figures_are_the_others(monkeypatch):
+    monkeypatch.setattr(whole, "_DYNAMIC_RATE", 0.0)
+    monkeypatch.setattr(whole, "_DYNAMIC_DECAY", 0.0)
+    result = fitted_to(memory_model(documents=True), DOCUMENTS).evaluate(DOCUMENTS, dynamic=True)
+    for each in (result, result.memory):
+        assert each.dynamic == pytest.approx(each.nats_per_char, rel=1e-9)
+
+
 # With the memory
 
 
@@ -213,7 +221,7 @@ def test_across_documents_the_memory_is_kept_and_the_state_is_not():
 @pytest.mark.parametrize("protocol", ["lanes", "windows"])
 def test_what_a_row_reads_before_the_text_begins_is_not_remembered(protocol):
     # The first row has nothing before its own; across documents, nothing else would reset it.
-    lm = memory_model(size=2000)
+    lm = memory_model(size=300)
     results = [
         lm.evaluate(TEXT[:1600], across_documents=across, protocol=protocol, batch_size=3).memory
         for across in (False, True)

@@ -179,6 +179,17 @@ def mixture_of(writer, ids, temperature):
 
 
 @every_kind
+@pytest.mark.parametrize("temperature", [None, 0.5])
+def test_a_prime_is_read_with_the_memory_of_its_samples(kind, temperature):
+    writer, vocab = writer_of(kind), writer_of(kind).vocab
+    memory = writer.ensemble.memory if temperature is None else writer.ensemble.memory_for(temperature)
+    ids = vocab.encode(PRIME)
+    primed = writer.prime(ids, writer.rules(SampleConfig()), temperature)
+    np.testing.assert_allclose(primed.logits[0], log_probs_after(writer, ids, memory)[-1], rtol=1e-7)
+    assert (temperature is None) == np.allclose(primed.logits, writer.ensemble.read(ids).logits)
+
+
+@every_kind
 def test_at_temperature_zero_every_seed_writes_the_most_likely_text(kind):
     writer = writer_of(kind)
     found = [texts(writer, 2, 60, temperature=0.0, seed=seed) for seed in (1, 2)]

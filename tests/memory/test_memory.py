@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fixtures_memory import text_of
+from fixtures_memory import some_grams, text_of
 from fixtures_run import finish, start, write_text
 
 import charrnn
@@ -102,16 +102,20 @@ def test_windows_of_any_size_give_the_same(monkeypatch, of_documents, mixture, w
         assert other.nats_per_char == pytest.approx(usual.nats_per_char, rel=1e-5)
 
 
-@mixtures
-def test_documents_reset_what_was_counted_even_in_a_warm_up(monkeypatch, of_documents, mixture):
-    # Each row reads more than a document before its own.
-    lm = replace(of_documents, memory=100, **MIXED[mixture])
-    text = END + END.join(OTHER[at : at + 60].replace("\n", "a") for at in range(0, 540, 60)) + END
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_documents_reset_what_was_counted_even_in_a_warm_up(monkeypatch, of_documents, adaptive):
+    # The second row begins at character 152 of 304, right after an end mark, and first reads part of two documents.
+    lm = replace(of_documents, memory=100)
+    ids = lm.checkpoint.vocab.encode(OTHER.replace("\n", "a"))
+    lm.__dict__["_memory"] = Memory(lm.cache, some_grams(ids, lm.checkpoint.vocab.size, adaptive=adaptive))
+    text = OTHER[:300].replace("\n", "a")
+    text = END + END.join(text[a:b] for a, b in ((0, 100), (100, 149), (0, 100), (249, 300))) + END
+    monkeypatch.setattr(whole, "WARM_UP", 102)
     whole_text = lm.evaluate(text).memory.nats_per_char
-    monkeypatch.setattr(whole, "WARM_UP", 130)
-    lanes = lm.evaluate(text, protocol="lanes", batch_size=3)
-    assert "lanes-3x130" in lanes.signature
-    assert lanes.memory.nats_per_char == pytest.approx(whole_text, rel=1e-6)
+    for rows in (1, 2):
+        lanes = lm.evaluate(text, protocol="lanes", batch_size=rows)
+        assert f"lanes-{rows}x102" in lanes.signature
+        assert lanes.memory.nats_per_char == pytest.approx(whole_text, rel=1e-6)
 
 
 @mixtures

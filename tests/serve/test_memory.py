@@ -22,6 +22,7 @@ SETTINGS = [
     {"seed": 4, "length": 60, "prime": PRIME, "temperature": 0.5},
     {"seed": 5, "length": 60, "prime": PRIME, "stop": ("ab",)},
     {"seed": 2, "length": 60, "prime": PRIME, "temperature": 0.0},
+    {"seed": 6, "length": 60, "prime": PRIME[:30]},  # drawn beside the second one
 ]
 
 
@@ -116,12 +117,12 @@ def test_answers_at_the_same_time_are_those_of_the_library(lm):
 
 
 def test_an_echoed_prompt_continues_as_one_that_is_not(lm):
-    fields = {"prompt": PRIME[:100], "max_tokens": 50, "seed": 4, "temperature": 0.6}
+    fields = {"prompt": PRIME[:100], "max_tokens": 5, "seed": 4, "temperature": 0.4, "n": 20}
     plain, echoed = asked(
         lm, ("completions", fields), ("completions", fields | {"echo": True, "logprobs": 2}), threads=1
     )
-    text, whole = (answer["choices"][0]["text"] for answer in (plain, echoed))
-    assert whole == PRIME[:100] + text
+    texts, wholes = ([choice["text"] for choice in answer["choices"]] for answer in (plain, echoed))
+    assert wholes == [PRIME[:100] + text for text in texts]
     log_probs = echoed["choices"][0]["logprobs"]["token_logprobs"]
     ids = lm.checkpoint.vocab.encode(PRIME[:100])
     for at in (1, 50, 99):
