@@ -91,14 +91,14 @@ def test_a_reset_is_a_fresh_start_of_that_row_alone(adaptive):
 
 @both_kinds
 def test_what_was_learnt_is_what_was_read(adaptive):
-    grams = some_grams(TRAIN, V, adaptive)
-    learnt, half = grams.start(B), T // 2
+    grams, half, reset = some_grams(TRAIN, V, adaptive), T // 2, RESET.copy()
+    reset[half - 2 : half, 0], reset[half - 1, 1] = [True, False], True  # what came before is no context
+    learnt = grams.start(B)
     grams.learn(learnt, IDS[:0])
-    grams.learn(learnt, IDS[:half], RESET[:half])
+    grams.learn(learnt, IDS[:half], reset[:half])
     logits = LOGITS[half:].copy()
-    grams.mix(learnt, IDS[half:], logits, reset=RESET[half:])
-    assert RESET[:half].any()
-    np.testing.assert_allclose(logits, mixed(grams)[half:], rtol=1e-12)
+    grams.mix(learnt, IDS[half:], logits, reset=reset[half:])
+    np.testing.assert_allclose(logits, mixed(grams, reset=reset)[half:], rtol=1e-12)
 
 
 def test_a_reset_begins_with_the_counts_of_the_text_that_was_read_first():
