@@ -118,7 +118,7 @@ def test_lanes_read_before_their_own():
     assert result.nats_per_char == pytest.approx(nats / 2399, **EXACT)
 
 
-@pytest.mark.parametrize("window", [1, 50, 5000])
+@pytest.mark.parametrize("window", [5, 5000])
 @pytest.mark.parametrize("protocol", ["whole", "lanes"])
 @pytest.mark.parametrize("across", [False, True])
 def test_windows_of_any_size_give_the_same(monkeypatch, window, protocol, across):
