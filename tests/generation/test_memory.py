@@ -257,12 +257,12 @@ def test_each_hypothesis_of_a_beam_has_its_own_memory(kind):
     writer = writer_of(kind)
     ids = writer.vocab.encode(PRIME)
     primed = writer.ensemble.read(ids)
-    several = [beam_search(writer.ensemble, primed, Rules(30), width=8, length_norm=0.0, count=5) for _ in range(2)]
+    several = [beam_search(writer.ensemble, primed, Rules(15), width=6, length_norm=0.0, count=5) for _ in range(2)]
     assert len(several[0]) == 5
     for found, again in zip(*several, strict=True):  # the primed state is left as it was
         assert found.ids.tolist() == again.ids.tolist()
         log_probs = log_probs_after(writer, [*ids, *found.ids[:-1]])[len(ids) - 1 :]
-        np.testing.assert_allclose(found.log_probs, log_probs[np.arange(30), found.ids], rtol=1e-7)
+        np.testing.assert_allclose(found.log_probs, log_probs[np.arange(15), found.ids], rtol=1e-7)
     found = [sample.text for sample in writer.beam_search(4, primes=[PRIME, "ab"], length=20, threads=2)]
     assert found == [sample.text for sample in writer.beam_search(4, primes=[PRIME, "ab"], length=20, threads=1)]
 

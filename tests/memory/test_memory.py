@@ -25,10 +25,16 @@ MIXED = {"ngram": {"with_ngram": True}, "adaptive": {"with_ngram": True, "adapti
 mixtures = pytest.mark.parametrize("mixture", MIXED)
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """Return a trained model with a memory."""
+    return trained(tmp_path_factory.mktemp("plain"), TEXT)
+
+
 @pytest.fixture(scope="module", params=["float32", "float64"])
-def plain(request, tmp_path_factory):
+def either(request, tmp_path_factory):
     """Return a trained model with a memory, of either type."""
-    return trained(tmp_path_factory.mktemp("plain"), TEXT, dtype=request.param)
+    return trained(tmp_path_factory.mktemp("either"), TEXT, dtype=request.param)
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +68,8 @@ def log_probs_of(lm, ids, chunks=None, folds=None):
 
 @mixtures
 @pytest.mark.parametrize("size", [None, 0])
-def test_the_whole_mixture_sums_to_one_in_any_chunks(plain, mixture, size):
-    lm = replace(plain, memory=size, **MIXED[mixture])
+def test_the_whole_mixture_sums_to_one_in_any_chunks(either, mixture, size):
+    lm = replace(either, memory=size, **MIXED[mixture])
     ids = lm.checkpoint.vocab.encode(OTHER)
     found = log_probs_of(lm, ids)
     np.testing.assert_allclose(np.exp(found, dtype=np.float64).sum(axis=-1), 1, rtol=0, atol=1e-6)
