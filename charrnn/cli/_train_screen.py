@@ -153,4 +153,5 @@ def _memory_in_words(fitted: MemoryFitted) -> str:
     """Say what the memory gains on the characters that it was fitted to."""
     if not fitted.cache.size:
         return "off: looking back at similar passages does not lower the validation loss"
-    return f"looks back {fitted.cache.size:,} characters: {fitted.alone:.4f} nats become {fitted.both:.4f}"
+    gain = f"{fitted.alone:.4f} nats become {fitted.both:.4f}"
+    return f"looks back {fitted.cache.size:,} characters; on {fitted.chars:,} characters for validation, {gain}"

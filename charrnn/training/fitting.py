@@ -51,11 +51,13 @@ class MemoryFitted(NamedTuple):
 
     alone, both  the loss on the text that it was fitted to, in nats per character: of the net, and with the cache, out
                  of fold
+    chars        of the validation split that it was fitted to
     """
 
     cache: Cache
     alone: float
     both: float
+    chars: int
 
 
 def fit_cache(
@@ -107,7 +109,7 @@ def fit_cache(
         gains = np.log((1 - share) * alone + share * q) - np.log(alone)
         error = float(gains.std()) / math.sqrt(len(gains))
         loss = net_loss - float(gains.mean())
-        fitted.append((MemoryFitted(replace(cache, gates=gates, fitted_to=text), net_loss, loss), error))
+        fitted.append((MemoryFitted(replace(cache, gates=gates, fitted_to=text), net_loss, loss, indices.size), error))
     best, error = min(fitted, key=lambda one: one[0].both + (_WORTH if one[0].cache.size > SIZE else 0))
     if best.alone - best.both < max(_WORTH, _CERTAIN * error):
         best = best._replace(cache=best.cache.with_size(0))

@@ -174,7 +174,11 @@ def test_a_run_whose_reader_is_gone_has_a_memory(run, text, monkeypatch):
 
 def test_the_closing_lines_name_the_memory(run, text):
     stderr = run(*TRAIN).stderr
-    assert re.search(r"^Memory +looks back 2,000 characters: \d\.\d{4} nats become \d\.\d{4}$", stderr, re.M)
+    assert re.search(
+        r"^Memory +looks back 2,000 characters; on [\d,]+ characters for validation, \d\.\d{4} nats become \d\.\d{4}$",
+        stderr,
+        re.M,
+    )
 
 
 # Bad input
