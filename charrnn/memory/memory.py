@@ -121,7 +121,7 @@ class Memory:
                 self.grams.mix(context, ids, logits, reset=reset, folds=folds)
 
     def in_core(self, remembered: Remembered) -> compiled.Memory | None:
-        """Return the memory as the compiled core reads it; None if NumPy has to mix."""
-        if self.cache is None or remembered.entries is None or self.grams is not None:
+        """Return the cache as the compiled core reads it; None without one."""
+        if self.cache is None or remembered.entries is None:
             return None
         return self.cache.in_core(remembered.entries)

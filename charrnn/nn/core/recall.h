@@ -71,7 +71,8 @@ static void NAME(compare_all)(Size n, Size D, Size slots, const REAL *queries, c
         panels = first + 4 * PANEL <= slots ? 4 : 1;
         for (Size p = 0; p < panels && fours; p++)
             for (Size m = 0; m < fours; m += 4)
-                NAME(compare)(4, 1, D, queries + m * D, keys + p * PANEL * D, scores + m * slots + first + p * PANEL, slots);
+                NAME(compare)(
+                    4, 1, D, queries + m * D, keys + p * PANEL * D, scores + m * slots + first + p * PANEL, slots);
         for (Size m = fours; m < n; m++)
             if (panels == 4)
                 NAME(compare)(1, 4, D, queries + m * D, keys, scores + m * slots + first, slots);
