@@ -36,10 +36,10 @@ typedef struct {
 
 /* The continuous cache of B rows, of which each remembers the last N positions, in a ring of more slots than that.
    projection (H, D), packed; rows (B): where the entries of each row are among P others. keys (P, slots, D), each packed
-   as a matrix (D, slots) of the numbers in `recall.h`; ids (P, slots) that followed; counts (P): entries since the row was empty, the last of which
-   may wait for its id. first: entries that a row begins with, all complete. gate (FEATURES + 1): a weight for each
-   feature, then the bias; NULL if features are requested. temperature: of the net, before its probabilities are mixed;
-   logits are such that dividing them by it gives the mixture. */
+   as a matrix (D, slots) of the numbers in `recall.h`; ids (P, slots) that followed; counts (P): entries since the row
+   was empty, the last of which may wait for its id. first: entries that a row begins with, all complete. gate
+   (FEATURES + 1): a weight for each feature, then the bias; NULL if features are requested. temperature: of the net,
+   before its probabilities are mixed; logits are such that dividing them by it gives the mixture. */
 #define FEATURES 8
 typedef struct {
     Size H, D, N, slots, first, P;
