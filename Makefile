@@ -10,7 +10,7 @@ TEST := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 CORE_TESTS := tests/parallel tests/generation tests/evaluation $(addprefix tests/training/test_,advice.py loop.py recovery.py resume.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-numpy test-cookbook test-slow lint types format bench records samples cookbook picture wheel clean
+.PHONY: help demo test test-numpy test-cookbook test-slow lint types format bench ablations records samples cookbook picture wheel clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -59,6 +59,11 @@ format: $(VENV)/dev ## Format the code
 
 bench: $(VENV)/bench ## Measure the speed against PyTorch; update docs/performance.md; 20 minutes
 	$(BIN)/python -m benchmarks.speed --write docs/performance.md
+
+ablations: $(VENV)/installed ## Compare the recipe with one change at a time, on texts of the folder TEXTS; hours
+	@test -n "$(TEXTS)" || { echo "name the folder with the texts: make ablations TEXTS=folder" >&2; exit 2; }
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.ablations "$(TEXTS)/tinyshakespeare.txt" "$(TEXTS)/irish_abc.txt" \
+		--json docs/ablations.json
 
 # ROWS chooses some: make records TEXTS=folder ROWS="tinyshakespeare, 3 minutes"
 records: $(VENV)/installed ## Make and commit the runs missing from docs/results.md, from the folder TEXTS; hours

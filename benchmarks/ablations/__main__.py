@@ -49,6 +49,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "`--embed-size 64`": {"embed_size": 64},
     "`--embed-size 64 --input-dropout 0.1`": {"embed_size": 64, "input_dropout": 0.1},
     "`--embed-size 0`, one-hot rows": {"embed_size": 0, "tied": False},
+    "`--attention 300`": {"attention": 300},
     "`--dropout 0`": {"dropout": 0.0},
     "`--dropout 0.3`": {"dropout": 0.3},
     "`--dropout 0.6`": {"dropout": 0.6},
@@ -68,7 +69,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "`--schedule constant`": {"schedule": "constant"},
 }
 _SPLITS = {"val_fraction": 0.05, "test_fraction": 0.05}
-_MODEL = ("cell", "num_layers", "hidden_size", "embed_size", "tied", "dropout", "weight_drop")
+_MODEL = ("cell", "num_layers", "hidden_size", "embed_size", "tied", "dropout", "weight_drop", "attention")
 _TRAINING = ("learning_rate", "reset_rate", "val_chars", "batch_size", "seq_len", "threads")
 _ROUNDS, _SECONDS = 5, 0.5  # for timing a change and the recipe in turns
 
