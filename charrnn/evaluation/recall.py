@@ -18,7 +18,8 @@ from charrnn.arrays import Array, IdSource, Mask, Params, Window, aligned
 from charrnn.config import ModelConfig
 from charrnn.memory.gate import fold_of
 from charrnn.memory.memory import Memory, Remembered
-from charrnn.nn import model
+from charrnn.nn import compiled, model
+from charrnn.nn.cells import cell_of
 from charrnn.nn.functional import log_prob
 from charrnn.parallel.plan import Plan
 from charrnn.parallel.threads import Threads
@@ -62,12 +63,14 @@ class Recall(NamedTuple):
 class Recalling:
     """Scores windows as `Workers` does, with a memory; it is used like them.
 
-    N-gram models compute in Python, which no second thread can speed up.
+    There is one thread where more would not help, as n-gram models compute in Python; or where they would change
+    results, as NumPy's products with fewer rows may have other bits.
     """
 
     def __init__(self, plan: Plan, recall: Recall, threads: int) -> None:
         self.plan = plan
-        self.recall, self._threads = recall, Threads(1 if recall.memory.grams else threads)
+        alone = recall.memory.grams is not None or not compiled.core() or cell_of(plan.config.cell).layer is None
+        self.recall, self._threads = recall, Threads(1 if alone else threads)
         self._weights: model.Weights | None = None
         self._open = ExitStack()
 

@@ -190,19 +190,19 @@ class Cache:
         counts = entries.remember(row, ids, keys)
         if logits is None:
             return None
-        slots = np.arange(entries.ids.shape[1])
+        slots, width = entries.ids.shape[1], entries.keys.shape[-1]
+        panels = -(-min(slots, int(counts[-1]) + 1) // width)  # those that have ever been written to
         # The newest entry in each slot, as counted from the first one, and which of them each position can see.
-        age = (counts[-1] - slots) % len(slots)
+        age = (counts[-1] - np.arange(panels * width)) % slots
         entry = counts[-1] - age
         seen = (entry >= 0) & (entry < counts[:, None]) & (entry >= counts[:, None] - entries.size)  # (n, slots)
-        scores = np.where(
-            seen, np.moveaxis(keys @ _loaded(entries.keys[row], keys.dtype), 0, 1).reshape(seen.shape), -np.inf
-        )
+        products = keys @ _loaded(entries.keys[row, :panels], keys.dtype)
+        scores = np.where(seen, np.moveaxis(products, 0, 1).reshape(seen.shape), -np.inf)
         near = np.where(seen.any(axis=1), scores.max(axis=1), 0)[:, None]
         weights = np.where(seen, np.exp(self.sharpness * (scores - near)), 0)
         mass = weights.sum(axis=1, keepdims=True)
         q = np.zeros_like(logits)
-        np.add.at(q.T, entries.ids[row], weights.T)
+        np.add.at(q.T, entries.ids[row, : panels * width], weights.T)
         some = mass > 0
         q = np.where(some, q / np.where(some, mass, 1), 0).astype(logits.dtype)
         log_p = log_softmax(logits)
