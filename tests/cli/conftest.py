@@ -17,6 +17,7 @@ from click.testing import CliRunner
 
 import charrnn
 from charrnn.cli import main
+from charrnn.system.signals import SAVING, STOPPING
 
 from ._material import SMALL, TEXT, Command, Outcome, Terminal
 
@@ -68,9 +69,10 @@ def cwd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def signals() -> Iterator[None]:
     """Let every test, and every process it starts, begin with the handlers that Python has at first."""
     defaults = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-    before = {number: signal.signal(number, handler) for number, handler in defaults.items()}
+    others = {number: signal.getsignal(number) for number in (*STOPPING, *SAVING)}
+    before = others | {number: signal.signal(number, handler) for number, handler in defaults.items()}
     yield
-    for number, handler in before.items():
+    for number, handler in before.items():  # a command that a signal has stopped ignores all of them
         signal.signal(number, handler)
 
 
