@@ -88,11 +88,10 @@ def measure(train: IdSource, val: IdSource, ids: IdSource, vocab: Vocab) -> Base
     val: the text to choose n on; if it has fewer than two characters, n is chosen on the text itself
     Shapes:  train, val, ids (N,)
     """
-    learned = _slice(train, max(0, len(train) - READ), len(train))
-    grams = NGrams.of(learned, vocab.size)
+    learned = learned_from(train)
     chosen_on, where = (val, "the validation split") if len(val) > 1 else (ids, "this text")
-    n = int(grams.nats(_slice(chosen_on, 0, READ)).argmin()) + 1
-    nats = {"ngram": float(grams.up_to(n).nats(ids)[-1])}
+    grams = NGrams.of(learned, vocab.size).best_on(_slice(chosen_on, 0, READ))
+    nats = {"ngram": float(grams.nats(ids)[-1])}
     for name, new in COMPRESSORS.items():
         before = _compressed(new(), _utf8(learned, vocab), _utf8(_slice(ids, 0, 1), vocab))
         added = _compressed(new(), _utf8(learned, vocab), _utf8(ids, vocab)) - before
@@ -101,10 +100,15 @@ def measure(train: IdSource, val: IdSource, ids: IdSource, vocab: Vocab) -> Base
     return Baselines(
         train_chars=len(learned),
         train_total=len(train),
-        n=n,
+        n=len(grams.orders),
         n_chosen_on=where,
         nats_per_char={name: value / chars if chars > 0 else None for name, value in nats.items()},
     )
+
+
+def learned_from(train: IdSource) -> Ids:
+    """Return the part of a training text that n-gram models and compressors learn from."""
+    return _slice(train, max(0, len(train) - READ), len(train))
 
 
 def _slice(ids: IdSource, begin: int, end: int) -> Ids:

@@ -287,9 +287,9 @@ class Streams:
 
 
 def _joined(parts: Sequence[Remembered | None]) -> Remembered | None:
-    """Return what all these samples remember; None without a memory."""
+    """Return a copy of what all these samples remember; None without a memory."""
     some = [part for part in parts if part is not None]
-    return Remembered.joined([part.copies(slice(None)) for part in some]) if some else None
+    return Remembered.joined(some) if some else None
 
 
 def advance(ensemble: Ensemble, groups: Sequence[Streams]) -> None:

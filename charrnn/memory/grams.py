@@ -49,14 +49,13 @@ class Context:
 
     def copies(self, rows: Rows) -> Context:
         """Return copies of these rows."""
-        own = self.only(rows)
-        return replace(own, counts=[counts.copy() for counts in own.counts])
+        return Context.joined([self.only(rows)])
 
     @staticmethod
     def joined(parts: Sequence[Context]) -> Context:
-        """Return all rows of these parts, in order."""
+        """Return copies of all rows of these parts, in order."""
         nodes = np.concatenate([part.nodes for part in parts])
-        return Context(nodes, [own for part in parts for own in part.counts], parts[0].first)
+        return Context(nodes, [own.copy() for part in parts for own in part.counts], parts[0].first)
 
 
 @dataclass(frozen=True, eq=False)

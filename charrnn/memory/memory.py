@@ -40,7 +40,7 @@ class Remembered:
 
     @staticmethod
     def joined(parts: Sequence[Remembered]) -> Remembered:
-        """Return all rows of these parts, in order."""
+        """Return copies of all rows of these parts, in order."""
         entries = [part.entries for part in parts if part.entries is not None]
         contexts = [part.context for part in parts if part.context is not None]
         return Remembered(

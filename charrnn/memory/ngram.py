@@ -83,6 +83,10 @@ class NGrams:
         """Return the models of orders 1 to n."""
         return NGrams(self.vocab_size, self.orders[:n])
 
+    def best_on(self, ids: IdSource) -> NGrams:
+        """Return the models up to the n whose loss on a text is lowest."""
+        return self.up_to(int(self.nats(ids).argmin()) + 1)
+
     def log_probs(self, ids: Ids) -> Array:
         """Return the log-probability of each character but the first, in one row for each n.
 

@@ -25,7 +25,7 @@ _CELLS = 1 << 16  # probabilities computed at once: bounds memory, changes no re
 class Trie:
     """The n-gram model of a text for one n, of G nodes: the root, then all grams by length and in order of their keys.
 
-    Node G stands for every gram that the text lacks: it has no children and leaves everything to a shorter context.
+    Node G represents every gram that the text lacks: it has no children and leaves everything to a shorter context.
     keys     (G,) the number of the parent times V, plus the id of the last character; ascending; -1 for the root
     starts   (G + 2,) the number of each node's first child; its last child comes before the first of the next node
     kept     (G,) the discounted probability of each gram's last character, given its context

@@ -18,7 +18,7 @@ from charrnn.arrays import Array, Ids, IdSource, Params, Window
 from charrnn.config import ModelConfig
 from charrnn.data.stream import window_at
 from charrnn.errors import CorpusError
-from charrnn.evaluation.baselines import READ
+from charrnn.evaluation.baselines import learned_from
 from charrnn.memory.adaptive import Adaptive
 from charrnn.memory.cache import FEATURES, KEY_SIZE, Cache
 from charrnn.memory.gate import fit_folds, fold_of, shares
@@ -203,9 +203,8 @@ def fit_grams(
             f"--with-ngram fits a gate to the validation split, which has fewer than {LEAST:,} characters: leave it out"
         )
     V, weights = config.vocab_size, model.prepare(params, config)
-    counted = NGrams.of(train_ids[np.arange(max(0, len(train_ids) - READ), len(train_ids))], V)
-    n = int(counted.nats(val_ids[np.arange(total + 1)]).argmin()) + 1
-    grams = Grams(Trie.of(counted.up_to(n)), Adaptive(V) if adaptive else None)
+    counted = NGrams.of(learned_from(train_ids), V).best_on(val_ids[np.arange(total + 1)])
+    grams = Grams(Trie.of(counted), Adaptive(V) if adaptive else None)
     rows = max(1, min(_ROWS, total // _ROW))
     indices = np.arange(total // rows * rows).reshape(rows, -1).T
     folds, memory = fold_of(indices), Memory(cache)
