@@ -44,6 +44,16 @@ class RunFolderError(CharRNNError):
     """A run folder that is in use, already has a run, or has nothing to resume from."""
 
 
+class MissingExtraError(CharRNNError):
+    """A feature whose packages are not installed.
+
+    feature  what needs them; packages: their names; extra: of `pip install "charrnn-numpy[extra]"`
+    """
+
+    def __init__(self, feature: str, packages: str, extra: str) -> None:
+        super().__init__(f'{feature} needs {packages}: pip install "charrnn-numpy[{extra}]"')
+
+
 class DivergedError(CharRNNError):
     """Training that diverged.
 

@@ -9,6 +9,8 @@ from charrnn import config
 from charrnn.nn import compiled
 from charrnn.nn.cells import CELLS
 
+pytest_plugins = ["fixtures_browser"]
+
 VARIANTS = compiled.core().variants() if compiled.core() else []
 
 # The same examples on every run and machine: a failure can be repeated, and no run fails by bad luck.

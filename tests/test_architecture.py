@@ -16,8 +16,8 @@ PACKAGE = Path(charrnn.__file__).parent
 #: The packages and the modules at the top, in the order of docs/architecture.md: each imports from those before it.
 ORDER = [
     *("errors", "arrays", "version", "wording", "config", "keywords", "signatures"),
-    *("system", "nn", "data", "memory", "parallel", "checkpoint", "evaluation", "generation", "training"),
-    *("api", "doctor", "serve", "cli", "__main__"),
+    *("system", "pages", "nn", "data", "memory", "parallel", "checkpoint", "evaluation", "generation", "training"),
+    *("insight", "api", "doctor", "serve", "cli", "__main__"),
 ]
 #: Neighbours in that order which do not know each other.
 APART = {("data", "nn"), ("generation", "evaluation")}
@@ -29,6 +29,9 @@ THIRD_PARTY = {
     "generation/regex.py": {"regex"},
     "api.py": {"tqdm"},
     "data/files.py": {"zstandard", "compression"},
+    "pages/__init__.py": {"jinja2", "markupsafe"},
+    "insight/figures.py": {"matplotlib"},
+    "insight/export.py": {"tensorboardX"},
     "serve/server.py": {"uvicorn"},
     "serve/web.py": {"starlette"},
 }

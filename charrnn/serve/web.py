@@ -11,7 +11,6 @@ import asyncio
 import hmac
 import ipaddress
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
-from importlib.resources import files
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
@@ -24,6 +23,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from charrnn.errors import CharRNNError
+from charrnn.pages import render
 from charrnn.serve import openai, openapi
 from charrnn.serve.requests import RequestError, check_size, json_line, one_line, parse
 from charrnn.serve.service import Service
@@ -38,7 +38,7 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 _BODY_SECONDS = 10.0  # time for a request to arrive
 _BLOCK = 1 << 16  # bytes of an answer that are sent at once, so that a client that does not read is noticed
 _HEADERS = {401: {"www-authenticate": "Bearer"}, 503: {"retry-after": "1"}}
-_PAGES = {"/": "page.html", "/docs": "docs.html"}
+_PAGES = {"/": render("service.html"), "/docs": render("api.html")}
 _PUBLIC = (*_PAGES, "/openapi.json")  # served without the token, since a browser cannot send it with an address
 #: A page loads nothing, runs only what is in it, and talks only to this server.
 _POLICY = (
@@ -160,13 +160,12 @@ def _json(data: dict[str, Any], status: int = 200) -> Response:
 
 
 async def _page(request: Request) -> Response:
-    html = files("charrnn.serve").joinpath(_PAGES[request.scope["path"]]).read_text(encoding="utf-8")
     headers = {
         "content-security-policy": _POLICY,
         "x-content-type-options": "nosniff",
         "referrer-policy": "no-referrer",
     }
-    return Response(html, headers=headers, media_type="text/html")
+    return Response(_PAGES[request.scope["path"]], headers=headers, media_type="text/html")
 
 
 async def _openapi(request: Request) -> Response:

@@ -1,0 +1,72 @@
+"""Figures by matplotlib: made without a display, saved as a file, or put into a page as SVG that follows its theme."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from charrnn.errors import ConfigError, MissingExtraError
+from charrnn.system.atomic import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Colours that people with any kind of colour vision can tell apart, on light and dark paper (Okabe & Ito 2008).
+COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
+FORMATS = ("png", "svg", "pdf")
+#: What a page draws in its own colours: black becomes that of its text, white that of its paper.
+_THEME = {"#000000": "var(--ink)", "#ffffff": "transparent"}
+_STYLE = {
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "charrnn",  # the same figure is the same bytes
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": f"cycler('color', {list(COLORS)})",
+}
+
+
+def figure(width: float = 6.4, height: float = 3.6) -> tuple[Figure, Axes]:
+    """Return an empty figure of this size in inches, and its axes.
+
+    Raises:  MissingExtraError without matplotlib.
+    """
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingExtraError("a picture", "matplotlib", "plot") from None
+    with matplotlib.rc_context(_STYLE):
+        made = Figure(figsize=(width, height), layout="constrained")
+        return made, made.subplots()
+
+
+def save(made: Figure, path: Path) -> None:
+    """Write a figure to a file, whose ending chooses the format.
+
+    Raises:  ConfigError for an ending other than those of `FORMATS`; CharRNNError if the system refuses.
+    """
+    import matplotlib
+
+    kind = path.suffix.removeprefix(".").lower()
+    if kind not in FORMATS:
+        raise ConfigError(f"{path}: a picture is {', '.join(f'.{each}' for each in FORMATS)}: end the name in one")
+    with matplotlib.rc_context(_STYLE), replacing(path) as file:
+        made.savefig(file, format=kind, dpi=150, metadata={"CreationDate" if kind == "pdf" else "Date": None})
+
+
+def inline_svg(made: Figure) -> str:
+    """Return a figure as an SVG element for a page, with the page's font and its colours of text and paper."""
+    import matplotlib
+
+    text = io.StringIO()
+    with matplotlib.rc_context(_STYLE):
+        made.savefig(text, format="svg", metadata={"Date": None})
+    svg = text.getvalue()[text.getvalue().index("<svg") :]
+    svg = re.sub("|".join(_THEME), lambda found: _THEME[found[0]], svg)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)  # a page may have several figures
+    return re.sub(r'^<svg ([^>]*?)width="[^"]*" height="[^"]*"', r"<svg \1", svg)  # as wide as its place

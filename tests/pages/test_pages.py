@@ -1,0 +1,41 @@
+"""Pages: what a template inserts is escaped, and a page needs nothing but itself."""
+
+import builtins
+
+import pytest
+
+from charrnn.errors import MissingExtraError
+from charrnn.pages import _environment, render
+
+
+@pytest.fixture
+def template(monkeypatch):
+    """Return a function that renders a template given as text."""
+    return lambda text, **values: _environment().from_string(text).render(values)
+
+
+def test_values_are_escaped(template):
+    assert template("{{ x }}", x="<b>&") == "&lt;b&gt;&amp;"
+
+
+def test_json_cannot_end_a_script(template, open_page):
+    value = {"text": "</script><script>document.title='x'</script>\u2028 & <!--"}
+    page = open_page(
+        template("<p></p><script>const v = {{ v|json }}; document.title = v.text.length</script>", v=value)
+    )
+    assert page.title() == str(len(value["text"]))
+
+
+def test_without_jinja2_a_page_says_what_to_install(monkeypatch):
+    real = builtins.__import__
+
+    def refuse(name, *more, **others):
+        if name.startswith("jinja2"):
+            raise ImportError(name)
+        return real(name, *more, **others)
+
+    _environment.cache_clear()
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    with pytest.raises(MissingExtraError, match=r'pip install "charrnn-numpy\[pages\]"'):
+        render("service.html")
+    _environment.cache_clear()
