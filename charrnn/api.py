@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from charrnn import checkpoint as ckpt
-from charrnn.arrays import Array, Ids
+from charrnn.arrays import Array
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import PROTOCOLS, STDIN, ModelConfig, TextConfig, TrainConfig, seeded, sort_settings
 from charrnn.errors import ConfigError, CorpusError
@@ -435,11 +435,12 @@ class LanguageModel:
         Raises:  VocabError for an unknown character under "error".
         """
         from charrnn.data.reading import text_of
-        from charrnn.insight.reading import read
+        from charrnn.insight.reading import ids_of, read
 
         saved, text = self.checkpoint, text_of(text, self.checkpoint.text_config)
         recall = self._recall(is_fitted=self._is_fitted_to(text))
-        return read(self.weights, saved.model_config, saved.vocab, self._ids(text, unknown), top=top, recall=recall)
+        ids = ids_of(saved.vocab, text, unknown)
+        return read(self.weights, saved.model_config, saved.vocab, ids, top=top, recall=recall)
 
     @spell_out()
     def activations(
@@ -456,20 +457,12 @@ class LanguageModel:
         """
         from charrnn.data.reading import text_of
         from charrnn.insight.activations import activations
+        from charrnn.insight.reading import ids_of
 
-        saved, text = self.checkpoint, text_of(text, self.checkpoint.text_config)
-        ids, end = self._ids(text, unknown), saved.vocab.end
+        saved, end = self.checkpoint, self.checkpoint.vocab.end
+        ids = ids_of(saved.vocab, text_of(text, saved.text_config), unknown)
         found = activations(self.weights, saved.model_config, ids, names, end=end, rows=rows)
         return {name: array[int(end is not None) :] for name, array in found.items()}
-
-    def _ids(self, text: Text, unknown: str) -> Ids:
-        """Return the ids of a text, of a model of documents with an end mark at its beginning."""
-        vocab = self.checkpoint.vocab
-        source = vocab.ids_of(text, unknown)
-        ids = source[np.arange(len(source))]
-        if vocab.end is None or (len(ids) and ids[0] == vocab.end):
-            return ids
-        return np.append(np.array([vocab.end], ids.dtype), ids)
 
     @spell_out()
     def complete(

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from charrnn.arrays import Array, Ids, Mask
 from charrnn.config import ModelConfig
+from charrnn.data.text import Text
 from charrnn.data.vocab import Vocab
 from charrnn.evaluation.recall import Recall
 from charrnn.insight.looks import CacheKeys, Looks, by_attention, largest
@@ -79,6 +80,28 @@ class Reading:
         }
 
 
+def ids_of(vocab: Vocab, text: Text, unknown: str) -> Ids:
+    """Return the ids of a text; of a model of documents, with an end mark at the beginning.
+
+    Raises:  VocabError for a character that the vocabulary lacks, if unknown is "error".
+    """
+    source = vocab.ids_of(text, unknown)
+    ids = source[np.arange(len(source))]
+    if vocab.end is None or (len(ids) and ids[0] == vocab.end):
+        return ids
+    return np.append(np.array([vocab.end], ids.dtype), ids)
+
+
+def shown(vocab: Vocab, ids: Ids) -> str:
+    """Return ids as `Reading.text` shows them, without an end mark at the beginning."""
+    return vocab.characters(ids[_begin(vocab) :], "".join(SPECIALS[name] for name in vocab.specials))
+
+
+def _begin(vocab: Vocab) -> int:
+    """Return how many ids come before the first character."""
+    return int(vocab.end is not None)
+
+
 def read(
     weights: model.Weights, config: ModelConfig, vocab: Vocab, ids: Ids, *, top: int = 5, recall: Recall | None = None
 ) -> Reading:
@@ -100,9 +123,9 @@ def read(
         bits[rows] = -log_probs[np.arange(len(log_probs)), ids[rows]] / np.log(2)
         top_ids[rows] = largest(log_probs, K)
         top_probs[rows] = np.exp(np.take_along_axis(log_probs, top_ids[rows], axis=1))
-    own = slice(int(vocab.end is not None), None)
+    own = slice(_begin(vocab), None)
     return Reading(
-        text=vocab.characters(ids[own], "".join(SPECIALS[name] for name in vocab.specials)),
+        text=shown(vocab, ids),
         ids=ids[own],
         symbols=(*vocab.symbols, *(f"<{name}>" for name in vocab.specials)),
         bits=bits[own],
