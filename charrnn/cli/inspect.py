@@ -134,7 +134,9 @@ def command(
         _reach(model, text, unknown) if reach else None,
     )
     if html:
-        _write_page(Path(html), model, text, unknown, reports, connect=connect, top=top or _TOP, notes=notes)
+        made = _page_of(model, text, unknown, reports, connect=connect, top=top or _TOP, notes=notes)
+        with replacing(Path(html), "choose another file") as file:
+            file.write(made.encode())
     elif as_json and reports.any:
         print_json(reports.to_dict())
     elif as_json:
@@ -219,8 +221,19 @@ def _reach(model: LanguageModel, text: Text, unknown: str) -> Reach:
     return reach(model.weights, saved.model_config, ids, end=saved.vocab.end)
 
 
-def _write_page(
-    path: Path,
+def _connections(model: LanguageModel, text: Text, unknown: str) -> Array:
+    """Return how far each character before one moved its prediction, as `insight.connections` does."""
+    import numpy as np
+
+    from charrnn.insight.connections import connections
+    from charrnn.insight.reading import ids_of
+
+    saved, end = model.checkpoint, model.checkpoint.vocab.end
+    found = connections(model.weights, saved.model_config, ids_of(saved.vocab, text, unknown), end=end)
+    return np.tril(found[int(end is not None) :], -1)  # an end mark before the first character is not on the page
+
+
+def _page_of(
     model: LanguageModel,
     text: Text,
     unknown: str,
@@ -229,34 +242,21 @@ def _write_page(
     connect: bool,
     top: int,
     notes: Sequence[str],
-) -> None:
-    """Write a page with all activations of the model on a text, and what else was asked for."""
-    import numpy as np
-
+) -> str:
+    """Return a page with all activations of the model on a text, and what else was asked for."""
     from charrnn.insight.activations import kinds
-    from charrnn.insight.connections import connections
     from charrnn.insight.inspection import page
-    from charrnn.insight.reading import ids_of
 
-    saved = model.checkpoint
-    config, vocab = saved.model_config, saved.vocab
-    reading = model.inspect(text, top=top, unknown=unknown)
-    moved = None
-    if connect:
-        moved = connections(model.weights, config, ids_of(vocab, text, unknown), end=vocab.end)
-        moved = np.tril(moved[len(moved) - len(reading) :], -1)  # nothing precedes the first character on the page
-    made = page(
+    return page(
         model_name=str(model.path),
-        reading=reading,
-        activations=model.activations(text, kinds(config), unknown=unknown),
+        reading=model.inspect(text, top=top, unknown=unknown),
+        activations=model.activations(text, kinds(model.checkpoint.model_config), unknown=unknown),
         found=reports.found or (),
-        connections=moved,
+        connections=_connections(model, text, unknown) if connect else None,
         reach=reports.reach,
         saturation=reports.saturation,
         notes=notes,
     )
-    with replacing(path, "choose another file") as file:
-        file.write(made.encode())
 
 
 def _print_reading(model: LanguageModel, reading: Reading) -> None:
