@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from charrnn.evaluation.trace import Trace
     from charrnn.generation.completion import Completion, Completions
     from charrnn.generation.sample import Sample
+    from charrnn.insight.reading import Reading
     from charrnn.nn.cells import CELLS, register_cell
     from charrnn.nn.cells.base import Cell
     from charrnn.nn.gradcheck import check_gradients
@@ -64,6 +65,7 @@ _HOMES = {
     "Stepped": "training.loop",
     "Vocab": "data.vocab",
     "Sample": "generation.sample",
+    "Reading": "insight.reading",
 }
 
 __all__ = [
@@ -81,6 +83,7 @@ __all__ = [
     "LengthChanged",
     "MemoryFitted",
     "ModelConfig",
+    "Reading",
     "Recovered",
     "Report",
     "Run",

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from charrnn.evaluation.trace import Trace
     from charrnn.generation.completion import Completions
     from charrnn.generation.sample import Sample
+    from charrnn.insight.reading import Reading
     from charrnn.keywords import FilterSettings, TrainSettings
     from charrnn.memory.grams import Grams
     from charrnn.training.run import Event, Run
@@ -422,6 +423,46 @@ class LanguageModel:
                 ids = np.append(np.array([vocab.end], ids.dtype), ids)
         symbols = (*vocab.symbols, *(f"<{name}>" for name in vocab.specials))
         return trace(saved.model_config, self.weights, ids, symbols, state)
+
+    @spell_out()
+    def inspect(self, text: str | Text, *, top: int = 5, unknown: str = "skip") -> Reading:
+        """Read a text; return the surprise of each character, what was expected instead, and where the model looked.
+
+        The predictions are those that `evaluate` scores, with the model's memory if it has one. A model of documents
+        reads its end mark first; the mark is not in the result, and the first character is predicted.
+        top      how many of the most likely symbols to return in the place of each character
+        unknown  what to do with characters that the vocabulary lacks: "skip" or "error"
+        Raises:  VocabError for an unknown character under "error".
+        """
+        from charrnn.data.reading import text_of
+        from charrnn.insight.reading import ids_of, read
+
+        saved, text = self.checkpoint, text_of(text, self.checkpoint.text_config)
+        recall = self._recall(is_fitted=self._is_fitted_to(text))
+        ids = ids_of(saved.vocab, text, unknown)
+        return read(self.weights, saved.model_config, saved.vocab, ids, top=top, recall=recall)
+
+    @spell_out()
+    def activations(
+        self, text: str | Text, names: Sequence[str], *, unknown: str = "skip", rows: int = 1
+    ) -> dict[str, Array]:
+        """Read a text; return each of these activations after each of the T characters that `inspect` returns.
+
+        names    such as "layer0.h" and "layer1.f"; `charrnn.insight.activations.kinds` lists those of a model
+        unknown  as for `inspect`
+        rows     batch rows that the text is split into: faster, and nearly the same
+        Shapes:  returns (T, H) for each name
+        Raises:  VocabError as for `inspect`; ConfigError for a name that the model does not have, and for arrays of
+                 more than 1 GiB.
+        """
+        from charrnn.data.reading import text_of
+        from charrnn.insight.activations import activations
+        from charrnn.insight.reading import ids_of
+
+        saved, end = self.checkpoint, self.checkpoint.vocab.end
+        ids = ids_of(saved.vocab, text_of(text, saved.text_config), unknown)
+        found = activations(self.weights, saved.model_config, ids, names, end=end, rows=rows)
+        return {name: array[int(end is not None) :] for name, array in found.items()}
 
     @spell_out()
     def complete(

@@ -117,8 +117,8 @@ def print_table(
     for index in shown:
         table.add_column(headings[index], justify="right" if index in numbers else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_printable(row[index])) for index in shown))
-    lines = rendered(console(width=_columns()), table).splitlines()
+        table.add_row(*(Text(printable(row[index])) for index in shown))
+    lines = rendered(console(width=columns()), table).splitlines()
     click.echo("\n".join(map(str.rstrip, lines)))
 
 
@@ -126,8 +126,8 @@ def table_fits(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> bool:
     """Return whether no cell of a table has to be folded to fit the terminal."""
     from rich.cells import cell_len
 
-    widths = [max(cell_len(_printable(cell)) for cell in column) for column in zip(headings, *rows, strict=True)]
-    return sum(widths) + len(_GAP) * (len(widths) - 1) <= _columns()
+    widths = [max(cell_len(printable(cell)) for cell in column) for column in zip(headings, *rows, strict=True)]
+    return sum(widths) + len(_GAP) * (len(widths) - 1) <= columns()
 
 
 def print_csv(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -140,12 +140,12 @@ def print_csv(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None
     click.echo(text.getvalue(), nl=False)
 
 
-def _columns() -> int:
-    """Return the columns that a table may take."""
+def columns() -> int:
+    """Return the columns that a table may take on stdout; endless if it is no terminal."""
     return max(_NARROWEST, shutil.get_terminal_size().columns) if sys.stdout.isatty() else _ENDLESS
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Return the text with control and invisible characters escaped."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
@@ -235,10 +235,10 @@ def print_sentence(text: str) -> None:
 def wrapped(text: str) -> str:
     from textwrap import fill
 
-    columns = screen_columns()
-    if len(text) <= columns:
+    width = screen_columns()
+    if len(text) <= width:
         return text
-    return fill(text, columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return fill(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def duration(seconds: float) -> str:

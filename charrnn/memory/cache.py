@@ -39,6 +39,7 @@ from charrnn.system.ram import free_bytes
 Rows: TypeAlias = slice | Sequence[int] | npt.NDArray[np.intp]
 
 FEATURES = 8
+LOG_MASS = 1  # the feature that is log sum_i exp(sharpness key_t key_i)
 KEY_SIZE = 64  # numbers of a key: on tiny Shakespeare as good as 128, and 32 lose 0.005 nats (docs/choices.md)
 _TINY = 1e-12
 _COLDEST = 0.01  # temperatures below it draw the most likely character of the mixture
@@ -236,14 +237,26 @@ class Cache:
         folds  of each prediction, in the text that the gate was fitted to; None: this is another text
         Shapes:  log_p, q, returned (..., V) · features (..., FEATURES) · folds (...)
         """
-        share = shares(features, self.gates, folds).astype(q.dtype)[..., None]
-        share = np.where(q.any(axis=-1, keepdims=True), share, 0)
+        share = self.share(q, features, folds)[..., None]
         cold = log_softmax(log_p / self.temperature)
         with np.errstate(divide="ignore"):
             mixed = np.log((1 - share) * np.exp(cold) + share * q)
         # Where q is 0, p may be too small for its type.
         result: Array = self.temperature * np.where(q > 0, mixed, cold + np.log1p(-share))
         return result
+
+    def share(self, q: Array, features: npt.NDArray[np.float64], folds: npt.NDArray[np.intp] | None = None) -> Array:
+        """Return the share of the cache in the mixed probabilities; arguments as for `mixed`.
+
+        Shapes:  returns (...)
+        """
+        share: Array = np.where(q.any(axis=-1), shares(features, self.gates, folds), 0).astype(q.dtype)
+        return share
+
+    def keys(self, h: Array) -> tuple[Array, Array]:
+        """Return the keys (n, D) of outputs h (n, H): as they are compared with others, and as they are remembered."""
+        keys = self._keys(h)
+        return keys, _loaded(_stored(keys), keys.dtype)
 
     def _keys(self, h: Array) -> Array:
         """Return the keys (n, D) of outputs h (n, H)."""

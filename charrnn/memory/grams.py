@@ -123,18 +123,21 @@ class Grams:
         *,
         reset: Mask | None = None,
         folds: npt.NDArray[np.intp] | None = None,
-    ) -> None:
+    ) -> Array:
         """Read a window; replace the logits, such that dividing them by the temperature gives the mixture.
 
+        Returns the share that the probabilities before have in the mixture.
         folds  of the predictions, in the text that the gates were fitted to; None: this is another text
-        Shapes:  ids, reset, folds (T, B) · logits (T, B, V)
+        Shapes:  ids, reset, folds (T, B) · logits (T, B, V) · returns (T, B)
         """
         p = softmax(logits / self.temperature)
-        mixed = p
+        mixed, left = p, np.ones(ids.shape)
         for (q, features), gates in zip(self.look_up(context, ids, p, reset), self.gates, strict=True):
-            share = shares(features, gates, folds)[..., None]
-            mixed = (1 - share) * mixed + share * q
+            share = shares(features, gates, folds)
+            mixed = (1 - share[..., None]) * mixed + share[..., None] * q
+            left = left * (1 - share)
         logits[...] = self.temperature * np.log(mixed)
+        return left
 
 
 def _features(p: Array, q: Array, own: npt.NDArray[Any]) -> Array:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from charrnn.arrays import Array, Ids, Mask
-from charrnn.memory.cache import Cache, Entries, Rows
+from charrnn.memory.cache import LOG_MASS, Cache, Entries, Rows
 from charrnn.nn import compiled
 from charrnn.nn.functional import log_softmax
 
@@ -46,6 +46,19 @@ class Remembered:
         return Remembered(
             Entries.joined(entries) if entries else None, contexts[0].joined(contexts) if contexts else None
         )
+
+
+class Mixed(NamedTuple):
+    """What predictions with a memory are made of; the rest is that of the n-gram models.
+
+    net    (T, B) the share of the net
+    cache  (T, B) the share of the cache
+    mass   (T, B) log sum_i exp(sharpness key_t key_i), by which the cache's positions are weighted
+    """
+
+    net: Array
+    cache: Array
+    mass: Array
 
 
 def _of(own: T | None, function: Callable[[T], R]) -> R | None:
@@ -106,19 +119,41 @@ class Memory:
         Shapes:  ids, reset, folds (T, B) · h (T, B, H) · logits (T, B, V)
         """
         cache, entries, context = self.cache, remembered.entries, remembered.context
+        if logits is not None and folds is not None:
+            self.mix(remembered, ids, h, logits, reset=reset, folds=folds)
+            return
         if cache is not None and entries is not None:
-            if logits is None or folds is None:
-                cache.recall(entries, ids, h, logits, reset=reset)
-            else:
-                q = logits.copy()
-                features = cache.recall(entries, ids, h, q, reset=reset, fitting=True)
-                assert features is not None
-                logits[...] = cache.mixed(log_softmax(logits), q, features, folds)
+            cache.recall(entries, ids, h, logits, reset=reset)
         if self.grams is not None and context is not None:
             if logits is None:
                 self.grams.learn(context, ids, reset)
             else:
-                self.grams.mix(context, ids, logits, reset=reset, folds=folds)
+                self.grams.mix(context, ids, logits, reset=reset)
+
+    def mix(
+        self,
+        remembered: Remembered,
+        ids: Ids,
+        h: Array,
+        logits: Array,
+        *,
+        reset: Mask | None = None,
+        folds: npt.NDArray[np.intp] | None = None,
+    ) -> Mixed:
+        """Do what `recall` does, and return the shares of the mixture; arguments as for `recall`."""
+        cache, entries, context = self.cache, remembered.entries, remembered.context
+        of_cache: Array = np.zeros(ids.shape)
+        mass: Array = of_cache
+        left: Array = np.ones(ids.shape)
+        if cache is not None and entries is not None:
+            q = logits.copy()
+            features = cache.recall(entries, ids, h, q, reset=reset, fitting=True)
+            assert features is not None
+            logits[...] = cache.mixed(log_softmax(logits), q, features, folds)
+            of_cache, mass = cache.share(q, features, folds), features[..., LOG_MASS]
+        if self.grams is not None and context is not None:
+            left = self.grams.mix(context, ids, logits, reset=reset, folds=folds)
+        return Mixed((1 - of_cache) * left, of_cache * left, mass)
 
     def in_core(self, remembered: Remembered) -> compiled.Memory | None:
         """Return the cache as the compiled core reads it; None without one."""

@@ -13,7 +13,7 @@ alike, and zeros are the start of both.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
@@ -209,6 +209,22 @@ def hidden(
     return h, np.array(states), backprop
 
 
+def layers(
+    weights: Weights, ids: Ids, state: Array, scratch: Scratch, *, reset: Mask | None = None
+) -> Iterator[tuple[Array, Array, dict[str, Array]]]:
+    """Read a window; yield of each layer, from the first, its outputs, the state after it, and its gates by name.
+
+    A layer is read when it is asked for. Outputs and gates are in scratch memory, so valid until the next forward.
+    Shapes:  ids (T, B) · reset (T, B) · yields (T, B, H), (S, B, H), and (T, B, H) for each gate
+    """
+    x: Array | Ids = ids if weights.embed is None else weights.embed[ids]
+    for layer, (own, before) in enumerate(zip(weights.layers, hidden_state(weights, state), strict=True)):
+        buffers = scratch.scope(f"layer{layer}")
+        h, after, _ = weights.cell.forward(own, x, before, reset=reset, scratch=buffers)
+        yield h, after, weights.cell.gates_of(h, buffers)
+        x = h
+
+
 def gates(
     weights: Weights, ids: Ids, state: Array, scratch: Scratch, *, reset: Mask | None = None
 ) -> list[dict[str, Array]]:
@@ -216,14 +232,7 @@ def gates(
 
     Shapes:  ids (T, B) · reset (T, B) · returns (T, B, H) for each gate
     """
-    x: Array | Ids = ids if weights.embed is None else weights.embed[ids]
-    layers, state = [], hidden_state(weights, state)
-    for layer, own in enumerate(weights.layers):
-        buffers = scratch.scope(f"layer{layer}")
-        h, _, _ = weights.cell.forward(own, x, state[layer], reset=reset, scratch=buffers)
-        layers.append(weights.cell.gates_of(h, buffers))
-        x = h
-    return layers
+    return [own for _, _, own in layers(weights, ids, state, scratch, reset=reset)]
 
 
 def readout(weights: Weights, h: Array) -> tuple[Array, ReadoutBackprop]:

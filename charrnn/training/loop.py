@@ -24,6 +24,7 @@ from charrnn.evaluation.statistics import Tally
 from charrnn.evaluation.whole import rows_for, tally
 from charrnn.nn import model
 from charrnn.nn.cells import cell_of
+from charrnn.nn.cells.base import saturated
 from charrnn.nn.optimizers import OPTIMIZERS, Optimizer, clip, global_norm
 from charrnn.nn.schedules import Course, Schedule, schedule_of
 from charrnn.parallel.plan import make_plan
@@ -43,7 +44,6 @@ MOST_HIGH = 2
 #: Nats per character by which a diverged model is worse than one that gives each symbol the same probability.
 _WORSE = 1.0
 _NOT_IN_HISTORY = ("grad_norms", "saturation", "chars", "best", "averaged")
-_NEAR = 0.1  # by Karpathy, Johnson & Li 2016, who call these gates left- and right-saturated
 _ROWS_SEEN = 8  # batch rows read for the gates' figures; the smallest worker has as many, so no buffer grows
 
 
@@ -436,25 +436,20 @@ def thinned(history: list[dict[str, Any]], most: int = MOST_HISTORY) -> list[dic
 
 
 def saturation(training: Training, state: TrainState, workers: Workers) -> Saturation:
-    """Return how much of each gate is near an end of its range, in a few rows of the next window, without dropout.
-
-    Source:  Karpathy, Johnson & Li 2016.
-    """
+    """Return how much of each gate is near an end of its range, in a few rows of the next window, without dropout."""
     least, few = cell_of(training.model_config.cell).gates, slice(_ROWS_SEEN)
     with np.errstate(all="ignore"):  # NaN is near neither end
         workers.set_params(state.params)
         found = workers.gates(training.stream[state.step].rows(few), state.state[:, :, few])
         return {
-            f"layer{layer}": {
-                name: (_share(gate < least[name] + _NEAR), _share(gate > 1 - _NEAR)) for name, gate in gates.items()
-            }
+            f"layer{layer}": {name: _shares(*saturated(gate, least[name])) for name, gate in gates.items()}
             for layer, gates in enumerate(found)
         }
 
 
-def _share(mask: Mask) -> float:
-    """Return the share of the mask that is True, to four digits."""
-    return round(float(mask.mean()), 4)
+def _shares(left: Mask, right: Mask) -> tuple[float, float]:
+    """Return the shares of two masks that are True, to four digits."""
+    return round(float(left.mean()), 4), round(float(right.mean()), 4)
 
 
 def _loss_of(training: Training, params: Params, workers: Workers) -> Generator[Evaluating, None, float | None]:

@@ -60,6 +60,7 @@ from charrnn.nn.functional import project
 from charrnn.nn.initializers import Init
 
 SIGMOID, TANH = 0, -1  # the lower bound of each; the upper bound is 1
+NEAR = 0.1  # an end of its range: a gate closer to one than this is saturated
 _OUTPUTS = {"h": TANH}
 _SMALL_PRODUCT = 2**20  # multiplications; up to about as many, OpenBLAS's kernels for AVX-512 copy no matrix first
 _BLOCK = 2**17  # numbers in a block: half a megabyte of float32, which fits a core's second-level cache
@@ -107,6 +108,15 @@ class Cell:
         T, B, H = h.shape
         stacked = h if self.gates == _OUTPUTS else scratch.empty("gates", (T, B, len(self.gates) * H), h.dtype)
         return {name: stacked[..., k * H : (k + 1) * H] for k, name in enumerate(self.gates)}
+
+
+def saturated(gate: Array, lowest: int) -> tuple[Mask, Mask]:
+    """Return where a gate is left-saturated, near its lowest value, and where right-saturated, near 1.
+
+    lowest  the lower bound, SIGMOID or TANH
+    Source:  Karpathy, Johnson & Li 2016.
+    """
+    return gate < lowest + NEAR, gate > 1 - NEAR
 
 
 def carry_mask(reset: Mask | None) -> Mask | None:
