@@ -137,6 +137,7 @@ def command(
         made = _page_of(model, text, unknown, reports, connect=connect, top=top or _TOP, notes=notes)
         with replacing(Path(html), "choose another file") as file:
             file.write(made.encode())
+        note(f"Page: {html}")
     elif as_json and reports.any:
         print_json(reports.to_dict())
     elif as_json:
