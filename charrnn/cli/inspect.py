@@ -274,9 +274,9 @@ def _print_reading(model: LanguageModel, reading: Reading) -> None:
     else:
         click.echo(with_digits(shown, columns()))
         note("Digits: the bits of the character above, rounded down; a dot is less than 1, and 9 is 9 or more.")
-    mean = "nothing was predicted" if reading.bits_per_char is None else f"{reading.bits_per_char:.4f} bits"
-    with_memory = ", with the model's memory" if "memory" in reading.looks else ""
-    note(f"Mean: {mean} per character over {len(reading):,} characters{with_memory}")
+    if reading.bits_per_char is not None:
+        memory = ", with the model's memory" if "memory" in reading.looks else ""
+        note(f"Mean: {reading.bits_per_char:.4f} bits per character over {reading.predicted:,} characters{memory}")
     if reading.top_ids.shape[1]:
         click.echo()
         _print_surprises(reading)
