@@ -37,7 +37,7 @@ _FEW_STYLES: tuple[dict[str, Any], ...] = (
 _LINE_ENDS = {"\n": "\u21b5", "\u2404": "\u2404"}  # what is shown for them if they are surprising; the last one always
 _TAB = 8  # columns
 _SURPRISES = 20  # rows of the table of the greatest ones
-_CONTEXT = 24  # characters before each of them
+_CONTEXT = 24  # characters of its line that are shown before each of them
 
 
 def print_reading(reading: Reading, *, is_bytes: bool) -> None:
@@ -63,7 +63,7 @@ def print_reading(reading: Reading, *, is_bytes: bool) -> None:
 
 def _print_surprises(reading: Reading) -> None:
     """Print a row for each of the greatest surprises, in the order of the text."""
-    from charrnn.cli._console import print_table
+    from charrnn.cli._console import print_table, printable
     from charrnn.data.vocab import describe_symbol
 
     def name(symbol: str) -> str:
@@ -77,7 +77,7 @@ def _print_surprises(reading: Reading) -> None:
         line = before.rpartition("\n")[2]
         guesses = "  ".join(f"{name(symbol)} {share:.0%}" for symbol, share in reading.expected(t))
         place = f"{before.count(chr(10)) + 1}:{len(line) + 1}"
-        rows.append((place, line[-_CONTEXT:], name(reading.symbols[reading.ids[t]]), f"{bits[t]:.1f}", guesses))
+        rows.append((place, printable(line)[-_CONTEXT:], name(reading.symbols[reading.ids[t]]), f"{bits[t]:.1f}", guesses))
     print_table(("Line:column", "Text", "Surprise", "Bits", "Expected instead"), rows, right=(0, 1, 3))
 
 
