@@ -58,16 +58,16 @@ def print_reading(reading: Reading, *, is_bytes: bool) -> None:
         note(f"Mean: {reading.bits_per_char:.4f} bits per character over {reading.predicted:,} characters{memory}")
     if reading.top_ids.shape[1]:
         click.echo()
-        _print_surprises(reading)
+        _print_surprises(reading, is_bytes)
 
 
-def _print_surprises(reading: Reading) -> None:
+def _print_surprises(reading: Reading, is_bytes: bool) -> None:
     """Print a row for each of the greatest surprises, in the order of the text."""
-    from charrnn.cli._console import print_table, printable
+    from charrnn.cli._console import print_table
     from charrnn.data.vocab import describe_symbol
 
     def name(symbol: str) -> str:
-        return describe_symbol(symbol)["shown"] if len(symbol) == 1 else symbol
+        return _visible(symbol if len(symbol) > 1 else describe_symbol(symbol)["shown"], is_bytes)
 
     bits = reading.bits.tolist()
     greatest = sorted((t for t, own in enumerate(bits) if own == own), key=lambda t: -bits[t])[:_SURPRISES]
@@ -77,7 +77,15 @@ def _print_surprises(reading: Reading) -> None:
         line = before.rpartition("\n")[2]
         guesses = "  ".join(f"{name(symbol)} {share:.0%}" for symbol, share in reading.expected(t))
         place = f"{before.count(chr(10)) + 1}:{len(line) + 1}"
-        rows.append((place, printable(line)[-_CONTEXT:], name(reading.symbols[reading.ids[t]]), f"{bits[t]:.1f}", guesses))
+        rows.append(
+            (
+                place,
+                _visible(line, is_bytes)[-_CONTEXT:],
+                name(reading.symbols[reading.ids[t]]),
+                f"{bits[t]:.1f}",
+                guesses,
+            )
+        )
     print_table(("Line:column", "Text", "Surprise", "Bits", "Expected instead"), rows, right=(0, 1, 3))
 
 
@@ -98,8 +106,6 @@ def cells(reading: Reading, *, is_bytes: bool) -> Iterator[Cell]:
     """Yield each character as a terminal can show it: visible, harmless, and a tab as wide as it is there."""
     from rich.cells import cell_len
 
-    from charrnn.cli._console import printable
-
     column = 0
     for char, bits in zip(reading.text, reading.bits.tolist(), strict=True):
         if char in _LINE_ENDS:
@@ -107,9 +113,16 @@ def cells(reading: Reading, *, is_bytes: bool) -> Iterator[Cell]:
         elif char == "\t":
             shown = "\u2192".ljust(_TAB - column % _TAB)
         else:
-            shown = f"\\x{ord(char):02x}" if is_bytes and char >= "\x80" else printable(char)
+            shown = _visible(char, is_bytes)
         yield Cell(shown, bits, char in _LINE_ENDS)
         column = 0 if char in _LINE_ENDS else column + cell_len(shown)
+
+
+def _visible(text: str, is_bytes: bool) -> str:
+    """Return a text with invisible characters escaped, and, of a model of bytes, those from 0x80 on."""
+    from charrnn.cli._console import printable
+
+    return "".join(f"\\x{ord(char):02x}" if is_bytes and char >= "\x80" else printable(char) for char in text)
 
 
 def coloured(text: Iterable[Cell]) -> str:

@@ -175,7 +175,9 @@ def test_documents_end_with_their_mark(run, corpus):
 
 def test_a_model_of_bytes_shows_bytes(run, corpus):
     run("train", corpus, *SMALL, "--steps", "2", "--bytes", "--quiet")
-    assert run("inspect", "-", input="Kä").stdout.startswith("K\\xc3\\xa4\n")
+    outcome = run("inspect", "-", "--top", "1", input="Kä!")
+    assert outcome.stdout.startswith("K\\xc3\\xa4!\n")
+    assert outcome.stdout.splitlines()[-1].split()[:3] == ["1:4", "K\\xc3\\xa4", "!"]
 
 
 @pytest.mark.parametrize(
@@ -301,6 +303,7 @@ def test_a_page_of_documents(run, corpus, received):
     run("inspect", "--html", "page.html", "--connect")
     T = len(received["reading"])
     assert received["connections"].shape[0] == T
+    assert not np.triu(received["connections"]).any()  # the mark before the first character is not on the page
     assert {len(values) for values in received["activations"].values()} == {T}
     assert received["found"] == ()
     assert received["reach"] is None

@@ -115,6 +115,13 @@ def test_the_shares_of_attention_are_those_of_its_looks():
         assert ids[found.at[t][0]] == whole.ids[t - 1, 0, order[0]]
 
 
+def test_the_memory_leaves_less_to_attention():
+    alone, both = (memory_model(attention=6, memory=size).inspect(TEXT[:140]).looks for size in (0, None))
+    left = both["attention"].share[2:].sum(axis=1) / alone["attention"].share[2:].sum(axis=1)
+    assert (left < 0.999).all()
+    np.testing.assert_allclose(left[:7], 1 - both["memory"].share[2:9].sum(axis=1), rtol=1e-5)  # of which all are kept
+
+
 def test_an_earlier_text_takes_its_share_and_has_no_position():
     fresh, filled = (memory_model(memory_from=text).inspect(TEXT[:40]) for text in (None, TEXT))
     assert (fresh.looks["memory"].at[3][3:] == -1).all()
