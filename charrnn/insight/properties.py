@@ -23,17 +23,17 @@ from charrnn.wording import choice_hint
 Labels: TypeAlias = npt.NDArray[np.bool_] | npt.NDArray[np.float64]
 
 _END = r"\n(?=[ \t\r]*(?:\n|\Z))"  # of a paragraph: what is open there is never closed
-_PAIRS = "|".join(rf"{a}(?:(?!{_END})[^{b}])*(?:{b}|{_END})" for a, b in ("“”", "„“", "«»", "「」"))
+_PAIRS = "|".join(rf"{a}(?:(?!{_END})[^{b}])*+(?:{b}|{_END})" for a, b in ("“”", "„“", "«»", "「」"))
 #: Quotes and comments. What begins first wins: no quote begins in a comment, no comment in quotes. An apostrophe before
 #: a letter closes no quote, and one after a letter opens none.
 _SCANNER = re.compile(
     rf"""
     (?P<quotes> "{{3}}(?:\\.|[^\\])*?"{{3}} | '{{3}}(?:\\.|[^\\])*?'{{3}}        # long strings in Python
-      | "(?:\\[^\n]|(?!{_END})[^"\\])*(?:"|{_END})
-      | (?:(?<!\w)|(?<=\b[bfruBFRU])|(?<=\b[bfrBFR]{{2}}))'(?:\\[^\n]|[^'\\\n]|'(?=\w))*'
+      | "(?:\\[^\n]|(?!{_END})[^"\\])*+(?:"|{_END})
+      | (?:(?<!\w)|(?<=\b[bfruBFRU])|(?<=\b[bfrBFR]{{2}}))'(?:\\[^\n]|[^'\\\n]|'(?=\w))*+'
       | `{{1,2}}[^`'\n]+`{{1,2}}                                               # code in Markdown
-      | `{{1,2}}(?:(?!{_END})[^'`]|'(?=\w))*(?:'{{1,2}}|{_END})                # quotes in old plain text, and in TeX
-      | ‘(?:(?!{_END})[^’]|’(?=\w))*(?:’|{_END})
+      | `{{1,2}}(?:(?!{_END})[^'`]|'(?=\w))*+(?:'{{1,2}}|{_END})               # quotes in old plain text, and in TeX
+      | ‘(?:(?!{_END})[^’]|’(?=\w))*+(?:’|{_END})
       | {_PAIRS})
   | (?P<comment> (?<!\S)\#(?:[ \t!\#][^\n]*)?\n | (?:^|(?<=[;{{}},])[ \t])[ \t]*//[^\n]*\n | /\*.*?\*/ | <!--.*?-->)
     """,
