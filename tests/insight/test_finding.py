@@ -7,7 +7,14 @@ from charrnn.errors import ConfigError
 from charrnn.insight.finding import auc, correlation, find, mid_ranks, varying
 from charrnn.insight.properties import PROPERTIES, property_of
 
-PIECES = ['"no" said he. ', '"Oh, yes" ', "(who, then?) ", "She went,\n", "and then nothing happened to anyone\n", "so "]
+PIECES = [
+    '"no" said he. ',
+    '"Oh, yes" ',
+    "(who, then?) ",
+    "She went,\n",
+    "and then nothing happened to anyone\n",
+    "so ",
+]
 TEXT = "".join(np.random.default_rng(0).choice(PIECES, 150))
 T = len(TEXT)
 
