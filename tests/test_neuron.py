@@ -11,7 +11,7 @@ from benchmarks.neuron import activation, draw, grid, middle
 
 
 def test_the_lines_begin_with_a_paragraph_in_the_middle():
-    text = "one\n\n" * 3 + "two\nthree\nfour\n\nfive"
+    text = "one\n\n" * 5 + "two\nthree\nfour\n\nfive\n"
     assert text[middle(text, 2)] == "two\nthree\n"
 
 

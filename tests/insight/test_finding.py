@@ -12,7 +12,7 @@ PIECES = [
     '"Oh, yes" ',
     "(who, then?) ",
     "She went,\n",
-    "and then nothing happened to anyone\n",
+    "and nothing happened to anyone\n",
     "so ",
 ]
 TEXT = "".join(np.random.default_rng(0).choice(PIECES, 150))
