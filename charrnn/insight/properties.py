@@ -81,14 +81,14 @@ def property_of(name: str) -> Property:
     except re.error as error:
         hint = choice_hint(name, list(PROPERTIES))
         raise ConfigError(
-            f"{name!r} is neither a property nor a regular expression ({error}){hint}: "
+            f"'{name}' is neither a property nor a regular expression ({error}){hint}: "
             f"give one of {', '.join(PROPERTIES)}, or a valid expression"
         ) from None
 
     def label(text: str) -> Labels:
         labels = _inside(text, (found.span() for found in pattern.finditer(text)))
         if not labels.any():
-            raise ConfigError(f"the pattern {name!r} never matches the text{choice_hint(name, list(PROPERTIES))}")
+            raise ConfigError(f"the pattern '{name}' never matches the text{choice_hint(name, list(PROPERTIES))}")
         return labels
 
     return Property(name, "inside a match of this regular expression", label)
