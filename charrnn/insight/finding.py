@@ -143,7 +143,7 @@ def _labels(properties: Sequence[Property], part: Part, name: str, rng: np.rando
         own = each(text)[-T:]
         if not _varies(own):
             raise ConfigError(
-                f"the property {each.name!r} is the same at all {T:,} characters of the {name} split, so no unit can "
+                f"{each.name!r} is the same at all {T:,} characters of the {name} split, so no unit can "
                 "follow it: leave it out, or read a longer text"
             )
         labels[:, at, 0] = own

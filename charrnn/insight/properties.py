@@ -23,17 +23,17 @@ from charrnn.wording import choice_hint
 Labels: TypeAlias = npt.NDArray[np.bool_] | npt.NDArray[np.float64]
 
 _END = r"\n(?=[ \t\r]*(?:\n|\Z))"  # of a paragraph: what is open there is never closed
-_PAIRS = "|".join(rf"{a}(?:(?!{_END})[^{b}])*(?:{b}|{_END})" for a, b in ("“”", "„“", "«»", "「」"))
+_PAIRS = "|".join(rf"{a}(?:(?!{_END})[^{b}])*+(?:{b}|{_END})" for a, b in ("“”", "„“", "«»", "「」"))
 #: Quotes and comments. What begins first wins: no quote begins in a comment, no comment in quotes. An apostrophe before
 #: a letter closes no quote, and one after a letter opens none.
 _SCANNER = re.compile(
     rf"""
     (?P<quotes> "{{3}}(?:\\.|[^\\])*?"{{3}} | '{{3}}(?:\\.|[^\\])*?'{{3}}        # long strings in Python
-      | "(?:\\[^\n]|(?!{_END})[^"\\])*(?:"|{_END})
-      | (?:(?<!\w)|(?<=\b[bfruBFRU])|(?<=\b[bfrBFR]{{2}}))'(?:\\[^\n]|[^'\\\n]|'(?=\w))*'
+      | "(?:\\[^\n]|(?!{_END})[^"\\])*+(?:"|{_END})
+      | (?:(?<!\w)|(?<=\b[bfruBFRU])|(?<=\b[bfrBFR]{{2}}))'(?:\\[^\n]|[^'\\\n]|'(?=\w))*+'
       | `{{1,2}}[^`'\n]+`{{1,2}}                                               # code in Markdown
-      | `{{1,2}}(?:(?!{_END})[^'`]|'(?=\w))*(?:'{{1,2}}|{_END})                # quotes in old plain text, and in TeX
-      | ‘(?:(?!{_END})[^’]|’(?=\w))*(?:’|{_END})
+      | `{{1,2}}(?:(?!{_END})[^'`]|'(?=\w))*+(?:'{{1,2}}|{_END})               # quotes in old plain text, and in TeX
+      | ‘(?:(?!{_END})[^’]|’(?=\w))*+(?:’|{_END})
       | {_PAIRS})
   | (?P<comment> (?<!\S)\#(?:[ \t!\#][^\n]*)?\n | (?:^|(?<=[;{{}},])[ \t])[ \t]*//[^\n]*\n | /\*.*?\*/ | <!--.*?-->)
     """,
@@ -81,14 +81,14 @@ def property_of(name: str) -> Property:
     except re.error as error:
         hint = choice_hint(name, list(PROPERTIES))
         raise ConfigError(
-            f"{name!r} is neither a property nor a regular expression ({error}){hint}: "
+            f"'{name}' is neither a property nor a regular expression ({error}){hint}: "
             f"give one of {', '.join(PROPERTIES)}, or a valid expression"
         ) from None
 
     def label(text: str) -> Labels:
         labels = _inside(text, (found.span() for found in pattern.finditer(text)))
         if not labels.any():
-            raise ConfigError(f"the pattern {name!r} never matches the text{choice_hint(name, list(PROPERTIES))}")
+            raise ConfigError(f"the pattern '{name}' never matches the text{choice_hint(name, list(PROPERTIES))}")
         return labels
 
     return Property(name, "inside a match of this regular expression", label)
