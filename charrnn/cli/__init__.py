@@ -27,6 +27,7 @@ _SECTIONS = {
         "complete": "Complete a word or a line.",
         "eval": "Measure how well a model predicts a text.",
         "score": "Score each line by its likelihood under a model.",
+        "inspect": "Show how a model reads a text, and what its units follow.",
         "serve": "Answer requests over HTTP or standard input.",
     },
     "Runs and texts": {

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _DISTANCES = (0, 1, 2, 3, 5, 7, 10, 20, 30, 50, 70, 100)  # rows of the table of `--reach`
 _BAR, _DECADE = 32, 8  # columns of a bar for 1, and fewer for each factor of ten below
-_OFTEN = 0.9  # share of the characters at which a unit counts as one that is always open, or always closed
+_ALWAYS = 0.9  # share of the characters from which on a gate counts as always low, or high
 
 
 class Reports(NamedTuple):
@@ -50,18 +50,16 @@ class Reports(NamedTuple):
         """Print a table of each, with an empty line between them."""
         from charrnn.cli._console import print_table
 
-        tables = [
-            of(own)
-            for of, own in ((_found, self.found), (_saturation, self.saturation), (_reach, self.reach))
-            if own is not None
-        ]
+        tables = [] if self.found is None else [_found(self.found)]
+        tables += [] if self.saturation is None else [_saturation(self.saturation)]
+        tables += [] if self.reach is None else [_reach(self.reach)]
         for number, (headings, rows) in enumerate(tables):
             click.echo("\n" * bool(number), nl=False)
             print_table(headings, rows, right=[k for k, heading in enumerate(headings) if heading not in _LEFT])
 
 
 _Table = tuple[tuple[str, ...], list[tuple[str, ...]]]  # headings and rows
-_LEFT = ("Property", "Unit", "When", "Measure", "Gate", "")  # columns that are words
+_LEFT = ("Property", "Unit", "When", "Measure", "Gate", "")  # columns of words and bars
 
 
 def _found(found: Sequence[Found]) -> _Table:
@@ -82,15 +80,15 @@ def _found(found: Sequence[Found]) -> _Table:
 def _saturation(saturation: dict[str, Array]) -> _Table:
     rows = []
     for name, shares in saturation.items():
-        means, always = shares.mean(axis=0), (shares >= _OFTEN).sum(axis=0)
+        means, always = shares.mean(axis=0), (shares >= _ALWAYS).sum(axis=0)
         rows.append(
             (name, *(f"{share:.1%}" for share in means), *(f"{count:,} of {len(shares):,}" for count in always))
         )
-    return ("Gate", "Closed", "Open", "Always closed", "Always open"), rows
+    return ("Gate", "Low", "High", "Always low", "Always high"), rows
 
 
 def _reach(reach: Reach) -> _Table:
-    rows = []
+    rows = list[tuple[str, ...]]()
     for k in _DISTANCES:
         if k < len(reach.norms) and reach.counts[k]:
             share = float(reach.relative[k])

@@ -134,7 +134,10 @@ def command(
         _reach(model, text, unknown) if reach else None,
     )
     if html:
-        _write_page(Path(html), model, text, unknown, reports, connect=connect, top=top or _TOP, notes=notes)
+        made = _page_of(model, text, unknown, reports, connect=connect, top=top or _TOP, notes=notes)
+        with replacing(Path(html), "choose another file") as file:
+            file.write(made.encode())
+        note(f"Page: {html}")
     elif as_json and reports.any:
         print_json(reports.to_dict())
     elif as_json:
@@ -219,8 +222,19 @@ def _reach(model: LanguageModel, text: Text, unknown: str) -> Reach:
     return reach(model.weights, saved.model_config, ids, end=saved.vocab.end)
 
 
-def _write_page(
-    path: Path,
+def _connections(model: LanguageModel, text: Text, unknown: str) -> Array:
+    """Return how far each character before one moved its prediction, as `insight.connections` does."""
+    import numpy as np
+
+    from charrnn.insight.connections import connections
+    from charrnn.insight.reading import ids_of
+
+    saved, end = model.checkpoint, model.checkpoint.vocab.end
+    found = connections(model.weights, saved.model_config, ids_of(saved.vocab, text, unknown), end=end)
+    return np.tril(found[int(end is not None) :], -1)  # an end mark before the first character is not on the page
+
+
+def _page_of(
     model: LanguageModel,
     text: Text,
     unknown: str,
@@ -229,34 +243,21 @@ def _write_page(
     connect: bool,
     top: int,
     notes: Sequence[str],
-) -> None:
-    """Write a page with all activations of the model on a text, and what else was asked for."""
-    import numpy as np
-
+) -> str:
+    """Return a page with all activations of the model on a text, and what else was asked for."""
     from charrnn.insight.activations import kinds
-    from charrnn.insight.connections import connections
     from charrnn.insight.inspection import page
-    from charrnn.insight.reading import ids_of
 
-    saved = model.checkpoint
-    config, vocab = saved.model_config, saved.vocab
-    reading = model.inspect(text, top=top, unknown=unknown)
-    moved = None
-    if connect:
-        moved = connections(model.weights, config, ids_of(vocab, text, unknown), end=vocab.end)
-        moved = np.tril(moved[len(moved) - len(reading) :], -1)  # nothing precedes the first character on the page
-    made = page(
+    return page(
         model_name=str(model.path),
-        reading=reading,
-        activations=model.activations(text, kinds(config), unknown=unknown),
+        reading=model.inspect(text, top=top, unknown=unknown),
+        activations=model.activations(text, kinds(model.checkpoint.model_config), unknown=unknown),
         found=reports.found or (),
-        connections=moved,
+        connections=_connections(model, text, unknown) if connect else None,
         reach=reports.reach,
         saturation=reports.saturation,
         notes=notes,
     )
-    with replacing(path, "choose another file") as file:
-        file.write(made.encode())
 
 
 def _print_reading(model: LanguageModel, reading: Reading) -> None:
@@ -273,9 +274,9 @@ def _print_reading(model: LanguageModel, reading: Reading) -> None:
     else:
         click.echo(with_digits(shown, columns()))
         note("Digits: the bits of the character above, rounded down; a dot is less than 1, and 9 is 9 or more.")
-    mean = "nothing was predicted" if reading.bits_per_char is None else f"{reading.bits_per_char:.4f} bits"
-    with_memory = ", with the model's memory" if "memory" in reading.looks else ""
-    note(f"Mean: {mean} per character over {len(reading):,} characters{with_memory}")
+    if reading.bits_per_char is not None:
+        memory = ", with the model's memory" if "memory" in reading.looks else ""
+        note(f"Mean: {reading.bits_per_char:.4f} bits per character over {reading.predicted:,} characters{memory}")
     if reading.top_ids.shape[1]:
         click.echo()
         _print_surprises(reading)

@@ -182,7 +182,9 @@ def _reach_figure(reach: Reach) -> dict[str, str]:
 
 def _saturation_figures(saturation: dict[str, Array]) -> list[dict[str, str]]:
     """Return a figure for each gate, with a point for each unit and a colour for each layer."""
-    return [_saturation_figure(gate, saturation) for gate in dict.fromkeys(name.partition(".")[2] for name in saturation)]
+    return [
+        _saturation_figure(gate, saturation) for gate in dict.fromkeys(name.partition(".")[2] for name in saturation)
+    ]
 
 
 def _saturation_figure(gate: str, saturation: dict[str, Array]) -> dict[str, str]:

@@ -54,10 +54,14 @@ class Reading:
         return len(self.ids)
 
     @property
+    def predicted(self) -> int:
+        """Return how many of the characters were predicted: all of them, or all but the first."""
+        return int((~np.isnan(self.bits)).sum())
+
+    @property
     def bits_per_char(self) -> float | None:
         """Return the mean surprise in bits; None if nothing was predicted."""
-        predicted = self.bits[~np.isnan(self.bits)]
-        return float(predicted.mean(dtype=np.float64)) if len(predicted) else None
+        return float(np.nansum(self.bits) / self.predicted) if self.predicted else None
 
     def expected(self, t: int) -> list[tuple[str, float]]:
         """Return the symbols that the model expected most at position t, with their probabilities."""
@@ -67,7 +71,7 @@ class Reading:
     def to_dict(self) -> dict[str, Any]:
         """Return the surprise and the predictions under the names that `inspect --json` prints."""
         return {
-            "chars": int((~np.isnan(self.bits)).sum()),
+            "chars": self.predicted,
             "bits_per_char": self.bits_per_char,
             "characters": [
                 {
