@@ -170,13 +170,14 @@ def _reach_figure(reach: Reach) -> dict[str, str]:
     """Return the curve of the gradient's norm by distance; a norm of zero has no place on its scale."""
     made, axes = figure(3.2, 3.2)
     axes.semilogy(np.where(reach.norms > 0, reach.norms, np.nan))
-    axes.set_xlabel("characters back, k")
-    axes.set_ylabel("mean |∂loss / ∂x(t−k)|")
+    axes.set(xlabel="characters back, k", ylabel="mean |∂loss / ∂x(t−k)|")
+    k = reach.falls_to(0.01)
+    falls = "it does not fall to" if k is None else f"from {k} characters back it is less than"
     return {
         "title": "How far back the loss feels a character",
         "svg": inline_svg(made),
-        "caption": "The gradient of the loss at one character with respect to the input k characters earlier. A "
-        "straight line down is a gradient that vanishes exponentially.",
+        "caption": f"The gradient of the loss with respect to the input k characters before: {falls} a hundredth of "
+        "that with respect to the last character. A straight line down is a gradient that vanishes exponentially.",
     }
 
 
