@@ -141,6 +141,9 @@ def test_neurons_are_flipped_through_by_keyboard(show):
         shown.keyboard.press(key)
         assert shown.input_value("#unit") == str(unit)
         np.testing.assert_allclose(levels(shown), h[:, unit], atol=1.001 * STEP)
+    shown.focus("#kind")  # where the arrow keys up and down choose the kind
+    shown.keyboard.press("ArrowLeft")
+    assert words(shown, "#meaning") == "layer0.h[4]"
     shown.fill("#unit", "2")
     shown.keyboard.press("Enter")
     np.testing.assert_allclose(levels(shown), h[:, 2], atol=1.001 * STEP)
