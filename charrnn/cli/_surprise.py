@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -35,6 +36,49 @@ _FEW_STYLES: tuple[dict[str, Any], ...] = (
 )
 _LINE_ENDS = {"\n": "\u21b5", "\u2404": "\u2404"}  # what is shown for them if they are surprising; the last one always
 _TAB = 8  # columns
+_SURPRISES = 20  # rows of the table of the greatest ones
+_CONTEXT = 24  # characters of its line that are shown before each of them
+
+
+def print_reading(reading: Reading, *, is_bytes: bool) -> None:
+    """Print a text in colours, or with digits under it, and the greatest surprises if predictions are there."""
+    from charrnn.cli._console import columns, note
+
+    shown = cells(reading, is_bytes=is_bytes)
+    color = click.get_current_context().color
+    if sys.stdout.isatty() if color is None else color:
+        painted = coloured(shown)
+        click.echo(painted, nl=not painted.endswith("\n"))
+        note(legend())
+    else:
+        click.echo(with_digits(shown, columns()))
+        note("Digits: the bits of the character above, rounded down; a dot is less than 1, and 9 is 9 or more.")
+    if reading.bits_per_char is not None:
+        memory = ", with the model's memory" if "memory" in reading.looks else ""
+        note(f"Mean: {reading.bits_per_char:.4f} bits per character over {reading.predicted:,} characters{memory}")
+    if reading.top_ids.shape[1]:
+        click.echo()
+        _print_surprises(reading)
+
+
+def _print_surprises(reading: Reading) -> None:
+    """Print a row for each of the greatest surprises, in the order of the text."""
+    from charrnn.cli._console import print_table, printable
+    from charrnn.data.vocab import describe_symbol
+
+    def name(symbol: str) -> str:
+        return describe_symbol(symbol)["shown"] if len(symbol) == 1 else symbol
+
+    bits = reading.bits.tolist()
+    greatest = sorted((t for t, own in enumerate(bits) if own == own), key=lambda t: -bits[t])[:_SURPRISES]
+    rows = []
+    for t in sorted(greatest):
+        before = reading.text[:t]
+        line = before.rpartition("\n")[2]
+        guesses = "  ".join(f"{name(symbol)} {share:.0%}" for symbol, share in reading.expected(t))
+        place = f"{before.count(chr(10)) + 1}:{len(line) + 1}"
+        rows.append((place, printable(line)[-_CONTEXT:], name(reading.symbols[reading.ids[t]]), f"{bits[t]:.1f}", guesses))
+    print_table(("Line:column", "Text", "Surprise", "Bits", "Expected instead"), rows, right=(0, 1, 3))
 
 
 class Cell(NamedTuple):

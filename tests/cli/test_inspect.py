@@ -290,6 +290,9 @@ def test_a_page_gets_all_that_is_asked_for(run, tiny, received):
     assert received["saturation"]
     assert received["reach"]
     assert "chosen on" in received["notes"][0]
+    assert len(received["notes"]) == 1
+    run("inspect", "--html", "page.html", "--chars", "40", "--connect", "--memory", "9")
+    assert received["notes"] == ["Reach and connections are those of the model without its memory."]
 
 
 def test_a_page_of_documents(run, corpus, received):
