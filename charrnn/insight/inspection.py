@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 #: Activations in a page, which take about 2.5 MB: all units of an LSTM 1x128 and of its gates for 5,000 characters.
 MOST_VALUES = 768 * 5000
 _FEWEST_UNITS = 16  # of each kind, however long the text is
-_LEVELS = 20  # of a scale, from end to end: the eye tells no more apart, and 30 would make the page a sixth larger
-_STEPS = 1000  # of a bit
-_SHARES = 10_000  # of a probability
+_STEPS = 16  # of a scale of colours: the eye tells hardly more apart, and 32 would make the page a fifth larger
+_BIT = 1000  # steps of a bit
+_SHARE = 10_000  # steps of a probability
+_LEAST_SHARE = 0.001  # of a prediction, for a look to be listed
 _MISSING = 65535  # stands for nan
 _WORDS = {"h": "outputs", "c": "cells"}
 _JOINERS = "\u200c\u200d"  # they shape the letters or emoji beside them, and would not if they were visible
@@ -60,6 +61,7 @@ def page(
     most = max(_FEWEST_UNITS, MOST_VALUES // max(1, len(reading.ids) * len(activations)))
     names = [each.unit for each in found]
     data = {
+        "steps": _STEPS,
         **_characters(reading),
         "looks": {name: _looks(looks) for name, looks in reading.looks.items()},
         "kinds": [_kind(name, values, most, _units(name, names)) for name, values in activations.items()],
@@ -84,11 +86,11 @@ def _characters(reading: Reading) -> dict[str, Any]:
     return {
         "symbols": [_shown(symbol, is_bytes) for symbol in reading.symbols],
         "ids": _packed(np.asarray(reading.ids, np.int32)),
-        "bits": _fixed(reading.bits, _STEPS),
+        "bits": _fixed(reading.bits, _BIT),
         "top": {
             "count": reading.top_ids.shape[1],
             "ids": _packed(np.asarray(reading.top_ids, np.int32)),
-            "probs": _fixed(reading.top_probs, _SHARES),
+            "probs": _fixed(reading.top_probs, _SHARE),
         },
     }
 
@@ -101,11 +103,12 @@ def _shown(symbol: str, is_bytes: bool) -> str:
 
 
 def _looks(looks: Looks) -> dict[str, Any]:
-    back = np.where(looks.at < 0, 0, np.arange(len(looks.at))[:, None] - looks.at)
+    listed = looks.share >= _LEAST_SHARE
+    back = np.where(listed, np.arange(len(looks.at))[:, None] - looks.at, 0)
     return {
         "count": looks.at.shape[1],
         "back": _packed(back.astype(np.int32)),
-        "share": _fixed(looks.share, _SHARES),
+        "share": _fixed(np.where(listed, looks.share, 0), _SHARE),
     }
 
 
@@ -121,7 +124,7 @@ def _kind(name: str, values: Array, most: int, found: list[int]) -> dict[str, An
     scale = np.where(own & (peak > 0), peak, 1)
     ranked = dict.fromkeys((*found, *np.argsort(-spread, kind="stable").tolist()))
     units = sorted(list(ranked)[:most])
-    levels = np.rint(values[:, units] * (_LEVELS / (1 + signed) / scale[units]))
+    levels = np.rint(values[:, units] * (_STEPS / (1 + signed) / scale[units]))
     return {
         "name": name,
         "title": f"{name} · {_WORDS.get(name.partition('.')[2], 'gate')}",
@@ -143,9 +146,9 @@ def _which(name: str, shown: int, of: int, some_found: bool) -> str:
 
 
 def _connections(values: Array) -> dict[str, Any]:
-    """Return connections (T, N) in hundredths of each character's largest one."""
+    """Return connections (T, N) in steps of each character's largest one."""
     most = np.abs(values).max(axis=1, keepdims=True, initial=0)
-    levels = np.rint(100 * values / np.where(most > 0, most, 1)).astype(np.int8)
+    levels = np.rint(_STEPS * values / np.where(most > 0, most, 1)).astype(np.int8)
     return {"count": values.shape[1], "levels": _packed(levels), "most": _packed(most.astype(np.float32))}
 
 
@@ -167,13 +170,14 @@ def _reach_figure(reach: Reach) -> dict[str, str]:
     """Return the curve of the gradient's norm by distance; a norm of zero has no place on its scale."""
     made, axes = figure(3.2, 3.2)
     axes.semilogy(np.where(reach.norms > 0, reach.norms, np.nan))
-    axes.set_xlabel("characters back, k")
-    axes.set_ylabel("mean |∂loss / ∂x(t−k)|")
+    axes.set(xlabel="characters back, k", ylabel="mean |∂loss / ∂x(t−k)|")
+    k = reach.falls_to(0.01)
+    falls = "it does not fall to" if k is None else f"from {k} characters back it is less than"
     return {
         "title": "How far back the loss feels a character",
         "svg": inline_svg(made),
-        "caption": "The gradient of the loss at one character with respect to the input k characters earlier. A "
-        "straight line down is a gradient that vanishes exponentially.",
+        "caption": f"The gradient of the loss with respect to the input k characters before: {falls} a hundredth of "
+        "that with respect to the last character. A straight line down is a gradient that vanishes exponentially.",
     }
 
 
