@@ -34,13 +34,13 @@ class Looks:
         """Return looks at nothing, of so many predictions."""
         return cls(np.full((size, MOST), -1), np.zeros((size, MOST), np.float32))
 
-    def fill(self, rows: slice, at: npt.NDArray[np.intp], share: Array) -> None:
-        """Set these predictions to those with the largest shares among N positions.
+    def fill(self, begin: int, at: npt.NDArray[np.intp], share: Array) -> None:
+        """Set n predictions, from that of position `begin` on, to those with the largest shares among N positions.
 
         Shapes:  at (n, N) · share (n, N), 0 for a position that is not seen
         """
         chosen = largest(share, MOST)
-        kept = np.take_along_axis(share, chosen, axis=1)
+        kept, rows = np.take_along_axis(share, chosen, axis=1), slice(begin, begin + len(share))
         self.share[rows, : kept.shape[1]] = kept
         self.at[rows, : kept.shape[1]] = np.where(kept > 0, np.take_along_axis(at, chosen, axis=1), -1)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,8 +121,10 @@ def read(
     begins = np.arange(N) == 0
     if vocab.end is not None:
         begins |= ids == vocab.end
-    looks: dict[str, Looks] = {}
-    for rows, log_probs in _predictions(weights, config, ids, begins, recall, looks):
+    reader = _Reader(weights, config, ids, begins, recall)
+    for begin in range(0, N - 1, _WINDOW):
+        log_probs = reader.read(begin, min(begin + _WINDOW, N - 1))
+        rows = slice(begin + 1, begin + 1 + len(log_probs))
         bits[rows] = -log_probs[np.arange(len(log_probs)), ids[rows]] / np.log(2)
         top_ids[rows] = largest(log_probs, K)
         top_probs[rows] = np.exp(np.take_along_axis(log_probs, top_ids[rows], axis=1))
@@ -135,47 +136,52 @@ def read(
         bits=bits[own],
         top_ids=top_ids[own],
         top_probs=top_probs[own],
-        looks={name: each.without_first(own.start) for name, each in looks.items()},
+        looks={name: each.without_first(own.start) for name, each in reader.looks.items()},
     )
 
 
-def _predictions(
-    weights: model.Weights,
-    config: ModelConfig,
-    ids: Ids,
-    begins: Mask,
-    recall: Recall | None,
-    looks: dict[str, Looks],
-) -> Iterator[tuple[slice, Array]]:
-    """Yield, window by window, positions and the log-probabilities (n, V) of each symbol there; write the looks.
+class _Reader:
+    """Reads a text from its beginning, window by window, with all that a model mixes with its net.
 
-    begins  (N,) where a text or document begins, so that the state is zero
+    begins  (N,) where the text or a document begins, so that the state is zero
+    looks   at positions of the whole text, filled in as it is read
     """
-    N = len(ids)
-    state, keys, remembered = model.zero_state(config, 1), None, None
-    if config.attention:
-        looks["attention"] = Looks.empty(N)
-    if recall is not None:
-        remembered = recall.memory.start(1, recall.first)
-        forgets = np.arange(N) == 0 if recall.across else begins
-        if recall.memory.cache is not None:
-            keys = CacheKeys(recall.memory.cache, np.maximum.accumulate(np.where(forgets, np.arange(N), 0)))
-            looks["memory"] = Looks.empty(N)
-    for begin in range(0, N - 1, _WINDOW):
-        now = slice(begin, min(begin + _WINDOW, N - 1))
-        rows = slice(now.start + 1, now.stop + 1)  # what is predicted
-        read, reset = ids[now, None], begins[now, None]
-        of_net: Array = np.ones(read.shape)
-        attended = by_attention(weights, read, state, begin, reset) if config.attention else None
-        h = model.outputs(weights, read, state, reset=reset)
-        logits = model.logits_after(weights, h, read, state, reset=reset)
-        if recall is not None and remembered is not None:
-            folds = fold_of(np.arange(now.start, now.stop)[:, None]) if recall.is_fitted else None
-            mixed = recall.memory.mix(remembered, read, h, logits, reset=forgets[now, None], folds=folds)
-            of_net = mixed.net
-            if keys is not None:
-                at, share = keys.look(h[:, 0], begin, mixed.mass[:, 0])
-                looks["memory"].fill(rows, at, share * mixed.cache)
+
+    def __init__(
+        self, weights: model.Weights, config: ModelConfig, ids: Ids, begins: Mask, recall: Recall | None
+    ) -> None:
+        self.weights, self.ids, self.begins, self.recall = weights, ids, begins, recall
+        self.state = model.zero_state(config, 1)
+        self.looks = {"attention": Looks.empty(len(ids))} if config.attention else {}
+        self.keys: CacheKeys | None = None
+        if recall is not None:
+            at = np.arange(len(ids))
+            self.forgets = at == 0 if recall.across else begins
+            self.remembered = recall.memory.start(1, recall.first)
+            if recall.memory.cache is not None:
+                first = np.maximum.accumulate(np.where(self.forgets, at, 0))
+                self.keys, self.looks["memory"] = CacheKeys(recall.memory.cache, first), Looks.empty(len(ids))
+
+    def read(self, begin: int, end: int) -> Array:
+        """Read the ids from begin to end; return the log-probabilities (n, V) of each symbol after each of them."""
+        ids, reset = self.ids[begin:end, None], self.begins[begin:end, None]
+        attended = None
+        if "attention" in self.looks:
+            attended = by_attention(self.weights, ids, self.state, begin, reset)
+        h = model.outputs(self.weights, ids, self.state, reset=reset)
+        logits = model.logits_after(self.weights, h, ids, self.state, reset=reset)
+        of_net = None if self.recall is None else self._mix(self.recall, begin, ids, h, logits)
         if attended is not None:
-            looks["attention"].fill(rows, attended[0], attended[1] * of_net)
-        yield rows, log_softmax(logits[:, 0])
+            at, share = attended
+            self.looks["attention"].fill(begin + 1, at, share if of_net is None else share * of_net)
+        return log_softmax(logits[:, 0])
+
+    def _mix(self, recall: Recall, begin: int, ids: Ids, h: Array, logits: Array) -> Array:
+        """Mix the logits of a window with the memory; return the share (n, 1) of the net."""
+        at = np.arange(begin, begin + len(ids))[:, None]
+        folds = fold_of(at) if recall.is_fitted else None
+        mixed = recall.memory.mix(self.remembered, ids, h, logits, reset=self.forgets[at], folds=folds)
+        if self.keys is not None:
+            entries, share = self.keys.look(h[:, 0], begin, mixed.mass[:, 0])
+            self.looks["memory"].fill(begin + 1, entries, share * mixed.cache)
+        return mixed.net
