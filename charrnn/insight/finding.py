@@ -25,8 +25,7 @@ from charrnn.insight.properties import Labels, Property
 SHIFTS = 10  # of the control
 _UNITS = 64  # ranked at once: bounds memory
 
-#: A text of T characters and activations of units, (T, H) each, by name. A text may be longer than its activations:
-#: then these belong to its end, and what comes before only shows whether the end begins in quotes.
+#: A text of T characters and activations of units, (T, H) each, by name.
 Part: TypeAlias = tuple[str, dict[str, Array]]
 _Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -137,10 +136,10 @@ def mid_ranks(values: Array) -> _Floats:
 
 def _labels(properties: Sequence[Property], part: Part, name: str, rng: np.random.Generator) -> _Floats:
     """Return the labels of each property, and behind them those of the control, (T, P, 1 + SHIFTS)."""
-    text, T = part[0], len(next(iter(part[1].values())))
+    text, T = part[0], len(part[0])
     labels = np.empty((T, len(properties), 1 + SHIFTS))
     for at, each in enumerate(properties):
-        own = each(text)[-T:]
+        own = each(text)
         if not _varies(own):
             raise ConfigError(
                 f"{each.name!r} is the same at all {T:,} characters of the {name} split, so no unit can "

@@ -28,7 +28,7 @@ _PAIRS = "|".join(rf"{a}(?:(?!{_END})[^{b}])*+(?:{b}|{_END})" for a, b in ("“�
 #: a letter closes no quote, and one after a letter opens none.
 _SCANNER = re.compile(
     rf"""
-    (?P<quotes> "{{3}}(?:\\.|[^\\])*?"{{3}} | '{{3}}(?:\\.|[^\\])*?'{{3}}        # long strings in Python
+    (?P<quotes> "{{3}}(?:\\.|[^\\])*?(?:"{{3}}|\Z) | '{{3}}(?:\\.|[^\\])*?(?:'{{3}}|\Z)  # long strings in Python
       | "(?:\\[^\n]|(?!{_END})[^"\\])*+(?:"|{_END})
       | (?:(?<!\w)|(?<=\b[bfruBFRU])|(?<=\b[bfrBFR]{{2}}))'(?:\\[^\n]|[^'\\\n]|'(?=\w))*+'
       | `{{1,2}}[^`'\n]+`{{1,2}}                                               # code in Markdown
@@ -39,6 +39,7 @@ _SCANNER = re.compile(
     """,
     re.VERBOSE | re.DOTALL | re.MULTILINE,
 )
+_LONG, _OPENING = re.compile(r"\"{3}|'{3}"), ":=([{,+"  # what a long string begins with, and what is before it
 _BRACKETS = re.compile(rf"[(（]|[)）]|{_END}")
 _URL = re.compile(r"(?:https?|ftp)://[^\s<>\"'`]*[^\s<>\"'`.,;:!?)\]]")
 _WORD_END = re.compile(r"\w(?!\w)")
@@ -106,11 +107,30 @@ def _scanned(kind: str) -> Callable[[str], Labels]:
     """Return the labels of the quotes or of the comments of a text, as a function of the text."""
 
     def spans(text: str) -> Iterator[tuple[int, int]]:
-        for found in _SCANNER.finditer(text + "\n"):  # a last line without its end has one
+        start = _end_of_string(text)
+        if start and kind == "quotes":
+            yield 0, start - 1
+        for found in _SCANNER.finditer(text + "\n", start):  # a last line without its end has one
             if found.lastgroup == kind:
                 yield found.end() - len(found[0].lstrip()), found.end() - 1
 
     return lambda text: _inside(text, spans(text))
+
+
+def _end_of_string(text: str) -> int:
+    """Return where a long string of Python ends in which the text begins, as part of a program may; 0 if in none.
+
+    If it began in one, its quotes would be taken for their opposites: strings would open behind prose, not code.
+    """
+    first = _LONG.search(text)
+    return first.end() if first and _in_code(text, first.end()) > _in_code(text, 0) else 0
+
+
+def _in_code(text: str, start: int) -> int:
+    """Return how many long strings open behind code, less those that open behind a full stop."""
+    opened = [found.start() for found in _SCANNER.finditer(text, start) if _LONG.match(found[0])]
+    before = [text[max(0, at - 200) : at].rstrip()[-1:] for at in opened]
+    return sum(char in _OPENING for char in before if char) - before.count(".")
 
 
 def _parentheses(text: str) -> Labels:

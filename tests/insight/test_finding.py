@@ -124,14 +124,6 @@ def test_the_same_seed_finds_the_same_and_another_has_another_control():
     assert [each.test for each in found[0]] == [each.test for each in found[2]]
 
 
-def test_activations_belong_to_the_end_of_a_longer_text():
-    before, text = 'She said "ab', 'c" and "d"'
-    both = before + text
-    labels = PROPERTIES["quotes"](both)[len(before) :]
-    found = find(*[(both, {"layer0.h": with_unit(labels)})] * 2, [PROPERTIES["quotes"]], most=1)
-    assert found[0].val == 1
-
-
 def test_a_property_that_all_characters_have_or_none_is_an_error():
     parts = [(TEXT, {"layer0.h": noise()})] * 2
     with pytest.raises(ConfigError, match=r"^'digit' is the same at all [0-9,]+ characters of the validation split"):

@@ -132,6 +132,21 @@ def test_strings_and_comments_of_python_are_those_of_its_tokenizer():
         assert (property_of(name)(text) == labels).mean() > 0.999
 
 
+@pytest.mark.parametrize("begin", [150, 1000, 40_000])
+def test_part_of_a_program_may_begin_in_a_long_string(begin):
+    text = inspect.getsource(argparse)
+    labels = property_of("quotes")(text)
+    begin += int(labels[begin:].argmax()) + 5
+    assert labels[begin]
+    for name in ("quotes", "comment"):
+        whole = property_of(name)(text)[begin : begin + 30_000]
+        assert (property_of(name)(text[begin : begin + 30_000]) == whole).mean() > 0.99
+
+
+def test_a_long_string_that_the_text_ends_in_is_open_to_the_end():
+    assert property_of("quotes")('x = """one "two"\n\nthree').tolist() == [False] * 4 + [True] * 19
+
+
 def test_the_position_counts_from_the_line_break():
     assert numbers("line-position", "ab\n\nc") == [1, 2, 0, 0, 1]
 
