@@ -305,7 +305,7 @@ def test_figures_show_the_reach_and_the_saturation(monkeypatch):
     ]
     titles = ["How far back the loss feels a character", "Saturation of i", "Saturation of f"]
     assert re.findall("<h2>(.*?)</h2>", html) == titles
-    assert "from 2 characters back it is less than a hundredth" in html
+    assert "from 2 characters back less than a hundredth" in html
 
 
 # Any text, any screen
