@@ -31,6 +31,7 @@ _BIT = 1000  # steps of a bit
 _SHARE = 10_000  # steps of a probability
 _LEAST_SHARE = 0.001  # of a prediction, for a look to be listed
 _MISSING = 65535  # stands for nan
+_SIZE = (2.8, 2.8)  # of a figure, in inches
 _WORDS = {"h": "outputs", "c": "cells"}
 _JOINERS = "\u200c\u200d"  # they shape the letters or emoji beside them, and would not if they were visible
 
@@ -168,16 +169,16 @@ def _packed(values: npt.NDArray[Any]) -> dict[str, str]:
 
 def _reach_figure(reach: Reach) -> dict[str, str]:
     """Return the curve of the gradient's norm by distance; a norm of zero has no place on its scale."""
-    made, axes = figure(3.2, 3.2)
+    made, axes = figure(*_SIZE)
     axes.semilogy(np.where(reach.norms > 0, reach.norms, np.nan))
     axes.set(xlabel="characters back, k", ylabel="mean |∂loss / ∂x(t−k)|")
     k = reach.falls_to(0.01)
-    falls = "it does not fall to" if k is None else f"from {k} characters back it is less than"
+    falls = "nowhere less than" if k is None else f"from {k} characters back less than"
     return {
         "title": "How far back the loss feels a character",
         "svg": inline_svg(made),
-        "caption": f"The gradient of the loss with respect to the input k characters before: {falls} a hundredth of "
-        "that with respect to the last character. A straight line down is a gradient that vanishes exponentially.",
+        "caption": f"The gradient of the loss, by distance: {falls} a hundredth of that of the last character. "
+        "A straight line is a gradient that vanishes exponentially.",
     }
 
 
@@ -189,7 +190,7 @@ def _saturation_figures(saturation: dict[str, Array]) -> list[dict[str, str]]:
 
 
 def _saturation_figure(gate: str, saturation: dict[str, Array]) -> dict[str, str]:
-    made, axes = figure(3.2, 3.2)
+    made, axes = figure(*_SIZE)
     for name, shares in saturation.items():
         layer, _, own = name.partition(".")
         if own == gate:

@@ -305,7 +305,7 @@ def test_figures_show_the_reach_and_the_saturation(monkeypatch):
     ]
     titles = ["How far back the loss feels a character", "Saturation of i", "Saturation of f"]
     assert re.findall("<h2>(.*?)</h2>", html) == titles
-    assert "from 2 characters back it is less than a hundredth" in html
+    assert "from 2 characters back less than a hundredth" in html
 
 
 # Any text, any screen
@@ -327,6 +327,8 @@ def test_any_text_is_shown_character_by_character(show):
     described = shown.evaluate("() => chars.map((_, t) => { point(t); return $('character').innerText; })")
     found = [re.search(r"Character (\d+) · U\+(\w+)", each).groups() for each in described]
     assert [(int(t), int(code, 16)) for t, code in found] == list(enumerate(map(ord, AWKWARD), 1))
+    shown.evaluate("point(chars.indexOf('\u0301'))")
+    assert words(shown, "#character .glyph") == "◌\u0301"
     glyphs = shown.locator("#text [data-glyph]").evaluate_all(
         "spans => spans.map(span => getComputedStyle(span, '::before').content)"
     )
