@@ -13,7 +13,7 @@ for event in charrnn.fit("corpus.txt", out="checkpoints/again", minutes=1):
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -357,6 +357,7 @@ class LanguageModel:
         *,
         prime: str = "",
         seed: int | None = None,
+        clamp: Mapping[str, float] | None = None,
         **settings: Unpack[FilterSettings],
     ) -> Iterator[str]:
         """Return an iterator of `length` characters that continue the prime, which is not repeated.
@@ -364,12 +365,13 @@ class LanguageModel:
         length    None: endless
         prime     the text to continue; without it, the sample starts like a line of the training text
         seed      random if None
+        clamp     units to hold at a value while the model writes: {"layer0.c[123]": 2.0}; see `generation.clamps`
         settings  fields of `SampleConfig`: temperature=0.8, top_k, top_p, min_p, repeat_penalty, repeat_window, lines,
                   stop, regex, charset, unknown
-        Raises:   VocabError for a character that the vocabulary lacks; ConfigError for numbers out of range and for
-                  settings that the model cannot follow.
+        Raises:   VocabError for a character that the vocabulary lacks; ConfigError for numbers out of range, and for
+                  settings or units that the model does not have.
         """
-        return self.writer.stream(prime=prime, seed=seed, length=length, **settings)
+        return self.writer.clamped(clamp).stream(prime=prime, seed=seed, length=length, **settings)
 
     @spell_out(SampleConfig)
     def sample(
@@ -378,10 +380,11 @@ class LanguageModel:
         *,
         prime: str = "",
         seed: int | None = None,
+        clamp: Mapping[str, float] | None = None,
         **settings: Unpack[FilterSettings],
     ) -> str:
         """Return the prime and `length` characters that continue it; arguments as for `stream`."""
-        characters = self.stream(length, prime=prime, seed=seed, **settings)
+        characters = self.stream(length, prime=prime, seed=seed, clamp=clamp, **settings)
         return self.checkpoint.vocab.finished(prime) + "".join(characters)
 
     @spell_out(SampleConfig)
@@ -395,10 +398,14 @@ class LanguageModel:
         best_of: int = 1,
         novel: int = 0,
         threads: int | None = None,
+        clamp: Mapping[str, float] | None = None,
         **settings: Unpack[FilterSettings],
     ) -> Iterator[Sample]:
-        """Return an iterator of `count` samples for each prime, generated in batches; as for `Writer.samples`."""
-        return self.writer.samples(
+        """Return an iterator of `count` samples for each prime, generated in batches; as for `Writer.samples`.
+
+        clamp  as for `stream`
+        """
+        return self.writer.clamped(clamp).samples(
             count, length=length, primes=primes, seed=seed, best_of=best_of, novel=novel, threads=threads, **settings
         )
 

@@ -99,6 +99,12 @@ _BASICS = ("models", "length", "lines", "prime", "temperature", "top_p", "count"
     metavar="N",
     help="Random seed; the same seed gives the same text. [default: random]",
 )
+@_draw(
+    "--clamp",
+    multiple=True,
+    metavar="UNIT=X",
+    help="Hold a unit at a value, such as layer0.c[123]=2. May be repeated.",
+)
 @options_of(SampleConfig, "charset", "regex")
 @options_of(DrawConfig, "count")
 @_several(
@@ -142,6 +148,7 @@ def command(
     adaptive: bool,
     threads: int | None,
     seed: int | None,
+    clamp: tuple[str, ...],
     **options: Any,
 ) -> None:
     """Generate text with a model: that of RUN, of -m, or of the newest run.
@@ -159,6 +166,7 @@ def command(
     """
     from charrnn.api import mixed
     from charrnn.cli._console import note, open_model
+    from charrnn.generation.clamps import parse
     from charrnn.generation.writer import DrawCounts
 
     opened = partial(open_model, memory=memory, memory_from=memory_from, with_ngram=with_ngram, adaptive=adaptive)
@@ -168,7 +176,7 @@ def command(
     if not primes:
         note("No line to continue: nothing was generated")
         return
-    writer = mixed(writing)
+    writer = mixed(writing).clamped(parse(clamp))
     if documents is not None and writer.vocab.end is None:
         raise ConfigError(
             "--documents: the model did not learn document ends: give -n or --lines, or train with --split-documents"

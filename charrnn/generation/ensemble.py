@@ -45,18 +45,20 @@ class Ensemble(NamedTuple):
 
     memory  of the only member; None without one
     first   what the memory begins with; None: nothing
+    held    units of the only member that keep their value, from the last id of a prime on
     """
 
     members: tuple[Member, ...]
     memory: Memory | None = None
     first: Remembered | None = None
+    held: tuple[model.Held, ...] = ()
 
     @property
     def net(self) -> Net | None:
-        """Return the net that the core can sample by itself: of one model, without attention and n-grams."""
+        """Return the net that the core can sample by itself: of one model, without attention, n-grams or clamps."""
         only = self.members[0].weights
         mixes = only.attention is not None or (self.memory is not None and self.memory.grams is not None)
-        return only.net if len(self.members) == 1 and not mixes else None
+        return only.net if len(self.members) == 1 and not (mixes or self.held) else None
 
     def memory_for(self, temperature: float) -> Memory | None:
         """Return the memory for samples that are drawn at this temperature."""
@@ -68,6 +70,10 @@ class Ensemble(NamedTuple):
         memory  to read it with, if it is not the ensemble's own
         Shapes:  ids (N,)
         """
+        if self.held and len(ids):
+            before = self._replace(held=()).read(ids[:-1], memory)
+            last = self.step(ids[-1:], before.states, before.remembered, memory)
+            return before._replace(logits=last, recent=ids)
         if self.memory is not None:
             return self._read_with(memory or self.memory, ids)
         logits, states = list[Array](), list[Array]()
@@ -103,7 +109,7 @@ class Ensemble(NamedTuple):
         Shapes:  ids (B,) · returns (B, V)
         """
         pairs = zip(self.members, states, strict=True)
-        logits = self._mean([model.step(member.weights, ids, state) for member, state in pairs])
+        logits = self._mean([model.step(member.weights, ids, state, self.held) for member, state in pairs])
         if self.memory is not None and remembered is not None:
             h = model.hidden_state(self.members[0].weights, states[0])[-1, :1]
             (memory or self.memory).recall(remembered, ids[None], h, logits[None])

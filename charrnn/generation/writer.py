@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, groupby, repeat
@@ -62,6 +62,17 @@ class Writer:
     def __repr__(self) -> str:
         count = len(self.ensemble.members)
         return f"Writer({count} model{'s' * (count > 1)}, {self.vocab.summary})"
+
+    def clamped(self, clamp: Mapping[str, float] | None) -> Writer:
+        """Return a writer that holds units of the model at a value, such as {"layer0.c[123]": 2.0}.
+
+        Raises:  ConfigError for a unit that the model does not have; see `clamps.held`.
+        """
+        if not clamp:
+            return self
+        from charrnn.generation.clamps import held
+
+        return replace(self, ensemble=self.ensemble._replace(held=held(clamp, self.ensemble.members)))
 
     @spell_out(SampleConfig)
     def stream(self, *, prime: str = "", seed: int | None = None, **settings: Unpack[SampleSettings]) -> Iterator[str]:

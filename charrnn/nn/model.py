@@ -13,10 +13,10 @@ alike, and zeros are the start of both.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -438,11 +438,26 @@ def _score_with_attention(
     return log_probs, correct
 
 
-def step(weights: Weights, ids: Ids, state: Array) -> Array:
+class Held(NamedTuple):
+    """A unit of the hidden state that keeps its value, whatever the model reads: state[layer, part, :, unit]."""
+
+    layer: int
+    part: int
+    unit: int
+    value: float
+
+
+def step(weights: Weights, ids: Ids, state: Array, held: Sequence[Held] = ()) -> Array:
     """Read one id per batch row, change the state in place, and return the next logits.
 
+    held  units that have their value from the end of this step on. A held output is what the layer above and the
+          readout get at this step; a held cell value acts when the next id is read. NumPy computes such a step
     Shapes:  ids (B,) · returns logits (B, V)
     """
+    if held:
+        h = _outputs(weights, ids[None], hidden_state(weights, state), None, FRESH, held)
+        logits: Array = logits_after(weights, h, ids[None], state)[0]
+        return logits
     if weights.attention is not None:
         return predict(weights, ids[None], state)
     if weights.net is not None:
@@ -450,15 +465,18 @@ def step(weights: Weights, ids: Ids, state: Array) -> Array:
     x = _outputs(weights, ids[None], state, None, FRESH)[0]
     if weights.W_he is not None:
         x = x.dot(weights.W_he)
-    logits: Array = x.dot(weights.W_hy)
+    logits = x.dot(weights.W_hy)
     logits += weights.b_y[None]
     return logits
 
 
-def _outputs(weights: Weights, ids: Ids, state: Array, reset: Mask | None, scratch: Scratch) -> Array:
+def _outputs(
+    weights: Weights, ids: Ids, state: Array, reset: Mask | None, scratch: Scratch, held: Sequence[Held] = ()
+) -> Array:
     """Read a window with NumPy, change the hidden state in place, and return the last layer's outputs, (T, B, H).
 
     The outputs are valid until the next read on the same scratch or the next change of the state.
+    held  as for `step`, in a window of one step
     """
     x: Array | Ids = ids if weights.embed is None else weights.embed.take(ids, axis=0)
     cell = weights.cell
@@ -468,5 +486,9 @@ def _outputs(weights: Weights, ids: Ids, state: Array, reset: Mask | None, scrat
             h, state[layer], _ = cell.forward(own, x, state[layer], reset=reset, scratch=buffers)
         else:
             h = cell.read(own, x, state[layer], reset=reset, scratch=buffers)
+        for unit in held:
+            if unit.layer == layer:
+                state[layer, unit.part, :, unit.unit] = unit.value
+                h = state[layer, :1]
         x = h
     return h

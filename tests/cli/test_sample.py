@@ -604,3 +604,20 @@ def test_on_a_terminal_what_is_reported_afterwards_has_a_line_of_its_own(tiny, t
     args = ("--count", "2", "-n", "9", "--stop", "\n", "--novel", "99", "--seed", "1")
     *_, text, told, end = terminal("sample", *args, stream="stdout stderr").read_all().split("\r\n")
     assert (text[:1], told[:17], end) == ("D", "Redrawn: 0 of 2 (", "")
+
+
+def test_a_unit_is_held(run, tiny):
+    free = run("sample", "-n", "80", "--seed", "1").stdout
+    held = run("sample", "-n", "80", "--seed", "1", "--clamp", "layer0.h[0]=9", "--clamp", "layer0.c[1]=-9").stdout
+    assert len(held) == 80
+    assert held != free
+    several = run("sample", "-n", "80", "--seed", "1", "--clamp", "layer0.h[0]=9", "--count", "2").stdout
+    assert (
+        several
+        == run("sample", "-n", "80", "--seed", "1", "--clamp", "layer0.h[0]=9", "--count", "2", "--threads", "2").stdout
+    )
+
+
+def test_a_unit_that_cannot_be_held_is_one_line(run, tiny):
+    outcome = run("sample", "--clamp", "layer0.h[0]=much", code=2)
+    assert error_line(outcome.stderr) == "--clamp layer0.h[0]=much: 'much' is not a number: write layer0.h[0]=1"
