@@ -160,22 +160,39 @@ def _input_scale(embed: Array) -> float:
     return math.sqrt(embed.shape[1])
 
 
+def input_rows(weights: Weights, ids: Ids) -> Array:
+    """Return what the first layer reads for each id: its row of the embedding, or its one-hot row.
+
+    Shapes:  ids (T, B) · returns (T, B, D)
+    """
+    if weights.embed is not None:
+        return weights.embed[ids]
+    rows = np.zeros((*ids.shape, len(weights.b_y)), weights.b_y.dtype)
+    np.put_along_axis(rows, ids[..., None].astype(np.intp), 1, axis=-1)
+    return rows
+
+
 def hidden(
     weights: Weights,
     ids: Ids,
     state: Array,
     *,
+    rows: Array | None = None,
     reset: Mask | None = None,
     masks: Masks = NO_DROPOUT,
     scratch: Scratch = FRESH,
 ) -> tuple[Array, Array, HiddenBackprop]:
     """Return the last layer's outputs, the state after the window, and the backward pass.
 
-    Shapes:  ids (T, B) · state (L, S, B, H) · reset (T, B) · returns h (T, B, H), state (L, S, B, H)
+    rows  for the first layer to read, such as `input_rows`, in place of those of the ids, and without their dropout.
+          The backward pass then returns their gradient, as "rows", and none of the embedding
+    Shapes:  ids (T, B) · state (L, S, B, H) · rows (T, B, D) · reset (T, B) · returns h (T, B, H), state (L, S, B, H)
     """
-    x: Array | Ids = ids if weights.embed is None else weights.embed[ids]
-    if masks.inputs is not None:
-        x *= masks.inputs
+    x: Array | Ids = ids if rows is None else rows
+    if rows is None and weights.embed is not None:
+        x = weights.embed[ids]
+        if masks.inputs is not None:
+            x *= masks.inputs
     states, backprops = [], []
     for layer, own in enumerate(weights.layers):
         buffers = scratch.scope(f"layer{layer}")
@@ -196,12 +213,14 @@ def hidden(
                 dx = dx * masks.outputs[layer]
             dx, dstate0[layer], own = backprops[layer](dx, dstate[layer])
             grads |= {f"layer{layer}.{name}": grad for name, grad in own.items()}
-        if weights.embed is not None and dx is not None:
+        if rows is not None and dx is not None:
+            grads["rows"] = dx
+        elif weights.embed is not None and dx is not None:
             if masks.inputs is not None:
                 dx *= masks.inputs
-            rows = grads["embed.W_e"] = sum_rows(ids.reshape(-1), dx.reshape(-1, dx.shape[-1]), len(weights.embed))
+            d_embed = grads["embed.W_e"] = sum_rows(ids.reshape(-1), dx.reshape(-1, dx.shape[-1]), len(weights.embed))
             if weights.W_he is not None:
-                rows *= _input_scale(rows)
+                d_embed *= _input_scale(d_embed)
         for name, mask in (masks.weights or {}).items():
             grads[name] *= mask
         return dstate0, grads
@@ -255,6 +274,7 @@ def forward(
     ids: Ids,
     state: Array,
     *,
+    rows: Array | None = None,
     reset: Mask | None = None,
     masks: Masks = NO_DROPOUT,
     scratch: Scratch = FRESH,
@@ -262,16 +282,17 @@ def forward(
     """Return the logits (T, B, V), the state after the window, and the backward pass: `hidden`, then `readout`.
 
     With attention, the logits are the log-probabilities of the mixture.
+    rows  as for `hidden`
     """
     if weights.attention is not None:
-        return _forward_with_attention(weights, weights.attention, ids, state, reset, masks, scratch)
-    h, state, hidden_backprop = hidden(weights, ids, state, reset=reset, masks=masks, scratch=scratch)
+        return _forward_with_attention(weights, weights.attention, ids, state, rows, reset, masks, scratch)
+    h, state, hidden_backprop = hidden(weights, ids, state, rows=rows, reset=reset, masks=masks, scratch=scratch)
     logits, readout_backprop = readout(weights, h)
 
     def backprop(dlogits: Array, dstate: Array) -> tuple[Array, Params]:
         dh, grads = readout_backprop(dlogits)
         dstate0, more = hidden_backprop(dh, dstate)
-        if weights.W_he is not None:
+        if weights.W_he is not None and rows is None:
             more["embed.W_e"] += grads["embed.W_e"]
         return dstate0, grads | more
 
@@ -283,6 +304,7 @@ def _forward_with_attention(
     pointer: Attention,
     ids: Ids,
     state: Array,
+    rows: Array | None,
     reset: Mask | None,
     masks: Masks,
     scratch: Scratch,
@@ -294,7 +316,7 @@ def _forward_with_attention(
         others[-1] = 1
         masks = masks._replace(outputs=others)
     h, hidden_after, hidden_backprop = hidden(
-        weights, ids, hidden_state(weights, state), reset=reset, masks=masks, scratch=scratch
+        weights, ids, hidden_state(weights, state), rows=rows, reset=reset, masks=masks, scratch=scratch
     )
     z, readout_backprop = readout(weights, h if last_mask is None else h * last_mask)
     logits, memory, attention_backprop = attention.forward(pointer, h, z, ids, _memory(pointer, state), reset=reset)
@@ -308,7 +330,7 @@ def _forward_with_attention(
             dh_readout *= last_mask
         dh += dh_readout
         dhidden, more = hidden_backprop(dh, hidden_state(weights, dstate))
-        if weights.W_he is not None:
+        if weights.W_he is not None and rows is None:
             more["embed.W_e"] += grads["embed.W_e"]
         dstate0 = np.zeros_like(dstate)
         hidden_state(weights, dstate0)[...] = dhidden

@@ -1,0 +1,50 @@
+"""Connections: which characters moved the prediction of a later one, as gradient x input.
+
+connections[t, k] = x_{t-1-k} . d log p(ids[t]) / d x_{t-1-k}
+
+x are the input rows of the first layer. The product is how much log p would fall, to first order, if the row were zero:
+positive where a character made ids[t] more likely, in nats. The products need not add up to log p, or to its change.
+
+Source:  Simonyan, Vedaldi & Zisserman 2013 (the gradient with respect to the input); Shrikumar et al. 2016 (times the
+         input).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from charrnn.arrays import Array, Ids, Scratch
+from charrnn.config import ModelConfig
+from charrnn.errors import ConfigError
+from charrnn.insight.gradients import loss_gradients, windows, windows_at_once
+from charrnn.nn import model
+
+
+def connections(
+    weights: model.Weights, config: ModelConfig, ids: Ids, *, longest: int = 50, end: int | None = None
+) -> Array:
+    """Return the gradient x input of each of the characters before each character of a text, for its log-probability.
+
+    longest  characters back; the model reads them from its true state before
+    end      the id that begins a document, if the model learned documents: nothing before it counts
+    Shapes:  ids (T,) · returns (T, longest): [t, k] of character t - 1 - k; 0 where there is none
+    Units:   nats.
+    Raises:  ConfigError if longest is less than 1.
+    """
+    if longest < 1:
+        raise ConfigError(f"longest must be at least 1, got {longest}")
+    found: Array = np.zeros((len(ids), longest), config.dtype)
+    state, scratch = model.zero_state(config, 1), Scratch()
+    at_once = windows_at_once(weights, config, longest)
+    for begin in range(1, len(ids), at_once):
+        targets = np.arange(begin, min(begin + at_once, len(ids)))
+        states = model.zero_state(config, len(targets))
+        for row, start in enumerate(targets - longest):
+            if start > 0:
+                last = ids[start - 1 : start, None]
+                model.read(weights, last, state, reset=last == end)
+                states[:, :, row] = state[:, :, 0]
+        read, reset = windows(ids, targets - longest, longest, end)
+        rows, grads = loss_gradients(weights, read, ids[targets], states, reset=reset, scratch=scratch)
+        found[targets] = -np.einsum("tbd,tbd->bt", rows, grads)[:, ::-1]
+    return found
