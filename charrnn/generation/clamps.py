@@ -8,8 +8,6 @@ c   the cell of an LSTM. The next character is read from it: c_t = f * value + i
     gates still act on what is held, for one character; then c has its value again.
 
 A gate is computed anew for each character and cannot be held.
-
-Source:  the cells of Karpathy, Johnson & Fei-Fei 2015, who looked at what follows a quote; here it is set.
 """
 
 from __future__ import annotations
