@@ -1,7 +1,7 @@
 r"""Measure how far back the loss of models feels a character: the table and the picture of docs/neurons.md.
 
     for cell in rnn lstm gru; do
-      charrnn train tinyshakespeare.txt --cell $cell --hidden-size 128 --num-layers 1 --seq-len 100 --minutes 1 \
+      charrnn train tinyshakespeare.txt --cell $cell --hidden-size 128 --num-layers 1 --seq-len 100 --minutes 4 \
         --threads 1 --seed 1 --out $cell
     done
     python -m benchmarks.reach rnn lstm gru --svg docs/reach.svg
