@@ -8,7 +8,7 @@ import pytest
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not longer: its driver runs an event loop in this thread, and other tests run theirs
 def _chromium():
     """Return a running browser; the tests that need one are skipped where there is none."""
     playwright = pytest.importorskip("playwright.sync_api", reason="pages are tested with playwright")

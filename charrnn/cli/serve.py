@@ -11,7 +11,7 @@ from charrnn.cli._command import SectionedCommand, section
 from charrnn.cli._options import either, memory_options, models_option, options_of, run_argument, threads_option
 from charrnn.cli._streams import unshared_input
 from charrnn.cli._types import WholeNumber
-from charrnn.errors import CharRNNError, ConfigError
+from charrnn.errors import CharRNNError, ConfigError, MissingExtraError
 from charrnn.serve.limits import Limits
 
 if TYPE_CHECKING:
@@ -103,8 +103,8 @@ def _listening(host: str, port: int, token: str | None) -> Listener:
     try:
         from charrnn.serve.server import listening
         from charrnn.serve.web import is_loopback
-    except ModuleNotFoundError:
-        message = 'HTTP needs two more packages: pip install "charrnn-numpy[serve]", or use --stdio'
+    except (ModuleNotFoundError, MissingExtraError):
+        message = 'HTTP needs three more packages: pip install "charrnn-numpy[serve]", or use --stdio'
         raise ConfigError(message) from None
     if token is None and not is_loopback(host):
         raise ConfigError(f"--host {host} opens the server to other machines: set a token too, with CHARRNN_TOKEN")

@@ -38,15 +38,14 @@ def parse(texts: Iterable[str]) -> dict[str, float]:
     clamp: dict[str, float] = {}
     for text in texts:
         unit, equals, value = (part.strip() for part in text.rpartition("="))
-        try:
-            number = float(value) if equals else None
-        except ValueError:
-            raise ConfigError(f"--clamp {text}: {value!r} is not a number: write {unit}=1") from None
-        if number is None:
+        if not equals:
             raise ConfigError(f"--clamp {text}: the value is missing: write {value}=1")
         if unit in clamp:
             raise ConfigError(f"--clamp: {unit} is given twice: give it one value")
-        clamp[unit] = number
+        try:
+            clamp[unit] = float(value)
+        except ValueError:
+            raise ConfigError(f"--clamp {text}: {value!r} is not a number: write {unit}=1") from None
     return clamp
 
 
@@ -55,13 +54,15 @@ def held(clamp: Mapping[str, float], members: Sequence[Member]) -> tuple[Held, .
 
     Raises:  ConfigError for several models, a unit that the model does not have, and a value out of range.
     """
+    if not isinstance(clamp, Mapping):
+        raise ConfigError(f'clamp must be a dict of units and values, such as {{"layer0.h[5]": 1.0}}, got {clamp!r}')
     if len(members) > 1:
         raise ConfigError("--clamp holds units of a single model, and several are mixed: give one -m")
     return tuple(_held(unit, value, members[0].config) for unit, value in clamp.items())
 
 
 def _held(name: str, value: float, config: ModelConfig) -> Held:
-    found = _UNIT.fullmatch(name)
+    found = _UNIT.fullmatch(str(name))
     if not found:
         raise ConfigError(f"--clamp {name}: this is not a unit: write it as in {_EXAMPLE}")
     layer, part, unit = int(found[1]), found[2], int(found[3])

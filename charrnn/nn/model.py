@@ -67,6 +67,15 @@ class Weights:
         return Net(layers, self.W_he, self.W_hy, self.b_y)
 
 
+class Held(NamedTuple):
+    """A unit of the hidden state that keeps its value, whatever the model reads: state[layer, part, :, unit]."""
+
+    layer: int
+    part: int
+    unit: int
+    value: float
+
+
 def init_params(config: ModelConfig, rng: np.random.Generator) -> Params:
     """Draw the parameters and return them in the order in which they were drawn.
 
@@ -467,15 +476,6 @@ def _score_with_attention(
         found = log_prob(logits.reshape(-1, logits.shape[-1]), targets[block].reshape(-1))
         log_probs[block], correct[block] = (of.reshape(targets[block].shape) for of in found)
     return log_probs, correct
-
-
-class Held(NamedTuple):
-    """A unit of the hidden state that keeps its value, whatever the model reads: state[layer, part, :, unit]."""
-
-    layer: int
-    part: int
-    unit: int
-    value: float
 
 
 def step(weights: Weights, ids: Ids, state: Array, held: Sequence[Held] = ()) -> Array:

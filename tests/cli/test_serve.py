@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from charrnn import pages
+
 from ._material import TIMEOUT, error_line, posix
 
 SAMPLE = {"prime": "Der ", "seed": 7, "length": 60}
@@ -160,13 +162,14 @@ def test_an_address_that_is_not_here(run, tiny):
     assert told.startswith("cannot listen on 192.0.2.1:0: ")
 
 
-@pytest.mark.parametrize("package", ["uvicorn", "starlette.applications"])
+@pytest.mark.parametrize("package", ["uvicorn", "starlette.applications", "jinja2"])
 def test_without_the_extra(run, tiny, monkeypatch, package):
     for name in ("charrnn.serve.server", "charrnn.serve.web"):
         monkeypatch.delitem(sys.modules, name, raising=False)
+    pages._environment.cache_clear()
     monkeypatch.setitem(sys.modules, package, None)
     said = error_line(run("serve", code=2).stderr)
-    assert said == 'HTTP needs two more packages: pip install "charrnn-numpy[serve]", or use --stdio'
+    assert said == 'HTTP needs three more packages: pip install "charrnn-numpy[serve]", or use --stdio'
 
 
 def test_no_model(run):

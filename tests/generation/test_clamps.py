@@ -173,3 +173,10 @@ def test_several_models_hold_nothing():
     members = (member_of()[0]._replace(share=0.5),) * 2
     with pytest.raises(ConfigError, match="--clamp holds units of a single model, and several are mixed: give one -m"):
         held({"layer0.h[1]": 1.0}, members)
+
+
+def test_a_list_is_no_clamp():
+    message = """clamp must be a dict of units and values, such as {"layer0.h[5]": 1.0}, got ['layer0.h[1]=1']"""
+    with pytest.raises(ConfigError) as error:
+        writer_of(clamp=["layer0.h[1]=1"])
+    assert str(error.value) == message
