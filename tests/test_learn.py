@@ -110,6 +110,7 @@ def test_the_small_net_is_small_and_learns():
     *_, last = rnn.train(np.arange(6 * rnn.B * rnn.T) % 3, params, steps=60, rate=0.03)
     assert last < 0.1
     assert rnn.sample(params, chars, 30, rng) == "ab\n" * 10
+    assert rnn.sample(params, chars, 30, rng, temperature=100) != "ab\n" * 10
 
 
 def answers():
