@@ -39,6 +39,12 @@ _SECTIONS = {
         "vocab": "List the characters of a text.",
         "cache": "List or remove encoded copies of large texts.",
     },
+    "Pictures": {
+        "plot": "Draw the learning curves of runs.",
+        "inspect": "Show what a model does with a text, character by character.",
+        "report": "Write a page about a run.",
+        "export-log": "Write the log of a run for TensorBoard.",
+    },
     "This machine": {
         "doctor": "Measure this machine's speed and suggest improvements.",
     },
@@ -49,7 +55,7 @@ _SECTIONS = {
 def _command_names(folders: tuple[str, ...]) -> tuple[str, ...]:
     """Look for the modules that are commands; once, since Click asks often, and looking takes time."""
     files = sorted(file for folder in folders for file in os.listdir(folder) if file.endswith(".py"))
-    found = [file.removesuffix(".py") for file in files if not file.startswith("_")]
+    found = [file.removesuffix(".py").replace("_", "-") for file in files if not file.startswith("_")]
     order = [name for names in _SECTIONS.values() for name in names]
     return tuple(sorted(found, key=lambda name: order.index(name) if name in order else len(order)))
 
@@ -58,7 +64,7 @@ class Commands(click.Group):
     """The group of commands: it finds them in this package, and turns errors into exit codes."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of the modules that are commands, in the order of use."""
+        """Return the names of the modules that are commands, with - for _, in the order of use."""
         return [*_command_names(tuple(__path__))]  # `list` is a command here
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
@@ -66,7 +72,7 @@ class Commands(click.Group):
         name = COMMAND_ALIASES.get(name, name)
         if name not in self.list_commands(ctx):
             return None
-        command: click.Command = import_module(f"{__name__}.{name}").command
+        command: click.Command = import_module(f"{__name__}.{name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -113,10 +119,12 @@ class Commands(click.Group):
         Raises:  a usage error for an unknown command, with the one that may be meant.
         """
         name, *rest = args
-        name = COMMAND_ALIASES.get(name.lower(), name)
-        if name.lower() in self.list_commands(ctx) or name.startswith("-") or ctx.resilient_parsing:
-            return super().resolve_command(ctx, [name, *rest])
-        known = self.list_commands(ctx)
+        word, known = name.lower().replace("_", "-"), self.list_commands(ctx)
+        word = COMMAND_ALIASES.get(word, word)
+        if word in known:
+            return super().resolve_command(ctx, [word, *rest])
+        if name.startswith("-") or ctx.resilient_parsing:
+            return super().resolve_command(ctx, args)
         hint = near_commands(name, known) or self._meant(f"--{name}", ctx) or "`charrnn --help` lists the commands"
         if os.path.exists(name):
             from shlex import quote

@@ -26,7 +26,7 @@ def print_comparison(comparison: Comparison) -> None:
     for sentence in _notes(comparison):
         note(f"Note: {sentence}")
     if several:
-        note(f"Note: {_why_apart(comparison)}")
+        note(f"Note: losses in different tables cannot be compared {why_apart(comparison)}")
 
 
 def _print_group(group: Group, names: list[str]) -> None:
@@ -96,8 +96,8 @@ def _notes(comparison: Comparison) -> list[str]:
     return notes
 
 
-def _why_apart(comparison: Comparison) -> str:
-    """Return why the losses of the groups cannot be compared, and what to do."""
+def why_apart(comparison: Comparison) -> str:
+    """Return why the losses of the groups cannot be compared, in brackets, and what to do."""
     from charrnn.training.validation import differences
 
     validations = [group.validation for group in comparison.groups]
@@ -113,7 +113,7 @@ def _why_apart(comparison: Comparison) -> str:
         remedy += f", or score all of the split with `charrnn eval -m {one}` and `charrnn eval -m {two}`"
     elif "different unknown characters" not in reasons:
         remedy += f", or score one text with `charrnn eval -m {one} TEXT` and `charrnn eval -m {two} TEXT`"
-    return f"losses in different tables cannot be compared ({', '.join(reasons)}): {remedy}"
+    return f"({', '.join(reasons)}): {remedy}"
 
 
 def print_comparison_json(comparison: Comparison) -> None:

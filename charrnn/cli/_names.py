@@ -26,6 +26,8 @@ _COMMANDS = {
     "sweep": "search grid tune",
     "rm": "remove delete del",
     "vocab": "vocabulary chars alphabet characters",
+    "plot": "curve curves draw chart graph learning-curve",
+    "export-log": "tensorboard export wandb mlflow",
     "doctor": "check benchmark bench system",
 }
 #: What to do instead of giving an option that other tools have, where none here means it.

@@ -25,7 +25,11 @@ def _complete_settings(ctx: click.Context, param: click.Parameter, incomplete: s
 
 @click.command(
     cls=SectionedCommand,
-    conflicts=(Conflict("--json and --csv cannot be combined: give one", ("as_json", "as_csv")),),
+    conflicts=(
+        Conflict("--json and --csv cannot be combined: give one", ("as_json", "as_csv")),
+        Conflict("--plot draws below the table, so it cannot be combined with --json: give one", ("plot", "as_json")),
+        Conflict("--plot draws below the table, so it cannot be combined with --csv: give one", ("plot", "as_csv")),
+    ),
 )
 @click.argument("names", metavar="[RUN]...", nargs=-1, shell_complete=complete_runs)
 @section("Runs")(
@@ -35,9 +39,10 @@ def _complete_settings(ctx: click.Context, param: click.Parameter, incomplete: s
     shell_complete=_complete_settings,
     help="Group runs by this setting only, whatever else differs. May be repeated.",
 )
+@section("Output")("--plot", is_flag=True, help="Also draw the learning curves, one for each row.")
 @csv_option
 @json_option
-def command(names: tuple[str, ...], by: tuple[str, ...], as_csv: bool, as_json: bool) -> None:
+def command(names: tuple[str, ...], by: tuple[str, ...], plot: bool, as_csv: bool, as_json: bool) -> None:
     """Compare runs by the settings in which they differ and by their best validation losses.
 
     RUN is a run's name or folder, a quoted pattern such as 'names-*', or the folder of a sweep. Without RUN, charrnn
@@ -50,26 +55,19 @@ def command(names: tuple[str, ...], by: tuple[str, ...], as_csv: bool, as_json: 
     Examples:
       charrnn compare
       charrnn compare first second
-      charrnn compare names-sweep --by cell
+      charrnn compare names-sweep --by cell --plot
       charrnn compare 'names-*' --csv > runs.csv
     """
     from charrnn.cli._comparison import print_comparison, print_comparison_csv, print_comparison_json
     from charrnn.cli._console import note
+    from charrnn.cli._curves import draw, read_curves
+    from charrnn.cli._runs import undamaged
     from charrnn.data.files import describe_paths
-    from charrnn.errors import CheckpointError
     from charrnn.training import catalog
     from charrnn.training.compare import compare
-    from charrnn.training.folder import RUNS
 
     found = catalog.find_runs(names) if names else catalog.runs()
-    for run in found:
-        if run.damage:
-            note(f"Note: left out: {run.damage}")
-    runs = [run for run in found if not run.damage]
-    if not runs:
-        raise CheckpointError(
-            f"no run to compare under ./{RUNS}: train some with `charrnn train`, or name their folders"
-        )
+    runs = undamaged(found)
     if not names:
         newest = runs[0]
         runs = [run for run in runs if run.sha256 == newest.sha256]
@@ -82,3 +80,6 @@ def command(names: tuple[str, ...], by: tuple[str, ...], as_csv: bool, as_json: 
         print_comparison_csv(comparison)
     else:
         print_comparison(comparison)
+    if plot:
+        click.echo()
+        draw(read_curves(comparison))
