@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 STYLES = ("bright_blue", "yellow", "cyan", "magenta", "green", "red")
 _EMPTY = 0x2800  # braille without a dot; the bits above it are the dots
 _FEWEST_ROWS, _FEWEST_COLUMNS = 3, 10  # of the dots
-_ROWS_A_TICK, _COLUMNS_A_TICK = 4, 14
+_ROWS_A_TICK, _COLUMNS_A_TICK = 2.5, 14
 _SHARE = 3  # the legend takes at most one in so many rows
 _NARROWEST = 16  # columns of an entry of the legend, if there are several
 
@@ -45,7 +45,7 @@ class Mark(NamedTuple):
 
 
 class _Window(NamedTuple):
-    """The part of the plane that a chart shows, and the cells that it has."""
+    """The part of the plane that a chart shows, both ends included, and its cells, each of 2 by 4 dots."""
 
     left: float
     low: float
@@ -54,11 +54,19 @@ class _Window(NamedTuple):
     columns: int
     rows: int
 
+    @property
+    def dot_width(self) -> float:
+        return (self.right - self.left) / (2 * self.columns - 1)
+
+    @property
+    def dot_height(self) -> float:
+        return (self.high - self.low) / (4 * self.rows - 1)
+
     def column(self, x: float) -> int:
-        return round((x - self.left) / (self.right - self.left) * (self.columns - 1))
+        return round((x - self.left) / self.dot_width) // 2
 
     def row(self, y: float) -> int:
-        return round((self.high - y) / (self.high - self.low) * (self.rows - 1))
+        return self.rows - 1 - round((y - self.low) / self.dot_height) // 4
 
 
 def chart(
@@ -79,7 +87,7 @@ def chart(
     legend = _legend(curves, y_label, width, max(1, height // _SHARE))
     (left, right), (low, high) = (_limits(values) for values in zip(*points, strict=True))
     rows = max(_FEWEST_ROWS, height - len(legend) - 1)
-    ticks = _ticks(low, high, max(2, rows // _ROWS_A_TICK))
+    ticks = _ticks(low, high, max(2, int(rows / _ROWS_A_TICK)))
     margin = max(len(number) for number in ticks.values()) + 1
     window = _Window(left, low, right, high, max(_FEWEST_COLUMNS, width - margin), rows)
     for line in legend:
@@ -114,7 +122,8 @@ def _dots(curve: Curve, window: _Window) -> list[str]:
         from plotille import Canvas
     except ImportError:
         raise MissingExtraError("curves on a terminal", "plotille", "plot") from None
-    canvas = Canvas(window.columns, window.rows, *window[:4])
+    right, above = window.right + window.dot_width, window.high + window.dot_height  # which it leaves out
+    canvas = Canvas(window.columns, window.rows, window.left, window.low, right, above)
     for segment in _segments(curve):
         segment = _thinned(segment, 4 * window.columns)
         for (x, y), (next_x, next_y) in pairwise(segment if len(segment) > 1 else segment * 2):

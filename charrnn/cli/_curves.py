@@ -1,4 +1,4 @@
-"""Learning curves of compared runs: read with notes on what is missing, and drawn on the terminal."""
+"""Learning curves of compared runs: read with notes on what is missing, and drawn for the terminal."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import click
 
 if TYPE_CHECKING:
     from charrnn.cli._chart import Curve as Drawn
@@ -66,8 +64,8 @@ def _logs(comparison: Comparison) -> dict[str, Log]:
     return logs
 
 
-def draw(curves: Curves) -> None:
-    """Draw curves on stdout, as wide as the terminal: training and validation of one run, or validation of several.
+def chart_of(curves: Curves) -> str:
+    """Return a chart as wide as the terminal: training and validation of one run, or the validation of several.
 
     Raises:  MissingExtraError without plotille.
     """
@@ -85,10 +83,10 @@ def draw(curves: Curves) -> None:
         x_label=curves.x_label,
         y_label=f"{shown[0].label}: {curves.y_label}" if single else curves.y_label,
     )
-    click.echo("\n".join(map(str.rstrip, rendered(console(width=columns), text).splitlines())))
     if len(shown) < len(curves.curves):
         others = "name fewer runs, or draw all of them with `charrnn plot RUN... --out FILE`"
         note(f"Note: the chart has the first {_MOST} of {len(curves.curves)} curves: {others}")
+    return "\n".join(map(str.rstrip, rendered(console(width=columns), text).splitlines()))
 
 
 def _one(curve: Curve) -> tuple[list[Drawn], list[Mark]]:

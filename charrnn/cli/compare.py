@@ -60,7 +60,7 @@ def command(names: tuple[str, ...], by: tuple[str, ...], plot: bool, as_csv: boo
     """
     from charrnn.cli._comparison import print_comparison, print_comparison_csv, print_comparison_json
     from charrnn.cli._console import note
-    from charrnn.cli._curves import draw, read_curves
+    from charrnn.cli._curves import chart_of, read_curves
     from charrnn.cli._runs import undamaged
     from charrnn.data.files import describe_paths
     from charrnn.training import catalog
@@ -74,6 +74,7 @@ def command(names: tuple[str, ...], by: tuple[str, ...], plot: bool, as_csv: boo
         text = describe_paths(newest.corpus) if newest.corpus else "a text in memory"
         note(f"Runs on {text}, the text of the newest run: {len(runs)} of {len(found)}")
     comparison = compare(runs, by)
+    chart = chart_of(read_curves(comparison)) if plot else ""
     if as_json:
         print_comparison_json(comparison)
     elif as_csv:
@@ -81,5 +82,4 @@ def command(names: tuple[str, ...], by: tuple[str, ...], plot: bool, as_csv: boo
     else:
         print_comparison(comparison)
     if plot:
-        click.echo()
-        draw(read_curves(comparison))
+        click.echo(f"\n{chart}")

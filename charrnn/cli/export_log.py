@@ -37,16 +37,15 @@ def command(names: tuple[str, ...], folder: str, force: bool) -> None:
     Examples:
       charrnn export-log --tensorboard events
       charrnn export-log names-sweep --tensorboard events
-      charrnn export-log names --tensorboard events --force && tensorboard --logdir events
+      charrnn export-log names --tensorboard events --force
     """
-    from charrnn.cli._console import note
     from charrnn.cli._runs import chosen_runs
     from charrnn.insight.export import to_tensorboard
     from charrnn.insight.log import read_log
 
     for place, run in _places(chosen_runs(names), Path(folder)).items():
         written = to_tensorboard(read_log(Path(run.path)), place, ended=run.changed, force=force)
-        note(f"Wrote {written}")
+        click.echo(f"Wrote {written}")
 
 
 def _places(runs: list[RunSummary], folder: Path) -> dict[Path, RunSummary]:

@@ -30,7 +30,14 @@ _LINES = ("training", "smoothed", "validation")
     ),
 )
 @run_argument("names", several=True)
-@_curves("--by", type=OneOf(_AXES), default="step", show_default=True, help="What the horizontal axis counts.")
+@_curves(
+    "--by",
+    type=OneOf(_AXES),
+    metavar="AXIS",
+    default="step",
+    show_default=True,
+    help="What the horizontal axis counts: step, epoch, seconds or chars.",
+)
 @_curves("--bits", is_flag=True, help="Show losses in bits per character instead of nats.")
 @_curves(
     "--smooth",
@@ -73,7 +80,7 @@ def command(
       charrnn plot names-sweep --bits --out curves.png
       charrnn plot names --csv > points.csv
     """
-    from charrnn.cli._curves import draw, read_curves
+    from charrnn.cli._curves import chart_of, read_curves
     from charrnn.cli._runs import chosen_runs
     from charrnn.training.compare import compare
 
@@ -84,19 +91,18 @@ def command(
     elif as_csv:
         _print_csv(curves)
     elif out is None:
-        draw(curves)
+        click.echo(chart_of(curves))
     else:
         _write(curves, Path(out))
 
 
 def _write(curves: Curves, path: Path) -> None:
     """Write the picture, and say where it is."""
-    from charrnn.cli._console import note
     from charrnn.insight.curves import learning_curves
     from charrnn.insight.figures import save
 
     save(learning_curves(curves), path)
-    note(f"Wrote {path}")
+    click.echo(f"Wrote {path}")
 
 
 def _print_json(curves: Curves) -> None:

@@ -84,10 +84,8 @@ class Curves:
 
     @property
     def top(self) -> float:
-        """Return the highest loss to show: that of the curves without their first tenth; nan without points."""
-        lines = [line for curve in self.curves for line in (curve.smoothed, curve.validation) if len(line.x)]
-        rest = (line.high[line.x >= line.x[0] + _BEGINNING * (line.x[-1] - line.x[0])] for line in lines)
-        return max((float(high.max()) for high in rest), default=np.nan)
+        """Return the highest loss to show: that of the curves without their first tenth; -inf without points."""
+        return max(map(_top, self.curves), default=-np.inf)
 
     @property
     def x_label(self) -> str:
@@ -162,6 +160,13 @@ def _mean(lines: list[tuple[Array, Array]]) -> Line:
     return Line(points, values.mean(axis=0), values.min(axis=0), values.max(axis=0))
 
 
+def _top(curve: Curve) -> float:
+    """Return the highest loss after the first tenth of a curve."""
+    x = curve.smoothed.x
+    begin = x[0] + _BEGINNING * np.ptp(x) if len(x) else 0.0
+    return max(float(line.high[line.x >= begin].max(initial=-np.inf)) for line in (curve.smoothed, curve.validation))
+
+
 def _label(row: Row) -> str:
     """Return the name of a run; of several, the settings that they share and the others do not."""
     if len(row.runs) == 1:
@@ -187,7 +192,7 @@ def learning_curves(curves: Curves, *, width: float = 6.4, height: float = 3.6) 
         axes.set_ylim(low - _MARGIN * (high - low), high + _MARGIN * (high - low))
     axes.set_xlabel(curves.x_label)
     axes.set_ylabel(curves.y_label)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value.is_integer() else f"{value:g}")
     axes.grid(alpha=0.1, color="black")
     if labels := axes.get_legend_handles_labels()[1]:
         columns = max(1, int(_LETTERS * width / (max(map(len, labels)) + _HANDLE)))
@@ -198,7 +203,7 @@ def learning_curves(curves: Curves, *, width: float = 6.4, height: float = 3.6) 
 
 def _draw_one(axes: Axes, curve: Curve, *, raw: bool) -> None:
     """Draw training and validation in two colours, below the name of the run."""
-    axes.set_title(shortened(curve.label, _LONGEST), loc="left", fontsize="medium")
+    axes.set_title(_name(curve), loc="left", fontsize="medium")
     if raw:
         axes.plot(curve.training.x, curve.training.y, color=COLORS[0], alpha=0.3, linewidth=0.8)
     _draw(axes, curve.smoothed, COLORS[0], label="training")
@@ -211,15 +216,15 @@ def _draw_several(axes: Axes, curves: Sequence[Curve]) -> None:
     """Draw each curve in a colour of its own: validation as a thick line, training as a thin one."""
     for number, curve in enumerate(curves):
         color, marker = COLORS[number % len(COLORS)], _MARKERS[(number + number // len(COLORS)) % len(_MARKERS)]
-        name = shortened(curve.label, _LONGEST)
+        name = _name(curve)
         if curve.best is None:
             _draw(axes, curve.smoothed, color, label=f"{name}, training")
             continue
-        axes.plot(curve.smoothed.x, curve.smoothed.y, color=color, alpha=0.6, linewidth=0.8, linestyle="--")
+        axes.plot(curve.smoothed.x, curve.smoothed.y, color=color, alpha=0.8, linewidth=0.8, linestyle="--")
         _draw(axes, curve.validation, color, label=f"{name}, {curve.best}", marker=marker)
         _mark(axes, curve.best, color, marker)
     if any(curve.best for curve in curves):
-        axes.plot([], [], color="black", alpha=0.6, linewidth=0.8, linestyle="--", label="training")
+        axes.plot([], [], color="black", alpha=0.8, linewidth=0.8, linestyle="--", label="training")
 
 
 def _draw(axes: Axes, line: Line, color: str, *, label: str, marker: str | None = None) -> None:
@@ -233,7 +238,9 @@ def _mark(axes: Axes, best: Best, color: str, marker: str) -> None:
     axes.plot([best.x], [best.loss], color=color, marker=marker, markersize=7, linestyle="")
 
 
-def shortened(text: str, most: int) -> str:
-    """Return the text, or its beginning and its end with an ellipsis between them."""
-    half = (most - 1) // 2
-    return text if len(text) <= most else f"{text[: most - 1 - half]}…{text[-half:]}"
+def _name(curve: Curve) -> str:
+    """Return the label, shortened in the middle, for matplotlib: it hides names with a first _ and reads $ as TeX."""
+    name, half = curve.label, _LONGEST // 2
+    if len(name) > _LONGEST:
+        name = f"{name[: half - 1]}…{name[-half:]}"
+    return (f" {name}" if name.startswith("_") else name).replace("$", r"\$")

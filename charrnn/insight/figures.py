@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,13 +38,22 @@ def figure(width: float = 6.4, height: float = 3.6) -> tuple[Figure, Axes]:
     Raises:  MissingExtraError without matplotlib.
     """
     try:
-        import matplotlib
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingExtraError("a picture", "matplotlib", "plot") from None
-    with matplotlib.rc_context(_STYLE):
+    with _style():
         made = Figure(figsize=(width, height), layout="constrained")
         return made, made.subplots()
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    """Draw in our style; a character that the font lacks becomes a box, without a warning."""
+    import matplotlib
+
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        yield
 
 
 def save(made: Figure, path: Path) -> None:
@@ -49,24 +61,22 @@ def save(made: Figure, path: Path) -> None:
 
     Raises:  ConfigError for an ending other than those of `FORMATS`; CharRNNError if the system refuses.
     """
-    import matplotlib
-
     kind = path.suffix.removeprefix(".").lower()
     if kind not in FORMATS:
         raise ConfigError(f"{path}: a picture is {', '.join(f'.{each}' for each in FORMATS)}: end the name in one")
-    with matplotlib.rc_context(_STYLE), replacing(path) as file:
+    with _style(), replacing(path) as file:
         made.savefig(file, format=kind, dpi=150, metadata={"CreationDate" if kind == "pdf" else "Date": None})
 
 
 def inline_svg(made: Figure) -> str:
     """Return a figure as an SVG element for a page, with the page's font and its colours of text and paper."""
-    import matplotlib
-
     text = io.StringIO()
-    with matplotlib.rc_context(_STYLE):
+    with _style():
         made.savefig(text, format="svg", metadata={"Date": None})
     svg = text.getvalue()[text.getvalue().index("<svg") :]
     svg = re.sub("|".join(_THEME), lambda found: _THEME[found[0]], svg)
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*">', "<g>", svg)  # a page may have several figures
-    return re.sub(r'^<svg ([^>]*?)width="[^"]*" height="[^"]*"', r"<svg \1", svg)  # as wide as its place
+    return re.sub(  # as wide as its place, and its text, which has no colour of its own, in that of the page
+        r'^<svg ([^>]*?)width="[^"]*" height="[^"]*"', r'<svg \1fill="var(--ink)"', svg
+    )

@@ -573,6 +573,8 @@ PRODUCTS = [
     ("list",),
     ("compare", "tiny"),
     ("sweep", "tiny.txt", *SMALL, "--steps", "1", "--quiet"),
+    ("plot", "tiny"),
+    ("export-log", "tiny", "--tensorboard", "events"),
     ("cache",),
     ("doctor",),
     ("rm", "tiny", "--yes"),

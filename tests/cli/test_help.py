@@ -70,8 +70,8 @@ def test_short_and_long_help_are_the_same(run):
 
 
 def test_commands_are_the_files_of_the_package():
-    names = [name for _, name, _ in pkgutil.iter_modules(charrnn.cli.__path__)]
-    assert {name for name in names if not name.startswith("_")} == {*COMMANDS, "help"}
+    names = [name.replace("_", "-") for _, name, _ in pkgutil.iter_modules(charrnn.cli.__path__) if name[0] != "_"]
+    assert {*names} == {*COMMANDS, "help"}
 
 
 @pytest.fixture
@@ -93,14 +93,15 @@ def test_a_new_file_is_a_new_command(run, new_file):
         "new_hello",
         'import click\n\n@click.command(short_help="Say hello.")\ndef command():\n    click.echo("hello")\n',
     )
-    assert "new_hello  Say hello." in run("--help").stdout
-    assert run("new_hello").stdout == "hello\n"
+    assert "new-hello  Say hello." in run("--help").stdout
+    for typed in ("new-hello", "new_hello", "New-Hello"):
+        assert run(typed).stdout == "hello\n"
 
 
 def test_the_import_error_of_a_command_is_not_swallowed(run, new_file):
     new_file("new_broken", "import no_such_module_anywhere\n")
     with pytest.raises(AssertionError) as raised:
-        run("new_broken")
+        run("new-broken")
     assert isinstance(raised.value.__cause__, ModuleNotFoundError)
 
 
@@ -184,7 +185,12 @@ def test_options_stand_in_sections_of_which_the_last_is_that_of_all_commands(run
 
 def test_commands_stand_in_sections(run):
     listed = run("--help").stdout
-    for section, name in (("Models", "train"), ("Runs and texts", "list"), ("This machine", "doctor")):
+    for section, name in (
+        ("Models", "train"),
+        ("Runs and texts", "list"),
+        ("Pictures", "plot"),
+        ("This machine", "doctor"),
+    ):
         assert f"\n{section}:\n  {name}" in listed
 
 

@@ -26,6 +26,7 @@ RUNS = {
     "info": [(), ("-m", "checkpoints/tiny/last.npz")],
     "inspect": [(), ("one.txt",), ("tiny.txt", "--find", "vowel"), ("--saturation",), ("--reach",)],
     "list": [()],
+    "plot": [("tiny",)],
     "sample": [("--count", "2", "-n", "9", "--prime", "D"), ("--no-echo", "-n", "1")],
     "score": [("tiny.txt",), ("one.txt", "--per-char"), ("one.txt", "-m", "tiny", "-m", "tiny", "--best")],
     "vocab": [("tiny.txt",)],

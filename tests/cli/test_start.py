@@ -49,6 +49,11 @@ NO_SAMPLES = (
 )
 
 
+def module_of(command: str) -> str:
+    """Return the module of a command."""
+    return f"charrnn.cli.{command.replace('-', '_')}"
+
+
 def started(*args: str | Path) -> tuple[set[str], int, int]:
     """Return the modules that a command loads, the collections while it ran, and the objects frozen at its end."""
     modules, collections, frozen = json.loads(output_of(COMMAND, *args).splitlines()[-1])
@@ -64,13 +69,13 @@ def needless(modules: set[str], names: tuple[str, ...], floor: str) -> list[str]
 @pytest.mark.parametrize("args", [("--help",), ("--version",), ("-h",)], ids=" ".join)
 def test_the_first_screens_load_no_command_and_no_settings(args):
     modules, *_ = started(*args)
-    commands = [f"charrnn.cli.{name}" for names in _SECTIONS.values() for name in names]
+    commands = [module_of(name) for names in _SECTIONS.values() for name in names]
     assert needless(modules, (*HEAVY, *OF_SAMPLES, *OF_COMMANDS, *commands), "click") == []
 
 
 @pytest.mark.parametrize("name", main.list_commands(None))
 def test_the_help_of_a_command_loads_what_its_options_need(name):
-    others = [f"charrnn.cli.{other}" for other in main.list_commands(None) if other != name]
+    others = [module_of(other) for other in main.list_commands(None) if other != name]
     modules, *_ = started(name, "--help")
     assert needless(modules, (*HEAVY, *OF_SAMPLES, *others), "click") == []
 
@@ -82,7 +87,7 @@ def test_a_completion_loads_no_numpy_and_no_other_command(monkeypatch, words):
     monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
     modules, *_ = started()
     assert "click.shell_completion" in modules
-    others = [f"charrnn.cli.{name}" for name in main.list_commands(None) if name not in ("help", "sample")]
+    others = [module_of(name) for name in main.list_commands(None) if name not in ("help", "sample")]
     assert needless(modules, (*HEAVY, *OF_SAMPLES, *others), "click") == []
 
 
