@@ -58,7 +58,7 @@ def _logs(comparison: Comparison) -> dict[str, Log]:
             note(f"Note: left out: {error}")
             continue
         if log.unreadable:
-            note(f"Note: {run.name}: {log.unreadable:,} lines of its log are damaged and left out")
+            note(f"Note: {run.name}: damaged lines of its log that are left out: {log.unreadable:,}")
     if not logs:
         raise CharRNNError("none of these runs has a log to draw: see the notes above")
     return logs

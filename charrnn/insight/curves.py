@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,7 @@ AXES = {"step": "steps", "epoch": "epochs", "seconds": "seconds", "chars": "char
 UNITS = {"nats": 1.0, "bits": 1 / bits(1.0)}
 _POINTS = 100  # points of a training curve that are not smoothed by default: more look like noise
 _MARKERS = "osD^vP"  # of the first six curves; with the colours' own turn, 36 pairs differ
+_DRAWN = 1000  # points of a line in a figure: more change nothing but the size of the file
 _LONGEST = 48  # characters of a label in a figure's legend
 _LETTERS, _HANDLE, _LEGEND_ROW = 14, 8, 0.2  # of a legend: letters an inch, letters as wide as a line, inches a row
 _MARGIN = 0.05  # of the axis above and below the losses
@@ -205,7 +206,7 @@ def _draw_one(axes: Axes, curve: Curve, *, raw: bool) -> None:
     """Draw training and validation in two colours, below the name of the run."""
     axes.set_title(_name(curve), loc="left", fontsize="medium")
     if raw:
-        axes.plot(curve.training.x, curve.training.y, color=COLORS[0], alpha=0.3, linewidth=0.8)
+        _plot(axes, curve.training, color=COLORS[0], alpha=0.3, linewidth=0.8)
     _draw(axes, curve.smoothed, COLORS[0], label="training")
     if curve.best:
         _draw(axes, curve.validation, COLORS[1], label=f"validation, {curve.best}", marker=_MARKERS[0])
@@ -220,7 +221,7 @@ def _draw_several(axes: Axes, curves: Sequence[Curve]) -> None:
         if curve.best is None:
             _draw(axes, curve.smoothed, color, label=f"{name}, training")
             continue
-        axes.plot(curve.smoothed.x, curve.smoothed.y, color=color, alpha=0.8, linewidth=0.8, linestyle="--")
+        _plot(axes, curve.smoothed, color=color, alpha=0.8, linewidth=0.8, linestyle="--")
         _draw(axes, curve.validation, color, label=f"{name}, {curve.best}", marker=marker)
         _mark(axes, curve.best, color, marker)
     if any(curve.best for curve in curves):
@@ -229,9 +230,15 @@ def _draw_several(axes: Axes, curves: Sequence[Curve]) -> None:
 
 def _draw(axes: Axes, line: Line, color: str, *, label: str, marker: str | None = None) -> None:
     """Draw a line and, for several runs, the band from the lowest to the highest; only the legend has the marker."""
-    axes.plot(line.x, line.y, color=color, label=label, marker=marker, markevery=[] if marker else None)
+    _plot(axes, line, color=color, label=label, marker=marker, markevery=[] if marker else None)
     if (line.low < line.high).any():
         axes.fill_between(line.x, line.low, line.high, color=color, alpha=0.2, linewidth=0)
+
+
+def _plot(axes: Axes, line: Line, **style: Any) -> None:
+    """Draw the means of a line, at most `_DRAWN` of its points."""
+    chosen = np.linspace(0, len(line.x) - 1, min(_DRAWN, len(line.x))).astype(int)
+    axes.plot(line.x[chosen], line.y[chosen], **style)
 
 
 def _mark(axes: Axes, best: Best, color: str, marker: str) -> None:

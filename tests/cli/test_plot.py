@@ -146,7 +146,7 @@ def test_what_is_damaged_is_left_out_with_a_note(run, tiny):
     shutil.copytree(tiny, RUNS / "other")
     log = (RUNS / "other" / "log.jsonl").read_text()
     (RUNS / "other" / "log.jsonl").write_text("rubbish\n" + log)
-    assert run("plot", "other").stderr == "Note: other: 1 lines of its log are damaged and left out\n"
+    assert run("plot", "other").stderr == "Note: other: damaged lines of its log that are left out: 1\n"
     (RUNS / "other" / "log.jsonl").write_text("rubbish\nrubbish\n")
     assert error_line(run("plot", "other", code=1).stderr) == (
         f"{RUNS / 'other' / 'log.jsonl'} is damaged, and no figure in it can be read: restore it from a copy"

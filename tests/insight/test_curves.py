@@ -190,6 +190,13 @@ def test_any_name_and_any_number_of_runs_can_be_drawn(tmp_path):
     assert len(marks) == 36
 
 
+def test_a_long_run_is_drawn_with_a_thousand_points_the_last_one_included():
+    steps = range(1, 30_001)
+    made = learning_curves(curves_of([row("one")], {"one": log(steps, [1 + step % 7 for step in steps])}))
+    for _, x, _ in lines_of(made):
+        assert (len(x), x[0], x[-1]) == (1000, 1, 30_000)
+
+
 def test_curves_without_points_make_an_empty_figure(tmp_path):
     empty = Line(*np.zeros((4, 0)))
     for curves in ([], [Curve("none", ("none",), empty, empty, empty, None)]):
