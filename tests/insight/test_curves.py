@@ -177,7 +177,7 @@ def test_the_figure_of_several_runs_has_a_colour_for_each_and_a_band():
 
 
 def test_any_name_and_any_number_of_runs_can_be_drawn(tmp_path):
-    names = ["_hidden", "$x^", "a_{b", "唐诗", "n" * 200, *map(str, range(31))]
+    names = ["_hidden", "$x^$", "a_{b", "唐诗", "n" * 200, *map(str, range(31))]
     logs = {name: log([1, 2], [3, 2], [3, 2]) for name in names}
     made = learning_curves(curves_of([row(name) for name in names], logs))
     save(made, tmp_path / "all.png")

@@ -74,6 +74,8 @@ def test_tensorboard_reads_the_figures_of_the_log(folder, tmp_path):
         assert list(steps) == log.step[kept].tolist()
         assert seconds == pytest.approx(log.seconds[kept], abs=1e-6)
         assert figures == pytest.approx(values[kept], rel=1e-6)
+    ends = np.stack([wanted[f"saturation/layer0.f_{end}"] for end in ("low", "high")], axis=1)
+    np.testing.assert_array_equal(ends, log.saturation["layer0.f"])
     assert len(found["loss/validation"]) < len(found["loss/train"])
 
 

@@ -58,6 +58,7 @@ def test_lines_after_a_recovery_replace_those_of_the_abandoned_steps(log):
         report(2, 1.0, 3.0),
         {"step": 4, **sample},
         report(4, 2.0, 2.0, 2.5),
+        report(5, 2.75, 9.0, 0.2),
         report(6, 3.0, 9.0, 0.1),
         {"step": 6, **sample},
         {**RECOVERY, "seconds": 4.0},
@@ -78,6 +79,11 @@ def test_a_line_cut_short_by_a_kill_is_left_out_and_damage_elsewhere_is_counted(
     assert (found.step.tolist(), found.unreadable) == ([1, 2], 0)
     found = log(report(1, 1.0), {"step": None, "loss": 1}, report(2, 2.0), end='{"step"\n{"step": 3, "los')
     assert (found.step.tolist(), found.unreadable) == ([1, 2], 2)
+
+
+def test_a_later_line_replaces_those_of_its_step_and_later_ones(log):
+    found = log(report(1, 1.0, 3.0), report(2, 2.0, 9.0), report(3, 3.0, 9.0), report(2, 4.0, 2.0))
+    assert (found.step.tolist(), found.loss.tolist()) == ([1, 2], [3.0, 2.0])
 
 
 def test_reasons_come_first_and_a_run_may_validate_nothing(log):
