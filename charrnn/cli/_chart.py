@@ -200,9 +200,10 @@ def _legend(curves: Sequence[Curve], y_label: str, width: int, most: int) -> lis
 
 
 def _fitting(text: str, columns: int) -> str:
-    """Return a text in at most so many columns: its beginning and its end, with an ellipsis between them."""
+    """Return a text in at most so many columns of one line: its beginning and its end, with an ellipsis between."""
     from rich.cells import cell_len, chop_cells
 
+    text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
     if cell_len(text) <= columns:
         return text
     half = (columns - 1) // 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,17 +27,10 @@ def read_curves(
 
     Raises:  CharRNNError if no run has a log or a history that can be read.
     """
-    from charrnn.cli._comparison import why_apart
-    from charrnn.cli._console import note
     from charrnn.insight.curves import curves_of
 
     rows = [row for group in comparison.groups for row in group.rows]
-    curves = curves_of(rows, _logs(comparison), by=by, unit=unit, smoothing=smoothing)
-    validated = [group for group in comparison.groups if group.validation]
-    if len(validated) > 1:
-        why = why_apart(replace(comparison, groups=validated))
-        note(f"Note: some of these validation losses cannot be compared {why}")
-    return curves
+    return curves_of(rows, _logs(comparison), by=by, unit=unit, smoothing=smoothing)
 
 
 def _logs(comparison: Comparison) -> dict[str, Log]:

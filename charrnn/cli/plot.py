@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from charrnn.cli._types import Number, OneOf
 
 if TYPE_CHECKING:
     from charrnn.insight.curves import Curves, Line
+    from charrnn.training.compare import Comparison
 
 _curves, _output = section("Curves"), section("Output")
 _AXES = ("step", "epoch", "seconds", "chars")
@@ -84,8 +86,9 @@ def command(
     from charrnn.cli._runs import chosen_runs
     from charrnn.training.compare import compare
 
-    unit = "bits" if bits else "nats"
-    curves = read_curves(compare(chosen_runs(names)), by=by, unit=unit, smoothing=smoothing)
+    comparison = compare(chosen_runs(names))
+    curves = read_curves(comparison, by=by, unit="bits" if bits else "nats", smoothing=smoothing)
+    _note_apart(comparison)
     if as_json:
         _print_json(curves)
     elif as_csv:
@@ -94,6 +97,17 @@ def command(
         click.echo(chart_of(curves))
     else:
         _write(curves, Path(out))
+
+
+def _note_apart(comparison: Comparison) -> None:
+    """Print a note if some validation losses cannot be compared."""
+    from charrnn.cli._comparison import why_apart
+    from charrnn.cli._console import note
+
+    validated = [group for group in comparison.groups if group.validation]
+    if len(validated) > 1:
+        why = why_apart(replace(comparison, groups=validated))
+        note(f"Note: some of these validation losses cannot be compared {why}")
 
 
 def _write(curves: Curves, path: Path) -> None:

@@ -17,8 +17,7 @@ from charrnn.nn.functional import bits
 from charrnn.training.compare import Row
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from charrnn.insight.figures import Axes, Figure
 
 #: What a curve can be drawn over, each with the name of its axis.
 AXES = {"step": "steps", "epoch": "epochs", "seconds": "seconds", "chars": "characters trained on"}
@@ -130,7 +129,7 @@ def curves_of(
     for row in rows:
         found = {run.name: logs[run.path] for run in row.runs if run.path in logs}
         if found:
-            drawn.append(_curve(_label(row), found, by, UNITS[unit], smoothing))
+            drawn.append(_curve(_label(row, list(found)), found, by, UNITS[unit], smoothing))
     return Curves(drawn, by, unit, smoothing)
 
 
@@ -168,13 +167,13 @@ def _top(curve: Curve) -> float:
     return max(float(line.high[line.x >= begin].max(initial=-np.inf)) for line in (curve.smoothed, curve.validation))
 
 
-def _label(row: Row) -> str:
-    """Return the name of a run; of several, the settings that they share and the others do not."""
-    if len(row.runs) == 1:
-        return row.runs[0].name
+def _label(row: Row, names: list[str]) -> str:
+    """Return the name of a single run; of several, the settings that they share and those of other rows do not."""
+    if len(names) == 1:
+        return names[0]
     common = {name: values[0] for name, values in row.settings.items() if len(values) == 1}
     settings = ", ".join(f"{name.replace('_', '-')}={value}" for name, value in common.items())
-    return f"{settings or row.runs[0].name} ({len(row.runs)} runs)"
+    return f"{settings or names[0]} ({len(names)} runs)"
 
 
 def learning_curves(curves: Curves, *, width: float = 6.4, height: float = 3.6) -> Figure:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from charrnn.errors import ConfigError, MissingExtraError
 from charrnn.system.atomic import replacing
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+if TYPE_CHECKING:  # under these names also for the modules that draw
+    from matplotlib.axes import Axes as Axes
+    from matplotlib.figure import Figure as Figure
 
 #: Colours that people with any kind of colour vision can tell apart, on light and dark paper (Okabe & Ito 2008).
 COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")

@@ -104,6 +104,10 @@ def test_long_and_wide_labels_are_shortened_in_the_middle():
     assert re.fullmatch("● b+…b+", lines[2])
 
 
+def test_a_label_is_never_more_than_one_line():
+    assert drawn(Curve("a\nb\x1b[31m", [0, 1], [0, 1], "red"))[0] == "nats  ● a\ufffdb\ufffd[31m"
+
+
 def test_many_labels_take_a_third_of_the_rows_and_the_rest_is_counted():
     curves = [Curve(f"run {number}", [0, 1], [0, number], "red") for number in range(30)]
     lines = drawn(*curves, width=40)

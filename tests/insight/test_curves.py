@@ -115,8 +115,8 @@ def test_settings_that_differ_within_a_row_are_not_in_its_label():
 
 
 def test_runs_without_a_log_are_left_out():
-    curves = curves_of([row("a", "b"), row("c")], {"a": log([1], [1])}).curves
-    assert [curve.runs for curve in curves] == [("a",)]
+    curves = curves_of([row("a", "b", cell="rnn"), row("c")], {"a": log([1], [1])}).curves
+    assert [(curve.label, curve.runs) for curve in curves] == [("a", ("a",))]
 
 
 def test_a_log_without_times_has_no_axis_of_seconds():
