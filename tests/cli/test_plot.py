@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 import sys
@@ -9,6 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from charrnn.cli._curves import _drawn
+from charrnn.insight.curves import Best, Line
 
 from ._material import SMALL, arrays, error_line, meta, posix
 
@@ -41,6 +45,30 @@ def test_a_chart_of_the_newest_run_has_both_losses_and_the_best(run, tiny):
     assert legend.startswith("tiny: loss in nats per character ● training ■ validation, best ")
     assert f"best {best['best_loss']:.4f} at {best['best_step']}" in legend
     assert "■" in "".join(lines[2:])
+
+
+def test_without_a_name_only_the_newest_run_is_drawn(run, tiny):
+    shutil.copytree(tiny, RUNS / "older")
+    for path in (RUNS / "older").iterdir():
+        os.utime(path, (1e9, 1e9))
+    assert [curve["runs"] for curve in run("plot", "--json").json["curves"]] == [["tiny"]]
+
+
+def test_high_losses_at_the_beginning_do_not_stretch_the_chart(run, tiny):
+    steps = range(1, 31)
+    log = [{"step": step, "seconds": step, "loss": 90 if step < 3 else 1 + 1 / step} for step in steps]
+    (tiny / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
+    numbers = re.findall(r"^ *([\d.]+)┤", run("plot", "tiny").stdout, re.MULTILINE)
+    assert 1 < max(map(float, numbers)) < 2
+
+
+def test_the_spread_of_seeds_is_drawn_as_bars():
+    line = Line(*np.array([[1, 2, 3], [5, 5, 5], [4, 5, 4], [6, 5, 6]], float))
+    (mean, bars), marks = _drawn(line, "both", 0, Best(2, 5))
+    assert (mean.label, mean.x, mean.y) == ("both", [1, 2, 3], [5, 5, 5])
+    gap = pytest.approx(np.nan, nan_ok=True)
+    assert (bars.label, bars.x, bars.y) == ("", [1, 1, gap, 3, 3, gap], [4, 6, gap, 4, 6, gap])
+    assert [mark[:2] for mark in marks] == [(2, 5)]
 
 
 def test_the_chart_fits_the_terminal(run, tiny):
