@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from charrnn.errors import CorpusError
@@ -29,7 +31,8 @@ class Findings(NamedTuple):
     where: str
 
 
-class Subject(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Subject:
     """A model and a text; `unknown` is what to do with characters that the model does not know."""
 
     model: LanguageModel
@@ -47,8 +50,12 @@ class Subject(NamedTuple):
         """Return how the model reads the text, with so many predictions for each character."""
         return self.model.inspect(self.text, top=top, unknown=self.unknown)
 
-    def activations(self, rows: int = 1) -> dict[str, Array]:
+    @cached_property
+    def activations(self) -> dict[str, Array]:
         """Return all activations of the model on the text."""
+        return self._activations(rows=1)
+
+    def _activations(self, rows: int) -> dict[str, Array]:
         from charrnn.insight.activations import kinds
 
         names = kinds(self.model.checkpoint.model_config)
@@ -58,7 +65,7 @@ class Subject(NamedTuple):
         """Return how often each gate is open or closed, as `insight.saturation` does."""
         from charrnn.insight.saturation import saturation
 
-        return saturation(self.model.checkpoint.model_config, self.activations())
+        return saturation(self.model.checkpoint.model_config, self.activations)
 
     def reach(self) -> Reach:
         """Return how far back the loss feels a character."""
@@ -86,7 +93,7 @@ class Subject(NamedTuple):
         from charrnn.insight.properties import PROPERTIES, property_of
 
         chosen_on, measured_on, where = self._parts(val)
-        chosen, measured = (self._replace(text=each)._part() for each in (chosen_on, measured_on))
+        chosen, measured = (replace(self, text=each)._part() for each in (chosen_on, measured_on))
         asked = [property_of(name) for name in names if name != _EVERY]
         if _EVERY in names:
             named = varying(PROPERTIES.values(), chosen[0], measured[0])
@@ -114,17 +121,19 @@ class Subject(NamedTuple):
 
         config = self.model.checkpoint.model_config
         most = min(_FIND_CHARS, _FIND_NUMBERS // (len(kinds(config)) * config.hidden_size))
-        part = self._replace(text=self.text[: max(1, most)])
-        return shown(self.model.checkpoint.vocab, part.ids), part.activations(_FIND_ROWS)
+        part = replace(self, text=self.text[: max(1, most)])
+        return shown(self.model.checkpoint.vocab, part.ids), part._activations(_FIND_ROWS)
 
     def page(self, reading: Reading, reports: Reports, notes: Sequence[str], *, connect: bool) -> str:
         """Return a page with all activations of the model on the text, and what else was asked for."""
         from charrnn.insight.inspection import page
+        from charrnn.training.folder import model_name
 
+        assert self.model.path is not None
         return page(
-            model_name=str(self.model.path),
+            model_name=model_name(self.model.path.resolve()),
             reading=reading,
-            activations=self.activations(),
+            activations=self.activations,
             found=reports.found or (),
             connections=self.connections() if connect else None,
             reach=reports.reach,

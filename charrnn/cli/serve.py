@@ -116,13 +116,13 @@ def _listening(host: str, port: int, token: str | None) -> Listener:
 def _loaded(paths: tuple[str, ...], memory: int | None, memory_from: str | None) -> dict[str, LanguageModel]:
     """Load the models; each is named after its run or file."""
     from charrnn.cli._console import open_model
+    from charrnn.training.folder import model_name
 
     models: dict[str, LanguageModel] = {}
     for given in paths or (None,):
         model = open_model(given, memory, memory_from)
         assert model.path is not None
-        path = model.path.resolve()
-        name = path.parent.name if path.name in ("best.npz", "last.npz") else path.stem
+        name = model_name(model.path.resolve())
         if name in models:
             raise ConfigError(f"two models have the name {name!r}: rename the folder of one")
         models[name] = model

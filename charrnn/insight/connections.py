@@ -1,12 +1,14 @@
 """Connections: which characters moved the prediction of a later one, as gradient x input.
 
-connections[t, k] = x_{t-1-k} . d log p(ids[t]) / d x_{t-1-k}
+connections[t, k] = (x_{t-1-k} - mean) . d log p(ids[t]) / d x_{t-1-k}
 
-x are the input rows of the first layer. The product is how much log p would fall, to first order, if the row were zero:
-positive where a character made ids[t] more likely, in nats. The products need not add up to log p, or to its change.
+x are the input rows of the first layer, and mean is their mean over the text. The product is how much log p would fall,
+to first order, if the character were an average one: positive where it made ids[t] more likely, in nats. The products
+need not add up to log p, or to its change.
 
 Source:  Simonyan, Vedaldi & Zisserman 2013 (the gradient with respect to the input); Shrikumar et al. 2016 (times the
-         input).
+         input, less a reference). Zero is no reference here: a layer norm ignores the length of a row, so a row's own
+         direction never has a gradient.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ def connections(
     if longest < 1:
         raise ConfigError(f"longest must be at least 1, got {longest}")
     found: Array = np.zeros((len(ids), longest), config.dtype)
+    mean = mean_row(weights, ids)
     state, scratch = model.zero_state(config, 1), Scratch()
     at_once = windows_at_once(weights, config, longest)
     for begin in range(1, len(ids), at_once):
@@ -46,5 +49,12 @@ def connections(
                 states[:, :, row] = state[:, :, 0]
         read, reset = windows(ids, targets - longest, longest, end)
         rows, grads = loss_gradients(weights, read, ids[targets], states, reset=reset, scratch=scratch)
-        found[targets] = -np.einsum("tbd,tbd->bt", rows, grads)[:, ::-1]
+        found[targets] = -np.einsum("tbd,tbd->bt", rows - mean, grads)[:, ::-1]
     return found
+
+
+def mean_row(weights: model.Weights, ids: Ids) -> Array:
+    """Return the mean of the input rows of a text, (D,): for a model without an embedding, the symbols' shares."""
+    shares = np.bincount(ids, minlength=len(weights.b_y)) / max(1, len(ids))
+    mean: Array = (shares if weights.embed is None else shares @ weights.embed).astype(weights.b_y.dtype)
+    return mean

@@ -244,6 +244,11 @@ def find_model(path: str | Path | None) -> Path:
     return model
 
 
+def model_name(path: Path) -> str:
+    """Return the name of a checkpoint for people: that of its run's folder, or of the file."""
+    return path.parent.name if path.name in ("best.npz", "last.npz") else path.stem
+
+
 def is_model(name: str) -> bool:
     """Return whether a path, or a name under ./checkpoints, is that of a run or of a .npz file."""
     place = Path(name) if os.path.lexists(name) else RUNS / name

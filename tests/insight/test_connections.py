@@ -5,7 +5,7 @@ import pytest
 
 from charrnn.errors import ConfigError
 from charrnn.insight import gradients
-from charrnn.insight.connections import connections
+from charrnn.insight.connections import connections, mean_row
 from charrnn.insight.gradients import loss_gradients
 from charrnn.nn import model
 from charrnn.nn.functional import log_softmax
@@ -13,12 +13,13 @@ from charrnn.nn.functional import log_softmax
 from .test_gradients import V, tiny
 
 
-def by_hand(weights, config, ids, longest):
-    """Return what `connections` does, each from one pass over all that was read before."""
+def by_hand(weights, config, ids, longest, text=None):
+    """Return what `connections` does, each from one pass over all that was read before; ids may be a part of a text."""
+    mean = mean_row(weights, ids if text is None else text)
     found = np.zeros((len(ids), longest))
     for t in range(1, len(ids)):
         rows, grads = loss_gradients(weights, ids[:t, None], ids[t, None], model.zero_state(config, 1))
-        products = -(rows * grads).sum(axis=-1)[::-1, 0][:longest]
+        products = -((rows - mean) * grads).sum(axis=-1)[::-1, 0][:longest]
         found[t, : len(products)] = products
     return found
 
@@ -45,6 +46,7 @@ def test_a_memory_is_read_as_the_text_was():
     state = model.zero_state(config, 1)
     model.read(weights, ids[:11, None], state)
     rows, grads = loss_gradients(weights, ids[11:15, None], ids[15, None], state)
+    rows = rows - mean_row(weights, ids)
     np.testing.assert_allclose(found[15], -(rows * grads).sum(axis=-1)[::-1, 0], rtol=1e-8)
 
 
@@ -57,24 +59,32 @@ def test_nothing_before_a_document_counts(longest):
     found = connections(weights, config, ids, longest=longest, end=end)
     for begin, after in ((0, 6), (6, 15), (15, 24)):
         own = slice(begin, min(after + 1, 24))  # the end mark that closes a document is predicted from it
-        expected = by_hand(weights, config, ids[own], longest)
+        expected = by_hand(weights, config, ids[own], longest, ids)
         np.testing.assert_allclose(found[own][1:], expected[1:], rtol=1e-8, atol=1e-14)
 
 
 def test_a_positive_one_made_the_character_more_likely():
-    """To first order, log p falls by as much as the product if the row is made a little smaller."""
+    """To first order, log p falls by as much as the product if the row becomes the mean of the text."""
     config, _, weights = tiny("lstm", embed_size=3)
     ids = np.random.default_rng(0).integers(V, size=8)
     found, rows = connections(weights, config, ids, longest=7)[7], model.input_rows(weights, ids[:7, None])
+    mean = model.input_rows(weights, ids[:, None]).mean(axis=0)
 
     def log_p(k, size):
-        scaled = rows.copy()
-        scaled[6 - k] *= size
-        logits, _, _ = model.forward(weights, ids[:7, None], model.zero_state(config, 1), rows=scaled)
+        moved = rows.copy()
+        moved[6 - k] += size * (rows[6 - k] - mean)
+        logits, _, _ = model.forward(weights, ids[:7, None], model.zero_state(config, 1), rows=moved)
         return log_softmax(logits[-1, 0])[ids[7]]
 
     for k in range(7):
-        assert found[k] == pytest.approx((log_p(k, 1 + 1e-5) - log_p(k, 1 - 1e-5)) / 2e-5, rel=1e-6)
+        assert found[k] == pytest.approx((log_p(k, 1e-5) - log_p(k, -1e-5)) / 2e-5, rel=1e-6)
+
+
+def test_a_layer_norm_hides_no_connection():
+    """The product with the row itself would be about zero: the norm takes away the row's length."""
+    config, _, weights = tiny("lnlstm", embed_size=3)
+    ids = np.random.default_rng(0).integers(V, size=8)
+    assert np.abs(connections(weights, config, ids, longest=3)[3:]).max() > 1e-3
 
 
 def test_short_texts_have_none():

@@ -238,7 +238,7 @@ def test_a_click_shows_what_moved_a_prediction(show):
     expected = np.zeros(len(TEXT))
     expected[[8, 7, 5]] = 0.5, -1, 0.125
     np.testing.assert_allclose(levels(shown), expected, atol=1e-3)
-    assert "gradient × input" in words(shown, "#meaning")
+    assert "gradient × (input − mean input)" in words(shown, "#meaning")
     listed = words(shown, "#character")
     assert listed.index("−1.00, 2 back") < listed.index("+0.50, 1 back")
     shown.keyboard.press("Escape")
