@@ -41,6 +41,7 @@ def command(run: str | None, model_path: str | None, out: str | None) -> None:
     """
     from charrnn.cli._bars import ReadingBar
     from charrnn.cli._console import PassingLine, open_model
+    from charrnn.errors import ConfigError
     from charrnn.insight.figures import figure
     from charrnn.insight.report import gather
     from charrnn.pages import render
@@ -52,6 +53,9 @@ def command(run: str | None, model_path: str | None, out: str | None) -> None:
     opened = open_model(run or model_path)
     assert opened.path is not None  # it was loaded from a file
     file = Path(out) if out else _place(opened.path)
+    if not file.parent.is_dir() or file.is_dir():
+        problem = "is a folder" if file.is_dir() else f"cannot be written: there is no folder {file.parent}"
+        raise ConfigError(f"{file} {problem}; name a file with --out")
     line = PassingLine("", shown=True)
 
     def show(doing: str) -> None:
