@@ -39,22 +39,29 @@ class Copy(NamedTuple):
     at: int
 
 
+class Shared(NamedTuple):
+    """The share of n-grams that occur in the training text: of samples, and of text that the model was not trained on.
+
+    size  n, in characters; a share is None for texts without n-grams
+    """
+
+    size: int
+    samples: float | None
+    real: float | None
+
+
 @dataclass(frozen=True)
 class Memorisation:
     """What samples have in common with a training text.
 
-    sizes     lengths of n-grams, in characters
-    samples   for each, the share of the samples' n-grams that occur in the training text; None if they have none
-    real      the same for text that the model was not trained on
-    longest   the longest copy; None if not even the shortest n-gram of a sample occurs
+    shared        for each size of n-grams
+    longest       the longest copy; None if not even the shortest n-gram of a sample occurs
     real_longest  the length of the longest passage that the other text shares; None likewise
-    repeated  the share of the samples' characters in lines, or documents, that the training text has too; None for
-              samples without any
+    repeated      the share of the samples' characters in lines, or documents, that the training text has too; None for
+                  samples without any
     """
 
-    sizes: tuple[int, ...]
-    samples: tuple[float | None, ...]
-    real: tuple[float | None, ...]
+    shared: list[Shared]
     longest: Copy | None
     real_longest: int | None
     repeated: float | None
@@ -77,9 +84,7 @@ def memorisation(
     )
     separator = END if END in train.symbols else "\n"
     return Memorisation(
-        tuple(sizes),
-        tuple(_share(found[size][own]) for size in sizes),
-        tuple(_share(found[size][other]) for size in sizes),
+        [Shared(size, _share(found[size][own]), _share(found[size][other])) for size in sizes],
         longest,
         None if usual is None else len(usual.text),
         repeated_share(train, Text.of(separator + separator.join(samples) + separator)),

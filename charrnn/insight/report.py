@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import numpy as np
+
 from charrnn.checkpoint import Checkpoint
 from charrnn.data.corpus import Corpus
 from charrnn.data.reading import ReadProgress
@@ -109,6 +111,7 @@ class Copies:
     count, chars  samples that were searched, and their characters
     passage       the longest copy, as text; "" if there is none
     place         the file and line of the longest copy, if known
+    document      the number of the document that it is in, from 1; None without documents
     """
 
     count: int
@@ -116,6 +119,7 @@ class Copies:
     memorisation: Memorisation
     passage: str
     place: Place | None
+    document: int | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,11 +251,12 @@ def _copies(model: Model, corpus: Corpus, progress: Callable[[str], object]) -> 
     own = [saved.vocab.in_form(text) for text in texts]
     real = _pieces(str(corpus.val[:SEARCHED_CHARS]))
     found = memorisation(own, real, corpus.train)
-    passage, place = "", None
-    if found.longest is not None:
-        passage = saved.vocab.decode(saved.vocab.look_up(found.longest.text)[0])
-        place = place_of(found.longest.at, found.longest.text, saved.source, saved.text_config)
-    return Copies(len(texts), sum(map(len, texts)), found, passage, place)
+    passage, place, document = "", None, None
+    if (longest := found.longest) is not None:
+        passage = saved.vocab.decode(saved.vocab.look_up(longest.text)[0])
+        place = place_of(longest.at, longest.text, saved.source, saved.text_config)
+        document = int(np.searchsorted(corpus.train.marks(), longest.at)) or None
+    return Copies(len(texts), sum(map(len, texts)), found, passage, place, document)
 
 
 def _pieces(text: str) -> list[str]:

@@ -60,8 +60,8 @@ def confusion_map(table: ConfusionTable, names: Sequence[str]) -> str:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_ticks(range(count), labels, parse_math=False)
         axis.set_tick_params(length=0)
-    if max(map(len, labels), default=0) > 2:
-        axes.xaxis.set_tick_params(rotation=90)
+    for label in axes.get_xticklabels():
+        label.set_rotation(90 if len(label.get_text()) > 2 else 0)
     return _svg(made)
 
 

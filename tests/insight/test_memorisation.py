@@ -8,18 +8,15 @@ import pytest
 from charrnn.config import TextConfig
 from charrnn.data.corpus import Corpus
 from charrnn.data.text import Text
-from charrnn.insight.memorisation import Copy, Place, memorisation, place_of
+from charrnn.insight.memorisation import Copy, Place, Shared, memorisation, place_of
 
 TRAIN = "the cat sat on the mat.\nthe dog lay on the log.\n"
 
 
 def test_shares_are_of_all_ngrams_together():
     found = memorisation(["the cat", "xx"], ["on the mat"], Text.of(TRAIN), sizes=(2, 4, 8))
-    assert found.sizes == (2, 4, 8)
-    assert found.samples == (6 / 7, 1.0, None)
-    assert found.real == (1.0, 1.0, 1.0)
-    assert memorisation(["catdog"], [], Text.of(TRAIN), sizes=(3,)).samples == (2 / 4,)
-    assert memorisation(["catdog"], [], Text.of(TRAIN), sizes=(3,)).real == (None,)
+    assert found.shared == [Shared(2, 6 / 7, 1.0), Shared(4, 1.0, 1.0), Shared(8, None, 1.0)]
+    assert memorisation(["catdog"], [], Text.of(TRAIN), sizes=(3,)).shared == [Shared(3, 2 / 4, None)]
 
 
 def test_the_longest_copy_is_found_with_its_places():

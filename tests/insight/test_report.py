@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from fixtures_run import TEXT, finish, start, stop_at, write_text
 
 from charrnn.api import load
 from charrnn.insight import report as report_module
+from charrnn.insight.memorisation import memorisation
 from charrnn.insight.report import gather
 from charrnn.training.loop import Stepped
 
@@ -27,6 +29,8 @@ def made(tmp_path_factory):
 def _few_samples(monkeypatch):
     monkeypatch.setattr(report_module, "SEARCHED_CHARS", 2_000)
     monkeypatch.setattr(report_module, "SHOWN_CHARS", 50)
+    # What so small a model copies is short.
+    monkeypatch.setattr(report_module, "memorisation", partial(memorisation, sizes=(2, 4)))
 
 
 def report_of(folder):
@@ -67,11 +71,12 @@ def test_copies_are_those_of_the_samples_that_the_command_draws(made):
     samples = [sample.text for sample in model.samples(2, 1_000, seed=1, temperature=0.8)]
     found = report.copies.memorisation
     train = TEXT[: len(TEXT) * 9 // 10]
-    grams = [text[at : at + 8] for text in samples for at in range(993)]
-    assert found.samples[0] == np.mean([gram in train for gram in grams])
-    if found.longest is not None:
-        assert report.copies.passage in train
-        assert report.copies.place.line == 1 + train[: found.longest.at].count("\n")
+    grams = [text[at : at + 4] for text in samples for at in range(997)]
+    assert found.shared[1].samples == np.mean([gram in train for gram in grams])
+    assert report.copies.passage in train
+    assert report.copies.passage in samples[found.longest.sample]
+    assert report.copies.place.line == 1 + train[: train.index(report.copies.passage)].count("\n")
+    assert report.copies.document is None
 
 
 def test_a_long_validation_split_is_scored_at_its_beginning(made, monkeypatch):
@@ -116,7 +121,7 @@ def test_a_run_without_validation_has_no_scores(tmp_path):
     report = report_of(tmp_path / "run")
     assert report.scores is None
     assert report.copies is not None
-    assert report.copies.memorisation.real == (None,) * 5
+    assert {each.real for each in report.copies.memorisation.shared} == {None}
     (sentence,) = report.missing
     assert sentence.startswith("the run has no validation split")
 
@@ -145,7 +150,9 @@ def test_samples_of_documents_are_drawn_until_there_are_enough_characters(tmp_pa
     assert report.copies.count > 2
     assert 2_000 <= report.copies.chars < 3_000
     assert report.copies.place is None
-    assert report.copies.memorisation.real[0] > 0.5
+    documents = TEXT.splitlines()
+    assert report.copies.passage in documents[report.copies.document - 1]
+    assert report.copies.memorisation.shared[0].real > 0.5
 
 
 def test_some_samples_of_the_log_are_chosen_with_the_first_and_the_last(made):
