@@ -113,8 +113,8 @@ def _figures(report: Report) -> dict[str, str]:
     names, figures = names_of(vocab), {}
     if report.run is not None and log is not None:
         figures["loss"] = losses(report.run, log)
-        figures["rate"] = curve(log.step, log.learning_rate, "step", "learning rate")
-        figures["norm"] = curve(log.step, log.grad_norm, "step", "gradient norm", log=True)
+        figures["rate"] = curve(log.step, log.learning_rate, "steps", "learning rate")
+        figures["norm"] = curve(log.step, log.grad_norm, "steps", "gradient norm", log=True)
     if scores is not None:
         figures["confusions"] = confusion_map(scores.table, names)
     figures["symbols"] = symbol_figure(report.symbols, names, classes_of(vocab))

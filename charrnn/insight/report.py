@@ -188,7 +188,7 @@ def gather(
 
 def _run(folder: RunFolder, missing: list[str]) -> RunSummary | None:
     """Return the summary of a run; None if its newest checkpoint is damaged."""
-    run = summary(folder)
+    run = summary(folder, folder.path.resolve().name)
     if run.damage:
         missing.append(f"{run.damage}; the report has no curves")
         return None
