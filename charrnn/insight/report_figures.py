@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,19 +27,18 @@ def curve(x: npt.NDArray[Any], y: Array, x_label: str, y_label: str, *, log: boo
     Shapes:  x, y (N,); points that are not finite are left out
     """
     made, axes = figure(4.2, 2.4)
-    kept = np.isfinite(y)
-    x, y = x[kept], y[kept]
-    step = max(1, -(-len(x) // _POINTS))
-    axes.plot(x[::step], y[::step], linewidth=1)
+    kept = np.flatnonzero(np.isfinite(y))
+    chosen = kept[np.linspace(0, len(kept) - 1, min(_POINTS, len(kept))).astype(int)]
+    axes.plot(x[chosen], y[chosen], linewidth=1)
     axes.set(xlabel=x_label, ylabel=y_label)
     if log:
         axes.set_yscale("log")
-    return _svg(made)
+    return inline_svg(made)
 
 
 def losses(run: RunSummary, log: Log) -> str:
     """Return the figure of training and validation loss by step."""
-    return _svg(learning_curves(curves_of([Row({}, [run])], {run.path: log}), width=7.2))
+    return inline_svg(learning_curves(curves_of([Row({}, [run])], {run.path: log}), width=7.2))
 
 
 def confusion_map(table: ConfusionTable, names: Sequence[str]) -> str:
@@ -62,7 +60,7 @@ def confusion_map(table: ConfusionTable, names: Sequence[str]) -> str:
         axis.set_tick_params(length=0)
     for label in axes.get_xticklabels():
         label.set_rotation(90 if len(label.get_text()) > 2 else 0)
-    return _svg(made)
+    return inline_svg(made)
 
 
 def symbol_figure(found: SymbolMap, names: Sequence[str], classes: Ids) -> str:
@@ -80,11 +78,4 @@ def symbol_figure(found: SymbolMap, names: Sequence[str], classes: Ids) -> str:
     axes.set(xlabel=f"first component: {first}", ylabel=f"second component: {second}")
     axes.margins(0.06)
     made.legend(loc="outside lower center", ncols=3, frameon=False, handlelength=0, labelcolor=list(colors.values()))
-    return _svg(made)
-
-
-def _svg(made: Any) -> str:
-    """Return a figure as SVG, also with characters that matplotlib's font lacks: the browser's fonts have them."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        return inline_svg(made)
+    return inline_svg(made)

@@ -54,6 +54,8 @@ def test_it_is_one_page_that_has_everything(written):
     assert outcome.stderr == "Model: checkpoints/tiny/best.npz\n"
     assert headings(page) == SECTIONS
     assert page.stat().st_size < 500_000
+    ids = re.findall(r'\bid="(?!m[0-9a-f]{10}")([^"]*)"', page.read_text())  # but for marks, named by their shape
+    assert len(ids) == len(set(ids))
     assert "http" not in re.sub(r'xmlns(:xlink)?="http[^"]*"', "", page.read_text())
 
 
@@ -108,7 +110,8 @@ def test_errors_are_one_line_before_the_work(run, tiny, args, code, message, mon
 
 
 def test_without_matplotlib_it_says_at_once_what_to_install(run, tiny, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    for module in ("matplotlib", "matplotlib.figure"):
+        monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setattr(report_module, "gather", lambda *args, **more: pytest.fail("it began to work"))
     assert 'pip install "charrnn-numpy[' in error_line(run("report", code=1).stderr)
 
