@@ -88,6 +88,7 @@ def _page(report: Report) -> str:
     """Return the page."""
     from charrnn.insight.report import SEARCHED, SEED
     from charrnn.insight.symbols import CLASSES, names_of
+    from charrnn.nn.functional import bits
     from charrnn.pages import render
 
     return render(
@@ -101,6 +102,7 @@ def _page(report: Report) -> str:
         parameters=sum(array.size for array in report.saved.params.values()),
         seed=SEED,
         searched=SEARCHED,
+        to_bits=bits,
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 from fixtures_run import TEXT, finish, start, stop_at, write_text
 
 from charrnn.api import load
+from charrnn.data.text import END
 from charrnn.insight import report as report_module
 from charrnn.insight.memorisation import memorisation
 from charrnn.insight.report import gather
@@ -55,6 +56,7 @@ def test_it_has_everything_of_a_finished_run(made):
     assert report.log.step.tolist()[-1] == 20
     assert report.read.summary.chars == len(TEXT) == sum(report.read.chars)
     assert report.scores.evaluation.nats_per_char == model.evaluate(val).nats_per_char
+    assert "protocol:lanes-1x512|" in report.scores.evaluation.signature
     assert report.scores.baselines == model.baselines(val)
     assert sum(each.chars for each in report.scores.difficulty) == len(val) - 1
     assert sum(each.share for each in report.scores.difficulty) == pytest.approx(1)
@@ -152,7 +154,9 @@ def test_samples_of_documents_are_drawn_until_there_are_enough_characters(tmp_pa
     assert report.copies.place is None
     documents = TEXT.splitlines()
     assert report.copies.passage in documents[report.copies.document - 1]
-    assert report.copies.memorisation.shared[0].real > 0.5
+    train, val = END.join(documents[:72]), documents[72:]
+    grams = [each[at : at + 4] for each in val for at in range(len(each) - 3)]
+    assert report.copies.memorisation.shared[1].real == np.mean([gram in train for gram in grams])
 
 
 def test_some_samples_of_the_log_are_chosen_with_the_first_and_the_last(made):
