@@ -46,12 +46,12 @@ def repeat_command(saved: Checkpoint) -> str:
     """
     from charrnn.training.finetune import FREE
 
-    if not saved.source.paths:
-        return "no command: the text was in memory"
     if saved.earlier_totals:
         return "no single command: an earlier version of charrnn extended the run"
     if saved.text_config.document_rules != TextConfig.document_rules:
         return "no command: an earlier version of charrnn split its documents by other rules"
+    if not saved.source.paths:
+        return "no command: the text was not a file"
     config, elsewhere = saved.train_config, set_elsewhere()
     if 0 < config.patience <= saved.progress.get("waited", 0):
         return "no single command: with this --patience from the start, the run would have stopped earlier"
