@@ -7,15 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from charrnn.arrays import Array, Ids, IdSource
-from charrnn.config import ModelConfig
-from charrnn.data.stream import window_at
-from charrnn.evaluation.whole import rows_for, warm_up_of
-from charrnn.nn import model
-from charrnn.nn.functional import bits, log_prob
-
-_ROWS = 8  # batch rows: one pass is then three times as fast as with one row
-_WINDOW = 128  # time steps of one forward pass: bounds memory, changes no result
+from charrnn.arrays import Array, Ids
+from charrnn.insight.reading import Reading
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,35 +24,11 @@ class Guesses:
     guessed: Ids
     bits: Array
 
-    def __len__(self) -> int:
-        return len(self.actual)
-
-
-def guess(weights: model.Weights, config: ModelConfig, ids: IdSource, *, end: int | None = None) -> Guesses:
-    """Return the guesses of a net at every character of a text but the first, without its memory.
-
-    The text is read in several batch rows, as `evaluate` does under the protocol `lanes`.
-    end: id of the end mark between documents, each of which is read from a zero state
-    Shapes:  ids (N + 1,)
-    """
-    total = max(0, len(ids) - 1)
-    actual, guessed = np.empty(total, np.int64), np.empty(total, np.int64)
-    surprise = np.empty(total, np.float32)
-    rows = rows_for(config, total, _ROWS)
-    length = -(-total // rows)
-    state = model.zero_state(config, rows)
-    starts = np.arange(rows) * length
-    for begin in range(-warm_up_of(config) if rows > 1 else 0, length, _WINDOW):
-        within = np.arange(begin, min(begin + _WINDOW, length))[:, None]
-        at = starts + within
-        window = window_at(ids, at.clip(0, total - 1), end)
-        h = model.outputs(weights, window.inputs, state, reset=window.reset)
-        logits = model.logits_after(weights, h, window.inputs, state, reset=window.reset)
-        scored = (within >= 0) & (at < total)
-        logits, targets = logits[scored], window.targets[scored]
-        actual[at[scored]], guessed[at[scored]] = targets, logits.argmax(axis=-1)
-        surprise[at[scored]] = -bits(1) * log_prob(logits, targets)[0]
-    return Guesses(actual, guessed, surprise)
+    @classmethod
+    def of(cls, reading: Reading) -> Guesses:
+        """Return the guesses in a reading, which has none at a first character without any before."""
+        predicted = ~np.isnan(reading.bits)
+        return cls(reading.ids[predicted], reading.top_ids[predicted, 0], reading.bits[predicted])
 
 
 class Difficulty(NamedTuple):

@@ -22,13 +22,14 @@ from charrnn.insight.difficulty import (
     Confusion,
     ConfusionTable,
     Difficulty,
+    Guesses,
     confusion_table,
     confusions,
     difficulty,
-    guess,
 )
 from charrnn.insight.log import Log, read_log
 from charrnn.insight.memorisation import Memorisation, Place, memorisation, place_of
+from charrnn.insight.reading import ids_of, read
 from charrnn.insight.symbols import SymbolMap, classes_of, symbol_map
 from charrnn.nn import model as nn_model
 from charrnn.training.catalog import RunSummary, summary
@@ -221,17 +222,17 @@ def _read(saved: Checkpoint, corpus: Corpus) -> Read:
 def _scores(model: Model, corpus: Corpus, missing: list[str], progress: Callable[[str], object]) -> Scores | None:
     """Return the scores on the validation split; None if it has nothing to score."""
     saved, val = model.checkpoint, corpus.val
-    vocab, ids_of = saved.vocab, saved.vocab.ids_of
+    vocab = saved.vocab
     if len(val) < 2:
         missing.append("the run has no validation split: the report has no scores on text that the model has not seen")
         return None
     text = val if len(val) <= SCORED else val[:SCORED]
-    ids = ids_of(text, "skip")
     progress("scoring the validation split")
     evaluation = model.evaluate(text, protocol="lanes", batch_size=8)
-    guesses = guess(model.weights, saved.model_config, ids, end=vocab.end)
+    reading = read(model.weights, saved.model_config, vocab, ids_of(vocab, text, "skip"), top=1)
+    guesses = Guesses.of(reading)
     progress("scoring the baselines")
-    baselines = measure(ids_of(corpus.train), ids_of(val[:0]), ids, vocab)
+    baselines = measure(vocab.ids_of(corpus.train), vocab.ids_of(val[:0]), vocab.ids_of(text, "skip"), vocab)
     return Scores(
         len(val),
         text is not val,

@@ -5,50 +5,24 @@ import pytest
 from fixtures_memory import in_documents, memory_model, text_of
 
 from charrnn.data.text import Text
-from charrnn.evaluation import whole
-from charrnn.insight.difficulty import Confusion, Difficulty, Guesses, confusion_table, confusions, difficulty, guess
-from charrnn.nn import model
-from charrnn.nn.functional import bits, log_softmax
+from charrnn.insight.difficulty import Confusion, Difficulty, Guesses, confusion_table, confusions, difficulty
+from charrnn.insight.reading import ids_of, read
 
 
-def by_hand(lm, ids, end=None):
-    """Return the log-probabilities (N, V) at each id but the first, by one forward pass."""
-    inputs = ids[:-1, None]
-    reset = None if end is None else inputs == end
-    logits, _, _ = model.forward(lm.weights, inputs, model.zero_state(lm.checkpoint.model_config, 1), reset=reset)
-    return log_softmax(logits[:, 0])
+@pytest.mark.parametrize("documents", [False, True])
+def test_guesses_are_those_of_a_reading_where_something_was_predicted(documents):
+    lm, text = memory_model(documents=documents), text_of(300)
+    text = Text.of(in_documents(text[:100], text[100:]) if documents else text)
+    vocab = lm.checkpoint.vocab
+    reading = read(lm.weights, lm.checkpoint.model_config, vocab, ids_of(vocab, text, "error"), top=3)
+    found = Guesses.of(reading)
+    assert len(found.actual) == len(text) - 1
+    assert found.bits.mean() == pytest.approx(lm.evaluate(text).bpc)
+    assert (found.actual == found.guessed).mean() == lm.evaluate(text).accuracy
 
 
-@pytest.mark.parametrize("settings", [{}, {"attention": 20}, {"documents": True}, {"cell": "gru", "num_layers": 2}])
-def test_a_net_guesses_the_symbol_to_which_it_gives_the_highest_probability(settings):
-    lm, text = memory_model(**settings), text_of(300)
-    ids = lm.checkpoint.vocab.encode(text)
-    end = lm.checkpoint.vocab.end
-    if end is not None:
-        ids = lm.checkpoint.vocab.ids_of(Text.of(in_documents(text[:100], text[100:])))[np.arange(303)]
-    found = guess(lm.weights, lm.checkpoint.model_config, ids, end=end)
-    expected = by_hand(lm, ids, end)
-    assert (found.actual == ids[1:]).all()
-    assert (found.guessed == expected.argmax(axis=-1)).all()
-    assert np.allclose(found.bits, -bits(1) * expected[np.arange(len(ids) - 1), ids[1:]], atol=1e-5)
-
-
-def test_several_rows_guess_as_one_does(monkeypatch):
-    lm, text = memory_model(), text_of(1001)
-    ids = lm.checkpoint.vocab.encode(text)
-    alone = guess(lm.weights, lm.checkpoint.model_config, ids)
-    monkeypatch.setattr(whole, "WARM_UP", 100)
-    rows = guess(lm.weights, lm.checkpoint.model_config, ids)
-    assert (rows.actual == alone.actual).all()
-    assert (rows.guessed == alone.guessed).all()
-    assert np.allclose(rows.bits, alone.bits, atol=1e-4)
-
-
-@pytest.mark.parametrize("length", [0, 1])
-def test_a_text_without_a_prediction_has_no_guess(length):
-    lm = memory_model()
-    none = guess(lm.weights, lm.checkpoint.model_config, np.zeros(length, np.uint8))
-    assert len(none) == 0
+def test_a_text_without_a_prediction_has_no_guess():
+    none = Guesses(*np.zeros((2, 0), int), np.zeros(0))
     assert difficulty(none, np.zeros(9, np.uint8)) == []
     assert confusions(none) == []
     assert confusion_table(none).shares.shape == (0, 0)
