@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,7 @@ def command(run: str | None, model_path: str | None, out: str | None) -> None:
 
     def show(doing: str) -> None:
         line.erase()
-        line.text = f"{doing}…"
+        line.text = f"{doing.capitalize()}…"
         line.show()
 
     def read(done: int, total: int) -> None:
@@ -142,11 +143,13 @@ def _commands(report: Report) -> dict[str, str]:
     """Return the commands that repeat what the report shows, each with what it does."""
     from charrnn import checkpoint as ckpt
     from charrnn.cli._new_run import repeat_command, with_imports
+    from charrnn.errors import CheckpointError
     from charrnn.insight.report import SEARCHED, SEARCHED_LENGTH, SEED
     from charrnn.training.folder import RunFolder
 
-    last = RunFolder(report.path.parent).last
-    saved = ckpt.load(last) if report.run is not None and last.exists() else report.saved
+    last, saved = RunFolder(report.path.parent).last, report.saved
+    with suppress(CheckpointError):  # without last.npz, the best model is the newest checkpoint
+        saved = ckpt.load(last) if report.run is not None else saved
     model = str(report.path.parent if report.run is not None else report.path)
     count = report.copies.count if report.copies is not None else 1
     drawn = {"--temp": SEARCHED, "--seed": SEED, "-n": SEARCHED_LENGTH, "--count": count}

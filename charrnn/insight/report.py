@@ -69,12 +69,8 @@ class Model(Protocol):
 
 
 @dataclass(frozen=True)
-class Read:
-    """What the text of a run says about it.
-
-    summary      of the whole text
-    chars        characters for training, validation and test
-    """
+class TextFacts:
+    """The text of a run: its summary, and how many characters are for training, validation and test."""
 
     summary: Summary
     chars: tuple[int, int, int]
@@ -137,7 +133,7 @@ class Report:
     saved: Checkpoint
     run: RunSummary | None
     log: Log | None
-    read: Read | None
+    text: TextFacts | None
     scores: Scores | None
     symbols: SymbolMap
     shown: list[Shown]
@@ -178,7 +174,7 @@ def gather(
         saved,
         run,
         log,
-        None if corpus is None else _read(saved, corpus),
+        None if corpus is None else _text_facts(saved, corpus),
         scores,
         symbol_map(saved.params, saved.vocab),
         shown,
@@ -214,9 +210,9 @@ def _corpus(saved: Checkpoint, missing: list[str], reading: ReadProgress | None)
         return None
 
 
-def _read(saved: Checkpoint, corpus: Corpus) -> Read:
+def _text_facts(saved: Checkpoint, corpus: Corpus) -> TextFacts:
     facts = summarize(corpus, saved.vocab.counted(corpus.train))
-    return Read(facts, (len(corpus.train), len(corpus.val), len(corpus.test)))
+    return TextFacts(facts, (len(corpus.train), len(corpus.val), len(corpus.test)))
 
 
 def _scores(model: Model, corpus: Corpus, missing: list[str], progress: Callable[[str], object]) -> Scores | None:

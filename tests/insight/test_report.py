@@ -54,7 +54,7 @@ def test_it_has_everything_of_a_finished_run(made):
     val = model.validation_text()
     assert report.run.finished is True
     assert report.log.step.tolist()[-1] == 20
-    assert report.read.summary.chars == len(TEXT) == sum(report.read.chars)
+    assert report.text.summary.chars == len(TEXT) == sum(report.text.chars)
     assert report.scores.evaluation.nats_per_char == model.evaluate(val).nats_per_char
     assert "protocol:lanes-1x512|" in report.scores.evaluation.signature
     assert report.scores.baselines == model.baselines(val)
@@ -95,7 +95,7 @@ def test_without_its_text_a_run_has_no_scores_and_no_copies(made, tmp_path):
         report = report_of(tmp_path / "boats")
     finally:
         Path(made.parent / "moved.txt").rename(made.parent / "boats.txt")
-    assert (report.read, report.scores, report.copies) == (None, None, None)
+    assert (report.text, report.scores, report.copies) == (None, None, None)
     assert report.log is not None
     assert len(report.shown) == 2
     (sentence,) = report.missing
