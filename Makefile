@@ -10,7 +10,7 @@ TEST := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 CORE_TESTS := tests/parallel tests/generation tests/evaluation $(addprefix tests/training/test_,advice.py loop.py recovery.py resume.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-numpy test-cookbook test-slow lint types format bench ablations records samples cookbook picture wheel clean
+.PHONY: help demo test test-numpy test-cookbook test-learn test-slow lint types format bench ablations records samples cookbook learn picture wheel clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -22,6 +22,10 @@ $(VENV)/installed: pyproject.toml setup.py $(wildcard charrnn/nn/core/*)
 
 $(VENV)/dev: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	touch $@
+
+$(VENV)/learn: $(VENV)/dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[learn]"
 	touch $@
 
 # Without PyTorch the other sides are measured; the next `make bench` tries again.
@@ -45,6 +49,9 @@ test-slow: $(VENV)/dev ## Run the slow tests too
 
 test-cookbook: $(VENV)/dev ## Run the recipes of the cookbook on small texts
 	$(TEST) -n 2 -q -m slow tests/test_cookbook.py
+
+test-learn: $(VENV)/learn ## Run the course's notebooks
+	$(TEST) -n 2 -q -m slow tests/test_learn.py
 
 lint: $(VENV)/dev ## Check style
 	$(BIN)/ruff check .
@@ -79,6 +86,9 @@ samples: $(VENV)/installed ## Make docs/samples.md from the texts in the folder 
 cookbook: $(VENV)/installed ## Run the recipes of docs/cookbook.md on the texts in the folder TEXTS; half an hour
 	@test -n "$(TEXTS)" || { echo "name the folder with the texts: make cookbook TEXTS=folder" >&2; exit 2; }
 	$(BIN)/python -m benchmarks.cookbook "$(TEXTS)" --write docs/cookbook.md
+
+learn: $(VENV)/learn ## Make the notebooks and pictures of docs/learn from its chapters; four minutes
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python docs/learn/notebooks.py --run
 
 picture: $(VENV)/installed ## Record training and sampling on a terminal: docs/terminal.svg; a minute
 	$(BIN)/python -m benchmarks.picture docs/terminal.svg

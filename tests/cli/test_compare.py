@@ -116,7 +116,7 @@ def test_a_run_that_is_not_finished_is_named_and_a_damaged_one_left_out(run, fou
 
 
 def test_a_comparison_too_wide_for_the_terminal_has_a_column_for_each_row(run, four, monkeypatch):
-    monkeypatch.setattr("charrnn.cli._console._columns", lambda: 40)
+    monkeypatch.setattr("charrnn.cli._console.columns", lambda: 40)
     by = [word for name in ("cell", "dropout", "hidden-size", "num-layers") for word in ("--by", name)]
     lines = run("compare", "cells/rnn1", "cells/gru1", *by).stdout.splitlines()
     assert lines[1].split() == ["Run", *sorted(("cells/rnn1", "cells/gru1"), key=four.get)]

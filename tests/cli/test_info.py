@@ -151,7 +151,7 @@ def test_the_model_is_an_argument_or_an_option(run, tiny):
 
 
 def test_no_line_is_wider_than_a_terminal(run, tiny, monkeypatch):
-    monkeypatch.setattr("charrnn.cli._console._columns", lambda: 80)
+    monkeypatch.setattr("charrnn.cli._console.columns", lambda: 80)
     assert max(map(len, run("info").stdout.splitlines())) <= 80
 
 

@@ -139,7 +139,7 @@ def test_csv(run, tiny):
 
 
 def test_a_narrow_terminal_has_the_most_important_columns(run, tiny, monkeypatch):
-    monkeypatch.setattr("charrnn.cli._console._columns", lambda: 60)
+    monkeypatch.setattr("charrnn.cli._console.columns", lambda: 60)
     head, row, _ = run("list").stdout.splitlines()
     assert head.split() == "Name Trained on Model Steps Best loss".split()
     assert len(row) <= 60
