@@ -16,22 +16,13 @@ from charrnn.cli._command import (
     SectionedCommand,
     complete_files,
     section,
-    set_elsewhere,
     source_of,
 )
-from charrnn.cli._new_run import NEW_RUN_CONFLICTS, file_options, with_imports
+from charrnn.cli._new_run import NEW_RUN_CONFLICTS, file_options, repeat_command, with_imports
 from charrnn.cli._options import given, settings
 from charrnn.cli._signals import StopSignals
 from charrnn.cli._types import WholeNumber
-from charrnn.config import (
-    DEFAULT_MINUTES,
-    ModelConfig,
-    TextConfig,
-    TrainConfig,
-    seeded,
-    setting_names,
-    sort_settings,
-)
+from charrnn.config import DEFAULT_MINUTES, seeded, setting_names, sort_settings
 from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -223,7 +214,7 @@ def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
         commands = {
             "Sample": with_imports(["charrnn", "sample", "-m", str(run.folder.path)]),
             "Extend": with_imports(run.command_to_resume(**longer)),
-            "Repeat": _repeat(run),
+            "Repeat": repeat_command(run.checkpoint(resumable=True)),
         }
         print_facts(closing_figures(run, screen.memory) | commands, err=True)
 
@@ -321,32 +312,3 @@ def _print_plan(run: Run, *, verbose: bool) -> None:
             print_sentence(threads_in_words(run.training, run.state, step, budget))
     for sentence in run.notes:
         print_sentence(f"Note: {sentence}")
-
-
-def _repeat(run: Run) -> str:
-    """Return the command that repeats this run bit for bit: it names every setting that is not the default."""
-    from charrnn.training.finetune import FREE
-
-    if run.earlier_totals:
-        return "no single command: an earlier version of charrnn extended the run"
-    if run.text_config.document_rules != TextConfig.document_rules:
-        return "no command: an earlier version of charrnn split its documents by other rules"
-    config, elsewhere = run.config, set_elsewhere()
-    if 0 < config.patience <= run.state.progress.waited:
-        return "no single command: with this --patience from the start, the run would have stopped earlier"
-    usual = (
-        vars(ModelConfig(1))
-        | vars(TextConfig())
-        | vars(TrainConfig(optimizer=config.optimizer))
-        | {"optimizer": TrainConfig().optimizer}
-    )
-    actual: dict[str, Any] = vars(run.training.model_config) | vars(run.text_config) | vars(config)
-
-    def is_named(name: str) -> bool:
-        value = actual[name]
-        inherits = run.init_from is not None and name in FREE  # from the earlier model, unless it is named
-        return value is not None and (value != usual[name] or inherits or (name in elsewhere and value is not False))
-
-    chosen = {name: actual[name] for name in setting_names() if is_named(name)}
-    chosen |= {"init_from": run.init_from} if run.init_from else {}
-    return with_imports(run.command(**chosen, **run.validated_on))

@@ -1,4 +1,4 @@
-"""Novelty: find the texts that copy a long run of consecutive characters from a corpus.
+"""Novelty: find the runs of consecutive characters that texts have in common with a corpus, and where.
 
 The runs of the texts are indexed, and the corpus is read once in chunks, so memory does not depend on its size. Runs
 are compared by 64-bit hashes. A false alarm, which redraws a sample for nothing, has a probability of 1e-6 for texts
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from charrnn.data.text import Alphabet, Text
 
 _Hashes = npt.NDArray[np.uint64]
+_Places = npt.NDArray[np.intp]
 
 _FACTOR = 0x9E3779B97F4A7C15  # odd, with its bits spread over the word
 _INVERSE = pow(_FACTOR, -1, 2**64)
@@ -24,23 +25,31 @@ _TABLE_BITS = 20  # a table of the hashes' leading bits rules out most of the co
 
 def copied(texts: Sequence[str], corpus: Text, size: int) -> list[bool]:
     """Return which texts have `size` consecutive characters in common with the corpus."""
+    return [bool((found >= 0).any()) for found in places(texts, corpus, size)]
+
+
+def places(texts: Sequence[str], corpus: Text, size: int) -> list[_Places]:
+    """Return for each run of `size` characters of each text the position where the corpus first has it; -1 for none.
+
+    Shapes:  for a text of N characters (N - size + 1,), empty if N < size
+    """
     alphabet, shift = Alphabet(corpus.symbols), np.uint64(64 - _TABLE_BITS)
     codes = _mixed(np.arange(1, alphabet.absent + 2, dtype=np.uint64))  # one for each symbol, and one for all others
     own = [_hashes(codes[alphabet.encode(text)], size) for text in texts]
-    rows = np.repeat(np.arange(len(texts)), [len(runs) for runs in own])
     indexed, run_of = np.unique(np.concatenate(own), return_inverse=True)
-    if not len(indexed):
-        return [False] * len(texts)
+    first = np.full(len(indexed), len(corpus))
     table = np.zeros(1 << _TABLE_BITS, bool)
     table[indexed >> shift] = True
-    copies = np.zeros(len(indexed), bool)
-    for ids in corpus.chunks(overlap=size - 1):
+    begin = 0  # of the chunk
+    for ids in corpus.chunks(overlap=size - 1) if len(indexed) else ():
         runs = _hashes(codes[ids], size)
-        runs = runs[table[runs >> shift]]
-        nearest = np.searchsorted(indexed, runs).clip(max=len(indexed) - 1)
-        copies[nearest[indexed[nearest] == runs]] = True
-    shared: list[bool] = (np.bincount(rows[copies[run_of]], minlength=len(texts)) > 0).tolist()
-    return shared
+        at = np.flatnonzero(table[runs >> shift])
+        nearest = np.searchsorted(indexed, runs[at]).clip(max=len(indexed) - 1)
+        same = indexed[nearest] == runs[at]
+        np.minimum.at(first, nearest[same], begin + at[same])
+        begin += len(runs)
+    first[first == len(corpus)] = -1
+    return np.split(first[run_of], np.cumsum([len(runs) for runs in own])[:-1])
 
 
 def _mixed(numbers: _Hashes) -> _Hashes:

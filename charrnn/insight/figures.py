@@ -76,7 +76,7 @@ def inline_svg(made: Figure) -> str:
     svg = text.getvalue()[text.getvalue().index("<svg") :]
     svg = re.sub("|".join(_THEME), lambda found: _THEME[found[0]], svg)
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)  # a page may have several figures
+    svg = re.sub(r'<g id="[^"]*"(/?)>', r"<g\1>", svg)  # a page may have several figures
     return re.sub(  # as wide as its place, and its text, which has no colour of its own, in that of the page
         r'^<svg ([^>]*?)width="[^"]*" height="[^"]*"', r'<svg \1fill="var(--ink)"', svg
     )

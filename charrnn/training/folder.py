@@ -40,6 +40,11 @@ class RunFolder(NamedTuple):
         """Return the path of the log."""
         return self.path / "log.jsonl"
 
+    @property
+    def report(self) -> Path:
+        """Return the path of the page about the run."""
+        return self.path / "report.html"
+
     def files(self) -> list[Path]:
         """Return the files of a run that exist."""
         return [path for path in (self.best, self.last, self.log) if os.path.exists(path)]
@@ -130,7 +135,7 @@ class RunFolder(NamedTuple):
         with writing(self.path, ""):
             with self.locked("stop it first"):
                 self.clear()
-                for path in (*halves, trial):
+                for path in (*halves, trial, self.report):
                     path.unlink(missing_ok=True)
                 if os.name != "nt":
                     self._lock_path.unlink(missing_ok=True)

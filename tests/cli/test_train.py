@@ -19,8 +19,8 @@ from tqdm import tqdm
 import charrnn
 from charrnn.cli._bars import bar
 from charrnn.cli._console import duration
+from charrnn.cli._new_run import repeat_command
 from charrnn.cli._train_screen import MovingAverage
-from charrnn.cli.train import _repeat as repeating_command
 from charrnn.config import TextConfig
 from charrnn.errors import CharRNNError
 
@@ -764,8 +764,8 @@ def test_a_run_inside_its_corpus_is_left_out_and_can_be_resumed(run, corpus):
 
 def test_no_command_repeats_a_run_whose_documents_were_split_by_other_rules():
     config = TextConfig(split_documents="lines", document_rules=1)
-    run = SimpleNamespace(text_config=config, earlier_totals=[])
-    assert repeating_command(run) == "no command: an earlier version of charrnn split its documents by other rules"
+    saved = SimpleNamespace(text_config=config, earlier_totals=[])
+    assert repeat_command(saved) == "no command: an earlier version of charrnn split its documents by other rules"
 
 
 def test_standard_input_is_told_of(run):

@@ -1,11 +1,11 @@
-"""Novelty: runs of characters that a text copies from a corpus."""
+"""Novelty: runs of characters that a text copies from a corpus, and where the corpus has them."""
 
 import numpy as np
 import pytest
 
 from charrnn.data import text as text_module
 from charrnn.data.text import Text
-from charrnn.generation.novelty import copied
+from charrnn.generation.novelty import copied, places
 
 CORPUS = "".join(np.random.default_rng(1).choice(list("abcd\u4e00"), 3000))
 
@@ -25,6 +25,8 @@ def test_it_is_what_looking_for_every_run_finds(monkeypatch, size, chunk):
     ]
     expected = [any(text[at : at + size] in CORPUS for at in range(len(text) - size + 1)) for text in texts]
     assert copied(texts, Text.of(CORPUS), size) == expected
+    found = [[CORPUS.find(text[at : at + size]) for at in range(len(text) - size + 1)] for text in texts]
+    assert [each.tolist() for each in places(texts, Text.of(CORPUS), size)] == found
     assert len(set(expected)) == (1 if size == 1 and all(expected) else 2)
 
 
