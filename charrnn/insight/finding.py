@@ -56,9 +56,9 @@ def find(val: Part, test: Part, properties: Iterable[Property], *, most: int = 1
     """Return, for each property, the units that follow it best in `val`, the best first, and measure them in `test`.
 
     The control repeats the search `SHIFTS` times with labels that have nothing to do with the text: those of the
-    property, moved around the end of the text by a random distance of at least a tenth of it. They keep how often the
-    property occurs and how long it lasts, which makes chance values higher than independent labels do. Each time, the
-    unit that is best in `val` by these labels is measured in `test` by such labels; the highest value is the control.
+    property, shifted cyclically by a random distance of at least a tenth of the text. They keep how often the property
+    occurs and how long it lasts, which makes chance figures higher than independent labels would. Each time, the unit
+    that is best in `val` by such labels is measured in `test` by such labels; the highest figure is the control.
 
     most  units for each property
     seed  of the control's random distances
@@ -93,7 +93,7 @@ def varying(properties: Iterable[Property], *texts: str) -> list[Property]:
 
 def _varies(labels: Labels) -> bool:
     """Return whether not all labels are the same."""
-    return bool((labels != labels[0]).any())
+    return bool((labels[1:] != labels[:-1]).any())
 
 
 def auc(activations: Array, labels: npt.NDArray[Any]) -> _Floats:

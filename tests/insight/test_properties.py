@@ -4,12 +4,15 @@ import argparse
 import inspect
 import io
 import tokenize
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from charrnn.errors import ConfigError
 from charrnn.insight.properties import PROPERTIES, property_of
+
+ROOT = Path(__file__).parents[2]
 
 
 def marks(name, text):
@@ -109,7 +112,7 @@ def test_a_quote_that_is_never_closed_ends_with_its_paragraph():
     text = '"one\ntwo\n \nthree" four'
     assert marks("quotes", text) == "^" * 8 + " " * 8 + "^" * 6
     assert marks("quotes", "`one") == "^^^^"
-    assert marks("parentheses", "(one\n\ntwo)") == "^^^^"
+    assert marks("parentheses", "((one\n\ntwo)") == "^^^^^"
 
 
 def test_long_strings_and_comments_of_c_reach_over_paragraphs():
@@ -181,3 +184,9 @@ def test_an_expression_that_never_matches_is_an_error():
 @pytest.mark.parametrize("name", PROPERTIES)
 def test_a_text_may_be_empty(name):
     assert property_of(name)("").shape == (0,)
+
+
+def test_the_page_on_neurons_lists_the_properties():
+    page = (ROOT / "docs" / "neurons.md").read_text(encoding="utf-8")
+    listed = [f"| `{name}` | {each.what} |" for name, each in PROPERTIES.items()]
+    assert [line for line in page.splitlines() if line in listed] == listed
