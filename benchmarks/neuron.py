@@ -66,7 +66,7 @@ def draw(text: str, values: Array, unit: str, path: Path) -> None:
     axes.imshow(colours, cmap="RdBu_r", vmin=-1.6, vmax=1.6, aspect="auto", interpolation="nearest")  # no dark colours
     for row, line in enumerate(text.splitlines()):
         axes.text(-0.5, row, line, family="DejaVu Sans Mono", size=SIZE, va="center_baseline", parse_math=False)
-    axes.set_title(f" {unit}: blue is -1, white 0, red 1", size=SIZE, loc="left", pad=3)
+    axes.set_title(f" {unit}: blue -1, red 1", size=SIZE, loc="left", pad=3)
     axes.axis("off")
     with rc_context({"svg.fonttype": "path", "svg.hashsalt": "charrnn"}):  # the same on every reader's machine
         made.savefig(path, format="svg", metadata={"Date": None})
