@@ -103,7 +103,7 @@ def make(row: Row, seed: int, texts: Path) -> Run:
         path = Path(folder, "checkpoints", Path(row.text).stem)
         info = json.loads(run(folder, "info", "-m", f"checkpoints/{path.name}", "--json"))
         lines = map(json.loads, (path / "log.jsonl").read_text(encoding="utf-8").splitlines())
-        log = [line for line in lines if "back_to" not in line]  # that is a recovery's line
+        log = [line for line in lines if "loss" in line]  # not recoveries, samples and reasons
     if ("core" in info["versions"]) != row.compiled:
         raise click.ClickException(
             "charrnn has no compiled core here: install it where a C compiler is, or make only rows without it: "

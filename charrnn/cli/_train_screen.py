@@ -1,14 +1,16 @@
-"""The screen of a training run: a bar, a line for each evaluation, samples, and the closing figures."""
+"""The screens of a training run: what both share, the one with a bar, and the closing figures."""
 
 from __future__ import annotations
 
 import signal
 import sys
-from typing import TYPE_CHECKING
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Self
 
 from charrnn.api import LanguageModel
 from charrnn.cli._bars import bar
 from charrnn.cli._console import console, duration, print_or_raise, redraws, rendered, screen_columns, wrapped
+from charrnn.cli._sparkline import is_printable, sparkline
 from charrnn.nn.functional import bits
 from charrnn.training.advice import advise
 from charrnn.training.fitting import MemoryFitted
@@ -18,8 +20,10 @@ from charrnn.training.run import Event, LengthChanged, Run
 if TYPE_CHECKING:
     from rich.text import Text
 
-_SMOOTHING = 0.98  # weight of the old value, at each step, in the loss that the bar shows
+_SMOOTHING = 0.98  # weight of the old value, at each step, in the loss that a screen shows
+_SAMPLE, _DOCUMENTS = 200, 8  # characters of a sample; documents that may be in it
 _WITH_SPEED, _WITH_NORM = 100, 120  # columns from which on the bar has room for these figures
+_FEWEST_EVALUATIONS = 3  # of a curve in the closing figures
 
 
 class MovingAverage:
@@ -35,15 +39,121 @@ class MovingAverage:
         return self.total / self.weight
 
 
-class TrainScreen:
-    """The screen of a training run: a bar on a terminal, a line for each evaluation, and samples."""
+class TrainScreen(ABC):
+    """What a training run shows: within a context, `show` takes its events one after another.
+
+    A subclass decides how: it has a method for each kind of event, and for lines and samples.
+
+    verbose       whether changes of the length are shown, too
+    sample_every  steps between two samples, which are also logged; 0 for never
+    memory        fitted at the end; None before, or if none was fitted
+    """
+
+    def __init__(self, run: Run, *, verbose: bool, sample_every: int) -> None:
+        self.run, self.verbose, self.sample_every = run, verbose, sample_every
+        self.smoothed = MovingAverage()
+        self.memory: MemoryFitted | None = None
+        self.advised: set[str] = set()
+
+    @abstractmethod
+    def __enter__(self) -> Self: ...
+
+    @abstractmethod
+    def __exit__(self, *_: object) -> None: ...
+
+    def show(self, event: Event) -> None:
+        """Show an event."""
+        if isinstance(event, Stepped):
+            self._step(event, self.smoothed(event.loss))
+            if self.sample_every and event.step % self.sample_every == 0:
+                self._sample()
+        elif isinstance(event, Evaluating):
+            self._evaluating(event)
+        elif isinstance(event, LengthChanged):
+            self._set_total(event.total)
+            if self.verbose:
+                self._line(event.step, f"length now {event.total:,} steps, to fit the time budget")
+        elif isinstance(event, Recovered):
+            self._recover(event)
+        elif isinstance(event, MemoryFitted):
+            self.memory = event
+        elif isinstance(event, Report) and event.saturation is not None:  # with an evaluation
+            self._report(event)
+            self._advise()
+
+    def note_save(self, signum: int) -> None:
+        """Show that a signal has made the run save and continue."""
+        self._line(self.run.state.step, f"saved on {signal.Signals(signum).name}")
+
+    def _recover(self, event: Recovered) -> None:
+        self.smoothed = MovingAverage()
+        self._line(
+            event.step,
+            f"[yellow]{event.cause}[/]; back to step {event.back_to:,}, "
+            f"learning rate {event.learning_rate:.3g} (try {event.tries} of {MOST_TRIES})",
+        )
+        self._go_back(event.back_to)
+
+    def _advise(self) -> None:
+        """Give each advice once."""
+        state, training = self.run.state, self.run.training
+        for what, sentence in advise(state.history, self.run.vocab.entropy, training.model_config).items():
+            if what not in self.advised:
+                self._note(sentence)
+                self.advised.add(what)
+
+    def _sample(self) -> None:
+        """Log and show a sample."""
+        text = self._written()
+        self.run.log_sample(text)
+        self._show_sample(self.run.state.step, text)
+
+    def _written(self) -> str:
+        """Return a sample by the present weights, of documents a few; the seed is always the same."""
+        model, seed = LanguageModel(self.run.checkpoint()), self.run.training.config.seed
+        if self.run.vocab.end is None:
+            return model.sample(_SAMPLE, seed=seed)
+        return "\n".join(sample.text for sample in model.samples(_DOCUMENTS, _SAMPLE, seed=seed))[:_SAMPLE]
+
+    @abstractmethod
+    def _step(self, event: Stepped, loss: float) -> None:
+        """Show a step; loss: smoothed."""
+
+    @abstractmethod
+    def _evaluating(self, event: Evaluating) -> None: ...
+
+    @abstractmethod
+    def _report(self, report: Report) -> None:
+        """Show an evaluation."""
+
+    @abstractmethod
+    def _set_total(self, total: int) -> None:
+        """Show another length, in steps."""
+
+    @abstractmethod
+    def _go_back(self, step: int) -> None:
+        """Show that training continues from this earlier step."""
+
+    @abstractmethod
+    def _show_sample(self, step: int, text: str) -> None: ...
+
+    @abstractmethod
+    def _line(self, step: int, markup: str) -> None:
+        """Show what happened at a step, in rich's markup."""
+
+    @abstractmethod
+    def _note(self, sentence: str) -> None:
+        """Show a sentence that the user should read."""
+
+
+class BarScreen(TrainScreen):
+    """A bar on a terminal, and a line for each evaluation; `quiet` shows nothing."""
 
     def __init__(self, run: Run, *, quiet: bool, verbose: bool, sample_every: int) -> None:
-        self.run, self.quiet, self.verbose, self.sample_every = run, quiet, verbose, sample_every
+        super().__init__(run, verbose=verbose, sample_every=sample_every)
+        self.quiet = quiet
         self.console = console(soft_wrap=True)
-        self.smoothed = MovingAverage()
         self.val_loss: float | None = None
-        self.memory: MemoryFitted | None = None
         self.bar = bar(
             total=run.state.course.total,
             initial=run.state.step,
@@ -52,37 +162,15 @@ class TrainScreen:
             mininterval=0.2,
             bar_format="{percentage:3.0f}% {bar} {n_fmt}/{total_fmt} steps, {remaining} left{postfix}",
         )
-        self.advised: set[str] = set()
         self.chars_done = self.steps_done = 0
 
-    def __enter__(self) -> TrainScreen:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.bar.close()
 
-    def show(self, event: Event) -> None:
-        """Show an event."""
-        if isinstance(event, Stepped):
-            self._step(event)
-        elif isinstance(event, Evaluating):
-            self.bar.set_postfix_str(f"evaluating {event.chars:,}/{event.of:,}")
-        elif isinstance(event, LengthChanged):
-            self.bar.total = event.total
-            if self.verbose:
-                self._print(f"[bold]step {event.step:,}[/]  length now {event.total:,} steps, to fit the time budget")
-        elif isinstance(event, Recovered):
-            self._recover(event)
-        elif isinstance(event, MemoryFitted):
-            self.memory = event
-        elif isinstance(event, Report) and event.val_loss is not None:
-            self.val_loss = event.val_loss
-            self._line(event, f"  val {event.val_loss:.4f} ({bits(event.val_loss):.3f} bpc)")
-        elif isinstance(event, Report) and event.saturation is not None:
-            self._line(event, "")
-
-    def _step(self, event: Stepped) -> None:
-        loss = self.smoothed(event.loss)
+    def _step(self, event: Stepped, loss: float) -> None:
         self.chars_done += event.chars
         self.steps_done += 1
         rate = self.bar.format_dict["rate"] or self.steps_done / max(1e-9, self.bar.format_dict["elapsed"])
@@ -94,37 +182,34 @@ class TrainScreen:
         figures += [f"norm {event.grad_norm:.2f}"] if columns >= _WITH_NORM else []
         self.bar.set_postfix_str(", ".join(figures), refresh=False)
         self.bar.update()
-        if self.sample_every and event.step % self.sample_every == 0:
-            self._sample(event.step)
 
-    def note_save(self, signum: int) -> None:
-        """Show that a signal has made the run save and continue."""
-        self._print(f"[bold]step {self.run.state.step:,}[/]  saved on {signal.Signals(signum).name}")
+    def _evaluating(self, event: Evaluating) -> None:
+        self.bar.set_postfix_str(f"evaluating {event.chars:,}/{event.of:,}")
 
-    def _recover(self, event: Recovered) -> None:
-        self._print(
-            f"[bold]step {event.step:,}[/]  [yellow]{event.cause}[/]; back to step {event.back_to:,}, "
-            f"learning rate {event.learning_rate:.3g} (try {event.tries} of {MOST_TRIES})"
-        )
-        self.smoothed = MovingAverage()
-        self.bar.n = self.bar.last_print_n = event.back_to
-
-    def _line(self, report: Report, val: str) -> None:
+    def _report(self, report: Report) -> None:
+        self.val_loss = report.val_loss
+        val = "" if report.val_loss is None else f"  val {report.val_loss:.4f} ({bits(report.val_loss):.3f} bpc)"
         best = "  [green]best so far[/]" if report.best else ""
         norm = f"  norm {report.grad_norm:.2f}" if screen_columns() >= _WITH_NORM else ""
-        self._print(f"[bold]step {report.step:,}[/]  epoch {report.epoch:.2f}  loss {report.loss:.4f}{val}{norm}{best}")
-        state, training = self.run.state, self.run.training
-        for what, sentence in advise(state.history, self.run.vocab.entropy, training.model_config).items():
-            if what not in self.advised:
-                self._print(wrapped(f"Note: {sentence}"))
-                self.advised.add(what)
+        self._line(report.step, f"epoch {report.epoch:.2f}  loss {report.loss:.4f}{val}{norm}{best}")
 
-    def _sample(self, step: int) -> None:
+    def _set_total(self, total: int) -> None:
+        self.bar.total = total
+
+    def _go_back(self, step: int) -> None:
+        self.bar.n = self.bar.last_print_n = step
+
+    def _show_sample(self, step: int, text: str) -> None:
         from rich.text import Text
 
-        text = LanguageModel(self.run.checkpoint()).sample(200, seed=self.run.training.config.seed)
-        self._print(f"[bold]step {step:,}[/]  sample:")
+        self._line(step, "sample:")
         self._print(Text(text))
+
+    def _line(self, step: int, markup: str) -> None:
+        self._print(f"[bold]step {step:,}[/]  {markup}")
+
+    def _note(self, sentence: str) -> None:
+        self._print(wrapped(f"Note: {sentence}"))
 
     def _print(self, text: str | Text) -> None:
         if not self.quiet:
@@ -141,6 +226,9 @@ def closing_figures(run: Run, memory: MemoryFitted | None) -> dict[str, str]:
         facts["Best loss"] = f"{loss:.4f} nats ({bits(loss):.3f} bits) per character at step {progress.best_step:,}"
     elif state.history:
         facts["Loss"] = f"{state.history[-1]['loss']:.4f} nats per character, in training"
+    losses = [record["val_loss"] for record in state.history if record["val_loss"] is not None]
+    if len(losses) >= _FEWEST_EVALUATIONS and is_printable(sys.stderr.encoding):
+        facts["Curve"] = f"{sparkline(losses)}  {losses[0]:.2f} to {losses[-1]:.2f} validation loss"
     if memory is not None:
         facts["Memory"] = _memory_in_words(memory)
     chars = run.training.stream.chars_before(state.step)

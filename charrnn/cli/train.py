@@ -26,6 +26,7 @@ from charrnn.config import DEFAULT_MINUTES, seeded, setting_names, sort_settings
 from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
+    from charrnn.cli._train_screen import TrainScreen
     from charrnn.data.corpus import Corpus
     from charrnn.data.summary import Summary
     from charrnn.training.run import Run
@@ -45,13 +46,17 @@ _BASICS = (
     "resume",
     "init_from",
     "seed",
+    "live",
 )
 
 
 @click.command(
     cls=SectionedCommand,
     basics=_BASICS,
-    conflicts=tuple(Conflict(message, (*names, _NEW)) for names, message in NEW_RUN_CONFLICTS),
+    conflicts=(
+        *(Conflict(message, (*names, _NEW)) for names, message in NEW_RUN_CONFLICTS),
+        Conflict("--live draws a screen and --quiet prints only errors: leave one out", ("live", "quiet")),
+    ),
 )
 @click.argument("corpus", metavar="[CORPUS]...", nargs=-1, shell_complete=complete_files)
 @settings(*setting_names())
@@ -71,12 +76,13 @@ _BASICS = (
     allow_from_autoenv=False,
     help="Replace the run that is already in the folder.",
 )
+@_screen("--live", is_flag=True, help="Show curves, figures and samples full screen.")
 @_screen(
     "--sample-every",
     type=WholeNumber(0),
     metavar="N",
     default=0,
-    help="Print a sample every N steps; 0 for never.",
+    help="Print a sample every N steps, and add it to log.jsonl; 0 for never.",
 )
 @_screen("--verbose", is_flag=True, help="Also print facts about the text, reasons for settings, and memory use.")
 @_screen("--quiet", is_flag=True, help="Print only errors.")
@@ -104,6 +110,10 @@ def command(corpus: tuple[str, ...], **options: Any) -> None:
       charrnn train letters.txt --init-from corpus
     """
     began = time.monotonic()
+    if options["live"]:
+        from charrnn.cli._live import check_charts
+
+        check_charts()
     if options["resume"]:
         options = _resuming(options)
     with StopSignals(saves=True) as signals:
@@ -181,14 +191,14 @@ def _open(paths: tuple[str, ...], options: dict[str, Any], began: float) -> Run:
 def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
     """Train and show the events; end with the figures, or with the command that resumes."""
     from charrnn.cli._console import note, print_facts
-    from charrnn.cli._train_screen import TrainScreen, closing_figures
+    from charrnn.cli._train_screen import closing_figures
 
     signals.patient = True
     quiet, verbose = options["quiet"], options["verbose"]
     try:
         if not quiet:
             _print_plan(run, verbose=verbose)
-        with TrainScreen(run, quiet=quiet, verbose=verbose, sample_every=options["sample_every"]) as screen:
+        with _screen_of(run, options) as screen:
             for event in run.events():
                 screen.show(event)
                 if signals.received and not run.finished:
@@ -217,6 +227,18 @@ def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
             "Repeat": repeat_command(run.checkpoint(resumable=True)),
         }
         print_facts(closing_figures(run, screen.memory) | commands, err=True)
+
+
+def _screen_of(run: Run, options: dict[str, Any]) -> TrainScreen:
+    """Return the screen that the options ask for; a live one needs a terminal that can be redrawn."""
+    from charrnn.cli._console import redraws
+    from charrnn.cli._live import LiveScreen
+    from charrnn.cli._train_screen import BarScreen
+
+    shown = {"verbose": options["verbose"], "sample_every": options["sample_every"]}
+    if options["live"] and redraws():
+        return LiveScreen(run, **shown)
+    return BarScreen(run, quiet=options["quiet"], **shown)
 
 
 def _describe(run: Run, corpus: Corpus | None, *, verbose: bool) -> None:

@@ -151,10 +151,12 @@ class RunFolder(NamedTuple):
         with writing(self.log), open(self.log, "a", encoding="utf-8", newline="\n") as file:
             file.write(json.dumps(record) + "\n")
 
-    def cut_log(self, step: int, recoveries: int = 0) -> float:
-        """Truncate the log after the line of this step; return the seconds in its last line.
+    def cut_log(self, reported: int, recoveries: int = 0, step: int | None = None) -> float:
+        """Cut the log back to what a saved state knows; return the seconds in the last line of a report or a recovery.
 
-        recoveries  those before the line: a recovery goes back to an earlier step, and its line counts as of that step
+        reported    the step of its newest report; step: of the state itself, up to which it knows samples; `reported`
+                    if None
+        recoveries  those before the state: a recovery goes back to an earlier step, and its line counts as of that step
         """
         if not self.log.exists():
             return 0.0
@@ -163,13 +165,15 @@ class RunFolder(NamedTuple):
             try:
                 record = json.loads(line)
                 at, line_step = float(record["seconds"]), record.get("back_to", record["step"])
-                newer = (record.get("recoveries", 0), line_step) > (recoveries, step)
+                is_sample = "sample" in record
+                known = step if is_sample and step is not None else reported
+                newer = (record.get("recoveries", 0), line_step) > (recoveries, known)
             except (ValueError, TypeError, KeyError):  # a line that a kill cut short: everything after it is newer
                 break
             if newer:
                 break
             kept.append(line + b"\n")
-            seconds = at
+            seconds = seconds if is_sample else at
         with replacing(self.log) as file:
             file.write(b"".join(kept))
         return seconds

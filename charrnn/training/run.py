@@ -155,6 +155,8 @@ class Run:
             if force:  # removed only now: this run has everything that it needs
                 folder.clear()
             run.save()
+            if run.reasons:
+                folder.append(run._stamp() | {"reasons": run.reasons})
             run._holds = holds.pop_all()
         return run
 
@@ -223,7 +225,7 @@ class Run:
                 ready(run)
             if "minutes" in settings:
                 run._extend(settings["minutes"], began)
-            reported = folder.cut_log(progress.reported, progress.recoveries)  # a save can precede its log line
+            reported = folder.cut_log(progress.reported, progress.recoveries, state.step)  # its lines may be newer
             run.seconds = reported + progress.seconds
             run._holds = holds.pop_all()
         return run
@@ -286,12 +288,18 @@ class Run:
             self.state.progress.seconds = self.seconds - reported
             if isinstance(event, Stepped):
                 saved += self._length_changed(event, now)
-            if isinstance(event, Recovered) or (isinstance(event, Stepped) and self._saves_at(event.step)):
+            if isinstance(event, Recovered):
                 saved.append(self.save())
             yield event
             yield from saved
+            if isinstance(event, Stepped) and self._saves_at(event.step):
+                yield self.save()  # after the event, so that the log has a sample that the caller adds at this step
         if (fitted := self.fit_memory()) is not None:
             yield fitted
+
+    def log_sample(self, text: str) -> None:
+        """Add a sample by the present weights to the log; call it at the event of the step that it is of."""
+        self.folder.append(self._stamp() | {"sample": text})
 
     def _length_changed(self, event: Stepped, now: float) -> list[LengthChanged]:
         """Change the length if the run would not end in time; return the change, if there is one."""
@@ -369,6 +377,11 @@ class Run:
             return checkpoint
         good = None if state.good is None or state.is_good else with_state(checkpoint, state.good)
         return replace(with_state(checkpoint, state), good=good)
+
+    def _stamp(self) -> dict[str, Any]:
+        """Return where in the run a line of the log is that has no report."""
+        state, seconds = self.state, round(self.seconds, 3)
+        return {"step": state.step, "seconds": seconds, "recoveries": state.progress.recoveries}
 
     def _log_line(self, report: Report, seconds: float) -> dict[str, Any]:
         return {

@@ -139,7 +139,7 @@ def command() -> Iterator[Command]:
 
 @pytest.fixture
 def terminal(command: Command) -> Iterator[Callable[..., Terminal]]:
-    """`terminal(*args, stream="stderr", columns=160, **env)`: the command with a stream, or some, on a terminal."""
+    """`terminal(*args, stream="stderr", columns=160, rows=40, **env)`: the command with streams on a terminal."""
     pty = pytest.importorskip("pty", reason="needs a pseudo-terminal")
     import fcntl
     import struct
@@ -147,10 +147,10 @@ def terminal(command: Command) -> Iterator[Callable[..., Terminal]]:
 
     ours: list[int] = []
 
-    def start(*args: str, stream: str = "stderr", columns: int = 160, **env: str) -> Terminal:
+    def start(*args: str, stream: str = "stderr", columns: int = 160, rows: int = 40, **env: str) -> Terminal:
         master, slave = pty.openpty()
         ours.append(master)
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         process = command(
             *args, env={"TERM": "xterm"} | env, stdin=subprocess.DEVNULL, **dict.fromkeys(stream.split(), slave)
         )

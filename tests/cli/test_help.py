@@ -31,7 +31,7 @@ PAGES = Path(__file__).parents[2] / "docs" / "cli"
 CONTEXT = main.make_context("charrnn", [], resilient_parsing=True)
 COMMANDS = [name for name in main.list_commands(CONTEXT) if name != "help"]
 #: The options of `train` that are no settings: they do not change what is computed, or name files.
-NO_SETTINGS = {"out", "val_file", "init_from", "resume", "force", "sample_every", "quiet", "verbose", "help"}
+NO_SETTINGS = {"out", "val_file", "init_from", "resume", "force", "live", "sample_every", "quiet", "verbose", "help"}
 
 
 def get(name: str) -> click.Command:
@@ -205,8 +205,8 @@ def test_no_line_of_a_help_is_wider_than_a_terminal(run, name):
     assert [line for line in shown.splitlines() if len(line) > 80] == []
 
 
-def test_the_help_of_train_is_one_screen_with_ten_options(run):
+def test_the_help_of_train_is_one_screen_with_eleven_options(run):
     lines = run("train", "--help").stdout.splitlines()
     assert len(lines) <= 26
-    assert len([line for line in lines if line.startswith("  --")]) == 10
+    assert len([line for line in lines if line.startswith("  --")]) == 11
     assert len([line for line in lines if line.startswith("    charrnn train")]) == 5

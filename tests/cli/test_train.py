@@ -20,6 +20,7 @@ import charrnn
 from charrnn.cli._bars import bar
 from charrnn.cli._console import duration
 from charrnn.cli._new_run import repeat_command
+from charrnn.cli._sparkline import sparkline
 from charrnn.cli._train_screen import MovingAverage
 from charrnn.config import TextConfig
 from charrnn.errors import CharRNNError
@@ -132,7 +133,8 @@ def test_closing_lines(run, corpus):
     outcome = run(*TRAIN, "--steps", "30", "--eval-every", "10")
     closing = facts(outcome.stderr[outcome.stderr.index("Best loss") :])
     best = min((line for line in log(RUN) if line["val_loss"] is not None), key=lambda line: line["val_loss"])
-    loss = best["val_loss"]
+    loss, losses = best["val_loss"], [line["val_loss"] for line in log(RUN)]
+    assert closing.pop("Curve") == f"{sparkline(losses)}  {losses[0]:.2f} to {losses[-1]:.2f} validation loss"
     assert re.fullmatch(r"\d+ seconds?, [\d,]+ characters per second", closing.pop("Time"))
     assert closing == {
         "Best loss": f"{loss:.4f} nats ({loss / math.log(2):.3f} bits) per character at step {best['step']}",
@@ -142,6 +144,15 @@ def test_closing_lines(run, corpus):
         "Repeat": f"charrnn train tiny.txt {shlex.join(reordered(SMALL))} --eval-every 10",
     }
     assert meta(RUN / "best.npz")["step"] == best["step"]
+
+
+def test_fewer_evaluations_are_no_curve(run, corpus):
+    assert "Curve" not in facts(run(*TRAIN, "--steps", "20", "--eval-every", "10").stderr)
+
+
+def test_a_stream_that_cannot_show_blocks_has_no_curve(run, corpus, monkeypatch):
+    monkeypatch.setattr("charrnn.cli._train_screen.is_printable", lambda encoding: False)
+    assert "Curve" not in facts(run(*TRAIN, "--steps", "30", "--eval-every", "10").stderr)
 
 
 def reordered(settings: tuple[str, ...]) -> list[str]:
@@ -345,6 +356,36 @@ def test_sample_every_shows_what_the_model_writes(run, corpus):
     written = run("sample", "-m", RUN / "last.npz", "-n", "200", "--seed", "1").stdout
     assert len(written) == 200
     assert shown.startswith(written)
+
+
+def test_sample_every_keeps_the_samples_in_the_log(run, corpus):
+    settings = ("--steps", "6", "--eval-every", "3", "--sample-every", "2")
+    run(*TRAIN, *settings, "--quiet")
+    *_, last = samples = [line for line in log(RUN) if "sample" in line]
+    assert [line["step"] for line in samples] == [2, 4, 6]
+    assert set(last) == {"step", "seconds", "recoveries", "sample"}
+    assert last["sample"] == run("sample", "-m", RUN / "last.npz", "-n", "200", "--seed", "1").stdout
+    assert [line["step"] for line in log(RUN)] == [2, 3, 4, 6, 6]  # a sample comes before the report of its step
+
+
+def test_the_log_begins_with_the_reasons_of_the_recipe(run, corpus):
+    told = run(*TRAIN, "--minutes", "0.005", "--verbose").stderr.splitlines()
+    first, *others = log(RUN)
+    assert (first["step"], first["seconds"], first["recoveries"]) == (0, 0.0, 0)
+    assert any(reason.startswith("lnlstm: ") for reason in first["reasons"])
+    assert [reason for reason in first["reasons"] if reason not in told] == []
+    assert not any("reasons" in line for line in others)
+    run(*TRAIN, "--steps", "2", "--force", "--quiet")
+    assert not any("reasons" in line for line in log(RUN))
+
+
+def test_a_sample_of_documents_has_several(run, corpus):
+    lines = ("--split-documents", "lines", "--shuffle-documents")
+    run(*TRAIN, *lines, "--steps", "4", "--sample-every", "4", "--quiet")
+    (sample,) = [line["sample"] for line in log(RUN) if "sample" in line]
+    written = run("sample", "-m", RUN / "last.npz", "--documents", "8", "-n", "200", "--seed", "1").stdout
+    assert sample == written[:200]
+    assert "\n" in sample
 
 
 @pytest.mark.parametrize("text", ["[bold]loud[/bold] [/] \\[x]", "a :heart: and :smile:"])

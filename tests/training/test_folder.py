@@ -84,6 +84,37 @@ def test_the_log_is_cut_back_to_a_step(tmp_path, step, kept, seconds):
 
 
 @pytest.mark.parametrize(
+    ("reported", "recoveries", "step", "kept"),
+    [
+        (0, 0, 0, 1),
+        (0, 0, 2, 2),  # saved after step 2: its sample stays, its report is done again
+        (2, 0, 2, 3),
+        (2, 0, 3, 3),
+        (2, 0, 4, 4),
+        (4, 0, 4, 5),  # a state from before the recovery
+        (2, 1, 2, 6),
+        (2, 1, 4, 7),
+        (4, 1, 5, 8),
+    ],
+)
+def test_samples_are_cut_by_their_step_and_the_reasons_stay(tmp_path, reported, recoveries, step, kept):
+    lines = [
+        {"step": 0, "seconds": 0.0, "recoveries": 0, "reasons": ["short"]},
+        {"step": 2, "seconds": 0.2, "recoveries": 0, "sample": "a"},
+        {"step": 2, "seconds": 0.3, "recoveries": 0, "loss": 1.0},
+        {"step": 4, "seconds": 0.4, "recoveries": 0, "sample": "b"},
+        {"step": 4, "seconds": 0.5, "recoveries": 0, "loss": 1.0},
+        {"step": 5, "back_to": 2, "seconds": 0.6, "recoveries": 1},
+        {"step": 4, "seconds": 0.7, "recoveries": 1, "sample": "c"},
+        {"step": 4, "seconds": 0.8, "recoveries": 1, "loss": 1.0},
+    ]
+    folder = folder_with_log(tmp_path, lines)
+    seconds = folder.cut_log(reported, recoveries, step)
+    assert [json.loads(line) for line in folder.log.read_text().splitlines()] == lines[:kept]
+    assert seconds == next(line["seconds"] for line in reversed(lines[:kept]) if "sample" not in line)
+
+
+@pytest.mark.parametrize(
     "end", ['{"step": 9', '{"step": 9, "seconds": 0.9, "loss": 0.', "{", "\x00\x00", '{"step": 9}x']
 )
 @pytest.mark.parametrize("step", [6, 9, 50])

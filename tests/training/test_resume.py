@@ -180,6 +180,33 @@ def test_a_save_at_the_step_of_a_report_does_not_report_twice(compare, stop, sav
     compare(reported_at(stop), save_every=save_every, save=False)
 
 
+def sampling(run, every=2, count=None):
+    """Go on with a run to its end, or to this event, and log a sample every so many steps before it."""
+    for number, event in enumerate(run.events(), 1):
+        if number == count:
+            break
+        if isinstance(event, Stepped) and event.step % every == 0:
+            run.log_sample(f"{event.step} {run.state.params['out.b_y'].sum():.9f}")
+    run.close()
+
+
+@pytest.mark.parametrize("save_every", [0, 2, 3])
+def test_samples_are_those_of_a_run_that_was_not_killed(tmp_path, save_every):
+    path, settings = write_text(tmp_path), {"steps": 8, "eval_every": 4, "save_every": save_every}
+    sampling(start(tmp_path / "whole", path, **settings))
+    assert [line["step"] for line in log_of(tmp_path / "whole") if "sample" in line] == [2, 4, 6, 8]
+    for count in range(1, 18):
+        sampling(start(tmp_path / str(count), path, **settings), count=count)
+        if not is_over(tmp_path / str(count)):
+            sampling(Run.resume(tmp_path / str(count)))
+        assert_same_run(tmp_path / str(count), tmp_path / "whole")
+
+
+def is_over(folder):
+    """Return whether a run has ended, so that it cannot be resumed."""
+    return meta_of(folder / "last.npz")["progress"]["reported"] == 8
+
+
 @pytest.mark.parametrize("end", ['{"step": 1', "{", "\x00\x00"])
 def test_a_half_written_last_line_of_the_log_is_cut_off(tmp_path, end):
     path = write_text(tmp_path)
