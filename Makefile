@@ -10,7 +10,7 @@ TEST := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 CORE_TESTS := tests/parallel tests/generation tests/evaluation $(addprefix tests/training/test_,advice.py loop.py recovery.py resume.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-numpy test-cookbook test-learn test-slow lint types format bench ablations records samples cookbook learn picture wheel clean
+.PHONY: help demo test test-numpy test-docs test-cookbook test-learn test-slow lint types format bench ablations records samples cookbook learn picture wheel clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -49,6 +49,9 @@ test-slow: $(VENV)/dev ## Run the slow tests too
 
 test-cookbook: $(VENV)/dev ## Run the recipes of the cookbook on small texts
 	$(TEST) -n 2 -q -m slow tests/test_cookbook.py
+
+test-docs: $(VENV)/dev ## Run the commands and programs that README and documents show
+	$(TEST) -n 2 -q -m slow tests/test_docs.py
 
 test-learn: $(VENV)/learn ## Run the course's notebooks
 	$(TEST) -n 2 -q -m slow tests/test_learn.py

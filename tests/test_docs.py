@@ -154,6 +154,7 @@ in_bash = pytest.mark.skipif(os.name != "posix" or not shutil.which("bash"), rea
 
 
 @in_bash
+@pytest.mark.slow
 def test_the_readme_does_what_it_shows(folder):
     ran = 0
     for block in blocks((ROOT / "README.md").read_text(encoding="utf-8")):
@@ -171,6 +172,7 @@ def test_the_readme_does_what_it_shows(folder):
 
 
 @in_bash
+@pytest.mark.slow
 def test_the_pages_of_commands_show_commands_that_run(folder):
     """All of them in one folder: first the page of `train`, last that of `rm`, with runs of a tenth of the steps."""
     pytest.importorskip("regex")
@@ -183,6 +185,7 @@ def test_the_pages_of_commands_show_commands_that_run(folder):
 
 
 @in_bash
+@pytest.mark.slow
 def test_the_page_of_the_library_shows_python_that_runs(folder):
     """Its blocks are files, and one program from the first to the last; then its commands are run."""
     pytest.importorskip("regex")

@@ -27,7 +27,6 @@ _SECTIONS = {
         "complete": "Complete a word or a line.",
         "eval": "Measure how well a model predicts a text.",
         "score": "Score each line by its likelihood under a model.",
-        "inspect": "Show how a model reads a text, and what its units follow.",
         "serve": "Answer requests over HTTP or standard input.",
     },
     "Runs and texts": {
@@ -41,7 +40,7 @@ _SECTIONS = {
     },
     "Pictures": {
         "plot": "Draw the learning curves of runs.",
-        "inspect": "Show what a model does with a text, character by character.",
+        "inspect": "Show how a model reads a text, and what its units follow.",
         "report": "Write a page about a run.",
         "export-log": "Write the log of a run for TensorBoard.",
     },

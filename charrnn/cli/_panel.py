@@ -52,7 +52,7 @@ class Trace:
         return Curve(label, self.steps[begin:], self.values[begin:], style)
 
 
-@dataclass
+@dataclass(eq=False)
 class View:
     """What the panel shows of a run.
 

@@ -76,7 +76,7 @@ class TextFacts:
     chars: tuple[int, int, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scores:
     """How well a model predicts the validation split.
 

@@ -574,6 +574,8 @@ PRODUCTS = [
     ("compare", "tiny"),
     ("sweep", "tiny.txt", *SMALL, "--steps", "1", "--quiet"),
     ("plot", "tiny"),
+    ("inspect", "tiny.txt"),
+    ("report", "tiny"),
     ("export-log", "tiny", "--tensorboard", "events"),
     ("cache",),
     ("doctor",),

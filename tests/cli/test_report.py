@@ -34,13 +34,14 @@ def _undrawn(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def written(trained):
+def written(trained, tmp_path_factory):
     """Return the outcome of the command for a run, and its page."""
+    path = tmp_path_factory.mktemp("written") / "page.html"
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(trained)
         patch.setattr(report_module, "SEARCHED_CHARS", 2_000)
-        outcome = invoke("report", "--out", "page.html")
-    return outcome, trained / "page.html"
+        outcome = invoke("report", "--out", str(path))
+    return outcome, path
 
 
 def headings(page):
@@ -50,7 +51,7 @@ def headings(page):
 
 def test_it_is_one_page_that_has_everything(written):
     outcome, page = written
-    assert outcome.stdout == "page.html\n"
+    assert outcome.stdout == f"{page}\n"
     assert outcome.stderr == "Model: checkpoints/tiny/best.npz\n"
     assert headings(page) == SECTIONS
     assert page.stat().st_size < 500_000
