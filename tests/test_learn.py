@@ -11,6 +11,7 @@ from test_docs import ROOT, blocks, in_bash, shell, without_blocks  # noqa: F401
 
 from charrnn.config import ModelConfig
 from charrnn.data.stream import Stream
+from charrnn.insight.figures import COLORS
 from charrnn.nn import model, optimizers
 from charrnn.nn.bptt import Learner
 from charrnn.nn.functional import log_softmax
@@ -136,7 +137,7 @@ def test_an_answer_prints_what_is_shown(program, output, monkeypatch, capsys):
 def test_a_chapter_has_its_parts(path):
     text = path.read_text(encoding="utf-8")
     assert re.findall(r"\]\(pictures/(.*?)\)", text) == [f"{path.stem}.png"]
-    assert f'savefig("{path.stem}.png"' in text
+    assert re.search(rf'savefig\("{path.stem}\.png"\)|--out {path.stem}\.png$', text, re.MULTILINE)
     assert re.search(r"\]\(\.\./\.\./charrnn/\w+/.*?\.py\)", text)
     exercises = text[text.index("\n## Exercises\n") :]
     assert re.findall(r"^(\d)\. ", exercises, re.MULTILINE) == ["1", "2"]
@@ -146,10 +147,16 @@ def test_a_chapter_has_its_parts(path):
     assert f"[{heading}]({path.name})" in (COURSE / "README.md").read_text(encoding="utf-8")
 
 
+def test_the_pictures_have_the_colours_of_all_figures():
+    matplotlib = pytest.importorskip("matplotlib")
+    style = matplotlib.rc_params_from_file(COURSE / "course.mplstyle", use_default_template=False)
+    assert style["axes.prop_cycle"].by_key()["color"] == list(COLORS)
+
+
 def test_the_pictures_are_small():
     sizes = {path.name: path.stat().st_size for path in PICTURES}
     assert set(sizes) == {f"{path.stem}.png" for path in CHAPTERS}
-    assert max(sizes.values()) < 60_000
+    assert max(sizes.values()) < 100_000
     assert sum(sizes.values()) < 400_000
 
 

@@ -20,19 +20,26 @@ CHAPTERS = [*sorted(HERE.glob("[0-9]-*.md")), HERE / "answers.md"]
 #: A chapter may begin with a command, so its language must be given.
 HEADER = "---\njupyter:\n  kernelspec:\n    display_name: Python 3\n    language: python\n    name: python3\n---\n"
 SET_UP = "# The commands and files of this notebook are those of the project's folder.\n%cd -q ../../.."
+SHOW = 'from IPython.display import Image\n\nImage("{}")'
 SECONDS = 300  # after which a cell counts as hanging
 
 
 def notebook(chapter: Path) -> nbformat.NotebookNode:
     """Return a chapter as a notebook without outputs; the same chapter gives the same bytes."""
     made = jupytext.reads(HEADER + chapter.read_text(encoding="utf-8"), "md")
-    made.cells.insert(0, nbformat.v4.new_code_cell(SET_UP))
+    made.cells = [nbformat.v4.new_code_cell(SET_UP), *(shown for cell in made.cells for shown in with_picture(cell))]
     for number, cell in enumerate(made.cells):
         cell.id = str(number)
         if cell.cell_type == "markdown":
             cell.source = re.sub(r"\]\((?![a-z]+:|#)", "](../", cell.source)
     del made.metadata["jupytext"]  # its version, which would change the file
     return made
+
+
+def with_picture(cell: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    """Return a cell, and after a command that writes a picture one that shows it, as matplotlib's cells do."""
+    written = re.findall(r"--out (\S+\.png)$", cell.source, re.MULTILINE) if cell.cell_type == "code" else []
+    return [cell, *(nbformat.v4.new_code_cell(SHOW.format(name)) for name in written)]
 
 
 def text_of(chapter: Path) -> str:
@@ -49,7 +56,8 @@ def prepare(folder: Path) -> None:
     """Copy into an empty folder what the notebooks use, where they look for it."""
     shutil.copytree(ROOT / "data", folder / "data")
     (folder / "docs" / "learn" / "notebooks").mkdir(parents=True)
-    shutil.copy(HERE / "rnn.py", folder / "docs" / "learn")
+    for name in ("rnn.py", "course.mplstyle"):
+        shutil.copy(HERE / name, folder / "docs" / "learn")
 
 
 def run(chapter: Path, folder: Path) -> None:
