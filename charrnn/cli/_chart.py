@@ -121,7 +121,7 @@ def _dots(curve: Curve, window: _Window) -> list[str]:
     try:
         from plotille import Canvas
     except ImportError:
-        raise MissingExtraError("curves on a terminal", "plotille", "plot") from None
+        raise MissingExtraError("a chart on the terminal", "plotille", "plot") from None
     right, above = window.right + window.dot_width, window.high + window.dot_height  # which it leaves out
     canvas = Canvas(window.columns, window.rows, window.left, window.low, right, above)
     for segment in _segments(curve):

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from charrnn.cli._chart import Curve as Drawn
     from charrnn.cli._chart import Mark
     from charrnn.insight.curves import Best, Curve, Curves, Line
-    from charrnn.insight.log import Log
     from charrnn.training.compare import Comparison
 
 _CHARACTERS = "●■▲◆★▼"  # of the curves, at their best losses
@@ -25,35 +23,18 @@ def read_curves(
 ) -> Curves:
     """Return a curve for each row of a comparison, with notes on stderr; the arguments are those of `curves_of`.
 
-    Raises:  CharRNNError if no run has a log or a history that can be read.
+    Raises:  CharRNNError if no run has a log or a history that can be read, or no loss is finite.
     """
+    from charrnn.cli._runs import logs_of
+    from charrnn.errors import CharRNNError
     from charrnn.insight.curves import curves_of
 
     rows = [row for group in comparison.groups for row in group.rows]
-    return curves_of(rows, _logs(comparison), by=by, unit=unit, smoothing=smoothing)
-
-
-def _logs(comparison: Comparison) -> dict[str, Log]:
-    """Return the logs of the runs by path; print a note for each that cannot be read."""
-    from charrnn.cli._console import note
-    from charrnn.errors import CharRNNError
-    from charrnn.insight.log import read_log
-
-    runs = [run for group in comparison.groups for row in group.rows for run in row.runs]
-    logs = {}
-    for run in runs:
-        try:
-            logs[run.path] = log = read_log(Path(run.path))
-        except CharRNNError as error:
-            if len(runs) == 1:
-                raise
-            note(f"Note: left out: {error}")
-            continue
-        if log.unreadable:
-            note(f"Note: {run.name}: damaged lines of its log that are left out: {log.unreadable:,}")
-    if not logs:
-        raise CharRNNError("none of these runs has a log to draw: see the notes above")
-    return logs
+    logs = logs_of([run for row in rows for run in row.runs])
+    curves = curves_of(rows, logs, by=by, unit=unit, smoothing=smoothing)
+    if not math.isfinite(curves.top):
+        raise CharRNNError("there is nothing to draw: no loss in these logs is finite")
+    return curves
 
 
 def chart_of(curves: Curves) -> str:

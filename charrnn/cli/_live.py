@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, Literal, Self
 
 import click
@@ -16,6 +18,7 @@ from charrnn.cli._chart import Curve, chart
 from charrnn.cli._console import console, print_or_raise, redraws, rendered
 from charrnn.cli._panel import View, curves, panel
 from charrnn.cli._train_screen import TrainScreen
+from charrnn.system.signals import PAUSING
 from charrnn.training.loop import Evaluating, Report, Stepped
 from charrnn.training.run import Run
 
@@ -32,6 +35,7 @@ _DRAWINGS = 20  # over which the speed is measured
 _USUAL_SIZE = 80, 24  # of a terminal that does not say
 _LARGEST_CHART = 100, 14  # columns and rows of the curves that are left when the run ends
 _NO_WRAP, _WRAP = "\x1b[?7l", "\x1b[?7h"  # a character that the terminal takes for wider than rich does moves no line
+_AWAY, _BACK = f"{_WRAP}\x1b[?25h\x1b[?1049l", f"\x1b[?1049h\x1b[?25l{_NO_WRAP}"  # to the user's own screen and back
 
 
 def check_charts() -> None:
@@ -98,9 +102,14 @@ class LiveScreen(TrainScreen):
                 self._show_sample(self.run.state.step, self._written())
         self.live.start(refresh=True)  # not measured, since it imports what the others need
         sys.stderr.write(_NO_WRAP)
+        self.pausing = [number for number in PAUSING if signal.getsignal(number) is signal.SIG_DFL]
+        for number in self.pausing:
+            signal.signal(number, self._pause)
         return self
 
     def __exit__(self, *_: object) -> None:
+        for number in self.pausing:
+            signal.signal(number, signal.SIG_DFL)
         self.live.stop()
         sys.stderr.write(_WRAP)
         columns, rows = map(min, _LARGEST_CHART, self.console.size)
@@ -109,6 +118,20 @@ class LiveScreen(TrainScreen):
             print_or_raise(rendered(below, curves(self.view, columns, rows)), nl=False)
         for text in self.view.said:
             print_or_raise(rendered(below, text), nl=False)
+
+    def _pause(self, signum: int, frame: FrameType | None) -> None:
+        """Leave the terminal to the shell until the run continues, and take that time for none of training.
+
+        This happens at once, not after the step: worker processes may have been stopped, too.
+        """
+        began, terminal = time.monotonic(), sys.stderr.fileno()
+        os.write(terminal, _AWAY.encode())  # not by a stream, which the signal may have interrupted
+        signal.signal(signum, signal.SIG_DFL)
+        signal.raise_signal(signum)
+        signal.signal(signum, self._pause)
+        os.write(terminal, _BACK.encode())
+        paused = time.monotonic() - began
+        self.began, self.last, self.drawing.due = self.began + paused, self.last + paused, 0.0
 
     def _step(self, event: Stepped, loss: float) -> None:
         now = time.monotonic()

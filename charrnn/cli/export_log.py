@@ -39,13 +39,14 @@ def command(names: tuple[str, ...], folder: str, force: bool) -> None:
       charrnn export-log names-sweep --tensorboard events
       charrnn export-log names --tensorboard events --force
     """
-    from charrnn.cli._runs import chosen_runs
+    from charrnn.cli._runs import chosen_runs, logs_of
     from charrnn.insight.export import to_tensorboard
-    from charrnn.insight.log import read_log
 
-    for place, run in _places(chosen_runs(names), Path(folder)).items():
-        written = to_tensorboard(read_log(Path(run.path)), place, ended=run.changed, force=force)
-        click.echo(f"Wrote {written}")
+    runs = chosen_runs(names)
+    places, logs = _places(runs, Path(folder)), logs_of(runs)
+    for place, run in places.items():
+        if run.path in logs:
+            click.echo(f"Wrote {to_tensorboard(logs[run.path], place, ended=run.changed, force=force)}")
 
 
 def _places(runs: list[RunSummary], folder: Path) -> dict[Path, RunSummary]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -13,7 +12,7 @@ from charrnn.cli._reports import Reports
 from charrnn.cli._subject import Subject
 from charrnn.cli._surprise import print_reading
 from charrnn.cli._types import WholeNumber
-from charrnn.system.atomic import replacing
+from charrnn.system.atomic import output_file, replacing
 
 if TYPE_CHECKING:
     from charrnn.api import LanguageModel
@@ -107,6 +106,7 @@ def command(
     from charrnn.cli._console import PassingLine, note, open_model, print_json, refuse_models
 
     refuse_models(texts)
+    file = output_file(html) if html else None
     model = open_model(model_path, memory, memory_from, with_ngram=with_ngram, adaptive=adaptive)
     text = _read(texts, model) if texts else model.validation_text()
     beginning = text[:chars] if texts else text[: chars or (_PAGE_CHARS if html else _TERMINAL_CHARS)]
@@ -127,9 +127,9 @@ def command(
         page = subject.page(reading, reports, notes, connect=connect) if html and reading else None
     for sentence in notes:
         note(f"Note: {sentence}")
-    if page is not None and html:
-        with replacing(Path(html), "choose another file") as file:
-            file.write(page.encode())
+    if page is not None and file is not None:
+        with replacing(file, "name another file") as target:
+            target.write(page.encode())
         note(f"Page: {html}")
     elif as_json:
         print_json(reports.to_dict() if reading is None else reading.to_dict())

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from charrnn.checkpoint import Checkpoint
     from charrnn.insight.report import Report
 
+_REMEDY = "name another file with --out"
+
 
 @click.command(
     cls=SectionedCommand,
@@ -42,21 +44,18 @@ def command(run: str | None, model_path: str | None, out: str | None) -> None:
     """
     from charrnn.cli._bars import ReadingBar
     from charrnn.cli._console import PassingLine, open_model
-    from charrnn.errors import ConfigError
     from charrnn.insight.figures import figure
     from charrnn.insight.report import gather
     from charrnn.pages import render
-    from charrnn.system.atomic import replacing
+    from charrnn.system.atomic import output_file, replacing
 
-    figure()  # a missing package is reported at once, not after the work
-    render("base.html")
+    render("base.html")  # a missing package is reported at once, not after the work
+    figure()
 
     opened = open_model(run or model_path)
     assert opened.path is not None  # it was loaded from a file
-    file = Path(out) if out else _place(opened.path)
-    if not file.parent.is_dir() or file.is_dir():
-        problem = "is a folder" if file.is_dir() else f"cannot be written: there is no folder {file.parent}"
-        raise ConfigError(f"{file} {problem}; name a file with --out")
+    name = out or _place(opened.path)
+    file = output_file(name, _REMEDY)
     line = PassingLine("", shown=True)
 
     def show(doing: str) -> None:
@@ -72,9 +71,9 @@ def command(run: str | None, model_path: str | None, out: str | None) -> None:
         report = gather(opened, opened.path, progress=show, reading=read)
         show("drawing the page")
         page = _page(report)
-    with replacing(file, "name another file with --out") as target:
+    with replacing(file, _REMEDY) as target:
         target.write(page.encode("utf-8", "replace"))
-    click.echo(file)
+    click.echo(name)
 
 
 def _place(path: Path) -> Path:

@@ -84,7 +84,7 @@ class Curves:
 
     @property
     def top(self) -> float:
-        """Return the highest loss to show: that of the curves without their first tenth; -inf without points."""
+        """Return the highest loss to show: that of the curves without their first tenth; -inf if none is finite."""
         return max(map(_top, self.curves), default=-np.inf)
 
     @property
@@ -164,7 +164,8 @@ def _top(curve: Curve) -> float:
     """Return the highest loss after the first tenth of a curve."""
     x = curve.smoothed.x
     begin = x[0] + _BEGINNING * np.ptp(x) if len(x) else 0.0
-    return max(float(line.high[line.x >= begin].max(initial=-np.inf)) for line in (curve.smoothed, curve.validation))
+    highs = np.concatenate([line.high[line.x >= begin] for line in (curve.smoothed, curve.validation)])
+    return float(highs[np.isfinite(highs)].max(initial=-np.inf))
 
 
 def _label(row: Row, names: list[str]) -> str:

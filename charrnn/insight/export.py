@@ -60,7 +60,9 @@ def to_tensorboard(log: Log, folder: Path, *, ended: float, force: bool = False)
     """
     began = ended - float(log.seconds[-1])
     if np.isnan(began):
-        raise RunFolderError("there is no log.jsonl, and the history in the checkpoint has no times: nothing to export")
+        raise RunFolderError(
+            f"nothing to write into {folder}: the run has no log.jsonl, and its checkpoint has no times"
+        )
     earlier = sorted(folder.glob(f"{_EVENTS}*"))
     if earlier and not force:
         raise RunFolderError(f"{folder} has a run already: replace it with --force, or choose another folder")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charrnn.errors import ConfigError, MissingExtraError
-from charrnn.system.atomic import replacing
+from charrnn.system.atomic import output_file, replacing
 
 if TYPE_CHECKING:  # under these names also for the modules that draw
     from matplotlib.axes import Axes as Axes
@@ -59,12 +59,13 @@ def _style() -> Iterator[None]:
 def save(made: Figure, path: Path) -> None:
     """Write a figure to a file, whose ending chooses the format.
 
-    Raises:  ConfigError for an ending other than those of `FORMATS`; CharRNNError if the system refuses.
+    Raises:  ConfigError for an ending other than those of `FORMATS`, and as `output_file` does; CharRNNError if the
+             system refuses.
     """
     kind = path.suffix.removeprefix(".").lower()
     if kind not in FORMATS:
         raise ConfigError(f"{path}: a picture is {', '.join(f'.{each}' for each in FORMATS)}: end the name in one")
-    with _style(), replacing(path) as file:
+    with _style(), replacing(output_file(path)) as file:
         made.savefig(file, format=kind, dpi=150, metadata={"CreationDate" if kind == "pdf" else "Date": None})
 
 

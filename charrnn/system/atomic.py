@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-from charrnn.errors import CharRNNError, cause
+from charrnn.errors import CharRNNError, ConfigError, cause
 
 _REMEDY = "choose another folder with --out"
 #: Errors by which a file system says that it cannot do something: NFS, Lustre, CIFS, FUSE and WSL lack locks or fsync.
@@ -75,6 +75,24 @@ def replacing(path: Path, remedy: str = _REMEDY) -> Iterator[BinaryIO]:
                 temporary.unlink(missing_ok=True)
             raise
         _sync_folder(path.parent)
+
+
+def output_file(name: str | Path, remedy: str = "name another file") -> Path:
+    """Return the file that a user wants written, behind any links; `replacing` can then write it.
+
+    Raises:  ConfigError if it is a folder or in no folder; or a device or a pipe, which would be replaced, so that root
+             would lose /dev/null.
+    """
+    path = Path(name)
+    if path.is_dir():
+        problem = "is a folder"
+    elif not path.parent.is_dir():
+        problem = f"cannot be written: there is no folder {path.parent}"
+    elif path.exists() and not path.is_file():
+        problem = "is a device or a pipe"
+    else:
+        return Path(os.path.realpath(path))
+    raise ConfigError(f"{name} {problem}: {remedy}")
 
 
 @contextmanager

@@ -13,3 +13,5 @@ def _existing(*names: str) -> tuple[signal.Signals, ...]:
 STOPPING = _existing("SIGINT", "SIGTERM", "SIGHUP", "SIGXCPU")
 #: Those that make a run save and continue: schedulers send them some time before they end a job.
 SAVING = _existing("SIGUSR1", "SIGUSR2")
+#: That with which Ctrl-Z pauses a program.
+PAUSING = _existing("SIGTSTP")

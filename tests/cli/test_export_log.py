@@ -47,5 +47,7 @@ def test_errors_are_one_line(run, tiny, monkeypatch):
         'an export for TensorBoard needs tensorboardX: pip install "charrnn-numpy[tensorboard]"'
     )
     (tiny / "log.jsonl").unlink()
-    assert "has no times: nothing to export" in error_line(run("export-log", "--tensorboard", "x", code=1).stderr)
+    assert "nothing to write into x/tiny: the run has no log.jsonl" in error_line(
+        run("export-log", "--tensorboard", "x", code=1).stderr
+    )
     assert not Path("events").exists()

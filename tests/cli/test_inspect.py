@@ -314,4 +314,4 @@ def test_a_page_is_written_whole(run, tiny):
     run("inspect", "--html", "page.html", "--chars", "60")
     page = Path("page.html").read_text(encoding="utf-8")
     assert page.lower().startswith("<!doctype html>")
-    assert "cannot write" in error_line(run("inspect", "--html", "no/page.html", "--chars", "9", code=1).stderr)
+    assert "no folder no" in error_line(run("inspect", "--html", "no/page.html", "--chars", "9", code=2).stderr)

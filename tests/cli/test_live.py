@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+import select
 import signal
 import struct
 import sys
@@ -129,6 +130,25 @@ def check_panel(frame, size):
     assert re.search(r"sample after step [\d,]+ ─", text)
 
 
+def test_ctrl_z_leaves_the_terminal_to_the_shell_and_draws_again_afterwards(terminal, corpus):
+    shown, seen = terminal(*LIVE, "--steps", "1000000"), bytearray()
+    read_frame(shown, seen, " left", (80, 24))
+    begin = len(seen)
+    shown.process.send_signal(signal.SIGTSTP)
+    while LEAVE.encode() not in seen:
+        assert read_more(shown, seen)
+    assert b"\x1b[?7h\x1b[?25h" + LEAVE.encode() in seen
+    while ENTER.encode() not in seen[begin:]:
+        shown.process.send_signal(signal.SIGCONT)  # it may not have stopped yet, or never will without a shell
+        if select.select([shown.master], [], [], 0.05)[0]:
+            assert read_more(shown, seen)
+    read_frame(shown, seen, " left", (80, 24))
+    shown.process.send_signal(signal.SIGTERM)
+    while read_more(shown, seen):
+        pass
+    assert seen.decode().count(ENTER) == seen.decode().count(LEAVE) == 2
+
+
 def test_a_lost_terminal_saves_the_run(terminal, corpus):
     shown = terminal(*LIVE, "--eval-every", "1000000", "--steps", "1000000")
     shown.read_until(" left")
@@ -230,7 +250,7 @@ def test_without_plotille_nothing_begins(run, corpus, monkeypatch):
     monkeypatch.setattr("charrnn.cli._live.redraws", lambda: True)
     monkeypatch.setitem(sys.modules, "plotille", None)
     told = error_line(run(*TRAIN, "--steps", "4", code=1).stderr)
-    assert told == 'curves on a terminal needs plotille: pip install "charrnn-numpy[plot]"'
+    assert told == 'a chart on the terminal needs plotille: pip install "charrnn-numpy[plot]"'
     assert not RUN.exists()
 
 

@@ -183,6 +183,7 @@ def test_what_is_damaged_is_left_out_with_a_note(run, tiny):
     assert outcome.stderr.startswith("Note: left out: ")
     assert [curve["runs"] for curve in outcome.json["curves"]] == [["tiny"]]
     (RUNS / "other" / "last.npz").write_bytes(b"")
+    assert "last.npz is not a charrnn checkpoint" in error_line(run("plot", "other", code=1).stderr)
     assert [curve["runs"] for curve in run("plot", "tiny", "other", "--json").json["curves"]] == [["tiny"]]
     (tiny / "log.jsonl").write_text("")
     (RUNS / "other" / "last.npz").unlink()
@@ -203,7 +204,7 @@ def test_a_run_without_a_log_is_drawn_by_step_and_not_by_time(run, tiny):
         (("nothing",), 1, "nothing does not exist, here or under ./checkpoints"),
         (("x*",), 1, "no run matches 'x*'"),
         (("tiny", "-o", "a.gif"), 2, "a.gif: a picture is .png, .svg, .pdf: end the name in one"),
-        (("tiny", "-o", "no/a.png"), 1, "cannot write no/a.png: No such file or directory"),
+        (("tiny", "-o", "no/a.png"), 2, "no/a.png cannot be written: there is no folder no: name another file"),
         (("tiny", "--json", "--csv"), 2, "--json and --csv cannot be combined"),
         (("tiny", "--json", "-o", "a.png"), 2, "--out writes a picture, so it cannot be combined with --json"),
         (("tiny", "--csv", "-o", "a.png"), 2, "--out writes a picture, so it cannot be combined with --csv"),
@@ -225,8 +226,12 @@ def test_without_any_run_it_says_what_to_do(run):
 @pytest.mark.parametrize(
     ("package", "words", "says"),
     [
-        ("plotille", ("plot",), 'curves on a terminal needs plotille: pip install "charrnn-numpy[plot]"'),
-        ("plotille", ("compare", "--plot"), 'curves on a terminal needs plotille: pip install "charrnn-numpy[plot]"'),
+        ("plotille", ("plot",), 'a chart on the terminal needs plotille: pip install "charrnn-numpy[plot]"'),
+        (
+            "plotille",
+            ("compare", "--plot"),
+            'a chart on the terminal needs plotille: pip install "charrnn-numpy[plot]"',
+        ),
         ("matplotlib.figure", ("plot", "-o", "a.png"), 'a picture needs matplotlib: pip install "charrnn-numpy[plot]"'),
     ],
 )

@@ -133,6 +133,11 @@ def test_only_the_first_tenth_of_a_curve_may_lie_above_the_top():
     assert Curves([], "step", "nats", 0.0).top == -np.inf
 
 
+def test_a_loss_that_is_not_finite_is_left_out_of_the_top():
+    assert curves_of([row("one")], {"one": log(range(1, 5), [3.0, 2.0, np.nan, np.inf])}).top == 2.0
+    assert curves_of([row("one")], {"one": log([1], [np.nan])}).top == -np.inf
+
+
 def lines_of(figure):
     """Return the points of the lines in a figure that have some, by label."""
     lines = figure.axes[0].get_lines()

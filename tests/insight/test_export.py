@@ -114,7 +114,7 @@ def test_a_history_without_times_is_not_exported(folder, tmp_path):
 
     log = read_log(folder)
     log = dataclasses.replace(log, seconds=np.full(len(log.step), np.nan))
-    with pytest.raises(RunFolderError, match="has no times: nothing to export"):
+    with pytest.raises(RunFolderError, match="its checkpoint has no times"):
         to_tensorboard(log, tmp_path / "events", ended=1e9)
     assert not (tmp_path / "events").exists()
 

@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
-from charrnn.errors import CharRNNError
+from charrnn.errors import CharRNNError, ConfigError
 from charrnn.system import atomic as files
-from charrnn.system.atomic import InUseError, lock, replacing, uninterrupted, writing
+from charrnn.system.atomic import InUseError, lock, output_file, replacing, uninterrupted, writing
 from charrnn.system.signals import STOPPING
 
 
@@ -253,3 +253,18 @@ def test_other_threads_have_no_signals_to_wait_for():
     thread.start()
     thread.join()
     assert done
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no named pipes, and links only for some users")
+def test_an_output_file_is_neither_a_pipe_nor_a_folder_and_a_link_stays_a_link(tmp_path):
+    os.mkfifo(pipe := tmp_path / "pipe")
+    (link := tmp_path / "link").symlink_to(tmp_path / "file")
+    assert output_file(link) == (tmp_path / "file").resolve()
+    assert output_file(str(tmp_path / "new")) == (tmp_path / "new").resolve()
+    problems = {pipe: "is a device or a pipe", tmp_path: "is a folder", tmp_path / "no" / "a": "there is no folder"}
+    for name, problem in problems.items():
+        with pytest.raises(ConfigError, match=problem):
+            output_file(name)
+    (tmp_path / "to-pipe").symlink_to(pipe)
+    with pytest.raises(ConfigError, match="is a device or a pipe: try FILE"):
+        output_file(tmp_path / "to-pipe", "try FILE")
