@@ -94,7 +94,7 @@ class LiveScreen(TrainScreen):
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self._set_losses()
+        self._set_losses(run.state.history[-1]["val_loss"] if run.state.history else None)
 
     def __enter__(self) -> Self:
         if not self.sample_every:
@@ -153,7 +153,7 @@ class LiveScreen(TrainScreen):
     def _report(self, report: Report) -> None:
         if report.val_loss is not None:
             self.view.validation.add(report.step, report.val_loss)
-        self._set_losses()
+        self._set_losses(report.val_loss)
         if not self.sample_every and self.sampling:
             with self.sampling.spent():
                 self._sample()
@@ -183,12 +183,12 @@ class LiveScreen(TrainScreen):
 
         self.view.said.append(Text(f"Note: {sentence}"))
 
-    def _set_losses(self) -> None:
-        """Show the newest validation loss, and the best one."""
-        progress, newest = self.run.state.progress, self.view.validation.values
-        if progress.best_loss is not None:
+    def _set_losses(self, newest: float | None) -> None:
+        """Show the newest validation loss, and the best one; newest: None without validation."""
+        progress = self.run.state.progress
+        if newest is not None and progress.best_loss is not None:
             self.view.best = progress.best_step, progress.best_loss
-            self.view.figures |= {"validation": f"{newest[-1]:.3f}", "best": f"{progress.best_loss:.3f}"}
+            self.view.figures |= {"validation": f"{newest:.3f}", "best": f"{progress.best_loss:.3f}"}
 
     def _set_figures(self, event: Stepped, loss: float) -> None:
         training, state = self.run.training, self.run.state

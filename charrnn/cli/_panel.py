@@ -112,7 +112,7 @@ def curves(view: View, columns: int, rows: int) -> Text:
     ]
     marks = [Mark(*view.best, "★", BEST)] if view.best else []
     return chart(
-        [curve for curve in losses if curve.x], width=columns, height=rows, x_label="step", y_label="nats", marks=marks
+        [curve for curve in losses if curve.x], width=columns, height=rows, x_label="steps", y_label="nats", marks=marks
     )
 
 

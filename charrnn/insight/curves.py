@@ -11,7 +11,7 @@ import numpy as np
 
 from charrnn.arrays import Array
 from charrnn.errors import ConfigError
-from charrnn.insight.figures import COLORS, figure
+from charrnn.insight.figures import COLORS, figure, plain
 from charrnn.insight.log import Log
 from charrnn.nn.functional import bits
 from charrnn.training.compare import Row
@@ -193,7 +193,7 @@ def learning_curves(curves: Curves, *, width: float = 6.4, height: float = 3.6) 
         axes.set_ylim(low - _MARGIN * (high - low), high + _MARGIN * (high - low))
     axes.set_xlabel(curves.x_label)
     axes.set_ylabel(curves.y_label)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value.is_integer() else f"{value:g}")
+    axes.xaxis.set_major_formatter(plain)
     axes.grid(alpha=0.1, color="black")
     if labels := axes.get_legend_handles_labels()[1]:
         columns = max(1, int(_LETTERS * width / (max(map(len, labels)) + _HANDLE)))
@@ -236,7 +236,9 @@ def _draw(axes: Axes, line: Line, color: str, *, label: str, marker: str | None 
 
 
 def _plot(axes: Axes, line: Line, **style: Any) -> None:
-    """Draw the means of a line, at most `_DRAWN` of its points."""
+    """Draw the means of a line, at most `_DRAWN` of its points; a single point as a dot."""
+    if len(line.x) == 1:
+        style |= {"marker": style.get("marker") or ".", "markevery": None}
     chosen = np.linspace(0, len(line.x) - 1, min(_DRAWN, len(line.x))).astype(int)
     axes.plot(line.x[chosen], line.y[chosen], **style)
 

@@ -56,6 +56,11 @@ def _style() -> Iterator[None]:
         yield
 
 
+def plain(value: float, _: float = 0) -> str:
+    """Return the label of a tick at this number: a whole one with commas, and none as a power of ten."""
+    return f"{value:,.0f}" if value.is_integer() else f"{value:g}"
+
+
 def save(made: Figure, path: Path) -> None:
     """Write a figure to a file, whose ending chooses the format.
 

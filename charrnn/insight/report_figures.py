@@ -11,7 +11,7 @@ import numpy.typing as npt
 from charrnn.arrays import Array, Ids
 from charrnn.insight.curves import curves_of, learning_curves
 from charrnn.insight.difficulty import ConfusionTable
-from charrnn.insight.figures import COLORS, figure, inline_svg
+from charrnn.insight.figures import COLORS, figure, inline_svg, plain
 from charrnn.insight.log import Log
 from charrnn.insight.symbols import CLASSES, SymbolMap
 from charrnn.training.catalog import RunSummary
@@ -29,10 +29,13 @@ def curve(x: npt.NDArray[Any], y: Array, x_label: str, y_label: str, *, log: boo
     made, axes = figure(4.2, 2.4)
     kept = np.flatnonzero(np.isfinite(y))
     chosen = kept[np.linspace(0, len(kept) - 1, min(_POINTS, len(kept))).astype(int)]
-    axes.plot(x[chosen], y[chosen], linewidth=1)
+    axes.plot(x[chosen], y[chosen], linewidth=1, marker="." if len(chosen) == 1 else None)
     axes.set(xlabel=x_label, ylabel=y_label)
     if log:
-        axes.set_yscale("log")
+        axes.set_yscale("log", subs=[2, 5])
+        axes.yaxis.set_minor_formatter(plain)
+    axes.xaxis.set_major_formatter(plain)
+    axes.yaxis.set_major_formatter(plain)
     return inline_svg(made)
 
 

@@ -194,6 +194,16 @@ def test_samples_follow_evaluations_and_are_logged(run, corpus, live):
         assert f"sample after step {step} ─" in shown
 
 
+def test_the_newest_loss_is_shown_even_if_its_point_was_thinned_out(run, corpus, live, monkeypatch):
+    monkeypatch.setattr("charrnn.cli._panel._MOST_POINTS", 2)
+    _, shown, _ = parts_of(run(*LIVE, "--eval-every", "5", "--steps", "25").stderr)
+    logged = [json.loads(line) for line in (RUN / "log.jsonl").read_text().splitlines()]
+    newest = next(line["val_loss"] for line in reversed(logged) if line.get("val_loss"))
+    frame = frames_of(shown)[-1]
+    names = next(number for number, line in enumerate(frame) if line.startswith("training"))
+    assert frame[names + 1].split()[1] == f"{newest:.3f}"
+
+
 def test_sample_every_says_when_samples_are_written(run, corpus, live):
     _, shown, _ = parts_of(run(*TRAIN, "--steps", "12", "--sample-every", "5").stderr)
     assert {*re.findall(r"sample after step (\d+)", shown)} == {"5", "10"}

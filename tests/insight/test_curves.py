@@ -206,4 +206,9 @@ def test_curves_without_points_make_an_empty_figure(tmp_path):
     empty = Line(*np.zeros((4, 0)))
     for curves in ([], [Curve("none", ("none",), empty, empty, empty, None)]):
         save(learning_curves(Curves(curves, "step", "nats", 0.0)), tmp_path / "empty.png")
-    save(learning_curves(curves_of([row("one")], {"one": log([100], [2.35])})), tmp_path / "point.png")
+
+
+def test_a_single_point_can_be_seen(tmp_path):
+    made = learning_curves(curves_of([row("one")], {"one": log([100], [2.35])}))
+    assert [line.get_marker() for line in made.axes[0].get_lines()] == ["."]
+    save(made, tmp_path / "point.png")
