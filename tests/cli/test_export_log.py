@@ -23,6 +23,15 @@ def test_each_run_has_its_folder(run, tiny):
     assert folders("events") == ["sweep/one", "tiny", "two"]
 
 
+def test_of_several_runs_those_without_a_log_are_left_out_with_a_note(run, tiny):
+    pytest.importorskip("tensorboardX")
+    shutil.copytree(tiny, "checkpoints/begun")
+    Path("checkpoints/begun/log.jsonl").write_text("")
+    outcome = run("export-log", "begun", "tiny", "--tensorboard", "events")
+    assert outcome.stderr.startswith("Note: left out: checkpoints/begun/log.jsonl has no figures yet")
+    assert folders("events") == ["tiny"]
+
+
 def test_what_is_there_is_replaced_only_with_force(run, tiny):
     pytest.importorskip("tensorboardX")
     run("export-log", "--tensorboard", "events")

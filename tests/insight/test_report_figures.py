@@ -53,3 +53,9 @@ def test_a_curve_leaves_out_what_is_not_a_number_and_keeps_its_ends():
     assert 2 <= len(points) <= 700
     assert points[0][0] < points[-1][0]
     assert "nan" not in path
+
+
+def test_a_logarithmic_axis_has_numbers_and_no_powers():
+    svg = curve(np.arange(9), np.geomspace(0.03, 0.4, 9), "steps", "norm", log=True)
+    assert {"0.05", "0.1", "0.2"} <= {*re.findall(r"<text[^>]*>([^<]*)</text>", svg)}
+    assert "10" not in re.findall(r"<tspan[^>]*>([^<]*)</tspan>", svg)
