@@ -44,6 +44,7 @@ def resize(shown, columns, rows):
 
 def read_more(shown, seen):
     """Add to the bytes that appeared; return whether the process goes on."""
+    assert select.select([shown.master], [], [], TIMEOUT)[0], seen.decode(errors="ignore")
     with contextlib.suppress(OSError):  # how Linux reports that the other end is closed
         seen += (more := os.read(shown.master, 4096))
         return bool(more)
@@ -136,6 +137,7 @@ def test_ctrl_z_leaves_the_terminal_to_the_shell_and_draws_again_afterwards(term
     begin = len(seen)
     shown.process.send_signal(signal.SIGTSTP)
     while LEAVE.encode() not in seen:
+        assert len(seen) < begin + 100_000
         assert read_more(shown, seen)
     assert b"\x1b[?7h\x1b[?25h" + LEAVE.encode() in seen
     while ENTER.encode() not in seen[begin:]:
