@@ -78,7 +78,7 @@ def replacing(path: Path, remedy: str = _REMEDY) -> Iterator[BinaryIO]:
 
 
 def output_file(name: str | Path, remedy: str = "name another file") -> Path:
-    """Return the file that a user wants written, behind any links; `replacing` can then write it.
+    """Return the file that a user wants written, behind a link if it is one; `replacing` can then write it.
 
     Raises:  ConfigError if it is a folder or in no folder; or a device or a pipe, which would be replaced, so that root
              would lose /dev/null.
@@ -91,7 +91,7 @@ def output_file(name: str | Path, remedy: str = "name another file") -> Path:
     elif path.exists() and not path.is_file():
         problem = "is a device or a pipe"
     else:
-        return Path(os.path.realpath(path))
+        return Path(os.path.realpath(path)) if path.is_symlink() else path
     raise ConfigError(f"{name} {problem}: {remedy}")
 
 
