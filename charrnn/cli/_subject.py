@@ -46,6 +46,20 @@ class Subject:
 
         return ids_of(self.model.checkpoint.vocab, self.text, self.unknown)
 
+    @property
+    def left_out(self) -> int:
+        """Return how many characters of the text are left out, because the model does not know them.
+
+        Raises:  CorpusError if it knows none.
+        """
+        vocab = self.model.checkpoint.vocab
+        if vocab.unknown is not None or self.unknown != "skip":
+            return 0
+        unknown = vocab.count_unknown(self.text)
+        if unknown == len(self.text):
+            raise CorpusError(f"the model knows none of the {unknown:,} characters: give a text like its corpus")
+        return unknown
+
     def reading(self, top: int) -> Reading:
         """Return how the model reads the text, with so many predictions for each character."""
         return self.model.inspect(self.text, top=top, unknown=self.unknown)

@@ -56,7 +56,7 @@ def print_reading(reading: Reading, *, is_bytes: bool) -> None:
     if reading.bits_per_char is not None:
         memory = ", with the model's memory" if "memory" in reading.looks else ""
         note(f"Mean: {reading.bits_per_char:.4f} bits per character over {reading.predicted:,} characters{memory}")
-    if reading.top_ids.shape[1]:
+    if reading.top_ids.shape[1] and reading.predicted:
         click.echo()
         _print_surprises(reading, is_bytes)
 

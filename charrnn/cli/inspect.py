@@ -104,6 +104,7 @@ def command(
       charrnn inspect --reach
     """
     from charrnn.cli._console import PassingLine, note, open_model, print_json, refuse_models
+    from charrnn.system.blas import thread_limit
 
     refuse_models(texts)
     file = output_file(html) if html else None
@@ -111,7 +112,9 @@ def command(
     text = _read(texts, model) if texts else model.validation_text()
     beginning = text[:chars] if texts else text[: chars or (_PAGE_CHARS if html else _TERMINAL_CHARS)]
     subject = Subject(model, beginning, unknown)
-    with PassingLine("Reading the text", shown=True) as line:
+    if left_out := subject.left_out:
+        note(f"Unknown characters: {left_out:,}, left out of the text")
+    with PassingLine("Reading the text", shown=True) as line, thread_limit(1):  # windows are small: more are slower
         line.show()
         found = subject.find(find, units or _UNITS, None if texts else text) if find else None
         reports = Reports(
@@ -121,15 +124,15 @@ def command(
         )
         notes = [] if found is None else [f"Units were {found.where}."]
         if (reach or connect) and (model.cache or with_ngram):
-            notes.append("Reach and connections are those of the model without its memory.")
-        reads = html or not reports.any
-        reading = subject.reading(top or (_TOP if html or as_json else 0)) if reads else None
-        page = subject.page(reading, reports, notes, connect=connect) if html and reading else None
+            notes.append("Reach and connections leave out the model's memory.")
+        reads = html is not None or not reports.any
+        reading = subject.reading(top or (_TOP if as_json or html is not None else 0)) if reads else None
+        page = subject.page(reading, reports, notes, connect=connect) if reading and html is not None else None
     for sentence in notes:
         note(f"Note: {sentence}")
     if page is not None and file is not None:
         with replacing(file, "name another file") as target:
-            target.write(page.encode())
+            target.write(page.encode("utf-8", "replace"))  # a folder's name may be no Unicode
         note(f"Page: {html}")
     elif as_json:
         print_json(reports.to_dict() if reading is None else reading.to_dict())

@@ -33,19 +33,18 @@ _EXAMPLE = "layer0.h[5]=1"
 def parse(texts: Iterable[str]) -> dict[str, float]:
     """Return units with their values, given texts such as "layer0.c[123]=2".
 
-    Raises:  ConfigError for a text of another form, a value that is no number, and a unit that comes twice.
+    Raises:  ConfigError for a text of another form, and a unit that comes twice.
     """
     clamp: dict[str, float] = {}
     for text in texts:
         unit, equals, value = (part.strip() for part in text.rpartition("="))
-        if not equals:
-            raise ConfigError(f"--clamp {text}: the value is missing: write {value}=1")
+        try:
+            number = float(value if equals else "")
+        except ValueError:
+            raise ConfigError(f"--clamp {text}: this is not UNIT=NUMBER: write it as in {_EXAMPLE}") from None
         if unit in clamp:
             raise ConfigError(f"--clamp: {unit} is given twice: give it one value")
-        try:
-            clamp[unit] = float(value)
-        except ValueError:
-            raise ConfigError(f"--clamp {text}: {value!r} is not a number: write {unit}=1") from None
+        clamp[unit] = number
     return clamp
 
 
@@ -69,7 +68,7 @@ def _held(name: str, value: float, config: ModelConfig) -> Held:
     cell = cell_of(config.cell)
     states = _STATES[: cell.n_states]
     if layer >= config.num_layers:
-        raise ConfigError(f"--clamp {name}: the model has layers 0 to {config.num_layers - 1}: choose one of them")
+        raise ConfigError(f"--clamp {name}: the model's last layer is layer{config.num_layers - 1}: choose a lower one")
     if part not in states:
         what = f"{part} is a gate, computed anew for each character" if part in cell.gates else f"there is no {part}"
         instead = in_words([f"layer{layer}.{state}[{unit}]" for state in states], "or")

@@ -13,13 +13,17 @@ Source:  Simonyan, Vedaldi & Zisserman 2013 (the gradient with respect to the in
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
-from charrnn.arrays import Array, Ids, Scratch
+from charrnn.arrays import Array, Ids
 from charrnn.config import ModelConfig
 from charrnn.errors import ConfigError
-from charrnn.insight.gradients import loss_gradients, windows, windows_at_once
+from charrnn.insight.gradients import OwnScratch, Positions, loss_gradients, windows, windows_at_once
 from charrnn.nn import model
+from charrnn.parallel.plan import threads_to_use
+from charrnn.parallel.threads import side_by_side
 
 
 def connections(
@@ -35,10 +39,25 @@ def connections(
     """
     if longest < 1:
         raise ConfigError(f"longest must be at least 1, got {longest}")
-    found: Array = np.zeros((len(ids), longest), config.dtype)
-    mean = mean_row(weights, ids)
-    state, scratch = model.zero_state(config, 1), Scratch()
-    at_once = windows_at_once(weights, config, longest)
+    mean, own = mean_row(weights, ids), OwnScratch()
+
+    def moved(block: tuple[Positions, Array]) -> Array:
+        targets, states = block
+        read, reset = windows(ids, targets - longest, longest, end)
+        rows, grads = loss_gradients(weights, read, ids[targets], states, reset=reset, scratch=own.scratch)
+        products: Array = -np.einsum("tbd,tbd->bt", rows - mean, grads)[:, ::-1]
+        return products
+
+    blocks = _blocks(weights, config, ids, longest, end)
+    first: Array = np.zeros((min(1, len(ids)), longest), config.dtype)
+    return np.concatenate([first, *side_by_side(moved, blocks, threads_to_use(None))])
+
+
+def _blocks(
+    weights: model.Weights, config: ModelConfig, ids: Ids, longest: int, end: int | None
+) -> Iterator[tuple[Positions, Array]]:
+    """Yield all positions but the first in blocks, with the state before the window of each."""
+    state, at_once = model.zero_state(config, 1), windows_at_once(weights, config, longest)
     for begin in range(1, len(ids), at_once):
         targets = np.arange(begin, min(begin + at_once, len(ids)))
         states = model.zero_state(config, len(targets))
@@ -47,10 +66,7 @@ def connections(
                 last = ids[start - 1 : start, None]
                 model.read(weights, last, state, reset=last == end)
                 states[:, :, row] = state[:, :, 0]
-        read, reset = windows(ids, targets - longest, longest, end)
-        rows, grads = loss_gradients(weights, read, ids[targets], states, reset=reset, scratch=scratch)
-        found[targets] = -np.einsum("tbd,tbd->bt", rows - mean, grads)[:, ::-1]
-    return found
+        yield targets, states
 
 
 def mean_row(weights: model.Weights, ids: Ids) -> Array:

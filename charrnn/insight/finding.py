@@ -65,7 +65,9 @@ def find(val: Part, test: Part, properties: Iterable[Property], *, most: int = 1
     Raises:  ConfigError for a property that all characters of one of the texts have, or none.
     """
     asked, rng = list(properties), np.random.default_rng(seed)
-    val_labels, test_labels = (_labels(asked, part, name, rng) for part, name in ((val, "validation"), (test, "test")))
+    val_labels, test_labels = (
+        _labels(asked, part, units_are, rng) for part, units_are in ((val, "chosen"), (test, "measured"))
+    )
     units = [(name, unit) for name, array in val[1].items() for unit in range(array.shape[1])]
     in_val = _strengths(asked, val[1].values(), val_labels)
     best = np.argsort(-np.abs(in_val[..., 0]), axis=1, kind="stable")[:, :most]
@@ -134,7 +136,7 @@ def mid_ranks(values: Array) -> _Floats:
     return ranks.T
 
 
-def _labels(properties: Sequence[Property], part: Part, name: str, rng: np.random.Generator) -> _Floats:
+def _labels(properties: Sequence[Property], part: Part, units_are: str, rng: np.random.Generator) -> _Floats:
     """Return the labels of each property, and behind them those of the control, (T, P, 1 + SHIFTS)."""
     text, T = part[0], len(part[0])
     labels = np.empty((T, len(properties), 1 + SHIFTS))
@@ -142,7 +144,7 @@ def _labels(properties: Sequence[Property], part: Part, name: str, rng: np.rando
         own = each(text)
         if not _varies(own):
             raise ConfigError(
-                f"{each.name!r} is the same at all {T:,} characters of the {name} split, so no unit can "
+                f"{each.name!r} is the same at all {T:,} characters on which units are {units_are}, so no unit can "
                 "follow it: leave it out, or read a longer text"
             )
         labels[:, at, 0] = own

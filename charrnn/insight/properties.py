@@ -65,7 +65,7 @@ class Property:
     def __call__(self, text: str) -> Labels:
         """Return the labels of a text (T,).
 
-        Raises:  ConfigError if this is a regular expression that never matches the text.
+        Raises:  ConfigError if this is a regular expression that matches no character of the text.
         """
         return self.label(text)
 
@@ -90,7 +90,9 @@ def property_of(name: str) -> Property:
     def label(text: str) -> Labels:
         labels = _inside(text, (found.span() for found in pattern.finditer(text)))
         if not labels.any():
-            raise ConfigError(f"the pattern '{name}' never matches the text{choice_hint(name, list(PROPERTIES))}")
+            raise ConfigError(
+                f"the pattern '{name}' matches no character of the text{choice_hint(name, list(PROPERTIES))}"
+            )
         return labels
 
     return Property(name, "inside a match of this regular expression", label)

@@ -16,11 +16,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.arrays import Array, Ids, Scratch
+from charrnn.arrays import Array, Ids, Mask
 from charrnn.config import ModelConfig
 from charrnn.errors import ConfigError
-from charrnn.insight.gradients import loss_gradients, windows, windows_at_once
+from charrnn.insight.gradients import OwnScratch, Positions, loss_gradients, windows, windows_at_once
 from charrnn.nn import model
+from charrnn.parallel.plan import threads_to_use
+from charrnn.parallel.threads import side_by_side
 
 _WARM_UP = 500  # characters that are read before a window; with attention, at least as many as it looks back
 
@@ -37,7 +39,7 @@ class Reach:
 
     norms: Array
     counts: npt.NDArray[np.intp]
-    positions: npt.NDArray[np.intp]
+    positions: Positions
 
     @property
     def relative(self) -> Array:
@@ -76,18 +78,22 @@ def reach(
         raise ConfigError(f"longest and positions must be at least 1, got {longest} and {positions}")
     drawn = np.random.default_rng(seed).permutation(len(ids) - 1)[:positions]
     drawn.sort()
-    warm_up, scratch = max(_WARM_UP, config.attention), Scratch()
-    sums, counts = np.zeros(longest + 1), np.zeros(longest + 1, np.intp)
-    at_once = windows_at_once(weights, config, longest + 1)
-    for begin in range(0, len(drawn), at_once):
-        last = drawn[begin : begin + at_once]
+    warm_up, steps = max(_WARM_UP, config.attention), np.arange(longest + 1)[:, None]
+    own = OwnScratch()
+
+    def norms(last: Positions) -> tuple[Array, Mask]:
         state = model.zero_state(config, len(last))
         before, reset = windows(ids, last - longest - warm_up, warm_up, end)
-        model.read(weights, before, state, reset=reset, scratch=scratch)
+        model.read(weights, before, state, reset=reset, scratch=own.scratch)
         read, reset = windows(ids, last - longest, longest + 1, end)
-        _, grads = loss_gradients(weights, read, ids[last + 1], state, reset=reset, scratch=scratch)
-        starts = np.where(reset, np.arange(longest + 1)[:, None], 0).max(axis=0)  # of the document, in each window
-        seen = np.arange(longest + 1)[:, None] >= starts
-        sums += (np.linalg.norm(grads, axis=-1) * seen).sum(axis=1, dtype=np.float64)[::-1]
+        _, grads = loss_gradients(weights, read, ids[last + 1], state, reset=reset, scratch=own.scratch)
+        starts = np.where(reset, steps, 0).max(axis=0)  # of the document, in each window
+        return np.linalg.norm(grads, axis=-1), steps >= starts
+
+    at_once = windows_at_once(weights, config, longest + 1)
+    blocks = (drawn[begin : begin + at_once] for begin in range(0, len(drawn), at_once))
+    sums, counts = np.zeros(longest + 1), np.zeros(longest + 1, np.intp)
+    for found, seen in side_by_side(norms, blocks, threads_to_use(None)):
+        sums += (found * seen).sum(axis=1, dtype=np.float64)[::-1]
         counts += np.count_nonzero(seen, axis=1)[::-1]
     return Reach(sums / np.maximum(counts, 1), counts, drawn)

@@ -10,6 +10,7 @@ import pytest
 import charrnn
 from charrnn.cli._reports import Reports, _bar
 from charrnn.cli._surprise import Cell, cells, coloured, legend, with_digits
+from charrnn.insight import inspection
 from charrnn.insight.activations import kinds
 from charrnn.insight.reading import Reading
 
@@ -159,7 +160,11 @@ def test_a_reading_as_json(run, tiny):
 
 
 def test_unknown_characters(run, tiny):
-    assert run("inspect", "-", "--unknown", "skip", input="D☃er").stdout.startswith("Der\n")
+    outcome = run("inspect", "-", "--unknown", "skip", input="D☃er")
+    assert outcome.stdout.startswith("Der\n")
+    assert "Unknown characters: 1, left out of the text\n" in outcome.stderr
+    none = error_line(run("inspect", "-", "--saturation", input="☃☃", code=1).stderr)
+    assert none == "the model knows none of the 2 characters: give a text like its corpus"
     assert "☃" in error_line(run("inspect", "-", "--unknown", "error", input="D☃er", code=1).stderr)
     assert "checkpoints/tiny is a model" in error_line(run("inspect", "checkpoints/tiny", code=1).stderr)
 
@@ -236,7 +241,6 @@ def test_saturation(run, tiny):
 
 
 def test_reach(run, tiny):
-    pytest.importorskip("charrnn.insight.reach")
     headings, first, *rows = run("inspect", "--reach").stdout.splitlines()
     assert headings.split() == ["Characters", "back", "Gradient", "Relative"]
     assert first.split()[::2] == ["0", "1"]
@@ -267,14 +271,12 @@ def test_reports_are_separated(capsys):
 @pytest.fixture
 def received(monkeypatch):
     """Return what the page is made of; its own tests look at it."""
-    inspection = pytest.importorskip("charrnn.insight.inspection")
     values = {}
     monkeypatch.setattr(inspection, "page", lambda **given: values.update(given) or "<p>ä</p>")
     return values
 
 
 def test_a_page_gets_all_that_is_asked_for(run, tiny, received):
-    pytest.importorskip("charrnn.insight.connections")
     outcome = run(
         "inspect", "--html", "page.html", "--chars", "40", "--find", "vowel", "--saturation", "--reach", "--connect"
     )
@@ -294,11 +296,10 @@ def test_a_page_gets_all_that_is_asked_for(run, tiny, received):
     assert "chosen on" in received["notes"][0]
     assert len(received["notes"]) == 1
     run("inspect", "--html", "page.html", "--chars", "40", "--connect", "--memory", "9")
-    assert received["notes"] == ["Reach and connections are those of the model without its memory."]
+    assert received["notes"] == ["Reach and connections leave out the model's memory."]
 
 
 def test_a_page_of_documents(run, corpus, received):
-    pytest.importorskip("charrnn.insight.connections")
     run("train", corpus, *SMALL, "--steps", "2", "--split-documents", "lines", "--quiet")
     run("inspect", "--html", "page.html", "--connect")
     T = len(received["reading"])
@@ -307,6 +308,13 @@ def test_a_page_of_documents(run, corpus, received):
     assert {len(values) for values in received["activations"].values()} == {T}
     assert received["found"] == ()
     assert received["reach"] is None
+
+
+def test_a_name_that_is_no_unicode_is_shown_with_a_question_mark(run, tiny, received, monkeypatch):
+    monkeypatch.setattr(inspection, "page", lambda model_name, **_: f"<h1>{model_name}</h1>")
+    Path("a\udcff.npz").write_bytes(Path(tiny, "best.npz").read_bytes())
+    run("inspect", "-m", "a\udcff.npz", "--html", "page.html", "--chars", "9")
+    assert Path("page.html").read_text(encoding="utf-8") == "<h1>a?</h1>"
 
 
 def test_a_page_is_written_whole(run, tiny):

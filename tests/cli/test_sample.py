@@ -620,4 +620,6 @@ def test_a_unit_is_held(run, tiny):
 
 def test_a_unit_that_cannot_be_held_is_one_line(run, tiny):
     outcome = run("sample", "--clamp", "layer0.h[0]=much", code=2)
-    assert error_line(outcome.stderr) == "--clamp layer0.h[0]=much: 'much' is not a number: write layer0.h[0]=1"
+    assert (
+        error_line(outcome.stderr) == "--clamp layer0.h[0]=much: this is not UNIT=NUMBER: write it as in layer0.h[5]=1"
+    )

@@ -131,9 +131,10 @@ def test_units_and_values_are_read_from_a_text():
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        (["layer0.c[1]"], "--clamp layer0.c[1]: the value is missing: write layer0.c[1]=1"),
-        (["layer0.c[1]="], "--clamp layer0.c[1]=: '' is not a number: write layer0.c[1]=1"),
-        (["layer0.c[1]=two"], "--clamp layer0.c[1]=two: 'two' is not a number: write layer0.c[1]=1"),
+        *(
+            ([text], f"--clamp {text}: this is not UNIT=NUMBER: write it as in layer0.h[5]=1")
+            for text in ("layer0.c[1]", "layer0.c[1]=", "layer0.c[1]=two", "2", "")
+        ),
         (["layer0.h[1]=1", "layer0.h[1]=2"], "--clamp: layer0.h[1] is given twice: give it one value"),
     ],
 )
@@ -146,7 +147,7 @@ def test_a_text_that_is_no_clamp_is_refused(texts, message):
 @pytest.mark.parametrize(
     ("cell", "unit", "value", "message"),
     [
-        ("lstm", "layer2.h[1]", 1, "layer2.h[1]: the model has layers 0 to 1: choose one of them"),
+        ("lstm", "layer2.h[1]", 1, "layer2.h[1]: the model's last layer is layer1: choose a lower one"),
         ("lstm", "layer0.h[6]", 1, "layer0.h[6]: the layer has units 0 to 5: choose one of them"),
         (
             "lstm",

@@ -126,10 +126,12 @@ def test_the_same_seed_finds_the_same_and_another_has_another_control():
 
 def test_a_property_that_all_characters_have_or_none_is_an_error():
     parts = [(TEXT, {"layer0.h": noise()})] * 2
-    with pytest.raises(ConfigError, match=r"^'digit' is the same at all [0-9,]+ characters of the validation split"):
+    with pytest.raises(
+        ConfigError, match=r"^'digit' is the same at all [0-9,]+ characters on which units are chosen, so"
+    ):
         find(*parts, [PROPERTIES["quotes"], PROPERTIES["digit"]])
     parts[1] = ("no quotes", {"layer0.h": noise(9)})
-    with pytest.raises(ConfigError, match=r"^'quotes' is the same at all 9 characters of the test split"):
+    with pytest.raises(ConfigError, match=r"^'quotes' is the same at all 9 characters on which units are measured, so"):
         find(*parts, [PROPERTIES["quotes"]])
 
 
