@@ -35,7 +35,12 @@ def test_they_are_those_of_the_whole_text(cell, way, longest, monkeypatch):
     np.testing.assert_allclose(found, by_hand(weights, config, ids, longest), rtol=1e-8, atol=1e-14)
     assert np.count_nonzero(found) == sum(min(t, longest) for t in range(30))
     monkeypatch.setattr(gradients, "_NUMBERS", 4000)  # a few windows at once
-    np.testing.assert_allclose(connections(weights, config, ids, longest=longest), found, rtol=1e-8, atol=1e-14)
+    by_threads = []
+    for threads in (1, 3):
+        monkeypatch.setattr("charrnn.insight.connections.threads_to_use", lambda _, count=threads: count)
+        by_threads.append(connections(weights, config, ids, longest=longest))
+        np.testing.assert_allclose(by_threads[-1], found, rtol=1e-8, atol=1e-14)
+    np.testing.assert_array_equal(*by_threads)
 
 
 def test_a_memory_is_read_as_the_text_was():

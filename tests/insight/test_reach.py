@@ -36,8 +36,10 @@ def test_it_is_the_mean_norm_of_the_gradient_of_whole_texts(cell, way, monkeypat
     assert found.counts.tolist() == counts
     assert found.norms.min() > 0
     monkeypatch.setattr(gradients, "_NUMBERS", 3000)  # a window or two at once
-    again = reach(weights, config, ids, longest=12, positions=25, seed=4)
-    np.testing.assert_allclose(again.norms, found.norms, rtol=1e-9)
+    for threads in (1, 3):
+        monkeypatch.setattr("charrnn.insight.reach.threads_to_use", lambda _, count=threads: count)
+        again = reach(weights, config, ids, longest=12, positions=25, seed=4)
+        np.testing.assert_allclose(again.norms, found.norms, rtol=1e-9)
 
 
 def test_it_ends_where_a_document_begins():
