@@ -138,16 +138,16 @@ class Subject:
         part = replace(self, text=self.text[: max(1, most)])
         return shown(self.model.checkpoint.vocab, part.ids), part._activations(_FIND_ROWS)
 
-    def page(self, reading: Reading, reports: Reports, notes: Sequence[str], *, connect: bool) -> str:
-        """Return a page with all activations of the model on the text, and what else was asked for."""
+    def page(self, top: int, reports: Reports, notes: Sequence[str], *, connect: bool) -> str:
+        """Return a page of the reading, with all activations of the model on the text, and what else was asked for."""
         from charrnn.insight.inspection import page
         from charrnn.training.folder import model_name
 
         assert self.model.path is not None
         return page(
             model_name=model_name(self.model.path.resolve()),
-            reading=reading,
-            activations=self.activations,
+            activations=self.activations,  # first, since they may be too many
+            reading=self.reading(top),
             found=reports.found or (),
             connections=self.connections() if connect else None,
             reach=reports.reach,

@@ -125,9 +125,9 @@ def command(
         notes = [] if found is None else [f"Units were {found.where}."]
         if (reach or connect) and (model.cache or with_ngram):
             notes.append("Reach and connections leave out the model's memory.")
-        reads = html is not None or not reports.any
-        reading = subject.reading(top or (_TOP if as_json or html is not None else 0)) if reads else None
-        page = subject.page(reading, reports, notes, connect=connect) if reading and html is not None else None
+        top = top or (_TOP if as_json or html is not None else 0)
+        page = None if html is None else subject.page(top, reports, notes, connect=connect)
+        reading = None if page or reports.any else subject.reading(top)
     for sentence in notes:
         note(f"Note: {sentence}")
     if page is not None and file is not None:

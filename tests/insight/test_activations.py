@@ -29,6 +29,7 @@ def states_of(weights, config, ids):
 @pytest.mark.parametrize("cell", CELLS)
 def test_states_are_those_of_a_trace(cell, computed_by):
     weights, config, ids = made(cell)
+    ids = ids[:140]  # more than a window
     states, names = states_of(weights, config, ids), kinds(config)
     found = activations(weights, config, ids, names)
     assert tuple(found) == names
