@@ -439,7 +439,7 @@ class LanguageModel:
         reads its end mark first; the mark is not in the result, and the first character is predicted.
         top      how many of the most likely symbols to return in the place of each character
         unknown  what to do with characters that the vocabulary lacks: "skip" or "error"
-        Raises:  VocabError for an unknown character under "error".
+        Raises:  VocabError for an unknown character under "error"; ConfigError if top is less than 0.
         """
         from charrnn.data.reading import text_of
         from charrnn.insight.reading import ids_of, read

@@ -46,7 +46,7 @@ def activations(
     rows  batch rows that the text is split into, each after a warm-up of 512 characters, as by the protocol `lanes`:
           faster, and nearly the same
     Shapes:  ids (T,) · returns (T, H) for each name
-    Raises:  ConfigError for a name that the model does not have, and for arrays of more than 1 GiB.
+    Raises:  ConfigError for a name that the model does not have, a single string, and arrays of more than 1 GiB.
     """
     _check(config, names, len(ids))
     rows = max(1, min(rows, len(ids)))
@@ -67,6 +67,8 @@ def activations(
 
 
 def _check(config: ModelConfig, names: Sequence[str], chars: int) -> None:
+    if isinstance(names, str):
+        raise ConfigError(f"names must be a list, got {names!r}: write [{names!r}]")
     known = kinds(config)
     for name in names:
         if name not in known:

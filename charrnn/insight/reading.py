@@ -12,6 +12,7 @@ from charrnn.arrays import Array, Ids, Mask
 from charrnn.config import ModelConfig
 from charrnn.data.text import Text
 from charrnn.data.vocab import Vocab
+from charrnn.errors import ConfigError
 from charrnn.evaluation.recall import Recall
 from charrnn.insight.looks import CacheKeys, Looks, by_attention, largest
 from charrnn.memory.gate import fold_of
@@ -115,7 +116,10 @@ def read(
     top     K, predictions to return for each character, at most
     recall  how the model's memory is used; None: the predictions are those of the model alone
     Shapes:  ids (T,), or (T + 1,) with an end mark
+    Raises:  ConfigError if top is less than 0.
     """
+    if top < 0:
+        raise ConfigError(f"top must be at least 0, got {top}")
     N, K = len(ids), min(top, vocab.size)
     bits, top_ids, top_probs = np.full(N, np.nan), np.full((N, K), -1), np.full((N, K), np.nan)
     begins = np.arange(N) == 0

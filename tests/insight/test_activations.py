@@ -89,6 +89,8 @@ def test_what_cannot_be_read(monkeypatch):
         ConfigError, match=r"no activations 'layer0.c': choose from layer0.h, layer0.r, .* and layer1.n"
     ):
         activations(weights, config, ids, ["layer0.c"])
+    with pytest.raises(ConfigError, match=r"names must be a list, got 'layer0.h': write \['layer0.h'\]"):
+        activations(weights, config, ids, "layer0.h")
     monkeypatch.setattr(module, "MOST_BYTES", 5 * 8 * 299)
     with pytest.raises(ConfigError, match="read at most 299 characters"):
         activations(weights, config, ids, ["layer0.r"])
