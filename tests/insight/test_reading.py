@@ -8,7 +8,7 @@ from fixtures_memory import END, in_documents, memory_model, some_grams, text_of
 
 import charrnn
 from charrnn.data.text import Text
-from charrnn.errors import VocabError
+from charrnn.errors import ConfigError, VocabError
 from charrnn.insight.looks import MOST, largest
 from charrnn.memory.memory import Memory
 from charrnn.nn import model as net
@@ -164,6 +164,12 @@ def test_a_text_without_predictions(text):
     assert len(reading) == len(text)
     assert reading.bits_per_char is None
     assert reading.to_dict()["chars"] == 0
+
+
+def test_the_number_of_predictions():
+    assert memory_model().inspect("ab", top=0).top_ids.shape == (2, 0)
+    with pytest.raises(ConfigError, match="top must be at least 0, got -1"):
+        memory_model().inspect("ab", top=-1)
 
 
 def test_bytes_are_shown_one_by_one():
