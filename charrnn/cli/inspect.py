@@ -107,10 +107,10 @@ def command(
     from charrnn.system.blas import thread_limit
 
     refuse_models(texts)
-    file = output_file(html) if html else None
+    file = output_file(html) if html is not None else None
     model = open_model(model_path, memory, memory_from, with_ngram=with_ngram, adaptive=adaptive)
     text = _read(texts, model) if texts else model.validation_text()
-    beginning = text[:chars] if texts else text[: chars or (_PAGE_CHARS if html else _TERMINAL_CHARS)]
+    beginning = text[:chars] if texts else text[: chars or (_PAGE_CHARS if file else _TERMINAL_CHARS)]
     subject = Subject(model, beginning, unknown)
     if left_out := subject.left_out:
         note(f"Unknown characters: {left_out:,}, left out of the text")
@@ -125,8 +125,8 @@ def command(
         notes = [] if found is None else [f"Units were {found.where}."]
         if (reach or connect) and (model.cache or with_ngram):
             notes.append("Reach and connections leave out the model's memory.")
-        top = top or (_TOP if as_json or html is not None else 0)
-        page = None if html is None else subject.page(top, reports, notes, connect=connect)
+        top = top or (_TOP if as_json or file else 0)
+        page = None if file is None else subject.page(top, reports, notes, connect=connect)
         reading = None if page or reports.any else subject.reading(top)
     for sentence in notes:
         note(f"Note: {sentence}")
