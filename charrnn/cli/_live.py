@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 #: Shares of the time that may be spent on the panel, on new curves in it, and on samples: together under 1 %.
-_DRAWING, _CHARTING, _SAMPLING = 1 / 300, 1 / 400, 1 / 400
+_DRAWING, _CHARTING, _SAMPLING = 1 / 400, 1 / 600, 1 / 600
 _TIMED = 5  # times that a piece of work was done, whose mean says what it takes
 _OTHERS = ("rate", "norm", "chars/s", "epoch")  # figures besides losses
 _CALM = 0.25  # seconds between two drawings, at least
