@@ -81,6 +81,15 @@ def refuse_models(texts: Iterable[str]) -> None:
             raise CorpusError(f"{text} is a model, not a text: give the model as -m {text}, and a text")
 
 
+def check_pages() -> None:
+    """Raise MissingExtraError if a package that pages need is not installed: at once, not after the work."""
+    from charrnn.insight.figures import figure
+    from charrnn.pages import render
+
+    render("base.html")
+    figure()
+
+
 def print_json(data: Any) -> None:
     """Print a JSON value; NaN and infinity become null."""
 

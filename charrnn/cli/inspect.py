@@ -103,11 +103,13 @@ def command(
       charrnn inspect --find quotes --find '[0-9]+'
       charrnn inspect --reach
     """
-    from charrnn.cli._console import PassingLine, note, open_model, print_json, refuse_models
+    from charrnn.cli._console import PassingLine, check_pages, note, open_model, print_json, refuse_models
     from charrnn.system.blas import thread_limit
 
     refuse_models(texts)
     file = output_file(html) if html is not None else None
+    if file is not None:
+        check_pages()
     model = open_model(model_path, memory, memory_from, with_ngram=with_ngram, adaptive=adaptive)
     text = _read(texts, model) if texts else model.validation_text()
     beginning = text[:chars] if texts else text[: chars or (_PAGE_CHARS if file else _TERMINAL_CHARS)]

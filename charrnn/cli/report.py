@@ -43,15 +43,11 @@ def command(run: str | None, model_path: str | None, out: str | None) -> None:
       charrnn report names --out names.html
     """
     from charrnn.cli._bars import ReadingBar
-    from charrnn.cli._console import PassingLine, open_model
-    from charrnn.insight.figures import figure
+    from charrnn.cli._console import PassingLine, check_pages, open_model
     from charrnn.insight.report import gather
-    from charrnn.pages import render
     from charrnn.system.atomic import output_file, replacing
 
-    render("base.html")  # a missing package is reported at once, not after the work
-    figure()
-
+    check_pages()
     opened = open_model(run or model_path)
     assert opened.path is not None  # it was loaded from a file
     name = out or _place(opened.path)

@@ -80,16 +80,16 @@ def replacing(path: Path, remedy: str = _REMEDY) -> Iterator[BinaryIO]:
 def output_file(name: str | Path, remedy: str = "name another file") -> Path:
     """Return the file that a user wants written, behind a link if it is one; `replacing` can then write it.
 
-    Raises:  ConfigError if it is a folder or in no folder; or a device or a pipe, which would be replaced, so that root
-             would lose /dev/null.
+    Raises:  ConfigError if it is a folder or in no folder; if it is "-"; or a device or a pipe, which would be
+             replaced, so that root would lose /dev/null.
     """
     path = Path(name)
     if path.is_dir():
         problem = "is a folder"
     elif not path.parent.is_dir():
         problem = f"cannot be written: there is no folder {path.parent}"
-    elif path.exists() and not path.is_file():
-        problem = "is a device or a pipe"
+    elif name == "-" or (path.exists() and not path.is_file()):
+        problem = "is not a file"
     else:
         return Path(os.path.realpath(path)) if path.is_symlink() else path
     raise ConfigError(f"{name} {problem}: {remedy}")

@@ -2,12 +2,14 @@
 
 import dataclasses
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import charrnn
+from charrnn import pages
 from charrnn.cli._reports import Reports, _bar
 from charrnn.cli._surprise import Cell, cells, coloured, legend, with_digits
 from charrnn.insight import inspection
@@ -315,6 +317,15 @@ def test_a_name_that_is_no_unicode_is_shown_with_a_question_mark(run, tiny, rece
     Path("a\udcff.npz").write_bytes(Path(tiny, "best.npz").read_bytes())
     run("inspect", "-m", "a\udcff.npz", "--html", "page.html", "--chars", "9")
     assert Path("page.html").read_text(encoding="utf-8") == "<h1>a?</h1>"
+
+
+@pytest.mark.parametrize("module", ["jinja2", "matplotlib.figure"])
+def test_a_missing_package_of_pages_is_reported_before_the_work(run, tiny, monkeypatch, module):
+    pages._environment.cache_clear()
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setattr("charrnn.api.LanguageModel.inspect", lambda *args, **more: pytest.fail("it began to work"))
+    said = error_line(run("inspect", "--html", "page.html", code=1).stderr)
+    assert 'pip install "charrnn-numpy[' in said
 
 
 def test_a_page_is_written_whole(run, tiny):

@@ -261,10 +261,15 @@ def test_an_output_file_is_neither_a_pipe_nor_a_folder_and_a_link_stays_a_link(t
     (link := tmp_path / "link").symlink_to(tmp_path / "file")
     assert output_file(link) == (tmp_path / "file").resolve()
     assert output_file(str(tmp_path / "new")) == tmp_path / "new"
-    problems = {pipe: "is a device or a pipe", tmp_path: "is a folder", tmp_path / "no" / "a": "there is no folder"}
+    problems = {
+        pipe: "is not a file",
+        "-": "is not a file",
+        tmp_path: "is a folder",
+        tmp_path / "no" / "a": "there is no folder",
+    }
     for name, problem in problems.items():
         with pytest.raises(ConfigError, match=problem):
             output_file(name)
     (tmp_path / "to-pipe").symlink_to(pipe)
-    with pytest.raises(ConfigError, match="is a device or a pipe: try FILE"):
+    with pytest.raises(ConfigError, match="is not a file: try FILE"):
         output_file(tmp_path / "to-pipe", "try FILE")
