@@ -93,7 +93,7 @@ cookbook: $(VENV)/installed ## Run the recipes of docs/cookbook.md on the texts 
 learn: $(VENV)/learn ## Make the notebooks and pictures of docs/learn from its chapters; four minutes
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python docs/learn/notebooks.py --run
 
-picture: $(VENV)/dev ## Record training and sampling on a terminal: docs/terminal.svg, docs/live.svg; three minutes
+picture: $(VENV)/dev ## Record training and sampling on a terminal: docs/terminal.svg, docs/live.svg; two minutes
 	$(BIN)/python -m benchmarks.picture docs/terminal.svg docs/live.svg
 
 wheel: $(VENV)/dev ## Build sdist and wheel into dist/

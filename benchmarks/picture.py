@@ -37,7 +37,7 @@ COMMANDS = (
     "charrnn sample --documents 10 --temp 0.8 --seed 1",
 )
 LIVE_ROWS = 28
-LIVE = "charrnn train data/ferry.txt --minutes 2 --seed 1 --live"
+LIVE = "charrnn train data/ferry.txt --minutes 1 --seed 1 --live"
 #: Dark in a page's light and dark mode; each colour has a contrast of at least 6.9 to 1 with the background.
 THEME = TerminalTheme(
     (24, 27, 34),
