@@ -14,6 +14,7 @@ from charrnn.arrays import Array, Ids, Mask, Scratch
 from charrnn.config import ModelConfig
 from charrnn.errors import ConfigError
 from charrnn.evaluation.whole import WARM_UP
+from charrnn.insight.windows import windows
 from charrnn.nn import model
 from charrnn.nn.cells import cell_of
 from charrnn.wording import in_words
@@ -56,10 +57,7 @@ def activations(
     window = 1 if any(name.endswith(".c") for name in names) else _WINDOW
     for begin in range(-warm_up, length, window):
         steps = np.arange(begin, min(begin + window, length))
-        at = steps[:, None] + length * np.arange(rows)
-        read, reset = ids[at.clip(0, len(ids) - 1)], at <= 0
-        if end is not None:
-            reset |= read == end
+        read, reset = windows(ids, begin + length * np.arange(rows), len(steps), end)
         for name, values in _read(weights, read, state, reset, scratch, found):
             if begin >= 0:
                 found[name][steps] = values

@@ -20,7 +20,8 @@ import numpy as np
 from charrnn.arrays import Array, Ids
 from charrnn.config import ModelConfig
 from charrnn.errors import ConfigError
-from charrnn.insight.gradients import OwnScratch, Positions, loss_gradients, windows, windows_at_once
+from charrnn.insight.gradients import OwnScratch, loss_gradients, windows_at_once
+from charrnn.insight.windows import Positions, windows
 from charrnn.nn import model
 from charrnn.parallel.plan import threads_to_use
 from charrnn.parallel.threads import side_by_side

@@ -10,18 +10,13 @@ from __future__ import annotations
 
 import math
 import threading
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from charrnn.arrays import FRESH, Array, Ids, Mask, Scratch
 from charrnn.config import ModelConfig
 from charrnn.nn import model
 from charrnn.nn.functional import cross_entropy
-
-#: Characters of a text, by number: (B,).
-Positions: TypeAlias = npt.NDArray[np.intp]
 
 _NUMBERS = 2**22  # of all arrays that the windows of a block need, about: 16 MiB of float32; more is slower
 _PER_UNIT = 14  # arrays of H numbers that a layer keeps for each step, about: gates, slopes, states
@@ -62,21 +57,6 @@ def loss_gradients(
         dh[-1:], _ = readout_backprop(dlogits)
         _, grads = hidden_backprop(dh, np.zeros_like(last))
     return rows, grads["rows"]
-
-
-def windows(ids: Ids, starts: Positions, steps: int, end: int | None = None) -> tuple[Ids, Mask]:
-    """Return windows of a text, side by side, and where the state is zero before a step.
-
-    That is before an end mark, which begins a document, and before the first id of the text. A window may begin before
-    the text: nothing that stands there matters.
-    Shapes:  ids (N,) · starts (B,) · returns (steps, B) twice
-    """
-    at = starts + np.arange(steps)[:, None]
-    found = ids[at.clip(0, len(ids) - 1)]
-    reset = at <= 0
-    if end is not None:
-        reset |= found == end
-    return found, reset
 
 
 def windows_at_once(weights: model.Weights, config: ModelConfig, steps: int) -> int:

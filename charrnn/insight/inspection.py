@@ -30,7 +30,7 @@ _STEPS = 16  # of a scale of colours: the eye tells hardly more apart, and 32 wo
 _BIT = 1000  # steps of a bit
 _SHARE = 10_000  # steps of a probability
 _LEAST_SHARE = 0.001  # of a prediction, for a look to be listed
-_MISSING = 65535  # stands for nan
+_MISSING = 65535  # means nan
 _SIZE = (2.8, 2.8)  # of a figure, in inches
 _WORDS = {"h": "outputs", "c": "cells"}
 _JOINERS = "\u200c\u200d"  # they shape the letters or emoji beside them, and would not if they were visible
@@ -77,8 +77,7 @@ def page(
 
 
 def _summary(reading: Reading) -> str:
-    known = reading.bits[~np.isnan(reading.bits)]
-    mean = f" · {known.mean(dtype=np.float64):.3f} bits per character" if len(known) else ""
+    mean = "" if reading.bits_per_char is None else f" · {reading.bits_per_char:.3f} bits per character"
     return f"{len(reading.ids):,} characters{mean}"
 
 

@@ -205,7 +205,9 @@ def test_a_long_run_is_drawn_with_a_thousand_points_the_last_one_included():
 def test_curves_without_points_make_an_empty_figure(tmp_path):
     empty = Line(*np.zeros((4, 0)))
     for curves in ([], [Curve("none", ("none",), empty, empty, empty, None)]):
-        save(learning_curves(Curves(curves, "step", "nats", 0.0)), tmp_path / "empty.png")
+        made = learning_curves(Curves(curves, "step", "nats", 0.0))
+        assert lines_of(made) == []
+        save(made, tmp_path / "empty.png")
 
 
 def test_a_single_point_can_be_seen(tmp_path):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from charrnn.config import ModelConfig
-from charrnn.insight.gradients import loss_gradients, windows, windows_at_once
+from charrnn.insight.gradients import loss_gradients, windows_at_once
+from charrnn.insight.windows import windows
 from charrnn.nn import model
 from charrnn.nn.cells import CELLS
 from charrnn.nn.functional import cross_entropy, log_softmax, sum_rows
