@@ -79,7 +79,7 @@ def property_of(name: str) -> Property:
     if name in PROPERTIES:
         return PROPERTIES[name]
     try:
-        pattern = re.compile(name, re.MULTILINE)
+        matches = _matches(re.compile(name, re.MULTILINE))
     except re.error as error:
         hint = choice_hint(name, list(PROPERTIES))
         raise ConfigError(
@@ -88,7 +88,7 @@ def property_of(name: str) -> Property:
         ) from None
 
     def label(text: str) -> Labels:
-        labels = _inside(text, (found.span() for found in pattern.finditer(text)))
+        labels = matches(text)
         if not labels.any():
             raise ConfigError(
                 f"the pattern '{name}' matches no character of the text{choice_hint(name, list(PROPERTIES))}"
