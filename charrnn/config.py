@@ -423,8 +423,9 @@ class TrainConfig:
         True, "Training", "If training diverges, go back to the last good state and lower the rate."
     )
     threads: int | None = setting(
-        None, "Training", "CPU cores. [default: all, fewer for small windows]", low=1, high=4096
+        None, "Training", "CPU cores, in each rank of MPI. [default: all, fewer for small windows]", low=1, high=4096
     )
+    ranks: int = setting(1, "", "Ranks of MPI that share the batch rows.", low=1)
     seed: int | None = setting(None, "Training", "Random seed. [default: random; printed]", low=0, high=2**63 - 1)
     extend_vocab: bool = setting(False, "Text", "With --init-from: add the characters that the other model lacks.")
     val_chars: int = setting(0, "Files", "Validation characters per evaluation; 0 for all.", low=0, recipe=AUTO)
@@ -538,7 +539,7 @@ def unknown_setting(name: str, known: Sequence[str]) -> ConfigError:
 def text_and_train_settings(text: TextConfig, train: TrainConfig) -> dict[str, Any]:
     """Return the settings of both as one dict, as checkpoints keep them under `train`."""
     values = asdict(text) | asdict(train)
-    return {name: values[name] for name in (*setting_names(), "document_rules") if name in values}
+    return {name: values[name] for name in (*setting_names(), "document_rules", "ranks") if name in values}
 
 
 def text_and_train_configs(data: dict[str, Any]) -> tuple[TextConfig, TrainConfig]:

@@ -25,7 +25,7 @@ APART = {("data", "nn"), ("generation", "evaluation")}
 THIRD_PARTY = {
     "system/blas.py": {"threadpoolctl"},
     "parallel/plan.py": {"threadpoolctl"},
-    "parallel/workers.py": {"threadpoolctl"},
+    "parallel/ranks.py": {"mpi4py"},
     "generation/regex.py": {"regex"},
     "api.py": {"tqdm"},
     "data/files.py": {"zstandard", "compression"},

@@ -12,6 +12,7 @@ import click
 from charrnn.cli._command import SectionedOption, commands_with, flags_of
 from charrnn.cli._errors import errors_as_exit_codes
 from charrnn.cli._names import COMMAND_ALIASES, meant_options, model_after_command, near_commands, near_options
+from charrnn.cli._ranks import ending_all, hush
 from charrnn.cli._streams import color_wanted, open_streams
 from charrnn.errors import EXIT_CODES
 from charrnn.version import __version__
@@ -141,6 +142,7 @@ class Commands(click.Group):
     ) -> click.Context:
         """Parse the command line; the group's `--help` and `--version` print and exit here."""
         open_streams()
+        hush(self._named(args), args)
         extra = {"color": color_wanted()} | extra
         with errors_as_exit_codes():
             return super().make_context(info_name, model_after_command(args), parent, **extra)
@@ -150,8 +152,14 @@ class Commands(click.Group):
         from charrnn.system.processor import set_kernel
 
         ctx.obj = set_kernel()  # before a command loads NumPy; `doctor` reports it
-        with errors_as_exit_codes():
+        with ending_all(ctx), errors_as_exit_codes():
             return super().invoke(ctx)
+
+    @staticmethod
+    def _named(args: list[str]) -> str:
+        """Return the name of the command in a command line."""
+        word = next((arg for arg in args if not arg.startswith("-")), "").lower().replace("_", "-")
+        return COMMAND_ALIASES.get(word, word)
 
 
 def _exit_codes() -> str:

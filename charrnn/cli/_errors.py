@@ -11,6 +11,7 @@ from typing import NoReturn
 import click
 from click.exceptions import Exit, NoArgsIsHelpError
 
+from charrnn.cli._ranks import place
 from charrnn.cli._streams import OutputError, discard
 from charrnn.errors import CharRNNError, cause
 
@@ -56,7 +57,8 @@ def errors_as_exit_codes() -> Iterator[None]:
 
 
 def _fail(message: str, code: int = 1) -> NoReturn:
-    print_error(message)
+    own = place(click.get_current_context(silent=True)) if code == 1 and not message.startswith("rank ") else ""
+    print_error(own + message)
     raise Exit(code) from None
 
 

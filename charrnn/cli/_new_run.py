@@ -14,6 +14,7 @@ from charrnn.config import CONFLICTS, ModelConfig, TextConfig, TrainConfig, excl
 
 if TYPE_CHECKING:
     from charrnn.checkpoint import Checkpoint
+    from charrnn.training.run import Run
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,6 +25,16 @@ NEW_RUN_CONFLICTS = (
     *exclusive("give one", "test_fraction", "test_documents"),
     (("extend_vocab", "!init_from"), "--extend-vocab needs --init-from: give it too"),
 )
+
+
+def resume_command(run: Run, **options: object) -> str:
+    """Return the command line that resumes a run with these options, on as many ranks as it has now."""
+    return on_ranks(run.config.ranks, with_imports(run.command_to_resume(**options)))
+
+
+def on_ranks(ranks: int, command: str) -> str:
+    """Return the command line that starts a command on so many ranks."""
+    return f"mpiexec -n {ranks} {command}" if ranks > 1 else command
 
 
 def train_command(paths: Sequence[str], options: Mapping[str, object]) -> str:
@@ -71,7 +82,7 @@ def repeat_command(saved: Checkpoint) -> str:
     chosen = {name: actual[name] for name in setting_names() if is_named(name)}
     chosen |= {"init_from": saved.init_from} if saved.init_from else {}
     chosen |= {"val_file": saved.val_source.path} if saved.val_source else {}
-    return train_command(saved.source.paths, chosen)
+    return on_ranks(config.ranks, train_command(saved.source.paths, chosen))
 
 
 def file_options(*, out: str, init_from: str) -> Callable[[F], F]:

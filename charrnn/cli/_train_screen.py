@@ -12,6 +12,7 @@ from charrnn.cli._bars import bar
 from charrnn.cli._console import console, duration, print_or_raise, redraws, rendered, screen_columns, wrapped
 from charrnn.cli._sparkline import is_printable, sparkline
 from charrnn.nn.functional import bits
+from charrnn.parallel.workers import SlowRank
 from charrnn.training.advice import advise
 from charrnn.training.fitting import MemoryFitted
 from charrnn.training.loop import MOST_TRIES, Evaluating, Recovered, Report, Stepped
@@ -75,6 +76,12 @@ class TrainScreen(ABC):
                 self._line(event.step, f"length now {event.total:,} steps, to fit the time budget")
         elif isinstance(event, Recovered):
             self._recover(event)
+        elif isinstance(event, SlowRank):
+            self._note_once(
+                event.name,
+                f"{event.name} takes {event.times:.1f} times as long for its batch rows as the others, and they wait: "
+                "look what else runs there",
+            )
         elif isinstance(event, MemoryFitted):
             self.memory = event
         elif isinstance(event, Report) and event.saturation is not None:  # with an evaluation
@@ -98,9 +105,12 @@ class TrainScreen(ABC):
         """Give each advice once."""
         state, training = self.run.state, self.run.training
         for what, sentence in advise(state.history, self.run.vocab.entropy, training.model_config).items():
-            if what not in self.advised:
-                self._note(sentence)
-                self.advised.add(what)
+            self._note_once(what, sentence)
+
+    def _note_once(self, what: str, sentence: str) -> None:
+        if what not in self.advised:
+            self._note(sentence)
+            self.advised.add(what)
 
     def _sample(self) -> None:
         """Log and show a sample."""

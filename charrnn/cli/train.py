@@ -18,8 +18,9 @@ from charrnn.cli._command import (
     section,
     source_of,
 )
-from charrnn.cli._new_run import NEW_RUN_CONFLICTS, file_options, repeat_command, with_imports
+from charrnn.cli._new_run import NEW_RUN_CONFLICTS, file_options, repeat_command, resume_command, with_imports
 from charrnn.cli._options import given, settings
+from charrnn.cli._ranks import follow, join
 from charrnn.cli._signals import StopSignals
 from charrnn.cli._types import WholeNumber
 from charrnn.config import DEFAULT_MINUTES, seeded, setting_names, sort_settings
@@ -29,9 +30,11 @@ if TYPE_CHECKING:
     from charrnn.cli._train_screen import TrainScreen
     from charrnn.data.corpus import Corpus
     from charrnn.data.summary import Summary
+    from charrnn.parallel.ranks import Ranks
     from charrnn.training.run import Run
 
 _files, _screen = section("Files"), section("Screen")
+_WORTHWHILE = 1.1  # times as fast as one rank that several should be
 _NEW = "!resume"  # a resumed run ignores settings of files and variables
 
 #: The options that people use most, for the first screen of the help.
@@ -116,9 +119,11 @@ def command(corpus: tuple[str, ...], **options: Any) -> None:
         check_charts()
     if options["resume"]:
         options = _resuming(options)
+    if (ranks := join()) and ranks.rank:
+        follow(ranks)
     with StopSignals(saves=True) as signals:
         try:
-            run = _open(corpus, options, began)
+            run = _open(corpus, options, began, ranks)
         except BrokenPipeError:  # stderr is closed, and nothing has begun
             click.get_current_context().exit(1)
         try:
@@ -134,7 +139,7 @@ def _resuming(options: dict[str, Any]) -> dict[str, Any]:
     return options | dict.fromkeys(ignored)
 
 
-def _open(paths: tuple[str, ...], options: dict[str, Any], began: float) -> Run:
+def _open(paths: tuple[str, ...], options: dict[str, Any], began: float, ranks: Ranks | None) -> Run:
     """Start or resume the run that the options ask for, and describe it."""
     from charrnn.checkpoint import load
     from charrnn.cli._bars import ReadingBar
@@ -166,7 +171,14 @@ def _open(paths: tuple[str, ...], options: dict[str, Any], began: float) -> Run:
         out = out or RUNS / Corpus.name_of(paths[0])
         with measuring, ReadingBar(quiet=quiet) as reading:
             return Run.resume(
-                out, paths, options["val_file"], settings=asked, reading=reading, began=began, ready=ready(None)
+                out,
+                paths,
+                options["val_file"],
+                settings=asked,
+                reading=reading,
+                began=began,
+                ready=ready(None),
+                ranks=ranks,
             )
     if not paths:
         raise click.UsageError("Missing argument 'CORPUS': name a text file to train on.")
@@ -185,6 +197,7 @@ def _open(paths: tuple[str, ...], options: dict[str, Any], began: float) -> Run:
             force=options["force"],
             began=began,
             ready=ready(corpus),
+            ranks=ranks,
         )
 
 
@@ -214,7 +227,7 @@ def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
     if signals.received and not run.finished:
         run.save()
         run.fit_memory()
-        note(f"Saved after step {run.state.step:,}. Continue with: {with_imports(run.command_to_resume())}")
+        note(f"Saved after step {run.state.step:,}. Continue with: {resume_command(run)}")
         click.get_current_context().exit(128 + signals.received)
     if not quiet:
         config, longer = run.training.config, {"minutes": f"{DEFAULT_MINUTES:g}"}
@@ -223,7 +236,7 @@ def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
             longer = {"patience": "0"}
         commands = {
             "Sample": with_imports(["charrnn", "sample", "-m", str(run.folder.path)]),
-            "Extend": with_imports(run.command_to_resume(**longer)),
+            "Extend": resume_command(run, **longer),
             "Repeat": repeat_command(run.checkpoint(resumable=True)),
         }
         print_facts(closing_figures(run, screen.memory) | commands, err=True)
@@ -309,7 +322,7 @@ def _mib(size: int) -> str:
 def _print_plan(run: Run, *, verbose: bool) -> None:
     """Print the length of the run with a forecast of its time, and the notes."""
     from charrnn.cli._console import PassingLine, duration, print_fact, print_sentence
-    from charrnn.training.budget import expected_seconds, step_seconds, threads_in_words
+    from charrnn.training.budget import expected_seconds, gain_in_words, sharing_gain, step_seconds
 
     config, total = run.config, run.state.course.total
     if run.timer is not None:
@@ -329,8 +342,13 @@ def _print_plan(run: Run, *, verbose: bool) -> None:
         print_sentence(f"{config.batch_size} batch rows of {config.seq_len} characters per step, {rate}")
         for reason in run.reasons:
             print_sentence(reason)
-        if step is not None:
-            budget = run.timer.budget if run.timer else math.inf
-            print_sentence(threads_in_words(run.training, run.state, step, budget))
+    if step is not None and (verbose or config.ranks > 1):
+        gain = sharing_gain(run.training, run.state, step, run.timer.budget if run.timer else math.inf)
+        print_sentence(gain_in_words(config.threads or 1, step, gain, config.ranks))
+        if config.ranks > 1 and gain < _WORTHWHILE:
+            run.notes.append(
+                f"{config.ranks} ranks are hardly faster than one: train without mpiexec, or ask `mpiexec -n "
+                f"{config.ranks} charrnn doctor --mpi` what would help"
+            )
     for sentence in run.notes:
         print_sentence(f"Note: {sentence}")

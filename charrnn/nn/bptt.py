@@ -15,6 +15,8 @@ Source:  Williams & Peng 1990.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from charrnn.arrays import Array, Mask, Params, Scratch, Window, aligned
@@ -22,6 +24,13 @@ from charrnn.config import ModelConfig
 from charrnn.nn import model
 from charrnn.nn.dropout import draw_masks
 from charrnn.nn.functional import cross_entropy
+
+
+class Part(NamedTuple):
+    """The rows of a window that has only some of a batch: the number of the first one, and the rows of the batch."""
+
+    first: int
+    batch: int
 
 
 class Learner:
@@ -42,15 +51,20 @@ class Learner:
         """Use these parameters from now on."""
         self._params, self._weights = params, None
 
-    def gradients(self, window: Window, state: Array, step: int, rows: slice) -> tuple[float, Array, Params]:
-        """Return the rows' share of the window's mean loss, their state after it, and the gradient of that share."""
-        own = window.rows(rows)
-        masks = draw_masks(self._params, self._config, self._seed, step, rows)
+    def gradients(
+        self, window: Window, state: Array, step: int, rows: slice, part: Part | None = None
+    ) -> tuple[float, Array, Params]:
+        """Return the rows' share of the batch's mean loss, their state after it, and the gradient of that share.
+
+        part: which rows of the batch the window has; None for all
+        """
+        own, (first, batch) = window.rows(rows), part or Part(0, window.inputs.shape[1])
+        masks = draw_masks(self._params, self._config, self._seed, step, slice(first + rows.start, first + rows.stop))
         weights = model.prepare(self._params, self._config, masks) if masks.weights else self._undropped()
         logits, last_state, backprop = model.forward(
             weights, own.inputs, state[:, :, rows], reset=own.reset, masks=masks, scratch=self._scratch
         )
-        loss, dlogits = cross_entropy(logits, own.targets, of=window.targets.size)
+        loss, dlogits = cross_entropy(logits, own.targets, of=len(window.targets) * batch)
         # Back-propagation is truncated here, at both ends of the window. Later windows also depend on last_state, but
         # their gradient is taken to be zero. This window depends on earlier ones through `state`, but the gradient
         # with respect to `state` is dropped.

@@ -31,7 +31,7 @@ from charrnn.arrays import Array, Mask, Params, Window
 from charrnn.config import ModelConfig, from_dict
 from charrnn.errors import CharRNNError
 from charrnn.nn import model
-from charrnn.nn.bptt import Learner
+from charrnn.nn.bptt import Learner, Part
 from charrnn.nn.cells import packed, unpack
 from charrnn.parallel.plan import Plan
 from charrnn.parallel.shared import SharedArrays, add_up, corner, gradients_of, memory_file, shared_arrays
@@ -40,7 +40,7 @@ from charrnn.system.signals import SAVING, STOPPING
 
 _THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _GRADIENTS, _SUM, _SCORES, _STATE = range(4)  # the task of a request
-_REQUEST = struct.Struct("<BQQQ??")
+_REQUEST = struct.Struct("<BQQQQQ??")
 _DONE, _FAILED = b".", b"!"
 _RESUME = "saved files are intact; continue with --resume, or with --threads 1"
 _MOST_REASON = 1000  # bytes of an answer's reason
@@ -48,14 +48,29 @@ _START = "import sys; sys.path[:] = {path!r}; from {module} import run_worker; r
 
 
 class Request(NamedTuple):
-    """One task for the other processes, on the window (T, B) in shared memory, or on the gradients there."""
+    """One task for the other processes, on the window (T, B) in shared memory, or on the gradients there.
+
+    first, batch  as in `Part`
+    """
 
     task: int
     step: int = 0
     T: int = 0
     B: int = 0
+    first: int = 0
+    batch: int = 0
     has_reset: bool = False
     new_params: bool = False
+
+
+class SlowRank(NamedTuple):
+    """A rank that takes so many times as long for its batch rows as the others do.
+
+    name  "rank 1 on host"
+    """
+
+    name: str
+    times: float
 
 
 class Workers:
@@ -97,13 +112,16 @@ class Workers:
             for name, array in params.items():
                 self._shared[f"params/{name}"][...] = array
 
-    def gradients(self, window: Window, state: Array, step: int) -> tuple[float, Array, Params]:
+    def gradients(
+        self, window: Window, state: Array, step: int, part: Part | None = None
+    ) -> tuple[float, Array, Params]:
         """Return the window's mean loss, the state after it, and the loss's gradient.
 
+        part: which rows of the batch the window has; loss and gradient are then their share of the batch's
         Shapes:  window (T, B) · state (L, S, B, H)
         """
-        self._request(_GRADIENTS, window, state, step)
-        loss, last_state, grads = self._learner.gradients(window, state, step, self._own_rows(window))
+        self._request(_GRADIENTS, window, state, step, part)
+        loss, last_state, grads = self._learner.gradients(window, state, step, self._own_rows(window), part)
         if self._others:
             grads = _moved(grads, gradients_of(self._shared, self.plan, 0))
             self._wait()
@@ -153,6 +171,16 @@ class Workers:
         """
         return self._learner.gates(window, state)
 
+    def hold(self, params: Params, opt_state: Params) -> None:
+        """Let other ranks of MPI train on from this state; without them, do nothing."""
+
+    def update(self, learning_rate: float, step: int) -> None:
+        """Let other ranks do the update that this one does, from the newest gradients; without them, do nothing."""
+
+    def slow_rank(self) -> SlowRank | None:
+        """Return the rank that the others wait for, if one is much slower; None without other ranks."""
+        return None
+
     def start(self, positions: npt.NDArray[np.intp]) -> Array:
         """Return the state of batch rows that begin at these positions of a text: zero."""
         return model.zero_state(self.plan.config, len(positions))
@@ -160,11 +188,13 @@ class Workers:
     def _own_rows(self, window: Window) -> slice:
         return self.plan.share(0, window.inputs.shape[1])
 
-    def _request(self, task: int, window: Window, state: Array, step: int = 0) -> None:
+    def _request(self, task: int, window: Window, state: Array, step: int = 0, part: Part | None = None) -> None:
         """Let the other processes start on their rows of the window."""
         if not self._others:
             return
-        self._send(_written(self._shared, task, window, state, step, self._new_params))
+        request = _written(self._shared, task, window, state, self._new_params)
+        first, batch = part or Part(0, request.B)
+        self._send(request._replace(step=step, first=first, batch=batch))
         self._new_params = False
 
     def _send(self, request: Request) -> None:
@@ -231,7 +261,7 @@ class Remote:
     def score(self, window: Window, state: Array) -> tuple[Array, Mask, Array]:
         """Return what `Workers.score` does."""
         with self._busy:
-            self._other.send(_REQUEST.pack(*_written(self._shared, _SCORES, window, state, 0, self._new_params)))
+            self._other.send(_REQUEST.pack(*_written(self._shared, _SCORES, window, state, self._new_params)))
             self._new_params = False
             self._other.wait()
         shared, shape = self._shared, window.inputs.shape
@@ -239,14 +269,14 @@ class Remote:
         return corner(log_probs, shape).copy(), corner(correct, shape).copy(), corner(last_state, state.shape).copy()
 
 
-def _written(shared: SharedArrays, task: int, window: Window, state: Array, step: int, new_params: bool) -> Request:
+def _written(shared: SharedArrays, task: int, window: Window, state: Array, new_params: bool) -> Request:
     """Write a window to shared memory, and return the request for it."""
     T, B = window.inputs.shape
     shared["inputs"][:T, :B], shared["targets"][:T, :B] = window.inputs, window.targets
     shared["state"][:, :, :B] = state
     if window.reset is not None:
         shared["reset"][:T, :B] = window.reset
-    return Request(task, step, T, B, window.reset is not None, new_params)
+    return Request(task, T=T, B=B, has_reset=window.reset is not None, new_params=new_params)
 
 
 def _command(answers: int) -> list[str]:
@@ -366,7 +396,9 @@ def _do(request: Request, shared: SharedArrays, learner: Learner, rank: int, row
     inputs, targets, reset = (corner(shared[name], (T, B)) for name in ("inputs", "targets", "reset"))
     window, state = Window(inputs, targets, reset if request.has_reset else None), shared["state"][:, :, :B]
     if request.task == _GRADIENTS:
-        shared["losses"][rank], last_state, grads = learner.gradients(window, state, request.step, rows)
+        shared["losses"][rank], last_state, grads = learner.gradients(
+            window, state, request.step, rows, Part(request.first, request.batch)
+        )
         _moved(grads, own_grads)
     elif request.task == _SCORES:
         shared["log_probs"][:T, rows], shared["correct"][:T, rows], last_state = learner.score(window, state, rows)

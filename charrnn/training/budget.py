@@ -183,6 +183,7 @@ def char_seconds(
     average: of the measured steps. A median is the machine's own speed; a mean includes what other programs take.
     """
     state, optimizer = copy.deepcopy(replace(state, good=None)), training.optimizer()
+    workers.hold(state.params, state.opt_state)
 
     def step() -> int:
         window = training.stream[state.step]
@@ -242,34 +243,34 @@ def _evaluation_steps(steps: int, evaluations: float) -> int:
     return max(1, math.ceil(steps / max(1, round(evaluations))))
 
 
-def single_thread_seconds(training: Training, state: TrainState, most: float, seconds: float) -> float:
-    """Return the seconds of a step with one thread, measured for about twice these; the state is left unchanged.
+def sharing_gain(training: Training, state: TrainState, step: float, budget: float = math.inf) -> float:
+    """Return how many times as fast a step is as on rank 0 alone or, without other ranks, as with one thread.
 
-    If a step may take longer than these seconds, shorter windows are measured instead.
-    most: seconds that a step takes at most
-    """
-    length = training.config.seq_len
-    length = max(1, min(length, round(length * seconds / most)))
-    config = replace(training.config, threads=1, seq_len=length)
-    alone = replace(training, config=config, stream=replace(training.stream, seq_len=length))
-    with alone.workers() as workers:
-        return step_seconds(training, char_seconds(alone, state, workers, seconds, fmean))
-
-
-def threads_in_words(training: Training, state: TrainState, step: float, budget: float = math.inf) -> str:
-    """Say how long a step takes and what its threads gain; measures steps with one thread for at most about a second.
-
+    Measuring that takes about a second at most; the state is left unchanged. If a step alone may take longer than half
+    of that, shorter windows are measured instead.
     step: seconds of a step; budget: those of the run
     """
-    threads, seconds = training.config.threads or 1, min(_SECONDS[0], trial_seconds(budget))
-    gain = single_thread_seconds(training, state, threads * step, seconds) / step if threads > 1 else 1.0
-    return gain_in_words(threads, step, gain)
+    config, stream, seconds = training.config, training.stream, min(_SECONDS[0], trial_seconds(budget))
+    shares, threads = (config.ranks, config.threads) if training.ranks else (config.threads or 1, 1)
+    if shares == 1:
+        return 1.0
+    length = max(1, min(config.seq_len, round(config.seq_len * seconds / (shares * step))))
+    config = replace(config, threads=threads, ranks=1, seq_len=length)
+    alone = replace(training, config=config, stream=replace(stream, seq_len=length), ranks=None)
+    with alone.workers() as workers:
+        return step_seconds(training, char_seconds(alone, state, workers, seconds, fmean)) / step
 
 
-def gain_in_words(threads: int, step: float, gain: float) -> str:
-    """Say how long a step takes, in seconds, and how many times as fast it is as with one thread."""
+def gain_in_words(threads: int, step: float, gain: float, ranks: int = 1) -> str:
+    """Say how long a step takes, in seconds, and how many times as fast it is as `sharing_gain` compares it with.
+
+    threads: of each rank
+    """
     takes = f"a step takes about {f'{1000 * step:.3g} ms' if step < 1 else f'{step:.3g} s'}"
-    return f"1 thread: {takes}" if threads == 1 else f"{threads} threads: {takes}, {gain:.2g} times as fast as 1"
+    who = f"{threads} thread{'s' * (threads > 1)}"
+    if ranks > 1:
+        return f"{ranks} ranks of {who}: {takes}, {gain:.2g} times as fast as on one rank"
+    return f"{who}: {takes}" if threads == 1 else f"{who}: {takes}, {gain:.2g} times as fast as 1"
 
 
 def expected_seconds(training: Training, state: TrainState) -> float | None:

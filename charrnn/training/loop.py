@@ -28,7 +28,9 @@ from charrnn.nn.cells.base import saturated
 from charrnn.nn.optimizers import OPTIMIZERS, Optimizer, clip, global_norm
 from charrnn.nn.schedules import Course, Schedule, schedule_of
 from charrnn.parallel.plan import make_plan
-from charrnn.parallel.workers import Workers
+from charrnn.parallel.ranked import RankedWorkers
+from charrnn.parallel.ranks import Ranks
+from charrnn.parallel.workers import SlowRank, Workers
 
 #: By layer and gate: the shares of activations near the lowest and near the highest value that the gate can have.
 Saturation: TypeAlias = dict[str, dict[str, tuple[float, float]]]
@@ -200,12 +202,14 @@ class Training:
     """Everything that stays the same while a model is trained.
 
     val_ids  (M,); with fewer than two there is no validation
+    ranks    those that share the batch rows; None for this process alone
     """
 
     model_config: ModelConfig
     config: TrainConfig
     stream: Stream
     val_ids: IdSource
+    ranks: Ranks | None = None
 
     def optimizer(self) -> Optimizer:
         """Return the optimizer that the settings name."""
@@ -216,11 +220,11 @@ class Training:
         return lambda step: schedule_of(self.config, state.course)(step)
 
     def workers(self) -> Workers:
-        """Return the workers that train and validate, with as many threads as the settings say, or one."""
-        config = self.config
-        return Workers(
-            make_plan(self.model_config, config.seed, config.batch_size, config.seq_len, config.threads or 1)
-        )
+        """Return the workers that train and validate, with as many threads in each rank as the settings say, or one."""
+        config, ranks = self.config, self.ranks
+        rows = -(-config.batch_size // (ranks.size if ranks else 1))
+        plan = make_plan(self.model_config, config.seed, rows, config.seq_len, config.threads or 1)
+        return RankedWorkers(plan, ranks, config) if ranks else Workers(plan)
 
     def evaluates_at(self, course: Course, step: int) -> bool:
         """Return whether an evaluation and a save follow this step."""
@@ -262,6 +266,7 @@ def train_step(
         grad_norm = global_norm(norms)
         for what, value in (("loss", loss), ("gradient", grad_norm)):
             check_finite(what, value, state.step + 1)
+        workers.update(learning_rate, state.step)
         optimizer.update(state.params, grads, state.opt_state, learning_rate, state.step)
     state.state = carried
     state.step += 1
@@ -281,7 +286,7 @@ def check_state(state: TrainState) -> None:
         check_finite(f"array {name}", array, state.step)
 
 
-def fit(training: Training, state: TrainState) -> Iterator[Stepped | Evaluating | Report | Recovered]:
+def fit(training: Training, state: TrainState) -> Iterator[Stepped | Evaluating | Report | Recovered | SlowRank]:
     """Train from the state's step to the end and yield events.
 
     The state changes in place and is consistent at every event; to stop, do not call `next` again.
@@ -292,6 +297,7 @@ def fit(training: Training, state: TrainState) -> Iterator[Stepped | Evaluating 
     if training.config.recover and state.good is None:
         state.keep()
     with training.workers() as workers:
+        workers.hold(state.params, state.opt_state)
         while True:
             try:
                 if state.progress.reported < state.step and training.reports_at(state.course, state.step):
@@ -302,7 +308,9 @@ def fit(training: Training, state: TrainState) -> Iterator[Stepped | Evaluating 
                 rate = schedule(state.step) * state.progress.rate_factor
                 stepped = train_step(training, optimizer, rate, state, training.stream[state.step], workers)
             except DivergedError as error:
-                yield _recover(training, state, error)
+                recovered = _recover(training, state, error)
+                workers.hold(state.params, state.opt_state)
+                yield recovered
                 continue
             progress = state.progress
             progress.steps += 1
@@ -369,7 +377,7 @@ def _recover(training: Training, state: TrainState, error: DivergedError) -> Rec
 
 def _report(
     training: Training, state: TrainState, schedule: Schedule, workers: Workers
-) -> Iterator[Evaluating | Report]:
+) -> Iterator[Evaluating | Report | SlowRank]:
     """Evaluate if an evaluation is due, update the progress, and yield the report.
 
     A validation loss above the limit is neither the best nor does it use up patience: it may be the first sign of
@@ -419,7 +427,10 @@ def _report(
         state.history = thinned([*state.history, record])
         if training.config.recover and not bad:
             state.keep()
+        workers.hold(state.params, state.opt_state)  # on processors that round differently, copies drift apart
     yield report
+    if evaluates and (slow := workers.slow_rank()) is not None:
+        yield slow
 
 
 def thinned(history: list[dict[str, Any]], most: int = MOST_HISTORY) -> list[dict[str, Any]]:

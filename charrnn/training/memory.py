@@ -66,6 +66,8 @@ def footprint(training: Training) -> Footprint:
     taken = _measure(small, share)
     now = own_bytes()
     size = (now or _PYTHON + taken.state) + taken.state + taken.step
+    if training.ranks:
+        size += 2 * taken.params  # gradients to be summed: this rank's, and its shards of those of all ranks
     if plan.processes > 1:
         other = _AT_IMPORT + now - before if _AT_IMPORT and now and before else _PYTHON
         size += (plan.processes - 1) * (other + taken.step) + (plan.processes + 1) * taken.params

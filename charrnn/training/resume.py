@@ -13,8 +13,9 @@ from charrnn.data.corpus import Corpus
 from charrnn.data.reading import ReadProgress
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, OtherTextError
 from charrnn.nn.schedules import Course
+from charrnn.parallel.ranks import Ranks
 from charrnn.training.loop import Progress, Training, TrainState
-from charrnn.training.setup import fit_to_text
+from charrnn.training.setup import fit_to_text, with_threads
 
 
 def corpus_of(
@@ -44,14 +45,20 @@ def corpus_of(
         raise CorpusError(f"the model's corpus cannot be read: {error}") from None
 
 
-def resumed_config(saved: Checkpoint, corpus: Corpus, settings: dict[str, Any]) -> tuple[TrainConfig, list[str]]:
-    """Return the run's settings with the patience and the threads now requested, and notes for the user.
+def resumed_config(
+    saved: Checkpoint, corpus: Corpus, settings: dict[str, Any], ranks: Ranks | None
+) -> tuple[TrainConfig, list[str]]:
+    """Return the run's settings with the patience, the threads and the ranks of now, and notes for the user.
 
     Raises:  ConfigError if another setting differs from the run's.
     """
     notes: list[str] = []
     config = replace(saved.train_config, patience=settings.get("patience", saved.train_config.patience))
-    if settings.get("threads", config.threads) != config.threads:
+    if config.ranks != (size := ranks.size if ranks else 1):
+        then, now = (f"{number} rank{'s' * (number > 1)}" for number in (config.ranks, size))
+        notes.append(f"the run was on {then} and is now on {now}: results agree to rounding but not bit for bit")
+        config = with_threads(replace(config, threads=settings.get("threads")), saved.model_config, ranks)
+    elif settings.get("threads", config.threads) != config.threads:
         notes.append("with another number of threads, results agree to rounding but not bit for bit")
         config = replace(config, threads=settings["threads"])
     _refuse_changes(saved, corpus, settings)

@@ -21,6 +21,8 @@ from charrnn.data.text import Text
 from charrnn.data.vocab import Vocab
 from charrnn.errors import CheckpointError, ConfigError, RunFolderError
 from charrnn.nn.functional import bits
+from charrnn.parallel.ranks import Ranks
+from charrnn.parallel.workers import SlowRank
 from charrnn.system.load import busy_now, is_crowded
 from charrnn.training import budget
 from charrnn.training.budget import Timer
@@ -63,7 +65,7 @@ class Saved(NamedTuple):
     step: int
 
 
-Event = Stepped | Evaluating | Report | Recovered | Saved | LengthChanged | MemoryFitted
+Event = Stepped | Evaluating | Report | Recovered | SlowRank | Saved | LengthChanged | MemoryFitted
 
 
 @dataclass(eq=False)
@@ -108,6 +110,7 @@ class Run:
         force: bool = False,
         began: float | None = None,
         ready: Callable[[Run], object] | None = None,
+        ranks: Ranks | None = None,
     ) -> Run:
         """Start a run: build the vocabulary, draw the weights, fix the length, and save once.
 
@@ -118,6 +121,7 @@ class Run:
         force       True: remove an earlier run in the folder
         began       time.monotonic() when the time budget began; now if None
         ready       called with the run before its length is measured
+        ranks       those of MPI, of which this is rank 0; None: this process alone trains
         Raises:     CharRNNError if the folder is taken, the corpus too short, or settings conflict.
         """
         began = time.monotonic() if began is None else began
@@ -128,7 +132,7 @@ class Run:
             folder.refuse_taken()
         earlier = ckpt.load(init_from) if init_from else None
         left = 0.0 if minutes is None else minutes * 60 - (time.monotonic() - began)
-        setup = set_up(corpus, settings, earlier, left)
+        setup = set_up(corpus, settings, earlier, left, ranks)
         run = cls(
             folder,
             setup.training,
@@ -171,6 +175,7 @@ class Run:
         reading: ReadProgress | None = None,
         began: float | None = None,
         ready: Callable[[Run], object] | None = None,
+        ranks: Ranks | None = None,
     ) -> Run:
         """Continue the run in a folder exactly from its `last.npz`, to the length that it has or to another one.
 
@@ -181,6 +186,7 @@ class Run:
         reading     as for `read_text`
         began       time.monotonic() when the minutes began; now if None
         ready       called with the run before its speed is measured
+        ranks       as for `start`, of any number
         Raises:     CharRNNError if the folder has no run, the corpus is another, or a setting differs from the run's.
         """
         began = time.monotonic() if began is None else began
@@ -197,11 +203,11 @@ class Run:
             if saved.state is None or saved.train_config.steps is None:
                 raise CheckpointError(f"{folder.last} has a model but no run state: start a new run with --init-from")
             corpus = corpus_of(saved, corpus_paths, val_path, reading=reading)
-            config, notes = resumed_config(saved, corpus, settings)
+            config, notes = resumed_config(saved, corpus, settings, ranks)
             notes = corpus.notes + notes + version_notes(saved.versions, ckpt.current_versions())
             notes += [] if is_locked else [UNLOCKED]
-            training, _ = training_for(corpus, saved.vocab, saved.model_config, config)
-            notes += thread_notes(training) if "threads" in settings else []
+            training, _ = training_for(corpus, saved.vocab, saved.model_config, config, ranks)
+            notes += thread_notes(training) if "threads" in settings or ranks else []
             state = state_of(folder.last, saved)
             if (total := requested_steps(training, settings)) is not None:
                 state.course = state.course.changed(state.farthest, total)

@@ -19,6 +19,7 @@ from charrnn.errors import ConfigError, CorpusError
 from charrnn.nn import model
 from charrnn.nn.cells import packed
 from charrnn.parallel.plan import MIN_ROWS, available_threads, usual_threads
+from charrnn.parallel.ranks import Ranks
 from charrnn.system.load import cores
 from charrnn.training import budget, recipe
 from charrnn.training.finetune import adopt_text_form, pretrained
@@ -47,11 +48,14 @@ class Setup(NamedTuple):
     measured: Footprint | None
 
 
-def set_up(corpus: Corpus, settings: dict[str, Any], earlier: Checkpoint | None, seconds: float) -> Setup:
+def set_up(
+    corpus: Corpus, settings: dict[str, Any], earlier: Checkpoint | None, seconds: float, ranks: Ranks | None = None
+) -> Setup:
     """Set up a new run with random weights, or with those of an earlier model.
 
     settings  fields of the configs by name, with a seed
     seconds   time left of a budget of minutes; with a budget, the recipe chooses the settings that are not given
+    ranks     as in `Training`
     Raises:   ConfigError if settings conflict, also with the earlier model; CorpusError if the text is too short.
     """
     if earlier is not None:
@@ -65,17 +69,15 @@ def set_up(corpus: Corpus, settings: dict[str, Any], earlier: Checkpoint | None,
         defaults = vars(inherited)
     chosen, measured = Recipe({}, [], []), None
     if config.minutes is not None:
-        chosen, measured = _recipe(corpus, vocab, defaults, settings, seconds)
+        chosen, measured = _recipe(corpus, vocab, defaults, settings, seconds, ranks)
     model_settings, _, config = sort_settings(settings | chosen.settings)
     model_config = ModelConfig(**defaults | model_settings)
     if params is None:
         params = model.init_params(model_config, np.random.default_rng(config.seed))
-    if config.threads is None:
-        threads = usual_threads(model_config, config.batch_size, config.seq_len, available_threads())
-        config = replace(config, threads=threads)
+    config = with_threads(config, model_config, ranks)
     vocab = vocab.counted(corpus.train)
-    training, more_notes = training_for(corpus, vocab, model_config, config)
-    more_notes += thread_notes(training) if "threads" in settings else []
+    training, more_notes = training_for(corpus, vocab, model_config, config, ranks)
+    more_notes += thread_notes(training) if "threads" in settings or ranks else []
     if config.minutes is None and (chars := len(corpus.train)) < recipe.LEAST_CHARS:
         more_notes.append(f"{chars} characters are too few to learn from: give at least {recipe.LEAST_CHARS}")
     notes += chosen.notes + _unknown_notes(corpus, vocab, text_config) + more_notes
@@ -103,8 +105,16 @@ def vocab_for(corpus: Corpus, config: TextConfig) -> Vocab:
     return replace(vocab, normalize=config.normalize, lowercase=config.lowercase)
 
 
+def with_threads(config: TrainConfig, model_config: ModelConfig, ranks: Ranks | None) -> TrainConfig:
+    """Return the settings with the number of ranks, and with the threads of each if they were not given."""
+    size, available = (ranks.size, ranks.threads) if ranks else (1, available_threads())
+    rows = -(-config.batch_size // size)
+    threads = config.threads or usual_threads(model_config, rows, config.seq_len, available)
+    return replace(config, threads=threads, ranks=size)
+
+
 def training_for(
-    corpus: Corpus, vocab: Vocab, model_config: ModelConfig, config: TrainConfig
+    corpus: Corpus, vocab: Vocab, model_config: ModelConfig, config: TrainConfig, ranks: Ranks | None = None
 ) -> tuple[Training, list[str]]:
     """Return the training of this corpus, with batch and window made smaller if the text is short, and notes.
 
@@ -130,19 +140,32 @@ def training_for(
             "define its functions at the top of a module that can be imported"
         )
     stream = Stream(ids, config.batch_size, config.seq_len, config.seed or 0, config.reset_rate, vocab.end)
-    return Training(model_config, config, stream, val_ids), notes
+    if ranks and config.batch_size < ranks.size:
+        raise ConfigError(
+            f"{ranks.size} ranks for {config.batch_size} batch rows: start at most {config.batch_size} ranks, or give "
+            "a larger --batch-size"
+        )
+    return Training(model_config, config, stream, val_ids, ranks), notes
 
 
 def thread_notes(training: Training) -> list[str]:
-    """Return notes on a number of threads that the user chose: if cores or batch rows are too few for it."""
-    plan, threads, here = training.workers().plan, training.config.threads or 1, cores()
+    """Return notes on a number of threads or ranks that the user chose: if cores or batch rows are too few for it."""
+    plan, threads, ranks = training.workers().plan, training.config.threads or 1, training.ranks
+    here = ranks.threads if ranks else cores()
     if threads > here:
         machine = "1 core" if here == 1 else f"{here} cores"
-        return [f"--threads {threads} on {machine}: threads wait for one another; --threads {here} is faster"]
+        each = " for each rank" if ranks else ""
+        return [f"--threads {threads} on {machine}{each}: threads wait for one another; --threads {here} is faster"]
+    if ranks and plan.batch_size < MIN_ROWS:
+        return [
+            f"{training.config.batch_size} batch rows are few for {ranks.size} ranks: --batch-size "
+            f"{MIN_ROWS * ranks.size} would use them better, but learns differently"
+        ]
     if plan.processes == max(1, plan.batch_size // MIN_ROWS) < threads:
         return [
             f"--threads {threads} with {plan.batch_size} batch rows: only {plan.processes} of the threads get rows of "
-            f"their own, the others help with matrix products; --batch-size {MIN_ROWS * threads} would occupy all"
+            f"their own, the others help with matrix products; --batch-size "
+            f"{MIN_ROWS * threads * training.config.ranks} would occupy all"
         ]
     return []
 
@@ -167,7 +190,12 @@ def _unknown_notes(corpus: Corpus, vocab: Vocab, config: TextConfig) -> list[str
 
 
 def _recipe(
-    corpus: Corpus, vocab: Vocab, defaults: dict[str, Any], settings: dict[str, Any], seconds: float
+    corpus: Corpus,
+    vocab: Vocab,
+    defaults: dict[str, Any],
+    settings: dict[str, Any],
+    seconds: float,
+    ranks: Ranks | None,
 ) -> tuple[Recipe, Footprint]:
     """Return the recipe for this corpus, time and machine, and the memory that measuring the speed took.
 
@@ -183,8 +211,7 @@ def _recipe(
     model_settings, _, config = sort_settings(settings | recipe.kind(vocab.size, len(corpus.train), given).settings)
     model_config = ModelConfig(**defaults | model_settings)
     probe = model_config if "hidden_size" in given else replace(model_config, hidden_size=_PROBE_UNITS)
-    threads = config.threads or usual_threads(probe, config.batch_size, config.seq_len, available_threads())
-    training, _ = training_for(corpus, vocab, probe, replace(config, threads=threads))
+    training, _ = training_for(corpus, vocab, probe, with_threads(config, probe, ranks), ranks)
     state = training.begin(model.init_params(probe, np.random.default_rng(0)))
     memory = footprint(training)
     with training.workers() as workers:

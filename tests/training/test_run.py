@@ -815,9 +815,9 @@ def test_what_the_threads_of_a_run_gain_is_measured_on_windows_that_are_short_en
 
     monkeypatch.setattr(budget, "char_seconds", seconds)
     state = training.begin(model.init_params(training.model_config, np.random.default_rng(0)))
-    assert budget.threads_in_words(training, state, step) == words
+    assert budget.gain_in_words(threads, step, budget.sharing_gain(training, state, step)) == words
     assert measured == [(1, seq_len, seq_len)] * (threads > 1)
-    budget.threads_in_words(training, state, step, 0.3)
+    budget.sharing_gain(training, state, step, 0.3)
     assert all(steps <= seq_len for _, steps, _ in measured)
     assert all(limit <= 0.3 / 4 for limit in limits[1:])  # a short run is not spent on it
 

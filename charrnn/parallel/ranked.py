@@ -1,0 +1,216 @@
+"""The workers of several ranks: each rank has its share of a window's batch rows, and its own processes for them.
+
+Rank 0 sends the others their rows of each window, so no other rank reads the text: the ids of a step are a hundredth of
+its gradients. The gradients are summed by all ranks, and every rank makes the same update of its own copy of the
+parameters.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from statistics import median
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.arrays import Array, Mask, Params, Window
+from charrnn.config import ModelConfig, TrainConfig
+from charrnn.nn import model
+from charrnn.nn.bptt import Part
+from charrnn.nn.cells import packed
+from charrnn.parallel.plan import Plan
+from charrnn.parallel.ranks import Ranks
+from charrnn.parallel.workers import SlowRank, Workers
+
+_SLOW = 1.5  # times as long as the others take, from which on a rank is worth a word
+
+
+class Open(NamedTuple):
+    """Start the processes of a rank; answer when they are there.
+
+    cell  from `packed`
+    """
+
+    plan: Plan
+    config: TrainConfig
+    cell: str | None
+
+
+class Close(NamedTuple):
+    """End the processes of a rank."""
+
+
+class Hold(NamedTuple):
+    """Train on from this state."""
+
+    params: Params
+    opt_state: Params
+
+
+class Learn(NamedTuple):
+    """Compute gradients and take part in their sum; answer with a `Learned`."""
+
+    window: Window
+    state: Array
+    step: int
+    part: Part
+
+
+class Learned(NamedTuple):
+    """The share of the loss, the state after the window, and the seconds that this rank's gradients took."""
+
+    loss: float
+    state: Array
+    seconds: float
+
+
+class Update(NamedTuple):
+    """Update the parameters from the newest sum of gradients."""
+
+    learning_rate: float
+    step: int
+
+
+class Score(NamedTuple):
+    """Answer with what `Workers.score` returns.
+
+    params  to score with; None for those of the message before
+    """
+
+    params: Params | None
+    window: Window
+    state: Array
+
+
+class Read(NamedTuple):
+    """Answer with what `Workers.read` returns; params as in `Score`."""
+
+    params: Params | None
+    window: Window
+    state: Array
+
+
+class Sums:
+    """The gradients of a rank in one array, to be summed over all ranks.
+
+    grads  views of it by parameter
+    """
+
+    def __init__(self, config: ModelConfig, ranks: Ranks) -> None:
+        self._ranks, shapes = ranks, model.param_shapes(config)
+        self._shards = np.zeros((ranks.size, -(-sum(map(math.prod, shapes.values())) // ranks.size)), config.dtype)
+        self.grads: Params = {}
+        flat, end = self._shards.reshape(-1), 0
+        for name, shape in shapes.items():
+            begin, end = end, end + math.prod(shape)
+            self.grads[name] = flat[begin:end].reshape(shape)
+
+    def add(self, own: Params | None) -> Params:
+        """Return the sum of all ranks' gradients, in the order of this rank's own.
+
+        own: None if this rank has none, because of an error: the others wait for it all the same
+        """
+        for name, grad in (own or {}).items():
+            self.grads[name][...] = grad
+        self._ranks.add_up(self._shards)
+        return {name: self.grads[name] for name in own or {}}
+
+
+class RankedWorkers(Workers):
+    """The workers of rank 0: it uses them like `Workers`, and the other ranks do their shares of the batch rows.
+
+    plan     of one rank
+    seconds  that gradients have taken in each rank
+    """
+
+    def __init__(self, plan: Plan, ranks: Ranks, config: TrainConfig) -> None:
+        super().__init__(plan)
+        self._ranks, self._config = ranks, config
+        self._sums = Sums(plan.config, ranks)
+        self._to_score: Params | None = None
+        self.seconds = [0.0] * ranks.size
+
+    def __enter__(self) -> Workers:
+        self._ranks.tell_all(Open(self.plan, self._config, packed(self.plan.config.cell)))
+        with self._ranks.answered():
+            return super().__enter__()
+
+    def __exit__(self, *raised: object) -> None:
+        self._ranks.tell_all(Close())
+        super().__exit__(*raised)
+
+    def hold(self, params: Params, opt_state: Params) -> None:
+        """Let the other ranks train on from this state."""
+        self._ranks.tell_all(Hold(params, opt_state))
+
+    def update(self, learning_rate: float, step: int) -> None:
+        """Let the other ranks do the update that this one does, from the newest gradients."""
+        self._ranks.tell_all(Update(learning_rate, step))
+
+    def slow_rank(self) -> SlowRank | None:
+        """Return the slowest rank if it takes much longer for its rows than the others; None if it does not."""
+        slowest = max(self.seconds)
+        usual = median(self.seconds[: self.seconds.index(slowest)] + self.seconds[self.seconds.index(slowest) + 1 :])
+        if slowest <= _SLOW * usual:
+            return None
+        return SlowRank(self._ranks.names[self.seconds.index(slowest)], slowest / usual)
+
+    def set_params(self, params: Params) -> None:
+        """Use these parameters from now on; for gradients, the other ranks use those that they hold."""
+        super().set_params(params)
+        self._to_score = params
+
+    def gradients(
+        self, window: Window, state: Array, step: int, part: Part | None = None
+    ) -> tuple[float, Array, Params]:
+        """Return what `Workers.gradients` does."""
+        shares, batch = self._shares(window), window.inputs.shape[1]
+        parts = [Part(rows.start, batch) for rows in shares]
+        self._ranks.tell(
+            [Learn(window.rows(rows), state[:, :, rows], step, part) for rows, part in zip(shares, parts, strict=True)]
+        )
+        own, grads, began = shares[0], None, time.perf_counter()
+        with self._ranks.answered() as answers:
+            try:
+                loss, own_state, grads = super().gradients(window.rows(own), state[:, :, own], step, parts[0])
+                seconds = time.perf_counter() - began
+            finally:  # the other ranks wait for the sum even if this one has failed
+                sums = self._sums.add(grads)
+        learned = [Learned(loss, own_state, seconds), *answers]
+        self.seconds = [total + each.seconds for total, each in zip(self.seconds, learned, strict=True)]
+        return sum(each.loss for each in learned), _joined([each.state for each in learned], 2), sums
+
+    def score(self, window: Window, state: Array) -> tuple[Array, Mask, Array]:
+        """Return what `Workers.score` does."""
+        own = self._ask(Score, window, state)
+        with self._ranks.answered() as answers:
+            scores = super().score(window.rows(own), state[:, :, own])
+        log_probs, correct, states = zip(scores, *answers, strict=True)
+        return _joined(log_probs, 1), _joined(correct, 1), _joined(states, 2)
+
+    def read(self, window: Window, state: Array) -> Array:
+        """Return what `Workers.read` does."""
+        own = self._ask(Read, window, state)
+        with self._ranks.answered() as answers:
+            last_state = super().read(window.rows(own), state[:, :, own])
+        return _joined([last_state, *answers], 2)
+
+    def _ask(self, message: type[Score] | type[Read], window: Window, state: Array) -> slice:
+        """Let the other ranks start on their rows of the window; return the rows of this one."""
+        params, self._to_score = self._to_score, None
+        shares = self._shares(window)
+        self._ranks.tell([message(params, window.rows(rows), state[:, :, rows]) for rows in shares])
+        return shares[0]
+
+    def _shares(self, window: Window) -> list[slice]:
+        """Return the rows of each rank: none for some, if there are fewer rows than ranks."""
+        batch, size = window.inputs.shape[1], self._ranks.size
+        return [slice(batch * rank // size, batch * (rank + 1) // size) for rank in range(size)]
+
+
+def _joined(arrays: Sequence[npt.NDArray[Any]], axis: int) -> npt.NDArray[Any]:
+    """Return the arrays of all ranks as one."""
+    return np.concatenate(arrays, axis)

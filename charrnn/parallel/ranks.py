@@ -1,0 +1,225 @@
+"""The ranks of MPI: processes that `mpiexec` started, usually one on each machine. Rank 0 leads the others.
+
+Rank 0 sends a message to each of the others, which do what it says and answer. So only rank 0 reads the text, decides,
+writes and prints. Gradients are summed by all at once: each rank gets its shard of the gradients of every rank and adds
+them in the order of the ranks, then all get all sums. Each rank sends and receives as many bytes as in a ring, and the
+bits of the sum depend only on the number of ranks.
+
+This is the only module that imports mpi4py.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from charrnn.arrays import Array
+from charrnn.errors import CharRNNError, ConfigError, MissingExtraError
+from charrnn.parallel.plan import available_threads
+from charrnn.system.launch import launch
+from charrnn.version import __version__
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+_PATIENCE = 0.002  # seconds of looking for a message without a pause
+_PAUSE = 0.0002  # seconds between two looks after that, which leave the core to others
+_FLUSHED = 0.2  # seconds in which mpiexec passes on what a rank has printed: what is on its way when it aborts is lost
+
+T = TypeVar("T")
+
+
+class Failure(NamedTuple):
+    """The answer of a rank that could not do what it was asked."""
+
+    reason: str
+
+
+class End(NamedTuple):
+    """The message that ends a rank with this exit code."""
+
+    code: int
+
+
+class _Place(NamedTuple):
+    """What a rank tells the others about itself when they meet.
+
+    cores     the numbers of those that it may use
+    threads   of matrix products, as NumPy or the environment sets them
+    settings  that it was given, by option
+    """
+
+    host: str
+    version: str
+    cores: frozenset[int]
+    threads: int
+    settings: dict[str, str]
+
+
+class Ranks:
+    """This process and the others that MPI started with it.
+
+    rank     of this process; 0 leads
+    size     number of ranks
+    names    of all ranks for the user: "rank 1 on host"
+    threads  of each rank, such that the ranks of no host have more threads than cores
+    """
+
+    def __init__(self, settings: dict[str, str]) -> None:
+        """Meet the other ranks.
+
+        settings: that this process was given, by option; they have to be the same for all
+        Raises:   ConfigError in every rank if versions or settings differ, and if MPI does not work here;
+                  MissingExtraError if mpi4py is not installed.
+        """
+        self._comm = _world()
+        self.rank, self.size = self._comm.rank, self._comm.size
+        own = _Place(socket.gethostname(), __version__, _cores(), available_threads(), settings)
+        places: list[_Place] = self._comm.allgather(own)
+        self.names = [f"rank {rank} on {place.host}" for rank, place in enumerate(places)]
+        self.threads = min(_threads(place, places) for place in places)
+        self._inbox: Array = np.empty(0)
+        self._ended = False
+        _refuse_differences(self.names, places)
+
+    def tell(self, messages: Sequence[Any]) -> None:
+        """Send each of the other ranks its message; the first one, for this rank itself, is not sent."""
+        for rank in range(1, 1 if self._ended else self.size):
+            self._comm.send(messages[rank], dest=rank)
+
+    def tell_all(self, message: Any) -> None:
+        """Send all other ranks the same message."""
+        self.tell([message] * self.size)
+
+    def end(self, code: int) -> None:
+        """Let all other ranks end with this exit code; nothing is sent to them after that."""
+        self.tell_all(End(code))
+        self._ended = True
+
+    def hear(self) -> Any:
+        """Return the next message of rank 0; while it is long in coming, leave the core to other programs."""
+        return self._receive(0)
+
+    def answer(self, answer: Any) -> None:
+        """Answer rank 0."""
+        self._comm.send(answer, dest=0)
+
+    @contextmanager
+    def answered(self) -> Iterator[list[Any]]:
+        """Do this rank's own share within the context; its list has the answers of the other ranks, in order, after it.
+
+        They are received even if this rank fails: they must not be taken for those to a later message.
+        Raises:  CharRNNError if a rank could not do its share.
+        """
+        answers = list[Any]()
+        try:
+            yield answers
+        finally:
+            answers += [self._receive(rank) for rank in range(1, self.size)]
+        for name, answer in zip(self.names[1:], answers, strict=True):
+            if isinstance(answer, Failure):
+                raise CharRNNError(f"{name}: {answer.reason}")
+
+    def add_up(self, shards: Array) -> None:
+        """Replace the numbers of each rank by the sums over all ranks, added in the order of the ranks.
+
+        Shapes:  shards (ranks, N), contiguous
+        """
+        if self._inbox.shape != shards.shape or self._inbox.dtype != shards.dtype:
+            self._inbox = np.empty_like(shards)
+        self._finish(self._comm.Ialltoall(shards, self._inbox))
+        total = self._inbox[0]
+        for other in self._inbox[1:]:
+            total += other
+        self._finish(self._comm.Iallgather(total, shards))
+
+    def abort(self, code: int) -> None:
+        """End all ranks at once with this exit code, even those that wait for one another."""
+        time.sleep(_FLUSHED)
+        self._comm.Abort(code)
+
+    def _receive(self, rank: int) -> Any:
+        patient = time.monotonic() + _PATIENCE
+
+        def look() -> MPI.Message | None:
+            if time.monotonic() > patient:
+                time.sleep(_PAUSE)
+            return self._comm.improbe(source=rank)
+
+        return _until(look).recv()
+
+    def _finish(self, request: MPI.Request) -> None:
+        """Wait for a sum; between two looks, a rank that has no core of its own may compute."""
+        _until(lambda: request.Test() or None)
+
+
+def _until(look: Callable[[], T | None]) -> T:
+    """Look until there is something to return."""
+    while (found := look()) is None:
+        if hasattr(os, "sched_yield"):
+            os.sched_yield()
+    return found
+
+
+def _world() -> MPI.Intracomm:
+    """Start MPI, and return the communicator of all ranks.
+
+    Raises:  MissingExtraError if mpi4py is missing; ConfigError if MPI is, or another MPI started this process.
+    """
+    try:
+        import mpi4py
+
+        mpi4py.rc.initialize = False  # MPICH aborts with several lines where `srun --mpi=pmix` has started it
+        from mpi4py import MPI
+    except ModuleNotFoundError:
+        raise MissingExtraError("training on several ranks", "mpi4py", "mpi") from None
+    except (ImportError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"mpi4py finds no MPI ({reason}): pip install mpich, or load your cluster's MPI") from None
+    vendor, started = MPI.get_vendor()[0], launch()
+    if vendor == "MPICH" and started is not None and started.by_pmix:
+        raise ConfigError("MPICH does not know PMIx: start the ranks with srun --mpi=pmi2")
+    MPI.Init()
+    atexit.register(MPI.Finalize)
+    world = MPI.COMM_WORLD
+    if started is not None and started.size != world.size:
+        raise ConfigError(
+            f"{started.size} processes were started, and MPI connects {world.size}: start them with the mpiexec of "
+            f"{vendor}, which mpi4py uses, or with srun --mpi=pmi2"
+        )
+    return world
+
+
+def _cores() -> frozenset[int]:
+    """Return the numbers of the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return frozenset(os.sched_getaffinity(0))
+    return frozenset(range(os.cpu_count() or 1))
+
+
+def _threads(place: _Place, places: list[_Place]) -> int:
+    """Return the threads of a rank: those that its matrix products use, but at most its share of the host's cores."""
+    together = [other for other in places if other.host == place.host]
+    cores = frozenset[int]().union(*(other.cores for other in together))
+    return max(1, min(place.threads, len(cores) // len(together)))
+
+
+def _refuse_differences(names: list[str], places: list[_Place]) -> None:
+    """Raise ConfigError if a rank has another version than rank 0, or was asked for something else."""
+    first = places[0]
+    for name, place in zip(names, places, strict=True):
+        if place.version != first.version:
+            raise ConfigError(
+                f"{name} has charrnn {place.version}, and rank 0 has {first.version}: install the same version"
+            )
+        for option in {**first.settings, **place.settings}:
+            own, firsts = (f"{option} {each.settings.get(option, '(not given)')}" for each in (place, first))
+            if own != firsts:
+                raise ConfigError(f"{name} was started with {own}, and rank 0 with {firsts}: give all the same")
