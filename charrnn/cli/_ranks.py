@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import click
 from click.exceptions import Exit
 
-from charrnn.config import flag_of
 from charrnn.system.launch import launch, unconnected_tasks
 from charrnn.system.signals import SAVING, STOPPING
 
@@ -55,6 +54,7 @@ def join() -> Ranks | None:
         )
     if launch() is None:
         return None
+    from charrnn.config import flag_of
     from charrnn.parallel.ranks import Ranks
 
     ctx = click.get_current_context()
