@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -14,7 +12,6 @@ import click
 from click.exceptions import Exit
 
 from charrnn.system.launch import launch, unconnected_tasks
-from charrnn.system.signals import SAVING, STOPPING
 
 if TYPE_CHECKING:
     from charrnn.parallel.ranks import Ranks
@@ -54,8 +51,11 @@ def join() -> Ranks | None:
         )
     if launch() is None:
         return None
+    import signal
+
     from charrnn.config import flag_of
     from charrnn.parallel.ranks import Ranks
+    from charrnn.system.signals import SAVING, STOPPING
 
     ctx = click.get_current_context()
     settings = {flag_of(name): str(value) for name, value in ctx.params.items() if value not in (None, False, ())}
@@ -73,6 +73,8 @@ def follow(ranks: Ranks) -> None:
     try:
         code = follow(ranks)
     except BaseException:
+        import traceback
+
         print(f"Error in {ranks.names[ranks.rank]}:", file=sys.__stderr__)
         traceback.print_exc(file=sys.__stderr__)
         ranks.abort(1)
