@@ -13,8 +13,9 @@ from charrnn.config import TrainConfig, build
 from charrnn.errors import CharRNNError
 from charrnn.nn.cells import unpack
 from charrnn.nn.optimizers import OPTIMIZERS, Optimizer, clip
-from charrnn.parallel.ranked import Close, Hold, Learn, Learned, Open, Read, Score, Sums, Update
+from charrnn.parallel.ranked import Close, Hold, Learn, Learned, Open, Read, Score, Update
 from charrnn.parallel.ranks import End, Failure, Ranks
+from charrnn.parallel.sums import Sums
 from charrnn.parallel.workers import Workers
 
 
@@ -78,7 +79,7 @@ class _Follower:
         unpack(message.plan.config.cell, message.cell or "")
         self.config = message.config
         self.optimizer = build(OPTIMIZERS[self.config.optimizer], self.config)
-        self.sums = Sums(message.plan.config, self._ranks)
+        self.sums = Sums(message.plan.config, self._ranks, half=self.config.half_gradients)
         self.workers = self._open.enter_context(Workers(message.plan))
 
     def _learned(self, message: Learn) -> Learned:
