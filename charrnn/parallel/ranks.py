@@ -193,8 +193,9 @@ def _world() -> MPI.Intracomm:
     vendor, started = MPI.get_vendor()[0], launch()
     if vendor == "MPICH" and started is not None and started.by_pmix:
         raise ConfigError("MPICH does not know PMIx: start the ranks with srun --mpi=pmi2")
-    MPI.Init()
-    atexit.register(MPI.Finalize)
+    if not MPI.Is_initialized():
+        MPI.Init()
+        atexit.register(MPI.Finalize)
     world = MPI.COMM_WORLD
     if started is not None and started.size != world.size:
         raise ConfigError(
