@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from fixtures_run import TEXT, finish, same, start, stop_at
+from test_docs import ROOT, blocks, commands, folder, in_bash, shell  # noqa: F401  two are fixtures
 
 import charrnn
 from charrnn.cli import main
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.usefixtures("no_sync")
 CHARACTERS = "".join(sorted(set(TEXT), reverse=True))  # not in the order of a vocabulary
 V = len(CHARACTERS)
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}
+QUICK = "LAYERS, UNITS, EMBED = 2, 16, 8\nBATCH, WINDOW, STEPS, RATE = 8, 20, 30, 1e-2"  # in place of a page's settings
 NAMES = ("embedding.", "rnn.", "readout.")
 H = 6
 
@@ -436,3 +438,23 @@ def test_tensors_that_numpy_cannot_read(torch):
         assert message.endswith(remedy)
     assert charrnn.from_torch(net.half().state_dict(), CHARACTERS).checkpoint.model_config.dtype == "float32"
     assert refusal(net).endswith(": pass net.state_dict()")
+
+
+@in_bash
+@pytest.mark.slow
+@pytest.mark.usefixtures("torch")
+def test_the_page_on_a_gpu_shows_programs_that_run(folder):  # noqa: F811
+    """Its programs are files, with fewer steps and units; its commands are run in order."""
+    page = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+    section = re.search(r"^## A GPU\n((?:(?!## ).*\n)*)", page, re.MULTILINE)[1]
+    shown = blocks(section)
+    for block in shown:
+        if block.info.startswith("python "):
+            small = re.sub("^LAYERS.*\n^BATCH.*", QUICK, block.body, flags=re.MULTILINE)
+            (folder.path / block.info.removeprefix("python ")).write_text(small, encoding="utf-8")
+    assert QUICK in (folder.path / "gpu.py").read_text(encoding="utf-8")
+    ran = [command for block in shown if block.info == "console" for command, _ in commands(block.body)]
+    for command in ran:
+        quick = command.replace("--steps 100", "--steps 5")
+        folder.run("docs/scale.md", ["bash", "-c", quick])
+    assert len(ran) >= 6
