@@ -32,8 +32,8 @@ from charrnn.wording import in_words
 
 _GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 _TAKEN = (
-    "an nn.Embedding or one-hot inputs, one nn.RNN (tanh), nn.LSTM or nn.GRU with biases, in one direction and without "
-    "a projection, and one nn.Linear with a bias"
+    "charrnn takes an nn.Embedding or one-hot inputs, one nn.RNN (tanh), nn.LSTM or nn.GRU in one direction and "
+    "without a projection, and one nn.Linear"
 )
 _NO_CORPUS = Source(None, "unknown")
 
@@ -138,13 +138,13 @@ def _modules(arrays: Params) -> dict[str, str]:
         "readout": with_matrix("weight", "bias"),
         "embedding": with_matrix("weight"),
     }
-    for kind, needed in (("rnn", "an nn.RNN, nn.LSTM or nn.GRU"), ("readout", "an nn.Linear with a bias")):
+    for kind, needed in (("rnn", "nn.RNN, nn.LSTM or nn.GRU"), ("readout", "nn.Linear with a bias")):
         if not found[kind]:
-            raise CheckpointError(f"the weights have no {kind}, {needed}: charrnn takes {_TAKEN}")
+            raise CheckpointError(f"the weights have no {needed}: {_TAKEN}")
     for kind, modules in found.items():
         if len(modules) > 1:
             names = in_words([module.rstrip(".") for module in modules], "and")
-            raise CheckpointError(f"{names} could each be the {kind}: charrnn takes {_TAKEN}")
+            raise CheckpointError(f"{names} could each be the {kind}: {_TAKEN}")
     return {kind: modules[0] for kind, modules in found.items() if modules}
 
 
@@ -159,8 +159,7 @@ def _config(arrays: Params, modules: dict[str, str]) -> ModelConfig:
     cells = [cell for cell, gates in _GATES.items() if len(shape) == 2 and shape == (gates * shape[1], shape[1])]
     if not cells or 0 in (V, *shape):
         raise CheckpointError(
-            f"{first} has shape {shape}, which is (GH, H) for no G of 1 (nn.RNN), 3 (nn.GRU) or 4 (nn.LSTM): charrnn "
-            f"takes {_TAKEN}"
+            f"{first} has shape {shape}, which is (GH, H) for no G of 1 (nn.RNN), 3 (nn.GRU) or 4 (nn.LSTM): {_TAKEN}"
         )
     return ModelConfig(
         V,
@@ -184,9 +183,11 @@ def _checked_names(arrays: Params, modules: dict[str, str], config: ModelConfig)
         given[name] = modules[module] + weight
     for name in given.values():
         if name not in arrays:
-            raise CheckpointError(f"{name} is missing: charrnn takes {_TAKEN}")
+            raise CheckpointError(
+                f"{name} is missing: pass the whole state dict; of a module without biases, add zeros"
+            )
     if unknown := [name for name in arrays if name not in given.values()]:
-        raise CheckpointError(f"{unknown[0]} has no counterpart in charrnn, which takes {_TAKEN}")
+        raise CheckpointError(f"{unknown[0]} has no counterpart here: {_TAKEN}")
     for name, shape in shapes.items():
         if (actual := arrays[given[name]].shape) != shape:
             inputs = f"an embedding of {config.embed_size}" if config.embed_size else "one-hot inputs"
@@ -217,7 +218,7 @@ def checkpoint_of(
     characters  in the order of the rows; those of the checkpoint are sorted, and its weights with them
     corpus      what the net was trained on, for all that reads it again
     Raises:     CheckpointError as for `from_torch`; VocabError if characters and rows, or vocabulary and corpus, do not
-                go together.
+                go together; ConfigError if the corpus is something else.
     """
     config, params = from_torch(weights)
     vocab = characters if isinstance(characters, Vocab) else _vocab(characters)
@@ -234,6 +235,8 @@ def checkpoint_of(
             bytes=vocab.kind == "bytes", normalize=vocab.normalize, lowercase=vocab.lowercase, val_fraction=0.0
         )
         return Checkpoint(config, TrainConfig(), vocab, params, 0, _NO_CORPUS, text_config=text_config)
+    if not isinstance(corpus, Corpus):
+        raise ConfigError(f"corpus must be a charrnn.Corpus, got {corpus!r}: pass charrnn.Corpus.read(path)")
     _, text_config, train_config = sort_settings(corpus.settings)
     corpus = corpus.read_as(text_config, train_config.seed)
     for name, of_vocab, of_corpus in (
@@ -258,7 +261,7 @@ def _vocab(characters: str | Sequence[str]) -> Vocab:
     seen = set[str]()
     for row, char in enumerate(characters):
         if not isinstance(char, str) or len(char) != 1:
-            raise VocabError(f"row {row} is {char!r}, which is not one character: charrnn's symbols are characters")
+            raise VocabError(f"row {row} is {char!r}, which is not one character: train without such symbols")
         if char in seen:
             raise VocabError(f"{char!r} occurs twice, the second time for row {row}: give each character once")
         seen.add(char)

@@ -222,6 +222,11 @@ def test_a_text_in_memory_can_be_the_corpus():
     assert "'Q' (U+0051)" in refusal(state_dict(), CHARACTERS, other, kind=VocabError)
 
 
+def test_the_corpus_is_no_path():
+    message = refusal(state_dict(), CHARACTERS, "text.txt", kind=ConfigError)
+    assert message == "corpus must be a charrnn.Corpus, got 'text.txt': pass charrnn.Corpus.read(path)"
+
+
 # What has no counterpart
 
 
@@ -260,12 +265,12 @@ def added(name, *shape):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (without("rnn.bias_ih_l1"), r"rnn\.bias_ih_l1 is missing: charrnn takes"),
+        (without("rnn.bias_ih_l1"), r"rnn\.bias_ih_l1 is missing: pass the whole state dict; .* add zeros"),
         (without("rnn.weight_ih_l0"), r"rnn\.weight_ih_l0 is missing"),
-        (without("rnn.weight_hh_l0"), "the weights have no rnn, an nn.RNN, nn.LSTM or nn.GRU"),
+        (without("rnn.weight_hh_l0"), "the weights have no nn.RNN, nn.LSTM or nn.GRU: charrnn takes"),
         (without("rnn.weight_hh_l1"), r"rnn\.weight_ih_l1 has no counterpart"),
-        (without("readout.bias"), "the weights have no readout, an nn.Linear with a bias"),
-        (without("readout.weight"), "the weights have no readout"),
+        (without("readout.bias"), "the weights have no nn.Linear with a bias: charrnn takes"),
+        (without("readout.weight"), "the weights have no nn.Linear"),
         (added("rnn.weight_ih_l0_reverse", 24, 3), r"rnn\.weight_ih_l0_reverse has no counterpart.*in one direction"),
         (added("rnn.weight_hr_l0", 3, 6), r"rnn\.weight_hr_l0 has no counterpart.*without a projection"),
         (added("norm.scale", 6), r"norm\.scale has no counterpart"),
