@@ -23,7 +23,7 @@ from charrnn import checkpoint as ckpt
 from charrnn.config import CELL_NAMES, OPTIMIZER_DEFAULTS, SCHEDULE_NAMES, STDIN, TextConfig
 from charrnn.data.corpus import Corpus, Source
 from charrnn.data.reading import text_of
-from charrnn.errors import CharRNNError, CheckpointError, ConfigError, CorpusError, RunFolderError
+from charrnn.errors import MAY_PASS, CharRNNError, CheckpointError, ConfigError, CorpusError, RunFolderError
 from charrnn.system.blas import blas
 from charrnn.training import budget
 from charrnn.training.fitting import MemoryFitted
@@ -609,6 +609,17 @@ def test_a_run_killed_before_its_memory_was_fitted_gets_one(tmp_path):
     ckpt.save(best, replace(saved, cache=None))  # as it was saved during training
     assert [type(event) for event in finish(Run.resume(tmp_path / "run"))] == [MemoryFitted]
     assert best.read_bytes() == whole
+    assert finish(Run.resume(tmp_path / "run")) == []
+
+
+def test_a_text_that_cannot_be_read_now_may_be_readable_later(stopped, monkeypatch):
+    def refuse(*_, **__):
+        raise CorpusError("stale file handle", MAY_PASS)
+
+    monkeypatch.setattr(Corpus, "read", refuse)
+    with pytest.raises(CorpusError, match="the model's corpus cannot be read: stale file handle") as caught:
+        Run.resume(stopped)
+    assert caught.value.exit_code == MAY_PASS
 
 
 def test_a_run_out_of_patience_goes_on_with_more_of_it(tmp_path):
