@@ -35,9 +35,10 @@ T = TypeVar("T")
 
 
 class Failure(NamedTuple):
-    """The answer of a rank that could not do what it was asked."""
+    """The answer of a rank that could not do what it was asked: an error's words and exit code."""
 
     reason: str
+    exit_code: int
 
 
 class End(NamedTuple):
@@ -126,7 +127,7 @@ class Ranks:
             self._waiting = False
         for name, answer in zip(self.names[1:], answers, strict=True):
             if isinstance(answer, Failure):
-                raise CharRNNError(f"{name}: {answer.reason}")
+                raise CharRNNError(f"{name}: {answer.reason}", answer.exit_code)
 
     def add_up(
         self,

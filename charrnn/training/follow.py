@@ -10,7 +10,7 @@ import numpy as np
 
 from charrnn.arrays import Params
 from charrnn.config import TrainConfig, build
-from charrnn.errors import CharRNNError
+from charrnn.errors import MAY_PASS, CharRNNError
 from charrnn.nn.cells import unpack
 from charrnn.nn.optimizers import OPTIMIZERS, Optimizer, clip
 from charrnn.parallel.ranked import Close, Hold, Learn, Learned, Open, Read, Score, Update
@@ -71,9 +71,9 @@ class _Follower:
                 case Read(params, window, state):
                     return self._with(params).read(window, state)
         except CharRNNError as error:
-            return Failure(str(error))
+            return Failure(str(error), error.exit_code)
         except Exception as error:
-            return Failure(f"{type(error).__name__}: {error}")
+            return Failure(f"{type(error).__name__}: {error}", MAY_PASS)
 
     def _start(self, message: Open) -> None:
         unpack(message.plan.config.cell, message.cell or "")
