@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
+import socket
 import sys
+import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,13 +16,16 @@ from typing import TYPE_CHECKING
 import click
 from click.exceptions import Exit
 
-from charrnn.system.launch import launch, unconnected_tasks
+from charrnn.system.launch import end_all, launch, unconnected_tasks
 from charrnn.system.signals import SAVING, STOPPING
 
 if TYPE_CHECKING:
     from charrnn.parallel.ranks import Ranks
 
 _JOINED = "charrnn.ranks"  # the key in a context's `meta`
+_SHARED = ("train", "doctor")  # the commands in which all ranks may take part
+_PATIENCE = 1.0  # seconds in which rank 0 says what all have to say
+_FLUSHED = 0.2  # seconds in which `mpiexec` passes on what a process has printed
 
 
 def hush(command: str, args: Sequence[str]) -> None:
@@ -30,14 +36,14 @@ def hush(command: str, args: Sequence[str]) -> None:
     place = launch()
     if place is None or (command == "score" and any(arg.startswith("--shard") for arg in args)):
         return
-    is_shared = command == "train" or (command == "doctor" and "--mpi" in args)
+    is_shared = command in _SHARED and (command == "train" or "--mpi" in args)
     if place.rank == 0:
         if command and not is_shared:
             click.echo(f"Note: {place.size} processes were started, and `{command}` uses one.", err=True)
         return
     if not is_shared:
         raise SystemExit(0)
-    sys.stdout = sys.stderr = open(os.devnull, "w")
+    sys.stdout, sys.stderr = open(os.devnull, "w"), io.StringIO()  # what it says may be worth printing after all
 
 
 def join() -> Ranks | None:
@@ -54,16 +60,26 @@ def join() -> Ranks | None:
         )
     if launch() is None:
         return None
-    from charrnn.config import flag_of
     from charrnn.parallel.ranks import Ranks
 
     ctx = click.get_current_context()
-    settings = {flag_of(name): str(value) for name, value in ctx.params.items() if value not in (None, False, ())}
-    ranks = ctx.meta[_JOINED] = Ranks(settings)
+    ranks = ctx.meta[_JOINED] = Ranks(_given(ctx))
+    ranks.refuse_differences()
     if ranks.rank:
         for number in STOPPING + SAVING:
             signal.signal(number, signal.SIG_IGN)
     return ranks
+
+
+def _given(ctx: click.Context) -> dict[str, str]:
+    """Return the arguments and options that a command was given, by the name that the user knows."""
+    given = {}
+    for param in ctx.command.params:
+        value = ctx.params.get(param.name or "")
+        if value not in (None, False, ()):
+            name = param.opts[-1].upper() if isinstance(param, click.Argument) else param.opts[-1]
+            given[name] = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return given
 
 
 def follow(ranks: Ranks) -> None:
@@ -94,8 +110,26 @@ def ending_all(ctx: click.Context) -> Iterator[None]:
         code = 0
     except Exit as exit:
         code = exit.exit_code
+        if code and _JOINED not in ctx.meta and ctx.invoked_subcommand in _SHARED:
+            _end_unmet(code)
         raise
     finally:
         ranks: Ranks | None = ctx.meta.get(_JOINED)
         if ranks is not None and ranks.rank == 0:
             ranks.end(code)
+
+
+def _end_unmet(code: int) -> None:
+    """End the others, which would wait for this process: it has failed before they met.
+
+    Most often all fail alike. So another than the first says what is wrong only if it lives on: nobody else has said it.
+    """
+    place = launch()
+    if place is None:
+        return
+    if place.rank and isinstance(sys.stderr, io.StringIO):
+        time.sleep(_PATIENCE)
+        why = sys.stderr.getvalue().strip().removeprefix("Error: ")
+        print(f"Error: rank {place.rank} on {socket.gethostname()}: {why}", file=sys.__stderr__, flush=True)
+    time.sleep(_FLUSHED)
+    end_all(code)

@@ -76,18 +76,24 @@ class Ranks:
         """Meet the other ranks.
 
         settings: that this process was given, by option; they have to be the same for all
-        Raises:   ConfigError in every rank if versions or settings differ, and if MPI does not work here;
-                  MissingExtraError if mpi4py is not installed.
+        Raises:   ConfigError if MPI does not work here; MissingExtraError if mpi4py is not installed.
         """
         self._comm = _world()
         self.rank, self.size = self._comm.rank, self._comm.size
         own = _Place(socket.gethostname(), __version__, _cores(), available_threads(), settings)
-        places: list[_Place] = self._comm.allgather(own)
-        self.names = [f"rank {rank} on {place.host}" for rank, place in enumerate(places)]
-        self.threads = min(_threads(place, places) for place in places)
+        self._places: list[_Place] = self._comm.allgather(own)
+        self.names = [f"rank {rank} on {place.host}" for rank, place in enumerate(self._places)]
+        self.threads = min(_threads(place, self._places) for place in self._places)
         self._inbox: Array = np.empty(0)
         self._ended = False
-        _refuse_differences(self.names, places)
+
+    def refuse_differences(self) -> None:
+        """Raise ConfigError, in every rank, if one has another version than rank 0, or was asked for something else."""
+        try:
+            _refuse_differences(self.names, self._places)
+        except ConfigError:
+            self._ended = True
+            raise
 
     def tell(self, messages: Sequence[Any]) -> None:
         """Send each of the other ranks its message; the first one, for this rank itself, is not sent."""
@@ -220,6 +226,9 @@ def _refuse_differences(names: list[str], places: list[_Place]) -> None:
                 f"{name} has charrnn {place.version}, and rank 0 has {first.version}: install the same version"
             )
         for option in {**first.settings, **place.settings}:
-            own, firsts = (f"{option} {each.settings.get(option, '(not given)')}" for each in (place, first))
+            own, firsts = (
+                f"with {option} {each.settings[option]}" if option in each.settings else f"without {option}"
+                for each in (place, first)
+            )
             if own != firsts:
-                raise ConfigError(f"{name} was started with {own}, and rank 0 with {firsts}: give all the same")
+                raise ConfigError(f"{name} was started {own}, and rank 0 {firsts}: give all the same")
