@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 from click.exceptions import Exit
 
 from charrnn.system.launch import end_all, launch, unconnected_tasks
@@ -72,13 +74,15 @@ def join() -> Ranks | None:
 
 
 def _given(ctx: click.Context) -> dict[str, str]:
-    """Return the arguments and options that a command was given, by the name that the user knows."""
+    """Return what a command was given, by the name of the argument or option: the words that give it."""
+    from charrnn.config import option_words
+
     given = {}
     for param in ctx.command.params:
-        value = ctx.params.get(param.name or "")
-        if value not in (None, False, ()):
-            name = param.opts[-1].upper() if isinstance(param, click.Argument) else param.opts[-1]
-            given[name] = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        name = param.name or ""
+        if ctx.get_parameter_source(name) not in (None, ParameterSource.DEFAULT):
+            value, is_argument = ctx.params[name], isinstance(param, click.Argument)
+            given[name] = shlex.join([name.upper(), *value] if is_argument else option_words(name, value))
     return given
 
 
@@ -122,7 +126,7 @@ def ending_all(ctx: click.Context) -> Iterator[None]:
 def _end_unmet(code: int) -> None:
     """End the others, which would wait for this process: it has failed before they met.
 
-    Most often all fail alike. So another than the first says what is wrong only if it lives on: nobody else has said it.
+    Most often all fail alike, and the first one says so. Another that lives on says it: nobody else has.
     """
     place = launch()
     if place is None:

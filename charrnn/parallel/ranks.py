@@ -53,7 +53,7 @@ class _Place(NamedTuple):
 
     cores     the numbers of those that it may use
     threads   of matrix products, as NumPy or the environment sets them
-    settings  that it was given, by option
+    settings  the words that give the settings, by setting
     """
 
     host: str
@@ -75,7 +75,7 @@ class Ranks:
     def __init__(self, settings: dict[str, str]) -> None:
         """Meet the other ranks.
 
-        settings: that this process was given, by option; they have to be the same for all
+        settings: the words that this process was given, by setting; they have to be the same for all
         Raises:   ConfigError if MPI does not work here; MissingExtraError if mpi4py is not installed.
         """
         self._comm = _world()
@@ -226,9 +226,8 @@ def _refuse_differences(names: list[str], places: list[_Place]) -> None:
                 f"{name} has charrnn {place.version}, and rank 0 has {first.version}: install the same version"
             )
         for option in {**first.settings, **place.settings}:
-            own, firsts = (
-                f"with {option} {each.settings[option]}" if option in each.settings else f"without {option}"
-                for each in (place, first)
-            )
+            own, firsts = place.settings.get(option, ""), first.settings.get(option, "")
             if own != firsts:
-                raise ConfigError(f"{name} was started {own}, and rank 0 {firsts}: give all the same")
+                flag = (own or firsts).split()[0]
+                here, there = (f"with {words}" if words else f"without {flag}" for words in (own, firsts))
+                raise ConfigError(f"{name} was started {here}, and rank 0 {there}: give all the same")
