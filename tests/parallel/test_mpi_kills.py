@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.slow, needs_mpi]
 BUSY = "--hidden-size 8 --dropout 0.1 --batch-size 6 --seq-len 10 --seed 5 --schedule constant --learning-rate 0.001"
 BUSY += " --log-every 1 --save-every 1 --eval-every 5"
 KILLS = 100
-STEPS = 300  # and as many more whenever these are done before the next kill
+STEPS = 500  # and as many more whenever these are done before the next kill
 
 LONG = 600  # seconds for a run that nobody kills
 
@@ -49,15 +49,14 @@ def assert_usable(folder):
 
 def killed(process, n, folder, moments):
     """Kill a random rank at a random moment, in half of the cases while the run begins; return the exit code."""
-    ranks = ranks_below(process, n)
-    log = folder / "log.jsonl"
+    ranks, last = ranks_below(process, n), folder / "last.npz"
     if moments.random() < 0.5:
-        had = log.stat().st_mtime_ns if log.exists() else 0
-        while process.poll() is None and not (log.exists() and log.stat().st_mtime_ns > had):
-            time.sleep(0.005)
-        time.sleep(moments.uniform(0, 0.3))
+        time.sleep(moments.uniform(0, 1.5))
     else:
-        time.sleep(moments.uniform(0, 1.2))
+        had = last.stat().st_mtime_ns if last.exists() else 0
+        while process.poll() is None and not (last.exists() and last.stat().st_mtime_ns > had):
+            time.sleep(0.005)
+        time.sleep(moments.uniform(0, 0.2))
     everybody, files = offspring(process.pid), set().union(*map(shared_files, ranks))
     with suppress(ProcessLookupError):  # the run was complete before
         os.kill(moments.choice(ranks), signal.SIGKILL)
@@ -69,7 +68,7 @@ def killed(process, n, folder, moments):
     return code
 
 
-@pytest.mark.parametrize("several", [(2,), (1, 2, 3)], ids=["2 ranks", "1 to 3 ranks"])
+@pytest.mark.parametrize("several", [(2,), (1, 2, 3)], ids=["two", "several"])
 def test_a_hundred_kills_lose_nothing(tmp_path, several):
     text, folder, reached = write_text(tmp_path), tmp_path / "run", [0]
     moments, total = random.Random(len(several)), STEPS
@@ -85,7 +84,7 @@ def test_a_hundred_kills_lose_nothing(tmp_path, several):
         if code == 0:
             total += STEPS
         else:
-            assert code == 9
+            assert code in (9, 255)  # SIGKILL's number; rarely, mpiexec loses the connection to what it started first
             reached.append(meta_of(folder / "last.npz")["step"] if (folder / "last.npz").exists() else 0)
             assert reached[-1] >= reached[-2]
     assert on_ranks(*command(folder), patience=LONG) == (0, "", "")

@@ -142,9 +142,11 @@ def test_ranks_train_as_one_process_does(monkeypatch, settings):
     np.testing.assert_allclose(shared.state, alone.state, rtol=0, atol=1e-11)
 
 
-@pytest.mark.parametrize("chars", [2, 3, 40])
-def test_a_validation_split_may_have_fewer_rows_than_there_are_ranks(monkeypatch, chars):
-    training = make_training(val_text=TEXT[:chars], dtype="float64", batch_size=4)
+@pytest.mark.parametrize(
+    ("chars", "settings"), [(2, {}), (3, {}), (40, {}), (40, {"attention": 7}), (40, {"cell": "lnlstm"})]
+)
+def test_a_validation_split_may_have_fewer_rows_than_there_are_ranks(monkeypatch, chars, settings):
+    training = make_training(val_text=TEXT[:chars], dtype="float64", batch_size=4, **settings)
     params = begin(training).params
     with training.workers() as workers:
         *_, alone = validate(training, params, workers)
