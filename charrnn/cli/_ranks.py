@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import shlex
 import signal
 import socket
@@ -45,7 +44,7 @@ def hush(command: str, args: Sequence[str]) -> None:
         return
     if not is_shared:
         raise SystemExit(0)
-    sys.stdout, sys.stderr = open(os.devnull, "w"), io.StringIO()  # what it says may be worth printing after all
+    sys.stdout = sys.stderr = io.StringIO()  # what it says may be worth printing after all
 
 
 def join() -> Ranks | None:
