@@ -43,19 +43,21 @@ pytestmark = [pytest.mark.slow, needs_mpi]
 LONG = TEXT * 4
 WILD = {"optimizer": "sgd", "learning_rate": 100.0, "clip_norm": 0.0, "schedule": "constant", "eval_every": 5}
 
+FEW = {"steps": 12, "dtype": "float64"}
 #: Settings by name; the batch has rows for four ranks, and seldom the same number for each.
 SETTINGS = {
     **{cell: {"cell": cell, "dropout": 0.3, "weight_drop": 0.2} for cell in CELL_NAMES},
     "tied": {"embed_size": 6, "tied": True, "dropout": 0.2},
     "attention": {"attention": 7, "batch_size": 5},
-    "deep": {"num_layers": 2, "dropout": 0.3, "batch_size": 6, "seq_len": 9, "reset_rate": 0.3, "steps": 30},
-    "documents": {"split_documents": "lines", "batch_size": 5, "steps": 30},
+    "deep": {"num_layers": 2, "dropout": 0.3, "batch_size": 6, "seq_len": 60, "reset_rate": 0.3},
+    "documents": {"split_documents": "lines", "batch_size": 5, "seq_len": 90},
     "processes": {"batch_size": 33, "hidden_size": 24, "threads": 2, "num_layers": 2, "dropout": 0.3},
     "sgd": {"optimizer": "sgd", "learning_rate": 0.5, "clip_value": 0.01},
     "adam": {"optimizer": "adam", "average": 0.9, "clip_norm": 0.1},
-    "patience": {"patience": 2, "learning_rate": 0.0001, "eval_every": 1, "schedule": "constant", "steps": 40},
-    "recovery": {**WILD, "dtype": "float64"},
-    "divergence": {**WILD, "learning_rate": 1e9, "dtype": "float64"},
+    "patience": {"patience": 2, "learning_rate": 1e-30, "eval_every": 1},
+    "recovery": WILD,
+    "divergence": {**WILD, "learning_rate": 1e9},
+    "float32": {"dtype": "float32", "num_layers": 2, "dropout": 0.3, "batch_size": 33, "hidden_size": 24},
 }
 
 #: Trains with each of the settings on its standard input into a folder of that name, all on the same ranks.
@@ -98,7 +100,7 @@ def text(tmp_path_factory):
 def ranked(request, tmp_path_factory, text):
     """Return the number of ranks, and the folder with a run for each of the settings."""
     folder = tmp_path_factory.mktemp("ranked")
-    train_all(SETTINGS, text, folder, request.param)
+    train_all({name: FEW | settings for name, settings in SETTINGS.items()}, text, folder, request.param)
     return request.param, folder
 
 
@@ -108,27 +110,29 @@ def ranked(request, tmp_path_factory, text):
 @pytest.mark.parametrize("name", [name for name in SETTINGS if name != "divergence"])
 def test_ranks_train_as_threads_do(ranked, text, tmp_path, name):
     n, folder = ranked
-    finish(start(tmp_path / "run", text, **SETTINGS[name] | {"threads": n}))
+    finish(start(tmp_path / "run", text, **FEW | SETTINGS[name] | {"threads": n}))
+    losses, weights = (1e-6, 5e-6) if name == "float32" else (1e-11, 1e-10)
     ours, theirs = log_of(folder / name), log_of(tmp_path / "run")
     assert [record["step"] for record in ours] == [record["step"] for record in theirs]
     assert ("recovery" == name) == any("back_to" in record for record in ours)
     for here, there in zip(ours, theirs, strict=True):
         for key in ("loss", "val_loss", "learning_rate", "grad_norm"):
-            assert here.get(key) == pytest.approx(there.get(key), rel=0, abs=1e-6), key
+            ours_and_theirs = [np.nan if each.get(key) is None else each[key] for each in (here, there)]
+            np.testing.assert_allclose(*ours_and_theirs, rtol=0, atol=losses, err_msg=key)
     for file in ("last.npz", "best.npz"):
         here, there = arrays_of(folder / name / file), arrays_of(tmp_path / "run" / file)
         assert here.keys() == there.keys()
         for key in here.keys() - {"meta"}:
-            np.testing.assert_allclose(here[key], there[key], rtol=0, atol=1e-6, err_msg=f"{file} {key}")
+            np.testing.assert_allclose(here[key], there[key], rtol=0, atol=weights, err_msg=f"{file} {key}")
     assert meta_of(folder / name / "last.npz")["train"]["ranks"] == n
     if name == "patience":
-        assert ours[-1]["step"] < 40
+        assert ours[-1]["step"] == 3
 
 
 def test_a_run_that_stays_diverged_ends_as_on_threads(ranked, text, tmp_path):
     n, folder = ranked
     with pytest.raises(DivergedError) as caught:
-        finish(start(tmp_path / "run", text, **SETTINGS["divergence"] | {"threads": n}))
+        finish(start(tmp_path / "run", text, **FEW | SETTINGS["divergence"] | {"threads": n}))
     assert (folder / "divergence" / "error").read_text() == str(caught.value)
     ckpt.load(folder / "divergence" / "last.npz")
 

@@ -28,6 +28,7 @@ from fixtures_run import (
 from charrnn.config import CELL_NAMES
 from charrnn.errors import CharRNNError, ConfigError, MissingExtraError
 from charrnn.nn.bptt import Learner
+from charrnn.nn.cells import CELLS, register_cell
 from charrnn.parallel import ranks as ranks_module
 from charrnn.parallel.ranked import RankedWorkers
 from charrnn.parallel.ranks import Ranks, _Place, _refuse_differences, _threads
@@ -140,6 +141,16 @@ def test_ranks_train_as_one_process_does(monkeypatch, settings):
     assert_close(shared.params, alone.params, 1e-11)
     assert_close(shared.opt_state, alone.opt_state, 1e-11)
     np.testing.assert_allclose(shared.state, alone.state, rtol=0, atol=1e-11)
+
+
+@pytest.mark.usefixtures("own_cells")
+def test_ranks_that_have_registered_a_cell_of_the_users_own_train_it(monkeypatch):
+    register_cell("own", replace(CELLS["rnn"], layer=None))
+    training = make_training(cell="own", steps=3, dtype="float64")
+    alone, _ = trained(training)
+    with ranks_of(2, monkeypatch) as ranks:
+        shared, _ = trained(replace(training, ranks=ranks))
+    assert_close(shared.params, alone.params, 1e-12)
 
 
 @pytest.mark.parametrize(
