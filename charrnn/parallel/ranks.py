@@ -52,7 +52,7 @@ class _Place(NamedTuple):
 
     cores     the numbers of those that it may use
     threads   of matrix products, as NumPy or the environment sets them
-    settings  that it was given, by option
+    settings  the words that give the settings, by setting
     """
 
     host: str
@@ -74,18 +74,24 @@ class Ranks:
     def __init__(self, settings: dict[str, str]) -> None:
         """Meet the other ranks.
 
-        settings: that this process was given, by option; they have to be the same for all
-        Raises:   ConfigError in every rank if versions or settings differ, and if MPI does not work here;
-                  MissingExtraError if mpi4py is not installed.
+        settings: the words that this process was given, by setting; they have to be the same for all
+        Raises:   ConfigError if MPI does not work here; MissingExtraError if mpi4py is not installed.
         """
         self._comm = _world()
         self.rank, self.size = self._comm.rank, self._comm.size
         own = _Place(socket.gethostname(), __version__, _cores(), available_threads(), settings)
-        places: list[_Place] = self._comm.allgather(own)
-        self.names = [f"rank {rank} on {place.host}" for rank, place in enumerate(places)]
-        self.threads = min(_threads(place, places) for place in places)
+        self._places: list[_Place] = self._comm.allgather(own)
+        self.names = [f"rank {rank} on {place.host}" for rank, place in enumerate(self._places)]
+        self.threads = min(_threads(place, self._places) for place in self._places)
         self._ended = self._waiting = False
-        _refuse_differences(self.names, places)
+
+    def refuse_differences(self) -> None:
+        """Raise ConfigError, in every rank, if one has another version than rank 0, or was asked for something else."""
+        try:
+            _refuse_differences(self.names, self._places)
+        except ConfigError:
+            self._ended = True
+            raise
 
     def tell(self, messages: Sequence[Any]) -> None:
         """Send each of the other ranks its message; the first one, for this rank itself, is not sent."""
@@ -229,6 +235,8 @@ def _refuse_differences(names: list[str], places: list[_Place]) -> None:
                 f"{name} has charrnn {place.version}, and rank 0 has {first.version}: install the same version"
             )
         for option in {**first.settings, **place.settings}:
-            own, firsts = (f"{option} {each.settings.get(option, '(not given)')}" for each in (place, first))
+            own, firsts = place.settings.get(option, ""), first.settings.get(option, "")
             if own != firsts:
-                raise ConfigError(f"{name} was started with {own}, and rank 0 with {firsts}: give all the same")
+                flag = (own or firsts).split()[0]
+                here, there = (f"with {words}" if words else f"without {flag}" for words in (own, firsts))
+                raise ConfigError(f"{name} was started {here}, and rank 0 {there}: give all the same")
