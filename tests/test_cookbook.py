@@ -85,9 +85,9 @@ def test_a_recipe_does_what_it_says(texts, shell, recipe):  # noqa: F811
     if absent := [tool for tool in TOOLS if not shutil.which(tool)]:
         pytest.skip(f"needs {', '.join(absent)}")
     save_files(SECTIONS[recipe], texts.parent)
-    for block in blocks(SECTIONS[recipe]):
+    for block in (block for block in blocks(SECTIONS[recipe]) if block.info == "console"):
         absent += (lacks := lacking(block.body, shell["PATH"]))
-        for command, shown in commands(block.body) if block.info == "console" and not lacks else []:
+        for command, shown in commands(block.body) if not lacks else []:
             process = subprocess.Popen(
                 ["bash", "-c", quick(command)],
                 cwd=texts.parent,
