@@ -186,11 +186,11 @@ def test_the_window_counts_like_the_rows(study):
     assert as_many["steps"] == study.settings_of(Size(128, 100), WHOLE)["steps"]
 
 
-def test_all_rules_are_one_run_with_the_usual_batch(tmp_path, monkeypatch):
+def test_rules_that_agree_share_a_run(tmp_path, monkeypatch):
     asked = []
 
     def run(text, seed, **settings):
-        asked.append((settings["batch_size"], settings["learning_rate"], settings["warmup_steps"]))
+        asked.append((settings["batch_size"], settings["steps"], settings["learning_rate"], settings["warmup_steps"]))
         chosen = {"hidden_size": settings["hidden_size"]}
         return {"text": Path(text).name, "seed": seed, "loss": len(asked), "recoveries": 0, "settings": chosen}
 
@@ -198,14 +198,15 @@ def test_all_rules_are_one_run_with_the_usual_batch(tmp_path, monkeypatch):
     monkeypatch.setattr(batch, "run", run)
     Path("text.txt").write_text("abcdefgh" * 444_500, encoding="utf-8")
     words = ["text.txt", "--seed", "1", "--passes", "1", "--json", "rows.json"]
-    words += [word for name in ("rate", "rate √k", "rate k") for word in ("--rule", name)]
     words += ["--only", "32 x 100", "--only", "128 x 100"]
     done = CliRunner().invoke(batch.main, words)
     assert done.exit_code == 0, done.output
-    usual, *larger = (call for call in asked if call[0] == 128 or call[2] == 100)
-    assert usual[0] == 32
-    assert [rate / usual[1] for _, rate, _ in larger[:3]] == [1, 2, 4]
-    assert cells(done.stdout, "32 x 100")[1:] == ["1.0000"] * 3
+    (rows, steps, rate, warmup), *others = asked
+    assert (rows, steps, warmup) == (32, 1001, 100)
+    assert not any(call[:2] == (32, 1001) for call in others)
+    larger = [call for call in others if call[:2] == (128, 251)]
+    assert [(each / rate, steps) for *_, each, steps in larger] == [(1, 25), (2, 25), (4, 25), (2, 100)]
+    assert cells(done.stdout, "32 x 100")[1:] == ["1.0000"] * 5
     count = len(asked)
     assert CliRunner().invoke(batch.main, words).stdout == done.stdout
     assert len(asked) == count == len(kept.load(Path("rows.json")))

@@ -1,8 +1,8 @@
 """Train with growing batches on equal numbers of characters, with rate and warm-up by several rules; print the losses.
 
 \b
-    python -m benchmarks.ablations.batch tinyshakespeare.txt --seeds 2 --json docs/batch.json
-    python -m benchmarks.ablations.batch irish_abc.txt --passes 34 --only "512 x 100" --json irish.json
+    python -m benchmarks.ablations.batch tinyshakespeare.txt --json docs/batch.json
+    python -m benchmarks.ablations.batch irish_abc.txt --units 64 --passes 20 --only "512 x 100" --json irish.json
 
 A batch that is k times as large as the usual one of 32 x 100 characters makes a k-th of the steps. Each rule multiplies
 the rate that the recipe chooses for the usual batch, and limits the 100 steps of warm-up to a share of the run. As many
@@ -67,13 +67,13 @@ class Size(NamedTuple):
 
 
 RULES = {
-    "rate": Rule(0.0, 0.1),
-    "rate √k": Rule(0.5, 0.1),
-    "rate k": Rule(1.0, 0.1),
-    "rate √k, warm-up k": Rule(0.5, 1.0),
-    "rate √k, warm-up k up to half": Rule(0.5, 0.5),
+    "unchanged": Rule(0.0, 0.1),
+    "rate × √k": Rule(0.5, 0.1),
+    "rate × k": Rule(1.0, 0.1),
+    "rate × √k, warm-up × k": Rule(0.5, 1.0),
+    "rate × √k, warm-up × k up to half the run": Rule(0.5, 0.5),
 }
-ASIDE = RULES["rate"], RULES["rate √k, warm-up k up to half"]
+ASIDE = RULES["unchanged"], RULES["rate × √k, warm-up × k up to half the run"]
 SIZES = (
     *(Size(rows, WINDOW) for rows in (32, 64, 128, 256, 512)),
     *(Size(rows, window) for rows, window in ((64, 50), (128, 25), (512, 25), (32, 400))),
@@ -136,7 +136,6 @@ def key_of(row: dict[str, Any]) -> tuple[Any, ...]:
 @click.option("--passes", default=6, show_default=True, help="Passes through the text, with the usual batch.")
 @click.option("--seed", "seeds", type=int, multiple=True, default=(1, 2), show_default=True, help="Repeatable.")
 @click.option("--only", multiple=True, help='Only sizes whose name begins so, such as "32 x"; repeatable.')
-@click.option("--rule", "rules", multiple=True, type=click.Choice(list(RULES)), help="Only this rule; repeatable.")
 @click.option(
     "--json",
     "paths",
@@ -151,20 +150,18 @@ def main(
     passes: int,
     seeds: tuple[int, ...],
     only: tuple[str, ...],
-    rules: tuple[str, ...],
     paths: tuple[Path, ...],
 ) -> None:
     """Run the missing rows and print a table for each text."""
     sizes = [size for size in SIZES if str(size).startswith(only or ("",))]
     if not sizes:
         raise click.ClickException(f"no size begins with {' or '.join(only)}: {', '.join(map(str, SIZES))}")
-    chosen = {name: RULES[name] for name in rules or RULES}
     found = {key_of(row): row for path in paths for row in kept.load(path)}
     progress = Console(stderr=True)
     for study in (Study(text, units, passes) for text in texts):
         for seed in seeds:
             for size in sizes:
-                for rule in chosen.values():
+                for rule in RULES.values():
                     settings = study.settings_of(size, rule)
                     if study.key(seed, settings) in found or (size.is_aside and rule not in ASIDE):
                         continue
@@ -173,13 +170,11 @@ def main(
                     told = ", ".join(f"{name} {value}" for name, value in settings.items())
                     progress.print(f"{row['text']}, seed {seed}, {told}: {row['loss']:.4f}", highlight=False)
                     kept.save(paths[0], list(found.values()))
-        click.echo("\n".join(table(study, found, seeds, sizes, chosen)))
+        click.echo("\n".join(table(study, found, seeds, sizes)))
     kept.save(paths[0], list(found.values()))
 
 
-def table(
-    study: Study, found: dict[Any, dict[str, Any]], seeds: Sequence[int], sizes: Sequence[Size], rules: dict[str, Rule]
-) -> list[str]:
+def table(study: Study, found: dict[Any, dict[str, Any]], seeds: Sequence[int], sizes: Sequence[Size]) -> list[str]:
     """Return the table of a text: the lowest validation loss of each seed by size and rule."""
 
     def cell(size: Size, rule: Rule) -> str:
@@ -191,8 +186,8 @@ def table(
     def steps(size: Size) -> str:
         return f"{study.settings_of(size, ASIDE[0])['steps']:,}"
 
-    lines = [(str(size), steps(size), *(cell(size, rule) for rule in rules.values())) for size in sizes]
-    return markdown_table((Path(study.text).name, "steps", *rules), lines)
+    lines = [(str(size), steps(size), *(cell(size, rule) for rule in RULES.values())) for size in sizes]
+    return markdown_table((Path(study.text).name, "steps", *RULES), lines)
 
 
 if __name__ == "__main__":

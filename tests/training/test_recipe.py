@@ -298,6 +298,8 @@ def test_a_smaller_batch_keeps_the_usual_rate():
     usual, small = batched(32), batched(8)
     assert small.settings["learning_rate"] == usual.settings["learning_rate"]
     assert "warmup_share" not in small.settings
+    exact = choose(CONFIG, param_shapes, 3201, 0, 1, 5e12, {"batch_size"}, minutes=5)  # 3,200 predictions in one step
+    assert "warmup_share" not in exact.settings
 
 
 @pytest.mark.parametrize("name", ["warmup_steps", "warmup_share"])
