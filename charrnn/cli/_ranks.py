@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ def hush(command: str, args: Sequence[str]) -> None:
     place = launch()
     if place is None or (command == "score" and any(arg.startswith("--shard") for arg in args)):
         return
-    is_shared = command == "train" or (command == "doctor" and "--mpi" in args)
+    is_shared = command == "train" or (command == "doctor" and "--mpi" in map(str.lower, args))
     if place.rank == 0:
         if command and not is_shared:
             click.echo(f"Note: {place.size} processes were started, and `{command}` uses one.", err=True)
@@ -66,12 +66,13 @@ def join() -> Ranks | None:
     return ranks
 
 
-def follow(ranks: Ranks) -> None:
-    """Do what rank 0 asks for, then exit as it does. An unexpected error ends all ranks: rank 0 would wait for ever."""
-    from charrnn.training.follow import follow
+def follow(ranks: Ranks, work: Callable[[Ranks], int]) -> None:
+    """Do what rank 0 asks for, then exit as it does. An unexpected error ends all ranks: rank 0 would wait for ever.
 
+    work: does so, and returns the exit code
+    """
     try:
-        code = follow(ranks)
+        code = work(ranks)
     except BaseException:
         import traceback
 

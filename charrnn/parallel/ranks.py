@@ -48,7 +48,7 @@ class End(NamedTuple):
     code: int
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """What a rank tells the others about itself when they meet.
 
     cores     the numbers of those that it may use
@@ -68,7 +68,7 @@ class Ranks:
 
     rank     of this process; 0 leads
     size     number of ranks
-    names    of all ranks for the user: "rank 1 on host"
+    places   where each rank is; names: of all ranks for the user: "rank 1 on host"
     threads  of each rank, such that the ranks of no host have more threads than cores
     """
 
@@ -81,13 +81,13 @@ class Ranks:
         """
         self._comm = _world()
         self.rank, self.size = self._comm.rank, self._comm.size
-        own = _Place(socket.gethostname(), __version__, _cores(), available_threads(), settings)
-        places: list[_Place] = self._comm.allgather(own)
-        self.names = [f"rank {rank} on {place.host}" for rank, place in enumerate(places)]
-        self.threads = min(_threads(place, places) for place in places)
+        own = Place(socket.gethostname(), __version__, _cores(), available_threads(), settings)
+        self.places: list[Place] = self._comm.allgather(own)
+        self.names = [f"rank {rank} on {place.host}" for rank, place in enumerate(self.places)]
+        self.threads = min(_threads(place, self.places) for place in self.places)
         self._inbox: Array = np.empty(0)
         self._ended = False
-        _refuse_differences(self.names, places)
+        _refuse_differences(self.names, self.places)
 
     def tell(self, messages: Sequence[Any]) -> None:
         """Send each of the other ranks its message; the first one, for this rank itself, is not sent."""
@@ -204,14 +204,14 @@ def _cores() -> frozenset[int]:
     return frozenset(range(os.cpu_count() or 1))
 
 
-def _threads(place: _Place, places: list[_Place]) -> int:
+def _threads(place: Place, places: list[Place]) -> int:
     """Return the threads of a rank: those that its matrix products use, but at most its share of the host's cores."""
     together = [other for other in places if other.host == place.host]
     cores = frozenset[int]().union(*(other.cores for other in together))
     return max(1, min(place.threads, len(cores) // len(together)))
 
 
-def _refuse_differences(names: list[str], places: list[_Place]) -> None:
+def _refuse_differences(names: list[str], places: list[Place]) -> None:
     """Raise ConfigError if a rank has another version than rank 0, or was asked for something else."""
     first = places[0]
     for name, place in zip(names, places, strict=True):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import charrnn
-from charrnn import doctor as machine
+from charrnn.doctor import machine
 from charrnn.config import ModelConfig
 from charrnn.system.blas import Blas
 

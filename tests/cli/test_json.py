@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
-from charrnn import doctor as machine
+from charrnn.doctor import machine
 from charrnn.cli import main
 from charrnn.config import ModelConfig, setting_names
 

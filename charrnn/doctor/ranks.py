@@ -1,0 +1,213 @@
+"""Measure the ranks that `mpiexec` started: what each computes, and how fast they exchange gradients.
+
+Rank 0 sends the same measurement to all ranks, which make it at the same time, so that ranks on one host share its
+cores as in a training; then they answer. Rank 0 chooses all counts, so that none waits for a sum that another has left.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from charrnn.config import ModelConfig
+from charrnn.doctor.machine import (
+    BATCH_SIZE,
+    SEQ_LEN,
+    SIZES,
+    TRAINING_PRODUCT,
+    VOCAB_SIZE,
+    gflops,
+    measured_char,
+    usual_training,
+)
+from charrnn.errors import CharRNNError
+from charrnn.parallel.cost import Link, fit
+from charrnn.parallel.ranks import End, Failure, Ranks
+from charrnn.system.blas import thread_limit
+from charrnn.system.load import load_average
+from charrnn.training.budget import step_seconds
+
+#: Models like those that the recipe chooses: between two of them, the time grows with the work of a character.
+RECIPE_SIZES = {
+    f"lnlstm 1x{units}": ModelConfig(VOCAB_SIZE, cell="lnlstm", hidden_size=units)
+    for units in (64, 128, 256, 512, 1024)
+}
+#: All models of which steps are measured.
+MODELS = RECIPE_SIZES | SIZES
+#: The one whose speed describes a rank.
+USUAL = "lnlstm 1x256"
+MACHINES = (1, 2, 4, 8)  # among which a batch is shared
+_SUMS = (2**10, 2**17, 2**20, 2**22)  # numbers that are summed
+_FEWEST, _MOST = 5, 100  # sums of a size, or messages
+
+
+class Fact(NamedTuple):
+    """A rank, as it is and as it was measured.
+
+    name              "rank 1 on host"
+    cores             that it may use
+    load              mean number of runnable programs on its host, in the minute before; None if unknown
+    gflops            10^9 operations per second in a product of training
+    chars_per_second  training speed of the model that `USUAL` names
+    """
+
+    name: str
+    host: str
+    cores: int
+    load: float | None
+    gflops: float
+    chars_per_second: float
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The ranks as they were measured.
+
+    threads  of each rank
+    link     between the ranks; sums: the seconds of sums of gradients by size in bytes, to which it was fitted
+    steps    seconds of a step of each rank alone, by model and batch rows
+    process  seconds of a step of one process with all cores of the host, by model; empty if there are several hosts
+    """
+
+    ranks: list[Fact]
+    threads: int
+    link: Link
+    sums: dict[int, float]
+    steps: dict[str, dict[int, list[float]]]
+    process: dict[str, float]
+
+    @property
+    def hosts(self) -> list[str]:
+        """Return the hosts, in the order of the ranks."""
+        return [*dict.fromkeys(rank.host for rank in self.ranks)]
+
+
+class Measurement(Protocol):
+    """A message of rank 0: what every rank measures, rank 0 too."""
+
+    def make(self, ranks: Ranks) -> Any:
+        """Return the result."""
+
+
+class Load(NamedTuple):
+    """Look up the load of this rank's host."""
+
+    def make(self, ranks: Ranks) -> float | None:
+        """Return what `load_average` does."""
+        return load_average()
+
+
+class Message(NamedTuple):
+    """Answer at once."""
+
+    def make(self, ranks: Ranks) -> None:
+        """Do nothing."""
+
+
+class Product(NamedTuple):
+    """Measure a matrix product of training for so many seconds."""
+
+    seconds: float
+
+    def make(self, ranks: Ranks) -> float:
+        """Return 10^9 operations per second."""
+        with thread_limit(ranks.threads):
+            return gflops(*TRAINING_PRODUCT, self.seconds)
+
+
+class Step(NamedTuple):
+    """Measure the steps of a model with so many batch rows, for so many seconds."""
+
+    config: ModelConfig
+    rows: int
+    threads: int
+    seconds: float
+
+    def make(self, ranks: Ranks) -> float:
+        """Return the seconds of a step."""
+        training = usual_training(self.config, self.rows, self.threads)
+        return step_seconds(training, measured_char(training, self.seconds))
+
+
+class Sum(NamedTuple):
+    """Add up so many numbers of each rank, so many times."""
+
+    numbers: int
+    times: int
+
+    def make(self, ranks: Ranks) -> float:
+        """Return the median of the seconds."""
+        shards = np.zeros((ranks.size, -(-self.numbers // ranks.size)), np.float32)
+        return _median_seconds(lambda: ranks.add_up(shards), self.times)
+
+
+def attend(ranks: Ranks) -> int:
+    """Measure what rank 0 asks for until it ends; return its exit code."""
+    while not isinstance(message := ranks.hear(), End):
+        try:
+            ranks.answer(message.make(ranks))
+        except CharRNNError as error:
+            ranks.answer(Failure(str(error)))
+    return message.code
+
+
+def measure_ranks(ranks: Ranks, models: Mapping[str, ModelConfig] = MODELS, seconds: float = 0.25) -> Cluster:
+    """Measure the ranks: for each model about five times these seconds, and the start of the processes.
+
+    models: by name, `USUAL` among them
+    Raises:  CharRNNError if a rank fails.
+    """
+    loads, products = _all(ranks, Load()), _all(ranks, Product(seconds))
+    shares = sorted({-(-BATCH_SIZE // machines) for machines in (*MACHINES, ranks.size)})
+    steps = {
+        name: {rows: _all(ranks, Step(config, rows, ranks.threads, seconds)) for rows in shares}
+        for name, config in models.items()
+    }
+    message = _median_seconds(lambda: _all(ranks, Message()), _MOST) / 2
+    sums = {4 * numbers: _sum_seconds(ranks, numbers, seconds) for numbers in _SUMS}
+    several = len({place.host for place in ranks.places}) > 1
+    cores = len(frozenset[int]().union(*(place.cores for place in ranks.places)))
+    alone = {} if several else {name: Step(config, BATCH_SIZE, cores, seconds) for name, config in models.items()}
+    facts = [
+        Fact(name, place.host, len(place.cores), load, product, BATCH_SIZE * SEQ_LEN / step)
+        for name, place, load, product, step in zip(
+            ranks.names, ranks.places, loads, products, steps[USUAL][BATCH_SIZE], strict=True
+        )
+    ]
+    return Cluster(
+        facts,
+        ranks.threads,
+        fit(message, sums, ranks.size),
+        sums,
+        steps,
+        {name: step.make(ranks) for name, step in alone.items()},
+    )
+
+
+def _all(ranks: Ranks, measurement: Measurement) -> list[Any]:
+    """Let all ranks measure this at the same time; return the results in the order of the ranks."""
+    ranks.tell_all(measurement)
+    with ranks.answered() as answers:
+        own = measurement.make(ranks)
+    return [own, *answers]
+
+
+def _sum_seconds(ranks: Ranks, numbers: int, seconds: float) -> float:
+    """Return the seconds of a sum; as many are measured as fit into these seconds, within limits."""
+    once = max(1e-6, *_all(ranks, Sum(numbers, _FEWEST)))
+    seconds_by_rank: list[float] = _all(ranks, Sum(numbers, max(_FEWEST, min(_MOST, round(seconds / once)))))
+    return max(seconds_by_rank)
+
+
+def _median_seconds(work: Callable[[], object], times: int) -> float:
+    def once() -> float:
+        began = time.perf_counter()
+        work()
+        return time.perf_counter() - began
+
+    return median(once() for _ in range(times))
