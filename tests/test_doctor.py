@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from charrnn.doctor import machine
 from charrnn.config import ModelConfig
+from charrnn.doctor import machine
 from charrnn.doctor.machine import Machine, Speed, advice
 from charrnn.nn import model
 from charrnn.parallel.workers import Workers

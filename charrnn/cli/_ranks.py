@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -66,13 +66,12 @@ def join() -> Ranks | None:
     return ranks
 
 
-def follow(ranks: Ranks, work: Callable[[Ranks], int]) -> None:
-    """Do what rank 0 asks for, then exit as it does. An unexpected error ends all ranks: rank 0 would wait for ever.
+def follow(ranks: Ranks) -> None:
+    """Do what rank 0 asks for, then exit as it does. An unexpected error ends all ranks: rank 0 would wait for ever."""
+    from charrnn.training.follow import follow
 
-    work: does so, and returns the exit code
-    """
     try:
-        code = work(ranks)
+        code = follow(ranks)
     except BaseException:
         import traceback
 

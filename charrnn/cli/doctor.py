@@ -49,10 +49,10 @@ def _measured_ranks() -> Cluster:
         raise click.UsageError(
             "--mpi measures what mpiexec starts: mpiexec -n 2 -ppn 1 -hosts HOST1,HOST2 charrnn doctor --mpi"
         )
-    from charrnn.doctor.ranks import attend, measure_ranks
-
     if ranks.rank:
-        follow(ranks, attend)
+        follow(ranks)
+    from charrnn.doctor.ranks import measure_ranks
+
     try:
         return measure_ranks(ranks)
     except KeyboardInterrupt:  # the others may be waiting for a sum

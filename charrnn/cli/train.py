@@ -120,9 +120,7 @@ def command(corpus: tuple[str, ...], **options: Any) -> None:
     if options["resume"]:
         options = _resuming(options)
     if (ranks := join()) and ranks.rank:
-        from charrnn.training.follow import follow as train_with
-
-        follow(ranks, train_with)
+        follow(ranks)
     with StopSignals(saves=True) as signals:
         try:
             run = _open(corpus, options, began, ranks)

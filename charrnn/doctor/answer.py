@@ -193,8 +193,8 @@ def _placement(cluster: Cluster) -> list[str]:
         cores = max(rank.cores for rank in here)
         if len(here) > cores:
             return [
-                f"{len(here)} ranks share {cores} core{'s' * (cores > 1)} of {host} and wait for one another: start one "
-                "rank there (mpiexec -ppn 1)."
+                f"{len(here)} ranks share {cores} core{'s' * (cores > 1)} of {host} and wait for one another: start "
+                "one rank there (mpiexec -ppn 1)."
             ]
     if 1 < hosts < ranks:
         return [

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,12 +25,12 @@ from charrnn.doctor.machine import (
     measured_char,
     usual_training,
 )
-from charrnn.errors import CharRNNError
 from charrnn.parallel.cost import Link, fit
-from charrnn.parallel.ranks import End, Failure, Ranks
+from charrnn.parallel.ranks import Ranks
 from charrnn.system.blas import thread_limit
 from charrnn.system.load import load_average
 from charrnn.training.budget import step_seconds
+from charrnn.training.follow import Measurement
 
 #: Models like those that the recipe chooses: between two of them, the time grows with the work of a character.
 RECIPE_SIZES = {
@@ -87,13 +87,6 @@ class Cluster:
         return [*dict.fromkeys(rank.host for rank in self.ranks)]
 
 
-class Measurement(Protocol):
-    """A message of rank 0: what every rank measures, rank 0 too."""
-
-    def make(self, ranks: Ranks) -> Any:
-        """Return the result."""
-
-
 class Load(NamedTuple):
     """Look up the load of this rank's host."""
 
@@ -146,30 +139,19 @@ class Sum(NamedTuple):
         return _median_seconds(lambda: ranks.add_up(shards), self.times)
 
 
-def attend(ranks: Ranks) -> int:
-    """Measure what rank 0 asks for until it ends; return its exit code."""
-    while not isinstance(message := ranks.hear(), End):
-        try:
-            ranks.answer(message.make(ranks))
-        except CharRNNError as error:
-            ranks.answer(Failure(str(error)))
-    return message.code
-
-
 def measure_ranks(ranks: Ranks, models: Mapping[str, ModelConfig] = MODELS, seconds: float = 0.25) -> Cluster:
     """Measure the ranks: for each model about five times these seconds, and the start of the processes.
 
     models: by name, `USUAL` among them
     Raises:  CharRNNError if a rank fails.
     """
-    loads, products = _all(ranks, Load()), _all(ranks, Product(seconds))
+    loads, products = together(ranks, Load()), together(ranks, Product(seconds))
     shares = sorted({-(-BATCH_SIZE // machines) for machines in (*MACHINES, ranks.size)})
     steps = {
-        name: {rows: _all(ranks, Step(config, rows, ranks.threads, seconds)) for rows in shares}
+        name: {rows: together(ranks, Step(config, rows, ranks.threads, seconds)) for rows in shares}
         for name, config in models.items()
     }
-    message = _median_seconds(lambda: _all(ranks, Message()), _MOST) / 2
-    sums = {4 * numbers: _sum_seconds(ranks, numbers, seconds) for numbers in _SUMS}
+    link, sums = measure_link(ranks, seconds)
     several = len({place.host for place in ranks.places}) > 1
     cores = len(frozenset[int]().union(*(place.cores for place in ranks.places)))
     alone = {} if several else {name: Step(config, BATCH_SIZE, cores, seconds) for name, config in models.items()}
@@ -182,14 +164,14 @@ def measure_ranks(ranks: Ranks, models: Mapping[str, ModelConfig] = MODELS, seco
     return Cluster(
         facts,
         ranks.threads,
-        fit(message, sums, ranks.size),
+        link,
         sums,
         steps,
         {name: step.make(ranks) for name, step in alone.items()},
     )
 
 
-def _all(ranks: Ranks, measurement: Measurement) -> list[Any]:
+def together(ranks: Ranks, measurement: Measurement) -> list[Any]:
     """Let all ranks measure this at the same time; return the results in the order of the ranks."""
     ranks.tell_all(measurement)
     with ranks.answered() as answers:
@@ -197,10 +179,17 @@ def _all(ranks: Ranks, measurement: Measurement) -> list[Any]:
     return [own, *answers]
 
 
+def measure_link(ranks: Ranks, seconds: float) -> tuple[Link, dict[int, float]]:
+    """Return the link between the ranks, and the seconds of sums by size in bytes; each size takes these seconds."""
+    message = _median_seconds(lambda: together(ranks, Message()), _MOST) / 2
+    sums = {4 * numbers: _sum_seconds(ranks, numbers, seconds) for numbers in _SUMS}
+    return fit(message, sums, ranks.size), sums
+
+
 def _sum_seconds(ranks: Ranks, numbers: int, seconds: float) -> float:
     """Return the seconds of a sum; as many are measured as fit into these seconds, within limits."""
-    once = max(1e-6, *_all(ranks, Sum(numbers, _FEWEST)))
-    seconds_by_rank: list[float] = _all(ranks, Sum(numbers, max(_FEWEST, min(_MOST, round(seconds / once)))))
+    once = max(1e-6, *together(ranks, Sum(numbers, _FEWEST)))
+    seconds_by_rank: list[float] = together(ranks, Sum(numbers, max(_FEWEST, min(_MOST, round(seconds / once)))))
     return max(seconds_by_rank)
 
 

@@ -2,8 +2,8 @@
 
 A step on n ranks takes the time of
 
-    its rows   the slowest rank's step with its share of the batch rows, ceil(B / n), alone: forward and backward pass and
-               update. A row costs more if there are few, because every time step reads all weights.
+    its rows   the slowest rank's step with its share of the batch rows, ceil(B / n), alone: forward and backward pass
+               and update. A row costs more if there are few, because every time step reads all weights.
     the sum    of the gradients: each rank sends n - 1 shards twice, so 2 (n - 1) (latency + bytes / n / bandwidth)
     messages   rank 0 sends the others their rows of the state, and they answer with the next state:
                2 message + 2 (n - 1) / n bytes of the state / bandwidth

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -16,6 +16,14 @@ from charrnn.nn.optimizers import OPTIMIZERS, Optimizer, clip
 from charrnn.parallel.ranked import Close, Hold, Learn, Learned, Open, Read, Score, Sums, Update
 from charrnn.parallel.ranks import End, Failure, Ranks
 from charrnn.parallel.workers import Workers
+
+
+@runtime_checkable
+class Measurement(Protocol):
+    """A message of rank 0 that asks for something else than training: what all ranks measure, rank 0 too."""
+
+    def make(self, ranks: Ranks) -> Any:
+        """Return the result."""
 
 
 def follow(ranks: Ranks) -> int:
@@ -69,6 +77,8 @@ class _Follower:
                     return self._with(params).score(window, state)
                 case Read(params, window, state):
                     return self._with(params).read(window, state)
+                case Measurement():
+                    return message.make(self._ranks)
         except CharRNNError as error:
             return Failure(str(error))
         except Exception as error:
