@@ -34,9 +34,7 @@ def main(rounds: int, seconds: float) -> None:
     if ranks.rank:
         raise SystemExit(follow(ranks))
     try:
-        click.echo(
-            "| | alone, ms | exchange, ms | predicted, ms | measured, ms | off by | predicted gain | gain |"
-        )
+        click.echo("| | alone, ms | exchange, ms | predicted, ms | measured, ms | off by | predicted gain | gain |")
         click.echo("|---|--:|--:|--:|--:|--:|--:|--:|")
         for name in NAMES:
             click.echo(row(ranks, name, rounds, seconds))

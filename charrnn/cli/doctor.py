@@ -65,6 +65,7 @@ def _show_ranks(cluster: Cluster, *, as_json: bool) -> None:
     """Print what the ranks are, what they gain, and the answer in words."""
     from charrnn.cli._console import print_facts, print_json, print_table
     from charrnn.doctor.answer import answer, budgets, gains, machines
+    from charrnn.doctor.machine import BATCH_SIZE
     from charrnn.doctor.ranks import MODELS
     from charrnn.parallel.cost import gradient_bytes
 
@@ -107,15 +108,15 @@ def _show_ranks(cluster: Cluster, *, as_json: bool) -> None:
         }
     )
     click.echo()
-    alone = "1 process" if cluster.process else "1 rank"
+    one = "one process" if cluster.process else "one rank"
     print_table(
-        ["Model", "Gradients", f"Step of {alone}", *(f"{ranks} ranks" for ranks in machines(cluster))],
+        ["Model", "Gradients", f"Step of {one}", *(f"Gain of {ranks}" for ranks in machines(cluster))],
         [
             [
                 name,
                 _bytes(gradient_bytes(MODELS[name])),
-                f"{1000 * (cluster.process.get(name) or cluster.steps[name][32][0]):.3g} ms",
-                *(f"{gain:.2f} times as fast" for gain in gained.values()),
+                f"{1000 * (cluster.process.get(name) or cluster.steps[name][BATCH_SIZE][0]):,.1f} ms",
+                *(f"{gain:.2f}" for gain in gained.values()),
             ]
             for name, gained in by_model.items()
         ],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from statistics import median
 from typing import NamedTuple
 
@@ -13,25 +15,30 @@ from charrnn.config import ModelConfig, default_of
 from charrnn.doctor.machine import BATCH_SIZE, SEQ_LEN, VOCAB_SIZE
 from charrnn.doctor.ranks import MACHINES, MODELS, RECIPE_SIZES, USUAL, Cluster, Fact
 from charrnn.nn import model
-from charrnn.parallel.cost import exchange_seconds, step_seconds
+from charrnn.parallel.cost import Link, exchange_seconds, step_seconds
 from charrnn.system.load import is_crowded
 from charrnn.training import recipe
 from charrnn.wording import in_words
 
 WORTHWHILE = 1.25  # times as fast that a second machine makes a training if it pays
 _MINUTES = (10, 600)  # budgets that the answer is about
-_TEXTS = [round(digits * 10**power) for power in range(4, 9) for digits in (1, 1.5, 2, 3, 4, 5, 7)]  # characters
+#: Characters; the recipe chooses the same for all larger texts.
+_TEXTS = [round(digits * 10**power) for power in (4, 5, 6) for digits in (1, 1.5, 2, 3, 4, 5, 7)]
 _SLOW_LINK = 0.2  # share of a step from which on the exchange of data is worth a word
 _SLOW_RANK = 1.25  # times as long as the others take, from which on a rank is
+_SAME = 0.05  # by which a gain may differ from 1 and count as none
+_FASTER, _LARGER = 10, 4  # where the network is slow: how many times its speed, and the batch, are looked at as well
 _WASTED = 0.5  # share of the machines' speed: if more is lost, the reason is worth a word
+
+_shapes = cache(model.param_shapes)
 
 
 class Budget(NamedTuple):
     """What a second machine gains for a budget of minutes.
 
     text   characters of the smallest text for which it pays; None if it pays for none
-    units  of the model that the recipe then chooses, or chooses for a large text
-    gain   times as fast as one machine
+    units  of the model that the recipe chooses for a large text
+    gain   times as fast as on one machine that this model is trained
     """
 
     minutes: int
@@ -79,17 +86,17 @@ def _budget(cluster: Cluster, minutes: int) -> Budget:
         if _gain(cluster, *_chosen(cluster, minutes, text), 2) < WORTHWHILE:
             break
         pays = text
-    config, batch_size = _chosen(cluster, minutes, pays or _TEXTS[-1])
+    config, batch_size = _chosen(cluster, minutes, _TEXTS[-1])
     return Budget(minutes, pays, config.hidden_size, _gain(cluster, config, batch_size, 2))
 
 
 def _chosen(cluster: Cluster, minutes: int, text: int) -> tuple[ModelConfig, int]:
     """Return the model and the batch size that the recipe chooses on two machines for a text of so many characters."""
     probe, config = RECIPE_SIZES[USUAL], ModelConfig(VOCAB_SIZE)
-    speed = recipe.work(probe, model.param_shapes) * BATCH_SIZE * SEQ_LEN / _step(cluster, probe, BATCH_SIZE, 2)
+    speed = recipe.work(probe, _shapes) * BATCH_SIZE * SEQ_LEN / _step(cluster, probe, BATCH_SIZE, 2)
     settings = recipe.choose(
         config,
-        model.param_shapes,
+        _shapes,
         text,
         round(text * default_of("val_fraction")),
         math.ceil(text / BATCH_SIZE / SEQ_LEN),
@@ -117,9 +124,9 @@ def _step(cluster: Cluster, config: ModelConfig, batch_size: int, ranks: int) ->
 
 def _rows(cluster: Cluster, config: ModelConfig, of: Callable[[list[float]], float]) -> dict[int, float]:
     """Return the seconds of a step by batch rows, for a size between those that were measured."""
-    measured = {name: recipe.work(size, model.param_shapes) for name, size in RECIPE_SIZES.items()}
+    measured = {name: recipe.work(size, _shapes) for name, size in RECIPE_SIZES.items()}
     works = np.log([work for name, work in measured.items() if name in cluster.steps])
-    own = math.log(recipe.work(config, model.param_shapes))
+    own = math.log(recipe.work(config, _shapes))
 
     def seconds(rows: int) -> float:
         times = [of(cluster.steps[name][rows]) for name in measured if name in cluster.steps]
@@ -131,15 +138,23 @@ def _rows(cluster: Cluster, config: ModelConfig, of: Callable[[list[float]], flo
 def _second_machine(budget: Budget) -> str:
     """Say from which size of text a second machine pays."""
     time = f"{budget.minutes} minutes" if budget.minutes < 60 else f"{budget.minutes // 60} hours"
-    then = f"the recipe takes {budget.units:,} units, and 2 ranks are {budget.gain:.2g} times as fast as 1"
+    second = f"For {time}, a second machine like this one"
+    then = f"the recipe takes {budget.units:,} units, and 2 ranks are {_speed(budget.gain)}"
     if budget.text is None:
-        return f"For {time}, a second machine like this one does not pay, whatever the text: {then}."
+        return f"{second} does not pay, however large the text: {then}."
     if budget.text == _TEXTS[0]:
-        return f"For {time}, a second machine like this one pays, whatever the text: {then}."
+        return f"{second} pays, however small the text: for a large one, {then}."
     return (
-        f"For {time}, a second machine like this one pays if the text has about {_size(budget.text)} or more: {then}. "
-        "For smaller texts, the recipe's models and batches are too small to share."
+        f"{second} pays if the text has about {_size(budget.text)} or more: {then}. For smaller texts, the recipe's "
+        "models and batches leave too little to share."
     )
+
+
+def _speed(gain: float, one: str = "1") -> str:
+    """Return in words how fast several ranks are, to follow "are", in comparison with one rank or something else."""
+    if gain < 1 - _SAME:
+        return f"slower than {one}: a step takes {1 / gain:.2g} times as long"
+    return f"{gain:.2g} times as fast as {one}" if gain > 1 + _SAME else f"no faster than {one}"
 
 
 def _size(chars: int) -> str:
@@ -147,41 +162,44 @@ def _size(chars: int) -> str:
 
 
 def _more_machines(cluster: Cluster, budget: Budget) -> list[str]:
-    """Say what 4 and 8 machines gain for that budget, and why it is less if it is much less than 4 and 8 times."""
-    config, batch_size = _chosen(cluster, budget.minutes, budget.text or _TEXTS[-1])
+    """Say what more machines gain for that budget, and why if it is little; nothing if none of them pays."""
+    config, batch_size = _chosen(cluster, budget.minutes, _TEXTS[-1])
     gained = {ranks: _gain(cluster, config, batch_size, ranks) for ranks in MACHINES if ranks > 2}
+    if max(gained.values()) < WORTHWHILE:
+        return []
     fast = in_words([f"{ranks} ranks {gain:.2g} times" for ranks, gain in gained.items()], "and")
     most = max(gained)
     few = (
         f": each of {most} gets only {-(-batch_size // most)} batch rows; a larger --batch-size would use them better, "
         "but learns differently"
     )
-    return [f"With that model, {fast} as fast as 1{few if gained[most] < _WASTED * most else ''}."]
+    return [f"With {budget.units:,} units, {fast} as fast as 1{few if gained[most] < _WASTED * most else ''}."]
 
 
 def _link(cluster: Cluster, budget: Budget) -> list[str]:
-    """Say what the network costs, if that is much, and what a faster one would gain."""
-    config, batch_size = _chosen(cluster, budget.minutes, budget.text or _TEXTS[-1])
-    step, exchange = _step(cluster, config, batch_size, 2), exchange_seconds(cluster.link, config, batch_size, 2)
-    if exchange <= _SLOW_LINK * step:
+    """Say what the network costs, if that is much, and what would cost less."""
+    config, batch_size = _chosen(cluster, budget.minutes, _TEXTS[-1])
+    exchange = exchange_seconds(cluster.link, config, batch_size, 2)
+    share = exchange / _step(cluster, config, batch_size, 2)
+    if share <= _SLOW_LINK:
         return []
-    faster = _step(cluster, config, batch_size, 1) / (step - 0.9 * exchange)
+    link, larger = cluster.link, _LARGER * batch_size
+    fast = replace(cluster, link=Link(link.message / _FASTER, link.latency / _FASTER, link.bandwidth * _FASTER))
     return [
-        f"The network is slow: 2 ranks exchange gradients for {exchange / step:.0%} of a step, at "
-        f"{cluster.link.bandwidth / 1e6:,.0f} MB/s. With a network ten times as fast, they would be {faster:.2g} times "
-        "as fast as 1: see that MPI uses the fastest one there is (mpiexec -iface NAME)."
+        f"The network takes {share:.0%} of a step of 2 ranks, at {link.bandwidth / 1e6:,.0f} MB/s. With one {_FASTER} "
+        f"times as fast, they would be {_speed(_gain(fast, config, batch_size, 2))} (mpiexec -iface NAME chooses one); "
+        f"with --batch-size {larger}, which learns differently, {_speed(_gain(cluster, config, larger, 2))}."
     ]
 
 
 def _same_host(cluster: Cluster) -> str:
     """Say what ranks on one host gain or lose, compared with one process that has all its cores."""
-    ranks, cores = len(cluster.ranks), len(cluster.ranks) * cluster.threads
-    gain = gains(cluster, USUAL)[ranks]
-    instead = "" if gain >= WORTHWHILE else "; train without mpiexec there"
+    ranks, gain = len(cluster.ranks), gains(cluster, USUAL)[len(cluster.ranks)]
+    fast = _speed(gain, f"one process with --threads {cluster.ranks[0].cores}")
+    train = "" if gain >= WORTHWHILE else " Train without mpiexec there."
     return (
-        f"All {ranks} ranks are on one host: they are {gain:.2g} times as fast as one process with --threads {cores}"
-        f"{instead}. To learn what a second machine gains, start one rank on each: mpiexec -n 2 -ppn 1 -hosts "
-        "HOST1,HOST2 charrnn doctor --mpi."
+        f"All {ranks} ranks are on one host. They are {fast}.{train} To learn what a second machine gains, start one "
+        "rank on each: mpiexec -n 2 -ppn 1 -hosts HOST1,HOST2 charrnn doctor --mpi."
     )
 
 
@@ -190,7 +208,7 @@ def _placement(cluster: Cluster) -> list[str]:
     ranks, hosts = len(cluster.ranks), len(cluster.hosts)
     for host in cluster.hosts:
         here = _on(cluster, host)
-        cores = max(rank.cores for rank in here)
+        cores = here[0].cores
         if len(here) > cores:
             return [
                 f"{len(here)} ranks share {cores} core{'s' * (cores > 1)} of {host} and wait for one another: start "
@@ -225,7 +243,7 @@ def _load(cluster: Cluster) -> list[str]:
     sentences = []
     for host in cluster.hosts:
         here = _on(cluster, host)
-        load, cores = here[0].load or 0.0, max(rank.cores for rank in here)
+        load, cores = here[0].load or 0.0, here[0].cores
         if is_crowded(load, min(cores, len(here) * cluster.threads), cores):
             sentences.append(
                 f"In the last minute, {load:.1f} programs on average competed for the {cores} cores of {host}: stop "

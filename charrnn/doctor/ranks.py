@@ -50,8 +50,8 @@ class Fact(NamedTuple):
     """A rank, as it is and as it was measured.
 
     name              "rank 1 on host"
-    cores             that it may use
-    load              mean number of runnable programs on its host, in the minute before; None if unknown
+    cores             of its host that ranks may use
+    load              mean number of runnable programs on the host, in the minute before; None if unknown
     gflops            10^9 operations per second in a product of training
     chars_per_second  training speed of the model that `USUAL` names
     """
@@ -152,22 +152,17 @@ def measure_ranks(ranks: Ranks, models: Mapping[str, ModelConfig] = MODELS, seco
         for name, config in models.items()
     }
     link, sums = measure_link(ranks, seconds)
-    several = len({place.host for place in ranks.places}) > 1
-    cores = len(frozenset[int]().union(*(place.cores for place in ranks.places)))
-    alone = {} if several else {name: Step(config, BATCH_SIZE, cores, seconds) for name, config in models.items()}
-    facts = [
-        Fact(name, place.host, len(place.cores), load, product, BATCH_SIZE * SEQ_LEN / step)
-        for name, place, load, product, step in zip(
-            ranks.names, ranks.places, loads, products, steps[USUAL][BATCH_SIZE], strict=True
-        )
-    ]
+    hosts = [place.host for place in ranks.places]
+    cores = [len(frozenset[int]().union(*(each.cores for each in ranks.places if each.host == host))) for host in hosts]
+    alone = models if len({*hosts}) == 1 else {}
+    speeds = [BATCH_SIZE * SEQ_LEN / step for step in steps[USUAL][BATCH_SIZE]]
     return Cluster(
-        facts,
+        [Fact(*each) for each in zip(ranks.names, hosts, cores, loads, products, speeds, strict=True)],
         ranks.threads,
         link,
         sums,
         steps,
-        {name: step.make(ranks) for name, step in alone.items()},
+        {name: Step(config, BATCH_SIZE, cores[0], seconds).make(ranks) for name, config in alone.items()},
     )
 
 

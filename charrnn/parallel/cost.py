@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -66,6 +67,7 @@ def exchange_seconds(link: Link, config: ModelConfig, batch_size: int, ranks: in
     return sum_seconds(link, gradient_bytes(config), ranks) + messages_seconds(link, state, ranks)
 
 
+@cache
 def gradient_bytes(config: ModelConfig) -> int:
     """Return the size of a model's gradients."""
     return np.dtype(config.dtype).itemsize * sum(map(math.prod, model.param_shapes(config).values()))
@@ -74,7 +76,9 @@ def gradient_bytes(config: ModelConfig) -> int:
 def step_seconds(link: Link, config: ModelConfig, rows: Mapping[int, float], batch_size: int, ranks: int) -> float:
     """Return the seconds of a step on so many ranks.
 
-    rows: the seconds of a step alone by its batch rows, ascending; between two of them, the time grows evenly
+    rows: the seconds of a step alone by its batch rows, ascending. Between two of them, the time grows evenly; above
+          the most, in proportion; below the fewest, it stays the same.
     """
-    own = float(np.interp(-(-batch_size // ranks), [*rows], [*rows.values()]))
-    return own + exchange_seconds(link, config, batch_size, ranks)
+    own, most = -(-batch_size // ranks), max(rows)
+    alone = float(np.interp(own, [*rows], [*rows.values()])) * max(1.0, own / most)
+    return alone + exchange_seconds(link, config, batch_size, ranks)
