@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from charrnn.version import __version__
 
 if TYPE_CHECKING:
-    from charrnn.api import LanguageModel, fit, load, mixed, train
+    from charrnn.api import LanguageModel, fit, from_torch, load, mixed, train
     from charrnn.config import ModelConfig, TextConfig, TrainConfig
     from charrnn.data.corpus import Corpus
     from charrnn.data.reading import read_text
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "LanguageModel": "api",
     "fit": "api",
+    "from_torch": "api",
     "load": "api",
     "mixed": "api",
     "train": "api",
@@ -98,6 +99,7 @@ __all__ = [
     "__version__",
     "check_gradients",
     "fit",
+    "from_torch",
     "load",
     "mixed",
     "read_text",

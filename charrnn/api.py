@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from charrnn.data.corpus import Corpus
     from charrnn.data.reading import ReadProgress
     from charrnn.data.text import Text
+    from charrnn.data.vocab import Vocab
     from charrnn.evaluation.baselines import Baselines
     from charrnn.evaluation.packing import Line
     from charrnn.evaluation.recall import Recall
@@ -86,6 +87,23 @@ def load(
         raise ConfigError(f"load needs a path or the name of a run, got {path!r}")
     file = find_model(None if path is None else Path(path))
     return LanguageModel(ckpt.load(file), file, memory, memory_from, with_ngram, adaptive)
+
+
+def from_torch(
+    weights: Mapping[str, Any], characters: str | Sequence[str] | Vocab, corpus: Corpus | None = None
+) -> LanguageModel:
+    """Return a model with weights from PyTorch; `save` writes it to a file that all commands take.
+
+    weights     `net.state_dict()` of an nn.Embedding (without it, inputs are one-hot), an nn.RNN (tanh), nn.LSTM or
+                nn.GRU, and an nn.Linear, under any names
+    characters  the character of each row of the nn.Linear, in order; a `Vocab` also has bytes and special symbols
+    corpus      what the net was trained on: what `evaluate` and others read again if they get no text
+    Raises:     CheckpointError if weights are missing, unknown, of a wrong shape or not finite; VocabError if the
+                characters do not match the rows, are not single ones or occur twice.
+    """
+    from charrnn.interop.pytorch import checkpoint_of
+
+    return LanguageModel(checkpoint_of(weights, characters, corpus))
 
 
 @spell_out(ModelConfig, TextConfig, TrainConfig)
@@ -409,6 +427,26 @@ class LanguageModel:
         return self.writer.clamped(clamp).samples(
             count, length=length, primes=primes, seed=seed, best_of=best_of, novel=novel, threads=threads, **settings
         )
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the model to a `.npz` file, which replaces an earlier one; its memory keeps the size that was fitted.
+
+        Raises:  ConfigError if the name does not end in .npz; CharRNNError if the file cannot be written.
+        """
+        if not isinstance(path, (str, PathLike)) or Path(path).suffix != ".npz":
+            raise ConfigError(f"save needs the path of a .npz file, got {path!r}")
+        ckpt.save(Path(path), self.checkpoint)
+
+    def to_torch(self) -> dict[str, Array]:
+        """Return the weights for `load_state_dict` of a PyTorch module, by name; its memory is left out.
+
+        The names are those of a module with an nn.Embedding `embedding`, unless inputs are one-hot, an nn.RNN, nn.LSTM
+        or nn.GRU `rnn`, and an nn.Linear `readout`. The arrays are copies.
+        Raises:  ConfigError, naming the setting, if PyTorch has no such recurrent net.
+        """
+        from charrnn.interop.pytorch import to_torch
+
+        return to_torch(self.checkpoint.model_config, self.checkpoint.params)
 
     @spell_out()
     def read(self, text: str, *, state: Array | None = None, unknown: str = "error") -> Trace:

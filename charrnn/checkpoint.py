@@ -34,7 +34,7 @@ from charrnn.config import (
 )
 from charrnn.data.source import Source
 from charrnn.data.vocab import Vocab
-from charrnn.errors import CharRNNError, CheckpointError, UnknownCellError, cause
+from charrnn.errors import CharRNNError, CheckpointError, UnknownCellError
 from charrnn.memory.cache import Cache
 from charrnn.nn import compiled, model
 from charrnn.system.atomic import replacing, uninterrupted
@@ -246,7 +246,7 @@ def _opened(path: Path) -> Iterator[Npz]:
             f"{path} does not exist: train a model first, or name one that `charrnn list` shows"
         ) from None
     except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {cause(error)}") from error
+        raise CheckpointError.of(error, f"cannot read {path}") from error
     except PickledError:
         raise CheckpointError(
             f"{path} contains pickled objects, which could run code: not loaded; use another copy"

@@ -425,6 +425,9 @@ class TrainConfig:
     threads: int | None = setting(
         None, "Training", "CPU cores, in each rank of MPI. [default: all, fewer for small windows]", low=1, high=4096
     )
+    half_gradients: bool = setting(
+        False, "Training", "Send gradients between ranks of MPI as bfloat16: half the bytes, for a slow network."
+    )
     ranks: int = setting(1, "", "Ranks of MPI that share the batch rows.", low=1)
     seed: int | None = setting(None, "Training", "Random seed. [default: random; printed]", low=0, high=2**63 - 1)
     extend_vocab: bool = setting(False, "Text", "With --init-from: add the characters that the other model lacks.")

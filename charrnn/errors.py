@@ -6,18 +6,42 @@ Every error that a user can cause is a `CharRNNError` with a one-line message: w
 from __future__ import annotations
 
 import errno
+from typing import Self
+
+#: The exit code of an error that may pass: the same command can succeed later.
+MAY_PASS = 1
+#: The exit code of an error that recurs until the user changes the command or its input.
+RECURS = 2
+
+#: Errors of the system that recur: the path is wrong or closed to the user, or the file cannot be there.
+_RECURRING = {
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL),
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG),
+    errno.EBADF,  # a standard stream that the program which started this one has closed
+}
 
 
 class CharRNNError(Exception):
-    """A problem that the user can fix: bad input, a full disk, a run that diverged."""
+    """A problem that the user can fix: bad input, a full disk, a run that diverged.
 
-    exit_code = 1
+    exit_code  of the command: RECURS unless the error may pass
+    """
+
+    def __init__(self, message: str, exit_code: int = RECURS) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+    @classmethod
+    def of(cls, error: OSError, what: str, alternative: str = "", comfort: str = "") -> Self:
+        """Return the error for one of the system's: what cannot be done, the cause, and a remedy.
+
+        alternative  as for `cause`; comfort: added at the end
+        """
+        return cls(f"{what}: {cause(error, alternative)}{comfort}", exit_code_of(error))
 
 
 class ConfigError(CharRNNError):
     """A setting out of range, or two settings that conflict."""
-
-    exit_code = 2
 
 
 class UnknownCellError(ConfigError):
@@ -99,11 +123,16 @@ def cause(error: OSError, alternative: str = "") -> str:
     return ": ".join(filter(None, [words, ", or ".join(remedies)]))
 
 
+def exit_code_of(error: OSError) -> int:
+    """Return the exit code of an operating-system error; one that is not known here may pass."""
+    return RECURS if error.errno in _RECURRING else MAY_PASS
+
+
 #: The exit codes of the command, shown by `charrnn --help`.
 EXIT_CODES: dict[int, str] = {
     0: "done",
-    1: "an error: bad input, a damaged file, a full disk, a run that diverged",
-    2: "wrong usage: an unknown option, a value out of range, a conflict",
+    MAY_PASS: "an error that may pass: a full disk, too little memory, a folder in use",
+    RECURS: "an error that recurs: wrong usage, bad input, a run that diverged",
     129: "stopped by SIGHUP; `train` saves first",
     130: "stopped by Ctrl-C; `train` saves first",
     143: "stopped by SIGTERM; `train` saves first",

@@ -60,6 +60,7 @@ class TrainSettings(TypedDict, total=False):
     clip_value: float
     recover: bool
     threads: int | None
+    half_gradients: bool
     seed: int | None
     extend_vocab: bool
     val_chars: int

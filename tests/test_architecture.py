@@ -16,7 +16,8 @@ PACKAGE = Path(charrnn.__file__).parent
 #: The packages and the modules at the top, in the order of docs/architecture.md: each imports from those before it.
 ORDER = [
     *("errors", "arrays", "version", "wording", "config", "keywords", "signatures"),
-    *("system", "pages", "nn", "data", "memory", "parallel", "checkpoint", "evaluation", "generation", "training"),
+    *("system", "pages", "nn", "data", "memory", "parallel", "checkpoint", "interop"),
+    *("evaluation", "generation", "training"),
     *("insight", "api", "doctor", "serve", "cli", "__main__"),
 ]
 #: Neighbours in that order which do not know each other.

@@ -11,9 +11,9 @@ from typing import NoReturn
 import click
 from click.exceptions import Exit, NoArgsIsHelpError
 
-from charrnn.cli._ranks import place
+from charrnn.cli._ranks import this_rank
 from charrnn.cli._streams import OutputError, discard
-from charrnn.errors import CharRNNError, cause
+from charrnn.errors import MAY_PASS, RECURS, CharRNNError, cause, exit_code_of
 
 _MORE_THREADS = "raise the limit on processes (`ulimit -u`)"
 
@@ -31,20 +31,21 @@ def errors_as_exit_codes() -> Iterator[None]:
     except MemoryError:
         trains = click.get_current_context().invoked_subcommand == "train"
         remedy = "use a smaller --hidden-size, --batch-size or --seq-len" if trains else "ask for less at once"
-        _fail(f"not enough memory: {remedy}")
+        _fail(f"not enough memory: {remedy}", MAY_PASS)
     except OutputError as error:
         discard(sys.stdout)
         if error.errno == errno.EPIPE:  # the reader closed the pipe: it has what it needs
             raise Exit(0) from None
         if error.errno == errno.EBADF:
-            _fail("standard output is closed: direct it to a file or a pipe")
-        _fail(f"cannot write to standard output: {cause(error)}")
+            _fail("standard output is closed: direct it to a file or a pipe", RECURS)
+        _fail(f"cannot write to standard output: {cause(error)}", exit_code_of(error))
     except OSError as error:
-        _fail(cause(error) if error.filename is None else f"{error.filename}: {cause(error)}")
+        place = "" if error.filename is None else f"{error.filename}: "
+        _fail(f"{place}{cause(error)}", exit_code_of(error))
     except RuntimeError as error:
         if str(error) != "can't start new thread":
             raise
-        _fail(f"{error}: {_MORE_THREADS}")
+        _fail(f"{error}: {_MORE_THREADS}", MAY_PASS)
     except KeyboardInterrupt as interrupt:
         with suppress(OSError):
             click.echo("Stopped.", err=True)
@@ -56,9 +57,9 @@ def errors_as_exit_codes() -> Iterator[None]:
             discard(sys.stderr)
 
 
-def _fail(message: str, code: int = 1) -> NoReturn:
-    own = place(click.get_current_context(silent=True)) if code == 1 and not message.startswith("rank ") else ""
-    print_error(own + message)
+def _fail(message: str, code: int) -> NoReturn:
+    named = code == RECURS or message.startswith("rank ")
+    print_error(message if named else this_rank(click.get_current_context(silent=True)) + message)
     raise Exit(code) from None
 
 

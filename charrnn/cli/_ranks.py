@@ -81,7 +81,7 @@ def follow(ranks: Ranks) -> None:
     click.get_current_context().exit(code)
 
 
-def place(ctx: click.Context | None) -> str:
+def this_rank(ctx: click.Context | None) -> str:
     """Return which rank this is, for an error that only its machine may have: "rank 0 on host: ", or nothing."""
     ranks: Ranks | None = ctx.meta.get(_JOINED) if ctx else None
     return f"{ranks.names[ranks.rank]}: " if ranks else ""

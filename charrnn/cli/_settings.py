@@ -18,7 +18,7 @@ import click
 from charrnn.cli._names import near_commands
 from charrnn.cli._origins import SETTINGS_FILE
 from charrnn.cli._types import Values
-from charrnn.errors import ConfigError, cause
+from charrnn.errors import ConfigError
 from charrnn.wording import did_you_mean, likely
 
 OWN, SHARED = "charrnn.toml", "pyproject.toml"
@@ -49,7 +49,7 @@ class SettingsFile(NamedTuple):
         except OSError as error:
             if found and path != Path(OWN):
                 return None
-            raise ConfigError(f"cannot read the settings in {path}: {cause(error)}") from error
+            raise ConfigError.of(error, f"cannot read the settings in {path}") from error
         except (ValueError, RecursionError) as error:
             if found and path.name == SHARED and not re.search(_OUR_HEADING, data):
                 return None

@@ -14,7 +14,7 @@ from charrnn.cli._errors import print_error
 from charrnn.cli._escapes import explaining_escapes, text_with_escapes
 from charrnn.cli._options import memory_options, model_option, options_of, threads_option, unknown_option
 from charrnn.config import STDIN
-from charrnn.errors import CorpusError, VocabError, cause
+from charrnn.errors import RECURS, CorpusError, VocabError
 from charrnn.generation.settings import COMPLETION_CONFLICTS, CompletionConfig
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def command(
     if not number:
         note("Standard input is empty: nothing to complete")
     if refused:
-        click.get_current_context().exit(1)
+        click.get_current_context().exit(RECURS)
 
 
 def _as_columns(number: int, done: Completions) -> str:
@@ -168,7 +168,7 @@ def _piece() -> bytes:
     try:
         piece: bytes = buffer.read1(_LONGEST)
     except OSError as error:
-        raise CorpusError(f"cannot read standard input: {cause(error, 'give a text or pipe lines in')}") from None
+        raise CorpusError.of(error, "cannot read standard input", "give a text or pipe lines in") from None
     return piece
 
 

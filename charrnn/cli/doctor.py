@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 from typing import TYPE_CHECKING
 
 import click
 
-from charrnn.cli._command import SectionedCommand
+from charrnn.cli._command import SectionedCommand, section
 from charrnn.cli._options import json_option
 from charrnn.cli._ranks import follow, join
 
@@ -18,7 +17,7 @@ _CHOICES = {"library": "chosen by the library", "user": "chosen by OPENBLAS_CORE
 
 
 @click.command(cls=SectionedCommand)
-@click.option(
+@section("Measurements")(
     "--mpi",
     is_flag=True,
     allow_from_autoenv=False,
@@ -53,12 +52,7 @@ def _measured_ranks() -> Cluster:
         follow(ranks)
     from charrnn.doctor.ranks import measure_ranks
 
-    try:
-        return measure_ranks(ranks)
-    except KeyboardInterrupt:  # the others may be waiting for a sum
-        click.echo("Stopped.", err=True)
-        ranks.abort(128 + signal.SIGINT)
-        raise
+    return measure_ranks(ranks)
 
 
 def _show_ranks(cluster: Cluster, *, as_json: bool) -> None:

@@ -252,7 +252,7 @@ def _open_run(name: str, opened: Callable[[str | None], LanguageModel]) -> Langu
     try:
         return opened(name)
     except CheckpointError as error:
-        raise CheckpointError(f"{error}; to continue a text, give it with --prime") from error
+        raise CheckpointError(f"{error}; to continue a text, give it with --prime", error.exit_code) from error
 
 
 def _writing(

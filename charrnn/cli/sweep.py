@@ -107,13 +107,13 @@ def _command(sweep: Sweep, run: Planned) -> str:
     return train_command(sweep.corpus.source.paths, sweep.options_of(run))
 
 
-def _train_all(sweep: Sweep, signals: StopSignals, *, quiet: bool) -> int:
-    """Train the runs that are not finished, and print a line for each; return how many failed."""
+def _train_all(sweep: Sweep, signals: StopSignals, *, quiet: bool) -> list[int]:
+    """Train the runs that are not finished, and print a line for each; return the exit codes of those that failed."""
     from charrnn.cli._console import note
     from charrnn.data.files import describe_paths
     from charrnn.errors import CharRNNError, DivergedError
 
-    failed, total = 0, len(sweep.runs)
+    failed, total = list[int](), len(sweep.runs)
     if not quiet:
         runs = "1 run" if total == 1 else f"{total} runs"
         note(f"{runs} on {describe_paths(sweep.corpus.source.paths)}, in {sweep.folder}")
@@ -123,7 +123,7 @@ def _train_all(sweep: Sweep, signals: StopSignals, *, quiet: bool) -> int:
         try:
             outcome = _train(sweep, planned, name, signals, quiet=quiet)
         except CharRNNError as error:
-            failed += 1
+            failed.append(error.exit_code)
             outcome = f"failed: {error}"
             if isinstance(error, DivergedError):
                 sweep.record_divergence(planned, error)
@@ -169,8 +169,11 @@ def _loss(loss: float | None) -> str:
     return "no validation" if loss is None else f"{loss:.4f} nats per character"
 
 
-def _print_results(sweep: Sweep, failed: int) -> None:
-    """Compare the runs by the settings that the sweep varies; raise an error if some failed."""
+def _print_results(sweep: Sweep, failed: list[int]) -> None:
+    """Compare the runs by the settings that the sweep varies; raise an error if some failed.
+
+    failed: the exit codes of their errors; if one may pass, that of the sweep may
+    """
     from charrnn.cli._comparison import print_comparison
     from charrnn.errors import CharRNNError
     from charrnn.training.compare import compare
@@ -180,6 +183,7 @@ def _print_results(sweep: Sweep, failed: int) -> None:
         print_comparison(compare(found, [name for name in sweep.names if name != "seed"]))
     if failed:
         raise CharRNNError(
-            f"{failed} of {len(sweep.runs)} runs failed, for the reasons above; the same command retries those "
-            "that did not diverge"
+            f"{len(failed)} of {len(sweep.runs)} runs failed, for the reasons above; the same command retries those "
+            "that did not diverge",
+            min(failed),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import time
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from charrnn.cli._ranks import follow, join
 from charrnn.cli._signals import StopSignals
 from charrnn.cli._types import WholeNumber
 from charrnn.config import DEFAULT_MINUTES, seeded, setting_names, sort_settings
-from charrnn.errors import ConfigError
+from charrnn.errors import RECURS, ConfigError, exit_code_of
 
 if TYPE_CHECKING:
     from charrnn.cli._train_screen import TrainScreen
@@ -124,10 +125,13 @@ def command(corpus: tuple[str, ...], **options: Any) -> None:
     with StopSignals(saves=True) as signals:
         try:
             run = _open(corpus, options, began, ranks)
-        except BrokenPipeError:  # stderr is closed, and nothing has begun
-            click.get_current_context().exit(1)
+        except BrokenPipeError as error:  # stderr is closed, and nothing has begun
+            click.get_current_context().exit(_unread_code(error))
         try:
-            _train(run, options, signals)
+            if run.finished:
+                _complete(run, quiet=options["quiet"])
+            else:
+                _train(run, options, signals)
         finally:
             run.close()
 
@@ -220,10 +224,10 @@ def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
                     run.save()
                     screen.note_save(signals.saves_for)
                     signals.saves_for = None
-    except BrokenPipeError:  # the terminal or pipe was closed: save the run
+    except BrokenPipeError as error:  # the terminal or pipe was closed: save the run
         run.save()
         run.fit_memory()
-        click.get_current_context().exit(128 + signals.received if signals.received else 1)
+        click.get_current_context().exit(128 + signals.received if signals.received else _unread_code(error))
     if signals.received and not run.finished:
         run.save()
         run.fit_memory()
@@ -240,6 +244,25 @@ def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
             "Repeat": repeat_command(run.checkpoint(resumable=True)),
         }
         print_facts(closing_figures(run, screen.memory) | commands, err=True)
+
+
+def _unread_code(error: OSError) -> int:
+    """Return the exit code where standard error cannot be written: its reader, once gone, does not return."""
+    return RECURS if error.errno == errno.EPIPE else exit_code_of(error)
+
+
+def _complete(run: Run, *, quiet: bool) -> None:
+    """Say that a run has no steps left, and how to extend it; fit its memory if a kill came before that."""
+    from charrnn.cli._console import note
+
+    for _ in run.events():
+        pass
+    if not quiet:
+        step, ends, longer = run.state.step, "is complete after", {"minutes": f"{DEFAULT_MINUTES:g}"}
+        if step < run.state.course.total:
+            ends, longer = "stopped early after", {"patience": "0"}
+        extend = resume_command(run, **longer)
+        note(f"The run in {run.folder.path} {ends} {step:,} steps. Extend it with: {extend}")
 
 
 def _screen_of(run: Run, options: dict[str, Any]) -> TrainScreen:

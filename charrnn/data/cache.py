@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from charrnn.arrays import smallest_type
 from charrnn.data.text import CHUNK, Encoder, Text
-from charrnn.errors import CharRNNError, CorpusError, cause
+from charrnn.errors import MAY_PASS, CharRNNError, CorpusError
 from charrnn.system.atomic import InUseError, lock, replacing, writing
 
 FORMAT_VERSION = 2
@@ -51,7 +51,7 @@ class Stamp(NamedTuple):
         try:
             stat = os.stat(path)
         except OSError as error:
-            raise CorpusError(f"cannot read {path}: {cause(error)}") from error
+            raise CorpusError.of(error, f"cannot read {path}") from error
         return cls(os.path.realpath(path), stat.st_size, stat.st_mtime_ns)
 
 
@@ -177,7 +177,7 @@ def _make(path: Path, paths: Sequence[str], pieces: Callable[[], Iterable[str]],
     with replacing(path, _REMEDY) as file:
         file.write(json.dumps(description, indent=1).encode())
     if (entry := _open(path)) is None:
-        raise CharRNNError(f"{path} cannot be read back, though it was written: {_REMEDY}")
+        raise CharRNNError(f"{path} cannot be read back, though it was written: {_REMEDY}", MAY_PASS)
     return entry.text
 
 
@@ -196,7 +196,7 @@ def _locked(*, wait: bool = True) -> Iterator[None]:
         file = open(place / ".lock", "w")
     except OSError as error:
         kind = CharRNNError if os.environ.get(VARIABLE) else NoCacheError
-        raise kind(f"cannot write {place}: {cause(error, _REMEDY)}") from error
+        raise kind.of(error, f"cannot write {place}", _REMEDY) from error
     with file:
         with writing(place, _REMEDY):
             is_locked = lock(file, wait=wait)

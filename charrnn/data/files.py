@@ -22,7 +22,7 @@ from shlex import quote
 from typing import IO, Any, NamedTuple, NoReturn
 
 from charrnn.config import STDIN
-from charrnn.errors import CorpusError, cause
+from charrnn.errors import CorpusError
 
 PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 CHUNK = 1 << 20  # bytes read at once
@@ -220,7 +220,7 @@ def _folders(folder: str, visited: set[tuple[int, int]]) -> Iterator[tuple[str, 
     """Yield a folder and its subfolders, with the names of their files; skip those visited, and add the others."""
 
     def refuse(error: OSError) -> NoReturn:
-        raise CorpusError(f"cannot read the folder {error.filename}: {cause(error)}") from error
+        raise CorpusError.of(error, f"cannot read the folder {error.filename}") from error
 
     for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
         stat = os.stat(parent)
@@ -305,8 +305,10 @@ def refusing(path: str) -> Iterator[None]:
     except NotImplementedError as error:  # the file is not damaged
         raise CorpusError(f"{path} is compressed in an unknown way ({error}): unpack it first") from error
     except Exception as error:  # decompressors raise almost anything on damaged data
-        reason = cause(error) if isinstance(error, OSError) else str(error) or type(error).__name__
-        if is_packed(path) and not getattr(error, "errno", None):
+        if isinstance(error, OSError) and (error.errno or not is_packed(path)):
+            raise CorpusError.of(error, f"cannot read {describe_path(path)}") from error
+        reason = str(error) or type(error).__name__
+        if is_packed(path):
             raise CorpusError(f"{path} is cut short or damaged ({reason}): use another copy") from error
         raise CorpusError(f"cannot read {describe_path(path)}: {reason}") from error
 

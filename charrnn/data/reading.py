@@ -15,7 +15,7 @@ from charrnn.data.files import describe_path, describe_paths, is_once, is_packed
 from charrnn.data.normalize import normalize_pieces
 from charrnn.data.records import join_pieces, read_records
 from charrnn.data.text import CHUNK, END, Text, code_points, from_code_points, split_string
-from charrnn.errors import CorpusError
+from charrnn.errors import MAY_PASS, CorpusError
 
 #: Texts of this many bytes or more are cached; smaller ones fit into memory and are read in a fifth of a second.
 CACHED_FROM = 32 << 20
@@ -61,7 +61,7 @@ def read_text(
         text = encode(lambda: _read_pieces(paths, files, config, report), settings)
     except MemoryError:
         remedy = "write it to a file, which is not held in memory" if once else "give a shorter one"
-        raise CorpusError(f"not enough memory for the text of {describe_paths(paths)}: {remedy}") from None
+        raise CorpusError(f"not enough memory for the text of {describe_paths(paths)}: {remedy}", MAY_PASS) from None
     if len(text) < (2 if config.has_documents else 1):
         raise CorpusError(f"{describe_paths(paths)} is empty: give a text to read")
     if shuffle_seed is None:
@@ -143,7 +143,8 @@ def _mention_pattern(pieces: Iterator[str]) -> Iterator[str]:
     try:
         yield from pieces
     except CorpusError as error:
-        raise CorpusError(f"{error}; or leave it out: a pattern such as '**/*.txt' names text files alone") from None
+        leave_out = "or leave it out: a pattern such as '**/*.txt' names text files alone"
+        raise CorpusError(f"{error}; {leave_out}", error.exit_code) from None
 
 
 def _shuffle(text: Text, seed: int) -> Iterator[str]:

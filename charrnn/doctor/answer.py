@@ -179,16 +179,18 @@ def _more_machines(cluster: Cluster, budget: Budget) -> list[str]:
 def _link(cluster: Cluster, budget: Budget) -> list[str]:
     """Say what the network costs, if that is much, and what would cost less."""
     config, batch_size = _chosen(cluster, budget.minutes, _TEXTS[-1])
-    exchange = exchange_seconds(cluster.link, config, batch_size, 2)
-    share = exchange / _step(cluster, config, batch_size, 2)
-    if share <= _SLOW_LINK:
+    link, larger, step = cluster.link, _LARGER * batch_size, _step(cluster, config, batch_size, 2)
+    exchange, half = (exchange_seconds(link, config, batch_size, 2, half=half) for half in (False, True))
+    if exchange <= _SLOW_LINK * step:
         return []
-    link, larger = cluster.link, _LARGER * batch_size
+    one = _step(cluster, config, batch_size, 1)
     fast = replace(cluster, link=Link(link.message / _FASTER, link.latency / _FASTER, link.bandwidth * _FASTER))
     return [
-        f"The network takes {share:.0%} of a step of 2 ranks, at {link.bandwidth / 1e6:,.0f} MB/s. With one {_FASTER} "
-        f"times as fast, they would be {_speed(_gain(fast, config, batch_size, 2))} (mpiexec -iface NAME chooses one); "
-        f"with --batch-size {larger}, which learns differently, {_speed(_gain(cluster, config, larger, 2))}."
+        f"The network takes {exchange / step:.0%} of a step of 2 ranks, at {link.bandwidth / 1e6:,.0f} MB/s, so they are "
+        f"{one / step:.2g} times as fast as 1. That would be {one / (step - exchange + half):.2g} times with "
+        f"--half-gradients, {_gain(fast, config, batch_size, 2):.2g} times with a network {_FASTER} times as fast "
+        f"(mpiexec -iface NAME chooses one), and {_gain(cluster, config, larger, 2):.2g} times with "
+        f"--batch-size {larger}, which learns differently."
     ]
 
 

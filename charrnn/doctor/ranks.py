@@ -25,8 +25,10 @@ from charrnn.doctor.machine import (
     measured_char,
     usual_training,
 )
-from charrnn.parallel.cost import Link, fit
+from charrnn.nn.model import param_shapes
+from charrnn.parallel.cost import Link, fit, gradient_bytes
 from charrnn.parallel.ranks import Ranks
+from charrnn.parallel.sums import Sums
 from charrnn.system.blas import thread_limit
 from charrnn.system.load import load_average
 from charrnn.training.budget import step_seconds
@@ -42,7 +44,11 @@ MODELS = RECIPE_SIZES | SIZES
 #: The one whose speed describes a rank.
 USUAL = "lnlstm 1x256"
 MACHINES = (1, 2, 4, 8)  # among which a batch is shared
-_SUMS = (2**10, 2**17, 2**20, 2**22)  # numbers that are summed
+#: Models of which gradients are summed: hardly any, to find the latency, and then more and more.
+_SUMMED = (
+    ModelConfig(VOCAB_SIZE, cell="rnn", hidden_size=8),
+    *(RECIPE_SIZES[f"lnlstm 1x{units}"] for units in (128, 512, 1024)),
+)
 _FEWEST, _MOST = 5, 100  # sums of a size, or messages
 
 
@@ -128,15 +134,16 @@ class Step(NamedTuple):
 
 
 class Sum(NamedTuple):
-    """Add up so many numbers of each rank, so many times."""
+    """Add up the gradients of a model, so many times."""
 
-    numbers: int
+    config: ModelConfig
     times: int
 
     def make(self, ranks: Ranks) -> float:
         """Return the median of the seconds."""
-        shards = np.zeros((ranks.size, -(-self.numbers // ranks.size)), np.float32)
-        return _median_seconds(lambda: ranks.add_up(shards), self.times)
+        sums = Sums(self.config, ranks, half=False)
+        grads = {name: np.zeros(shape, self.config.dtype) for name, shape in param_shapes(self.config).items()}
+        return _median_seconds(lambda: sums.add(grads), self.times)
 
 
 def measure_ranks(ranks: Ranks, models: Mapping[str, ModelConfig] = MODELS, seconds: float = 0.25) -> Cluster:
@@ -177,15 +184,15 @@ def together(ranks: Ranks, measurement: Measurement) -> list[Any]:
 def measure_link(ranks: Ranks, seconds: float) -> tuple[Link, dict[int, float]]:
     """Return the link between the ranks, and the seconds of sums by size in bytes; each size takes these seconds."""
     message = _median_seconds(lambda: together(ranks, Message()), _MOST) / 2
-    sums = {4 * numbers: _sum_seconds(ranks, numbers, seconds) for numbers in _SUMS}
+    sums = {gradient_bytes(config): _sum_seconds(ranks, config, seconds) for config in _SUMMED}
     return fit(message, sums, ranks.size), sums
 
 
-def _sum_seconds(ranks: Ranks, numbers: int, seconds: float) -> float:
+def _sum_seconds(ranks: Ranks, config: ModelConfig, seconds: float) -> float:
     """Return the seconds of a sum; as many are measured as fit into these seconds, within limits."""
-    once = max(1e-6, *together(ranks, Sum(numbers, _FEWEST)))
-    seconds_by_rank: list[float] = together(ranks, Sum(numbers, max(_FEWEST, min(_MOST, round(seconds / once)))))
-    return max(seconds_by_rank)
+    once = max(1e-6, *together(ranks, Sum(config, _FEWEST)))
+    by_rank: list[float] = together(ranks, Sum(config, max(_FEWEST, min(_MOST, round(seconds / once)))))
+    return max(by_rank)
 
 
 def _median_seconds(work: Callable[[], object], times: int) -> float:

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from charrnn.errors import CharRNNError
+from charrnn.errors import CharRNNError, exit_code_of
 from charrnn.evaluation.settings import ScoreConfig
 
 _IN_MEMORY = 64 << 20  # bytes of lines that wait for a quantile; more are kept in a temporary file
@@ -66,5 +66,6 @@ def _explaining_errors() -> Iterator[None]:
     except OSError as error:
         raise CharRNNError(
             f"cannot keep the lines for a percentage in {tempfile.gettempdir()}: {error.strerror}: make room there, "
-            "name another folder in the variable TMPDIR, or give --above and --below as numbers"
+            "name another folder in the variable TMPDIR, or give --above and --below as numbers",
+            exit_code_of(error),
         ) from error

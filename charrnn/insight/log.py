@@ -13,7 +13,7 @@ import numpy as np
 
 from charrnn import checkpoint as ckpt
 from charrnn.arrays import Array
-from charrnn.errors import RunFolderError, cause
+from charrnn.errors import RunFolderError
 from charrnn.training.folder import RunFolder
 
 #: The figures of a report; a log of an early version lacks some, and the history in a checkpoint has no times.
@@ -87,7 +87,7 @@ def read_log(folder: Path) -> Log:
     except FileNotFoundError:
         return _from_history(run)
     except OSError as error:
-        raise RunFolderError(f"cannot read {run.log}: {cause(error)}") from error
+        raise RunFolderError.of(error, f"cannot read {run.log}") from error
     parsed = _Lines()
     for line in lines:
         parsed.add(line)

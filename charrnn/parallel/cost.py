@@ -61,10 +61,13 @@ def messages_seconds(link: Link, state: int, ranks: int) -> float:
     return 2 * (link.message + (ranks - 1) / ranks * state / link.bandwidth) if ranks > 1 else 0.0
 
 
-def exchange_seconds(link: Link, config: ModelConfig, batch_size: int, ranks: int) -> float:
-    """Return the seconds of a step in which ranks exchange data: all of them, but those for their rows."""
-    state = model.zero_state(config, batch_size).nbytes
-    return sum_seconds(link, gradient_bytes(config), ranks) + messages_seconds(link, state, ranks)
+def exchange_seconds(link: Link, config: ModelConfig, batch_size: int, ranks: int, *, half: bool = False) -> float:
+    """Return the seconds of a step in which ranks exchange data: all of them, but those for their rows.
+
+    half: gradients travel with half the bytes
+    """
+    size, state = gradient_bytes(config), model.zero_state(config, batch_size).nbytes
+    return sum_seconds(link, size // 2 if half else size, ranks) + messages_seconds(link, state, ranks)
 
 
 @cache

@@ -7,7 +7,6 @@ parameters.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from statistics import median
@@ -17,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.arrays import Array, Mask, Params, Window
-from charrnn.config import ModelConfig, TrainConfig
-from charrnn.nn import model
+from charrnn.config import TrainConfig
 from charrnn.nn.bptt import Part
 from charrnn.nn.cells import packed
 from charrnn.parallel.plan import Plan
 from charrnn.parallel.ranks import Ranks
+from charrnn.parallel.sums import Sums
 from charrnn.parallel.workers import SlowRank, Workers
 
 _SLOW = 1.5  # times as long as the others take, from which on a rank is worth a word
@@ -93,32 +92,6 @@ class Read(NamedTuple):
     state: Array
 
 
-class Sums:
-    """The gradients of a rank in one array, to be summed over all ranks.
-
-    grads  views of it by parameter
-    """
-
-    def __init__(self, config: ModelConfig, ranks: Ranks) -> None:
-        self._ranks, shapes = ranks, model.param_shapes(config)
-        self._shards = np.zeros((ranks.size, -(-sum(map(math.prod, shapes.values())) // ranks.size)), config.dtype)
-        self.grads: Params = {}
-        flat, end = self._shards.reshape(-1), 0
-        for name, shape in shapes.items():
-            begin, end = end, end + math.prod(shape)
-            self.grads[name] = flat[begin:end].reshape(shape)
-
-    def add(self, own: Params | None) -> Params:
-        """Return the sum of all ranks' gradients, in the order of this rank's own.
-
-        own: None if this rank has none, because of an error: the others wait for it all the same
-        """
-        for name, grad in (own or {}).items():
-            self.grads[name][...] = grad
-        self._ranks.add_up(self._shards)
-        return {name: self.grads[name] for name in own or {}}
-
-
 class RankedWorkers(Workers):
     """The workers of rank 0: it uses them like `Workers`, and the other ranks do their shares of the batch rows.
 
@@ -129,7 +102,7 @@ class RankedWorkers(Workers):
     def __init__(self, plan: Plan, ranks: Ranks, config: TrainConfig) -> None:
         super().__init__(plan)
         self._ranks, self._config = ranks, config
-        self._sums = Sums(plan.config, ranks)
+        self._sums = Sums(plan.config, ranks, half=config.half_gradients)
         self._to_score: Params | None = None
         self.seconds = [0.0] * ranks.size
 

@@ -2,8 +2,7 @@
 
 Rank 0 sends a message to each of the others, which do what it says and answer. So only rank 0 reads the text, decides,
 writes and prints. Gradients are summed by all at once: each rank gets its shard of the gradients of every rank and adds
-them in the order of the ranks, then all get all sums. Each rank sends and receives as many bytes as in a ring, and the
-bits of the sum depend only on the number of ranks.
+them in the order of the ranks, then all get all sums. Each rank sends and receives as many bytes as in a ring.
 
 This is the only module that imports mpi4py.
 """
@@ -18,9 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-import numpy as np
+import numpy.typing as npt
 
-from charrnn.arrays import Array
 from charrnn.errors import CharRNNError, ConfigError, MissingExtraError
 from charrnn.parallel.plan import available_threads
 from charrnn.system.launch import launch
@@ -37,9 +35,10 @@ T = TypeVar("T")
 
 
 class Failure(NamedTuple):
-    """The answer of a rank that could not do what it was asked."""
+    """The answer of a rank that could not do what it was asked: an error's words and exit code."""
 
     reason: str
+    exit_code: int
 
 
 class End(NamedTuple):
@@ -85,8 +84,7 @@ class Ranks:
         self.places: list[Place] = self._comm.allgather(own)
         self.names = [f"rank {rank} on {place.host}" for rank, place in enumerate(self.places)]
         self.threads = min(_threads(place, self.places) for place in self.places)
-        self._inbox: Array = np.empty(0)
-        self._ended = False
+        self._ended = self._waiting = False
         _refuse_differences(self.names, self.places)
 
     def tell(self, messages: Sequence[Any]) -> None:
@@ -100,6 +98,8 @@ class Ranks:
 
     def end(self, code: int) -> None:
         """Let all other ranks end with this exit code; nothing is sent to them after that."""
+        if self._waiting:  # interrupted while ranks wait for one another
+            self.abort(code)
         self.tell_all(End(code))
         self._ended = True
 
@@ -115,30 +115,42 @@ class Ranks:
     def answered(self) -> Iterator[list[Any]]:
         """Do this rank's own share within the context; its list has the answers of the other ranks, in order, after it.
 
-        They are received even if this rank fails: they must not be taken for those to a later message.
+        They are received even if this rank fails: they must not be taken for those to a later message. If the user
+        interrupts it, no later message follows but the end, and the others may wait for this rank.
         Raises:  CharRNNError if a rank could not do its share.
         """
-        answers = list[Any]()
+        answers, failed = list[Any](), None
+        self._waiting = True
         try:
             yield answers
-        finally:
-            answers += [self._receive(rank) for rank in range(1, self.size)]
+        except Exception as error:
+            failed = error
+        answers += [self._receive(rank) for rank in range(1, self.size)]
+        self._waiting = False
+        if failed is not None:
+            raise failed
         for name, answer in zip(self.names[1:], answers, strict=True):
             if isinstance(answer, Failure):
-                raise CharRNNError(f"{name}: {answer.reason}")
+                raise CharRNNError(f"{name}: {answer.reason}", answer.exit_code)
 
-    def add_up(self, shards: Array) -> None:
-        """Replace the numbers of each rank by the sums over all ranks, added in the order of the ranks.
+    def add_up(
+        self,
+        pieces: npt.NDArray[Any],
+        shards: npt.NDArray[Any],
+        total: Callable[[npt.NDArray[Any]], npt.NDArray[Any]],
+    ) -> None:
+        """Replace the numbers of each rank by the sums over all ranks.
 
-        Shapes:  shards (ranks, N), contiguous
+        pieces, shards  (K, ranks, N), contiguous: K pieces, each with a shard for every rank to add; and space for the
+                        shards that this rank adds
+        total           returns the sum over the first axis of an array (ranks, N), which it may overwrite
         """
-        if self._inbox.shape != shards.shape or self._inbox.dtype != shards.dtype:
-            self._inbox = np.empty_like(shards)
-        self._finish(self._comm.Ialltoall(shards, self._inbox))
-        total = self._inbox[0]
-        for other in self._inbox[1:]:
-            total += other
-        self._finish(self._comm.Iallgather(total, shards))
+        coming = [self._comm.Ialltoall(piece, own) for piece, own in zip(pieces, shards, strict=True)]
+        for at, own in enumerate(shards):
+            self._finish(coming[at])
+            coming[at] = self._comm.Iallgather(total(own), pieces[at])
+        for request in coming:
+            self._finish(request)
 
     def abort(self, code: int) -> None:
         """End all ranks at once with this exit code, even those that wait for one another."""
@@ -186,8 +198,9 @@ def _world() -> MPI.Intracomm:
     vendor, started = MPI.get_vendor()[0], launch()
     if vendor == "MPICH" and started is not None and started.by_pmix:
         raise ConfigError("MPICH does not know PMIx: start the ranks with srun --mpi=pmi2")
-    MPI.Init()
-    atexit.register(MPI.Finalize)
+    if not MPI.Is_initialized():
+        MPI.Init()
+        atexit.register(MPI.Finalize)
     world = MPI.COMM_WORLD
     if started is not None and started.size != world.size:
         raise ConfigError(

@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from charrnn.arrays import Array, Mask, Params, Window
 from charrnn.config import ModelConfig, from_dict
-from charrnn.errors import CharRNNError
+from charrnn.errors import MAY_PASS, CharRNNError
 from charrnn.nn import model
 from charrnn.nn.bptt import Learner, Part
 from charrnn.nn.cells import packed, unpack
@@ -353,7 +353,7 @@ class _Other:
             why = answer.removeprefix(_FAILED).decode(errors="replace")
         else:
             why = f"unexpected answer {answer[:20]!r}" if answer else self._end()
-        raise CharRNNError(f"a worker process stopped ({why}): {self._remedy} if memory is short")
+        raise CharRNNError(f"a worker process stopped ({why}): {self._remedy} if memory is short", MAY_PASS)
 
 
 def run_worker(answers: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import uvicorn
 
-from charrnn.errors import CharRNNError
+from charrnn.errors import RECURS, CharRNNError, exit_code_of
 from charrnn.serve.deadlines import GRACE
 from charrnn.serve.service import Service
 from charrnn.serve.web import App, Receive, Scope, Send, application
@@ -73,7 +73,10 @@ def listening(host: str, port: int) -> Listener:
             listener.listen()
         except (OSError, UnicodeError) as error:
             why = getattr(error, "strerror", None) or error
-            raise CharRNNError(f"cannot listen on {host}:{port}: {why}: give another --port or --host") from None
+            code = RECURS
+            if isinstance(error, OSError) and error.errno != socket.EAI_NONAME:
+                code = exit_code_of(error)
+            raise CharRNNError(f"cannot listen on {host}:{port}: {why}: give another --port or --host", code) from None
         stack.pop_all()
         return listener
 

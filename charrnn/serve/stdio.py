@@ -47,7 +47,7 @@ class LineClient:
         except ExceptionGroup as errors:  # usually, the client closed the pipe
             raise errors.exceptions[0] from None
         if isinstance(line, OSError):
-            raise CharRNNError(f"cannot read standard input: {line.strerror}: pipe requests in")
+            raise CharRNNError.of(line, "cannot read standard input", "pipe requests in")
 
     async def _serve(self, number: int, line: bytes) -> None:
         """Answer one line; without an id, the number of the line is the id."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-from charrnn.errors import CharRNNError, ConfigError, cause
+from charrnn.errors import MAY_PASS, CharRNNError, ConfigError
 
 _REMEDY = "choose another folder with --out"
 #: Errors by which a file system says that it cannot do something: NFS, Lustre, CIFS, FUSE and WSL lack locks or fsync.
@@ -22,7 +22,7 @@ def writing(path: Path, remedy: str = _REMEDY, comfort: str = "") -> Iterator[No
     try:
         yield
     except OSError as error:
-        raise CharRNNError(f"cannot write {path}: {cause(error, remedy)}{comfort}") from error
+        raise CharRNNError.of(error, f"cannot write {path}", remedy, comfort) from error
 
 
 class InUseError(CharRNNError):
@@ -47,7 +47,7 @@ def lock(file: IO[Any], *, wait: bool = False) -> bool:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):  # on Windows, EDEADLK after ten seconds
-            raise InUseError(f"another process has locked {file.name}: wait for it") from error
+            raise InUseError(f"another process has locked {file.name}: wait for it", MAY_PASS) from error
         if error.errno not in _UNSUPPORTED:
             raise
         return False

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from charrnn.errors import CheckpointError, RunFolderError
+from charrnn.errors import MAY_PASS, CheckpointError, RunFolderError
 from charrnn.system.atomic import InUseError, lock, replacing, writing
 from charrnn.wording import did_you_mean, nearest
 
@@ -109,7 +109,8 @@ class RunFolder(NamedTuple):
                 try:
                     is_locked = lock(file)
                 except InUseError:
-                    raise RunFolderError(f"{self.path} is in use by another training run: {remedy}") from None
+                    in_use = f"{self.path} is in use by another training run: {remedy}"
+                    raise RunFolderError(in_use, MAY_PASS) from None
                 with suppress(FileNotFoundError):
                     if not is_locked or os.path.samestat(os.fstat(file.fileno()), os.stat(self._lock_path)):
                         stack.pop_all()

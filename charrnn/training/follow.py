@@ -10,11 +10,12 @@ import numpy as np
 
 from charrnn.arrays import Params
 from charrnn.config import TrainConfig, build
-from charrnn.errors import CharRNNError
+from charrnn.errors import MAY_PASS, CharRNNError
 from charrnn.nn.cells import unpack
 from charrnn.nn.optimizers import OPTIMIZERS, Optimizer, clip
-from charrnn.parallel.ranked import Close, Hold, Learn, Learned, Open, Read, Score, Sums, Update
+from charrnn.parallel.ranked import Close, Hold, Learn, Learned, Open, Read, Score, Update
 from charrnn.parallel.ranks import End, Failure, Ranks
+from charrnn.parallel.sums import Sums
 from charrnn.parallel.workers import Workers
 
 
@@ -80,15 +81,15 @@ class _Follower:
                 case Measurement():
                     return message.make(self._ranks)
         except CharRNNError as error:
-            return Failure(str(error))
+            return Failure(str(error), error.exit_code)
         except Exception as error:
-            return Failure(f"{type(error).__name__}: {error}")
+            return Failure(f"{type(error).__name__}: {error}", MAY_PASS)
 
     def _start(self, message: Open) -> None:
         unpack(message.plan.config.cell, message.cell or "")
         self.config = message.config
         self.optimizer = build(OPTIMIZERS[self.config.optimizer], self.config)
-        self.sums = Sums(message.plan.config, self._ranks)
+        self.sums = Sums(message.plan.config, self._ranks, half=self.config.half_gradients)
         self.workers = self._open.enter_context(Workers(message.plan))
 
     def _learned(self, message: Learn) -> Learned:

@@ -42,7 +42,7 @@ def corpus_of(
     except OtherTextError:
         raise
     except CorpusError as error:
-        raise CorpusError(f"the model's corpus cannot be read: {error}") from None
+        raise CorpusError(f"the model's corpus cannot be read: {error}", error.exit_code) from None
 
 
 def resumed_config(

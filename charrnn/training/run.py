@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from charrnn import checkpoint as ckpt
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import DEFAULT_MINUTES, LENGTHS, TextConfig, TrainConfig, seeded, sort_settings, train_words
+from charrnn.config import LENGTHS, TextConfig, TrainConfig, seeded, sort_settings, train_words
 from charrnn.data.corpus import Corpus
 from charrnn.data.reading import ReadProgress
 from charrnn.data.source import Source
@@ -179,6 +179,7 @@ class Run:
     ) -> Run:
         """Continue the run in a folder exactly from its `last.npz`, to the length that it has or to another one.
 
+        A complete run is returned, unless it is extended, with nothing written and `ready` not called: see `finished`.
         corpus_paths where the text is; by default, the paths in the checkpoint
         val_path    where the validation file is, if there is one; by default, the path in the checkpoint
         settings    the user's settings: `steps` or `epochs` raise the length, `minutes` is the time from now on,
@@ -209,7 +210,8 @@ class Run:
             training, _ = training_for(corpus, saved.vocab, saved.model_config, config, ranks)
             notes += thread_notes(training) if "threads" in settings or ranks else []
             state = state_of(folder.last, saved)
-            if (total := requested_steps(training, settings)) is not None:
+            total, before = requested_steps(training, settings), state.course.total
+            if total is not None:
                 state.course = state.course.changed(state.farthest, total)
             run = cls(
                 folder,
@@ -225,8 +227,12 @@ class Run:
                 val_text=corpus.val,
             )
             progress = state.progress
-            if is_stale(config, progress) or ("minutes" not in settings and run.finished):
-                raise ConfigError(_complete(run, settings))
+            extends = "minutes" in settings or state.course.total > before
+            if extends and is_stale(config, progress):
+                raise ConfigError(_stopped(run, settings))
+            if not extends and run.finished:
+                run._holds = holds.pop_all()
+                return run
             if ready:
                 ready(run)
             if "minutes" in settings:
@@ -274,7 +280,14 @@ class Run:
         return own if self.measured is None else max(own, self.measured)
 
     def events(self) -> Iterator[Event]:
-        """Train to the end, log and save, then fit the memory; at each event, what is in memory and on disk agrees."""
+        """Train to the end, log and save, then fit the memory; at each event, what is in memory and on disk agrees.
+
+        A finished run yields nothing, except the memory if a kill came before it was fitted.
+        """
+        if self.finished:
+            if not self.has_memory and (fitted := self.fit_memory()) is not None:
+                yield fitted
+            return
         began = time.monotonic() - self.seconds
         reported = self.seconds - self.state.progress.seconds
         for event in fit(self.training, self.state):
@@ -319,6 +332,11 @@ class Run:
     def _saves_at(self, step: int) -> bool:
         every = self.training.config.save_every
         return every > 0 and step % every == 0
+
+    @property
+    def has_memory(self) -> bool:
+        """Return whether `best.npz` has a memory, which is fitted when training ends."""
+        return self.folder.best.exists() and ckpt.read_meta(self.folder.best)["cache"] is not None
 
     def fit_memory(self) -> MemoryFitted | None:
         """Fit a cache to the best model and add it to `best.npz`; None if there is no validation split, or too little.
@@ -468,15 +486,13 @@ class Run:
             trial.unlink(missing_ok=True)
 
 
-def _complete(run: Run, settings: dict[str, Any]) -> str:
-    """Return the error of a run that has no steps left, with the command that extends it."""
-    step, config, course = run.state.step, run.training.config, run.state.course
-    if not is_stale(config, run.state.progress):
-        longer = shlex.join(run.command_to_resume(minutes=f"{DEFAULT_MINUTES:g}"))
-        return f"the run in {run.folder.path} is complete after {step:,} steps: extend it with {longer}"
+def _stopped(run: Run, settings: dict[str, Any]) -> str:
+    """Return the error of a run whose patience has run out, with the command that extends it."""
+    config, state = run.training.config, run.state
     length = {name: settings[name] for name in LENGTHS if name in settings}
-    on = shlex.join(run.command_to_resume(patience=0, **length))
+    longer = shlex.join(run.command_to_resume(patience=0, **length))
     return (
-        f"the run in {run.folder.path} stopped at step {step:,} of {course.total:,}, after {run.state.progress.stale} "
-        f"evaluations without a better validation loss (--patience {config.patience}): train on with {on}"
+        f"the run in {run.folder.path} stopped at step {state.step:,} of {state.course.total:,}, after "
+        f"{state.progress.stale} evaluations without a better validation loss (--patience {config.patience}): train on "
+        f"with {longer}"
     )

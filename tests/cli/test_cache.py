@@ -70,7 +70,7 @@ def test_one_or_all_can_be_removed(run, folder):
 def test_a_missing_entry_is_named_and_nothing_is_removed(run, args):
     Path("a.txt").write_bytes(TEXT.encode())
     run("vocab", "a.txt")
-    assert error_line(run("cache", *args, code=1).stderr).startswith("no.txt is not in the cache: ")
+    assert error_line(run("cache", *args, code=2).stderr).startswith("no.txt is not in the cache: ")
     assert len(run("cache", "--json").json["entries"]) == 1
 
 
@@ -111,7 +111,7 @@ def test_results_are_the_same_with_and_without_the_cache(run, corpus, monkeypatc
 
 def test_a_folder_that_cannot_be_written_is_refused_in_one_line(run, corpus, folder):
     folder.write_bytes(b"a file")
-    told = error_line(run("train", corpus, *SMALL, "--steps", "2", code=1).stderr)
+    told = error_line(run("train", corpus, *SMALL, "--steps", "2", code=2).stderr)
     assert told.startswith(f"cannot write {folder}: ")
     assert "CHARRNN_CACHE" in told
     assert not Path("checkpoints").exists()

@@ -71,11 +71,11 @@ def test_one_run_is_one_row(run, four):
     ],
 )
 def test_a_name_without_a_run_is_an_error(run, four, name, says):
-    assert says in error_line(run("compare", name, code=1).stderr)
+    assert says in error_line(run("compare", name, code=2).stderr)
 
 
 def test_without_runs_it_says_what_to_do(run):
-    assert error_line(run("compare", code=1).stderr).endswith("train some with `charrnn train`, or name their folders")
+    assert error_line(run("compare", code=2).stderr).endswith("train some with `charrnn train`, or name their folders")
 
 
 def test_csv_and_json_have_the_figures_of_the_table(run, four):

@@ -118,10 +118,10 @@ def test_no_lines_are_no_completions(run, tiny):
 
 
 def test_unknown_characters_are_reported_with_their_line_and_the_other_lines_are_answered(run, tiny):
-    outcome = run("complete", "-k", "1", input="Der\n\0Q\nDer", code=1)
+    outcome = run("complete", "-k", "1", input="Der\n\0Q\nDer", code=2)
     assert [line for line, *_ in rows(outcome.stdout)] == [1, 3]
     assert error_line(outcome.stderr).startswith("line 2 of standard input: 2 of 2 characters are not in")
-    assert error_line(run("complete", "Q", code=1).stderr).startswith("1 of 1 characters")
+    assert error_line(run("complete", "Q", code=2).stderr).startswith("1 of 1 characters")
     skipped = rows(run("complete", "-k", "1", "--unknown", "skip", input="Der\n\0QDQeQrQ\nDer").stdout)
     assert [row[1:] for row in skipped] == [skipped[0][1:]] * 3
 
@@ -129,7 +129,7 @@ def test_unknown_characters_are_reported_with_their_line_and_the_other_lines_are
 @pytest.mark.parametrize("wrong", [b"\xff", b"D\xc3", b"\xed\xa0\x80"])
 def test_what_is_no_utf_8_is_reported_with_its_line_or_skipped(run, tiny, wrong):
     lines = b"Der\n" + wrong + b"\nruft"
-    outcome = run("complete", "-k", "1", input=lines, code=1)
+    outcome = run("complete", "-k", "1", input=lines, code=2)
     assert [line for line, *_ in rows(outcome.stdout)] == [1, 3]
     assert re.search(r"line 2 of standard input: .*: the byte 0x.. at position", error_line(outcome.stderr))
     skipped = rows(run("complete", "-k", "1", "--unknown", "skip", input=lines).stdout)
@@ -138,7 +138,7 @@ def test_what_is_no_utf_8_is_reported_with_its_line_or_skipped(run, tiny, wrong)
 
 
 def test_each_line_has_its_json_be_it_without_completions(run, tiny):
-    outcome = run("complete", "--json", "-k", "1", input="Der\nQ\nruft\n语", code=1)
+    outcome = run("complete", "--json", "-k", "1", input="Der\nQ\nruft\n语", code=2)
     found = records(outcome.stdout)
     assert [(each["line"], each["text"], len(each["completions"])) for each in found] == [
         (1, "Der", 1),
@@ -212,7 +212,7 @@ def test_lines_end_where_they_end_in_whatever_pieces_they_arrive(monkeypatch):
 
 def test_the_number_of_threads_changes_no_line(run, tiny):
     lines = "".join(f"{word}\n" for word in "Der ?\u2603 Anna K ruft".split() * 9)
-    alone, several = (run("complete", "--json", "--threads", n, input=lines, code=1) for n in ("1", "3"))
+    alone, several = (run("complete", "--json", "--threads", n, input=lines, code=2) for n in ("1", "3"))
     assert several.stdout == alone.stdout
     assert several.stderr == alone.stderr
     assert several.stderr.count("Error: line ") == 9
@@ -257,7 +257,7 @@ def test_a_reader_that_leaves_is_no_error(command, tiny):
 def test_a_closed_standard_input(command, tiny):
     process = command("complete", stdin=None, preexec_fn=lambda: os.close(0))
     _, stderr = process.communicate(timeout=TIMEOUT)
-    assert process.returncode == 1
+    assert process.returncode == 2
     assert "standard input is closed" in error_line(stderr.decode())
 
 

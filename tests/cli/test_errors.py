@@ -20,7 +20,9 @@ import numpy as np
 import pytest
 
 from charrnn.cli import main
+from charrnn.cli._streams import OutputError
 from charrnn.config import flag_of, limit_of, setting_fields
+from charrnn.errors import EXIT_CODES, ConfigError, CorpusError, DivergedError, MissingExtraError
 from charrnn.wording import in_words
 
 from ._material import SMALL, TEXT, TIMEOUT, error_line, meta, posix
@@ -40,10 +42,9 @@ def locked_archive() -> bytes:
 
 
 class Bad(NamedTuple):
-    """A command line that must be refused, with its exit code and words of the error."""
+    """A command line that must be refused, with words of the error; its exit code is 2."""
 
     args: tuple[str, ...]
-    code: int
     says: tuple[str, ...]
 
 
@@ -64,10 +65,10 @@ def texts() -> dict[str, Bad]:
         bad["unreadable"] = ("loop", ("cannot read loop", os.strerror(errno.ELOOP)))
     cases = {}
     for name, (path, says) in bad.items():
-        cases[f"train: {name}"] = Bad(("train", path, *NEW), 1, says)
-        cases[f"train, validation: {name}"] = Bad(("train", "tiny.txt", *NEW, "--val-file", path), 1, says)
-        cases[f"eval: {name}"] = Bad(("eval", "tiny.txt", path), 1, says)
-        cases[f"vocab: {name}"] = Bad(("vocab", "tiny.txt", path), 1, says)
+        cases[f"train: {name}"] = Bad(("train", path, *NEW), says)
+        cases[f"train, validation: {name}"] = Bad(("train", "tiny.txt", *NEW, "--val-file", path), says)
+        cases[f"eval: {name}"] = Bad(("eval", "tiny.txt", path), says)
+        cases[f"vocab: {name}"] = Bad(("vocab", "tiny.txt", path), says)
     return cases
 
 
@@ -97,153 +98,139 @@ def models() -> dict[str, Bad]:
     }
     cases = {}
     for name, (path, says) in bad.items():
-        cases[f"info: {name}"] = Bad(("info", "-m", path), 1, says)
-        cases[f"sample: {name}"] = Bad(("sample", "-m", path), 1, says)
-        cases[f"eval: {name}"] = Bad(("eval", "-m", path, "tiny.txt"), 1, says)
-        cases[f"score: {name}"] = Bad(("score", "-m", path, "tiny.txt"), 1, says)
-        cases[f"init-from: {name}"] = Bad(("train", "tiny.txt", *NEW, "--init-from", path), 1, says)
+        cases[f"info: {name}"] = Bad(("info", "-m", path), says)
+        cases[f"sample: {name}"] = Bad(("sample", "-m", path), says)
+        cases[f"eval: {name}"] = Bad(("eval", "-m", path, "tiny.txt"), says)
+        cases[f"score: {name}"] = Bad(("score", "-m", path, "tiny.txt"), says)
+        cases[f"init-from: {name}"] = Bad(("train", "tiny.txt", *NEW, "--init-from", path), says)
     return cases
 
 
 RECORDS = {
     "no column": Bad(
-        ("train", "table.csv", "--field", "text", *NEW), 1, ("table.csv has no column 'text'", "'id', 'words'")
+        ("train", "table.csv", "--field", "text", *NEW), ("table.csv has no column 'text'", "'id', 'words'")
     ),
-    "no field": Bad(("train", "lines.jsonl", "--field", "txt", *NEW), 1, ("lines.jsonl, line 1", "'txt'", "'text'")),
-    "broken": Bad(
-        ("train", "lines.jsonl", "--field", "text", *NEW), 1, ("lines.jsonl, line 3 is not JSON", "correct it")
-    ),
+    "no field": Bad(("train", "lines.jsonl", "--field", "txt", *NEW), ("lines.jsonl, line 1", "'txt'", "'text'")),
+    "broken": Bad(("train", "lines.jsonl", "--field", "text", *NEW), ("lines.jsonl, line 3 is not JSON", "correct it")),
 }
 
 OPTIONS = {
     "steps and epochs": Bad(
-        ("train", "tiny.txt", *NEW, "--steps", "3", "--epochs", "2"), 2, ("--steps and --epochs", "give one length")
+        ("train", "tiny.txt", *NEW, "--steps", "3", "--epochs", "2"), ("--steps and --epochs", "give one length")
     ),
     "steps and minutes": Bad(
-        ("train", "tiny.txt", *NEW, "--minutes", "3", "--steps", "2"), 2, ("--steps and --minutes", "give one length")
+        ("train", "tiny.txt", *NEW, "--minutes", "3", "--steps", "2"), ("--steps and --minutes", "give one length")
     ),
     "all lengths": Bad(
         ("train", "tiny.txt", *NEW, "--minutes", "3", "--steps", "2", "--epochs", "1"),
-        2,
         ("--steps", "--epochs", "--minutes", "give one length"),
     ),
     "a near word for documents": Bad(
         ("train", "tiny.txt", *NEW, "--split-documents", "line"),
-        2,
         ("must be lines, blank-lines or files, got 'line'", "did you mean lines?"),
     ),
     "a separator as a word for documents": Bad(
-        ("train", "tiny.txt", *NEW, "--split-documents", "<|end|>"), 2, ("use --separator '<|end|>'",)
+        ("train", "tiny.txt", *NEW, "--split-documents", "<|end|>"), ("use --separator '<|end|>'",)
     ),
     "two ways to documents": Bad(
         ("train", "tiny.txt", *NEW, "--split-documents", "lines", "--separator", "%"),
-        2,
         ("cannot be combined", "give one"),
     ),
-    "a URL": Bad(("vocab", "https://x.org/a.txt"), 1, ("is a URL", "curl -LO https://x.org/a.txt", "name a.txt")),
+    "a URL": Bad(("vocab", "https://x.org/a.txt"), ("is a URL", "curl -LO https://x.org/a.txt", "name a.txt")),
     "two kinds of validation": Bad(
         ("train", "tiny.txt", *NEW, "--val-file", "tiny.txt", "--val-fraction", "0.2"),
-        2,
         ("--val-file and --val-fraction", "give one"),
     ),
-    "no corpus": Bad(("train", *NEW), 2, ("CORPUS", "name a text file")),
-    "standard input twice": Bad(("train", "-", "-", *NEW), 1, ("standard input can be read only once",)),
-    "a pattern": Bad(("train", "*.nothing", *NEW), 1, ("*.nothing matches no file",)),
-    "sample-every": Bad(("train", "tiny.txt", "--sample-every", "-1"), 2, ("--sample-every", "-1", "at least 0")),
-    "unknown option": Bad(("train", "tiny.txt", "--units", "3"), 2, ("no such option --units", "--hidden-size")),
-    "temperature": Bad(("sample", "--temp", "-0.1"), 2, ("--temp", "-0.1", "at least 0")),
-    "temperature nan": Bad(("sample", "--temp", "nan"), 2, ("--temp", "must be a finite number")),
-    "temperature inf": Bad(("sample", "--temperature", "inf"), 2, ("--temp", "must be a finite number")),
-    "length": Bad(("sample", "-n", "-2"), 2, ("--length", "-2", "at least -1")),
-    "top-p": Bad(("sample", "--top-p", "0"), 2, ("--top-p", "greater than 0")),
-    "min-p": Bad(("sample", "--min-p", "1.5"), 2, ("--min-p", "at most 1")),
-    "repeat-penalty": Bad(("sample", "--repeat-penalty", "0"), 2, ("--repeat-penalty", "greater than 0")),
-    "repeat-window": Bad(("sample", "--repeat-window", "0"), 2, ("--repeat-window", "at least 1")),
-    "count": Bad(("sample", "--count", "0"), 2, ("--count", "at least 1")),
-    "best-of": Bad(("sample", "--best-of", "0"), 2, ("--best-of", "at least 1")),
-    "lines": Bad(("sample", "--lines", "0"), 2, ("--lines", "at least 1")),
-    "no documents": Bad(("sample", "--documents", "2"), 2, ("--documents", "did not learn", "-n or --lines")),
-    "documents and count": Bad(("sample", "--documents", "2", "--count", "3"), 2, ("--documents and --count", "one")),
-    "two primes": Bad(("sample", "--prime", "D", "--prime-lines", "tiny.txt"), 2, ("--prime-lines", "give one")),
-    "separated json": Bad(("sample", "--json", "--separator", "x"), 2, ("--json", "--separator")),
-    "endless texts": Bad(("sample", "-n", "-1", "--count", "2"), 2, ("never be finished", "-n", "--stop")),
-    "endless json": Bad(("sample", "-n", "-1", "--json"), 2, ("never be finished", "-n", "--stop")),
-    "empty stop": Bad(("sample", "--stop", ""), 2, ("--stop", "one character")),
-    "unknown stop": Bad(("sample", "--stop", "K\\u03a9"), 1, ("--stop 'KΩ'", "U+03A9", "vocabulary")),
-    "regex and stop": Bad(("sample", "--regex", "D", "--stop", "e"), 2, ("--regex", "--stop", "cut off a match")),
-    "regex and lines": Bad(("sample", "--regex", "D", "--lines", "2"), 2, ("--regex", "--lines", "cut off a match")),
-    "shares": Bad(("sample", "-m", "tiny.npz:0.5", "-m", "b"), 2, ("-m b", "weight")),
-    "top-k": Bad(("sample", "--top-k", "-1"), 2, ("--top-k", "-1", "at least 0")),
-    "seed": Bad(("sample", "--seed", "-1"), 2, ("--seed", "-1", "at least 0")),
-    "unknown": Bad(("sample", "--unknown", "guess"), 2, ("--unknown", "'guess'", "error", "skip")),
-    "protocol": Bad(("eval", "--protocol", "half"), 2, ("--protocol", "'half'", "whole", "lanes")),
-    "eval unknown": Bad(("eval", "--unknown", "guess"), 2, ("--unknown", "'guess'", "error", "skip")),
-    "vocab of nothing": Bad(("vocab",), 2, ("CORPUS",)),
-    "info takes no text": Bad(("info", "tiny.txt"), 1, ("tiny.txt is a text, not a charrnn checkpoint",)),
-    "unknown command": Bad(("trian",), 2, ("trian",)),
+    "no corpus": Bad(("train", *NEW), ("CORPUS", "name a text file")),
+    "standard input twice": Bad(("train", "-", "-", *NEW), ("standard input can be read only once",)),
+    "a pattern": Bad(("train", "*.nothing", *NEW), ("*.nothing matches no file",)),
+    "sample-every": Bad(("train", "tiny.txt", "--sample-every", "-1"), ("--sample-every", "-1", "at least 0")),
+    "unknown option": Bad(("train", "tiny.txt", "--units", "3"), ("no such option --units", "--hidden-size")),
+    "temperature": Bad(("sample", "--temp", "-0.1"), ("--temp", "-0.1", "at least 0")),
+    "temperature nan": Bad(("sample", "--temp", "nan"), ("--temp", "must be a finite number")),
+    "temperature inf": Bad(("sample", "--temperature", "inf"), ("--temp", "must be a finite number")),
+    "length": Bad(("sample", "-n", "-2"), ("--length", "-2", "at least -1")),
+    "top-p": Bad(("sample", "--top-p", "0"), ("--top-p", "greater than 0")),
+    "min-p": Bad(("sample", "--min-p", "1.5"), ("--min-p", "at most 1")),
+    "repeat-penalty": Bad(("sample", "--repeat-penalty", "0"), ("--repeat-penalty", "greater than 0")),
+    "repeat-window": Bad(("sample", "--repeat-window", "0"), ("--repeat-window", "at least 1")),
+    "count": Bad(("sample", "--count", "0"), ("--count", "at least 1")),
+    "best-of": Bad(("sample", "--best-of", "0"), ("--best-of", "at least 1")),
+    "lines": Bad(("sample", "--lines", "0"), ("--lines", "at least 1")),
+    "no documents": Bad(("sample", "--documents", "2"), ("--documents", "did not learn", "-n or --lines")),
+    "documents and count": Bad(("sample", "--documents", "2", "--count", "3"), ("--documents and --count", "one")),
+    "two primes": Bad(("sample", "--prime", "D", "--prime-lines", "tiny.txt"), ("--prime-lines", "give one")),
+    "separated json": Bad(("sample", "--json", "--separator", "x"), ("--json", "--separator")),
+    "endless texts": Bad(("sample", "-n", "-1", "--count", "2"), ("never be finished", "-n", "--stop")),
+    "endless json": Bad(("sample", "-n", "-1", "--json"), ("never be finished", "-n", "--stop")),
+    "empty stop": Bad(("sample", "--stop", ""), ("--stop", "one character")),
+    "unknown stop": Bad(("sample", "--stop", "K\\u03a9"), ("--stop 'KΩ'", "U+03A9", "vocabulary")),
+    "regex and stop": Bad(("sample", "--regex", "D", "--stop", "e"), ("--regex", "--stop", "cut off a match")),
+    "regex and lines": Bad(("sample", "--regex", "D", "--lines", "2"), ("--regex", "--lines", "cut off a match")),
+    "shares": Bad(("sample", "-m", "tiny.npz:0.5", "-m", "b"), ("-m b", "weight")),
+    "top-k": Bad(("sample", "--top-k", "-1"), ("--top-k", "-1", "at least 0")),
+    "seed": Bad(("sample", "--seed", "-1"), ("--seed", "-1", "at least 0")),
+    "unknown": Bad(("sample", "--unknown", "guess"), ("--unknown", "'guess'", "error", "skip")),
+    "protocol": Bad(("eval", "--protocol", "half"), ("--protocol", "'half'", "whole", "lanes")),
+    "eval unknown": Bad(("eval", "--unknown", "guess"), ("--unknown", "'guess'", "error", "skip")),
+    "vocab of nothing": Bad(("vocab",), ("CORPUS",)),
+    "info takes no text": Bad(("info", "tiny.txt"), ("tiny.txt is a text, not a charrnn checkpoint",)),
+    "unknown command": Bad(("trian",), ("trian",)),
 }
 
 CORPORA = {
-    "one character": Bad(("train", "one.txt", *NEW), 1, ("one.txt", "one character", "longer text")),
-    "one distinct character": Bad(("train", "same.txt", *NEW), 1, ("same.txt", "'a'", "nothing to learn")),
+    "one character": Bad(("train", "one.txt", *NEW), ("one.txt", "one character", "longer text")),
+    "one distinct character": Bad(("train", "same.txt", *NEW), ("same.txt", "'a'", "nothing to learn")),
     "nothing left to train on": Bad(
-        ("train", "two.txt", *NEW, "--val-fraction", "0.9"), 1, ("two", "too short", "give at least 100", "--steps")
+        ("train", "two.txt", *NEW, "--val-fraction", "0.9"), ("two", "too short", "give at least 100", "--steps")
     ),
-    "empty standard input": Bad(("train", "-", *NEW), 1, ("standard input is empty", "give a text")),
-    "unknown prime": Bad(("sample", "--prime", "Ω"), 1, ("'Ω' (U+03A9) at position 0", "--unknown skip")),
-    "unknown text": Bad(("eval", "greek.txt", "--unknown", "error"), 1, ("'Ω' (U+03A9)", "--unknown skip")),
+    "empty standard input": Bad(("train", "-", *NEW), ("standard input is empty", "give a text")),
+    "unknown prime": Bad(("sample", "--prime", "Ω"), ("'Ω' (U+03A9) at position 0", "--unknown skip")),
+    "unknown text": Bad(("eval", "greek.txt", "--unknown", "error"), ("'Ω' (U+03A9)", "--unknown skip")),
 }
 
 RESUME = ("train", "tiny.txt", "--resume")
 FOLDERS = {
-    "a run is there": Bad(("train", "tiny.txt"), 1, (TINY, "--resume", "--force", "--out")),
-    "a run is in --out": Bad(("train", "one-off.txt", "--out", TINY), 1, (TINY, "--resume", "--force", "--out")),
-    "out is a file": Bad(("train", "tiny.txt", "--out", "same.txt"), 1, ("same.txt", "--out")),
-    "out is below a file": Bad(("train", "tiny.txt", "--out", "same.txt/run"), 1, ("same.txt", "--out")),
-    "resume of no run": Bad((*RESUME, *NEW), 1, ("new has no last.npz", "without --resume")),
-    "resume of no file": Bad(("train", "one-off.txt", "--resume"), 1, ("one-off has no last.npz", "without --resume")),
-    "resume of nothing": Bad(("train", "--resume"), 2, ("--resume needs", "CORPUS", "--out")),
-    "resume and force": Bad((*RESUME, "--force"), 2, ("--resume", "--force")),
-    "resume and init-from": Bad((*RESUME, "--init-from", TINY), 2, ("--resume", "--init-from")),
-    "resume of a finished run": Bad(RESUME, 2, (TINY, "complete after 40 steps", "--resume --minutes 5")),
-    "resume to less": Bad((*RESUME, "--steps", "39"), 2, ("40 steps", "cannot be less")),
-    "resume to both lengths": Bad((*RESUME, "--steps", "50", "--epochs", "9"), 2, ("--steps and --epochs", "give one")),
+    "a run is there": Bad(("train", "tiny.txt"), (TINY, "--resume", "--force", "--out")),
+    "a run is in --out": Bad(("train", "one-off.txt", "--out", TINY), (TINY, "--resume", "--force", "--out")),
+    "out is a file": Bad(("train", "tiny.txt", "--out", "same.txt"), ("same.txt", "--out")),
+    "out is below a file": Bad(("train", "tiny.txt", "--out", "same.txt/run"), ("same.txt", "--out")),
+    "resume of no run": Bad((*RESUME, *NEW), ("new has no last.npz", "without --resume")),
+    "resume of no file": Bad(("train", "one-off.txt", "--resume"), ("one-off has no last.npz", "without --resume")),
+    "resume of nothing": Bad(("train", "--resume"), ("--resume needs", "CORPUS", "--out")),
+    "resume and force": Bad((*RESUME, "--force"), ("--resume", "--force")),
+    "resume and init-from": Bad((*RESUME, "--init-from", TINY), ("--resume", "--init-from")),
+    "resume to less": Bad((*RESUME, "--steps", "39"), ("40 steps", "cannot be less")),
+    "resume to both lengths": Bad((*RESUME, "--steps", "50", "--epochs", "9"), ("--steps and --epochs", "give one")),
     "resume, other size": Bad(
         (*RESUME, "--steps", "50", "--hidden-size", "17"),
-        2,
         ("--hidden-size 17", "which has 16", "leave it out", "--out"),
     ),
     "resume, other rate": Bad(
         (*RESUME, "--steps", "50", "--learning-rate", "0.5"),
-        2,
         ("--learning-rate 0.5", "which has 0.008", "leave it out"),
     ),
     "resume, other batch": Bad(
-        (*RESUME, "--steps", "50", "--batch-size", "5"), 2, ("--batch-size 5", "which has 4", "leave it out")
+        (*RESUME, "--steps", "50", "--batch-size", "5"), ("--batch-size 5", "which has 4", "leave it out")
     ),
-    "resume, other seed": Bad(
-        (*RESUME, "--steps", "50", "--seed", "2"), 2, ("--seed 2", "which has 1", "leave it out")
-    ),
+    "resume, other seed": Bad((*RESUME, "--steps", "50", "--seed", "2"), ("--seed 2", "which has 1", "leave it out")),
     "resume, other text": Bad(
         ("train", "one-off.txt", "--resume", "--out", TINY, "--steps", "50"),
-        1,
         ("one-off.txt", "SHA-256", "restore it", "--init-from"),
     ),
     "resume, validation file": Bad(
         (*RESUME, "--steps", "50", "--val-file", "one-off.txt"),
-        1,
         ("one-off.txt", "SHA-256", "restore it", "--init-from"),
     ),
     "resume without the text": Bad(
-        ("train", "missing.txt", "--resume", "--out", TINY, "--steps", "50"), 1, ("missing.txt does not exist",)
+        ("train", "missing.txt", "--resume", "--out", TINY, "--steps", "50"), ("missing.txt does not exist",)
     ),
-    "resume of best alone": Bad((*RESUME, "--out", "inference", "--steps", "50"), 1, ("inference", "no last.npz")),
+    "resume of best alone": Bad((*RESUME, "--out", "inference", "--steps", "50"), ("inference", "no last.npz")),
     "resume of a model": Bad(
-        (*RESUME, "--out", "renamed", "--steps", "50"), 1, (str(Path("renamed/last.npz")), "no run", "--init-from")
+        (*RESUME, "--out", "renamed", "--steps", "50"), (str(Path("renamed/last.npz")), "no run", "--init-from")
     ),
     "init-from, other size": Bad(
         ("train", "tiny.txt", *NEW, "--init-from", TINY, "--hidden-size", "3"),
-        2,
         ("--hidden-size 3", "--init-from", "which has 16", "leave the option out"),
     ),
 }
@@ -333,11 +320,10 @@ def everything(folder: Path) -> dict[str, bytes | None]:
 def test_bad_input(run, bad_files, name):
     case = CASES[name]
     before = everything(bad_files)
-    outcome = run(*case.args, code=case.code, input="")
+    outcome = run(*case.args, code=2, input="")
     told = error_line(outcome.stderr)
     assert [word for word in case.says if word not in told] == [], told
     assert outcome.bytes == b""
-    assert case.code == 2 or "Usage" not in outcome.stderr
     assert everything(bad_files) == before
 
 
@@ -411,14 +397,14 @@ def test_what_is_no_number_is_reported_in_plain_words(run, corpus):
 def test_no_model_under_checkpoints(run, command_name, folder):
     for path in folder:
         Path(path).mkdir(parents=True)
-    told = error_line(run(command_name, code=1).stderr)
+    told = error_line(run(command_name, code=2).stderr)
     assert "no model under ./checkpoints" in told
     assert "charrnn train" in told
     assert "-m" in told
 
 
 def test_a_variable_that_names_no_model(run, tiny):
-    told = error_line(run("sample", code=1, env={"CHARRNN_MODEL": "elsewhere.npz"}).stderr)
+    told = error_line(run("sample", code=2, env={"CHARRNN_MODEL": "elsewhere.npz"}).stderr)
     assert "elsewhere.npz does not exist" in told
 
 
@@ -427,8 +413,8 @@ def test_a_variable_that_names_no_model(run, tiny):
 def test_files_without_permission(run, tiny):
     Path("tiny.txt").chmod(0)
     Path("checkpoints").chmod(0o500)
-    assert f"cannot read tiny.txt: {os.strerror(errno.EACCES)}" in error_line(run("vocab", "tiny.txt", code=1).stderr)
-    told = error_line(run("train", "-", *SMALL, "--steps", "2", code=1, input=TEXT).stderr)
+    assert f"cannot read tiny.txt: {os.strerror(errno.EACCES)}" in error_line(run("vocab", "tiny.txt", code=2).stderr)
+    told = error_line(run("train", "-", *SMALL, "--steps", "2", code=2, input=TEXT).stderr)
     assert f"cannot write {Path('checkpoints/stdin')}: {os.strerror(errno.EACCES)}" in told
     assert "--out" in told
     Path("checkpoints").chmod(0o700)
@@ -452,9 +438,9 @@ def test_a_folder_that_may_not_be_read_is_skipped(run, secret):
     assert run("list").stdout.endswith("\n1 run, 0.1 MB, in checkpoints\n")
     assert run("score", "tiny.txt").stderr == f"Model: {Path(TINY, 'best.npz')}\n"
     for args in (("rm", "tinny"), ("score", "-m", "tinny", "tiny.txt")):
-        assert "did you mean tiny?" in error_line(run(*args, code=1).stderr)
+        assert "did you mean tiny?" in error_line(run(*args, code=2).stderr)
     for args in (("rm", "secret", "--yes"), ("score", "-m", "secret")):
-        assert "be read" in error_line(run(*args, code=1).stderr)
+        assert "be read" in error_line(run(*args, code=2).stderr)
 
 
 def test_what_the_system_refuses_is_reported_by_its_name(run, monkeypatch):
@@ -462,28 +448,35 @@ def test_what_the_system_refuses_is_reported_by_its_name(run, monkeypatch):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "checkpoints")
 
     monkeypatch.setattr("charrnn.training.catalog.runs", refuse)
-    told = error_line(run("list", code=1).stderr)
+    told = error_line(run("list", code=2).stderr)
     assert told == f"checkpoints: {os.strerror(errno.EACCES)}: change the permissions there"
 
 
+MORE_PROCESSES = "raise the limit on processes (`ulimit -u`)"
+
+
 @pytest.mark.parametrize(
-    ("error", "message"),
+    ("error", "code", "message"),
     [
-        (OSError(errno.EMFILE, "Too many"), "Too many: raise the limit on open files (`ulimit -n`)"),
-        (OSError(errno.EAGAIN, "Unavailable"), "Unavailable: raise the limit on processes (`ulimit -u`)"),
-        (OSError(errno.EINVAL, "Invalid argument"), "Invalid argument"),
-        (OSError(errno.EPIPE, "Broken pipe"), "Broken pipe"),  # between processes, not of standard output
-        (OSError("no number"), "no number"),
-        (RuntimeError("can't start new thread"), "can't start new thread: raise the limit on processes (`ulimit -u`)"),
+        (OSError(errno.EMFILE, "Too many"), 1, "Too many: raise the limit on open files (`ulimit -n`)"),
+        (OSError(errno.EAGAIN, "Unavailable"), 1, f"Unavailable: {MORE_PROCESSES}"),
+        (OSError(errno.EINVAL, "Invalid argument"), 2, "Invalid argument"),
+        (OSError(errno.EPIPE, "Broken pipe"), 1, "Broken pipe"),  # between processes, not of standard output
+        (OSError("no number"), 1, "no number"),
+        (
+            RuntimeError("can't start new thread"),
+            1,
+            "can't start new thread: raise the limit on processes (`ulimit -u`)",
+        ),
     ],
     ids=str,
 )
-def test_an_error_of_the_system_has_its_own_cause(run, monkeypatch, error, message):
+def test_an_error_of_the_system_has_its_own_cause(run, monkeypatch, error, code, message):
     def fail() -> None:
         raise error
 
     monkeypatch.setattr("charrnn.training.catalog.runs", fail)
-    assert error_line(run("list", code=1).stderr) == message
+    assert error_line(run("list", code=code).stderr) == message
 
 
 @posix
@@ -533,13 +526,45 @@ def test_too_little_memory(run, corpus, monkeypatch):
     assert "--hidden-size" in told
 
 
+#: What a command may raise, and the exit code.
+RAISED = [
+    (ConfigError("no"), 2),
+    (CorpusError("no"), 2),
+    (CorpusError("not now", 1), 1),
+    (DivergedError("the loss is no longer finite", 3), 2),
+    (MissingExtraError("a page", "Jinja2", "pages"), 2),
+    (click.UsageError("no"), 2),
+    (OSError(errno.ENOENT, "no file"), 2),
+    (OSError(errno.EACCES, "not allowed", "file"), 2),
+    (OSError(errno.EIO, "input/output error"), 1),
+    (OSError(errno.ENOSPC, "full", "file"), 1),
+    (OutputError(errno.EPIPE, "closed"), 0),
+    (OutputError(errno.EBADF, "closed"), 2),
+    (OutputError(errno.ENOSPC, "full"), 1),
+    (MemoryError(), 1),
+    (RuntimeError("can't start new thread"), 1),
+    (KeyboardInterrupt(), 130),
+]
+
+
+@pytest.mark.parametrize(("raised", "code"), RAISED, ids=lambda value: repr(value))
+def test_every_kind_of_error_has_its_code(run, corpus, monkeypatch, raised, code):
+    def start(*_: object, **__: object) -> None:
+        raise raised
+
+    monkeypatch.setattr("charrnn.training.run.Run.start", start)
+    stderr = run("train", corpus, "--quiet", code=code).stderr
+    assert stderr.count("\n") == (code > 0)
+    assert code in EXIT_CODES
+
+
 def test_a_run_that_diverges(run, corpus):
     run("train", corpus, *SMALL, "--steps", "4", "--quiet")
     best = Path(TINY, "best.npz").read_bytes()
     wild = ("--optimizer", "sgd", "--learning-rate", "1e38", "--clip-norm", "0", "--schedule", "constant")
     wild = ("train", corpus, *SMALL, "--steps", "20", "--eval-every", "20", *wild, "--out", "wild", "--force")
     for more, wanted in (((), "did not help"), (("--no-recover",), "no longer finite at step")):
-        told = error_line(run(*wild, *more, code=1).stderr)
+        told = error_line(run(*wild, *more, code=2).stderr)
         assert wanted in told
         assert "--learning-rate" in told
         assert Path(TINY, "best.npz").read_bytes() == best
@@ -547,7 +572,7 @@ def test_a_run_that_diverges(run, corpus):
 
 
 def test_pickled_objects_are_never_run(run, bad_files):
-    run("info", "-m", "pickled.npz", code=1)
+    run("info", "-m", "pickled.npz", code=2)
     assert not Path("executed").exists()
 
 
@@ -632,7 +657,7 @@ def unread(request):
 
 
 @posix
-@pytest.mark.parametrize(("words", "code"), [("score tiny.txt", 0), ("score missing.txt", 1), ("bogus", 2)])
+@pytest.mark.parametrize(("words", "code"), [("score tiny.txt", 0), ("score missing.txt", 2), ("bogus", 2)])
 def test_notes_and_errors_that_nobody_reads_change_nothing(command, tiny, unread, words, code):
     process = command(*words.split(), stderr=unread, stdin=subprocess.DEVNULL)
     stdout, _ = process.communicate(timeout=TIMEOUT)
@@ -651,7 +676,7 @@ def closing(descriptor: int) -> dict[str, Any]:
 )
 def test_a_closed_standard_input_is_an_error(command, tiny, args):
     code, stderr = ended(command(*args, **closing(0)))
-    assert code == 1
+    assert code == 2
     assert "standard input" in error_line(stderr)
 
 
@@ -659,7 +684,7 @@ def test_a_closed_standard_input_is_an_error(command, tiny, args):
 @pytest.mark.parametrize("args", [("sample",), *ASKING], ids=" ".join)
 def test_a_closed_standard_output_is_an_error(command, tiny, args):
     code, stderr = ended(command(*args, stdin=subprocess.DEVNULL, **closing(1)))
-    assert code == 1
+    assert code == 2
     assert "standard output" in error_line(stderr)
 
 

@@ -109,7 +109,7 @@ def test_unknown_characters_are_skipped_and_counted(run, tiny):
 
 
 def test_unknown_characters_can_be_refused(run, tiny):
-    message = error_line(run("eval", "-", "--unknown", "error", code=1, input="Der Ωmega").stderr)
+    message = error_line(run("eval", "-", "--unknown", "error", code=2, input="Der Ωmega").stderr)
     assert "'Ω' (U+03A9) at position 4" in message
     assert "--unknown skip" in message
 
@@ -134,7 +134,7 @@ def test_lanes_say_so_and_score_the_same(run, tiny):
 
 
 def test_the_test_part_is_scored_where_there_is_one(run, tiny):
-    assert "--test-fraction" in error_line(run("eval", "--test", code=1).stderr)
+    assert "--test-fraction" in error_line(run("eval", "--test", code=2).stderr)
     assert "--test" in run("eval", "--test", "tiny.txt", code=2).stderr
     run("train", "tiny.txt", *SMALL, "--steps", "2", "--test-fraction", "0.2", "--out", "checkpoints/parted", "--quiet")
     parted = charrnn.load("checkpoints/parted")
@@ -171,27 +171,27 @@ def test_dynamic_evaluation_stands_beside_the_static_one(run, tiny):
 
 def test_a_corpus_that_is_gone_is_named(run, tiny):
     Path("tiny.txt").unlink()
-    message = error_line(run("eval", code=1).stderr)
+    message = error_line(run("eval", code=2).stderr)
     assert "tiny.txt does not exist" in message
     assert re.search(r"trained on|corpus", message)  # for the user named no such file
 
 
 def test_a_corpus_that_has_changed_is_refused(run, tiny):
     Path("tiny.txt").write_bytes(TEXT.encode() + b"!")
-    message = error_line(run("eval", code=1).stderr)
+    message = error_line(run("eval", code=2).stderr)
     assert "tiny.txt" in message
     assert "SHA-256" in message
 
 
 def test_a_corpus_from_standard_input_cannot_be_read_again(run):
     run("train", "-", *SMALL, "--steps", "2", "--quiet", input=TEXT)
-    message = error_line(run("eval", code=1, input=TEXT).stderr)
+    message = error_line(run("eval", code=2, input=TEXT).stderr)
     assert "give the text" in message
 
 
 def test_a_model_without_a_validation_part_says_so(run, corpus):
     run("train", corpus, *SMALL, "--steps", "2", "--val-fraction", "0", "--quiet")
-    outcome = run("eval", code=1)
+    outcome = run("eval", code=2)
     assert "validation" in error_line(outcome.stderr)
     assert outcome.bytes == b""
 
@@ -243,5 +243,5 @@ def test_where_nothing_is_scored_baselines_claim_nothing_either(run, tiny):
 
 def test_without_its_corpus_a_model_has_no_baselines(run, tiny):
     Path("tiny.txt").rename("other.txt")
-    message = error_line(run("eval", "other.txt", "--baselines", code=1).stderr)
+    message = error_line(run("eval", "other.txt", "--baselines", code=2).stderr)
     assert "tiny.txt does not exist" in message

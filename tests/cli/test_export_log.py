@@ -35,7 +35,7 @@ def test_of_several_runs_those_without_a_log_are_left_out_with_a_note(run, tiny)
 def test_what_is_there_is_replaced_only_with_force(run, tiny):
     pytest.importorskip("tensorboardX")
     run("export-log", "--tensorboard", "events")
-    assert error_line(run("export-log", "--tensorboard", "events", code=1).stderr) == (
+    assert error_line(run("export-log", "--tensorboard", "events", code=2).stderr) == (
         "events/tiny has a run already: replace it with --force, or choose another folder"
     )
     run("export-log", "--tensorboard", "events", "--force")
@@ -44,19 +44,19 @@ def test_what_is_there_is_replaced_only_with_force(run, tiny):
 
 def test_errors_are_one_line(run, tiny, monkeypatch):
     assert "--tensorboard" in error_line(run("export-log", code=2).stderr)
-    assert "did you mean tiny" in error_line(run("export-log", "tini", "--tensorboard", "events", code=1).stderr)
+    assert "did you mean tiny" in error_line(run("export-log", "tini", "--tensorboard", "events", code=2).stderr)
     shutil.copytree(tiny, "one/tiny")
     places = [Path(name, "tiny").absolute() for name in ("one", "checkpoints")]
     assert "have the same name" in error_line(run("export-log", *places, "--tensorboard", "events", code=2).stderr)
     Path("file").write_text("")
     if "tensorboardX" in sys.modules:
-        assert "cannot write file/tiny" in error_line(run("export-log", "--tensorboard", "file", code=1).stderr)
+        assert "cannot write file/tiny" in error_line(run("export-log", "--tensorboard", "file", code=2).stderr)
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    assert error_line(run("export-log", "--tensorboard", "events", code=1).stderr) == (
+    assert error_line(run("export-log", "--tensorboard", "events", code=2).stderr) == (
         'an export for TensorBoard needs tensorboardX: pip install "charrnn-numpy[tensorboard]"'
     )
     (tiny / "log.jsonl").unlink()
     assert "nothing to write into x/tiny: the run has no log.jsonl" in error_line(
-        run("export-log", "--tensorboard", "x", code=1).stderr
+        run("export-log", "--tensorboard", "x", code=2).stderr
     )
     assert not Path("events").exists()

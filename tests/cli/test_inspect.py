@@ -165,10 +165,10 @@ def test_unknown_characters(run, tiny):
     outcome = run("inspect", "-", "--unknown", "skip", input="D☃er")
     assert outcome.stdout.startswith("Der\n")
     assert "Unknown characters: 1, left out of the text\n" in outcome.stderr
-    none = error_line(run("inspect", "-", "--saturation", input="☃☃", code=1).stderr)
+    none = error_line(run("inspect", "-", "--saturation", input="☃☃", code=2).stderr)
     assert none == "the model knows none of the 2 characters: give a text like its corpus"
-    assert "☃" in error_line(run("inspect", "-", "--unknown", "error", input="D☃er", code=1).stderr)
-    assert "checkpoints/tiny is a model" in error_line(run("inspect", "checkpoints/tiny", code=1).stderr)
+    assert "☃" in error_line(run("inspect", "-", "--unknown", "error", input="D☃er", code=2).stderr)
+    assert "checkpoints/tiny is a model" in error_line(run("inspect", "checkpoints/tiny", code=2).stderr)
 
 
 def test_documents_end_with_their_mark(run, corpus):
@@ -229,7 +229,7 @@ def test_every_property_that_varies(run, tiny):
 
 def test_a_model_without_a_validation_split(run, corpus):
     run("train", corpus, *SMALL, "--steps", "2", "--val-fraction", "0", "--quiet")
-    assert "no validation split" in error_line(run("inspect", code=1).stderr)
+    assert "no validation split" in error_line(run("inspect", code=2).stderr)
     assert "first half of the text" in run("inspect", "tiny.txt", "--find", "vowel").stderr
 
 
@@ -324,7 +324,7 @@ def test_a_missing_package_of_pages_is_reported_before_the_work(run, tiny, monke
     pages._environment.cache_clear()
     monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setattr("charrnn.api.LanguageModel.inspect", lambda *args, **more: pytest.fail("it began to work"))
-    said = error_line(run("inspect", "--html", "page.html", code=1).stderr)
+    said = error_line(run("inspect", "--html", "page.html", code=2).stderr)
     assert 'pip install "charrnn-numpy[' in said
 
 

@@ -226,7 +226,7 @@ def test_a_name_that_would_move_the_cursor_is_shown_escaped(run, tiny):
 
 @pytest.mark.parametrize("answer", ["", "\n", "n\n", "what?\n", b"\xff\0\n"])
 def test_without_a_yes_nothing_is_removed(run, three, answer):
-    assert "nothing was removed" in error_line(run("rm", "tiny", input=answer, code=1).stderr)
+    assert "nothing was removed" in error_line(run("rm", "tiny", input=answer, code=2).stderr)
     assert len(os.listdir(three)) == 3
 
 
@@ -255,14 +255,14 @@ def test_only_a_runs_own_files_are_removed(run, tiny):
 def test_anything_but_a_run_is_refused_and_nothing_is_removed(run, tiny, name, says):
     (RUNS / "notes").mkdir()
     (RUNS / "notes" / "log.jsonl").write_text("another program's")
-    assert says in error_line(run("rm", "tiny", name, "--yes", code=1).stderr)
+    assert says in error_line(run("rm", "tiny", name, "--yes", code=2).stderr)
     assert len(RunFolder(tiny).files()) == 3
 
 
 @posix
 def test_a_link_to_a_run_is_refused_with_its_target(run, tiny):
     (RUNS / "link").symlink_to("tiny")
-    told = error_line(run("rm", "tiny", "link", "--yes", code=1).stderr)
+    told = error_line(run("rm", "tiny", "link", "--yes", code=2).stderr)
     assert told == f"{RUNS / 'link'} is a link to {tiny.resolve()}: name its target, or remove the link"
     assert len(RunFolder(tiny).files()) == 3
 

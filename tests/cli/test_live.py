@@ -239,7 +239,7 @@ def test_documents_of_wide_characters_and_bytes_fill_the_terminal_too(run, live)
 
 def test_a_run_that_diverges_leaves_its_recoveries_and_the_error(run, corpus, live):
     wild = ("--optimizer", "sgd", "--learning-rate", "1e9", "--clip-norm", "0", "--steps", "50")
-    _, _, after = parts_of(run(*TRAIN, *wild, code=1).stderr)
+    _, _, after = parts_of(run(*TRAIN, *wild, code=2).stderr)
     assert len(re.findall(r"^step .*; back to step 0, .* \(try [1-5] of 5\)$", after, re.M)) == 5
     assert "5 lower learning rates in a row" in error_line(after)
 
@@ -261,7 +261,7 @@ def test_without_a_screen_there_are_plain_lines(run, terminal, corpus, dumb):
 def test_without_plotille_nothing_begins(run, corpus, monkeypatch):
     monkeypatch.setattr("charrnn.cli._live.redraws", lambda: True)
     monkeypatch.setitem(sys.modules, "plotille", None)
-    told = error_line(run(*TRAIN, "--steps", "4", code=1).stderr)
+    told = error_line(run(*TRAIN, "--steps", "4", code=2).stderr)
     assert told == 'a chart on the terminal needs plotille: pip install "charrnn-numpy[plot]"'
     assert not RUN.exists()
 

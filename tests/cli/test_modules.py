@@ -54,14 +54,14 @@ def test_a_cell_of_a_module_is_trained_and_its_model_used(run, corpus):
     assert sample[-2:] == ["--import", "mycells"]
     assert len(run(*sample, "-n", "20").stdout) >= 20
     forget()
-    assert "--import mycells" in run("sample", code=1).stderr
+    assert "--import mycells" in run("sample", code=2).stderr
     assert "mycells:CELL" in run("list").stdout  # which needs no cell
 
 
 def test_a_cell_that_a_module_registers_is_used_by_its_name(run, corpus):
     train(run, corpus, "--cell", "mine", "--import", "mycells")
     forget()
-    assert run("eval", corpus, code=1).stderr.count("is not registered: import the module that calls") == 1
+    assert run("eval", corpus, code=2).stderr.count("is not registered: import the module that calls") == 1
     assert "cell:mine|" in run("eval", corpus, "--json", env={"CHARRNN_IMPORT": "mycells"}).stdout
 
 
@@ -78,7 +78,7 @@ def test_the_printed_command_repeats_the_run(run, corpus, cwd, options):
 def test_a_run_is_resumed_only_with_its_cell(run, corpus):
     train(run, corpus, "--cell", "mycells:CELL")
     forget()
-    assert "--import mycells" in run("train", corpus, "--resume", "--steps", "6", code=1).stderr
+    assert "--import mycells" in run("train", corpus, "--resume", "--steps", "6", code=2).stderr
     assert "mycells" not in sys.modules
     run("train", corpus, "--resume", "--steps", "6", "--cell", "mycells:CELL")
 

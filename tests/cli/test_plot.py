@@ -176,18 +176,18 @@ def test_what_is_damaged_is_left_out_with_a_note(run, tiny):
     (RUNS / "other" / "log.jsonl").write_text("rubbish\n" + log)
     assert run("plot", "other").stderr == "Note: other: damaged lines of its log that are left out: 1\n"
     (RUNS / "other" / "log.jsonl").write_text("rubbish\nrubbish\n")
-    assert error_line(run("plot", "other", code=1).stderr) == (
+    assert error_line(run("plot", "other", code=2).stderr) == (
         f"{RUNS / 'other' / 'log.jsonl'} is damaged, and no figure in it can be read: restore it from a copy"
     )
     outcome = run("plot", "tiny", "other", "--json")
     assert outcome.stderr.startswith("Note: left out: ")
     assert [curve["runs"] for curve in outcome.json["curves"]] == [["tiny"]]
     (RUNS / "other" / "last.npz").write_bytes(b"")
-    assert "last.npz is not a charrnn checkpoint" in error_line(run("plot", "other", code=1).stderr)
+    assert "last.npz is not a charrnn checkpoint" in error_line(run("plot", "other", code=2).stderr)
     assert [curve["runs"] for curve in run("plot", "tiny", "other", "--json").json["curves"]] == [["tiny"]]
     (tiny / "log.jsonl").write_text("")
     (RUNS / "other" / "last.npz").unlink()
-    assert "none of these runs has a log" in error_line(run("plot", "tiny", "other", code=1).stderr)
+    assert "none of these runs has a log" in error_line(run("plot", "tiny", "other", code=2).stderr)
 
 
 def test_a_run_without_a_log_is_drawn_by_step_and_not_by_time(run, tiny):
@@ -199,26 +199,26 @@ def test_a_run_without_a_log_is_drawn_by_step_and_not_by_time(run, tiny):
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "says"),
+    ("words", "says"),
     [
-        (("nothing",), 1, "nothing does not exist, here or under ./checkpoints"),
-        (("x*",), 1, "no run matches 'x*'"),
-        (("tiny", "-o", "a.gif"), 2, "a.gif: a picture is .png, .svg, .pdf: end the name in one"),
-        (("tiny", "-o", "no/a.png"), 2, "no/a.png cannot be written: there is no folder no: name another file"),
-        (("tiny", "--json", "--csv"), 2, "--json and --csv cannot be combined"),
-        (("tiny", "--json", "-o", "a.png"), 2, "--out writes a picture, so it cannot be combined with --json"),
-        (("tiny", "--csv", "-o", "a.png"), 2, "--out writes a picture, so it cannot be combined with --csv"),
-        (("tiny", "--by", "minutes"), 2, "--by must be step, epoch, seconds or chars, got 'minutes'"),
-        (("tiny", "--smooth", "1"), 2, "--smooth must be"),
+        (("nothing",), "nothing does not exist, here or under ./checkpoints"),
+        (("x*",), "no run matches 'x*'"),
+        (("tiny", "-o", "a.gif"), "a.gif: a picture is .png, .svg, .pdf: end the name in one"),
+        (("tiny", "-o", "no/a.png"), "no/a.png cannot be written: there is no folder no: name another file"),
+        (("tiny", "--json", "--csv"), "--json and --csv cannot be combined"),
+        (("tiny", "--json", "-o", "a.png"), "--out writes a picture, so it cannot be combined with --json"),
+        (("tiny", "--csv", "-o", "a.png"), "--out writes a picture, so it cannot be combined with --csv"),
+        (("tiny", "--by", "minutes"), "--by must be step, epoch, seconds or chars, got 'minutes'"),
+        (("tiny", "--smooth", "1"), "--smooth must be"),
     ],
     ids=lambda words: " ".join(words) if isinstance(words, tuple) else None,
 )
-def test_errors_are_one_line(run, tiny, words, code, says):
-    assert says in error_line(run("plot", *words, code=code).stderr)
+def test_errors_are_one_line(run, tiny, words, says):
+    assert says in error_line(run("plot", *words, code=2).stderr)
 
 
 def test_without_any_run_it_says_what_to_do(run):
-    assert error_line(run("plot", code=1).stderr) == (
+    assert error_line(run("plot", code=2).stderr) == (
         "no run under ./checkpoints: train some with `charrnn train`, or name their folders"
     )
 
@@ -237,7 +237,7 @@ def test_without_any_run_it_says_what_to_do(run):
 )
 def test_a_missing_package_is_one_line(run, tiny, monkeypatch, package, words, says):
     monkeypatch.setitem(sys.modules, package, None)
-    outcome = run(*words, code=1)
+    outcome = run(*words, code=2)
     assert error_line(outcome.stderr) == says
     assert outcome.stdout == ""
 

@@ -164,7 +164,7 @@ def test_a_run_is_named_without_m(run, tiny):
     assert once == run("sample", str(tiny), "--seed", "1", env={"CHARRNN_MODEL": "missing"})
     for name in ("sample", "info", "serve"):
         assert "RUN and -m both name the model" in error_line(run(name, "tiny", "-m", "tiny", code=2).stderr)
-    told = error_line(run("sample", "Once upon a time", code=1).stderr)
+    told = error_line(run("sample", "Once upon a time", code=2).stderr)
     assert "does not exist" in told
     assert told.endswith("to continue a text, give it with --prime")
 
@@ -174,7 +174,7 @@ def test_all_of_standard_input_is_read(run, tiny):
 
 
 def test_an_unknown_character_is_named_with_its_position(run, tiny):
-    told = error_line(run("sample", "--prime", "Der Ωrm", code=1).stderr)
+    told = error_line(run("sample", "--prime", "Der Ωrm", code=2).stderr)
     assert "'Ω' (U+03A9) at position 4" in told
     assert "--unknown skip" in told
 
@@ -302,10 +302,10 @@ def test_a_backslash_that_begins_no_escape_is_refused(run, tiny, given, unknown)
 
 def test_an_error_about_an_escape_says_how_to_write_a_backslash(run, tiny):
     hint = r"\t is a tab: write \\t for a backslash and t"
-    assert error_line(run("sample", "--prime", r"\textbf{", code=1).stderr).endswith(f"; in --prime, {hint}")
-    assert error_line(run("sample", "--stop", r"\textbf{", code=1).stderr).endswith(f"; in --stop, {hint}")
-    assert error_line(run("complete", r"\textbf{", code=1).stderr).endswith(f"; in TEXT, {hint}")
-    assert "backslash" not in run("sample", "--prime", r"\\textbf", code=1).stderr
+    assert error_line(run("sample", "--prime", r"\textbf{", code=2).stderr).endswith(f"; in --prime, {hint}")
+    assert error_line(run("sample", "--stop", r"\textbf{", code=2).stderr).endswith(f"; in --stop, {hint}")
+    assert error_line(run("complete", r"\textbf{", code=2).stderr).endswith(f"; in TEXT, {hint}")
+    assert "backslash" not in run("sample", "--prime", r"\\textbf", code=2).stderr
     assert "Note" not in run("sample", "--prime", r"Der\nKäfer").stderr
 
 
@@ -560,11 +560,11 @@ def test_novel_texts_share_no_run_with_what_was_learned_from(run, tiny):
 
 
 def test_what_cannot_be_novel_is_reported(run, tiny):
-    outcome = run("sample", "--novel", "1", "-n", "5", "--best-of", "2", code=1)
+    outcome = run("sample", "--novel", "1", "-n", "5", "--best-of", "2", code=2)
     assert "in all 20 draws" in error_line(outcome.stderr)
     assert "Redrawn: 38 of 40 (95.0%) copied 1 characters of the corpus\n" in outcome.stderr
     Path("tiny.txt").unlink()
-    assert "tiny.txt" in error_line(run("sample", "--novel", "9", code=1).stderr)
+    assert "tiny.txt" in error_line(run("sample", "--novel", "9", code=2).stderr)
 
 
 # Ensembles

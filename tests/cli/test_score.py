@@ -287,14 +287,14 @@ def test_bytes_of_a_record_that_are_no_text_stay_as_they_are(run, tiny):
 def test_records_that_cannot_be_scored_are_refused(run, tiny, files, says):
     for name, text in files.items():
         Path(name).write_text(text)
-    assert says in error_line(run("score", "--field", "text", *files, code=1).stderr)
+    assert says in error_line(run("score", "--field", "text", *files, code=2).stderr)
 
 
 def test_a_run_in_place_of_a_text_is_named_with_m(run, tiny):
     for name in ("tiny", "checkpoints/tiny", str(tiny / "best.npz")):
         for words in (["score"], ["eval"]):
             assert f"{name} is a model, not a text: give the model as -m {name}" in error_line(
-                run(*words, name, code=1).stderr
+                run(*words, name, code=2).stderr
             )
 
 
@@ -409,7 +409,7 @@ def test_what_contradicts_itself_is_refused(run, tiny, words, says):
 @pytest.mark.parametrize("words", [[], ["--line-buffered"]])
 def test_a_file_that_is_missing_is_named_and_the_lines_before_it_are_reported(run, tiny, words):
     Path("a.txt").write_text("Der\n")
-    outcome = run("score", *words, "a.txt", "missing.txt", code=1)
+    outcome = run("score", *words, "a.txt", "missing.txt", code=2)
     assert "missing.txt does not exist" in error_line(outcome.stderr)
     assert outcome.stdout.endswith("\tDer\n")
 

@@ -173,7 +173,7 @@ def test_without_the_extra(run, tiny, monkeypatch, package):
 
 
 def test_no_model(run):
-    assert "train one" in error_line(run("serve", "--stdio", code=1).stderr)
+    assert "train one" in error_line(run("serve", "--stdio", code=2).stderr)
 
 
 def test_two_models_of_one_name(run, tiny):
@@ -186,7 +186,7 @@ def test_two_models_of_one_name(run, tiny):
 def test_closed_standard_input(command, tiny):
     process = command("serve", "--stdio", stdin=None, preexec_fn=lambda: os.close(0))
     assert "standard input is closed" in error_line(process.communicate(timeout=TIMEOUT)[1].decode())
-    assert process.returncode == 1
+    assert process.returncode == 2
 
 
 @posix
@@ -195,4 +195,4 @@ def test_standard_input_that_cannot_be_read(command, tiny, tmp_path):
         process = command("serve", "--stdio", stdin=file)
     told = error_line(process.communicate(timeout=TIMEOUT)[1].decode())
     assert told == "cannot read standard input: Bad file descriptor: pipe requests in"
-    assert process.returncode == 1
+    assert process.returncode == 2

@@ -112,8 +112,7 @@ WRONG = {
 @pytest.mark.parametrize(("text", "says"), WRONG.items(), ids=range(len(WRONG)))
 def test_what_is_wrong_in_a_file_is_told_in_a_line_with_file_and_key(run, corpus, settings, text, says):
     settings(text)
-    code = 1 if "val-file" in text else 2
-    told = error_line(run("train", corpus, code=code).stderr)
+    told = error_line(run("train", corpus, code=2).stderr)
     assert says in told
     assert "charrnn.toml" in told
     assert not Path("checkpoints").exists()
@@ -183,9 +182,9 @@ def test_files_above_that_may_not_be_read_are_skipped(run, cwd, settings, monkey
 def test_a_variable_is_named_where_it_errs(run, tiny):
     told = error_line(run("train", "tiny.txt", code=2, env={"CHARRNN_TRAIN_HIDDEN_SIZE": "x"}).stderr)
     assert told == "--hidden-size must be a whole number, got 'x' (--hidden-size is set by CHARRNN_TRAIN_HIDDEN_SIZE)"
-    told = error_line(run("info", code=1, env={"CHARRNN_MODEL": "tinny"}).stderr)
+    told = error_line(run("info", code=2, env={"CHARRNN_MODEL": "tinny"}).stderr)
     assert told.endswith("did you mean tiny? (--model is set by CHARRNN_MODEL)")
-    told = error_line(run("info", "-m", "tinny", code=1, env={"CHARRNN_MODEL": "x"}).stderr)
+    told = error_line(run("info", "-m", "tinny", code=2, env={"CHARRNN_MODEL": "x"}).stderr)
     assert told.endswith("did you mean tiny?")
 
 
@@ -200,8 +199,8 @@ def test_the_place_of_each_setting_that_an_error_names_is_told(run, tiny, settin
 def test_variables_of_others_change_nothing(run, tiny):
     env = {"CHARRNN_VERSION": "3", "CHARRNN_TRAIN_FORCE": "1", "CHARRNN_RM_YES": "1", "CHARRNN_CACHE_REMOVE": "1"}
     assert run("list", env=env).stdout.startswith("Name")
-    assert "already has a run" in error_line(run("train", "tiny.txt", code=1, env=env).stderr)
-    run("rm", "tiny", code=1, env=env)
+    assert "already has a run" in error_line(run("train", "tiny.txt", code=2, env=env).stderr)
+    run("rm", "tiny", code=2, env=env)
     assert run("cache", env=env | {"CHARRNN_CACHE": "cache"}).stdout.startswith("0 texts")
 
 

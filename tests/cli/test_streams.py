@@ -156,7 +156,7 @@ def test_output_that_does_not_fit_is_an_error(command, tiny, args, unbuffered):
         )
         code, _, stderr = ended(process)
     assert Path("out").stat().st_size == 1000
-    assert code == 1
+    assert code == 2
     told = error_line(stderr)
     assert told.startswith(f"cannot write to standard output: {os.strerror(errno.EFBIG)}: ")
     assert "ulimit -f" in told

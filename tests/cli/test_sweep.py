@@ -107,14 +107,14 @@ def test_a_run_that_diverges_is_recorded_and_the_others_are_trained(run, corpus,
             yield event
 
     monkeypatch.setattr(Run, "events", diverging)
-    outcome = run("sweep", *GRID, code=1)
+    outcome = run("sweep", *GRID, code=2)
     _, first, second, *_, last = outcome.stderr.splitlines()
     assert first.startswith(f"1/4  {NAMES[0]}  failed: the loss is no longer finite at step 3: ")
     assert second.startswith(f"2/4  {NAMES[1]}  ")
     assert last.startswith("Error: 1 of 4 runs failed, for ")
     assert outcome.stdout.splitlines()[1].split()[0] == "Cell"
     monkeypatch.setattr(Run, "events", events)
-    _, first, second, *_ = run("sweep", *GRID, code=1).stderr.splitlines()
+    _, first, second, *_ = run("sweep", *GRID, code=2).stderr.splitlines()
     assert "failed: it diverged earlier (the loss is no longer finite at step 3): to train it again, remove " in first
     assert second.endswith("already finished")
     run("rm", f"tiny-sweep/{NAMES[0]}", "--yes")
@@ -132,7 +132,7 @@ def test_a_run_that_another_process_trains_is_left_to_it(run, corpus):
 
 def test_a_sweep_is_removed_by_its_name_and_is_no_model(run, corpus):
     run("sweep", *GRID[:-2], "--quiet")
-    told = error_line(run("sample", "-m", "tiny-sweep", code=1).stderr)
+    told = error_line(run("sample", "-m", "tiny-sweep", code=2).stderr)
     assert told == f"{FOLDER} is the folder of several runs: name one, such as {FOLDER / 'cell=gru'}"
     (FOLDER / "notes.txt").write_text("mine")
     removed = run("rm", "tiny-sweep", "--yes").stdout.splitlines()

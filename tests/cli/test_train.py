@@ -85,7 +85,7 @@ def test_what_is_trained_is_said_before_the_speed_is_measured(run, corpus, monke
         raise CharRNNError("stopped")
 
     monkeypatch.setattr("charrnn.training.run.Run._fix_length", stop)
-    text, model, error = run(*TRAIN, "--minutes", "1", code=1).stderr.splitlines()
+    text, model, error = run(*TRAIN, "--minutes", "1", code=2).stderr.splitlines()
     assert text.startswith("Text   2,284 characters for training")
     assert model.startswith("Model  lnlstm, 1 layer of 16 units, ")
     assert error == "Error: stopped"
@@ -125,7 +125,7 @@ def test_nothing_begins_where_nobody_reads_the_first_line(command, corpus):
     process = command(*TRAIN, "--steps", "2", stderr=theirs)
     os.close(theirs)
     process.stdin.close()
-    assert process.wait(TIMEOUT) == 1
+    assert process.wait(TIMEOUT) == 2
     assert not (RUN / "last.npz").exists()
 
 
@@ -198,7 +198,7 @@ def test_a_run_that_recovers_says_so_and_ends_well(run, corpus):
 
 def test_a_run_that_cannot_recover_ends_by_an_error_that_names_the_cause(run, corpus):
     settings = ("--optimizer", "sgd", "--learning-rate", "1e9", "--clip-norm", "0")
-    told = error_line(run(*TRAIN, "--steps", "200", *settings, code=1).stderr)
+    told = error_line(run(*TRAIN, "--steps", "200", *settings, code=2).stderr)
     assert "validation losses in a row are above 4.61 nats" in told
     assert "5 lower learning rates in a row" in told
     assert "start again with a lower --learning-rate" in told
@@ -449,9 +449,9 @@ def test_resume_takes_the_settings_it_has(run, tiny):
 
 
 def test_resume_with_minutes_extends_a_complete_run_and_repeat_does_so_too(run, tiny):
-    error = error_line(run("train", "tiny.txt", "--resume", code=2).stderr)
-    assert error.startswith("the run in checkpoints/tiny is complete after 40 steps: extend it with charrnn train ")
-    _, *longer = shlex.split(error[error.index("charrnn train") :])
+    said = run("train", "tiny.txt", "--resume").stderr
+    assert said.startswith("The run in checkpoints/tiny is complete after 40 steps. Extend it with: charrnn train ")
+    _, *longer = shlex.split(said[said.index("charrnn train") :])
     assert longer == ["train", "tiny.txt", "--resume", "--minutes", "5"]
     stderr = run(*longer[:-1], "0.003").stderr
     saved = meta(RUN / "last.npz")
@@ -508,7 +508,7 @@ def test_length_changes_that_make_no_sense_are_refused(run, corpus, changes, wor
 
 def test_a_text_too_short_to_learn_from_is_refused(run):
     Path("short.txt").write_text("abc", encoding="utf-8")
-    told = error_line(run("train", "short.txt", code=1).stderr)
+    told = error_line(run("train", "short.txt", code=2).stderr)
     assert told.startswith("short is too short to learn from: 2 characters to train on; give at least 100, or set")
     assert not Path("checkpoints/short").exists()
     assert "too few to learn from" in run("train", "short.txt", "--steps", "1", "--hidden-size", "4").stderr
@@ -529,9 +529,9 @@ def test_force_replaces_the_run(run, tiny):
 
 def test_a_refused_run_leaves_the_one_before_alone(run, tiny):
     before = {path.name: path.read_bytes() for path in tiny.iterdir()}
-    run(*TRAIN, "--steps", "4", code=1)
+    run(*TRAIN, "--steps", "4", code=2)
     run(*TRAIN, "--steps", "4", "--force", "--dropout", "nan", code=2)
-    run("train", "missing.txt", "--out", tiny, "--force", code=1)
+    run("train", "missing.txt", "--out", tiny, "--force", code=2)
     assert {path.name: path.read_bytes() for path in tiny.iterdir()} == before
 
 
@@ -601,9 +601,9 @@ def test_the_corpus_may_come_from_standard_input(run):
     assert meta(folder / "last.npz")["source"]["path"] == "-"
     run("train", "-", "--resume", "--steps", "6", "--quiet", input=TEXT)
     assert meta(folder / "last.npz")["step"] == 6
-    told = error_line(run("train", "--resume", "--out", folder, "--steps", "8", code=1).stderr)
+    told = error_line(run("train", "--resume", "--out", folder, "--steps", "8", code=2).stderr)
     assert "give the text" in told
-    told = error_line(run("train", "-", "--resume", "--steps", "8", code=1, input=TEXT + "!").stderr)
+    told = error_line(run("train", "-", "--resume", "--steps", "8", code=2, input=TEXT + "!").stderr)
     assert "standard input" in told
     assert "SHA-256" in told
 
@@ -701,12 +701,12 @@ def test_several_files_are_trained_on_and_named_by_repeat(run, tmp_path):
     assert "\n3 files, " in stderr
     assert "charrnn train one.txt more --" in facts(stderr)["Repeat"]
     assert meta(Path("checkpoints/one/last.npz"))["source"]["also"] == ["more"]
-    run("train", "one.txt", "more", *SMALL, "--steps", "2", "--resume", code=2)
+    assert "complete after 2 steps" in run("train", "one.txt", "more", *SMALL, "--steps", "2", "--resume").stderr
     run("train", "one.txt", "more", "--steps", "3", "--resume")
     run("train", "--out", "checkpoints/one", "--steps", "4", "--resume")
     assert "one.txt and 1 more" in run("info", "-m", "checkpoints/one").stdout
     Path("more/four.txt").write_text("x")
-    told = error_line(run("train", "--out", "checkpoints/one", "--steps", "5", "--resume", code=1).stderr)
+    told = error_line(run("train", "--out", "checkpoints/one", "--steps", "5", "--resume", code=2).stderr)
     assert "one.txt and 1 more is not the text that the model was trained on" in told
     run("train", "more/*.txt", *SMALL, "--steps", "2")
     assert Path("checkpoints/more/last.npz").exists()
@@ -783,8 +783,8 @@ def test_a_pipe_is_read_as_standard_input_is(run):
     writer.start()
     assert "charrnn train - --hidden-size" in run("train", "pipe", *SMALL, "--steps", "2").stderr
     writer.join()
-    assert "the model's corpus was not a file" in run("eval", "-m", "stdin", code=1).stderr
-    assert "again for copies: do without, or train on" in run("sample", "-m", "stdin", "--novel", "5", code=1).stderr
+    assert "the model's corpus was not a file" in run("eval", "-m", "stdin", code=2).stderr
+    assert "again for copies: do without, or train on" in run("sample", "-m", "stdin", "--novel", "5", code=2).stderr
 
 
 def test_a_run_inside_its_corpus_is_left_out_and_can_be_resumed(run, corpus):
@@ -800,7 +800,7 @@ def test_a_run_inside_its_corpus_is_left_out_and_can_be_resumed(run, corpus):
     assert f"\n1 file, {len(TEXT.encode()):,} bytes;" in other
     vocab = run("vocab", ".")
     assert vocab.stderr == f"Note: left out 2 runs: ./checkpoints/{name}, ./other\n"
-    assert "checkpoints has no text, only 1 run" in run("train", "checkpoints", *SMALL, code=1).stderr
+    assert "checkpoints has no text, only 1 run" in run("train", "checkpoints", *SMALL, code=2).stderr
 
 
 def test_no_command_repeats_a_run_whose_documents_were_split_by_other_rules():

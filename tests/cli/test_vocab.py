@@ -78,7 +78,7 @@ def test_a_text_is_read_as_train_reads_it(run):
     options = ("--encoding", "latin1", "--normalize", "NFKC", "--lowercase")
     data = run("vocab", "-", *options, "--json", input="Éé²".encode("latin1")).json
     assert {row["char"]: row["count"] for row in data["symbols"]} == {"2": 1, "é": 2}
-    assert "offset 0" in error_line(run("vocab", "-", input="Éé".encode("latin1"), code=1).stderr)
+    assert "offset 0" in error_line(run("vocab", "-", input="Éé".encode("latin1"), code=2).stderr)
 
 
 def test_a_name_too_long_for_the_line_is_folded(run):
@@ -100,7 +100,7 @@ def test_output_is_utf_8_whatever_the_locale(run, command, odd, args):
 
 def test_a_text_is_needed(run):
     assert "CORPUS" in error_line(run("vocab", code=2).stderr)
-    assert "standard input is empty" in error_line(run("vocab", "-", code=1, input="").stderr)
+    assert "standard input is empty" in error_line(run("vocab", "-", code=2, input="").stderr)
 
 
 def test_the_vocabulary_of_a_model_is_that_of_its_corpus(run, tiny):

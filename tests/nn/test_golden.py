@@ -1,4 +1,4 @@
-"""The cells and the optimizers against PyTorch, whose results golden/make_golden.py wrote down once."""
+"""Cells, whole nets and optimizers against PyTorch, whose results golden/make_golden.py wrote down once."""
 
 import json
 from pathlib import Path
@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from charrnn.config import OPTIMIZER_DEFAULTS, ModelConfig
-from charrnn.nn.model import hidden, prepare
+from charrnn.config import OPTIMIZER_DEFAULTS
+from charrnn.interop.pytorch import checkpoint_of, from_torch, to_torch
+from charrnn.nn.model import forward, hidden, prepare, zero_state
 from charrnn.nn.optimizers import OPTIMIZERS
 
 pytestmark = pytest.mark.usefixtures("computed_by")
@@ -33,20 +34,17 @@ def relative(actual, expected):
     return np.linalg.norm(actual - expected) / np.linalg.norm(expected)
 
 
-def to_params(cell, tensors, layers):
-    """Return PyTorch's weights in our layout: transposed, and the two biases as one where they add up."""
-    params = {}
-    for layer in range(layers):
-        W_ih, W_hh, b_ih, b_hh = (
-            tensors[f"{name}_l{layer}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        )
-        own = {"W_xh": W_ih.T, "W_hh": W_hh.T, "b_h": b_ih + b_hh}
-        if cell == "gru":  # the n gate's recurrent bias is inside the product with r
-            H = W_hh.shape[1]
-            own["b_h"] = np.concatenate((b_ih[: 2 * H] + b_hh[: 2 * H], b_ih[2 * H :]))
-            own["b_hn"] = b_hh[2 * H :]
-        params |= {f"layer{layer}.{name}": np.ascontiguousarray(array) for name, array in own.items()}
-    return params
+def net_of(torch, layers):
+    """Return the state dict of a net around these layers, whose embedding has a row of x for each (t, b)."""
+    x, H = torch["x"], torch["h_0"].shape[-1]
+    V = x.shape[0] * x.shape[1]
+    rnn = {f"{name}_l{layer}": torch[f"{name}_l{layer}"] for name in TENSORS for layer in range(layers)}
+    return {
+        "embedding.weight": x.reshape(V, -1),
+        **{f"rnn.{name}": array for name, array in rnn.items()},
+        "readout.weight": np.zeros((V, H)),
+        "readout.bias": np.zeros(V),
+    }
 
 
 def to_grads(cell, tensors, layers):
@@ -64,16 +62,10 @@ def to_grads(cell, tensors, layers):
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("cell", STATES)
 def test_a_stack_of_cells_agrees_with_pytorch(golden, cell, layers):
-    # A vocabulary with one symbol for each (t, b) makes the embedding hold any dense input, and its gradient dx.
     torch = part(golden, f"{cell}{layers}/")
-    x = torch["x"]
-    T, B, D = x.shape
-    config = ModelConfig(
-        T * B, cell=cell, hidden_size=torch["h_0"].shape[-1], num_layers=layers, embed_size=D, dtype="float64"
-    )
-    H = config.hidden_size
-    params = to_params(cell, torch, layers)
-    params |= {"embed.W_e": x.reshape(T * B, D), "out.W_hy": np.zeros((H, T * B)), "out.b_y": np.zeros(T * B)}
+    T, B, D = torch["x"].shape
+    config, params = from_torch(net_of(torch, layers))
+    assert (config.cell, config.num_layers, config.embed_size) == (cell, layers, D)
 
     def states(name):
         return np.stack([torch[name.format(state)] for state in STATES[cell]], axis=1)
@@ -88,6 +80,36 @@ def test_a_stack_of_cells_agrees_with_pytorch(golden, cell, layers):
     assert grads.keys() == expected.keys()
     for name, grad in expected.items():
         assert relative(grads[name], grad) <= TOLERANCE, name
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("cell", STATES)
+def test_weights_come_back_as_pytorch_gave_them(golden, cell, layers):
+    given = net_of(part(golden, f"{cell}{layers}/"), layers)
+    back = to_torch(*from_torch(given))
+    assert back.keys() == given.keys()
+    for name, array in given.items():
+        if ".bias" not in name or name == "readout.bias":
+            assert np.array_equal(back[name], array), name
+    for layer in range(layers):
+        ours, theirs = ((net[f"rnn.bias_ih_l{layer}"], net[f"rnn.bias_hh_l{layer}"]) for net in (back, given))
+        assert np.array_equal(sum(ours), sum(theirs))
+        if cell == "gru":  # the biases of its n gate are not added up
+            n = slice(2 * len(theirs[0]) // 3, None)
+            assert all(np.array_equal(one[n], other[n]) for one, other in zip(ours, theirs, strict=True))
+    again = to_torch(*from_torch(back))
+    assert all(np.array_equal(again[name], array) for name, array in back.items())
+
+
+@pytest.mark.parametrize("E", [0, 4])
+def test_a_whole_net_agrees_with_pytorch(golden, E):
+    torch, characters = part(golden, f"net{E}/"), json.loads(golden["meta"].item())["characters"]
+    saved = checkpoint_of(part(torch, "weights/"), characters)
+    assert saved.vocab.symbols == "".join(sorted(characters)) != characters
+    rows = [saved.vocab.symbols.index(char) for char in characters]  # ours, in the order of theirs
+    ids = np.array(rows)[torch["ids"]]
+    logits, _, _ = forward(prepare(saved.params, saved.model_config), ids, zero_state(saved.model_config, ids.shape[1]))
+    assert relative(logits[..., rows], torch["logits"]) <= TOLERANCE
 
 
 @pytest.mark.parametrize("steps", [1, 3])
@@ -108,5 +130,5 @@ def test_optimizers_agree_with_pytorch(golden, name, decay, steps):
 def test_the_golden_file_says_where_it_comes_from(golden):
     meta = json.loads(golden["meta"].item())
     assert meta["torch"].startswith("2.13.0")
-    assert meta.keys() == {"torch", "numpy", "seed", "sizes", "optimizers"}
+    assert meta.keys() == {"torch", "numpy", "seed", "characters", "sizes", "optimizers"}
     assert FILE.stat().st_size < 200_000

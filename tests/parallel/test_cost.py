@@ -51,6 +51,7 @@ def test_the_sizes_are_those_of_the_arrays():
     assert model.zero_state(CONFIG, 16).nbytes == 128
     expected = 2 * (0.002 + 32e-6) + 2 * (0.001 + 64e-6)
     assert exchange_seconds(LINK, CONFIG, 16, 2) == pytest.approx(expected, rel=1e-12)
+    assert exchange_seconds(LINK, CONFIG, 16, 2, half=True) == pytest.approx(expected - 2 * 16e-6, rel=1e-12)
 
 
 @pytest.mark.parametrize(

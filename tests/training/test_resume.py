@@ -3,7 +3,6 @@
 import json
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,9 +23,11 @@ from charrnn import checkpoint as ckpt
 from charrnn.config import CELL_NAMES, OPTIMIZER_DEFAULTS, SCHEDULE_NAMES, STDIN, TextConfig
 from charrnn.data.corpus import Corpus, Source
 from charrnn.data.reading import text_of
-from charrnn.errors import CharRNNError, CheckpointError, ConfigError, CorpusError, RunFolderError
+from charrnn.errors import MAY_PASS, CharRNNError, CheckpointError, ConfigError, CorpusError, RunFolderError
 from charrnn.system.blas import blas
 from charrnn.training import budget
+from charrnn.training.fitting import MemoryFitted
+from charrnn.training.folder import RunFolder
 from charrnn.training.loop import Evaluating, Report, Stepped
 from charrnn.training.resume import version_notes
 from charrnn.training.run import Run, Saved
@@ -583,16 +584,42 @@ def test_settings_that_contradict_a_corpus_at_hand_are_refused(tmp_path, setting
         Run.start(read, tmp_path / "run", settings=settings)
 
 
-def test_a_finished_run_is_refused_with_the_command_that_extends_it(tmp_path, monkeypatch):
-    path = write_text(tmp_path)
-    finish(start(tmp_path / "run", path))
-    for settings in ({}, {"steps": 20}):
-        message = refusal(ConfigError, tmp_path / "run", settings=settings)
-        assert "complete after 20 steps" in message
-        assert message.endswith(f" with charrnn train {path} --resume --out {tmp_path / 'run'} --minutes 5")
-    monkeypatch.chdir(tmp_path)
-    finish(start("checkpoints/boats", path))
-    assert refusal(ConfigError, Path("checkpoints/boats")).endswith(f" with charrnn train {path} --resume --minutes 5")
+def files_of(folder):
+    """Return the contents of a run's files, and when they were written."""
+    return [(file.name, file.read_bytes(), file.stat().st_mtime_ns) for file in RunFolder(folder).files()]
+
+
+@pytest.mark.parametrize("settings", [{}, {"steps": 20}, {"patience": 3}], ids=str)
+def test_a_finished_run_has_no_events_and_nothing_is_written(tmp_path, settings):
+    finish(start(tmp_path / "run", write_text(tmp_path)))
+    before = files_of(tmp_path / "run")
+    going = Run.resume(tmp_path / "run", settings=settings, ready=lambda run: pytest.fail("it is described"))
+    assert going.finished
+    assert finish(going) == []
+    assert files_of(tmp_path / "run") == before
+    Run.resume(tmp_path / "run", settings={"steps": 21}).close()  # the lock was given back
+
+
+def test_a_run_killed_before_its_memory_was_fitted_gets_one(tmp_path):
+    text = "".join(map(chr, np.random.default_rng(3).integers(97, 123, 20_000)))
+    finish(start(tmp_path / "run", write_text(tmp_path, text), val_fraction=0.2))
+    best = tmp_path / "run" / "best.npz"
+    whole, saved = best.read_bytes(), ckpt.load(best)
+    assert saved.cache is not None
+    ckpt.save(best, replace(saved, cache=None))  # as it was saved during training
+    assert [type(event) for event in finish(Run.resume(tmp_path / "run"))] == [MemoryFitted]
+    assert best.read_bytes() == whole
+    assert finish(Run.resume(tmp_path / "run")) == []
+
+
+def test_a_text_that_cannot_be_read_now_may_be_readable_later(stopped, monkeypatch):
+    def refuse(*_, **__):
+        raise CorpusError("stale file handle", MAY_PASS)
+
+    monkeypatch.setattr(Corpus, "read", refuse)
+    with pytest.raises(CorpusError, match="the model's corpus cannot be read: stale file handle") as caught:
+        Run.resume(stopped)
+    assert caught.value.exit_code == MAY_PASS
 
 
 def test_a_run_out_of_patience_goes_on_with_more_of_it(tmp_path):
@@ -602,7 +629,8 @@ def test_a_run_out_of_patience_goes_on_with_more_of_it(tmp_path):
     finish(start(tmp_path / "run", path, patience=2, **settings))
     stopped = ckpt.load(tmp_path / "run" / "last.npz").step
     assert stopped < 40
-    for more in ({}, {"steps": 50}, {"minutes": 2.0}):  # a longer run alone is no way out
+    assert finish(Run.resume(tmp_path / "run", settings={"steps": 40})) == []  # it is finished
+    for more in ({"steps": 50}, {"minutes": 2.0}):  # a longer run alone is no way out
         message = refusal(ConfigError, tmp_path / "run", settings=more)
         assert f"stopped at step {stopped} of {more.get('steps', 40)}, after 2 evaluations without" in message
         flags = "".join(f" --{name} {value}" for name, value in more.items())

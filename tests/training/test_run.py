@@ -348,10 +348,10 @@ def test_the_lock_refuses_a_second_trainer_and_is_given_back(tmp_path):
     Run.resume(tmp_path / "run").close()
 
 
-@pytest.mark.parametrize("steps", [20, 30])
-def test_a_refused_resume_gives_the_lock_back(tmp_path, steps):
+@pytest.mark.parametrize("settings", [{"steps": 19}, {"steps": 30, "hidden_size": 9}])
+def test_a_refused_resume_gives_the_lock_back(tmp_path, settings):
     finish(start(tmp_path / "run", write_text(tmp_path)))
-    refusal(ConfigError, Run.resume, tmp_path / "run", settings={"steps": steps, "hidden_size": 9 if steps > 20 else 8})
+    refusal(ConfigError, Run.resume, tmp_path / "run", settings=settings)
     begun = Run.resume(tmp_path / "run", settings={"steps": 21})
     begun.close()
 

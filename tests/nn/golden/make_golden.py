@@ -4,12 +4,15 @@
 
 All in float64. The names inside are
 
-    meta                            JSON: versions, seed, sizes and the settings of the optimizers
+    meta                            JSON: versions, seed, sizes, characters and the settings of the optimizers
     <cell><layers>/<tensor>         x, h_0, c_0, output, h_n, c_n and the weights, as PyTorch names and lays them out
     <cell><layers>/up/<tensor>      the gradients sent into output, h_n and c_n
     <cell><layers>/grad/<tensor>    the gradients that arrive at x, h_0, c_0 and the weights
     optim/start, optim/grads        a matrix and its gradients at three successive steps
     optim/<name>/<decay>/<steps>    the matrix after so many steps
+    net<E>/ids, net<E>/logits       what a whole net reads and computes: two layers of nn.LSTM and an nn.Linear on an
+                                    embedding of size E, or on one-hot rows if E is 0
+    net<E>/weights/<tensor>         its state dict; the rows are those of the characters
 """
 
 import json
@@ -20,6 +23,7 @@ import torch
 
 SEED = 20240229
 T, B, D, H = 5, 3, 4, 6
+CHARACTERS = "db ca\n"  # not sorted
 CELLS = {"rnn": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
 LR, MOMENTUM, BETA1, BETA2 = 0.05, 0.9, 0.8, 0.95
 DECAYS = (0.0, 0.1)
@@ -58,6 +62,34 @@ def run_cell(name, layers, rng):
     )
 
 
+class Net(torch.nn.Module):
+    """Characters to logits."""
+
+    def __init__(self, V, E):
+        super().__init__()
+        self.embedding = torch.nn.Embedding(V, E) if E else None
+        self.rnn = torch.nn.LSTM(E or V, H, num_layers=2)
+        self.readout = torch.nn.Linear(H, V)
+
+    def forward(self, ids):
+        """Return the logits (T, B, V) for ids (T, B), from a zero state."""
+        one_hot = torch.nn.functional.one_hot(ids, self.readout.out_features).double()
+        h, _ = self.rnn(one_hot if self.embedding is None else self.embedding(ids))
+        return self.readout(h)
+
+
+def run_net(E, rng):
+    """Return the arrays of a whole net."""
+    net = Net(len(CHARACTERS), E).double()
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight.copy_(torch.tensor(rng.normal(0, 0.5, weight.shape)))
+        ids = torch.tensor(rng.integers(len(CHARACTERS), size=(T, B)))
+        arrays = {"ids": ids, "logits": net(ids)}
+    arrays |= {f"weights/{name}": weight for name, weight in net.state_dict().items()}
+    return {name: array.numpy() for name, array in arrays.items()}
+
+
 def run_optimizers(rng):
     """Return a matrix as each optimizer leaves it after one and after three steps."""
     start, grads = rng.normal(size=(3, 4)), rng.normal(size=(3, 3, 4))
@@ -81,6 +113,7 @@ def main():
         "torch": torch.__version__,
         "numpy": np.__version__,
         "seed": SEED,
+        "characters": CHARACTERS,
         "sizes": {"T": T, "B": B, "D": D, "H": H},
         "optimizers": {"lr": LR, "momentum": MOMENTUM, "beta1": BETA1, "beta2": BETA2},
     }
@@ -89,6 +122,8 @@ def main():
         for layers in (1, 2):
             arrays |= {f"{name}{layers}/{key}": array for key, array in run_cell(name, layers, rng).items()}
     arrays |= {f"optim/{key}": array for key, array in run_optimizers(rng).items()}
+    for E in (0, D):
+        arrays |= {f"net{E}/{key}": array for key, array in run_net(E, rng).items()}
     with Path(__file__).with_name("torch.npz").open("wb") as file:
         np.savez_compressed(file, **arrays)
 

@@ -1,0 +1,1 @@
+"""Models of other libraries: weights to and from PyTorch."""
