@@ -186,8 +186,8 @@ def _link(cluster: Cluster, budget: Budget) -> list[str]:
     one = _step(cluster, config, batch_size, 1)
     fast = replace(cluster, link=Link(link.message / _FASTER, link.latency / _FASTER, link.bandwidth * _FASTER))
     return [
-        f"The network takes {exchange / step:.0%} of a step of 2 ranks, at {link.bandwidth / 1e6:,.0f} MB/s, so they are "
-        f"{one / step:.2g} times as fast as 1. That would be {one / (step - exchange + half):.2g} times with "
+        f"The network takes {exchange / step:.0%} of a step of 2 ranks, at {link.bandwidth / 1e6:,.0f} MB/s, so they "
+        f"are {one / step:.2g} times as fast as 1. That would be {one / (step - exchange + half):.2g} times with "
         f"--half-gradients, {_gain(fast, config, batch_size, 2):.2g} times with a network {_FASTER} times as fast "
         f"(mpiexec -iface NAME chooses one), and {_gain(cluster, config, larger, 2):.2g} times with "
         f"--batch-size {larger}, which learns differently."
