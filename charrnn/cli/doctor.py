@@ -90,8 +90,7 @@ def _show_ranks(cluster: Cluster, *, as_json: bool) -> None:
     print_facts(
         {
             **{
-                rank.name.capitalize(): f"{threads}, {rank.gflops:,.1f} GFLOP/s, "
-                f"{rank.chars_per_second:,.0f} characters per second"
+                rank.title: f"{threads}, {rank.gflops:,.1f} GFLOP/s, {rank.chars_per_second:,.0f} characters per second"
                 for rank in cluster.ranks
             },
             "Message": f"{1e6 * link.message:,.0f} µs",

@@ -233,7 +233,7 @@ def _slow_rank(cluster: Cluster) -> list[str]:
     slowest = max(slowness)
     if slowest <= _SLOW_RANK:
         return []
-    name = cluster.ranks[slowness.index(slowest)].name.capitalize()
+    name = cluster.ranks[slowness.index(slowest)].title
     return [
         f"{name} takes {slowest:.1f} times as long for a step as the others, and they wait: look what else runs there, "
         "or leave it out."

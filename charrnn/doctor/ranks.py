@@ -49,7 +49,7 @@ _SUMMED = (
     ModelConfig(VOCAB_SIZE, cell="rnn", hidden_size=8),
     *(RECIPE_SIZES[f"lnlstm 1x{units}"] for units in (128, 512, 1024)),
 )
-_FEWEST, _MOST = 5, 100  # sums of a size, or messages
+_FEWEST, _MOST = 3, 100  # sums of a size, or messages
 
 
 class Fact(NamedTuple):
@@ -68,6 +68,11 @@ class Fact(NamedTuple):
     load: float | None
     gflops: float
     chars_per_second: float
+
+    @property
+    def title(self) -> str:
+        """Return the name as a sentence begins with it."""
+        return self.name[:1].upper() + self.name[1:]
 
 
 @dataclass(frozen=True)
@@ -190,7 +195,7 @@ def measure_link(ranks: Ranks, seconds: float) -> tuple[Link, dict[int, float]]:
 
 def _sum_seconds(ranks: Ranks, config: ModelConfig, seconds: float) -> float:
     """Return the seconds of a sum; as many are measured as fit into these seconds, within limits."""
-    once = max(1e-6, *together(ranks, Sum(config, _FEWEST)))
+    once = max(1e-6, *together(ranks, Sum(config, 1)))
     by_rank: list[float] = together(ranks, Sum(config, max(_FEWEST, min(_MOST, round(seconds / once)))))
     return max(by_rank)
 

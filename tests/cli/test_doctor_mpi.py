@@ -21,7 +21,7 @@ KEYS = {
 }
 STEPS = {4: [0.05, 0.06], 8: [0.06, 0.07], 16: [0.09, 0.1], 32: [0.15, 0.16]}
 APART = Cluster(
-    [Fact("rank 0 on a", "a", 2, 0.5, 120.25, 21333.3), Fact("rank 1 on b", "b", 2, None, 118.0, 20000.0)],
+    [Fact("rank 0 on a", "a", 2, 0.5, 120.25, 21333.3), Fact("rank 1 on B", "B", 2, None, 118.0, 20000.0)],
     2,
     Link(45e-6, 60e-6, 112.4e6),
     {4096: 0.00013, 16 * 2**20: 0.153},
@@ -58,7 +58,7 @@ def test_table(show):
     head, table, answer = outcome.stdout.split("\n\n")
     assert facts(head) == {
         "Rank 0 on a": "2 threads, 120.2 GFLOP/s, 21,333 characters per second",
-        "Rank 1 on b": "2 threads, 118.0 GFLOP/s, 20,000 characters per second",
+        "Rank 1 on B": "2 threads, 118.0 GFLOP/s, 20,000 characters per second",
         "Message": "45 µs",
         "Sum of gradients": "4.1 kB in 0.13 ms, 16.8 MB in 153 ms",
         "Network": "60 µs and 112 MB/s, fitted to these sums",
