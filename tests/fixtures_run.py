@@ -43,7 +43,7 @@ def write_text(folder, text=TEXT, name="boats.txt"):
     return str(path)
 
 
-def start(out, corpus=None, *, init_from=None, force=False, ready=None, **settings):
+def start(out, corpus=None, *, init_from=None, force=False, ready=None, ranks=None, **settings):
     """Start a tiny run on `corpus`, a path or a `Corpus`; the settings are those of `SETTINGS` where none are given."""
     settings = SETTINGS | settings
     if "epochs" in settings or "minutes" in settings:
@@ -61,6 +61,7 @@ def start(out, corpus=None, *, init_from=None, force=False, ready=None, **settin
         init_from=init_from,
         force=force,
         ready=ready,
+        ranks=ranks,
     )
 
 

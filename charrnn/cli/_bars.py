@@ -91,7 +91,7 @@ class ScoringBar:
         if self._bar is not None:
             self._bar.close()
 
-    def follow(self, blocks: Iterable[Sequence[T]], size: Callable[[T], int]) -> Iterator[Sequence[T]]:
+    def follow(self, blocks: Iterable[Sequence[T]], size: Callable[[T], float]) -> Iterator[Sequence[T]]:
         """Yield the blocks, which are scored in this order.
 
         size: returns the bytes of an item

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import os
+import io
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 from click.exceptions import Exit
 
-from charrnn.system.launch import launch, unconnected_tasks
+from charrnn.system.launch import end_all, launch, unconnected_tasks
 
 if TYPE_CHECKING:
     from charrnn.parallel.ranks import Ranks
 
 _JOINED = "charrnn.ranks"  # the key in a context's `meta`
+_SHARED = ("train", "doctor")  # the commands in which all ranks may take part
+_PATIENCE = 1.0  # seconds in which rank 0 says what all have to say
+_FLUSHED = 0.2  # seconds in which `mpiexec` passes on what a process has printed
 
 
 def hush(command: str, args: Sequence[str]) -> None:
@@ -27,14 +32,14 @@ def hush(command: str, args: Sequence[str]) -> None:
     place = launch()
     if place is None or (command == "score" and any(arg.startswith("--shard") for arg in args)):
         return
-    is_shared = command == "train" or (command == "doctor" and "--mpi" in map(str.lower, args))
+    is_shared = command in _SHARED and (command == "train" or "--mpi" in args)
     if place.rank == 0:
         if command and not is_shared:
             click.echo(f"Note: {place.size} processes were started, and `{command}` uses one.", err=True)
         return
     if not is_shared:
         raise SystemExit(0)
-    sys.stdout = sys.stderr = open(os.devnull, "w")
+    sys.stdout = sys.stderr = io.StringIO()  # what it says may be worth printing after all
 
 
 def join() -> Ranks | None:
@@ -53,17 +58,31 @@ def join() -> Ranks | None:
         return None
     import signal
 
-    from charrnn.config import flag_of
     from charrnn.parallel.ranks import Ranks
     from charrnn.system.signals import SAVING, STOPPING
 
     ctx = click.get_current_context()
-    settings = {flag_of(name): str(value) for name, value in ctx.params.items() if value not in (None, False, ())}
-    ranks = ctx.meta[_JOINED] = Ranks(settings)
+    ranks = ctx.meta[_JOINED] = Ranks(_given(ctx))
+    ranks.refuse_differences()
     if ranks.rank:
         for number in STOPPING + SAVING:
             signal.signal(number, signal.SIG_IGN)
     return ranks
+
+
+def _given(ctx: click.Context) -> dict[str, str]:
+    """Return what a command was given, by the name of the argument or option: the words that give it."""
+    from shlex import join
+
+    from charrnn.config import option_words
+
+    given = {}
+    for param in ctx.command.params:
+        name = param.name or ""
+        if ctx.get_parameter_source(name) not in (None, ParameterSource.DEFAULT):
+            value, is_argument = ctx.params[name], isinstance(param, click.Argument)
+            given[name] = join([name.upper(), *value] if is_argument else option_words(name, value))
+    return given
 
 
 def follow(ranks: Ranks) -> None:
@@ -96,8 +115,28 @@ def ending_all(ctx: click.Context) -> Iterator[None]:
         code = 0
     except Exit as exit:
         code = exit.exit_code
+        if code and _JOINED not in ctx.meta and ctx.invoked_subcommand in _SHARED:
+            _end_unmet(code)
         raise
     finally:
         ranks: Ranks | None = ctx.meta.get(_JOINED)
         if ranks is not None and ranks.rank == 0:
             ranks.end(code)
+
+
+def _end_unmet(code: int) -> None:
+    """End the others, which would wait for this process: it has failed before they met.
+
+    Most often all fail alike, and the first one says so. Another that lives on says it: nobody else has.
+    """
+    place = launch()
+    if place is None:
+        return
+    if place.rank and isinstance(sys.stderr, io.StringIO):
+        import socket
+
+        time.sleep(_PATIENCE)
+        why = sys.stderr.getvalue().strip().removeprefix("Error: ")
+        print(f"Error: rank {place.rank} on {socket.gethostname()}: {why}", file=sys.__stderr__, flush=True)
+    time.sleep(_FLUSHED)
+    end_all(code)

@@ -196,8 +196,9 @@ def command(
         unchanged=config.selects and not (with_score or as_json),
         as_json=as_json,
     )
+    total = items.size and items.size / (shard.total if shard else 1)
     progress = ScoringBar(
-        items.size and items.size / (shard.total if shard else 1),
+        total,
         models=len(scorers),
         quiet=at_once,
         shown=sys.stdout.isatty() and not collects,
@@ -207,7 +208,14 @@ def command(
     if header or (format is not None and (shard is None or shard.number == 1)):
         out.write(printer.header(format))
     blocks = pieces if at_once else in_blocks(chain.from_iterable(pieces), chars=_chars)
-    followed = progress.follow(_within(blocks, begin, end), lambda item: _chars(item) + 1)
+
+    def size(item: Item) -> float:
+        """Return an item's bytes for the bar: those of a shard are unknown, so each of its lines counts the same."""
+        if not begin < item.line <= end:
+            return 0
+        return total / (end - begin) if shard and total else _chars(item) + 1
+
+    followed = progress.follow(_within(blocks, begin, end), size)
     with progress, closing(_scored(scorers, followed, progress, threads, ahead=not at_once)) as rows:
         if collects:
             scored = progress.end_with(chain.from_iterable(rows))

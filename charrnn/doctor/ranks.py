@@ -164,17 +164,15 @@ def measure_ranks(ranks: Ranks, models: Mapping[str, ModelConfig] = MODELS, seco
         for name, config in models.items()
     }
     link, sums = measure_link(ranks, seconds)
-    hosts = [place.host for place in ranks.places]
-    cores = [len(frozenset[int]().union(*(each.cores for each in ranks.places if each.host == host))) for host in hosts]
-    alone = models if len({*hosts}) == 1 else {}
+    alone = models if len({*ranks.hosts}) == 1 else {}
     speeds = [BATCH_SIZE * SEQ_LEN / step for step in steps[USUAL][BATCH_SIZE]]
     return Cluster(
-        [Fact(*each) for each in zip(ranks.names, hosts, cores, loads, products, speeds, strict=True)],
+        [Fact(*each) for each in zip(ranks.names, ranks.hosts, ranks.cores, loads, products, speeds, strict=True)],
         ranks.threads,
         link,
         sums,
         steps,
-        {name: Step(config, BATCH_SIZE, cores[0], seconds).make(ranks) for name, config in alone.items()},
+        {name: Step(config, BATCH_SIZE, ranks.cores[0], seconds).make(ranks) for name, config in alone.items()},
     )
 
 

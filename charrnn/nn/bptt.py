@@ -73,17 +73,23 @@ class Learner:
         return loss, last_state, grads
 
     def score(self, window: Window, state: Array, rows: slice) -> tuple[Array, Mask, Array]:
-        """Return the targets' log-probabilities in nats, whether each was the most likely symbol, and the state."""
+        """Return the targets' log-probabilities in nats, whether each was the most likely symbol, and the state.
+
+        There may be no rows, in a process that a short text leaves none; attention cannot read that.
+        """
         own, last_state = window.rows(rows), aligned(state[:, :, rows])
+        if not own.inputs.size:
+            return np.empty(own.inputs.shape, last_state.dtype), np.empty(own.inputs.shape, bool), last_state
         scores = model.score(
             self._undropped(), own.inputs, own.targets, last_state, reset=own.reset, scratch=self._scratch
         )
         return *scores, last_state
 
     def read(self, window: Window, state: Array, rows: slice) -> Array:
-        """Return the state after the window; its targets are not used."""
+        """Return the state after the window, of any rows as in `score`; its targets are not used."""
         own, last_state = window.rows(rows), aligned(state[:, :, rows])
-        model.read(self._undropped(), own.inputs, last_state, reset=own.reset, scratch=self._scratch)
+        if own.inputs.size:
+            model.read(self._undropped(), own.inputs, last_state, reset=own.reset, scratch=self._scratch)
         return last_state
 
     def gates(self, window: Window, state: Array) -> list[dict[str, Array]]:

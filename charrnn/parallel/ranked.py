@@ -23,6 +23,7 @@ from charrnn.parallel.plan import Plan
 from charrnn.parallel.ranks import Ranks
 from charrnn.parallel.sums import Sums
 from charrnn.parallel.workers import SlowRank, Workers
+from charrnn.system.atomic import uninterrupted
 
 _SLOW = 1.5  # times as long as the others take, from which on a rank is worth a word
 
@@ -95,6 +96,8 @@ class Read(NamedTuple):
 class RankedWorkers(Workers):
     """The workers of rank 0: it uses them like `Workers`, and the other ranks do their shares of the batch rows.
 
+    A signal that stops the program waits for the end of a message and its answers: the others would wait for ever.
+
     plan     of one rank
     seconds  that gradients have taken in each rank
     """
@@ -106,6 +109,7 @@ class RankedWorkers(Workers):
         self._to_score: Params | None = None
         self.seconds = [0.0] * ranks.size
 
+    @uninterrupted()
     def __enter__(self) -> Workers:
         self._ranks.tell_all(Open(self.plan, self._config, packed(self.plan.config.cell)))
         with self._ranks.answered():
@@ -115,10 +119,12 @@ class RankedWorkers(Workers):
         self._ranks.tell_all(Close())
         super().__exit__(*raised)
 
+    @uninterrupted()
     def hold(self, params: Params, opt_state: Params) -> None:
         """Let the other ranks train on from this state."""
         self._ranks.tell_all(Hold(params, opt_state))
 
+    @uninterrupted()
     def update(self, learning_rate: float, step: int) -> None:
         """Let the other ranks do the update that this one does, from the newest gradients."""
         self._ranks.tell_all(Update(learning_rate, step))
@@ -136,6 +142,7 @@ class RankedWorkers(Workers):
         super().set_params(params)
         self._to_score = params
 
+    @uninterrupted()
     def gradients(
         self, window: Window, state: Array, step: int, part: Part | None = None
     ) -> tuple[float, Array, Params]:
@@ -156,6 +163,7 @@ class RankedWorkers(Workers):
         self.seconds = [total + each.seconds for total, each in zip(self.seconds, learned, strict=True)]
         return sum(each.loss for each in learned), _joined([each.state for each in learned], 2), sums
 
+    @uninterrupted()
     def score(self, window: Window, state: Array) -> tuple[Array, Mask, Array]:
         """Return what `Workers.score` does."""
         own = self._ask(Score, window, state)
@@ -164,6 +172,7 @@ class RankedWorkers(Workers):
         log_probs, correct, states = zip(scores, *answers, strict=True)
         return _joined(log_probs, 1), _joined(correct, 1), _joined(states, 2)
 
+    @uninterrupted()
     def read(self, window: Window, state: Array) -> Array:
         """Return what `Workers.read` does."""
         own = self._ask(Read, window, state)

@@ -47,12 +47,12 @@ class End(NamedTuple):
     code: int
 
 
-class Place(NamedTuple):
+class _Place(NamedTuple):
     """What a rank tells the others about itself when they meet.
 
     cores     the numbers of those that it may use
     threads   of matrix products, as NumPy or the environment sets them
-    settings  that it was given, by option
+    settings  the words that give the settings, by setting
     """
 
     host: str
@@ -67,25 +67,34 @@ class Ranks:
 
     rank     of this process; 0 leads
     size     number of ranks
-    places   where each rank is; names: of all ranks for the user: "rank 1 on host"
+    names    of all ranks for the user: "rank 1 on host"
+    hosts    of all ranks; cores: of each one's host, those that ranks may use
     threads  of each rank, such that the ranks of no host have more threads than cores
     """
 
     def __init__(self, settings: dict[str, str]) -> None:
         """Meet the other ranks.
 
-        settings: that this process was given, by option; they have to be the same for all
-        Raises:   ConfigError in every rank if versions or settings differ, and if MPI does not work here;
-                  MissingExtraError if mpi4py is not installed.
+        settings: the words that this process was given, by setting; they have to be the same for all
+        Raises:   ConfigError if MPI does not work here; MissingExtraError if mpi4py is not installed.
         """
         self._comm = _world()
         self.rank, self.size = self._comm.rank, self._comm.size
-        own = Place(socket.gethostname(), __version__, _cores(), available_threads(), settings)
-        self.places: list[Place] = self._comm.allgather(own)
-        self.names = [f"rank {rank} on {place.host}" for rank, place in enumerate(self.places)]
-        self.threads = min(_threads(place, self.places) for place in self.places)
+        own = _Place(socket.gethostname(), __version__, _cores(), available_threads(), settings)
+        self._places: list[_Place] = self._comm.allgather(own)
+        self.names = [f"rank {rank} on {place.host}" for rank, place in enumerate(self._places)]
+        self.hosts = [place.host for place in self._places]
+        self.cores = [len(_host_cores(place, self._places)) for place in self._places]
+        self.threads = min(_threads(place, self._places) for place in self._places)
         self._ended = self._waiting = False
-        _refuse_differences(self.names, self.places)
+
+    def refuse_differences(self) -> None:
+        """Raise ConfigError, in every rank, if one has another version than rank 0, or was asked for something else."""
+        try:
+            _refuse_differences(self.names, self._places)
+        except ConfigError:
+            self._ended = True
+            raise
 
     def tell(self, messages: Sequence[Any]) -> None:
         """Send each of the other ranks its message; the first one, for this rank itself, is not sent."""
@@ -116,7 +125,7 @@ class Ranks:
         """Do this rank's own share within the context; its list has the answers of the other ranks, in order, after it.
 
         They are received even if this rank fails: they must not be taken for those to a later message. If the user
-        interrupts it, no later message follows but the end, and the others may wait for this rank.
+        interrupts it, no message follows but the end, and the others may wait for this rank.
         Raises:  CharRNNError if a rank could not do its share.
         """
         answers, failed = list[Any](), None
@@ -217,14 +226,18 @@ def _cores() -> frozenset[int]:
     return frozenset(range(os.cpu_count() or 1))
 
 
-def _threads(place: Place, places: list[Place]) -> int:
+def _threads(place: _Place, places: list[_Place]) -> int:
     """Return the threads of a rank: those that its matrix products use, but at most its share of the host's cores."""
     together = [other for other in places if other.host == place.host]
-    cores = frozenset[int]().union(*(other.cores for other in together))
-    return max(1, min(place.threads, len(cores) // len(together)))
+    return max(1, min(place.threads, len(_host_cores(place, places)) // len(together)))
 
 
-def _refuse_differences(names: list[str], places: list[Place]) -> None:
+def _host_cores(place: _Place, places: list[_Place]) -> frozenset[int]:
+    """Return the cores that all ranks on the host of one of them may use together."""
+    return frozenset[int]().union(*(other.cores for other in places if other.host == place.host))
+
+
+def _refuse_differences(names: list[str], places: list[_Place]) -> None:
     """Raise ConfigError if a rank has another version than rank 0, or was asked for something else."""
     first = places[0]
     for name, place in zip(names, places, strict=True):
@@ -233,6 +246,8 @@ def _refuse_differences(names: list[str], places: list[Place]) -> None:
                 f"{name} has charrnn {place.version}, and rank 0 has {first.version}: install the same version"
             )
         for option in {**first.settings, **place.settings}:
-            own, firsts = (f"{option} {each.settings.get(option, '(not given)')}" for each in (place, first))
+            own, firsts = place.settings.get(option, ""), first.settings.get(option, "")
             if own != firsts:
-                raise ConfigError(f"{name} was started with {own}, and rank 0 with {firsts}: give all the same")
+                flag = (own or firsts).split()[0]
+                here, there = (f"with {words}" if words else f"without {flag}" for words in (own, firsts))
+                raise ConfigError(f"{name} was started {here}, and rank 0 {there}: give all the same")

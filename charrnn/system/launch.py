@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import NamedTuple
 
 #: The variables with a process's rank and with the number of processes: of MPICH, Intel MPI and `srun --mpi=pmi2`, of
@@ -40,3 +41,16 @@ def unconnected_tasks() -> int:
     tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "")
     is_first = os.environ.get("SLURM_PROCID") == "0" and launch() is None
     return int(tasks) if is_first and tasks.isdecimal() and int(tasks) > 1 else 0
+
+
+def end_all(code: int) -> None:
+    """Let the launcher end this process and those that it started with it, before MPI connects them.
+
+    Where it is MPICH's or Intel's, which would let the others wait for this one; another ends them by itself.
+
+    Source:  PMI-1's wire protocol, which they speak on the descriptor PMI_FD.
+    """
+    descriptor = os.environ.get("PMI_FD", "")
+    if "MPI_LOCALRANKID" in os.environ and descriptor.isdecimal():
+        with suppress(OSError):
+            os.write(int(descriptor), f"cmd=abort exitcode={code}\n".encode())

@@ -318,6 +318,16 @@ def test_long_work_is_reported_where_there_is_no_bar(run, tiny, monkeypatch):
     assert "Scored" not in run("score", "--line-buffered", input="Der").stderr
 
 
+def test_a_shard_ends_at_all_of_its_share(run, tiny, monkeypatch):
+    monkeypatch.setattr("charrnn.cli._bars._NOTE_EVERY", 0)
+    monkeypatch.setattr("charrnn.evaluation.scoring.BLOCK", 400)  # scored whole, beyond the shard
+    lines = ["x" * 30] * 10 + ["x" * 90] * 10  # lines of the last shards are longer
+    Path("long.txt").write_text("".join(f"{line}{n % 7}\n" for n, line in enumerate(lines)), "utf-8")
+    for shard in (1, 2, 3):
+        notes = run("score", "--shard", f"{shard}/3", "long.txt").stderr.splitlines()
+        assert notes[-1] == "Scored 100% of 0.0 MB"
+
+
 def test_files_and_standard_input(run, tiny):
     Path("a.txt").write_text("Der\n")
     Path("b.txt").write_text("Käfer", encoding="utf-8")

@@ -76,6 +76,20 @@ def test_processes_compute_what_one_process_does(settings):
 
 
 @posix
+@pytest.mark.parametrize("attention", [0, 7])
+def test_a_window_may_have_fewer_rows_than_there_are_processes(attention):
+    training = make_training(dtype="float64", batch_size=4, attention=attention)
+    params, window = begin(training).params, training.stream[1].rows(slice(1))
+    state, found = begin(training).state[:, :, :1], []
+    for processes in (1, 2):
+        with Workers(make_plan(training.model_config, 1, 4, 10, 1)._replace(processes=processes)) as workers:
+            workers.set_params(params)
+            found.append((*workers.score(window, state.copy()), workers.read(window, state.copy())))
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-13)
+
+
+@posix
 @pytest.mark.parametrize("processes", [2, 3, 5])
 @pytest.mark.parametrize("many", [0, 10**9], ids=["each adds a share", "one adds all"])
 def test_gradients_are_added_in_order_of_rank_whoever_adds_them(monkeypatch, processes, many):

@@ -83,6 +83,6 @@ def packed(name: str) -> str | None:
 
 
 def unpack(name: str, cell: str) -> None:
-    """Register a cell from `packed`, which this process's parent sent; never one from a file."""
+    """Register a cell from `packed`, which this process's parent or rank 0 sent; never one from a file."""
     if cell:
-        register_cell(name, pickle.loads(b64decode(cell)))
+        register_cell(name, pickle.loads(b64decode(cell)), replace=True)  # a rank may have imported it by itself
