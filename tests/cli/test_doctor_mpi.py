@@ -2,17 +2,16 @@
 
 import json
 import re
-import shutil
-import subprocess
 import sys
 
 import pytest
+from fixtures_mpi import ended, mpiexec, needs_mpi
 
 from charrnn.cli import doctor as command
 from charrnn.doctor.ranks import Cluster, Fact
 from charrnn.parallel.cost import Link
 
-from ._material import TIMEOUT, facts
+from ._material import facts
 from .test_json import DOCUMENT, check
 
 SECTION = DOCUMENT.partition("## charrnn doctor --mpi\n")[2].partition("\n## ")[0]
@@ -103,14 +102,12 @@ def test_without_mpiexec(run):
     )
 
 
-@pytest.mark.skipif(shutil.which("mpiexec") is None, reason="needs mpiexec")
+@needs_mpi
 def test_two_ranks_of_mpiexec(tmp_path):
-    pytest.importorskip("mpi4py")
     (tmp_path / "quick.py").write_text(QUICK)
-    args = ["mpiexec", "-n", "2", sys.executable, str(tmp_path / "quick.py"), "doctor", "--mpi", "--json"]
-    done = subprocess.run(args, capture_output=True, text=True, timeout=TIMEOUT, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    data = json.loads(done.stdout)
+    code, out, err = ended(mpiexec(sys.executable, tmp_path / "quick.py", "doctor", "--mpi", "--json"))
+    assert (code, err) == (0, "")
+    data = json.loads(out)
     check(data, "", KEYS, set())
     assert [rank["name"].split(" on ")[0] for rank in data["ranks"]] == ["rank 0", "rank 1"]
     steps = data["models"]["lnlstm 1x256"]["steps"]
