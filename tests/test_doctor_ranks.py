@@ -43,6 +43,11 @@ def test_gains_are_those_of_the_model_of_cost():
     )
 
 
+def test_ranks_wait_for_the_slowest():
+    assert budgets(cluster(times=(1.0, 1.2)))[0].gain < 0.9 * budgets(cluster())[0].gain
+    assert budgets(cluster(times=(1.2, 1.0)))[0].gain > budgets(cluster())[0].gain
+
+
 def test_the_ranks_that_were_measured_are_among_those_that_are_forecast():
     three = cluster(hosts=("a", "b", "c"), times=(1.0, 1.0, 1.0))
     assert list(gains(three, "lstm 2x512")) == [2, 3, 4, 8]

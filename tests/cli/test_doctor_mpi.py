@@ -113,5 +113,6 @@ def test_two_ranks_of_mpiexec(tmp_path):
     steps = data["models"]["lnlstm 1x256"]["steps"]
     assert [each["rows"] for each in steps] == [4, 8, 16, 32]
     assert all(seconds > 0 for each in steps for seconds in each["seconds"])
+    assert data["models"]["lnlstm 1x256"]["process"] > 0
     assert data["bandwidth"] > 0
     assert data["answer"][0].startswith("All 2 ranks are on one host.")
