@@ -109,7 +109,6 @@ class RankedWorkers(Workers):
         self._to_score: Params | None = None
         self.seconds = [0.0] * ranks.size
 
-    @uninterrupted()
     def __enter__(self) -> Workers:
         self._ranks.tell_all(Open(self.plan, self._config, packed(self.plan.config.cell)))
         with self._ranks.answered():
@@ -119,12 +118,10 @@ class RankedWorkers(Workers):
         self._ranks.tell_all(Close())
         super().__exit__(*raised)
 
-    @uninterrupted()
     def hold(self, params: Params, opt_state: Params) -> None:
         """Let the other ranks train on from this state."""
         self._ranks.tell_all(Hold(params, opt_state))
 
-    @uninterrupted()
     def update(self, learning_rate: float, step: int) -> None:
         """Let the other ranks do the update that this one does, from the newest gradients."""
         self._ranks.tell_all(Update(learning_rate, step))

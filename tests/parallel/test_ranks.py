@@ -310,20 +310,18 @@ def test_a_rank_that_lacks_the_cell_is_named_before_training(monkeypatch):
         ("score", "send"),
         ("score", "improbe"),
         ("read", "improbe"),
-        ("hold", "send"),
-        ("update", "send"),
     ],
 )
 def test_a_signal_in_the_midst_of_an_exchange_waits_for_its_end(monkeypatch, method, place):
     training = make_training()
     params, state = begin(training).params, begin(training).state
-    args = {"gradients": (training.stream[0], state, 0), "hold": (params, {}), "update": (0.0, 0)}
+    args = (training.stream[0], state)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with ranks_of(3, monkeypatch) as ranks, replace(training, ranks=ranks).workers() as workers:
-            workers.hold(params, training.optimizer().init(params))
+            workers.hold(params, {})
             workers.set_params(params)
-            loss, *_ = workers.gradients(*args["gradients"])
+            loss, *_ = workers.gradients(*args, 0)
             with monkeypatch.context() as patch:
                 call, wanted = getattr(ranks._comm, place), [signal.SIGINT]
 
@@ -334,9 +332,9 @@ def test_a_signal_in_the_midst_of_an_exchange_waits_for_its_end(monkeypatch, met
 
                 patch.setattr(ranks._comm, place, interrupted)
                 with pytest.raises(KeyboardInterrupt):
-                    getattr(workers, method)(*args.get(method, (training.stream[0], state)))
+                    getattr(workers, method)(*args, *((0,) if method == "gradients" else ()))
                 assert not wanted
-            assert workers.gradients(*args["gradients"])[0] == loss
+            assert workers.gradients(*args, 0)[0] == loss
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -438,7 +436,7 @@ class Mpi(SimpleNamespace):
     def Init(self):
         self.started.append(True)
 
-    def Is_initialized(self):  # noqa: N802
+    def Is_initialized(self):
         return bool(self.started)
 
 
