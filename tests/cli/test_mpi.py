@@ -150,7 +150,7 @@ def test_the_first_rank_ends_all_when_it_fails(run, corpus, told):
 
 def test_another_rank_that_fails_alone_is_named(run, corpus, told, monkeypatch):
     monkeypatch.setattr(sys, "__stderr__", late := io.StringIO())
-    monkeypatch.setattr(_ranks.socket, "gethostname", lambda: "there")
+    monkeypatch.setattr("socket.gethostname", lambda: "there")
     assert run(*TRAIN, "--bad", code=2, env=rank(1)).stderr == ""
     assert error_line(late.getvalue()).startswith("rank 1 on there: no such option --bad")
     assert told == [2]
