@@ -10,7 +10,7 @@ TEST := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 CORE_TESTS := tests/parallel tests/generation tests/evaluation $(addprefix tests/training/test_,advice.py loop.py recovery.py resume.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-numpy test-docs test-cookbook test-learn test-slow lint types format bench ablations records samples cookbook learn picture wheel clean
+.PHONY: help demo test test-numpy test-docs test-cookbook test-learn test-mpi test-slow lint types format bench ablations records samples cookbook learn picture wheel clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -52,6 +52,9 @@ test-cookbook: $(VENV)/dev ## Run the recipes of the cookbook on small texts
 
 test-docs: $(VENV)/dev ## Run the commands and programs that README and documents show
 	$(TEST) -n 2 -q -m slow tests/test_docs.py
+
+test-mpi: $(VENV)/dev ## Run the tests that train on 2 and 4 ranks of MPI
+	$(TEST) -q -m slow tests/parallel/test_mpi.py
 
 test-learn: $(VENV)/learn ## Run the course's notebooks
 	$(TEST) -n 2 -q -m slow tests/test_learn.py

@@ -16,6 +16,8 @@ remove() {
     rm -rf "$folder"
 }
 trap remove EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 
 inside() { ip netns exec "$name-$1" "${@:2}"; }
 ip netns add "$name-switch"

@@ -433,6 +433,9 @@ class Mpi(SimpleNamespace):
         super().__init__(started=[], COMM_WORLD=SimpleNamespace(rank=0, size=size), Finalize=lambda: None)
         self.get_vendor = lambda: (vendor, (5, 0, 0))
 
+    def Is_initialized(self):
+        return False
+
     def Init(self):
         self.started.append(True)
 
