@@ -25,7 +25,7 @@ from charrnn.parallel.sums import Sums
 from charrnn.parallel.workers import SlowRank, Workers
 from charrnn.system.atomic import uninterrupted
 
-_SLOW = 1.5  # times as long as the others take, from which on a rank is worth a word
+_SLOW, _WAITED = 1.5, 10.0  # times as long as the others take, and seconds longer, from which on a rank is worth a word
 
 
 class Open(NamedTuple):
@@ -130,7 +130,7 @@ class RankedWorkers(Workers):
         """Return the slowest rank if it takes much longer for its rows than the others; None if it does not."""
         slowest = max(self.seconds)
         usual = median(self.seconds[: self.seconds.index(slowest)] + self.seconds[self.seconds.index(slowest) + 1 :])
-        if slowest <= _SLOW * usual:
+        if slowest <= _SLOW * usual or slowest <= usual + _WAITED:
             return None
         return SlowRank(self._ranks.names[self.seconds.index(slowest)], slowest / usual)
 

@@ -408,11 +408,12 @@ def test_nothing_is_sent_after_ranks_were_found_to_differ(monkeypatch):
 @pytest.mark.parametrize(
     ("seconds", "slow"),
     [
-        ([1.0, 1.4, 1.0], None),
-        ([1.0, 1.0, 1.8], SlowRank("rank 2", 1.8)),
-        ([3.0, 1.0], SlowRank("rank 0", 3.0)),
-        ([2.0, 2.0], None),
-        ([5.0, 1.0, 2.0, 3.0], SlowRank("rank 0", 2.5)),
+        ([100.0, 140.0, 100.0], None),
+        ([100.0, 100.0, 180.0], SlowRank("rank 2", 1.8)),
+        ([30.0, 10.0], SlowRank("rank 0", 3.0)),
+        ([20.0, 20.0], None),
+        ([50.0, 10.0, 20.0, 30.0], SlowRank("rank 0", 2.5)),
+        ([10.0, 1.0], None),  # the others have hardly waited
     ],
 )
 def test_a_rank_that_the_others_wait_for_is_named(seconds, slow):
@@ -432,9 +433,6 @@ class Mpi(SimpleNamespace):
     def __init__(self, vendor="MPICH", size=1):
         super().__init__(started=[], COMM_WORLD=SimpleNamespace(rank=0, size=size), Finalize=lambda: None)
         self.get_vendor = lambda: (vendor, (5, 0, 0))
-
-    def Is_initialized(self):
-        return False
 
     def Init(self):
         self.started.append(True)
