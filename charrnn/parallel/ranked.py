@@ -25,7 +25,7 @@ from charrnn.parallel.sums import Sums
 from charrnn.parallel.workers import SlowRank, Workers
 from charrnn.system.atomic import uninterrupted
 
-_SLOW = 1.5  # times as long as the others take, from which on a rank is worth a word
+_SLOW, _WAITED = 1.5, 10.0  # times as long as the others take, and seconds longer, from which on a rank is worth a word
 
 
 class Open(NamedTuple):
@@ -109,7 +109,6 @@ class RankedWorkers(Workers):
         self._to_score: Params | None = None
         self.seconds = [0.0] * ranks.size
 
-    @uninterrupted()
     def __enter__(self) -> Workers:
         self._ranks.tell_all(Open(self.plan, self._config, packed(self.plan.config.cell)))
         with self._ranks.answered():
@@ -119,12 +118,10 @@ class RankedWorkers(Workers):
         self._ranks.tell_all(Close())
         super().__exit__(*raised)
 
-    @uninterrupted()
     def hold(self, params: Params, opt_state: Params) -> None:
         """Let the other ranks train on from this state."""
         self._ranks.tell_all(Hold(params, opt_state))
 
-    @uninterrupted()
     def update(self, learning_rate: float, step: int) -> None:
         """Let the other ranks do the update that this one does, from the newest gradients."""
         self._ranks.tell_all(Update(learning_rate, step))
@@ -133,7 +130,7 @@ class RankedWorkers(Workers):
         """Return the slowest rank if it takes much longer for its rows than the others; None if it does not."""
         slowest = max(self.seconds)
         usual = median(self.seconds[: self.seconds.index(slowest)] + self.seconds[self.seconds.index(slowest) + 1 :])
-        if slowest <= _SLOW * usual:
+        if slowest <= _SLOW * usual or slowest <= usual + _WAITED:
             return None
         return SlowRank(self._ranks.names[self.seconds.index(slowest)], slowest / usual)
 

@@ -148,6 +148,12 @@ def test_the_first_rank_ends_all_when_it_fails(run, corpus, told):
     assert told == [2]
 
 
+def test_help_ends_nobody(run, told):
+    run("train", "--help", env=rank(0))
+    run("train", "--help", env=rank(1))
+    assert told == []
+
+
 def test_another_rank_that_fails_alone_is_named(run, corpus, told, monkeypatch):
     monkeypatch.setattr(sys, "__stderr__", late := io.StringIO())
     monkeypatch.setattr("socket.gethostname", lambda: "there")

@@ -5,13 +5,11 @@ import threading
 from contextlib import contextmanager
 from queue import SimpleQueue
 
-import numpy as np
-
 from charrnn.parallel import ranks as ranks_module
 from charrnn.parallel.ranks import Ranks
 from charrnn.training.follow import follow
 
-TIMEOUT = 60  # seconds after which a rank counts as hanging
+TIMEOUT = 20  # seconds after which a rank counts as hanging
 
 
 class Message:
@@ -53,6 +51,7 @@ class Comm:
         self.world, self.rank, self.size = world, rank, world.size
 
     def allgather(self, own):
+        """Exchange; the ranks that are there wait for the others."""
         self.world.table[self.rank] = own
         self.world.meeting.wait()
         found = list(self.world.table)
@@ -102,11 +101,3 @@ def ranks_of(size, monkeypatch):
         for thread in threads:
             thread.join(TIMEOUT)
     assert codes == [7] * (size - 1)
-
-
-def shards_of(arrays, size):
-    """Return the numbers of the arrays as `Sums` shares them out: (size, N), zeros at the end."""
-    flat = np.concatenate([array.reshape(-1) for array in arrays])
-    shards = np.zeros((size, -(-flat.size // size)), flat.dtype)
-    shards.reshape(-1)[: flat.size] = flat
-    return shards
