@@ -31,7 +31,7 @@ def spell_out(*configs: type[Any]) -> Callable[[F], F]:
             item.name: Parameter(item.name, Parameter.KEYWORD_ONLY, default=item.default, annotation=item.type)
             for config in configs
             for item in fields(config)
-            if item.name not in ("vocab_size", "document_rules")  # which the text and the version decide
+            if item.name not in ("vocab_size", "document_rules", "ranks")  # which text, version and `mpiexec` decide
         }
         parameters = own | {name: item for name, item in spelled.items() if name not in own}
         names = [name for name in parameters if name != "self"]

@@ -128,11 +128,11 @@ class RankedWorkers(Workers):
 
     def slow_rank(self) -> SlowRank | None:
         """Return the slowest rank if it takes much longer for its rows than the others; None if it does not."""
-        slowest = max(self.seconds)
-        usual = median(self.seconds[: self.seconds.index(slowest)] + self.seconds[self.seconds.index(slowest) + 1 :])
+        rank = max(range(self._ranks.size), key=self.seconds.__getitem__)
+        slowest, usual = self.seconds[rank], median(self.seconds[:rank] + self.seconds[rank + 1 :])
         if slowest <= _SLOW * usual or slowest <= usual + _WAITED:
             return None
-        return SlowRank(self._ranks.names[self.seconds.index(slowest)], slowest / usual)
+        return SlowRank(self._ranks.names[rank], slowest / usual)
 
     def set_params(self, params: Params) -> None:
         """Use these parameters from now on; for gradients, the other ranks use those that they hold."""

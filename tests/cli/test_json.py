@@ -93,7 +93,7 @@ def test_what_is_printed_is_what_is_documented(run, tiny, quick_machine, monkeyp
 def test_settings_are_the_fields_of_the_configs(run, tiny):
     data = run("info", "--json").json
     assert list(data["model"]) == list(ModelConfig.__dataclass_fields__)
-    assert [*data["model"], *data["train"]] == ["vocab_size", *setting_names(), "document_rules"]
+    assert [*data["model"], *data["train"]] == ["vocab_size", *setting_names(), "document_rules", "ranks"]
 
 
 def test_a_damaged_run_and_one_without_validation_are_listed(run, tiny):
