@@ -450,7 +450,7 @@ def test_editors_see_the_settings_that_there_are(kinds, typed):
     assert annotated == {name: str(item.type) for name, item in settings_of(*kinds).items()}
 
 
-NOT_SET = ("vocab_size", "document_rules")
+NOT_SET = ("vocab_size", "document_rules", "ranks")
 
 
 def settings_of(*kinds):
