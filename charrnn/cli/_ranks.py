@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 _JOINED = "charrnn.ranks"  # the key in a context's `meta`
 _SHARED = ("train", "doctor")  # the commands in which all ranks may take part
 _PATIENCE = 1.0  # seconds in which rank 0 says what all have to say
-_FLUSHED = 0.2  # seconds in which `mpiexec` passes on what a process has printed
 
 
 def hush(command: str, args: Sequence[str]) -> None:
     """Let only rank 0 print, and let only it run a command that has no use for others.
 
+    command: its name; empty if there is none of that name
     Raises:  SystemExit in the others, if they are of no use.
     """
     place = launch()
@@ -138,5 +138,4 @@ def _end_unmet(code: int) -> None:
         time.sleep(_PATIENCE)
         why = sys.stderr.getvalue().strip().removeprefix("Error: ")
         print(f"Error: rank {place.rank} on {socket.gethostname()}: {why}", file=sys.__stderr__, flush=True)
-    time.sleep(_FLUSHED)
     end_all(code)

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from charrnn.errors import CharRNNError, ConfigError, MissingExtraError
 from charrnn.parallel.plan import available_threads
-from charrnn.system.launch import launch
+from charrnn.system.launch import FLUSHED, launch
 from charrnn.version import __version__
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 _PATIENCE = 0.002  # seconds of looking for a message without a pause
 _PAUSE = 0.0002  # seconds between two looks after that, which leave the core to others
-_FLUSHED = 0.2  # seconds in which mpiexec passes on what a rank has printed: what is on its way when it aborts is lost
 
 T = TypeVar("T")
 
@@ -163,7 +162,7 @@ class Ranks:
 
     def abort(self, code: int) -> None:
         """End all ranks at once with this exit code, even those that wait for one another."""
-        time.sleep(_FLUSHED)
+        time.sleep(FLUSHED)
         self._comm.Abort(code)
 
     def _receive(self, rank: int) -> Any:

@@ -88,6 +88,22 @@ def test_the_commands_that_follow_start_as_many_ranks(trained_on_ranks):
     assert "--ranks" not in shlex.split(commands["Repeat"])
 
 
+@needs_mpi
+def test_info_resumes_on_as_many_ranks(trained_on_ranks, run, monkeypatch):
+    folder, _ = trained_on_ranks
+    monkeypatch.chdir(folder)
+    (resume,) = [line for line in run("info").stdout.splitlines() if line.startswith("  Resume")]
+    assert resume.endswith("to extend it: mpiexec -n 2 charrnn train --resume --out checkpoints/tiny --minutes 5")
+
+
+@needs_mpi
+def test_ranks_on_one_host_are_no_faster_than_its_threads(trained_on_ranks):
+    _, (_, _, err) = trained_on_ranks
+    threads = min(2, len(os.sched_getaffinity(0)))
+    note = f"Note: all ranks are on one host: --threads {threads} without mpiexec is as fast there"
+    assert note in " ".join(err.split())
+
+
 # Commands that use one process
 
 
@@ -100,6 +116,14 @@ def test_a_command_for_one_process_runs_once_with_a_note(run, tiny):
 
 def test_the_note_names_the_command_and_not_its_alias(run, tiny):
     assert "and `sample` uses one." in run("generate", env=rank(0, of=8)).stderr
+
+
+def test_there_is_no_note_on_a_command_that_is_none(run):
+    assert error_line(run("trian", code=2, env=rank(0)).stderr).startswith("no such command 'trian'")
+
+
+def test_a_model_may_precede_the_command(run, tiny):
+    assert "and `sample` uses one." in run("-m", "tiny", "sample", env=rank(0)).stderr
 
 
 @pytest.mark.parametrize("args", [("--version",), ("--help",), ("train", "--help"), ("eval", "--help")])
@@ -136,7 +160,6 @@ def test_tasks_that_nothing_connects_are_told(run, corpus):
 def told(monkeypatch):
     """Return what is told to the launcher; nobody waits for it."""
     monkeypatch.setattr(_ranks, "_PATIENCE", 0.0)
-    monkeypatch.setattr(_ranks, "_FLUSHED", 0.0)
     codes = []
     monkeypatch.setattr(_ranks, "end_all", codes.append)
     return codes
