@@ -365,16 +365,17 @@ def _print_plan(run: Run, *, verbose: bool) -> None:
         print_sentence(f"{config.batch_size} batch rows of {config.seq_len} characters per step, {rate}")
         for reason in run.reasons:
             print_sentence(reason)
-    if ranks and len({*ranks.hosts}) == 1:
-        cores = min(ranks.cores[0], ranks.size * (config.threads or 1))
-        notes.append(f"all ranks are on one host: --threads {cores} without mpiexec is as fast there")
+    gain = math.inf
     if step is not None and (verbose or ranks):
         gain = sharing_gain(run.training, run.state, step, run.timer.budget if run.timer else math.inf)
         print_sentence(gain_in_words(config.threads or 1, step, gain, config.ranks))
-        if ranks and gain < WORTHWHILE:
-            notes.append(
-                f"{ranks.size} ranks hardly pay here: train without mpiexec, or ask `mpiexec -n {ranks.size} charrnn "
-                "doctor --mpi` what would help"
-            )
+    if ranks and len({*ranks.hosts}) == 1:
+        threads = min(ranks.cores[0], ranks.size * (config.threads or 1))
+        notes.append(f"all ranks are on one host: --threads {threads} without mpiexec is as fast there")
+    elif ranks and gain < WORTHWHILE:
+        notes.append(
+            f"{ranks.size} ranks hardly pay here: train without mpiexec, or ask `mpiexec -n {ranks.size} charrnn "
+            "doctor --mpi` what would help"
+        )
     for sentence in notes:
         print_sentence(f"Note: {sentence}")
