@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 from click.exceptions import Exit
 
-from charrnn.system.launch import end_all, launch, unconnected_tasks
+from charrnn.system.launch import Launch, end_all, launch, unconnected_tasks
 
 if TYPE_CHECKING:
     from charrnn.parallel.ranks import Ranks
@@ -92,10 +92,7 @@ def follow(ranks: Ranks) -> None:
     try:
         code = follow(ranks)
     except BaseException:
-        import traceback
-
-        print(f"Error in {ranks.names[ranks.rank]}:", file=sys.__stderr__)
-        traceback.print_exc(file=sys.__stderr__)
+        _print_traceback(ranks.names[ranks.rank])
         ranks.abort(1)
     click.get_current_context().exit(code)
 
@@ -115,27 +112,47 @@ def ending_all(ctx: click.Context) -> Iterator[None]:
         code = 0
     except Exit as exit:
         code = exit.exit_code
-        if code and _JOINED not in ctx.meta and ctx.invoked_subcommand in _SHARED:
-            _end_unmet(code)
+        if code and (place := _unmet(ctx)):
+            _end_unmet(place, code)
         raise
+    except Exception:
+        if (place := _unmet(ctx)) is None:
+            raise
+        _print_traceback(_name(place))
+        end_all(code)
+        raise Exit(code) from None
     finally:
         ranks: Ranks | None = ctx.meta.get(_JOINED)
         if ranks is not None and ranks.rank == 0:
             ranks.end(code)
 
 
-def _end_unmet(code: int) -> None:
-    """End the others, which would wait for this process: it has failed before they met.
+def _unmet(ctx: click.Context) -> Launch | None:
+    """Return the place of this process if others will wait for it in vain: it has failed before it met them."""
+    return launch() if _JOINED not in ctx.meta and ctx.invoked_subcommand in _SHARED else None
+
+
+def _end_unmet(place: Launch, code: int) -> None:
+    """End this process and those that wait for it.
 
     Most often all fail alike, and the first one says so. Another that lives on says it: nobody else has.
     """
-    place = launch()
-    if place is None:
-        return
     if isinstance(sys.stderr, io.StringIO):  # as `hush` has it
-        import socket
-
         time.sleep(_PATIENCE)
         why = sys.stderr.getvalue().strip().removeprefix("Error: ")
-        print(f"Error: rank {place.rank} on {socket.gethostname()}: {why}", file=sys.__stderr__, flush=True)
+        print(f"Error: {_name(place)}: {why}", file=sys.__stderr__, flush=True)
     end_all(code)
+
+
+def _name(place: Launch) -> str:
+    import socket
+
+    return f"rank {place.rank} on {socket.gethostname()}"
+
+
+def _print_traceback(name: str) -> None:
+    """Print an unexpected error of the rank with this name, even if it has no right to print."""
+    import traceback
+
+    print(f"Error in {name}:", file=sys.__stderr__)
+    traceback.print_exc(file=sys.__stderr__)

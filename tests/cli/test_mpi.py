@@ -15,8 +15,7 @@ import pytest
 from fixtures_mpi import needs_mpi, on_ranks
 from fixtures_run import start
 
-from charrnn.cli import _ranks
-from charrnn.cli.train import _print_plan
+from charrnn.cli import _ranks, train
 from charrnn.errors import MissingExtraError
 from charrnn.training import budget
 
@@ -117,7 +116,7 @@ def test_ranks_that_hardly_pay_are_noted_before_the_first_step(tmp_path, monkeyp
     ranks = SimpleNamespace(size=2, hosts=[*hosts], cores=[2, 2])
     config = replace(run.training.config, ranks=2)
     run.training = replace(run.training, config=config, ranks=ranks)
-    _print_plan(run, verbose=False)
+    train._print_plan(run, verbose=False)
     err = capsys.readouterr().err
     assert f"{gain} times as fast as on one rank" in err
     assert err.count("Note:") == bool(note)
@@ -203,6 +202,20 @@ def test_another_rank_that_fails_alone_is_named(run, corpus, told, monkeypatch):
     assert run(*TRAIN, "--bad", code=2, env=rank(1)).stderr == ""
     assert error_line(late.getvalue()).startswith("rank 1 on there: no such option --bad")
     assert told == [2]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_an_unexpected_error_before_they_meet_ends_all(run, corpus, told, monkeypatch, number):
+    def broken():
+        raise ImportError("no such library")
+
+    monkeypatch.setattr(train, "join", broken)
+    monkeypatch.setattr(sys, "__stderr__", late := io.StringIO())
+    monkeypatch.setattr("socket.gethostname", lambda: "there")
+    run(*TRAIN, code=1, env=rank(number))
+    assert late.getvalue().startswith(f"Error in rank {number} on there:\nTraceback")
+    assert late.getvalue().endswith("ImportError: no such library\n")
+    assert told == [1]
 
 
 def test_mpi4py_that_is_missing_is_told(run, corpus, told, monkeypatch):
