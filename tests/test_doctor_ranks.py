@@ -142,7 +142,7 @@ def test_one_measurement_that_is_far_off_does_not_decide():
 def test_a_slow_rank_is_named():
     found = answer(cluster(times=(1.0, 1.6)))
     assert found[-1] == (
-        "Rank 1 on b takes 1.6 times as long for a step as the others, and they wait: look what else runs there, or "
+        "Rank 1 on b takes 1.6 times as long for a step as the others, and they wait: check what else runs there, or "
         "leave it out."
     )
     assert "Rank 0 on a takes 1.4 times" in answer(cluster(times=(1.4, 1.0)))[-1]

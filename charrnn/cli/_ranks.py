@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _JOINED = "charrnn.ranks"  # the key in a context's `meta`
 _SHARED = ("train", "doctor")  # the commands in which all ranks may take part
-_PATIENCE = 1.0  # seconds in which rank 0 says what all have to say
+_PATIENCE = 1.0  # seconds for which another rank waits with an error: if rank 0 has it too, rank 0 prints it
 
 
 def hush(command: str, args: Sequence[str]) -> None:
@@ -39,13 +39,13 @@ def hush(command: str, args: Sequence[str]) -> None:
         return
     if not is_shared:
         raise SystemExit(0)
-    sys.stdout = sys.stderr = io.StringIO()  # what it says may be worth printing after all
+    sys.stdout = sys.stderr = io.StringIO()  # kept: an error that only this process has is printed
 
 
 def join() -> Ranks | None:
     """Meet the other processes if this one was started with others; return None if it was started alone.
 
-    A rank that follows is deaf to the signals that rank 0 answers: `mpiexec` passes them on to all.
+    A rank that follows ignores the signals that rank 0 handles: `mpiexec` sends them to all.
 
     Raises:  CharRNNError as `Ranks` does.
     """
@@ -86,7 +86,7 @@ def _given(ctx: click.Context) -> dict[str, str]:
 
 
 def follow(ranks: Ranks) -> None:
-    """Do what rank 0 asks for, then exit as it does. An unexpected error ends all ranks: rank 0 would wait for ever."""
+    """Do what rank 0 asks for, then exit as it does. An unexpected error ends all ranks, since rank 0 waits."""
     from charrnn.training.follow import follow
 
     try:
@@ -151,7 +151,7 @@ def _name(place: Launch) -> str:
 
 
 def _print_traceback(name: str) -> None:
-    """Print an unexpected error of the rank with this name, even if it has no right to print."""
+    """Print an unexpected error of the rank with this name, even where `hush` lets it print nothing."""
     import traceback
 
     print(f"Error in {name}:", file=sys.__stderr__)

@@ -236,8 +236,8 @@ def _slow_rank(cluster: Cluster) -> list[str]:
         return []
     name = cluster.ranks[slowness.index(slowest)].title
     return [
-        f"{name} takes {slowest:.1f} times as long for a step as the others, and they wait: look what else runs there, "
-        "or leave it out."
+        f"{name} takes {slowest:.1f} times as long for a step as the others, and they wait: check what else runs "
+        "there, or leave it out."
     ]
 
 

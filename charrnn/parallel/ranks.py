@@ -27,7 +27,7 @@ from charrnn.version import __version__
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-_PATIENCE = 0.002  # seconds of looking for a message without a pause
+_PATIENCE = 0.002  # seconds for which a rank looks for a message without a pause
 _PAUSE = 0.0002  # seconds between two looks after that, which leave the core to others
 
 T = TypeVar("T")
@@ -112,7 +112,7 @@ class Ranks:
         self._ended = True
 
     def hear(self) -> Any:
-        """Return the next message of rank 0; while it is long in coming, leave the core to other programs."""
+        """Return the next message of rank 0; a long wait leaves the core to other programs."""
         return self._receive(0)
 
     def answer(self, answer: Any) -> None:
