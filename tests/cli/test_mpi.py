@@ -138,7 +138,7 @@ def test_the_note_names_the_command_and_not_its_alias(run, tiny):
 
 
 def test_there_is_no_note_on_a_command_that_is_none(run):
-    assert error_line(run("trian", code=2, env=rank(0)).stderr).startswith("no such command 'trian'")
+    assert run("trian", code=2, env=rank(0)).stderr.startswith("Error: no such command 'trian'")
 
 
 def test_a_model_may_precede_the_command(run, tiny):
