@@ -18,6 +18,7 @@ from fixtures_mpi import (
     is_alive,
     mpiexec,
     needs_mpi,
+    no_files_left,
     offspring,
     on_ranks,
     ranks_below,
@@ -89,6 +90,12 @@ def train_all(several, text, folder, n):
     env = {"PYTHONPATH": os.pathsep.join([environment()["PYTHONPATH"], str(Path(__file__).parents[1])])}
     words = [CHARRNN[0], "-c", PROGRAM, text, folder, json.dumps(several)]
     assert ended(mpiexec(*words, n=n, env=env), patience=120) == (0, "", "")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def clean():
+    with no_files_left():
+        yield
 
 
 @pytest.fixture(scope="module")
