@@ -77,6 +77,7 @@ ablations: $(VENV)/installed ## Compare the recipe with one change at a time, on
 	@test -n "$(TEXTS)" || { echo "name the folder with the texts: make ablations TEXTS=folder" >&2; exit 2; }
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.ablations "$(TEXTS)/tinyshakespeare.txt" "$(TEXTS)/irish_abc.txt" \
 		--json docs/ablations.json
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.ablations.batch "$(TEXTS)/tinyshakespeare.txt" --json docs/batch.json
 
 # ROWS chooses some: make records TEXTS=folder ROWS="tinyshakespeare, 3 minutes"
 records: $(VENV)/installed ## Make and commit the runs missing from docs/results.md, from the folder TEXTS; hours

@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks.commands import charrnn
 from benchmarks.markdown import markdown_table
 from charrnn.config import ModelConfig, TrainConfig
-from charrnn.doctor import SIZES
+from charrnn.doctor.machine import SIZES
 
 CHARS, LINES = 400_000, 6  # of the random text; lines in the log of a run
 HEADS = ("", "doctor, characters per second", "a run", "doctor is off by")

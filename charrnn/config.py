@@ -407,7 +407,10 @@ class TrainConfig:
         recipe=AUTO,
     )
     schedule: str = setting("cosine", "Training", "Learning-rate schedule.", choices=SCHEDULE_NAMES)
-    warmup_steps: int = setting(100, "Training", "Warm-up steps of cosine, at most a tenth of the run.", low=0)
+    warmup_steps: int = setting(100, "Training", "Warm-up steps of cosine, at most --warmup-share of the run.", low=0)
+    warmup_share: float = setting(
+        0.1, "Training", "Share of the run that the warm-up takes at most.", low=0.0, high=1.0, recipe=AUTO
+    )
     final_rate: float = setting(
         0.02, "Training", "Final learning rate of cosine, as a share of the base rate.", low=0.0, high=1.0
     )

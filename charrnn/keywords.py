@@ -53,6 +53,7 @@ class TrainSettings(TypedDict, total=False):
     average: float
     schedule: str
     warmup_steps: int
+    warmup_share: float
     final_rate: float
     decay_rate: float
     decay_steps: int | None

@@ -7,6 +7,8 @@ from click.testing import CliRunner
 
 from benchmarks import kept
 from benchmarks.ablations import __main__ as ablations
+from benchmarks.ablations import batch
+from benchmarks.ablations.batch import Rule, Size
 
 #: Settings that the recipe chose: a step reads 1,000 characters.
 SETTINGS = {"cell": "lnlstm", "hidden_size": 128, "dropout": 0.3, "weight_drop": 0.0, "batch_size": 20, "seq_len": 50}
@@ -145,3 +147,74 @@ def test_a_word_that_no_row_has_is_refused_in_one_line(runs):
     assert "no row has 'nosuch' in its name: recipe, `--cell lstm`, " in refused.output
     assert runs.asked == []
     assert not Path("rows.json").exists()
+
+
+# Batch sizes
+
+WHOLE = Rule(1.0, 1.0)
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Return the study of a text with 31,998 characters to train on: ten steps a pass with the usual batch."""
+    path = tmp_path / "text.txt"
+    path.write_text("abcdefgh" * 4444, encoding="utf-8")
+    return batch.Study(str(path), units=64, passes=4)
+
+
+def test_a_larger_batch_makes_fewer_steps_at_the_rate_of_its_rule(study):
+    usual = study.settings_of(Size(32, 100), WHOLE)
+    base = usual["learning_rate"]
+    assert (usual["steps"], usual["warmup_steps"]) == (40, 40)
+    for power, rate in ((0.0, base), (0.5, 2 * base), (1.0, 4 * base)):
+        found = study.settings_of(Size(128, 100), Rule(power, 0.5))
+        assert found == {
+            "batch_size": 128,
+            "seq_len": 100,
+            "steps": 12,
+            "learning_rate": pytest.approx(rate),
+            "warmup_steps": 6,
+        }
+
+
+def test_the_window_counts_like_the_rows(study):
+    assert study.settings_of(Size(128, 25), WHOLE) == study.settings_of(Size(32, 100), WHOLE) | {
+        "batch_size": 128,
+        "seq_len": 25,
+    }
+    as_many = study.settings_of(Size(32, 100, steps_of=128), WHOLE)
+    assert as_many["steps"] == study.settings_of(Size(128, 100), WHOLE)["steps"]
+
+
+def test_rules_that_agree_share_a_run(tmp_path, monkeypatch):
+    asked = []
+
+    def run(text, seed, **settings):
+        asked.append((settings["batch_size"], settings["steps"], settings["learning_rate"], settings["warmup_steps"]))
+        chosen = {"hidden_size": settings["hidden_size"]}
+        return {"text": Path(text).name, "seed": seed, "loss": len(asked), "recoveries": 0, "settings": chosen}
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(batch, "run", run)
+    Path("text.txt").write_text("abcdefgh" * 444_500, encoding="utf-8")
+    words = ["text.txt", "--seed", "1", "--passes", "1", "--json", "rows.json"]
+    words += ["--only", "32 x 100", "--only", "128 x 100"]
+    done = CliRunner().invoke(batch.main, words)
+    assert done.exit_code == 0, done.output
+    (rows, steps, rate, warmup), *others = asked
+    assert (rows, steps, warmup) == (32, 1001, 100)
+    assert not any(call[:2] == (32, 1001) for call in others)
+    larger = [call for call in others if call[:2] == (128, 251)]
+    assert [(each / rate, steps) for *_, each, steps in larger] == [(1, 25), (2, 25), (4, 25), (2, 100)]
+    assert cells(done.stdout, "32 x 100")[1:] == ["1.0000"] * 5
+    count = len(asked)
+    assert CliRunner().invoke(batch.main, words).stdout == done.stdout
+    assert len(asked) == count == len(kept.load(Path("rows.json")))
+
+
+def test_a_size_that_does_not_exist_is_refused_in_one_line(tmp_path):
+    Path(tmp_path / "text.txt").write_text("abc", encoding="utf-8")
+    words = [str(tmp_path / "text.txt"), "--only", "33 x", "--json", str(tmp_path / "rows.json")]
+    refused = CliRunner().invoke(batch.main, words)
+    assert (refused.exit_code, refused.output.count("\n")) == (1, 1)
+    assert "no size begins with 33 x: 32 x 100, " in refused.output

@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from charrnn import doctor as machine
 from charrnn.config import ModelConfig
-from charrnn.doctor import Machine, Speed, advice
+from charrnn.doctor import machine
+from charrnn.doctor.machine import Machine, Speed, advice
 from charrnn.nn import model
 from charrnn.parallel.workers import Workers
 from charrnn.system import processor
@@ -81,7 +81,7 @@ def test_what_is_measured_is_a_rate(here):
 @pytest.mark.parametrize("available", [1, 2])
 def test_the_speed_of_training_is_that_of_each_model_with_its_usual_threads(monkeypatch, available):
     # A character takes 10 ns for each unit of a layer; with two threads, 1.6 times as fast.
-    monkeypatch.setattr(machine, "_gflops", lambda *given: 50.0)
+    monkeypatch.setattr(machine, "gflops", lambda *given: 50.0)
     monkeypatch.setattr(machine, "available_threads", lambda: available)
     trained = []
 

@@ -68,7 +68,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "`--embed-size 64 --batch-size 16`": {"embed_size": 64, "batch_size": 16},
     "`--schedule constant`": {"schedule": "constant"},
 }
-_SPLITS = {"val_fraction": 0.05, "test_fraction": 0.05}
+SPLITS = {"val_fraction": 0.05, "test_fraction": 0.05}
 _MODEL = ("cell", "num_layers", "hidden_size", "embed_size", "tied", "dropout", "weight_drop", "attention")
 _TRAINING = ("learning_rate", "reset_rate", "val_chars", "batch_size", "seq_len", "threads")
 _ROUNDS, _SECONDS = 5, 0.5  # for timing a change and the recipe in turns
@@ -77,19 +77,19 @@ _ROUNDS, _SECONDS = 5, 0.5  # for timing a change and the recipe in turns
 def run(text: str, seed: int, **settings: Any) -> dict[str, Any]:
     """Train once and return the row; losses are nats per character on the validation split."""
     with tempfile.TemporaryDirectory() as folder:
-        reports = [
-            event
-            for event in charrnn.fit(text, folder, seed=seed, **_SPLITS, **settings)
-            if isinstance(event, charrnn.Report)
-        ]
+        events = list(charrnn.fit(text, folder, seed=seed, **SPLITS, **settings))
         checkpoint = charrnn.load(folder).checkpoint
-    best = min((report for report in reports if report.val_loss is not None), key=lambda report: report.val_loss or 0)
+    reports = [event for event in events if isinstance(event, charrnn.Report)]
+    evaluated = [(report.val_loss, report.step) for report in reports if report.val_loss is not None]
+    loss, best_step = min(evaluated)
     chosen = {name: vars(checkpoint.model_config)[name] for name in _MODEL}
     return {
         "text": Path(text).name,
         "seed": seed,
-        "loss": best.val_loss,
-        "best_step": best.step,
+        "loss": loss,
+        "best_step": best_step,
+        "final_loss": evaluated[-1][0],
+        "recoveries": sum(isinstance(event, charrnn.Recovered) for event in events),
         "steps": reports[-1].step,
         "chars": sum(report.chars for report in reports),
         "passes": round(reports[-1].epoch, 2),
@@ -111,11 +111,11 @@ def changed(recipe: dict[str, Any], text: str, change: dict[str, Any]) -> dict[s
 
 def speed(text: str, *settings: dict[str, Any]) -> float:
     """Return the training speed of the first settings relative to the second, in characters per second."""
-    corpus = Corpus.read(text, TextConfig(**_SPLITS))
+    corpus = Corpus.read(text, TextConfig(**SPLITS))
     with ExitStack() as stack:
         timed = []
         for one in settings:
-            of_model, text_config, config = sort_settings(one | _SPLITS | {"steps": 1, "seed": 1})
+            of_model, text_config, config = sort_settings(one | SPLITS | {"steps": 1, "seed": 1})
             vocab = vocab_for(corpus, text_config)
             model_config = ModelConfig(vocab.size, **of_model)
             training, _ = training_for(corpus, vocab, model_config, config)

@@ -32,7 +32,7 @@ def hush(command: str, args: Sequence[str]) -> None:
     place = launch()
     if place is None or (command == "score" and any(arg.startswith("--shard") for arg in args)):
         return
-    is_shared = command in _SHARED and (command == "train" or "--mpi" in args)
+    is_shared = command in _SHARED and (command == "train" or "--mpi" in map(str.lower, args))
     if place.rank == 0:
         if command and not is_shared:
             click.echo(f"Note: {place.size} processes were started, and `{command}` uses one.", err=True)

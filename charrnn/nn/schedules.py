@@ -96,17 +96,17 @@ def step(learning_rate: float, decay_rate: float, decay_steps: int | None, steps
     return lambda step: learning_rate * decay_rate ** (step // every)
 
 
-def warmup_in(warmup_steps: int, steps: int) -> int:
-    """Return the steps of the warm-up in a run of this many steps: at most a tenth of them."""
-    return min(warmup_steps, steps // 10)
+def warmup_in(warmup_steps: int, warmup_share: float, steps: int) -> int:
+    """Return the steps of the warm-up in a run of this many steps: at most that share of them."""
+    return min(warmup_steps, int(warmup_share * steps))
 
 
-def cosine(learning_rate: float, warmup_steps: int, final_rate: float, steps: int) -> Schedule:
+def cosine(learning_rate: float, warmup_steps: int, warmup_share: float, final_rate: float, steps: int) -> Schedule:
     """Rise linearly over the warm-up, then fall along half a cosine to final_rate * learning_rate at the end.
 
     Source:  Loshchilov & Hutter 2017.
     """
-    warmup = warmup_in(warmup_steps, steps)
+    warmup = warmup_in(warmup_steps, warmup_share, steps)
 
     def rate(step: float) -> float:
         if step < warmup:
@@ -134,7 +134,7 @@ def schedule_of(config: TrainConfig, course: Course) -> Schedule:
         return build(SCHEDULES[config.schedule], config, steps=steps)
 
     def warmup(steps: int) -> int:
-        return warmup_in(config.warmup_steps, steps) if config.schedule == "cosine" else 0
+        return warmup_in(config.warmup_steps, config.warmup_share, steps) if config.schedule == "cosine" else 0
 
     if not course.changes or (config.decay_steps and config.schedule != "cosine"):  # decay in steps knows no length
         return of_length(course.steps)

@@ -68,6 +68,7 @@ class Ranks:
     rank     of this process; 0 leads
     size     number of ranks
     names    of all ranks for the user: "rank 1 on host"
+    hosts    of all ranks; cores: of each one's host, those that ranks may use
     threads  of each rank, such that the ranks of no host have more threads than cores
     """
 
@@ -82,6 +83,8 @@ class Ranks:
         own = _Place(socket.gethostname(), __version__, _cores(), available_threads(), settings)
         self._places: list[_Place] = self._comm.allgather(own)
         self.names = [f"rank {rank} on {place.host}" for rank, place in enumerate(self._places)]
+        self.hosts = [place.host for place in self._places]
+        self.cores = [len(_host_cores(place, self._places)) for place in self._places]
         self.threads = min(_threads(place, self._places) for place in self._places)
         self._ended = self._waiting = False
 
@@ -121,16 +124,20 @@ class Ranks:
     def answered(self) -> Iterator[list[Any]]:
         """Do this rank's own share within the context; its list has the answers of the other ranks, in order, after it.
 
-        They are received even if this rank fails: they must not be taken for those to a later message.
+        They are received even if this rank fails: they must not be taken for those to a later message. If the user
+        interrupts it, no message follows but the end, and the others may wait for this rank.
         Raises:  CharRNNError if a rank could not do its share.
         """
-        answers = list[Any]()
+        answers, failed = list[Any](), None
         self._waiting = True
         try:
             yield answers
-        finally:
-            answers += [self._receive(rank) for rank in range(1, self.size)]
-            self._waiting = False
+        except Exception as error:
+            failed = error
+        answers += [self._receive(rank) for rank in range(1, self.size)]
+        self._waiting = False
+        if failed is not None:
+            raise failed
         for name, answer in zip(self.names[1:], answers, strict=True):
             if isinstance(answer, Failure):
                 raise CharRNNError(f"{name}: {answer.reason}", answer.exit_code)
@@ -222,8 +229,12 @@ def _cores() -> frozenset[int]:
 def _threads(place: _Place, places: list[_Place]) -> int:
     """Return the threads of a rank: those that its matrix products use, but at most its share of the host's cores."""
     together = [other for other in places if other.host == place.host]
-    cores = frozenset[int]().union(*(other.cores for other in together))
-    return max(1, min(place.threads, len(cores) // len(together)))
+    return max(1, min(place.threads, len(_host_cores(place, places)) // len(together)))
+
+
+def _host_cores(place: _Place, places: list[_Place]) -> frozenset[int]:
+    """Return the cores that all ranks on the host of one of them may use together."""
+    return frozenset[int]().union(*(other.cores for other in places if other.host == place.host))
 
 
 def _refuse_differences(names: list[str], places: list[_Place]) -> None:

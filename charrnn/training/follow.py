@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -17,6 +17,14 @@ from charrnn.parallel.ranked import Close, Hold, Learn, Learned, Open, Read, Sco
 from charrnn.parallel.ranks import End, Failure, Ranks
 from charrnn.parallel.sums import Sums
 from charrnn.parallel.workers import Workers
+
+
+@runtime_checkable
+class Measurement(Protocol):
+    """A message of rank 0 that asks for something else than training: what all ranks measure, rank 0 too."""
+
+    def make(self, ranks: Ranks) -> Any:
+        """Return the result."""
 
 
 def follow(ranks: Ranks) -> int:
@@ -70,6 +78,8 @@ class _Follower:
                     return self._with(params).score(window, state)
                 case Read(params, window, state):
                     return self._with(params).read(window, state)
+                case Measurement():
+                    return message.make(self._ranks)
         except CharRNNError as error:
             return Failure(str(error), error.exit_code)
         except Exception as error:

@@ -45,6 +45,9 @@ _RATE, _RATE_SIZE, _LEAST_RATE, _MOST_RATE = 8e-3, 384, 4e-3, 0.08
 # With fewer passes than this the rate is higher, by this power of their ratio.
 _OFTEN, _RATE_BY_PASSES, _MOST_FASTER = 20, 0.7, 2.5
 _RATED = ("adam", "adamw")  # the optimizers that these rates suit; others keep their defaults
+# If a step reads k times as many characters as usual, the rate is higher by the square root of k. A warm-up of as many
+# steps is then k times as long in characters; it may take up to this share of the run. Source: You et al. 2019 (LEGW).
+_USUAL_CHARS, _WARMUP_SHARE = default_of("batch_size") * default_of("seq_len"), 0.5
 _RESET_RATE = 0.05
 _WINDOWS = 4  # windows in a batch row, at least: with fewer, many steps are the short last window
 _VALIDATED = 0.045  # characters of an evaluation as a share of those trained on: a hundredth of the time
@@ -165,13 +168,21 @@ def choose(
         settings["weight_drop"] = round(min(_MOST_DROP, max(0.0, drop)), 2)
         if settings["weight_drop"]:
             reasons.append(f"weight-drop {settings['weight_drop']:g}: {regularised}")
+    larger = max(1.0, (chars - 1) / steps_per_epoch / _USUAL_CHARS)
     if "learning_rate" not in given and optimizer in _RATED:
         faster = min(_MOST_FASTER, max(1.0, (_OFTEN / passes) ** _RATE_BY_PASSES))
         size = _RATE_SIZE / config.hidden_size
-        rate = max(_LEAST_RATE, _RATE * max(size, math.sqrt(size)))
-        settings["learning_rate"] = float(f"{min(_MOST_RATE, rate * faster):.2g}")
+        rate = min(_MOST_RATE, max(_LEAST_RATE, _RATE * max(size, math.sqrt(size))) * faster)
+        settings["learning_rate"] = float(f"{rate * math.sqrt(larger):.2g}")
+        why = "from the size of the model and the number of passes"
+        if larger > 1:
+            why += f", times {math.sqrt(larger):.2g} because the batch is {larger:.2g} times as large as usual"
+        reasons.append(f"learning rate {settings['learning_rate']:g}: {why}")
+    if larger > 1 and not {"warmup_steps", "warmup_share"} & set(given):
+        settings["warmup_share"] = _WARMUP_SHARE
         reasons.append(
-            f"learning rate {settings['learning_rate']:g}: from the size of the model and the number of passes"
+            f"warm-up up to {_WARMUP_SHARE:g} of the run: with a larger batch, the run has fewer steps, "
+            "and the rate needs as many to rise"
         )
     if "reset_rate" not in given:
         settings["reset_rate"] = _RESET_RATE

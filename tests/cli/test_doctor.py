@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import charrnn
-from charrnn import doctor as machine
 from charrnn.config import ModelConfig
+from charrnn.doctor import machine
 from charrnn.system.blas import Blas
 
 from ._material import facts

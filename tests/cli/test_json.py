@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 import pytest
 
-from charrnn import doctor as machine
 from charrnn.cli import main
 from charrnn.config import ModelConfig, setting_names
+from charrnn.doctor import machine
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "json.md").read_text(encoding="utf-8")
 CONTEXT = main.make_context("charrnn", [], resilient_parsing=True)

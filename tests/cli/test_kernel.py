@@ -37,7 +37,7 @@ print(json.dumps([os.environ.get("{KERNEL_VARIABLE}"), kernels]))
 """
 #: Each in a Python of its own, by what it does.
 COMMAND = 'from charrnn.cli import main\nmain(["vocab", sys.argv[2], "--json"], standalone_mode=False)\nimport numpy'
-LIBRARY = "import charrnn\nimport charrnn.api, charrnn.doctor, charrnn.cli\ncharrnn.Corpus.read(sys.argv[2])"
+LIBRARY = "import charrnn\nimport charrnn.api, charrnn.doctor.machine, charrnn.cli\ncharrnn.Corpus.read(sys.argv[2])"
 needs_the_wheel = pytest.mark.skipif(
     sys.platform != "linux" or platform.machine() != "x86_64" or not blas().own,
     reason="needs a NumPy that brings OpenBLAS, on a processor that its Haswell kernels are for",

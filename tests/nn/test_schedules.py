@@ -3,7 +3,7 @@
 import pytest
 
 from charrnn.config import SCHEDULE_NAMES, TrainConfig, build
-from charrnn.nn.schedules import SCHEDULES, Course, constant, cosine, exponential, schedule_of, step
+from charrnn.nn.schedules import SCHEDULES, Course, constant, cosine, exponential, schedule_of, step, warmup_in
 
 
 def rates(schedule, steps):
@@ -36,7 +36,7 @@ def test_decay_takes_a_quarter_of_the_run_where_nothing_is_said():
 
 def test_cosine_rises_and_falls():
     # A warm-up of 3 steps: 1/4, 2/4, 3/4. Then (1 + cos(pi k / 40)) / 2 from 1 at step 3 to 0 at step 43.
-    schedule = cosine(4.0, warmup_steps=3, final_rate=0.0, steps=43)
+    schedule = cosine(4.0, warmup_steps=3, warmup_share=0.1, final_rate=0.0, steps=43)
     assert rates(schedule, range(4)) == [1.0, 2.0, 3.0, 4.0]
     assert rates(schedule, [13, 23, 33]) == pytest.approx([3.414213562, 2.0, 0.585786438], rel=1e-9)
     assert rates(schedule, [43, 44, 1000]) == [0.0, 0.0, 0.0]
@@ -44,15 +44,31 @@ def test_cosine_rises_and_falls():
 
 def test_cosine_ends_at_the_final_rate():
     # final 0.2: 0.2 + 0.8 (1 + cos) / 2, which is 0.6 half-way
-    schedule = cosine(10.0, warmup_steps=0, final_rate=0.2, steps=4)
+    schedule = cosine(10.0, warmup_steps=0, warmup_share=0.1, final_rate=0.2, steps=4)
     assert rates(schedule, range(6)) == pytest.approx([10.0, 8.828427125, 6.0, 3.171572875, 2.0, 2.0], rel=1e-9)
 
 
 def test_a_short_run_gives_a_tenth_of_itself_to_the_rise():
-    schedule = cosine(3.0, warmup_steps=100, final_rate=0.0, steps=20)
+    schedule = cosine(3.0, warmup_steps=100, warmup_share=0.1, final_rate=0.0, steps=20)
     assert rates(schedule, range(3)) == [1.0, 2.0, 3.0]
-    assert rates(cosine(3.0, 100, 0.0, steps=9), [0]) == [3.0]
-    assert rates(cosine(3.0, 100, 0.0, steps=1), [0]) == [3.0]
+    assert rates(cosine(3.0, 100, 0.1, 0.0, steps=9), [0]) == [3.0]
+    assert rates(cosine(3.0, 100, 0.1, 0.0, steps=1), [0]) == [3.0]
+    assert all(warmup_in(10**9, TrainConfig.warmup_share, steps) == steps // 10 for steps in range(10_000))
+
+
+def test_the_share_limits_the_warm_up():
+    assert [warmup_in(5, share, 8) for share in (0.0, 0.25, 0.5, 0.9, 1.0)] == [0, 2, 4, 5, 5]
+    schedule = cosine(6.0, warmup_steps=100, warmup_share=0.5, final_rate=0.0, steps=10)
+    assert rates(schedule, range(6)) == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    assert rates(schedule, [9, 10]) == pytest.approx([0.572949, 0.0])
+    rising = cosine(6.0, warmup_steps=100, warmup_share=1.0, final_rate=0.0, steps=5)
+    assert rates(rising, range(5)) == [1.0, 2.0, 3.0, 4.0, 5.0]
+
+
+def test_a_run_whose_length_changes_keeps_the_share_of_its_first_length():
+    found = rates_of(Course(10, ((3, 20),)), range(20), warmup_steps=100, warmup_share=0.5)
+    assert found[:6] == pytest.approx([at / 6 for at in range(1, 7)])
+    assert found[5:] == sorted(found[5:], reverse=True)
 
 
 @pytest.mark.parametrize(

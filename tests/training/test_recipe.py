@@ -212,7 +212,7 @@ def test_of_a_large_validation_part_a_part_is_scored():
 def test_the_help_marks_the_settings_that_the_recipe_chooses():
     every = kind(5387, 10**8, ()).settings | kind(65, 1000, ()).settings
     for minutes, chars in ((30, 20_000), (5, 10**6)):
-        every |= chosen(minutes, chars, val_chars=10**7).settings
+        every |= chosen(minutes, chars, val_chars=10**7).settings | batched(64).settings
     assert {item.name for item in setting_fields() if "recipe" in item.metadata} == every.keys()
 
 
@@ -271,6 +271,41 @@ def test_a_text_that_is_read_a_few_times_gets_a_faster_rate():
         wanted = 8e-3 * min(2.5, max(1, (20 / passes) ** 0.7))
         assert found.settings["learning_rate"] == pytest.approx(wanted, abs=5e-4)
     assert (passes, found.settings["learning_rate"]) == (120, 8e-3)
+
+
+def batched(rows, given=("batch_size",), optimizer="adamw"):
+    """Return what is chosen for a text of a million characters in steps of this many rows of 100 characters."""
+    steps = math.ceil(10**6 / rows / 100)
+    return choose(CONFIG, param_shapes, 10**6, 1000, steps, 5e12, given, optimizer, minutes=5)
+
+
+def test_a_larger_batch_gets_a_faster_rate_and_a_longer_warm_up():
+    usual = batched(32)
+    assert "warmup_share" not in usual.settings
+    assert not any("than usual" in why or "as usual" in why for why in usual.reasons)
+    for rows in (64, 128, 512):
+        found = batched(rows)
+        rate = usual.settings["learning_rate"] * math.sqrt(rows / 32)
+        assert found.settings["learning_rate"] == pytest.approx(rate, rel=0.05)
+        assert found.settings["warmup_share"] == 0.5
+        assert found.settings.keys() - usual.settings.keys() == {"warmup_share"}
+    (rate, warmup) = (why for why in batched(128).reasons if why not in usual.reasons and "mean" not in why)
+    assert rate.endswith("passes, times 2 because the batch is 4 times as large as usual")
+    assert warmup.startswith("warm-up up to 0.5 of the run: ")
+
+
+def test_a_smaller_batch_keeps_the_usual_rate():
+    usual, small = batched(32), batched(8)
+    assert small.settings["learning_rate"] == usual.settings["learning_rate"]
+    assert "warmup_share" not in small.settings
+    exact = choose(CONFIG, param_shapes, 3201, 0, 1, 5e12, {"batch_size"}, minutes=5)  # 3,200 predictions in one step
+    assert "warmup_share" not in exact.settings
+
+
+@pytest.mark.parametrize("name", ["warmup_steps", "warmup_share"])
+def test_who_gives_a_warm_up_keeps_it(name):
+    assert "warmup_share" not in batched(512, {"batch_size", name}).settings
+    assert batched(512, {"batch_size", name}).settings["learning_rate"] == batched(512).settings["learning_rate"]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from importlib import metadata
 
 import numpy as np
 
-from charrnn.config import ModelConfig, TrainConfig
+from charrnn.config import ModelConfig, TrainConfig, default_of
 from charrnn.data.stream import Stream
 from charrnn.nn import compiled, model
 from charrnn.parallel.plan import available_threads, usual_threads
@@ -27,12 +27,14 @@ from charrnn.version import __version__
 VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_CORETYPE")
 PACKAGES = ("click", "tqdm", "rich", "threadpoolctl")
 TRAINING_PRODUCT = (32, 384, 1536)  # one time step of the default model: (B, H) by (H, 4 H)
+BATCH_SIZE: int = default_of("batch_size")
+SEQ_LEN: int = default_of("seq_len")
 _LARGE_PRODUCTS = (2048, 1024, 512)  # sizes of square matrices; the first that is quick enough is measured
 _LARGE_SECONDS = 0.4  # limit of the time for one large product
-_VOCAB_SIZE = 65  # symbols of the random text, as many as in English prose with punctuation
+VOCAB_SIZE = 65  # symbols of the random text, as many as in English prose with punctuation
 #: Models of which the training speed is measured, besides the default one.
 SIZES = {
-    f"{cell} {layers}x{units}": ModelConfig(_VOCAB_SIZE, cell=cell, num_layers=layers, hidden_size=units)
+    f"{cell} {layers}x{units}": ModelConfig(VOCAB_SIZE, cell=cell, num_layers=layers, hidden_size=units)
     for cell in ("lstm", "lnlstm")
     for layers, units in ((1, 128), (1, 256), (2, 512))
 }
@@ -115,7 +117,7 @@ def measure_machine(seconds: float = 1.0, set_kernel: str | None = None) -> Mach
     """
     load = load_average()  # before this process adds to it
     cpu, library = cpu_facts(), blas()
-    config = ModelConfig(_VOCAB_SIZE)
+    config = ModelConfig(VOCAB_SIZE)
     sizes = [int(np.prod(shape)) for shape in model.param_shapes(config).values()]
     return Machine(
         charrnn=__version__,
@@ -152,12 +154,12 @@ def _chooser(kernel: str | None, set_kernel: str | None) -> str | None:
 
 def speed(seconds: float = 1.0) -> Speed:
     """Measure matrix products for about three quarters of these seconds, and each training for about half or less."""
-    training = _gflops(*TRAINING_PRODUCT, seconds / 4)
+    training = gflops(*TRAINING_PRODUCT, seconds / 4)
     quick = [edge for edge in _LARGE_PRODUCTS if 2e-9 * edge**3 / training < _LARGE_SECONDS * seconds]
     edge = max(quick, default=_LARGE_PRODUCTS[-1])
-    large = _gflops(edge, edge, edge, seconds / 2)
-    usual = usual_training(ModelConfig(_VOCAB_SIZE))
-    char, threads = _char_seconds(usual, seconds / 2), usual.config.threads or 1
+    large = gflops(edge, edge, edge, seconds / 2)
+    usual = usual_training(ModelConfig(VOCAB_SIZE))
+    char, threads = measured_char(usual, seconds / 2), usual.config.threads or 1
     alone = replace(usual, config=replace(usual.config, threads=1))
     return Speed(
         edge,
@@ -165,13 +167,13 @@ def speed(seconds: float = 1.0) -> Speed:
         training,
         chars_per_second=1 / char,
         threads=threads,
-        gain=_char_seconds(alone, seconds / 2) / char if threads > 1 else 1.0,
+        gain=measured_char(alone, seconds / 2) / char if threads > 1 else 1.0,
         step=step_seconds(usual, char),
-        sizes={name: 1 / _char_seconds(usual_training(config), seconds / 4) for name, config in SIZES.items()},
+        sizes={name: 1 / measured_char(usual_training(config), seconds / 4) for name, config in SIZES.items()},
     )
 
 
-def _gflops(rows: int, inner: int, columns: int, seconds: float) -> float:
+def gflops(rows: int, inner: int, columns: int, seconds: float) -> float:
     """Return 10^9 operations per second in a float32 product of these sizes, the median of several."""
     rng = np.random.default_rng(0)
     a, b = rng.random((rows, inner), np.float32), rng.random((inner, columns), np.float32)
@@ -184,16 +186,19 @@ def _gflops(rows: int, inner: int, columns: int, seconds: float) -> float:
     return 1e-9 / seconds_per_unit(multiply, seconds)
 
 
-def usual_training(model_config: ModelConfig) -> Training:
-    """Return the training of a model on random text, with the default settings and threads."""
-    config = TrainConfig(steps=1, seed=0)
-    threads = usual_threads(model_config, config.batch_size, config.seq_len, available_threads())
-    ids = np.random.default_rng(0).integers(_VOCAB_SIZE, size=100 * config.batch_size * config.seq_len)
+def usual_training(model_config: ModelConfig, batch_size: int = BATCH_SIZE, available: int | None = None) -> Training:
+    """Return the training of a model on random text, with the default settings and threads.
+
+    available: threads that it may use; None for those of NumPy's matrix products
+    """
+    config = TrainConfig(steps=1, seed=0, batch_size=batch_size)
+    threads = usual_threads(model_config, config.batch_size, config.seq_len, available or available_threads())
+    ids = np.random.default_rng(0).integers(VOCAB_SIZE, size=100 * config.batch_size * config.seq_len)
     stream = Stream(ids, config.batch_size, config.seq_len)
     return Training(model_config, replace(config, threads=threads), stream, ids[:0])
 
 
-def _char_seconds(training: Training, seconds: float) -> float:
+def measured_char(training: Training, seconds: float) -> float:
     """Return the seconds of training on one character, without evaluations and saves."""
     state = training.begin(model.init_params(training.model_config, np.random.default_rng(0)))
     with training.workers() as workers:
