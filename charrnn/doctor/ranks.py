@@ -178,8 +178,7 @@ def measure_ranks(ranks: Ranks, models: Mapping[str, ModelConfig] = MODELS, seco
 
 def together(ranks: Ranks, measurement: Measurement) -> list[Any]:
     """Let all ranks measure this at the same time; return the results in the order of the ranks."""
-    ranks.tell_all(measurement)
-    with ranks.answered() as answers:
+    with ranks.asked([measurement] * ranks.size) as answers:
         own = measurement.make(ranks)
     return [own, *answers]
 

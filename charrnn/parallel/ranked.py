@@ -23,7 +23,6 @@ from charrnn.parallel.plan import Plan
 from charrnn.parallel.ranks import Ranks
 from charrnn.parallel.sums import Sums
 from charrnn.parallel.workers import SlowRank, Workers
-from charrnn.system.atomic import uninterrupted
 
 _SLOW, _WAITED = 1.5, 10.0  # times as long as the others take, and seconds longer, from which on a rank is worth a word
 
@@ -74,29 +73,28 @@ class Update(NamedTuple):
     step: int
 
 
+class Use(NamedTuple):
+    """Score and read with these parameters from now on."""
+
+    params: Params
+
+
 class Score(NamedTuple):
-    """Answer with what `Workers.score` returns.
+    """Answer with what `Workers.score` returns."""
 
-    params  to score with; None for those of the message before
-    """
-
-    params: Params | None
     window: Window
     state: Array
 
 
 class Read(NamedTuple):
-    """Answer with what `Workers.read` returns; params as in `Score`."""
+    """Answer with what `Workers.read` returns."""
 
-    params: Params | None
     window: Window
     state: Array
 
 
 class RankedWorkers(Workers):
     """The workers of rank 0: it uses them like `Workers`, and the other ranks do their shares of the batch rows.
-
-    Signals that stop the program are deferred until a message is answered, so that no rank is left waiting.
 
     plan     of one rank
     seconds  that gradients have taken in each rank
@@ -110,9 +108,13 @@ class RankedWorkers(Workers):
         self.seconds = [0.0] * ranks.size
 
     def __enter__(self) -> Workers:
-        self._ranks.tell_all(Open(self.plan, self._config, packed(self.plan.config.cell)))
-        with self._ranks.answered():
-            return super().__enter__()
+        message = Open(self.plan, self._config, packed(self.plan.config.cell))
+        try:
+            with self._ranks.asked([message] * self._ranks.size):
+                return super().__enter__()
+        except BaseException:  # of another rank, when this one's processes have started
+            self.__exit__()
+            raise
 
     def __exit__(self, *raised: object) -> None:
         self._ranks.tell_all(Close())
@@ -120,7 +122,12 @@ class RankedWorkers(Workers):
 
     def hold(self, params: Params, opt_state: Params) -> None:
         """Let the other ranks train on from this state."""
-        self._ranks.tell_all(Hold(params, opt_state))
+        self._ranks.share(Hold(params, opt_state))
+
+    def renew(self, params: Params, opt_state: Params) -> None:
+        """Let the other ranks train on from this state if they round differently, so that copies do not drift apart."""
+        if not self._ranks.alike:
+            self.hold(params, opt_state)
 
     def update(self, learning_rate: float, step: int) -> None:
         """Let the other ranks do the update that this one does, from the newest gradients."""
@@ -139,18 +146,18 @@ class RankedWorkers(Workers):
         super().set_params(params)
         self._to_score = params
 
-    @uninterrupted()
     def gradients(
         self, window: Window, state: Array, step: int, part: Part | None = None
     ) -> tuple[float, Array, Params]:
         """Return what `Workers.gradients` does."""
         shares, batch = self._shares(window), window.inputs.shape[1]
         parts = [Part(rows.start, batch) for rows in shares]
-        self._ranks.tell(
-            [Learn(window.rows(rows), state[:, :, rows], step, part) for rows, part in zip(shares, parts, strict=True)]
-        )
-        own, grads, began = shares[0], None, time.perf_counter()
-        with self._ranks.answered() as answers:
+        messages = [
+            Learn(window.rows(rows), state[:, :, rows], step, part) for rows, part in zip(shares, parts, strict=True)
+        ]
+        own, grads = shares[0], None
+        with self._ranks.asked(messages) as answers:
+            began = time.perf_counter()
             try:
                 loss, own_state, grads = super().gradients(window.rows(own), state[:, :, own], step, parts[0])
                 seconds = time.perf_counter() - began
@@ -160,29 +167,30 @@ class RankedWorkers(Workers):
         self.seconds = [total + each.seconds for total, each in zip(self.seconds, learned, strict=True)]
         return sum(each.loss for each in learned), _joined([each.state for each in learned], 2), sums
 
-    @uninterrupted()
     def score(self, window: Window, state: Array) -> tuple[Array, Mask, Array]:
         """Return what `Workers.score` does."""
-        own = self._ask(Score, window, state)
-        with self._ranks.answered() as answers:
+        own, messages = self._messages(Score, window, state)
+        with self._ranks.asked(messages) as answers:
             scores = super().score(window.rows(own), state[:, :, own])
         log_probs, correct, states = zip(scores, *answers, strict=True)
         return _joined(log_probs, 1), _joined(correct, 1), _joined(states, 2)
 
-    @uninterrupted()
     def read(self, window: Window, state: Array) -> Array:
         """Return what `Workers.read` does."""
-        own = self._ask(Read, window, state)
-        with self._ranks.answered() as answers:
+        own, messages = self._messages(Read, window, state)
+        with self._ranks.asked(messages) as answers:
             last_state = super().read(window.rows(own), state[:, :, own])
         return _joined([last_state, *answers], 2)
 
-    def _ask(self, message: type[Score] | type[Read], window: Window, state: Array) -> slice:
-        """Let the other ranks start on their rows of the window; return the rows of this one."""
-        params, self._to_score = self._to_score, None
+    def _messages(
+        self, message: type[Score] | type[Read], window: Window, state: Array
+    ) -> tuple[slice, list[Score | Read]]:
+        """Return the rows of this rank, and the messages to all ranks about theirs, which have the parameters then."""
+        if self._to_score is not None:
+            self._ranks.share(Use(self._to_score))
+            self._to_score = None
         shares = self._shares(window)
-        self._ranks.tell([message(params, window.rows(rows), state[:, :, rows]) for rows in shares])
-        return shares[0]
+        return shares[0], [message(window.rows(rows), state[:, :, rows]) for rows in shares]
 
     def _shares(self, window: Window) -> list[slice]:
         """Return the rows of each rank: none for some, if there are fewer rows than ranks."""

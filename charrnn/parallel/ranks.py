@@ -17,10 +17,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+import numpy as np
 import numpy.typing as npt
 
 from charrnn.errors import CharRNNError, ConfigError, MissingExtraError
+from charrnn.nn import compiled
 from charrnn.parallel.plan import available_threads
+from charrnn.system.atomic import uninterrupted
+from charrnn.system.blas import blas
 from charrnn.system.launch import FLUSHED, launch
 from charrnn.version import __version__
 
@@ -46,16 +50,24 @@ class End(NamedTuple):
     code: int
 
 
+class _Shared(NamedTuple):
+    """The message that a broadcast follows, with the message itself."""
+
+
 class _Place(NamedTuple):
     """What a rank tells the others about itself when they meet.
 
+    node      the first rank on its host: several hosts may have the same name
+    numerics  what the last bits of its results depend on
     cores     the numbers of those that it may use
     threads   of matrix products, as NumPy or the environment sets them
     settings  the words that give the settings, by setting
     """
 
     host: str
+    node: int
     version: str
+    numerics: tuple[str | None, ...]
     cores: frozenset[int]
     threads: int
     settings: dict[str, str]
@@ -68,6 +80,7 @@ class Ranks:
     size     number of ranks
     names    of all ranks for the user: "rank 1 on host"
     hosts    of all ranks; cores: of each one's host, those that ranks may use
+    alike    whether all round alike: with the same NumPy, kernel and variant of the core
     threads  of each rank, such that the ranks of no host have more threads than cores
     """
 
@@ -79,13 +92,16 @@ class Ranks:
         """
         self._comm = _world()
         self.rank, self.size = self._comm.rank, self._comm.size
-        own = _Place(socket.gethostname(), __version__, _cores(), available_threads(), settings)
-        self._places: list[_Place] = self._comm.allgather(own)
+        numerics = (np.__version__, blas().kernel, compiled.variant())
+        node = _node(self._comm)
+        own = _Place(socket.gethostname(), node, __version__, numerics, _cores(), available_threads(), settings)
+        self._places = _told_apart(self._comm.allgather(own))
+        self.alike = len({place.numerics for place in self._places}) == 1
         self.names = [f"rank {rank} on {place.host}" for rank, place in enumerate(self._places)]
         self.hosts = [place.host for place in self._places]
         self.cores = [len(_host_cores(place, self._places)) for place in self._places]
         self.threads = min(_threads(place, self._places) for place in self._places)
-        self._ended = self._waiting = False
+        self._ended = False
 
     def refuse_differences(self) -> None:
         """Raise ConfigError, in every rank, if one has another version than rank 0, or was asked for something else."""
@@ -104,39 +120,42 @@ class Ranks:
         """Send all other ranks the same message."""
         self.tell([message] * self.size)
 
+    @uninterrupted()
+    def share(self, message: Any) -> None:
+        """Send all other ranks the same large message by a broadcast, which takes less time than one by one."""
+        if not self._ended:
+            self.tell_all(_Shared())
+            self._comm.bcast(message)
+
     def end(self, code: int) -> None:
         """Let all other ranks end with this exit code; nothing is sent to them after that."""
-        if self._waiting:  # interrupted while ranks wait for one another
-            self.abort(code)
         self.tell_all(End(code))
         self._ended = True
 
     def hear(self) -> Any:
         """Return the next message of rank 0; a long wait leaves the core to other programs."""
-        return self._receive(0)
+        message = self._receive(0)
+        return self._comm.bcast(None) if isinstance(message, _Shared) else message
 
     def answer(self, answer: Any) -> None:
         """Answer rank 0."""
         self._comm.send(answer, dest=0)
 
     @contextmanager
-    def answered(self) -> Iterator[list[Any]]:
-        """Do this rank's own share within the context; its list has the answers of the other ranks, in order, after it.
+    def asked(self, messages: Sequence[Any]) -> Iterator[list[Any]]:
+        """Send each of the other ranks its message, and let this one do its own share within the context.
 
-        They are received even if this rank fails: they must not be taken for those to a later message. If the user
-        interrupts it, no message follows but the end, and the others may wait for this rank.
+        The list has the answers of the other ranks, in order, after the context. They are received even if this rank
+        fails: they must not be taken for those to a later message. Signals that stop the program wait until then.
         Raises:  CharRNNError if a rank could not do its share.
         """
-        answers, failed = list[Any](), None
-        self._waiting = True
-        try:
-            yield answers
-        except Exception as error:
-            failed = error
-        answers += [self._receive(rank) for rank in range(1, self.size)]
-        self._waiting = False
-        if failed is not None:
-            raise failed
+        answers = list[Any]()
+        with uninterrupted():
+            self.tell(messages)
+            try:
+                yield answers
+            finally:
+                answers += [self._receive(rank) for rank in range(1, self.size)]
         for name, answer in zip(self.names[1:], answers, strict=True):
             if isinstance(answer, Failure):
                 raise CharRNNError(f"{name}: {answer.reason}", answer.exit_code)
@@ -216,6 +235,25 @@ def _world() -> MPI.Intracomm:
             f"{vendor}, which mpi4py uses, or with srun --mpi=pmi2"
         )
     return world
+
+
+def _node(world: MPI.Intracomm) -> int:
+    """Return the first of the ranks that share memory with this one."""
+    from mpi4py import MPI
+
+    together = world.Split_type(MPI.COMM_TYPE_SHARED)
+    first: int = together.bcast(world.rank)
+    return first
+
+
+def _told_apart(places: Sequence[_Place]) -> list[_Place]:
+    """Return the places with a number behind the name of each host that has the name of another."""
+    names: dict[int, str] = {}
+    for place in places:
+        if place.node not in names:
+            same = sum(place.host in (name, name.rpartition(" ")[0]) for name in names.values())
+            names[place.node] = f"{place.host} {same + 1}" if same else place.host
+    return [place._replace(host=names[place.node]) for place in places]
 
 
 def _cores() -> frozenset[int]:

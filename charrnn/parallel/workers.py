@@ -174,6 +174,9 @@ class Workers:
     def hold(self, params: Params, opt_state: Params) -> None:
         """Let other ranks of MPI train on from this state; without them, do nothing."""
 
+    def renew(self, params: Params, opt_state: Params) -> None:
+        """Let other ranks train on from this state if they round differently; without them, do nothing."""
+
     def update(self, learning_rate: float, step: int) -> None:
         """Let other ranks do the update that this one does, from the newest gradients; without them, do nothing."""
 

@@ -13,7 +13,7 @@ from charrnn.config import TrainConfig, build
 from charrnn.errors import MAY_PASS, NO_MEMORY, CharRNNError, described, exit_code_of
 from charrnn.nn.cells import unpack
 from charrnn.nn.optimizers import OPTIMIZERS, Optimizer, clip
-from charrnn.parallel.ranked import Close, Hold, Learn, Learned, Open, Read, Score, Update
+from charrnn.parallel.ranked import Close, Hold, Learn, Learned, Open, Read, Score, Update, Use
 from charrnn.parallel.ranks import End, Failure, Ranks
 from charrnn.parallel.sums import Sums
 from charrnn.parallel.workers import Workers
@@ -62,6 +62,8 @@ class _Follower:
                 clip(self._grads, self.config.clip_value, self.config.clip_norm)
                 held = self._held
                 self.optimizer.update(held.params, self._grads, held.opt_state, learning_rate, step)
+            case Use(params):
+                self.workers.set_params(params)
             case Close():
                 self._open.close()
             case _:
@@ -74,10 +76,10 @@ class _Follower:
                     return self._start(message)
                 case Learn():
                     return self._learned(message)
-                case Score(params, window, state):
-                    return self._with(params).score(window, state)
-                case Read(params, window, state):
-                    return self._with(params).read(window, state)
+                case Score(window, state):
+                    return self.workers.score(window, state)
+                case Read(window, state):
+                    return self.workers.read(window, state)
                 case Measurement():
                     return message.make(self._ranks)
         except CharRNNError as error:
@@ -100,14 +102,9 @@ class _Follower:
         window, state, step, part = message
         grads, began = None, time.perf_counter()
         try:
-            loss, last_state, grads = self._with(self._held.params).gradients(window, state, step, part)
+            self.workers.set_params(self._held.params)
+            loss, last_state, grads = self.workers.gradients(window, state, step, part)
             seconds = time.perf_counter() - began
         finally:
             self._grads = self.sums.add(grads)
         return Learned(loss, last_state, seconds)
-
-    def _with(self, params: Params | None) -> Workers:
-        """Return the workers with these parameters, or with those that they have."""
-        if params is not None:
-            self.workers.set_params(params)
-        return self.workers

@@ -427,7 +427,7 @@ def _report(
         state.history = thinned([*state.history, record])
         if training.config.recover and not bad:
             state.keep()
-        workers.hold(state.params, state.opt_state)  # on processors that round differently, copies drift apart
+        workers.renew(state.params, state.opt_state)
     yield report
     if evaluates and (slow := workers.slow_rank()) is not None:
         yield slow

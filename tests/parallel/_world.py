@@ -58,6 +58,9 @@ class Comm:
         self.world.meeting.wait()
         return found
 
+    def bcast(self, message=None):
+        return pickle.loads(self.allgather(pickle.dumps(message))[0])
+
     def send(self, message, dest):
         self.world.boxes[self.rank, dest].put(pickle.dumps(message))
 
@@ -84,6 +87,7 @@ def ranks_of(size, monkeypatch):
     """Start a world in which the other ranks follow; the context is that of rank 0, which ends them with code 7."""
     world, codes, own = World(size), [], threading.local()
     monkeypatch.setattr(ranks_module, "_world", lambda: own.comm)
+    monkeypatch.setattr(ranks_module, "_node", lambda world: 0)
 
     def other(rank):
         own.comm = world.comm(rank)

@@ -32,7 +32,7 @@ from charrnn.nn.cells import CELLS, register_cell
 from charrnn.parallel import ranks as ranks_module
 from charrnn.parallel import sums
 from charrnn.parallel.ranked import RankedWorkers
-from charrnn.parallel.ranks import Ranks, _Place, _refuse_differences, _threads
+from charrnn.parallel.ranks import Ranks, _Place, _refuse_differences, _threads, _told_apart
 from charrnn.parallel.workers import SlowRank
 from charrnn.training import follow as follow_module
 from charrnn.training.loop import Recovered, Stepped, fit, validate
@@ -44,7 +44,7 @@ pytestmark = pytest.mark.usefixtures("no_sync")
 
 #: All that could go wrong in a share of a batch, which no number of ranks above one divides.
 AWKWARD = {"num_layers": 2, "dropout": 0.4, "weight_drop": 0.3, "batch_size": 5, "seq_len": 9, "reset_rate": 0.3}
-PLACE = _Place("here", "1.0", frozenset(range(8)), 8, {})
+PLACE = _Place("here", 0, "1.0", (), frozenset(range(8)), 8, {})
 
 
 def random_state(training):
@@ -346,17 +346,38 @@ def test_a_signal_in_the_midst_of_an_exchange_waits_for_its_end(monkeypatch, met
         signal.signal(signal.SIGINT, before)
 
 
-def test_after_each_evaluation_all_ranks_train_on_from_the_weights_of_the_first(monkeypatch):
-    # On machines whose processors round differently, copies drift apart.
+@pytest.mark.parametrize("alike", [True, False])
+def test_after_each_evaluation_ranks_that_round_differently_train_on_from_the_weights_of_the_first(monkeypatch, alike):
     training, sent = make_training(steps=8, eval_every=3), []
     with ranks_of(2, monkeypatch) as ranks:
-        send = ranks._comm.send
-        monkeypatch.setattr(
-            ranks._comm, "send", lambda message, dest: sent.append(type(message).__name__) or send(message, dest)
-        )
+        assert ranks.alike
+        ranks.alike = alike
+        for name in ("tell_all", "share", "asked"):
+            method = getattr(ranks, name)
+
+            def noted(message, method=method):
+                sent.append(type(message[0] if type(message) is list else message).__name__)
+                return method(message)
+
+            monkeypatch.setattr(ranks, name, noted)
         trained(replace(training, ranks=ranks))
-    step = ["Learn", "Update"]
-    assert sent == ["Open", "Hold", *(step * 3 + ["Hold"]) * 2, *step * 2, "Hold", "Close", "End"]
+    step, renewed = ["Learn", "Update"], [] if alike else ["Hold"]
+    sent = [name for name in sent if name != "_Shared"]
+    assert sent == ["Open", "Hold", *(step * 3 + renewed) * 2, *step * 2, *renewed, "Close", "End"]
+
+
+@pytest.mark.parametrize("numerics", [("2.0", "Haswell", "avx2"), ("2.0", "SkylakeX", None)])
+def test_ranks_with_other_kernels_round_differently(monkeypatch, numerics):
+    places = [PLACE._replace(numerics=("2.0", "Haswell", "avx2")), PLACE._replace(numerics=numerics)]
+    monkeypatch.setattr(ranks_module, "_world", lambda: SimpleNamespace(rank=0, size=2, allgather=lambda own: places))
+    monkeypatch.setattr(ranks_module, "_node", lambda world: 0)
+    assert Ranks({}).alike == (numerics == ("2.0", "Haswell", "avx2"))
+
+
+def test_hosts_of_the_same_name_are_told_apart():
+    hosts = [("pi", 0), ("pi", 1), ("pi", 0), ("other", 3), ("pi", 4), ("pi", 1)]
+    places = [PLACE._replace(host=host, node=node) for host, node in hosts]
+    assert [place.host for place in _told_apart(places)] == ["pi", "pi 2", "pi", "other", "pi 3", "pi 2"]
 
 
 # The ranks meet
