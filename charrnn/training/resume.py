@@ -1,4 +1,4 @@
-"""Resuming: a run continues with its own text and settings; only length, patience and threads may change."""
+"""Resuming: a run continues with its own text and settings; only its length, patience and way of sharing may change."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def corpus_of(
 def resumed_config(
     saved: Checkpoint, corpus: Corpus, settings: dict[str, Any], ranks: Ranks | None
 ) -> tuple[TrainConfig, list[str]]:
-    """Return the run's settings with the patience, the threads and the ranks of now, and notes for the user.
+    """Return the run's settings with the patience, threads, ranks and form of gradients of now, and notes for the user.
 
     Raises:  ConfigError if another setting differs from the run's.
     """
@@ -61,6 +61,9 @@ def resumed_config(
     elif settings.get("threads", config.threads) != config.threads:
         notes.append("with another number of threads, results agree to rounding but not bit for bit")
         config = replace(config, threads=settings["threads"])
+    if (half := settings.get("half_gradients", config.half_gradients)) != config.half_gradients:
+        notes.append("gradients are now sent with another precision, so results differ a little")
+        config = replace(config, half_gradients=half)
     _refuse_changes(saved, corpus, settings)
     return config, notes
 
@@ -70,7 +73,7 @@ def _refuse_changes(saved: Checkpoint, corpus: Corpus, settings: dict[str, Any])
     config = saved.train_config
     stored = asdict(saved.model_config) | asdict(saved.text_config) | asdict(config)
     for name, value in settings.items():
-        if name in (*LENGTHS, "patience", "threads") or value == stored[name]:
+        if name in (*LENGTHS, "patience", "threads", "half_gradients") or value == stored[name]:
             continue
         if name in ("batch_size", "seq_len"):  # a short text may have made the run's smaller than requested
             fitted, _ = fit_to_text(replace(config, **{name: value}), len(corpus.train) - 1)

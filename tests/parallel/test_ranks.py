@@ -224,6 +224,15 @@ def test_a_run_resumes_on_another_number_of_ranks_and_says_so(tmp_path, monkeypa
     assert losses[0] == pytest.approx(losses[1], rel=1e-12)
 
 
+def test_a_resumed_run_may_send_its_gradients_with_another_precision(tmp_path):
+    finish(start(tmp_path))
+    more = {"steps": 24, "half_gradients": True}
+    run = Run.resume(tmp_path, write_text(tmp_path), settings=more)
+    run.close()
+    assert run.config.half_gradients
+    assert run.notes == ["gradients are now sent with another precision, so results differ a little"]
+
+
 def test_more_ranks_than_batch_rows_are_refused(tmp_path, monkeypatch):
     with (
         ranks_of(3, monkeypatch) as ranks,
