@@ -1,9 +1,9 @@
 """Sums of gradients over all ranks: their layout, and their form on the way from rank to rank.
 
 A sum travels in pieces, so that one is added while the next ones are on their way. Each piece is added in the order of
-the ranks, so the bits of a sum depend on nothing but the number of ranks. With `half`, numbers travel as bfloat16,
-the upper half of a float32: rounding them is an addition of integers, while NumPy takes longer to round a number to
-float16 than a network of 1 Gbit/s takes to send it.
+the ranks, so the bits of a sum depend on nothing but the number of ranks. With `half`, numbers travel as bfloat16, the
+upper half of a float32. float16 would need a scale for each message, since most gradients are smaller than its smallest
+normal number.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from charrnn.config import ModelConfig
 from charrnn.nn import model
 from charrnn.parallel.ranks import Ranks
 
-_MOST_PIECES, _LEAST = 4, 2**16  # and the numbers of a piece, at least: smaller ones cost more messages than they gain
+_MOST_PIECES, _LEAST = 4, 2**19  # and the numbers of a piece, at least: smaller ones cost more messages than they gain
 _HALF, _HALF_UNIT = np.uint32(16), np.uint32(0x8000)  # bits that bfloat16 drops; half of the last one that it keeps
 
 

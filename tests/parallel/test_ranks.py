@@ -99,7 +99,7 @@ def test_ranks_compute_what_one_process_does(monkeypatch, settings):
                 np.testing.assert_allclose(workers.read(window, before), scores[2], rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("least", [2**16, 50], ids=["at once", "in pieces"])
+@pytest.mark.parametrize("least", [2**19, 50], ids=["at once", "in pieces"])
 def test_gradients_are_added_in_the_order_of_the_ranks(monkeypatch, least):
     monkeypatch.setattr(sums, "_LEAST", least)
     training = make_training(**AWKWARD)
