@@ -59,6 +59,8 @@ _META_TYPES = {
 _CACHE_ARRAYS = ("mean", "projection")
 _CACHE_TYPES = {"size": int, "sharpness": float, "gates": list, "fitted_to": str}
 _GOOD_TYPES = {"step": int, "history": list, "progress": dict}
+#: Settings of a model that only its training uses.
+_IN_TRAINING = ("dropout", "input_dropout", "weight_drop", "init")
 
 
 def current_versions() -> dict[str, str]:
@@ -124,6 +126,18 @@ class Checkpoint:
         config, loss = self.model_config, self.history[-1]["val_loss"] if self.history else None
         size = f"{config.cell} {config.num_layers}x{config.hidden_size}, {self.vocab.summary}"
         return size if loss is None else f"{size}, val loss {loss:.4f}"
+
+    @property
+    def is_imported(self) -> bool:
+        """Return whether the weights come from another library, so that how they were trained is unknown."""
+        return self.step == 0 and self.state is None
+
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """Return the settings of "Model", "Text" and "Training" by name; those of an imported model's training are None."""
+        model, train = asdict(self.model_config), asdict(self.train_config)
+        if self.is_imported:
+            model, train = model | dict.fromkeys(_IN_TRAINING), dict.fromkeys(train)
+        return {"Model": model, "Text": asdict(self.text_config), "Training": train}
 
     def __repr__(self) -> str:
         return f"Checkpoint(step {self.step:,}: {self.summary})"
