@@ -158,12 +158,14 @@ def _text(saved: Checkpoint) -> dict[str, str]:
     kinds = [f"{len(vocab.symbols)} {vocab.kind}", *(f"the {name} symbol" for name in vocab.specials)]
     settings = {name: value for name, value in asdict(saved.text_config).items() if value != default_of(name)}
     if source == UNKNOWN:
+        settings.pop("val_fraction")
         origin = {"Trained on": "unknown: it was imported without its corpus"}
     else:
         trained_on = describe_paths(source.paths) if source.paths else "a text in memory"
-        origin = {"Trained on": trained_on, "SHA-256": source.sha256[:8], **_settings(settings)}
+        origin = {"Trained on": trained_on, "SHA-256": source.sha256[:8]}
     return {
         **origin,
+        **_settings(settings),
         "Vocabulary": f"{' and '.join(kinds)}: {vocab.symbols[:_SYMBOLS]!r}{'…' * (len(vocab.symbols) > _SYMBOLS)}",
     }
 
