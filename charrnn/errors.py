@@ -13,6 +13,9 @@ MAY_PASS = 1
 #: The exit code of an error that recurs until the user changes the command or its input.
 RECURS = 2
 
+#: The message of a training that ran out of memory.
+NO_MEMORY = "not enough memory: use a smaller --hidden-size, --batch-size or --seq-len"
+
 #: Errors of the system that recur: the path is wrong or closed to the user, or the file cannot be there.
 _RECURRING = {
     *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL),
@@ -121,6 +124,11 @@ def cause(error: OSError, alternative: str = "") -> str:
         return f"{words}: {_REMEDIES[number]}"
     remedies = filter(None, [_LOCAL_REMEDIES.get(number or 0), alternative])
     return ": ".join(filter(None, [words, ", or ".join(remedies)]))
+
+
+def described(error: OSError) -> str:
+    """Return the file that an operating-system error names, if it does, and the cause."""
+    return cause(error) if error.filename is None else f"{error.filename}: {cause(error)}"
 
 
 def exit_code_of(error: OSError) -> int:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ needs_mpi = pytest.mark.skipif(
     reason="needs mpiexec and mpi4py: pip install mpich mpi4py",
 )
 
+SHARED_MEMORY = Path("/dev/shm")
 TIMEOUT = 60  # seconds after which ranks count as hanging
 CHARRNN = (sys.executable, "-m", "charrnn")
 
@@ -105,10 +107,15 @@ def wait_for(condition):
     return found
 
 
-def shared_files(pid):
-    """Return the files in shared memory that MPICH has for a rank; nobody removes those of ranks that were killed."""
-    try:
-        maps = Path(f"/proc/{pid}/maps").read_text()
-    except OSError:
-        return set()
-    return set(re.findall(r"/dev/shm/mpich_\S+", maps))
+@contextmanager
+def no_files_left():
+    """Remove, at the end, what ranks that were killed have left in shared memory: MPICH does not."""
+    before = set(SHARED_MEMORY.glob("mpich_*"))
+    yield
+    used = set()
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        with suppress(OSError):  # it has ended, or is somebody else's
+            used.update(map(Path, re.findall(r"/dev/shm/mpich_\S+", maps.read_text())))
+    for file in set(SHARED_MEMORY.glob("mpich_*")) - before - used:
+        with suppress(OSError):
+            file.unlink()

@@ -829,6 +829,7 @@ def test_a_kept_checkpoint_says_the_same_when_it_is_saved_again(kept):
         "recover": True,
         "document_rules": 2,
         "warmup_share": 0.1,
+        "ranks": 1,
     }
     for name in ("model", "train", "vocab", "source"):  # what was not yet known then has values that change nothing
         new = {key: value for key, value in again[name].items() if key not in before[name]}

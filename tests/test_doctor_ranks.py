@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from charrnn.doctor.answer import Budget, answer, budgets, gains
-from charrnn.doctor.ranks import MODELS, Cluster, Fact
+from charrnn.doctor.ranks import MODELS, USUAL, Cluster, Fact
 from charrnn.parallel.cost import Link, exchange_seconds
 
 #: Milliseconds of a step of 32 rows, and the share of these that fewer rows take.
@@ -66,7 +66,7 @@ def test_a_fast_network():
     assert "For 10 hours, " in second
     assert "takes 1,024 units, " in second
     assert third.startswith(
-        f"With {short.units} units, 4 ranks 2.2 times and 8 ranks 2.7 times as fast as 1: each of 8 gets only 4 batch"
+        f"With {short.units} units, 4 ranks are 2.2 times and 8 ranks 2.7 times as fast as 1: each of 8 gets only 4 "
     )
 
 
@@ -127,15 +127,22 @@ def test_megabytes_are_words_too():
 def test_ranks_on_one_host_are_compared_with_its_threads(process, words):
     here = cluster(hosts=("a", "a"), process=process)
     (sentence,) = answer(here)
-    assert sentence.startswith(f"All 2 ranks are on one host. They are {words}")
+    assert sentence.startswith(f"The 2 ranks are on one host. They are {words}")
     assert budgets(here) == []
     assert list(gains(here, "lstm 2x512")) == [2]
+
+
+def test_one_measurement_that_is_far_off_does_not_decide():
+    here = cluster(hosts=("a", "a"), process=0.9)
+    here.steps[USUAL] |= {16: [10.0, 10.0]}
+    assert gains(here, USUAL)[2] < 0.1
+    assert "1.4 times as fast as one process" in answer(here)[0]
 
 
 def test_a_slow_rank_is_named():
     found = answer(cluster(times=(1.0, 1.6)))
     assert found[-1] == (
-        "Rank 1 on b takes 1.6 times as long for a step as the others, and they wait: look what else runs there, or "
+        "Rank 1 on b takes 1.6 times as long for a step as the others, and they wait: check what else runs there, or "
         "leave it out."
     )
     assert "Rank 0 on a takes 1.4 times" in answer(cluster(times=(1.4, 1.0)))[-1]

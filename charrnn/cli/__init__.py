@@ -142,10 +142,11 @@ class Commands(click.Group):
     ) -> click.Context:
         """Parse the command line; the group's `--help` and `--version` print and exit here."""
         open_streams()
+        args = model_after_command(args)
         hush(self._named(args), args)
         extra = {"color": color_wanted()} | extra
         with errors_as_exit_codes():
-            return super().make_context(info_name, model_after_command(args), parent, **extra)
+            return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -157,9 +158,10 @@ class Commands(click.Group):
 
     @staticmethod
     def _named(args: list[str]) -> str:
-        """Return the name of the command in a command line."""
+        """Return the name of the command in a command line; empty if there is no such command."""
         word = next((arg for arg in args if not arg.startswith("-")), "").lower().replace("_", "-")
-        return COMMAND_ALIASES.get(word, word)
+        name = COMMAND_ALIASES.get(word, word)
+        return name if name in _command_names(tuple(__path__)) else ""
 
 
 def _exit_codes() -> str:

@@ -13,7 +13,7 @@ from click.exceptions import Exit, NoArgsIsHelpError
 
 from charrnn.cli._ranks import this_rank
 from charrnn.cli._streams import OutputError, discard
-from charrnn.errors import MAY_PASS, RECURS, CharRNNError, cause, exit_code_of
+from charrnn.errors import MAY_PASS, NO_MEMORY, RECURS, CharRNNError, cause, described, exit_code_of
 
 _MORE_THREADS = "raise the limit on processes (`ulimit -u`)"
 
@@ -30,8 +30,7 @@ def errors_as_exit_codes() -> Iterator[None]:
         _fail_usage(error)
     except MemoryError:
         trains = click.get_current_context().invoked_subcommand == "train"
-        remedy = "use a smaller --hidden-size, --batch-size or --seq-len" if trains else "ask for less at once"
-        _fail(f"not enough memory: {remedy}", MAY_PASS)
+        _fail(NO_MEMORY if trains else "not enough memory: ask for less at once", MAY_PASS)
     except OutputError as error:
         discard(sys.stdout)
         if error.errno == errno.EPIPE:  # the reader closed the pipe: it has what it needs
@@ -40,8 +39,7 @@ def errors_as_exit_codes() -> Iterator[None]:
             _fail("standard output is closed: direct it to a file or a pipe", RECURS)
         _fail(f"cannot write to standard output: {cause(error)}", exit_code_of(error))
     except OSError as error:
-        place = "" if error.filename is None else f"{error.filename}: "
-        _fail(f"{place}{cause(error)}", exit_code_of(error))
+        _fail(described(error), exit_code_of(error))
     except RuntimeError as error:
         if str(error) != "can't start new thread":
             raise

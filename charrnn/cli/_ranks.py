@@ -13,20 +13,20 @@ import click
 from click.core import ParameterSource
 from click.exceptions import Exit
 
-from charrnn.system.launch import end_all, launch, unconnected_tasks
+from charrnn.system.launch import Launch, end_all, launch, unconnected_tasks
 
 if TYPE_CHECKING:
     from charrnn.parallel.ranks import Ranks
 
 _JOINED = "charrnn.ranks"  # the key in a context's `meta`
 _SHARED = ("train", "doctor")  # the commands in which all ranks may take part
-_PATIENCE = 1.0  # seconds in which rank 0 says what all have to say
-_FLUSHED = 0.2  # seconds in which `mpiexec` passes on what a process has printed
+_PATIENCE = 1.0  # seconds for which another rank waits with an error: if rank 0 has it too, rank 0 prints it
 
 
 def hush(command: str, args: Sequence[str]) -> None:
     """Let only rank 0 print, and let only it run a command that has no use for others.
 
+    command: its name; empty if there is none of that name
     Raises:  SystemExit in the others, if they are of no use.
     """
     place = launch()
@@ -39,13 +39,13 @@ def hush(command: str, args: Sequence[str]) -> None:
         return
     if not is_shared:
         raise SystemExit(0)
-    sys.stdout = sys.stderr = io.StringIO()  # what it says may be worth printing after all
+    sys.stdout = sys.stderr = io.StringIO()  # kept: an error that only this process has is printed
 
 
 def join() -> Ranks | None:
     """Meet the other processes if this one was started with others; return None if it was started alone.
 
-    A rank that follows is deaf to the signals that rank 0 answers: `mpiexec` passes them on to all.
+    A rank that follows ignores the signals that rank 0 handles: `mpiexec` sends them to all.
 
     Raises:  CharRNNError as `Ranks` does.
     """
@@ -86,16 +86,13 @@ def _given(ctx: click.Context) -> dict[str, str]:
 
 
 def follow(ranks: Ranks) -> None:
-    """Do what rank 0 asks for, then exit as it does. An unexpected error ends all ranks: rank 0 would wait for ever."""
+    """Do what rank 0 asks for, then exit as it does. An unexpected error ends all ranks, since rank 0 waits."""
     from charrnn.training.follow import follow
 
     try:
         code = follow(ranks)
     except BaseException:
-        import traceback
-
-        print(f"Error in {ranks.names[ranks.rank]}:", file=sys.__stderr__)
-        traceback.print_exc(file=sys.__stderr__)
+        _print_traceback(ranks.names[ranks.rank])
         ranks.abort(1)
     click.get_current_context().exit(code)
 
@@ -115,28 +112,47 @@ def ending_all(ctx: click.Context) -> Iterator[None]:
         code = 0
     except Exit as exit:
         code = exit.exit_code
-        if code and _JOINED not in ctx.meta and ctx.invoked_subcommand in _SHARED:
-            _end_unmet(code)
+        if code and (place := _unmet(ctx)):
+            _end_unmet(place, code)
         raise
+    except Exception:
+        if (place := _unmet(ctx)) is None:
+            raise
+        _print_traceback(_name(place))
+        end_all(code)
+        raise Exit(code) from None
     finally:
         ranks: Ranks | None = ctx.meta.get(_JOINED)
         if ranks is not None and ranks.rank == 0:
             ranks.end(code)
 
 
-def _end_unmet(code: int) -> None:
-    """End the others, which would wait for this process: it has failed before they met.
+def _unmet(ctx: click.Context) -> Launch | None:
+    """Return the place of this process if others will wait for it in vain: it has failed before it met them."""
+    return launch() if _JOINED not in ctx.meta and ctx.invoked_subcommand in _SHARED else None
+
+
+def _end_unmet(place: Launch, code: int) -> None:
+    """End this process and those that wait for it.
 
     Most often all fail alike, and the first one says so. Another that lives on says it: nobody else has.
     """
-    place = launch()
-    if place is None:
-        return
     if isinstance(sys.stderr, io.StringIO):  # as `hush` has it
-        import socket
-
         time.sleep(_PATIENCE)
         why = sys.stderr.getvalue().strip().removeprefix("Error: ")
-        print(f"Error: rank {place.rank} on {socket.gethostname()}: {why}", file=sys.__stderr__, flush=True)
-    time.sleep(_FLUSHED)
+        print(f"Error: {_name(place)}: {why}", file=sys.__stderr__, flush=True)
     end_all(code)
+
+
+def _name(place: Launch) -> str:
+    import socket
+
+    return f"rank {place.rank} on {socket.gethostname()}"
+
+
+def _print_traceback(name: str) -> None:
+    """Print an unexpected error of the rank with this name, even where `hush` lets it print nothing."""
+    import traceback
+
+    print(f"Error in {name}:", file=sys.__stderr__)
+    traceback.print_exc(file=sys.__stderr__)

@@ -80,7 +80,7 @@ class TrainScreen(ABC):
             self._note_once(
                 event.name,
                 f"{event.name} takes {event.times:.1f} times as long for its batch rows as the others, and they wait: "
-                "look what else runs there",
+                "check what else runs there",
             )
         elif isinstance(event, MemoryFitted):
             self.memory = event

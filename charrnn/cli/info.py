@@ -129,7 +129,7 @@ def _weights(saved: Checkpoint) -> str:
 
 def _resume(saved: Checkpoint, path: Path, folder: RunFolder, run: RunSummary | None) -> str:
     """Return the command that resumes the run of a checkpoint, or why there is none."""
-    from charrnn.cli._new_run import train_command
+    from charrnn.cli._new_run import on_ranks, train_command
     from charrnn.config import DEFAULT_MINUTES, STDIN
 
     known = saved.source.paths and STDIN not in saved.source.paths
@@ -139,13 +139,15 @@ def _resume(saved: Checkpoint, path: Path, folder: RunFolder, run: RunSummary | 
     if run is None or run.finished is None:
         return "not possible: there is no last.npz beside it" if saved.state is None else "rename it to last.npz first"
     paths = () if known else ("TEXT",)
-    options = {"resume": True, "out": folder.path}
+
+    def command(**longer: object) -> str:
+        return on_ranks(saved.train_config.ranks, train_command(paths, {"resume": True, "out": folder.path} | longer))
+
     if not run.finished:
-        return train_command(paths, options)
+        return command()
     if (run.step or 0) < (run.steps or 0):
-        return f"last.npz stopped early; to continue: {train_command(paths, options | {'patience': 0})}"
-    longer = train_command(paths, options | {"minutes": f"{DEFAULT_MINUTES:g}"})
-    return f"last.npz is complete; to extend it: {longer}"
+        return f"last.npz stopped early; to continue: {command(patience=0)}"
+    return f"last.npz is complete; to extend it: {command(minutes=f'{DEFAULT_MINUTES:g}')}"
 
 
 def _text(saved: Checkpoint) -> dict[str, str]:

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from charrnn.training.run import Run
 
 _files, _screen = section("Files"), section("Screen")
-_WORTHWHILE = 1.1  # times as fast as one rank that several should be
 _NEW = "!resume"  # a resumed run ignores settings of files and variables
 
 #: The options that people use most, for the first screen of the help.
@@ -345,9 +344,10 @@ def _mib(size: int) -> str:
 def _print_plan(run: Run, *, verbose: bool) -> None:
     """Print the length of the run with a forecast of its time, and the notes."""
     from charrnn.cli._console import PassingLine, duration, print_fact, print_sentence
+    from charrnn.parallel.cost import WORTHWHILE
     from charrnn.training.budget import expected_seconds, gain_in_words, sharing_gain, step_seconds
 
-    config, total = run.config, run.state.course.total
+    config, total, ranks, notes = run.config, run.state.course.total, run.training.ranks, [*run.notes]
     if run.timer is not None:
         seconds: float | None = run.timer.seconds_left(run.training, run.state)
         step: float | None = step_seconds(run.training, run.timer.pace.char)
@@ -365,13 +365,17 @@ def _print_plan(run: Run, *, verbose: bool) -> None:
         print_sentence(f"{config.batch_size} batch rows of {config.seq_len} characters per step, {rate}")
         for reason in run.reasons:
             print_sentence(reason)
-    if step is not None and (verbose or config.ranks > 1):
+    gain = math.inf
+    if step is not None and (verbose or ranks):
         gain = sharing_gain(run.training, run.state, step, run.timer.budget if run.timer else math.inf)
         print_sentence(gain_in_words(config.threads or 1, step, gain, config.ranks))
-        if config.ranks > 1 and gain < _WORTHWHILE:
-            run.notes.append(
-                f"{config.ranks} ranks are hardly faster than one: train without mpiexec, or ask `mpiexec -n "
-                f"{config.ranks} charrnn doctor --mpi` what would help"
-            )
-    for sentence in run.notes:
+    if ranks and len({*ranks.hosts}) == 1:
+        threads = min(ranks.cores[0], ranks.size * (config.threads or 1))
+        notes.append(f"all ranks are on one host: --threads {threads} without mpiexec is as fast there")
+    elif ranks and gain < WORTHWHILE:
+        notes.append(
+            f"{ranks.size} ranks hardly pay here: train without mpiexec, or ask `mpiexec -n {ranks.size} charrnn "
+            "doctor --mpi` what would help"
+        )
+    for sentence in notes:
         print_sentence(f"Note: {sentence}")

@@ -15,12 +15,11 @@ from charrnn.config import ModelConfig, default_of
 from charrnn.doctor.machine import BATCH_SIZE, SEQ_LEN, VOCAB_SIZE
 from charrnn.doctor.ranks import MACHINES, MODELS, RECIPE_SIZES, USUAL, Cluster, Fact
 from charrnn.nn import model
-from charrnn.parallel.cost import Link, exchange_seconds, step_seconds
+from charrnn.parallel.cost import WORTHWHILE, Link, exchange_seconds, step_seconds
 from charrnn.system.load import is_crowded
 from charrnn.training import recipe
 from charrnn.wording import in_words
 
-WORTHWHILE = 1.25  # times as fast that a second machine makes a training if it pays
 _MINUTES = (10, 600)  # budgets that the answer is about
 #: Characters; the recipe chooses the same for all larger texts.
 _TEXTS = [round(digits * 10**power) for power in (4, 5, 6) for digits in (1, 1.5, 2, 3, 4, 5, 7)]
@@ -168,6 +167,7 @@ def _more_machines(cluster: Cluster, budget: Budget) -> list[str]:
     if max(gained.values()) < WORTHWHILE:
         return []
     fast = in_words([f"{ranks} ranks {gain:.2g} times" for ranks, gain in gained.items()], "and")
+    fast = fast.replace("ranks", "ranks are", 1)
     most = max(gained)
     few = (
         f": each of {most} gets only {-(-batch_size // most)} batch rows; a larger --batch-size would use them better, "
@@ -196,11 +196,12 @@ def _link(cluster: Cluster, budget: Budget) -> list[str]:
 
 def _same_host(cluster: Cluster) -> str:
     """Say what ranks on one host gain or lose, compared with one process that has all its cores."""
-    ranks, gain = len(cluster.ranks), gains(cluster, USUAL)[len(cluster.ranks)]
+    ranks = len(cluster.ranks)
+    gain = median(gains(cluster, name)[ranks] for name in cluster.steps)  # a single one may be far off on a busy host
     fast = _speed(gain, f"one process with --threads {cluster.ranks[0].cores}")
     train = "" if gain >= WORTHWHILE else " Train without mpiexec there."
     return (
-        f"All {ranks} ranks are on one host. They are {fast}.{train} To learn what a second machine gains, start one "
+        f"The {ranks} ranks are on one host. They are {fast}.{train} To learn what a second machine gains, start one "
         "rank on each: mpiexec -n 2 -ppn 1 -hosts HOST1,HOST2 charrnn doctor --mpi."
     )
 
@@ -235,8 +236,8 @@ def _slow_rank(cluster: Cluster) -> list[str]:
         return []
     name = cluster.ranks[slowness.index(slowest)].title
     return [
-        f"{name} takes {slowest:.1f} times as long for a step as the others, and they wait: look what else runs there, "
-        "or leave it out."
+        f"{name} takes {slowest:.1f} times as long for a step as the others, and they wait: check what else runs "
+        "there, or leave it out."
     ]
 
 

@@ -24,6 +24,9 @@ import numpy as np
 from charrnn.config import ModelConfig
 from charrnn.nn import model
 
+#: More machines pay if they make training at least so many times as fast.
+WORTHWHILE = 1.25
+
 
 class Link(NamedTuple):
     """The connection between ranks.

@@ -96,7 +96,7 @@ class Read(NamedTuple):
 class RankedWorkers(Workers):
     """The workers of rank 0: it uses them like `Workers`, and the other ranks do their shares of the batch rows.
 
-    A signal that stops the program waits for the end of a message and its answers: the others would wait for ever.
+    Signals that stop the program are deferred until a message is answered, so that no rank is left waiting.
 
     plan     of one rank
     seconds  that gradients have taken in each rank

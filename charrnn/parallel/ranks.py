@@ -21,15 +21,14 @@ import numpy.typing as npt
 
 from charrnn.errors import CharRNNError, ConfigError, MissingExtraError
 from charrnn.parallel.plan import available_threads
-from charrnn.system.launch import launch
+from charrnn.system.launch import FLUSHED, launch
 from charrnn.version import __version__
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-_PATIENCE = 0.002  # seconds of looking for a message without a pause
+_PATIENCE = 0.002  # seconds for which a rank looks for a message without a pause
 _PAUSE = 0.0002  # seconds between two looks after that, which leave the core to others
-_FLUSHED = 0.2  # seconds in which mpiexec passes on what a rank has printed: what is on its way when it aborts is lost
 
 T = TypeVar("T")
 
@@ -113,7 +112,7 @@ class Ranks:
         self._ended = True
 
     def hear(self) -> Any:
-        """Return the next message of rank 0; while it is long in coming, leave the core to other programs."""
+        """Return the next message of rank 0; a long wait leaves the core to other programs."""
         return self._receive(0)
 
     def answer(self, answer: Any) -> None:
@@ -163,7 +162,7 @@ class Ranks:
 
     def abort(self, code: int) -> None:
         """End all ranks at once with this exit code, even those that wait for one another."""
-        time.sleep(_FLUSHED)
+        time.sleep(FLUSHED)
         self._comm.Abort(code)
 
     def _receive(self, rank: int) -> Any:

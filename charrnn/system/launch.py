@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 from typing import NamedTuple
 
+#: Seconds in which `mpiexec` passes on what a process has printed: what is on its way when it ends all is lost.
+FLUSHED = 0.2
 #: The variables with a process's rank and with the number of processes: of MPICH, Intel MPI and `srun --mpi=pmi2`, of
 #: Open MPI, and of `srun --mpi=pmix`.
 _VARIABLES = (
@@ -52,5 +55,6 @@ def end_all(code: int) -> None:
     """
     descriptor = os.environ.get("PMI_FD", "")
     if "MPI_LOCALRANKID" in os.environ and descriptor.isdecimal():
+        time.sleep(FLUSHED)
         with suppress(OSError):
             os.write(int(descriptor), f"cmd=abort exitcode={code}\n".encode())

@@ -269,7 +269,8 @@ def gain_in_words(threads: int, step: float, gain: float, ranks: int = 1) -> str
     takes = f"a step takes about {f'{1000 * step:.3g} ms' if step < 1 else f'{step:.3g} s'}"
     who = f"{threads} thread{'s' * (threads > 1)}"
     if ranks > 1:
-        return f"{ranks} ranks of {who}: {takes}, {gain:.2g} times as fast as on one rank"
+        compared = f"{gain:.2g} times as fast" if gain >= 1 else f"{1 / gain:.2g} times as long"
+        return f"{ranks} ranks of {who}: {takes}, {compared} as on one rank"
     return f"{who}: {takes}" if threads == 1 else f"{who}: {takes}, {gain:.2g} times as fast as 1"
 
 

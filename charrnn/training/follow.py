@@ -10,7 +10,7 @@ import numpy as np
 
 from charrnn.arrays import Params
 from charrnn.config import TrainConfig, build
-from charrnn.errors import MAY_PASS, CharRNNError
+from charrnn.errors import MAY_PASS, NO_MEMORY, CharRNNError, described, exit_code_of
 from charrnn.nn.cells import unpack
 from charrnn.nn.optimizers import OPTIMIZERS, Optimizer, clip
 from charrnn.parallel.ranked import Close, Hold, Learn, Learned, Open, Read, Score, Update
@@ -82,6 +82,10 @@ class _Follower:
                     return message.make(self._ranks)
         except CharRNNError as error:
             return Failure(str(error), error.exit_code)
+        except MemoryError:
+            return Failure(NO_MEMORY, MAY_PASS)
+        except OSError as error:
+            return Failure(described(error), exit_code_of(error))
         except Exception as error:
             return Failure(f"{type(error).__name__}: {error}", MAY_PASS)
 

@@ -78,6 +78,8 @@ def set_up(
     vocab = vocab.counted(corpus.train)
     training, more_notes = training_for(corpus, vocab, model_config, config, ranks)
     more_notes += thread_notes(training) if "threads" in settings or ranks else []
+    if config.half_gradients and ranks is None:
+        more_notes.append("--half-gradients has no effect without mpiexec: one process sends no gradients")
     if config.minutes is None and (chars := len(corpus.train)) < recipe.LEAST_CHARS:
         more_notes.append(f"{chars} characters are too few to learn from: give at least {recipe.LEAST_CHARS}")
     notes += chosen.notes + _unknown_notes(corpus, vocab, text_config) + more_notes
@@ -141,9 +143,9 @@ def training_for(
         )
     stream = Stream(ids, config.batch_size, config.seq_len, config.seed or 0, config.reset_rate, vocab.end)
     if ranks and config.batch_size < ranks.size:
+        most, s = config.batch_size, "s" * (config.batch_size > 1)
         raise ConfigError(
-            f"{ranks.size} ranks for {config.batch_size} batch rows: start at most {config.batch_size} ranks, or give "
-            "a larger --batch-size"
+            f"{ranks.size} ranks for {most} batch row{s}: start at most {most} rank{s}, or give a larger --batch-size"
         )
     return Training(model_config, config, stream, val_ids, ranks), notes
 

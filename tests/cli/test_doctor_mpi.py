@@ -83,7 +83,7 @@ def test_table_of_one_host(show):
     heading, first, _ = table.splitlines()
     assert re.split(r"  +", heading) == ["Model", "Gradients", "Step of one process", "Gain of 2"]
     assert re.split(r"  +", first)[2:] == ["200.0 ms", "1.77"]
-    assert "All 2 ranks are on one host." in answer
+    assert "The 2 ranks are on one host." in answer
 
 
 def test_json_is_as_documented(show):
@@ -115,4 +115,4 @@ def test_two_ranks_of_mpiexec(tmp_path):
     assert all(seconds > 0 for each in steps for seconds in each["seconds"])
     assert data["models"]["lnlstm 1x256"]["process"] > 0
     assert data["bandwidth"] > 0
-    assert data["answer"][0].startswith("All 2 ranks are on one host.")
+    assert data["answer"][0].startswith("The 2 ranks are on one host.")

@@ -7,13 +7,17 @@ import io
 import os
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fixtures_mpi import needs_mpi, on_ranks
+from fixtures_run import start
 
-from charrnn.cli import _ranks
+from charrnn.cli import _ranks, train
 from charrnn.errors import MissingExtraError
+from charrnn.training import budget
 
 from ._material import SMALL, TEXT, arrays, error_line, meta
 
@@ -88,6 +92,37 @@ def test_the_commands_that_follow_start_as_many_ranks(trained_on_ranks):
     assert "--ranks" not in shlex.split(commands["Repeat"])
 
 
+@needs_mpi
+def test_info_resumes_on_as_many_ranks(trained_on_ranks, run, monkeypatch):
+    folder, _ = trained_on_ranks
+    monkeypatch.chdir(folder)
+    (resume,) = [line for line in run("info").stdout.splitlines() if line.startswith("  Resume")]
+    assert resume.endswith("to extend it: mpiexec -n 2 charrnn train --resume --out checkpoints/tiny --minutes 5")
+
+
+@pytest.mark.parametrize(
+    ("hosts", "gain", "note"),
+    [
+        ("aa", 1.9, "Note: all ranks are on one host: --threads 2 without mpiexec is as fast there\n"),
+        ("ab", 1.2, "Note: 2 ranks hardly pay here: train without mpiexec, or ask `mpiexec -n 2 charrnn doctor --mpi`"),
+        ("ab", 1.3, ""),
+    ],
+)
+def test_ranks_that_hardly_pay_are_noted_before_the_first_step(tmp_path, monkeypatch, capsys, hosts, gain, note):
+    monkeypatch.setattr(budget, "sharing_gain", lambda *_: gain)
+    monkeypatch.setattr(budget, "expected_seconds", lambda *_: 60.0)
+    run = start(tmp_path / "run")
+    run.close()
+    ranks = SimpleNamespace(size=2, hosts=[*hosts], cores=[2, 2])
+    config = replace(run.training.config, ranks=2)
+    run.training = replace(run.training, config=config, ranks=ranks)
+    train._print_plan(run, verbose=False)
+    err = capsys.readouterr().err
+    assert f"{gain} times as fast as on one rank" in err
+    assert err.count("Note:") == bool(note)
+    assert note in err
+
+
 # Commands that use one process
 
 
@@ -100,6 +135,14 @@ def test_a_command_for_one_process_runs_once_with_a_note(run, tiny):
 
 def test_the_note_names_the_command_and_not_its_alias(run, tiny):
     assert "and `sample` uses one." in run("generate", env=rank(0, of=8)).stderr
+
+
+def test_there_is_no_note_on_a_command_that_is_none(run):
+    assert run("trian", code=2, env=rank(0)).stderr.startswith("Error: no such command 'trian'")
+
+
+def test_a_model_may_precede_the_command(run, tiny):
+    assert "and `sample` uses one." in run("-m", "tiny", "sample", env=rank(0)).stderr
 
 
 @pytest.mark.parametrize("args", [("--version",), ("--help",), ("train", "--help"), ("eval", "--help")])
@@ -136,7 +179,6 @@ def test_tasks_that_nothing_connects_are_told(run, corpus):
 def told(monkeypatch):
     """Return what is told to the launcher; nobody waits for it."""
     monkeypatch.setattr(_ranks, "_PATIENCE", 0.0)
-    monkeypatch.setattr(_ranks, "_FLUSHED", 0.0)
     codes = []
     monkeypatch.setattr(_ranks, "end_all", codes.append)
     return codes
@@ -160,6 +202,20 @@ def test_another_rank_that_fails_alone_is_named(run, corpus, told, monkeypatch):
     assert run(*TRAIN, "--bad", code=2, env=rank(1)).stderr == ""
     assert error_line(late.getvalue()).startswith("rank 1 on there: no such option --bad")
     assert told == [2]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_an_unexpected_error_before_they_meet_ends_all(run, corpus, told, monkeypatch, number):
+    def broken():
+        raise ImportError("no such library")
+
+    monkeypatch.setattr(train, "join", broken)
+    monkeypatch.setattr(sys, "__stderr__", late := io.StringIO())
+    monkeypatch.setattr("socket.gethostname", lambda: "there")
+    run(*TRAIN, code=1, env=rank(number))
+    assert late.getvalue().startswith(f"Error in rank {number} on there:\nTraceback")
+    assert late.getvalue().endswith("ImportError: no such library\n")
+    assert told == [1]
 
 
 def test_mpi4py_that_is_missing_is_told(run, corpus, told, monkeypatch):

@@ -6,7 +6,6 @@ import signal
 import time
 from contextlib import suppress
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from fixtures_mpi import (
@@ -15,10 +14,10 @@ from fixtures_mpi import (
     is_alive,
     mpiexec,
     needs_mpi,
+    no_files_left,
     offspring,
     on_ranks,
     ranks_below,
-    shared_files,
     wait_for,
 )
 from fixtures_run import arrays_of, log_of, meta_of, write_text
@@ -57,14 +56,12 @@ def killed(process, n, folder, moments):
         while process.poll() is None and not (last.exists() and last.stat().st_mtime_ns > had):
             time.sleep(0.005)
         time.sleep(moments.uniform(0, 0.2))
-    everybody, files = offspring(process.pid), set().union(*map(shared_files, ranks))
+    everybody = offspring(process.pid)
     with suppress(ProcessLookupError):  # the run was complete before
         os.kill(moments.choice(ranks), signal.SIGKILL)
     code, _, err = ended(process)
     assert "Traceback" not in err, err
     wait_for(lambda: not any(map(is_alive, everybody)))
-    for file in files:
-        Path(file).unlink(missing_ok=True)
     return code
 
 
@@ -79,7 +76,8 @@ def test_a_hundred_kills_lose_nothing(tmp_path, several):
 
     while len(reached) <= KILLS:
         n = moments.choice(several)
-        code = killed(mpiexec(*CHARRNN, *command(folder), n=n), n, folder, moments)
+        with no_files_left():
+            code = killed(mpiexec(*CHARRNN, *command(folder), n=n), n, folder, moments)
         assert_usable(folder)
         if code == 0:
             total += STEPS

@@ -3,6 +3,7 @@
 What needs MPI itself is in `tests/parallel/test_mpi.py` and `tests/cli/test_mpi.py`.
 """
 
+import errno
 import os
 import signal
 import sys
@@ -25,7 +26,7 @@ from fixtures_run import (
 )
 
 from charrnn.config import CELL_NAMES
-from charrnn.errors import CharRNNError, ConfigError, MissingExtraError
+from charrnn.errors import NO_MEMORY, CharRNNError, ConfigError, MissingExtraError
 from charrnn.nn.bptt import Learner
 from charrnn.nn.cells import CELLS, register_cell
 from charrnn.parallel import ranks as ranks_module
@@ -267,7 +268,13 @@ def failing(monkeypatch, rank, error):
 
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize(
-    ("error", "words"), [(MemoryError("no room"), "MemoryError: no room"), (CharRNNError("no luck"), "no luck")]
+    ("error", "words"),
+    [
+        (MemoryError("no room"), NO_MEMORY),
+        (OSError(errno.ENOSPC, "No space left on device", "here"), "here: No space left on device: free space there"),
+        (ZeroDivisionError("oops"), "ZeroDivisionError: oops"),
+        (CharRNNError("no luck"), "no luck"),
+    ],
 )
 def test_a_rank_that_fails_is_named_and_the_others_go_on(monkeypatch, rank, error, words):
     training = make_training()

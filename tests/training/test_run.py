@@ -822,6 +822,15 @@ def test_what_the_threads_of_a_run_gain_is_measured_on_windows_that_are_short_en
     assert all(limit <= 0.3 / 4 for limit in limits[1:])  # a short run is not spent on it
 
 
+@pytest.mark.parametrize(
+    ("gain", "words"), [(1.71, "1.7 times as fast as on one rank"), (0.5, "2 times as long as on")]
+)
+def test_what_ranks_gain_or_lose_is_said(gain, words):
+    assert budget.gain_in_words(4, 0.029, gain, ranks=2).startswith(
+        f"2 ranks of 4 threads: a step takes about 29 ms, {words}"
+    )
+
+
 def test_the_time_that_a_long_run_takes_is_foretold(tmp_path, monkeypatch):
     begun = start(tmp_path / "run")
     begun.close()

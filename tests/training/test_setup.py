@@ -103,6 +103,13 @@ def test_threads_that_the_user_chose_without_cores_or_rows_for_them_are_noted(
     assert not any("--threads" in note for note in run.notes)  # nobody chose them now
 
 
+def test_half_gradients_of_one_process_are_noted(tmp_path):
+    for half in (True, False):
+        run = start(tmp_path / f"run{half}", half_gradients=half)
+        run.close()
+        assert any(note.startswith("--half-gradients has no effect without mpiexec") for note in run.notes) == half
+
+
 def test_the_checkpoint_records_the_blas_and_its_kernel(tmp_path):
     library = blas()
     start(tmp_path / "run").close()
