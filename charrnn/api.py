@@ -435,7 +435,7 @@ class LanguageModel:
         """
         if not isinstance(path, (str, PathLike)) or Path(path).suffix != ".npz":
             raise ConfigError(f"save needs the path of a .npz file, got {path!r}")
-        ckpt.save(Path(path), self.checkpoint)
+        ckpt.save(Path(path), self.checkpoint, "name another file")
 
     def to_torch(self) -> dict[str, Array]:
         """Return the weights for `load_state_dict` of a PyTorch module, by name; its memory is left out.

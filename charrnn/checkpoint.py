@@ -37,7 +37,7 @@ from charrnn.data.vocab import Vocab
 from charrnn.errors import CharRNNError, CheckpointError, UnknownCellError
 from charrnn.memory.cache import Cache
 from charrnn.nn import compiled, model
-from charrnn.system.atomic import replacing, uninterrupted
+from charrnn.system.atomic import REMEDY, replacing, uninterrupted
 from charrnn.system.npz import Header, Npz, PickledError
 from charrnn.version import __version__
 
@@ -59,6 +59,8 @@ _META_TYPES = {
 _CACHE_ARRAYS = ("mean", "projection")
 _CACHE_TYPES = {"size": int, "sharpness": float, "gates": list, "fitted_to": str}
 _GOOD_TYPES = {"step": int, "history": list, "progress": dict}
+#: Settings of a model that only its training uses.
+_IN_TRAINING = ("dropout", "input_dropout", "weight_drop", "init")
 
 
 def current_versions() -> dict[str, str]:
@@ -125,12 +127,26 @@ class Checkpoint:
         size = f"{config.cell} {config.num_layers}x{config.hidden_size}, {self.vocab.summary}"
         return size if loss is None else f"{size}, val loss {loss:.4f}"
 
+    @property
+    def is_imported(self) -> bool:
+        """Return whether the weights come from another library, so that how they were trained is unknown."""
+        return self.step == 0 and self.state is None
+
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """Return the settings of "Model", "Text" and "Training" by name; None where an import left them unknown."""
+        model, train = asdict(self.model_config), asdict(self.train_config)
+        if self.is_imported:
+            model, train = model | dict.fromkeys(_IN_TRAINING), dict.fromkeys(train)
+        return {"Model": model, "Text": asdict(self.text_config), "Training": train}
+
     def __repr__(self) -> str:
         return f"Checkpoint(step {self.step:,}: {self.summary})"
 
 
-def save(path: Path, checkpoint: Checkpoint) -> None:
+def save(path: Path, checkpoint: Checkpoint, remedy: str = REMEDY) -> None:
     """Write a checkpoint; at any moment, `path` is either the old file or the new one, complete.
+
+    remedy: what to do if `path` cannot be written
 
     Raises:  CharRNNError if the file cannot be written.
     """
@@ -163,7 +179,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     if good := checkpoint.good:
         meta["good"] = {name: getattr(good, name) for name in _GOOD_TYPES}
         arrays |= {f"good/{name}": array for name, array in _arrays(good).items()}
-    with uninterrupted(), replacing(path) as file:
+    with uninterrupted(), replacing(path, remedy) as file:
         np.savez(file, **{"meta": np.array(json.dumps(meta))} | arrays)
 
 

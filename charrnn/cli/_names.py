@@ -33,7 +33,8 @@ _COMMANDS = {
 #: What to do instead of giving an option that other tools have, where none here means it.
 _INSTEAD = {
     "o out output output-file outfile save-to": "write what it prints to a file with `> FILE`",
-    "gpu cuda device use-cuda gpuid gpus": "charrnn computes on the processor, so leave it out",
+    "gpu cuda device use-cuda gpuid gpus": "charrnn computes on the processor; for a GPU, train in PyTorch and import "
+    "the model with `charrnn.from_torch`",
     "data data-path data-dir input corpus file text-file train-file dataset": "name the text without an option",
     "bidirectional": "a language model reads forwards only, so leave it out",
 }

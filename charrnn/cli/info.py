@@ -45,14 +45,15 @@ def command(run: str | None, model_path: str | None, as_json: bool) -> None:
     opened = open_model(run or model_path)
     saved, path = opened.checkpoint, opened.path
     assert path is not None  # it was loaded from a file
+    settings = saved.settings()
     if not as_json:
         _print(saved, path)
         return
     print_json(
         {
             "path": str(path),
-            "model": asdict(saved.model_config),
-            "train": text_and_train_settings(saved.text_config, saved.train_config),
+            "model": settings["Model"],
+            "train": text_and_train_settings(saved.text_config, saved.train_config) | settings["Training"],
             "parameters": {name: list(array.shape) for name, array in saved.params.items()},
             "parameters_total": sum(array.size for array in saved.params.values()),
             "vocab": saved.vocab.to_dict(),
@@ -75,15 +76,15 @@ def _print(saved: Checkpoint, path: Path) -> None:
 
     folder = RunFolder(path.parent)
     run = summary(folder) if path in folder.files() else None
-    print_sections(
-        {
-            "File": _file(saved, path, folder, run),
-            "Text": _text(saved),
-            "Model": _settings(asdict(saved.model_config)),
-            "Training": _settings(asdict(saved.train_config)),
-            "Result": _result(saved, path, run),
-        }
-    )
+    settings = saved.settings()
+    sections = {
+        "File": _file(saved, path, folder, run),
+        "Text": _text(saved),
+        "Model": _settings(settings["Model"]),
+    }
+    if not saved.is_imported:
+        sections |= {"Training": _settings(settings["Training"]), "Result": _result(saved, path, run)}
+    print_sections(sections)
     total = sum(array.size for array in saved.params.values())
     rows = [(name, " x ".join(map(str, array.shape)), f"{array.size:,}") for name, array in saved.params.items()]
     click.echo()
@@ -113,20 +114,31 @@ def _file(saved: Checkpoint, path: Path, folder: RunFolder, run: RunSummary | No
         "Use": "resume the run, sample, eval, score, serve"
         if saved.state is not None
         else "sample, eval, score, serve",
-        "Weights": "running mean of those in training" if saved.averaged else "as training left them",
-        "Resume": _resume(saved, folder, run),
+        "Weights": _weights(saved),
+        "Resume": _resume(saved, path, folder, run),
         "Written by": ", ".join(f"{name} {version}" for name, version in saved.versions.items()),
     }
 
 
-def _resume(saved: Checkpoint, folder: RunFolder, run: RunSummary | None) -> str:
+def _weights(saved: Checkpoint) -> str:
+    """Return where the weights come from."""
+    if saved.is_imported:
+        return "imported from another library"
+    return "running mean of those in training" if saved.averaged else "as training left them"
+
+
+def _resume(saved: Checkpoint, path: Path, folder: RunFolder, run: RunSummary | None) -> str:
     """Return the command that resumes the run of a checkpoint, or why there is none."""
     from charrnn.cli._new_run import on_ranks, train_command
     from charrnn.config import DEFAULT_MINUTES, STDIN
 
+    known = saved.source.paths and STDIN not in saved.source.paths
+    if saved.is_imported:
+        further = train_command(saved.source.paths if known else ("TEXT",), {"init_from": path})
+        return f"not possible: it was not trained here; to train it further: {further}"
     if run is None or run.finished is None:
         return "not possible: there is no last.npz beside it" if saved.state is None else "rename it to last.npz first"
-    paths = () if saved.source.paths and STDIN not in saved.source.paths else ("TEXT",)
+    paths = () if known else ("TEXT",)
 
     def command(**longer: object) -> str:
         return on_ranks(saved.train_config.ranks, train_command(paths, {"resume": True, "out": folder.path} | longer))
@@ -142,13 +154,19 @@ def _text(saved: Checkpoint) -> dict[str, str]:
     """Return the corpus, how it was read where that is not the default, and the vocabulary."""
     from charrnn.config import default_of
     from charrnn.data.files import describe_paths
+    from charrnn.data.source import UNKNOWN
 
     source, vocab = saved.source, saved.vocab
     kinds = [f"{len(vocab.symbols)} {vocab.kind}", *(f"the {name} symbol" for name in vocab.specials)]
     settings = {name: value for name, value in asdict(saved.text_config).items() if value != default_of(name)}
+    if source == UNKNOWN:
+        settings.pop("val_fraction")
+        origin = {"Trained on": "unknown: it was imported without its corpus"}
+    else:
+        trained_on = describe_paths(source.paths) if source.paths else "a text in memory"
+        origin = {"Trained on": trained_on, "SHA-256": source.sha256[:8]}
     return {
-        "Trained on": describe_paths(source.paths) if source.paths else "a text in memory",
-        "SHA-256": source.sha256[:8],
+        **origin,
         **_settings(settings),
         "Vocabulary": f"{' and '.join(kinds)}: {vocab.symbols[:_SYMBOLS]!r}{'…' * (len(vocab.symbols) > _SYMBOLS)}",
     }

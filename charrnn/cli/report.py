@@ -121,17 +121,11 @@ def _figures(report: Report) -> dict[str, str]:
 
 def _settings(saved: Checkpoint) -> dict[str, dict[str, Any]]:
     """Return the settings that have a value, by section."""
-    from dataclasses import asdict
-
     sections = {
-        "Model": asdict(saved.model_config),
-        "Text": asdict(saved.text_config),
-        "Training": asdict(saved.train_config),
-    }
-    return {
         title: {name: value for name, value in settings.items() if value is not None}
-        for title, settings in sections.items()
+        for title, settings in saved.settings().items()
     }
+    return {title: settings for title, settings in sections.items() if settings}
 
 
 def _commands(report: Report) -> dict[str, str]:
@@ -149,8 +143,9 @@ def _commands(report: Report) -> dict[str, str]:
     count = report.copies.count if report.copies is not None else 1
     drawn = {"--temp": SEARCHED, "--seed": SEED, "-n": SEARCHED_LENGTH, "--count": count}
     options = [str(word) for pair in drawn.items() for word in pair]
+    training = {} if saved.is_imported else {"Train the model again": repeat_command(saved)}
     return {
-        "Train the model again": repeat_command(saved),
+        **training,
         "Score it": with_imports(["charrnn", "eval", "-m", model, "--baselines"]),
         "Draw the samples that were searched for copies": with_imports(["charrnn", "sample", "-m", model, *options]),
         "Make this page again": with_imports(["charrnn", "report", model]),

@@ -20,3 +20,7 @@ class Source(NamedTuple):
     def paths(self) -> tuple[str, ...]:
         """Return all paths in order."""
         return () if self.path is None else (self.path, *self.also)
+
+
+#: The source of a model that was imported without its text.
+UNKNOWN = Source(None, "unknown")

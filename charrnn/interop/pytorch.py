@@ -25,7 +25,7 @@ from charrnn.arrays import Array, Params
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import ModelConfig, TextConfig, TrainConfig, flag_of, sort_settings
 from charrnn.data.corpus import Corpus
-from charrnn.data.source import Source
+from charrnn.data.source import UNKNOWN
 from charrnn.data.vocab import Vocab
 from charrnn.errors import CheckpointError, ConfigError, VocabError
 from charrnn.wording import in_words
@@ -35,7 +35,6 @@ _TAKEN = (
     "charrnn takes an nn.Embedding or one-hot inputs, one nn.RNN (tanh), nn.LSTM or nn.GRU in one direction and "
     "without a projection, and one nn.Linear"
 )
-_NO_CORPUS = Source(None, "unknown")
 
 
 def to_torch(config: ModelConfig, params: Params) -> Params:
@@ -234,7 +233,7 @@ def checkpoint_of(
         text_config = TextConfig(
             bytes=vocab.kind == "bytes", normalize=vocab.normalize, lowercase=vocab.lowercase, val_fraction=0.0
         )
-        return Checkpoint(config, TrainConfig(), vocab, params, 0, _NO_CORPUS, text_config=text_config)
+        return Checkpoint(config, TrainConfig(), vocab, params, 0, UNKNOWN, text_config=text_config)
     if not isinstance(corpus, Corpus):
         raise ConfigError(f"corpus must be a charrnn.Corpus, got {corpus!r}: pass charrnn.Corpus.read(path)")
     _, text_config, train_config = sort_settings(corpus.settings)

@@ -11,13 +11,13 @@ from typing import IO, Any, BinaryIO
 
 from charrnn.errors import MAY_PASS, CharRNNError, ConfigError
 
-_REMEDY = "choose another folder with --out"
+REMEDY = "choose another folder with --out"
 #: Errors by which a file system says that it cannot do something: NFS, Lustre, CIFS, FUSE and WSL lack locks or fsync.
 _UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 
 
 @contextmanager
-def writing(path: Path, remedy: str = _REMEDY, comfort: str = "") -> Iterator[None]:
+def writing(path: Path, remedy: str = REMEDY, comfort: str = "") -> Iterator[None]:
     """Raise a CharRNNError in place of an OSError: it names the path, cause and remedy, and adds the comfort."""
     try:
         yield
@@ -55,7 +55,7 @@ def lock(file: IO[Any], *, wait: bool = False) -> bool:
 
 
 @contextmanager
-def replacing(path: Path, remedy: str = _REMEDY) -> Iterator[BinaryIO]:
+def replacing(path: Path, remedy: str = REMEDY) -> Iterator[BinaryIO]:
     """Yield a temporary file that replaces `path` when the block ends, once it is complete and on disk.
 
     A file system without fsync writes it to disk later, so that a power cut can lose it.

@@ -108,6 +108,7 @@ def choose(
     budget: float,
     given: Collection[str],
     optimizer: str = "adamw",
+    schedule: str = "cosine",
     *,
     minutes: float,
 ) -> Recipe:
@@ -176,13 +177,15 @@ def choose(
         settings["learning_rate"] = float(f"{rate * math.sqrt(larger):.2g}")
         why = "from the size of the model and the number of passes"
         if larger > 1:
-            why += f", times {math.sqrt(larger):.2g} because the batch is {larger:.2g} times as large as usual"
+            why += (
+                f", times {math.sqrt(larger):.2g} because a step reads {larger:.2g} times as many characters as usual"
+            )
         reasons.append(f"learning rate {settings['learning_rate']:g}: {why}")
-    if larger > 1 and not {"warmup_steps", "warmup_share"} & set(given):
+    warms_up = schedule == "cosine" and optimizer in _RATED
+    if larger > 1 and warms_up and not {"warmup_steps", "warmup_share"} & set(given):
         settings["warmup_share"] = _WARMUP_SHARE
         reasons.append(
-            f"warm-up up to {_WARMUP_SHARE:g} of the run: with a larger batch, the run has fewer steps, "
-            "and the rate needs as many to rise"
+            f"warm-up share {_WARMUP_SHARE:g}: larger steps are fewer, and the warm-up needs as many of them as usual"
         )
     if "reset_rate" not in given:
         settings["reset_rate"] = _RESET_RATE

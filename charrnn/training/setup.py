@@ -228,6 +228,7 @@ def _recipe(
         speed * seconds * _FOR_TRAINING,
         given,
         config.optimizer,
+        config.schedule,
         minutes=config.minutes or 0.0,
     )
     return chosen, memory

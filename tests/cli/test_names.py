@@ -77,7 +77,8 @@ def test_help_as_a_command(run):
 
 HINTS = {
     "train --units 4": "no such option --units: did you mean --hidden-size?",
-    "train --gpu": "no such option --gpu: charrnn computes on the processor, so leave it out",
+    "train --gpu": "no such option --gpu: charrnn computes on the processor; for a GPU, train in PyTorch "
+    "and import the model with `charrnn.from_torch`",
     "train --rate 1": "no such option --rate: did you mean --learning-rate?",
     "train --max-iters 9": "no such option --max-iters: did you mean --steps?",
     "train --temp 1": "no such option --temp: `charrnn sample` has it",

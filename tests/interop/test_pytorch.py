@@ -10,7 +10,7 @@ from fixtures_run import TEXT, finish, same, start, stop_at
 from test_docs import ROOT, blocks, commands, folder, in_bash, shell  # noqa: F401  two are fixtures
 
 import charrnn
-from charrnn.cli import main
+from charrnn.cli import main, report
 from charrnn.config import CELL_NAMES, ModelConfig, TextConfig
 from charrnn.data.corpus import Corpus
 from charrnn.data.vocab import Vocab
@@ -154,6 +154,36 @@ def test_commands_take_the_file(place, monkeypatch, command):
     assert result.output or "--quiet" in command
 
 
+def test_info_and_report_show_no_settings_of_a_training_that_never_was(place, monkeypatch):
+    monkeypatch.chdir(place)
+
+    def shown(*args):
+        result = CliRunner().invoke(main, ["info", *args])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    table = shown("gpu.npz")
+    assert "Weights     imported from another library" in table
+    assert "Trained on  unknown: it was imported without its corpus" in table
+    assert "to train it further: charrnn train TEXT --init-from gpu.npz" in table
+    for never in ("SHA-256", "Val fraction", "Training", "Batch size", "Dropout", "Init ", "Result"):
+        assert never not in table
+    data = json.loads(shown("gpu.npz", "--json"))
+    assert (data["train"]["batch_size"], data["train"]["normalize"], data["model"]["init"]) == (None, "none", None)
+    charrnn.from_torch(state_dict(), CHARACTERS, Corpus.read("text.txt")).save("with.npz")
+    table = shown("with.npz")
+    assert "to train it further: charrnn train text.txt --init-from with.npz" in table
+    assert "SHA-256" in table
+    monkeypatch.setattr(report, "_figures", lambda _: dict.fromkeys(("confusions", "symbols"), ""))
+    result = CliRunner().invoke(main, ["report", "with.npz"])
+    assert result.exit_code == 0, result.output
+    page = (place / "with.html").read_text(encoding="utf-8")
+    assert "The weights were imported from another library, so how they were trained is unknown." in page
+    assert "The log gives no reasons" not in page
+    for never in ("Length</dt>", "Batch size</dt>", "Dropout</dt>", "learning rate", "charrnn train"):
+        assert never not in page
+
+
 def test_what_is_saved_is_what_was_imported(place):
     loaded = charrnn.load(place / "gpu.npz")
     assert same(loaded.checkpoint.params, charrnn.from_torch(state_dict(embed=3), CHARACTERS).checkpoint.params)
@@ -169,7 +199,7 @@ def test_save_takes_the_path_of_an_npz_file(place, path):
 
 
 def test_save_says_why_it_cannot_write(place):
-    with pytest.raises(CharRNNError, match="No such file or directory") as caught:
+    with pytest.raises(CharRNNError, match="No such file or directory: name another file;") as caught:
         charrnn.load(place / "gpu.npz").save(place / "no folder" / "gpu.npz")
     assert "\n" not in str(caught.value)
 

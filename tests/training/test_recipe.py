@@ -273,10 +273,10 @@ def test_a_text_that_is_read_a_few_times_gets_a_faster_rate():
     assert (passes, found.settings["learning_rate"]) == (120, 8e-3)
 
 
-def batched(rows, given=("batch_size",), optimizer="adamw"):
+def batched(rows, given=("batch_size",), optimizer="adamw", schedule="cosine"):
     """Return what is chosen for a text of a million characters in steps of this many rows of 100 characters."""
     steps = math.ceil(10**6 / rows / 100)
-    return choose(CONFIG, param_shapes, 10**6, 1000, steps, 5e12, given, optimizer, minutes=5)
+    return choose(CONFIG, param_shapes, 10**6, 1000, steps, 5e12, given, optimizer, schedule, minutes=5)
 
 
 def test_a_larger_batch_gets_a_faster_rate_and_a_longer_warm_up():
@@ -290,8 +290,8 @@ def test_a_larger_batch_gets_a_faster_rate_and_a_longer_warm_up():
         assert found.settings["warmup_share"] == 0.5
         assert found.settings.keys() - usual.settings.keys() == {"warmup_share"}
     (rate, warmup) = (why for why in batched(128).reasons if why not in usual.reasons and "mean" not in why)
-    assert rate.endswith("passes, times 2 because the batch is 4 times as large as usual")
-    assert warmup.startswith("warm-up up to 0.5 of the run: ")
+    assert rate.endswith("passes, times 2 because a step reads 4 times as many characters as usual")
+    assert warmup.startswith("warm-up share 0.5: ")
 
 
 def test_a_smaller_batch_keeps_the_usual_rate():
@@ -300,6 +300,13 @@ def test_a_smaller_batch_keeps_the_usual_rate():
     assert "warmup_share" not in small.settings
     exact = choose(CONFIG, param_shapes, 3201, 0, 1, 5e12, {"batch_size"}, minutes=5)  # 3,200 predictions in one step
     assert "warmup_share" not in exact.settings
+
+
+def test_the_warm_up_is_chosen_for_what_has_one_and_was_measured():
+    assert "warmup_share" in batched(512, optimizer="adam").settings
+    for other in (batched(512, optimizer="sgd"), batched(512, schedule="constant")):
+        assert "warmup_share" not in other.settings
+        assert not any("warm-up" in why for why in other.reasons)
 
 
 @pytest.mark.parametrize("name", ["warmup_steps", "warmup_share"])
