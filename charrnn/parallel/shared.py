@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.arrays import Array, Params, smallest_type
+from charrnn.config import ModelConfig
 from charrnn.nn import model
 from charrnn.parallel.plan import Plan
 
@@ -62,10 +63,18 @@ def shared_arrays(plan: Plan, file: int) -> SharedArrays:
 
 def gradients_of(shared: SharedArrays, plan: Plan, rank: int) -> Params:
     """Return the gradients of the process with this rank by parameter: views of its row of `grads`."""
+    return by_parameter(shared["grads"][rank], plan.config)
+
+
+def by_parameter(numbers: Array, config: ModelConfig) -> Params:
+    """Return views of an array by parameter, in the order of the parameters.
+
+    Shapes:  numbers (P,), or more
+    """
     views, end = {}, 0
-    for name, shape in model.param_shapes(plan.config).items():
+    for name, shape in model.param_shapes(config).items():
         begin, end = end, end + math.prod(shape)
-        views[name] = shared["grads"][rank, begin:end].reshape(shape)
+        views[name] = numbers[begin:end].reshape(shape)
     return views
 
 

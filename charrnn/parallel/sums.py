@@ -18,6 +18,7 @@ from charrnn.arrays import Params
 from charrnn.config import ModelConfig
 from charrnn.nn import model
 from charrnn.parallel.ranks import Ranks
+from charrnn.parallel.shared import add_up, by_parameter
 
 _MOST_PIECES, _LEAST = 4, 2**19  # and the numbers of a piece, at least: smaller ones cost more messages than they gain
 _HALF, _HALF_UNIT = np.uint32(16), np.uint32(0x8000)  # bits that bfloat16 drops; half of the last one that it keeps
@@ -27,17 +28,12 @@ class Sums:
     """The gradients of this rank, and after `add` the sums of those of all ranks; `half`: they travel as bfloat16."""
 
     def __init__(self, config: ModelConfig, ranks: Ranks, *, half: bool) -> None:
-        shapes = model.param_shapes(config)
-        numbers = sum(map(math.prod, shapes.values()))
+        numbers = sum(map(math.prod, model.param_shapes(config).values()))
         pieces = max(1, min(_MOST_PIECES, numbers // _LEAST))
         self._ranks, self._half = ranks, half
         self._pieces = np.zeros((pieces, ranks.size, -(-numbers // (pieces * ranks.size))), config.dtype)
         self._shards = np.empty(self._pieces.shape, np.uint16 if half else config.dtype)
-        self._grads: Params = {}
-        flat, end = self._pieces.reshape(-1), 0
-        for name, shape in shapes.items():
-            begin, end = end, end + math.prod(shape)
-            self._grads[name] = flat[begin:end].reshape(shape)
+        self._grads = by_parameter(self._pieces.reshape(-1), config)
 
     def add(self, own: Params | None) -> Params:
         """Return the sums of all ranks' gradients, in the order of this rank's own; valid until the next call.
@@ -57,9 +53,8 @@ class Sums:
 
 def _total(shards: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return the sum of a shard over all ranks, in their order; the first one is overwritten."""
+    add_up(shards, slice(None))
     total: npt.NDArray[Any] = shards[0]
-    for other in shards[1:]:
-        total += other
     return total
 
 
