@@ -117,7 +117,7 @@ class RankedWorkers(Workers):
             raise
 
     def __exit__(self, *raised: object) -> None:
-        self._ranks.tell_all(Close())
+        self._ranks.send_all(Close())
         super().__exit__(*raised)
 
     def hold(self, params: Params, opt_state: Params) -> None:
@@ -131,7 +131,7 @@ class RankedWorkers(Workers):
 
     def update(self, learning_rate: float, step: int) -> None:
         """Let the other ranks do the update that this one does, from the newest gradients."""
-        self._ranks.tell_all(Update(learning_rate, step))
+        self._ranks.send_all(Update(learning_rate, step))
 
     def slow_rank(self) -> SlowRank | None:
         """Return the slowest rank if it takes much longer for its rows than the others; None if it does not."""

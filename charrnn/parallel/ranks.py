@@ -95,7 +95,7 @@ class Ranks:
         numerics = (np.__version__, blas().kernel, compiled.variant())
         node = _node(self._comm)
         own = _Place(socket.gethostname(), node, __version__, numerics, _cores(), available_threads(), settings)
-        self._places = _told_apart(self._comm.allgather(own))
+        self._places = _with_own_names(self._comm.allgather(own))
         self.alike = len({place.numerics for place in self._places}) == 1
         self.names = [f"rank {rank} on {place.host}" for rank, place in enumerate(self._places)]
         self.hosts = [place.host for place in self._places]
@@ -111,25 +111,25 @@ class Ranks:
             self._ended = True
             raise
 
-    def tell(self, messages: Sequence[Any]) -> None:
+    def send(self, messages: Sequence[Any]) -> None:
         """Send each of the other ranks its message; the first one, for this rank itself, is not sent."""
         for rank in range(1, 1 if self._ended else self.size):
             self._comm.send(messages[rank], dest=rank)
 
-    def tell_all(self, message: Any) -> None:
+    def send_all(self, message: Any) -> None:
         """Send all other ranks the same message."""
-        self.tell([message] * self.size)
+        self.send([message] * self.size)
 
     @uninterrupted()
     def share(self, message: Any) -> None:
         """Send all other ranks the same large message by a broadcast, which takes less time than one by one."""
         if not self._ended:
-            self.tell_all(_Shared())
+            self.send_all(_Shared())
             self._comm.bcast(message)
 
     def end(self, code: int) -> None:
         """Let all other ranks end with this exit code; nothing is sent to them after that."""
-        self.tell_all(End(code))
+        self.send_all(End(code))
         self._ended = True
 
     def hear(self) -> Any:
@@ -151,7 +151,7 @@ class Ranks:
         """
         answers = list[Any]()
         with uninterrupted():
-            self.tell(messages)
+            self.send(messages)
             try:
                 yield answers
             finally:
@@ -246,7 +246,7 @@ def _node(world: MPI.Intracomm) -> int:
     return first
 
 
-def _told_apart(places: Sequence[_Place]) -> list[_Place]:
+def _with_own_names(places: Sequence[_Place]) -> list[_Place]:
     """Return the places with a number behind the name of each host that has the name of another."""
     names: dict[int, str] = {}
     for place in places:

@@ -32,7 +32,7 @@ from charrnn.nn.cells import CELLS, register_cell
 from charrnn.parallel import ranks as ranks_module
 from charrnn.parallel import sums
 from charrnn.parallel.ranked import RankedWorkers
-from charrnn.parallel.ranks import Ranks, _Place, _refuse_differences, _threads, _told_apart
+from charrnn.parallel.ranks import Ranks, _Place, _refuse_differences, _threads, _with_own_names
 from charrnn.parallel.workers import SlowRank
 from charrnn.training import follow as follow_module
 from charrnn.training.loop import Recovered, Stepped, fit, validate
@@ -361,7 +361,7 @@ def test_after_each_evaluation_ranks_that_round_differently_train_on_from_the_we
     with ranks_of(2, monkeypatch) as ranks:
         assert ranks.alike
         ranks.alike = alike
-        for name in ("tell_all", "share", "asked"):
+        for name in ("send_all", "share", "asked"):
             method = getattr(ranks, name)
 
             def noted(message, method=method):
@@ -386,7 +386,7 @@ def test_ranks_with_other_kernels_round_differently(monkeypatch, numerics):
 def test_hosts_of_the_same_name_are_told_apart():
     hosts = [("pi", 0), ("pi", 1), ("pi", 0), ("other", 3), ("pi", 4), ("pi", 1)]
     places = [PLACE._replace(host=host, node=node) for host, node in hosts]
-    assert [place.host for place in _told_apart(places)] == ["pi", "pi 2", "pi", "other", "pi 3", "pi 2"]
+    assert [place.host for place in _with_own_names(places)] == ["pi", "pi 2", "pi", "other", "pi 3", "pi 2"]
 
 
 # The ranks meet
