@@ -86,7 +86,7 @@ def load(
     if not isinstance(path, (str, PathLike, NoneType)):
         raise ConfigError(f"load needs a path or the name of a run, got {path!r}")
     file = find_model(None if path is None else Path(path))
-    return LanguageModel(ckpt.load(file), file, memory, memory_from, with_ngram, adaptive)
+    return LanguageModel(ckpt.load_model(file), file, memory, memory_from, with_ngram, adaptive)
 
 
 def from_torch(
