@@ -125,6 +125,7 @@ class Checkpoint:
         """Return cell, size, symbols and loss: "lstm 1x128, 66 characters, val loss 1.4470"."""
         config, loss = self.model_config, self.history[-1]["val_loss"] if self.history else None
         size = f"{config.cell} {config.num_layers}x{config.hidden_size}, {self.vocab.summary}"
+        size += ", reads backwards" * self.vocab.reverse
         return size if loss is None else f"{size}, val loss {loss:.4f}"
 
     @property
