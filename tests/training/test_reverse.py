@@ -152,7 +152,7 @@ def test_stop_strings_and_line_ends_are_those_of_the_text(pair):
         own = backward.sample(80, prime="x", seed=seed, stop=("ro", "e "))
         assert own == forward.sample(80, prime="x", seed=seed, stop=("or", " e"))[::-1]
         assert "ro" not in own
-        assert "ck" not in own
+        assert "e " not in own
     if "\n" in forward.checkpoint.vocab.symbols:
         own = backward.sample(2000, prime="x", seed=1, lines=2)
         assert own == forward.sample(2000, prime="x", seed=1, lines=2)[::-1].removeprefix("\n")
