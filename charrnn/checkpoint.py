@@ -130,6 +130,7 @@ class Checkpoint:
         size = f"{config.cell} {config.num_layers}x{config.hidden_size}, {self.vocab.summary}"
         if self.classifier is not None:
             size = f"classifier of {len(self.classifier.labels):,} labels, {size}"
+        size += ", reads backwards" * self.vocab.reverse
         return size if loss is None else f"{size}, val loss {loss:.4f}"
 
     @property

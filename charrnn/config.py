@@ -68,7 +68,8 @@ def setting(
 
     group      "" for a field that checkpoints keep but no option sets
     open_ends  low and high themselves are not allowed
-    decides    what a setting of a text decides: which "characters" a file has, how they are "split", or the "symbols"
+    decides    what a setting of a text decides: which "characters" a file has, how they are "split", the "symbols", or
+               the "order" in which a model reads them
     more       recipe: the default under a time budget, in the help. open_low: low itself is not allowed. rule: the
                error for a value out of range. flags, metavar, flag_low: the option's flags, placeholder and least
                value, where they do not follow from the rest. otherwise: what to do instead of giving a value that
@@ -253,6 +254,9 @@ class TextConfig:
     )
     normalize: str = setting("none", "Text", "Convert the text to this Unicode normal form.", choices=NORMAL_FORMS)
     lowercase: bool = setting(False, "Text", "Convert the text to lower case.")
+    reverse: bool = setting(
+        False, "Text", "Read the text from its end to its beginning, as `charrnn fill` needs.", decides="order"
+    )
     min_count: int = setting(
         1,
         "Text",
@@ -334,7 +338,10 @@ class TextConfig:
         return not (self.split_documents is self.separator is self.field is None)
 
     def settings_that_decide(self, what: str) -> dict[str, Any]:
-        """Return the settings that decide which "characters" a file holds, how they are "split", or the "symbols"."""
+        """Return the settings that decide which "characters" a file has, how they are "split", or the "symbols".
+
+        Or their "order": that in which a model reads them.
+        """
         return {item.name: getattr(self, item.name) for item in fields(self) if item.metadata["decides"] == what}
 
 
