@@ -240,7 +240,14 @@ def test_the_core_agrees_with_numpy(cell, compute_by):
 @every_cell
 def test_nothing_that_is_passed_in_is_written_to(cell):
     it = draw_encoder(cell, 2, **DROPPING)
-    for array in (*it.params.values(), it.ids, it.dh, it.masks.inputs, it.masks.outputs, *(it.masks.weights or {}).values()):
+    for array in (
+        *it.params.values(),
+        it.ids,
+        it.dh,
+        it.masks.inputs,
+        it.masks.outputs,
+        *(it.masks.weights or {}).values(),
+    ):
         array.flags.writeable = False
     run(it)
     encoder.read(prepare(it), it.ids, LENGTHS)
