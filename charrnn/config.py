@@ -37,6 +37,7 @@ DTYPE_NAMES = ("float32", "float64")
 UNKNOWN_POLICIES = ("error", "skip")
 PROTOCOLS = ("whole", "windows", "lanes")
 MOST_MEMORY = 10_000_000  # characters that a model can look back at
+POOLS = ("max", "mean", "last")
 NORMAL_FORMS = ("none", "NFC", "NFKC")
 DOCUMENT_WAYS = ("lines", "blank-lines", "files")
 DEFAULT_MINUTES = 5.0
@@ -77,7 +78,7 @@ def setting(
     return field(default=default, metadata={"group": group, "help": help, "decides": decides, **limits, **more})
 
 
-def _check(config: ModelConfig | TextConfig | TrainConfig) -> None:
+def _check(config: ModelConfig | ClassifierConfig | TextConfig | TrainConfig) -> None:
     """Raise ConfigError if a value is outside the limits of its field."""
     for item in fields(config):
         value: Any = vars(config)[item.name]
@@ -453,6 +454,32 @@ class TrainConfig:
         for name, value in OPTIMIZER_DEFAULTS[self.optimizer].items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """The settings of a classifier beside those of its net.
+
+    labels  in the order of the readout
+    Raises:  ConfigError if a value makes no sense.
+    """
+
+    labels: tuple[str, ...] = ()
+    bidirectional: bool = setting(True, "Model", "Read each text in both directions.")
+    pool: str = setting(
+        "max", "Model", "What the label is read from: the max or mean over all characters, or the last.", choices=POOLS
+    )
+    max_chars: int = setting(
+        1000, "Text", "Read at most this many characters of each text.", low=1, high=1_000_000, decides="characters"
+    )
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @property
+    def directions(self) -> int:
+        """Return D, the number of directions in which a text is read."""
+        return 2 if self.bidirectional else 1
 
 
 def total_steps(steps: int | None, length_changes: str | None) -> int | None:

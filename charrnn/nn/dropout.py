@@ -22,7 +22,7 @@ class Masks(NamedTuple):
     """Factors that are 0 where something is dropped and 1 / (1 - rate) elsewhere; None where nothing is.
 
     inputs   (B, E), for the embedded inputs
-    outputs  (L, B, H), for each layer's outputs
+    outputs  (L, B, H), for each layer's outputs; of an encoder of D directions, (L, B, D H)
     weights  for the recurrent matrices, under the names and in the shapes of the parameters
     """
 
@@ -34,14 +34,18 @@ class Masks(NamedTuple):
 NO_DROPOUT = Masks()
 
 
-def draw_masks(params: Params, config: ModelConfig, seed: int | None, step: int, rows: slice) -> Masks:
+def draw_masks(
+    params: Params, config: ModelConfig, seed: int | None, step: int, rows: slice, directions: int = 1
+) -> Masks:
     """Return the masks of a training step for these batch rows."""
-    return Masks(*_draw_rows(config, seed, step, rows), _draw_weights(params, config, seed, step) or None)
+    return Masks(*_draw_rows(config, seed, step, rows, directions), _draw_weights(params, config, seed, step) or None)
 
 
-def _draw_rows(config: ModelConfig, seed: int | None, step: int, rows: slice) -> tuple[Array | None, Array | None]:
+def _draw_rows(
+    config: ModelConfig, seed: int | None, step: int, rows: slice, directions: int
+) -> tuple[Array | None, Array | None]:
     """Return the masks of inputs and outputs, drawn row by row."""
-    L, E, H = config.num_layers, config.embed_size, config.hidden_size
+    L, E, H = config.num_layers, config.embed_size, directions * config.hidden_size
     if not (config.dropout or config.input_dropout):
         return None, None
     source = np.random.PCG64([seed or 0, step])
@@ -58,11 +62,11 @@ def _draw_rows(config: ModelConfig, seed: int | None, step: int, rows: slice) ->
 def _draw_weights(params: Params, config: ModelConfig, seed: int | None, step: int) -> Params:
     """Return the masks of the recurrent matrices; empty without weight-drop."""
     masks: Params = {}
-    for layer in range(config.num_layers if config.weight_drop else 0):
-        W_hh = params.get(name := f"layer{layer}.W_hh")
-        if W_hh is None:  # a cell without recurrent weights
+    names = [f"{direction}{layer}.W_hh" for direction in ("layer", "reverse") for layer in range(config.num_layers)]
+    for number, name in enumerate(names if config.weight_drop else ()):
+        if (W_hh := params.get(name)) is None:  # a cell without recurrent weights, or one direction alone
             continue
-        source = np.random.PCG64([seed or 0, step, 1 + layer])  # 1 +, since NumPy ignores zeros at the end of a seed
+        source = np.random.PCG64([seed or 0, step, 1 + number])  # 1 +, since NumPy ignores zeros at the end of a seed
         bits = _bits(source, -(-W_hh.size // 4))
         masks[name] = dropout_mask(bits[: W_hh.size].reshape(W_hh.shape), config.weight_drop, config.dtype)
     return masks
