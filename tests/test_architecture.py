@@ -17,7 +17,7 @@ PACKAGE = Path(charrnn.__file__).parent
 ORDER = [
     *("errors", "arrays", "version", "wording", "config", "keywords", "signatures"),
     *("system", "pages", "nn", "data", "memory", "parallel", "checkpoint", "interop"),
-    *("evaluation", "generation", "training", "classification"),
+    *("evaluation", "generation", "training", "classification", "embedding"),
     *("insight", "api", "doctor", "serve", "cli", "__main__"),
 ]
 #: Neighbours in that order which do not know each other.
