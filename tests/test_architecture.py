@@ -21,7 +21,7 @@ ORDER = [
     *("insight", "api", "doctor", "serve", "cli", "__main__"),
 ]
 #: Neighbours in that order which do not know each other.
-APART = {("data", "nn"), ("generation", "evaluation")}
+APART = {("data", "nn"), ("generation", "evaluation"), ("embedding", "classification")}
 #: What else than NumPy is imported below the command, and where.
 THIRD_PARTY = {
     "system/blas.py": {"threadpoolctl"},

@@ -72,7 +72,9 @@ class Nearest:
         top: how many, at most: all if there are fewer
         Shapes:  vectors (M, D) · returns (M, K), (M, K)
         """
-        found = [self._find(self._whitened(vectors[at : at + _QUERIES]), top) for at in range(0, len(vectors), _QUERIES)]
+        found = [
+            self._find(self._whitened(vectors[at : at + _QUERIES]), top) for at in range(0, len(vectors), _QUERIES)
+        ]
         K = min(top, len(self._vectors))
         if not found:
             return np.empty((0, K), np.intp), np.empty((0, K))
