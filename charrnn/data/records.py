@@ -40,19 +40,70 @@ def read_records(name: str, suffix: str, pieces: Iterable[str], config: TextConf
     suffix: .csv and .tsv have columns; any other file has a JSON object in each line
     Raises: CorpusError, with the line, if a record is damaged or lacks the field.
     """
-    field, lines = config.field or "", chain.from_iterable(complete_lines(pieces))
+    field = config.field or ""
+    for number, (value,) in _read_fields(name, suffix, pieces, (field,), config):
+        yield f"{END}{_legible(_text_of(value, name, number, field), name, number, field)}{END}"
+
+
+class Labelled(NamedTuple):
+    """A text and its label, and the line where the record ends."""
+
+    line: int
+    text: str
+    label: str
+
+
+def read_labelled(
+    name: str, suffix: str, pieces: Iterable[str], fields: tuple[str, str], config: TextConfig
+) -> Iterator[Labelled]:
+    """Yield two fields of each record: its text and its label; a number or a boolean of JSON becomes its JSON text.
+
+    name:   the name of the file in errors
+    suffix: as for `read_records`
+    fields: the names of the field with the text, and of the one with the label
+    Raises: CorpusError, with the line, if a record is damaged, lacks a field, or has null for its label.
+    """
+    text_field, label_field = fields
+    for number, (text, label) in _read_fields(name, suffix, pieces, fields, config):
+        if isinstance(label, bool | int | float):
+            label = json.dumps(label)
+        if not isinstance(label, str):
+            raise _wrong_type(name, number, label_field, label, "give each record a label, or leave it out")
+        text = _legible(_text_of(text, name, number, text_field), name, number, text_field)
+        yield Labelled(number, text, _legible(label, name, number, label_field))
+
+
+def _text_of(value: object, name: str, number: int, field: str) -> str:
+    """Return the text in a field; null is an empty one."""
+    if not isinstance(value, str | None):
+        raise _wrong_type(name, number, field, value, "make all values of the field strings or null")
+    return value or ""
+
+
+def _wrong_type(name: str, number: int, field: str, value: object, remedy: str) -> CorpusError:
+    """Return the error for a value of JSON that is not a string."""
+    return CorpusError(f"{name}, line {number:,}: {field!r} is {_JSON_TYPES[type(value)]}, not a string: {remedy}")
+
+
+def _legible(value: str, name: str, number: int, field: str) -> str:
+    """Return the value of a field; refuse characters that no text has."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise CorpusError(f"{name}, line {number:,}: {field!r} has half a surrogate pair: correct it") from None
+    if "\0" in value:
+        raise CorpusError(f"{name}, line {number:,}: {field!r} has a NUL character: remove it")
+    return value
+
+
+def _read_fields(
+    name: str, suffix: str, pieces: Iterable[str], fields: Sequence[str], config: TextConfig
+) -> Iterator[tuple[int, list[Any]]]:
+    """Yield these fields of each record with the number of its line: strings, or values of JSON."""
+    lines = chain.from_iterable(complete_lines(pieces))
     if suffix in (".csv", ".tsv"):
-        values = _read_columns(name, suffix, lines, field, quoted=suffix == ".csv" or config.document_rules == 1)
-    else:
-        values = _read_json_lines(name, suffix, lines, field)
-    for number, value in values:
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise CorpusError(f"{name}, line {number:,}: {field!r} has half a surrogate pair: correct it") from None
-        if "\0" in value:
-            raise CorpusError(f"{name}, line {number:,}: {field!r} has a NUL character: remove it")
-        yield f"{END}{value}{END}"
+        return _read_columns(name, suffix, lines, fields, quoted=suffix == ".csv" or config.document_rules == 1)
+    return _read_json_lines(name, suffix, lines, fields)
 
 
 def join_pieces(pieces: Iterable[str]) -> Iterator[str]:
@@ -68,18 +119,19 @@ def join_pieces(pieces: Iterable[str]) -> Iterator[str]:
 
 
 def _read_columns(
-    name: str, suffix: str, lines: Iterator[str], field: str, *, quoted: bool
-) -> Iterator[tuple[int, str]]:
-    """Yield a cell of each row with the number of its line."""
+    name: str, suffix: str, lines: Iterator[str], fields: Sequence[str], *, quoted: bool
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield these cells of each row with the number of its line."""
     rows = _read_rows(name, lines, "\t" if suffix == ".tsv" else ",", quoted=quoted)
     _, columns = next(rows, (0, []))
-    column = _find_column(name, columns, field)
+    places = [_find_column(name, columns, field) for field in fields]
+    last = max(places)
     for number, row in rows:
-        if row and len(row) <= column:
+        if row and len(row) <= last:
             cells = "1 cell" if len(row) == 1 else f"{len(row)} cells"
-            raise CorpusError(f"{name}, line {number:,}: the row has {cells}, so {field!r} is missing: add it")
+            raise CorpusError(f"{name}, line {number:,}: the row has {cells}, so {columns[last]!r} is missing: add it")
         if row:
-            yield number, row[column]
+            yield number, [row[place] for place in places]
 
 
 def _find_column(name: str, columns: list[str], field: str) -> int:
@@ -140,8 +192,10 @@ class _AnyCellSize:
 _any_cell_size = _AnyCellSize()
 
 
-def _read_json_lines(name: str, suffix: str, lines: Iterator[str], field: str) -> Iterator[tuple[int, str]]:
-    """Yield a field of each object with the number of its line; null is an empty text."""
+def _read_json_lines(
+    name: str, suffix: str, lines: Iterator[str], fields: Sequence[str]
+) -> Iterator[tuple[int, list[Any]]]:
+    """Yield these fields of each object with the number of its line."""
     begun = False
     for number, line in enumerate(lines, 1):
         if line.isspace():
@@ -159,13 +213,12 @@ def _read_json_lines(name: str, suffix: str, lines: Iterator[str], field: str) -
             raise CorpusError(f"{where} is not JSON ({reason}): {remedy}") from None
         if isinstance(record, list) and not begun:
             raise _not_json_lines(name, line)
-        if not isinstance(record, dict) or field not in record:
+        if not isinstance(record, dict) or (lacks := [field for field in fields if field not in record]):
+            field = lacks[0] if isinstance(record, dict) else fields[0]
             has = _list_names(record) if isinstance(record, dict) else f"{_JSON_TYPES[type(record)]}, not an object"
             raise CorpusError(f"{where} has no field {field!r}: it has {has}")
-        value, begun = record[field], True
-        if not isinstance(value, str | None):
-            raise CorpusError(f"{where}: {field!r} is {_JSON_TYPES[type(value)]}, not a string: {_AS_STRINGS}")
-        yield number, value or ""
+        begun = True
+        yield number, [record[field] for field in fields]
 
 
 _JSON_TYPES = {
@@ -177,7 +230,6 @@ _JSON_TYPES = {
     type(None): "null",
     str: "a string",
 }
-_AS_STRINGS = "make all values of the field strings or null"
 
 
 def _not_json_lines(name: str, beginning: str) -> CorpusError:
@@ -284,8 +336,8 @@ def open_records(
 
 def _json_records(name: str, suffix: str, lines: Iterator[str], field: str) -> Iterator[Record]:
     taken, format = _Taken(lines), Format()
-    for _, value in _read_json_lines(name, suffix, taken, field):
-        yield Record(value, taken.give().lstrip(), format)
+    for number, (value,) in _read_json_lines(name, suffix, taken, (field,)):
+        yield Record(_text_of(value, name, number, field), taken.give().lstrip(), format)
 
 
 def _without_mark(pieces: Iterator[str]) -> Iterator[str]:
