@@ -485,11 +485,22 @@ class ClassifierConfig:
         high=1.0,
         recipe=AUTO,
     )
+    next_weight: float = setting(
+        0.0,
+        "Training",
+        "Weight of an auxiliary loss: each direction also predicts the next character that it reads; 0 for none.",
+        low=0.0,
+        high=100.0,
+        recipe=AUTO,
+    )
     text_field: str | None = setting(
         None, "Text", "Column of a .csv or .tsv file, or field of JSON Lines, with the texts.", metavar="NAME"
     )
     label_field: str | None = setting(None, "Text", "Column or field with the labels.", metavar="NAME")
     max_chars: int = setting(1000, "Text", "Read at most this many characters of each text.", low=1, high=1_000_000)
+    temperature: float | None = setting(
+        None, "", "Temperature that calibrates the probabilities, fitted when training ends.", low=0.0, open_ends=True
+    )
 
     def __post_init__(self) -> None:
         _check(self)
@@ -500,52 +511,17 @@ class ClassifierConfig:
         return 2 if self.bidirectional else 1
 
 
-#: The settings of the net, the text and the training that a classifier has too.
-CLASSIFIER_SETTINGS = (
-    "cell",
-    "hidden_size",
-    "num_layers",
-    "embed_size",
-    "dropout",
-    "input_dropout",
-    "weight_drop",
-    "init",
-    "dtype",
-    "minutes",
-    "epochs",
-    "steps",
-    "length_changes",
-    "patience",
-    "batch_size",
-    "optimizer",
-    "learning_rate",
-    "momentum",
-    "beta1",
-    "beta2",
-    "weight_decay",
-    "average",
-    "schedule",
-    "warmup_steps",
-    "warmup_share",
-    "final_rate",
-    "decay_rate",
-    "decay_steps",
-    "clip_norm",
-    "clip_value",
-    "recover",
-    "threads",
-    "seed",
-    "bytes",
-    "encoding",
-    "normalize",
-    "lowercase",
-    "min_count",
-    "val_fraction",
-    "test_fraction",
-    "eval_every",
-    "log_every",
-    "save_every",
+#: The settings of language models and their training that make no sense for a classifier.
+_NOT_OF_CLASSIFIERS = (
+    *("tied", "attention", "seq_len", "reset_rate", "half_gradients", "extend_vocab", "val_chars"),
+    *("split_documents", "separator", "field", "shuffle_documents", "val_documents", "test_documents"),
+    *("context", "reverse"),
 )
+
+
+def classifier_settings() -> tuple[str, ...]:
+    """Return the names of all settings of a classifier, in the order of the help."""
+    return tuple(item.name for item in setting_fields(ClassifierConfig) if item.name not in _NOT_OF_CLASSIFIERS)
 
 
 def total_steps(steps: int | None, length_changes: str | None) -> int | None:

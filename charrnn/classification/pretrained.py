@@ -66,9 +66,11 @@ def params_of(earlier: Sequence[Checkpoint], drawn: Params, config: ModelConfig)
         for name, array in saved.params.items():
             if name == "embed.W_e":
                 params.setdefault(name, array)
+            elif (into := name.replace("out.", f"next{own}.")) in drawn and name.startswith("out."):
+                params[into] = array
             elif name.startswith("layer"):
-                params[f"{DIRECTIONS[own]}{name.removeprefix('layer')}"] = array
                 into = f"{DIRECTIONS[own]}{name.removeprefix('layer')}"
+                params[into] = array
                 if (shape := drawn[into].shape) != array.shape:
                     params[into] = np.zeros(shape, array.dtype)
                     params[into][own * config.hidden_size :][: len(array)] = array

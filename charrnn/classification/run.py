@@ -9,8 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
 from charrnn import checkpoint as ckpt
 from charrnn.checkpoint import Checkpoint
+from charrnn.classification.calibration import fit_temperature
 from charrnn.classification.setup import LabelledCorpus, corpus_of, set_up, sort_classifier_settings, training_for
 from charrnn.classification.training import LabelTraining
 from charrnn.config import LENGTHS, option_words, seeded, train_words
@@ -124,13 +127,27 @@ class ClassifierRun(Run):
         """Return the run as a checkpoint: the classifier alone, or with all that resuming needs."""
         return replace(super().checkpoint(resumable), classifier=self.training.settings)
 
-    def fit_memory(self) -> None:
-        """Do nothing: a classifier has no memory."""
-
     @property
-    def has_memory(self) -> bool:
-        """Return True: no memory is to be fitted."""
-        return True
+    def is_concluded(self) -> bool:
+        """Return whether `best.npz` is calibrated."""
+        best = self.folder.best
+        return not best.exists() or ckpt.read_meta(best)["classifier"]["temperature"] is not None
+
+    def conclude(self) -> None:
+        """Fit the temperature of the best classifier's probabilities to the validation split, and add it to `best.npz`.
+
+        Call it when training has ended. It changes no label.
+        """
+        if not self.folder.best.exists():
+            return
+        best, training = ckpt.load(self.folder.best), self.training
+        with training.workers() as workers:
+            workers.set_params(best.params)
+            logits = np.empty((len(training.val), training.classes))
+            for indices, found in workers.logits(training.val):
+                logits[indices] = found
+        fitted = replace(training.settings, temperature=fit_temperature(logits, training.val_labels))
+        ckpt.save(self.folder.best, replace(best, classifier=fitted))
 
     def _log_line(self, report: Report, seconds: float) -> dict[str, Any]:
         line = super()._log_line(report, seconds)

@@ -24,7 +24,15 @@ from charrnn.classification.examples import (
 )
 from charrnn.classification.texts import Texts, TextStream
 from charrnn.classification.training import LabelTraining, class_weights
-from charrnn.config import CLASSIFIER_SETTINGS, ClassifierConfig, ModelConfig, TextConfig, TrainConfig, sort_settings
+from charrnn.config import (
+    ClassifierConfig,
+    ModelConfig,
+    TextConfig,
+    TrainConfig,
+    classifier_settings,
+    sort_settings,
+    unknown_setting,
+)
 from charrnn.data.files import describe_paths, lasting_path
 from charrnn.data.source import Source
 from charrnn.data.vocab import Vocab
@@ -32,7 +40,7 @@ from charrnn.errors import ConfigError, CorpusError, OtherTextError
 from charrnn.nn import classifier
 from charrnn.parallel.plan import available_threads
 
-_OWN = tuple(item.name for item in fields(ClassifierConfig) if item.name != "labels")
+_OWN = tuple(item.name for item in fields(ClassifierConfig))
 
 
 class Settings(NamedTuple):
@@ -49,10 +57,10 @@ def sort_classifier_settings(settings: dict[str, Any]) -> Settings:
 
     Raises:  ConfigError if a name is unknown, a value makes no sense, or two conflict.
     """
+    if foreign := [name for name in settings if name not in (known := classifier_settings())]:
+        raise unknown_setting(foreign[0], known)
     own = {name: value for name, value in settings.items() if name in _OWN}
     rest = {name: value for name, value in settings.items() if name not in own}
-    if foreign := [name for name in rest if name not in CLASSIFIER_SETTINGS]:
-        raise ConfigError(f"a classifier has no setting {foreign[0]!r}: leave it out")
     return Settings(ClassifierConfig(**own), *sort_settings(rest))
 
 

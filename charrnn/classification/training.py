@@ -14,6 +14,7 @@ from charrnn.classification.texts import TextBatch, Texts, TextStream
 from charrnn.config import ClassifierConfig, ModelConfig
 from charrnn.evaluation.statistics import Tally
 from charrnn.nn import classifier
+from charrnn.nn.auxiliary import NextCharacters
 from charrnn.nn.bptt import Part
 from charrnn.nn.dropout import draw_masks
 from charrnn.nn.functional import log_softmax
@@ -81,14 +82,24 @@ class LabelWorkers(Workers):
         own, settings = batch.rows(rows), self._settings
         masks = draw_masks(self._params, self._config, self._seed, step, rows, settings.directions)
         weights = classifier.prepare(self._params, self._config, settings, masks) if masks.weights else self.weights
+        tap = self._next_characters(own, batch)
         logits, backprop = classifier.forward(
-            weights, own.ids, own.lengths, masks=masks, scratch=self._scratches[number]
+            weights, own.ids, own.lengths, masks=masks, tap=tap, scratch=self._scratches[number]
         )
         loss, dlogits = weighted_loss(logits, own.labels, own.weights, total)
-        return loss, backprop(dlogits)
+        grads = backprop(dlogits)
+        return (loss, grads) if tap is None else (loss + tap.loss, grads | tap.grads)
 
-    def log_probs(self, texts: Texts) -> Iterator[tuple[npt.NDArray[np.intp], Array]]:
-        """Yield the indices of a batch of texts, and the log-probability of each label (B, C), in nats.
+    def _next_characters(self, own: TextBatch, batch: TextBatch) -> NextCharacters | None:
+        """Return the auxiliary loss on these texts of the batch; None without one."""
+        if not (weight := self._settings.next_weight):
+            return None
+        params = {name: array for name, array in self._params.items() if name.startswith("next")}
+        pairs, all_pairs = (int(np.maximum(some.lengths - 1, 0).sum()) for some in (own, batch))
+        return NextCharacters(params, own.ids, own.lengths, weight * pairs / max(1, all_pairs))
+
+    def logits(self, texts: Texts) -> Iterator[tuple[npt.NDArray[np.intp], Array]]:
+        """Yield the indices of a batch of texts, and the logits of each label (B, C).
 
         Scratch memory is not shared between batches, since several threads read side by side.
         """
@@ -96,7 +107,7 @@ class LabelWorkers(Workers):
 
         def read(batch: tuple[npt.NDArray[np.intp], Any, Any]) -> tuple[npt.NDArray[np.intp], Array]:
             indices, ids, lengths = batch
-            return indices, log_softmax(classifier.logits(weights, ids, lengths))
+            return indices, classifier.logits(weights, ids, lengths)
 
         yield from self._threads.map(read, texts.batches(READ_TEXTS, READ_CHARS))
 
@@ -160,6 +171,10 @@ class LabelTraining(Training):
         """Return the number of labels."""
         return len(self.settings.labels)
 
+    def badness(self, scored: Tally) -> float | None:
+        """Return the share of errors: it falls for longer than the loss, which is calibrated afterwards."""
+        return None if scored.accuracy is None else 1 - scored.accuracy
+
     def zero_state(self) -> Array:
         """Return an empty state: nothing carries over from one batch of texts to the next."""
         return np.zeros((1, 1, self.stream.batch_size, 0), self.model_config.dtype)
@@ -172,7 +187,8 @@ class LabelTraining(Training):
         """Yield the running tally of the validation split, in texts."""
         workers.set_params(params)
         result = Tally()
-        for indices, log_probs in workers.log_probs(self.val):
+        for indices, logits in workers.logits(self.val):
+            log_probs = log_softmax(logits)
             labels = self.val_labels[indices]
             right: Mask = log_probs.argmax(axis=1) == labels
             nats = -float(log_probs[np.arange(len(labels)), labels].sum(dtype=np.float64))

@@ -52,11 +52,11 @@ def carry_out(
                     signals.saves_for = None
     except BrokenPipeError as error:  # the terminal or pipe was closed: save the run
         run.save()
-        run.fit_memory()
+        run.conclude()
         click.get_current_context().exit(128 + signals.received if signals.received else unread_code(error))
     if signals.received and not run.finished:
         run.save()
-        run.fit_memory()
+        run.conclude()
         note(f"Saved after step {run.state.step:,}. Continue with: {resume_command(run)}")
         click.get_current_context().exit(128 + signals.received)
     if not quiet:

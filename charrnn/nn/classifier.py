@@ -14,9 +14,9 @@ import numpy as np
 
 from charrnn.arrays import FRESH, Array, Ids, Params, Scratch
 from charrnn.config import ClassifierConfig, ModelConfig
-from charrnn.nn import encoder
+from charrnn.nn import auxiliary, encoder
 from charrnn.nn.dropout import NO_DROPOUT, Masks
-from charrnn.nn.encoder import Encoder, Lengths
+from charrnn.nn.encoder import Encoder, Lengths, Tap
 from charrnn.nn.initializers import INITS, Init, blank
 from charrnn.nn.pooling import pool
 
@@ -50,13 +50,18 @@ def param_shapes(config: ModelConfig, classifier: ClassifierConfig) -> dict[str,
 def _drawn(config: ModelConfig, classifier: ClassifierConfig, rng: np.random.Generator, init: Init) -> Params:
     D, C = classifier.directions, len(classifier.labels)
     params = encoder.init_params(config, D, rng, init)
-    return params | {"out.W_hy": init.inputs(rng, D * config.hidden_size, C), "out.b_y": np.zeros(C)}
+    params |= {"out.W_hy": init.inputs(rng, D * config.hidden_size, C), "out.b_y": np.zeros(C)}
+    return params | auxiliary.init_params(config, D, rng, init) if classifier.next_weight else params
 
 
 def prepare(params: Params, config: ModelConfig, classifier: ClassifierConfig, masks: Masks = NO_DROPOUT) -> Weights:
-    """Return the weights that forward passes read; valid until params change."""
+    """Return the weights that forward passes read; valid until params change.
+
+    The temperature, if it was fitted, divides the readout.
+    """
     net = encoder.prepare(params, config, classifier.directions, masks)
-    return Weights(net, classifier.pool, params["out.W_hy"], params["out.b_y"])
+    scale = 1 / (classifier.temperature or 1.0)
+    return Weights(net, classifier.pool, scale * params["out.W_hy"], scale * params["out.b_y"])
 
 
 def forward(
@@ -66,14 +71,17 @@ def forward(
     *,
     rows: Array | None = None,
     masks: Masks = NO_DROPOUT,
+    tap: Tap | None = None,
     scratch: Scratch = FRESH,
 ) -> tuple[Array, ClassifierBackprop]:
     """Return the logits of each text, and the backward pass.
 
-    rows  as for `encoder.encode`
+    rows, tap  as for `encoder.encode`
     Shapes:  ids (T, B) · lengths (B,) · returns (B, C)
     """
-    h, encoder_backprop = encoder.encode(weights.encoder, ids, lengths, rows=rows, masks=masks, scratch=scratch)
+    h, encoder_backprop = encoder.encode(
+        weights.encoder, ids, lengths, rows=rows, masks=masks, tap=tap, scratch=scratch
+    )
     v, pool_backprop = pool(weights.pool, h, lengths, weights.encoder.directions)
 
     def backprop(dlogits: Array) -> Params:

@@ -41,6 +41,8 @@ DIRECTIONS = ("layer", "reverse")
 Lengths: TypeAlias = npt.NDArray[np.integer]
 #: The backward pass: dh (T, B, D H), zero on the padding -> grads.
 EncoderBackprop: TypeAlias = Callable[[Array], Params]
+#: What else is computed from the first layer's outputs (T, B, D H); it returns their gradient.
+Tap: TypeAlias = Callable[[Array], Array]
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,12 +128,14 @@ def encode(
     *,
     rows: Array | None = None,
     masks: Masks = NO_DROPOUT,
+    tap: Tap | None = None,
     scratch: Scratch = FRESH,
 ) -> tuple[Array, EncoderBackprop]:
     """Return the last layer's outputs, and the backward pass. The outputs on the padding are of no meaning.
 
     rows  for the first layer to read in place of those of the ids; the backward pass then returns their gradient, as
           "rows", and none of the embedding
+    tap   gets the first layer's outputs, and returns a gradient that the backward pass adds to theirs
     Shapes:  ids (T, B) · lengths (B,) · rows (T, B, E) · returns h (T, B, D H), in scratch memory
     """
     resets = padding_resets(lengths, len(ids))
@@ -147,12 +151,16 @@ def encode(
             h *= masks.outputs[layer]
         backprops.append(backprop_layer)
         x = h
+        if layer == 0:
+            tapped = tap(h) if tap else None
 
     def backprop(dh: Array) -> Params:
         grads: Params = {}
         dx: Array | None = dh
         for layer in reversed(range(len(backprops))):
             assert dx is not None  # only ids have no gradient, and only the first layer reads them
+            if layer == 0 and tapped is not None:
+                dx = dx + tapped
             if masks.outputs is not None:
                 dx = dx * masks.outputs[layer]
             dx, own = backprops[layer](dx)

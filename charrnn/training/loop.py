@@ -122,7 +122,7 @@ class Progress:
 
     reported    the step of the newest report; the sums count from there, norm_sums by layer
     seconds     since that report; the caller, who has a clock, counts them
-    best_loss   the lowest validation loss; best_step: the step it was measured at
+    best_loss   the lowest validation loss, or of a classifier the lowest share of errors; best_step: its step
     stale       evaluations since then; waited: the most of them that a lower loss came after
     high        evaluations in a row above the limit, up to the newest
     rate_factor the schedule's rates are multiplied by it: each recovery lowers it
@@ -227,6 +227,10 @@ class Training:
     def classes(self) -> int:
         """Return among how many symbols a prediction chooses."""
         return self.model_config.vocab_size
+
+    def badness(self, scored: Tally) -> float | None:
+        """Return the figure that is lowest for the best model: the loss; None if nothing was scored."""
+        return scored.nats_per_char
 
     def zero_state(self) -> Array:
         """Return the state of all batch rows before the first step."""
@@ -414,17 +418,17 @@ def _report(
         scored = yield from _scored(training, state.params, workers)
     if scored.chars and (mean := training.averaged(state)):
         by_mean = yield from _scored(training, mean, workers)
-        if by_mean.nats < scored.nats:
+        if _lower(training.badness(by_mean), training.badness(scored)):
             scored, averaged = by_mean, True
-    val_loss = scored.nats_per_char
+    val_loss, badness = scored.nats_per_char, training.badness(scored)
     bad, high = _is_bad(training, loss, val_loss), 0
     if val_loss is not None:
         check_finite("validation loss", val_loss, state.step)
         if bad:
             high = progress.high + 1
-        elif best := progress.best_loss is None or val_loss < progress.best_loss:
+        elif best := progress.best_loss is None or _lower(badness, progress.best_loss):
             progress.waited = max(progress.waited, progress.stale)
-            progress.best_loss, progress.best_step, progress.stale = val_loss, state.step, 0
+            progress.best_loss, progress.best_step, progress.stale = badness, state.step, 0
         else:
             progress.stale += 1
     report = Report(
@@ -458,6 +462,11 @@ def _report(
     yield report
     if evaluates and (slow := workers.slow_rank()) is not None:
         yield slow
+
+
+def _lower(badness: float | None, than: float | None) -> bool:
+    """Return whether one model is better than another."""
+    return badness is not None and than is not None and badness < than
 
 
 def thinned(history: list[dict[str, Any]], most: int = MOST_HISTORY) -> list[dict[str, Any]]:

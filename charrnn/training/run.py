@@ -288,7 +288,7 @@ class Run:
         A finished run yields nothing, except the memory if a kill came before it was fitted.
         """
         if self.finished:
-            if not self.has_memory and (fitted := self.fit_memory()) is not None:
+            if not self.is_concluded and (fitted := self.conclude()) is not None:
                 yield fitted
             return
         began = time.monotonic() - self.seconds
@@ -316,7 +316,7 @@ class Run:
             yield from saved
             if isinstance(event, Stepped) and self._saves_at(event.step):
                 yield self.save()  # after the event, so that the log has a sample that the caller adds at this step
-        if (fitted := self.fit_memory()) is not None:
+        if (fitted := self.conclude()) is not None:
             yield fitted
 
     def log_sample(self, text: str) -> None:
@@ -337,11 +337,11 @@ class Run:
         return every > 0 and step % every == 0
 
     @property
-    def has_memory(self) -> bool:
+    def is_concluded(self) -> bool:
         """Return whether `best.npz` has a memory, which is fitted when training ends."""
         return self.folder.best.exists() and ckpt.read_meta(self.folder.best)["cache"] is not None
 
-    def fit_memory(self) -> MemoryFitted | None:
+    def conclude(self) -> MemoryFitted | None:
         """Fit a cache to the best model and add it to `best.npz`; None if there is no validation split, or too little.
 
         Call it when training has ended. It changes neither the weights nor which checkpoint is best.

@@ -184,12 +184,12 @@ def test_documents_are_fitted_as_they_are_evaluated(tmp_path):
 def test_nothing_else_of_the_checkpoint_changes(tmp_path, monkeypatch):
     run = start(tmp_path / "run", Corpus.from_text(TEXT, 0.4))
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "fit_memory", lambda self: None)
+        patch.setattr(Run, "conclude", lambda self: None)
         events = finish(run)
     best, last = tmp_path / "run" / "best.npz", tmp_path / "run" / "last.npz"
     before, meta, bytes_before = arrays_of(best), meta_of(best), last.read_bytes()
     params, log = copies(run.state.params), log_of(tmp_path / "run")
-    found = run.fit_memory()
+    found = run.conclude()
     after, meta_after = arrays_of(best), meta_of(best)
     assert found.cache.size == meta_after.pop("cache")["size"] == SIZE
     assert meta == meta_after
@@ -219,7 +219,7 @@ def test_a_run_that_was_stopped_and_resumed_has_the_memory_of_one_that_was_not(t
     text = str(folder.parent / "boats.txt")
     run = start(tmp_path / "run", text, **SPLIT)
     stop_at(run, lambda event: isinstance(event, Report) and event.step == 14)
-    early = run.fit_memory()  # as the command does
+    early = run.conclude()  # as the command does
     assert ckpt.load(tmp_path / "run" / "best.npz").cache.size == early.cache.size
     finish(Run.resume(tmp_path / "run"))
     assert_same_run(tmp_path / "run", folder)
@@ -250,7 +250,7 @@ def test_weights_that_are_trained_further_do_not_keep_the_memory_of_the_earlier_
 
 def test_a_run_that_saved_no_best_model_has_nothing_to_fit(tmp_path):
     run = start(tmp_path, Corpus.from_text(TEXT, 0.4))
-    assert run.fit_memory() is None
+    assert run.conclude() is None
     run.close()
 
 
@@ -318,7 +318,7 @@ class Mortal:
         self.file.close()
         moment()
 
-fit_memory, Run.fit_memory = Run.fit_memory, lambda self: None
+conclude, Run.conclude = Run.conclude, lambda self: None
 run = start(folder / "run", sys.argv[1], val_fraction=0.4, steps=2, eval_every=2)
 finish(run)
 for count in range(10**6):
@@ -329,7 +329,7 @@ for count in range(10**6):
         atomic.open = lambda *args, **options: Mortal(open(*args, **options))
         os.replace, os.fsync = mortal(os.replace), mortal(lambda descriptor: None)
         left = 10 * count + 1
-        fit_memory(run)
+        conclude(run)
         os._exit(0)
     if os.waitstatus_to_exitcode(os.wait()[1]) == 0:
         break

@@ -14,14 +14,13 @@ from charrnn.cli._new_run import with_imports
 from charrnn.cli._options import settings
 from charrnn.cli._signals import StopSignals
 from charrnn.cli._training import carry_out, extend_command, say_complete, unread_code
-from charrnn.config import CLASSIFIER_SETTINGS, CONFLICTS, ClassifierConfig, setting_fields
+from charrnn.config import CONFLICTS, ClassifierConfig, classifier_settings
 
 if TYPE_CHECKING:
     from charrnn.classification.run import ClassifierRun
 
 _files, _screen = section("Files"), section("Screen")
-_OWN = tuple(name for name in ClassifierConfig.__dataclass_fields__ if name != "labels")
-_NAMES = (*CLASSIFIER_SETTINGS, *_OWN)
+_NAMES = classifier_settings()
 
 #: The options that people use most, for the first screen of the help.
 _BASICS = (
@@ -48,7 +47,7 @@ _BASICS = (
         *(
             Conflict(message, (*names, "!resume"))
             for names, message in CONFLICTS
-            if all(name in CLASSIFIER_SETTINGS for name in names)
+            if all(name in _NAMES for name in names)
         ),
         Conflict("--val-file and --val-fraction cannot be combined: give one", ("val_file", "val_fraction", "!resume")),
         Conflict("--resume continues a run: leave out --force and --init-from", ("resume", "force")),
@@ -221,8 +220,7 @@ def _repeat_command(run: ClassifierRun) -> str:
     )
     usual |= {"optimizer": TrainConfig().optimizer}
     now = vars(run.training.model_config) | vars(run.text_config) | vars(run.config) | vars(run.training.settings)
-    names = [item.name for item in setting_fields(ClassifierConfig) if item.name in _NAMES]
-    chosen = {name: now[name] for name in names if now[name] is not None and now[name] != usual[name]}
+    chosen = {name: now[name] for name in _NAMES if now[name] is not None and now[name] != usual[name]}
     chosen |= run.validated_on
     words = run.command(**chosen)
     for path in run.init_from.split("\n") if run.init_from else ():
