@@ -60,10 +60,11 @@ class Nearest:
         self._vectors = vectors
 
     def _whitened(self, vectors: Array) -> npt.NDArray[np.float32]:
-        white: Array = (vectors - self._mean) @ self._white
+        white = (vectors - self._mean) @ self._white
         lengths = np.linalg.norm(white, axis=1, keepdims=True)
         white *= np.where(lengths > _TINY, 1 / np.maximum(lengths, _TINY), 0)
-        return white.astype(np.float32, copy=False)
+        rows: npt.NDArray[np.float32] = white.astype(np.float32)
+        return rows
 
     def find(self, vectors: Array, top: int) -> tuple[_Numbers, npt.NDArray[np.float64]]:
         """Return the indices of the nearest vectors to each of M, nearest first, and their similarities from -1 to 1.

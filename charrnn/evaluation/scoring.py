@@ -2,12 +2,11 @@
 
 A line is scored as it would appear in the training text: after a line end and with its own, or, if the model learned
 documents, as a document, from start mark to end mark. A model that knows neither does not score a line's first
-character. Each line starts from a zero state.
+character. Each line starts from a zero state. A model that reads backwards reads a line from its end.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -33,8 +32,6 @@ _PART = 1 << 17  # characters of lines that are packed together: fills all batch
 #: Predictions of one forward pass: it takes as much memory as an evaluation; with few rows, its windows are longer.
 _WINDOW = 1 << 12
 
-_UNKNOWN_BITS = math.log2(0x110000)  # of a character that a model does not know: any of Unicode, alike
-
 T = TypeVar("T")
 #: A function that gets the number of a block's different lines that are scored, and that of all of them.
 Progress = Callable[[int, int], object]
@@ -47,7 +44,8 @@ class Scored(NamedTuple):
     chars    predictions that were scored: of its characters in the vocabulary, and of its end
     logprob  their log-probability in nats; None if nothing was scored
     unknown  characters of the text outside the vocabulary: left out, or scored as the unknown symbol
-    bits     bits of each character and of the end, None for one that was not scored; None unless requested
+    bits     bits of each character and of the end, None for one that was not scored; None unless requested. Of a model
+             that reads backwards, the end of its reading is the beginning of the line, and its bits come last, too
     """
 
     text: str
@@ -60,20 +58,6 @@ class Scored(NamedTuple):
     def bpc(self) -> float | None:
         """Return bits per character, or None if nothing was scored."""
         return None if self.logprob is None else bits(-self.logprob) / self.chars
-
-
-def best_of(scores: Sequence[Scored]) -> tuple[int, float | None]:
-    """Return which of several models' scores of one line is best, and its margin; (0, None) if no model has a score.
-
-    A model is charged for its log-probability and 20.1 bits for each character that it does not know: otherwise the
-    model that skips most of a line would win.
-    Units:   the margin over the second best model is in bits for each character of the line.
-    """
-    if all(scored.logprob is None for scored in scores):
-        return 0, None
-    costs = [bits(-(scored.logprob or 0.0)) + scored.unknown * _UNKNOWN_BITS for scored in scores]
-    best, second = sorted(range(len(costs)), key=costs.__getitem__)[:2]
-    return best, (costs[second] - costs[best]) / max(1, len(scores[best].text))
 
 
 def _chars(line: str | bytes | tuple[str, str]) -> int:
@@ -282,6 +266,9 @@ def _bits(packed: PackedLines, log_probs: Array, scored: Mask) -> list[tuple[flo
     values[packed.predicted] = np.where(packed.counted, -log_probs / np.log(2), np.nan)
     ends = packed.sizes.sum(axis=1).cumsum()
     own = [values[ends[line] - packed.sizes[line, 1] : ends[line]].tolist() for line in range(len(ends))]
+    if packed.reverse:
+        lengths = (packed.sizes[:, 1] - packed.ends).tolist()
+        own = [bits[:chars][::-1] + bits[chars:] for bits, chars in zip(own, lengths, strict=True)]
     return [
         tuple(value if scored[line] and value == value else None for value in own[line])
         for line in np.argsort(packed.order)
