@@ -47,6 +47,8 @@ def texts(tmp_path):
         "german.txt": "".join(f"{line[::-1]}\n" for line in ferry.splitlines()),
         "words.txt": "".join(f"{word}\n" for word in sorted(set(re.findall("[a-z]{5,}", ferry)))),
         "code.txt": f"{symbols}{ferry}" * 12,  # more than one batch of lines that are scored together
+        "723170TYA.CSV": "site\ncolumns\n" + "".join(f"{'0,' * 31}{n % 24 - n % 7}.5,0\n" for n in range(24 * 80)),
+        "elnino.csv": "columns\n" + "".join(f"{year}{',20.0,21.53' * 6}\n" for year in range(30)),
         "dpkg.log": "".join(
             f"2026-01-01 12:00:{n % 60} status {'un' * (n % 3)}packed ferry{n} 1.{n}\n" for n in range(1_500)
         ),
