@@ -285,13 +285,12 @@ def _scored(
 
 def _scorer(name: str | None, model: LanguageModel, context: bool, per_char: bool) -> _Scorer:
     """Return how a model scores items; with a context, what follows the first tab."""
-    from charrnn.data.decoding import line_decoder
+    from charrnn.data.items import text_reader
 
-    vocab = model.checkpoint.vocab
-    decode = line_decoder(model.checkpoint.text_config.encoding, vocab.symbols if vocab.kind == "chars" else "\ufeff\r")
+    text_of = text_reader(model.checkpoint.text_config.encoding, model.checkpoint.vocab)
 
     def read(item: Item) -> str:
-        return decode(item.text) if isinstance(item.text, bytes) else item.text
+        return text_of(item.text)
 
     def with_context(item: Item) -> Line:
         before, _, after = read(item).partition("\t")

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -25,6 +26,7 @@ import numpy.typing as npt
 
 from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
 from charrnn.config import ModelConfig
+from charrnn.nn import compiled
 from charrnn.nn.cells import cell_of
 from charrnn.nn.cells.base import Cell
 from charrnn.nn.dropout import NO_DROPOUT, Masks
@@ -58,6 +60,16 @@ class Encoder:
     def directions(self) -> int:
         """Return D, the number of directions."""
         return len(self.layers[0])
+
+    @cached_property
+    def first(self) -> list[compiled.Net] | None:
+        """Return the first layer of each direction in the compiled core, made when needed; None: NumPy computes."""
+        layer = self.cell.layer
+        if layer is None or not compiled.core():
+            return None
+        x = np.arange(len(self.layers[0][0]["W_xh"]))[:, None] if self.embed is None else self.embed[:, None]
+        readout = np.zeros((self.hidden_size, len(x)), self.dtype), np.zeros(len(x), self.dtype)  # the core wants one
+        return [compiled.Net([layer(own, x)], None, *readout) for own in self.layers[0]]
 
 
 def init_params(config: ModelConfig, directions: int, rng: np.random.Generator, init: Init) -> Params:
@@ -208,7 +220,9 @@ def read(encoder: Encoder, ids: Ids, lengths: Lengths, *, scratch: Scratch = FRE
             step, reset = _time(number), resets if number else None
             state = np.zeros((encoder.cell.n_states, B, H), encoder.dtype)
             buffers = own.scope(DIRECTIONS[number])
-            if encoder.cell.read is None:
+            if layer == 0 and encoder.first is not None:
+                out = encoder.first[number].outputs(ids[::step], state[None], reset)
+            elif encoder.cell.read is None or encoder.first is not None:  # the core has no other pass over numbers
                 out, *_ = encoder.cell.forward(weights, x[::step], state, reset=reset, scratch=buffers)
             else:
                 out = encoder.cell.read(weights, x[::step], state, reset=reset, scratch=buffers)
