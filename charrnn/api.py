@@ -86,7 +86,7 @@ def load(
     if not isinstance(path, (str, PathLike, NoneType)):
         raise ConfigError(f"load needs a path or the name of a run, got {path!r}")
     file = find_model(None if path is None else Path(path))
-    return LanguageModel(ckpt.load(file), file, memory, memory_from, with_ngram, adaptive)
+    return LanguageModel(ckpt.load_model(file), file, memory, memory_from, with_ngram, adaptive)
 
 
 def from_torch(
@@ -255,6 +255,10 @@ def mixed(models: Sequence[tuple[LanguageModel, float]]) -> Writer:
     for other, share in models:
         if replace(other.checkpoint.vocab, counts=(), starts=()) != vocab:
             names = f"{models[0][0].path} and {other.path}"
+            if other.checkpoint.vocab.reverse != vocab.reverse:
+                raise ConfigError(
+                    f"{names} read in different directions: mix models that all read forwards or backwards"
+                )
             raise ConfigError(f"{names} have different vocabularies: mix models trained on the same text")
         if not 0 < share < _MOST_SHARE:
             raise ConfigError(
@@ -382,7 +386,8 @@ class LanguageModel:
         """Return an iterator of `length` characters that continue the prime, which is not repeated.
 
         length    None: endless
-        prime     the text to continue; without it, the sample starts like a line of the training text
+        prime     the text to continue; without it, the sample starts like a line of the training text. A model that
+                  reads backwards writes what leads to the prime, and yields it at once when it is finished
         seed      random if None
         clamp     units to hold at a value while the model writes: {"layer0.c[123]": 2.0}; see `generation.clamps`
         settings  fields of `SampleConfig`: temperature=0.8, top_k, top_p, min_p, repeat_penalty, repeat_window, lines,
@@ -402,9 +407,11 @@ class LanguageModel:
         clamp: Mapping[str, float] | None = None,
         **settings: Unpack[FilterSettings],
     ) -> str:
-        """Return the prime and `length` characters that continue it; arguments as for `stream`."""
-        characters = self.stream(length, prime=prime, seed=seed, clamp=clamp, **settings)
-        return self.checkpoint.vocab.finished(prime) + "".join(characters)
+        """Return the prime and `length` characters that continue it; arguments as for `stream`.
+
+        If the model reads backwards, the characters lead to the prime.
+        """
+        return "".join(self.writer.clamped(clamp).text(prime=prime, seed=seed, length=length, **settings))
 
     @spell_out(SampleConfig)
     def samples(
@@ -453,7 +460,8 @@ class LanguageModel:
         """Read a text and return the hidden states and the log-probabilities after each character as arrays.
 
         A model of documents first reads its end mark: its trace has one id more than the text, and the first
-        log-probabilities are those of the first character.
+        log-probabilities are those of the first character. The trace is in the order of reading: that of a model that
+        reads backwards begins with the last character.
         state    the `state` of an earlier trace, to continue from there; from the start of a text if None
         unknown  what to do with characters that the vocabulary lacks: "error" or "skip"
         Raises:  VocabError for an unknown character under "error"; ConfigError if the arrays would take over 1 GiB.
@@ -507,7 +515,8 @@ class LanguageModel:
         saved, end = self.checkpoint, self.checkpoint.vocab.end
         ids = ids_of(saved.vocab, text_of(text, saved.text_config), unknown)
         found = activations(self.weights, saved.model_config, ids, names, end=end, rows=rows)
-        return {name: array[int(end is not None) :] for name, array in found.items()}
+        turn = -1 if saved.vocab.reverse else 1
+        return {name: array[int(end is not None) :][::turn] for name, array in found.items()}
 
     @spell_out()
     def complete(
@@ -595,6 +604,7 @@ class LanguageModel:
             "layers": config.num_layers,
             "hidden": config.hidden_size,
             **({"attention": config.attention} if config.attention else {}),
+            **({"order": "reverse"} if vocab.reverse else {}),
             "protocol": protocol + how[protocol],
             "chars": chars,
             "unknown": f"skipped-{skipped}" if skipped else f"learned-{learned}" if learned else 0,
@@ -636,7 +646,8 @@ class LanguageModel:
         """Return an iterator of the scores of lines, in their order; `score_blocks` does not wait for more lines.
 
         lines     strings, each scored by itself: as a document if the model learned documents, else between line ends;
-                  or pairs of a context and the text that continues it, of which the text is scored, without an end
+                  or pairs of a context and the text that continues it, of which the text is scored, without an end.
+                  Of a model that reads backwards, the context is what follows the text
         per_char  True: with the bits of each character
         threads   CPU cores to use; all if None. The scores are the same for any number
         Raises:   ConfigError if lines is a string, or threads out of range; VocabError if a bytes model gets half a

@@ -27,6 +27,7 @@ class TrainSettings(TypedDict, total=False):
     encoding: str
     normalize: str
     lowercase: bool
+    reverse: bool
     min_count: int
     split_documents: str | None
     separator: str | None

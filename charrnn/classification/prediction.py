@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -11,10 +12,10 @@ from typing import NamedTuple, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.arrays import Array, Params
+from charrnn.arrays import Array, Ids, Params
+from charrnn.classification.texts import Texts
 from charrnn.config import ClassifierConfig, ModelConfig
 from charrnn.data.items import text_reader
-from charrnn.data.padding import EncodedTexts, batches
 from charrnn.data.vocab import Vocab
 from charrnn.evaluation.scoring import Progress, Scored
 from charrnn.evaluation.several import costs, score_by_each
@@ -63,7 +64,7 @@ class _Started(NamedTuple):
 
     block: Sequence[Line]
     texts: Sequence[Line]
-    batches: list[tuple[npt.NDArray[np.intp], Callable[[], Array]]]
+    batches: list[tuple[npt.NDArray[np.intp], Future[Array]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,9 +90,9 @@ class Classifier:
         """Return the weights in the form that forward passes read."""
         return classifier.prepare(self.params, self.model_config, self.config)
 
-    def encode(self, texts: Iterable[str]) -> EncodedTexts:
+    def encode(self, texts: Sequence[str]) -> Texts:
         """Return the ids of texts, as the classifier reads them: cut, and without unknown characters."""
-        return EncodedTexts.of(self.vocab, texts, self.config.max_chars)
+        return Texts.of(self.vocab, texts, self.config.max_chars)
 
     def predict_blocks(
         self,
@@ -110,39 +111,36 @@ class Classifier:
     def _predict_blocks(
         self, blocks: Iterable[Sequence[Line]], progress: Progress | None, threads: int, ahead: bool
     ) -> Generator[Array, None, None]:
-        read = text_reader(self.encoding, self.vocab)
+        read, marks = text_reader(self.encoding, self.vocab), self.encode([""]).lengths[0]
+
+        def log_probs(which: npt.NDArray[np.intp], ids: Ids, lengths: npt.NDArray[np.intp]) -> Array:
+            found = log_softmax(classifier.logits(self.weights, ids, lengths))
+            found[lengths == marks] = np.nan
+            return found
 
         def start(block: Sequence[Line]) -> _Started:
             texts = [*dict.fromkeys(block)]  # reads equal texts once
-            encoded = self.encode(map(read, texts))
-            parts = batches(encoded.lengths, _MOST_TEXTS, _MOST_CHARS)
-            return _Started(
-                block, texts, [(part, pool.submit(self._log_probs, encoded, part).result) for part in parts]
-            )
+            encoded = self.encode([*map(read, texts)])
+            parts = encoded.batches(_MOST_TEXTS, _MOST_CHARS)
+            return _Started(block, texts, [(part[0], pool.submit(log_probs, *part)) for part in parts])
 
         def finish(started: _Started) -> Array:
             block, texts, parts = started
-            log_probs = np.empty((len(texts), len(self.labels)), self.model_config.dtype)
+            found = np.empty((len(texts), len(self.labels)), self.model_config.dtype)
             done = 0
             for part, result in parts:
-                log_probs[part] = result()
+                found[part] = result.result()
                 done += len(part)
                 if progress is not None:
                     progress(done, len(texts))
             if len(texts) == len(block):
-                return log_probs
+                return found
             place = {text: number for number, text in enumerate(texts)}
-            repeated: Array = log_probs[[place[text] for text in block]]
+            repeated: Array = found[[place[text] for text in block]]
             return repeated
 
         with Threads(threads) as pool:
             yield from in_order(blocks, start, finish, ahead=_AHEAD if ahead and threads > 1 else 0)
-
-    def _log_probs(self, texts: EncodedTexts, which: npt.NDArray[np.intp]) -> Array:
-        ids, lengths = texts.pad(which)
-        log_probs = log_softmax(classifier.logits(self.weights, ids, lengths))
-        log_probs[lengths == 0] = np.nan
-        return log_probs
 
 
 class Scorer(Protocol):

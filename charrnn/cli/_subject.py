@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from charrnn.errors import CorpusError
+from charrnn.errors import ConfigError, CorpusError
 
 if TYPE_CHECKING:
     from charrnn.api import LanguageModel
@@ -95,6 +95,8 @@ class Subject:
         from charrnn.insight.connections import connections
 
         saved, end = self.model.checkpoint, self.model.checkpoint.vocab.end
+        if saved.vocab.reverse:
+            raise ConfigError("--connect shows what came before, and this model reads backwards: leave it out")
         found = connections(self.model.weights, saved.model_config, self.ids, end=end)
         return np.tril(found[int(end is not None) :], -1)  # the end mark at the beginning is not shown
 

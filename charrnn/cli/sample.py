@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from functools import partial
-from itertools import chain, combinations
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -153,8 +153,9 @@ def command(
 ) -> None:
     """Generate text with a model: that of RUN, of -m, or of the newest run.
 
-    A single sample is printed while it is generated. Without a prime, it starts like a line of the training text. In
-    TEXT and STRING, \\n is a line end, \\t a tab, \\uXXXX a character by its number, and \\\\ a backslash.
+    A single sample is printed while it is generated. Without a prime, it starts like a line of the training text. A
+    model trained with --reverse writes what leads to the prime; it is printed when it is finished. In TEXT and STRING,
+    \\n is a line end, \\t a tab, \\uXXXX a character by its number, and \\\\ a backslash.
 
     \b
     Examples:
@@ -190,8 +191,7 @@ def command(
     ends_line = (several or learned.has_documents) and separator is None and not as_json
     with explaining_escapes(writer.vocab), ExitStack() as stack:  # however this ends, the threads do
         if not several and best_of == 1 and not (beam or novel or as_json):
-            pieces = writer.stream(prime=primes[0], seed=drawn_seed, **options)
-            shown = pieces if no_echo else chain([writer.vocab.finished(primes[0])], pieces)
+            shown = (writer.stream if no_echo else writer.text)(prime=primes[0], seed=drawn_seed, **options)
         else:
             if beam:
                 norm = BeamConfig.length_norm if length_norm is None else length_norm
@@ -210,7 +210,8 @@ def command(
             several_lines = writer.may_write_lines(**options) or (not no_echo and any("\n" in each for each in primes))
             stack.enter_context(closing(samples))
             between = _separator(learned, several_lines) if separator is None else separator
-            shown = (_lines if as_json else partial(_joined, separator=between))(samples, echo=not no_echo)
+            joined = partial(_joined, separator=between, backwards=writer.vocab.reverse)
+            shown = (_lines if as_json else joined)(samples, echo=not no_echo)
         if seed is None and options["temperature"] and not (beam or as_json):
             note(f"Seed: {drawn_seed}")
         try:
@@ -295,13 +296,15 @@ def _missing_ends(text: str, count: int) -> str:
     return "\n" * (count - len(text) + len(text.rstrip("\n")))
 
 
-def _joined(samples: Iterable[Sample], *, echo: bool, separator: str | Callable[[str], str]) -> Iterator[str]:
-    """Yield the samples with separators between them."""
+def _joined(
+    samples: Iterable[Sample], *, echo: bool, separator: str | Callable[[str], str], backwards: bool
+) -> Iterator[str]:
+    """Yield the samples with separators between them; what was written backwards comes before its prime."""
     before = None
     for sample in samples:
         if before is not None:
             yield separator if isinstance(separator, str) else separator(before)
-        before = sample.prime + sample.text if echo else sample.text
+        before = sample.text + sample.prime * echo if backwards else sample.prime * echo + sample.text
         yield before
 
 

@@ -178,6 +178,10 @@ def command(
     refuse_models(texts)
     opened = partial(open_model, memory=memory, memory_from=memory_from, with_ngram=with_ngram, adaptive=adaptive)
     scorers = [_scorer(name, opened(name), context, config.per_char) for name in models or (None,)]
+    if context and any(scorer.model.checkpoint.vocab.reverse for scorer in scorers):
+        raise ConfigError(
+            "--context gives the text before, and a model trained with --reverse reads that last: leave it out"
+        )
     encoding = scorers[0].model.checkpoint.text_config.encoding
     any_kind = scorers[0].model.checkpoint.vocab.kind == "bytes"
     items = Items(texts or (STDIN,), field, encoding, follow, any_kind)

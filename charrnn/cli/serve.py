@@ -122,6 +122,8 @@ def _loaded(paths: tuple[str, ...], memory: int | None, memory_from: str | None)
     for given in paths or (None,):
         model = open_model(given, memory, memory_from)
         assert model.path is not None
+        if model.checkpoint.vocab.reverse:
+            raise ConfigError(f"{model.path} reads backwards, and serve continues texts: name a model trained forwards")
         name = model_name(model.path.resolve())
         if name in models:
             raise ConfigError(f"two models have the name {name!r}: rename the folder of one")

@@ -144,7 +144,7 @@ def _resuming(options: dict[str, Any]) -> dict[str, Any]:
 
 def _open(paths: tuple[str, ...], options: dict[str, Any], began: float, ranks: Ranks | None) -> Run:
     """Start or resume the run that the options ask for, and describe it."""
-    from charrnn.checkpoint import load
+    from charrnn.checkpoint import load_model
     from charrnn.cli._bars import ReadingBar
     from charrnn.cli._console import PassingLine
     from charrnn.data.corpus import Corpus
@@ -186,7 +186,7 @@ def _open(paths: tuple[str, ...], options: dict[str, Any], began: float, ranks: 
     if not paths:
         raise click.UsageError("Missing argument 'CORPUS': name a text file to train on.")
     init_from = find_model(options["init_from"]) if options["init_from"] else None
-    asked = seeded(adopt_text_form(asked, load(init_from).vocab) if init_from else asked)
+    asked = seeded(adopt_text_form(asked, load_model(init_from).vocab) if init_from else asked)
     config = sort_settings(asked).text
     with ReadingBar(quiet=quiet) as reading:
         corpus = Corpus.read(paths, config, options["val_file"], seed=asked["seed"], reading=reading)

@@ -140,6 +140,10 @@ class Text:
         """Return a slice of the text, which shares its ids."""
         return Text(self.ids[span], self.symbols)
 
+    def backwards(self) -> Text:
+        """Return the text from its end to its beginning, which shares its ids."""
+        return Text(self.ids[::-1], self.symbols)
+
     def __str__(self) -> str:
         return "".join(self.pieces())
 

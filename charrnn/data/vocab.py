@@ -29,6 +29,8 @@ _NO_MARK = "\udbff"  # replaces the mark between documents in a text: a lone sur
 _MOST_NAMED = 5  # unknown characters in an error
 _SHOWN = 30  # symbols in the `repr` of a vocabulary
 _MOST_BYTES = 4  # bytes of a character in UTF-8
+_CONTINUING_BYTES = bytes(range(0x80, 0xC0))  # which never start a character
+_CONTINUING = _CONTINUING_BYTES.decode("ascii", "surrogateescape")
 
 
 def describe_symbol(symbol: str) -> dict[str, str]:
@@ -60,10 +62,11 @@ class Vocab:
 
     symbols   the characters, sorted by code point
     counts    how often each occurs in the training split; empty if not counted
-    starts    how often each begins a line there; empty if not counted
+    starts    how often each begins a line there, as it is read; empty if not counted
     specials  names of special symbols, from SPECIALS
     kind      "chars", or "bytes": each byte is then represented by the character with its number
     normalize, lowercase  how a text is normalized before it is encoded
+    reverse   True: the model reads a text from its end to its beginning, so its ids are in that order
     """
 
     symbols: str
@@ -73,6 +76,7 @@ class Vocab:
     kind: str = "chars"
     normalize: str = "none"
     lowercase: bool = False
+    reverse: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -109,7 +113,7 @@ class Vocab:
             counts[table[known]] = numbers[known]
             return tuple(counts.tolist())
 
-        return replace(self, counts=by_id(text.counts()), starts=by_id(text.starts()))
+        return replace(self, counts=by_id(text.counts()), starts=by_id(self._as_read(text).starts()))
 
     @property
     def summary(self) -> str:
@@ -166,8 +170,17 @@ class Vocab:
         except UnicodeEncodeError as error:
             raise VocabError(f"half a surrogate pair at position {error.start} has no bytes: leave it out") from None
 
+    def turned(self, text: str) -> str:
+        """Return a text in the order in which the model reads it; or, from that order, in the order of the text."""
+        return text[::-1] if self.reverse else text
+
+    def _as_read(self, text: Text) -> Text:
+        return text.backwards() if self.reverse else text
+
     def encode(self, text: str, unknown: str = "error") -> Ids:
         """Return the ids of the text, after it is normalized, in the smallest unsigned type.
+
+        They are in the order in which the model reads them: one that reads backwards begins with the last character.
 
         unknown: "error" refuses characters that the vocabulary lacks, "skip" leaves them out; a vocabulary with an
                  unknown symbol always uses that
@@ -178,7 +191,7 @@ class Vocab:
         if not isinstance(text, str):
             raise VocabError(f"the text must be a string, got {type(text).__name__}")
         text = self.in_form(text)
-        ids, absent = self.look_up(text)
+        ids, absent = self.look_up(self.turned(text))
         if self.unknown is None and absent.any():
             if unknown == "error":
                 raise VocabError(self._describe_unknown(Text.of(text)))
@@ -199,7 +212,8 @@ class Vocab:
 
     def ids_of(self, text: Text, unknown: str = "error") -> IdSource:
         """Return the ids of the text as `encode` does, but look them up when they are read: nothing is copied."""
-        return text.translate(self._table(text, unknown), self._alphabet.absent if self.unknown is None else self.size)
+        absent = self._alphabet.absent if self.unknown is None else self.size
+        return self._as_read(text).translate(self._table(text, unknown), absent)
 
     def _table(self, text: Text, unknown: str) -> Ids:
         """Return the id of each symbol of the text; refuse unknown symbols that occur in it, if unknown is "error"."""
@@ -233,11 +247,12 @@ class Vocab:
         )
 
     def decode(self, ids: Ids | Sequence[int] | Iterable[int]) -> str:
-        """Return the text of these ids, without special symbols; bytes that are not UTF-8 become U+FFFD.
+        """Return the text of ids from `encode`, without special symbols; bytes that are not UTF-8 become U+FFFD.
 
         Raises:  VocabError if an id is not in this vocabulary.
         """
-        return self.to_bytes(ids).decode("utf-8", "surrogatepass" if self.kind == "chars" else "replace")
+        text = self.turned(self.characters(ids))
+        return text if self.kind == "chars" else text.encode("latin-1").decode("utf-8", "replace")
 
     def decoder(self, behind: str = "") -> Callable[[str], str]:
         """Return a function that decodes the output of `characters` piece by piece.
@@ -254,14 +269,30 @@ class Vocab:
         """Return the text without an incomplete character at its end, which only a model of bytes can generate.
 
         Each byte of it is half a surrogate pair. A `decoder` that continues the text returns the complete character.
+        If the model reads backwards, the end that it continues is the beginning.
         """
         if self.kind == "chars":
             return text
+        if self.reverse:
+            return text.lstrip(_CONTINUING)
         incomplete, _ = _utf8_decoder(self.in_form(text[-_MOST_BYTES:])).getstate()
         return text[: len(text) - len(incomplete)]
 
+    def continuation(self, prime: str, ids: Ids | Sequence[int]) -> str:
+        """Return the text of ids that were drawn after a prime; if the model reads backwards, it leads to the prime.
+
+        For a model of bytes it includes all of a character that the prime has a part of, as for `finished`.
+        """
+        characters = self.characters(ids)
+        if not self.reverse:
+            return self.decoder(prime)(characters)
+        if self.kind == "chars":
+            return characters[::-1]
+        shared = self.in_form(prime[: len(prime) - len(self.finished(prime))])
+        return (characters[::-1] + shared).encode("latin-1").lstrip(_CONTINUING_BYTES).decode("utf-8", "replace")
+
     def characters(self, ids: Ids | Sequence[int] | Iterable[int], specials: str = "") -> str:
-        """Return the symbols of these ids as a string; a model of bytes has one character for each byte.
+        """Return the symbols of these ids, in their order, as a string; of bytes, one character for each byte.
 
         specials: characters that represent the special symbols, in their order; if empty, those are left out
         Raises:  VocabError if an id is not in this vocabulary.
@@ -298,6 +329,7 @@ class Vocab:
             "starts": list(self.starts),
             "normalize": self.normalize,
             "lowercase": self.lowercase,
+            "reverse": self.reverse,
         }
 
     @classmethod
@@ -311,6 +343,7 @@ class Vocab:
             data["kind"],
             data.get("normalize", "none"),
             bool(data.get("lowercase")),
+            bool(data.get("reverse")),
         )
 
 

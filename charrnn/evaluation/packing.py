@@ -17,7 +17,8 @@ from charrnn.data.vocab import Vocab
 
 ROWS = 128  # batch rows
 
-#: A line; or a context and the text that follows it, which is scored without an end.
+#: A line; or a context and the text that is read after it, which is scored without an end. A model that reads backwards
+#: reads the context first, too: it is what follows the text.
 Line: TypeAlias = str | tuple[str, str]
 _Numbers: TypeAlias = npt.NDArray[np.intp]
 
@@ -36,6 +37,7 @@ class PackedLines:
     kept     (C,) which characters have an id; all of them if the vocabulary has an unknown symbol
     ids      (K,) their ids
     unknown  (N,) characters of each text that the vocabulary lacks
+    reverse  whether lines are packed from their ends to their beginnings
     """
 
     lines: Sequence[Line]
@@ -46,6 +48,7 @@ class PackedLines:
     kept: Mask
     ids: Ids
     unknown: _Numbers
+    reverse: bool
 
     @classmethod
     def of(cls, vocab: Vocab, lines: Sequence[Line]) -> PackedLines:
@@ -58,7 +61,7 @@ class PackedLines:
         unknown = run_sums(absent & ~_heads(sizes), sizes.sum(axis=1))
         kept = ~absent if vocab.unknown is None else np.ones_like(absent)
         ends = np.array([end for *_, end in marked], np.intp)[order]
-        return cls(lines, order, row, sizes, ends, kept, ids[kept], unknown)
+        return cls(lines, order, row, sizes, ends, kept, ids[kept], unknown, vocab.reverse)
 
     @cached_property
     def _lengths(self) -> _Numbers:
@@ -111,7 +114,11 @@ def _marked(vocab: Vocab, lines: Sequence[Line]) -> list[tuple[str, str, int]]:
     The mark at either end is the document mark, a line end, or nothing: the first that the vocabulary has.
     """
     mark = END if vocab.end is not None else "\n" if "\n" in vocab.symbols else ""
-    form, end = vocab.in_form, len(mark)
+    end = len(mark)
+
+    def form(text: str) -> str:
+        return vocab.turned(vocab.in_form(text))
+
     return [
         (mark, form(line) + mark, end) if isinstance(line, str) else (mark + form(line[0]), form(line[1]), 0)
         for line in lines

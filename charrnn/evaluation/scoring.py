@@ -2,7 +2,7 @@
 
 A line is scored as it would appear in the training text: after a line end and with its own, or, if the model learned
 documents, as a document, from start mark to end mark. A model that knows neither does not score a line's first
-character. Each line starts from a zero state.
+character. Each line starts from a zero state. A model that reads backwards reads a line from its end.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class Scored(NamedTuple):
     chars    predictions that were scored: of its characters in the vocabulary, and of its end
     logprob  their log-probability in nats; None if nothing was scored
     unknown  characters of the text outside the vocabulary: left out, or scored as the unknown symbol
-    bits     bits of each character and of the end, None for one that was not scored; None unless requested
+    bits     bits of each character and of the end, None for one that was not scored; None unless requested. Of a model
+             that reads backwards, the end of its reading is the beginning of the line, and its bits come last, too
     """
 
     text: str
@@ -265,6 +266,9 @@ def _bits(packed: PackedLines, log_probs: Array, scored: Mask) -> list[tuple[flo
     values[packed.predicted] = np.where(packed.counted, -log_probs / np.log(2), np.nan)
     ends = packed.sizes.sum(axis=1).cumsum()
     own = [values[ends[line] - packed.sizes[line, 1] : ends[line]].tolist() for line in range(len(ends))]
+    if packed.reverse:
+        lengths = (packed.sizes[:, 1] - packed.ends).tolist()
+        own = [bits[:chars][::-1] + bits[chars:] for bits, chars in zip(own, lengths, strict=True)]
     return [
         tuple(value if scored[line] and value == value else None for value in own[line])
         for line in np.argsort(packed.order)

@@ -87,6 +87,8 @@ def complete(
     """
     CompletionConfig(to, count, max_length)
     vocab = writer.vocab
+    if vocab.reverse:
+        raise ConfigError("a completion continues a text, and this model reads backwards: use one trained forwards")
     memory = writer.ensemble.memory
     reach = max(member.config.attention for member in writer.ensemble.members)
     ids = vocab.encode(text, unknown)

@@ -83,7 +83,7 @@ class Drawing:
             sample = draft.sample(
                 writer.vocab, seed=seed, index=draw.number, prime=draw.prime.text, draws=draw.redraw + 1
             )
-            drawn.append(Drawn(draw, sample, writer.vocab.characters(draft.ids)))
+            drawn.append(Drawn(draw, sample, writer.vocab.turned(writer.vocab.characters(draft.ids))))
         return drawn
 
 

@@ -27,6 +27,7 @@ class Rules(NamedTuple):
     end         the id of the end mark, or None
     never       an id that is never drawn, or None
     constraint  a constraint that the whole sample satisfies, or None
+    backwards   samples begin with their last id
     """
 
     length: int | None
@@ -36,6 +37,7 @@ class Rules(NamedTuple):
     end: int | None = None
     never: int | None = None
     constraint: Constraint | None = None
+    backwards: bool = False
 
     def mask(self, logits: Array, length: int | Ids, states: Ids) -> Array:
         """Return the logits, with -inf for each id that may not come next.

@@ -46,9 +46,13 @@ class Draft:
     ended: str
 
     def before_stop(self, rules: Rules) -> Draft:
-        """Return the draft without the stop string, if one ended it."""
+        """Return the draft without the stop string, if one ended it.
+
+        A draft of lines that was written backwards ends with the end of the line before them, which is left out too.
+        """
         if self.ended != "stop":
-            return self
+            is_before = rules.backwards and rules.lines > 0 and self.ids[-1:] == [rules.newline]
+            return Draft(self.ids[:-1], self.log_probs[:-1], self.ended) if is_before else self
         cut = max(len(stop) for stop in rules.stops if self.ids[-len(stop) :] == stop.tolist())
         return Draft(self.ids[:-cut], self.log_probs[:-cut], self.ended)
 
@@ -57,9 +61,9 @@ class Draft:
 
         more  the fields of `Sample` that the draft lacks
         """
-        characters, logprob = vocab.characters(self.ids), math.fsum(self.log_probs)
-        bpc = -logprob / math.log(2) / len(characters) if characters else None
-        text, begun = vocab.decoder(prime)(characters), vocab.finished(prime)
+        characters, logprob = len(vocab.characters(self.ids)), math.fsum(self.log_probs)
+        bpc = -logprob / math.log(2) / characters if characters else None
+        text, begun = vocab.continuation(prime, self.ids), vocab.finished(prime)
         return Sample(text=text, logprob=logprob, bpc=bpc, ended=self.ended, prime=begun, **more)
 
 

@@ -78,16 +78,44 @@ class Writer:
     def stream(self, *, prime: str = "", seed: int | None = None, **settings: Unpack[SampleSettings]) -> Iterator[str]:
         """Return an iterator of the characters that continue the prime, as they are drawn.
 
+        A model that reads backwards begins with the last one, so they come in one piece when all are drawn.
         seed      random if None
         settings  fields of `SampleConfig`
         Raises:  ConfigError or VocabError, at once, for settings that the model cannot follow.
         """
         config = SampleConfig(**settings)
-        rules = self.rules(config)
+        rules = self.rules(self._finite(config) if self.vocab.reverse else config)
         primed = self.prime(self.vocab.encode(prime, config.unknown), rules, config.temperature)
         steps = generate(self.ensemble, [primed], [[checked_seed(seed)]], rules=rules, filters=config)
+        if self.vocab.reverse:
+            return (self._all(steps, rules, prime) for _ in range(1))
         characters = chain.from_iterable(self._until_stop(steps, rules))
         return filter(None, map(self.vocab.decoder(prime), characters))
+
+    @spell_out(SampleConfig)
+    def text(self, *, prime: str = "", seed: int | None = None, **settings: Unpack[SampleSettings]) -> Iterator[str]:
+        """Return an iterator of the prime and what `stream` yields, in the order of the text; arguments as there."""
+        pieces = self.stream(prime=prime, seed=seed, **settings)
+        shown = self.vocab.finished(prime)
+        return chain(pieces, [shown]) if self.vocab.reverse else chain([shown], pieces)
+
+    def _all(self, steps: Iterable[Step], rules: Rules, prime: str) -> str:
+        """Return the text of all steps of one sample."""
+        from charrnn.generation.sample import Draft
+
+        draft = Draft([], [], "length")
+        for step in steps:
+            draft.ids += step.ids.tolist()
+            draft.ended = step.ended[0]
+        return self.vocab.continuation(prime, draft.before_stop(rules).ids)
+
+    def _finite(self, config: SampleConfig) -> SampleConfig:
+        """Return the settings with a length, of at most `MOST_CHARS` if it was unlimited."""
+        if config.length is not None:
+            return config
+        if not (config.lines or config.stop or self.vocab.end is not None):
+            raise ConfigError("a sample of unlimited length would never be finished: give -n, --lines or --stop")
+        return replace(config, length=MOST_CHARS)
 
     def _until_stop(self, steps: Iterator[Step], rules: Rules) -> Iterator[str]:
         """Yield the characters before a stop string, each as soon as it cannot be part of one."""
@@ -126,10 +154,7 @@ class Writer:
         """
         _refuse_one_string(primes)
         config, _ = SampleConfig(**settings), DrawConfig(count, best_of, novel)
-        if config.length is None:
-            if not (config.lines or config.stop or self.vocab.end is not None):
-                raise ConfigError("a sample of unlimited length would never be finished: give -n, --lines or --stop")
-            config = replace(config, length=MOST_CHARS)
+        config = self._finite(config)
         rules = self.rules(config)
         corpora = self.corpora() if novel else ()
         from charrnn.generation.drawing import Draw, Drawing, Prime, novel_samples
@@ -216,6 +241,7 @@ class Writer:
             end=vocab.end,
             never=vocab.unknown,
             constraint=self._constraint(config, stops),
+            backwards=vocab.reverse,
         )
 
     def may_write_lines(self, **settings: Unpack[SampleSettings]) -> bool:
@@ -233,6 +259,10 @@ class Writer:
             return None
         from charrnn.generation.constraint import Constraint
 
+        if vocab.reverse and config.regex is not None:
+            raise ConfigError(
+                "--regex needs a model that reads forwards, and this one writes a text from its end: leave it out"
+            )
         if vocab.kind == "bytes":
             raise ConfigError(
                 "--regex and --charset need a model of characters, and this one generates bytes: leave them out"
@@ -274,7 +304,7 @@ class Writer:
             if char not in self.vocab.symbols:
                 named = f"{char!r} (U+{ord(char):04X})"
                 raise VocabError(f"--stop {stop!r} can never occur: {named} is not in the model's vocabulary")
-        return self.vocab.look_up(in_form)[0]
+        return self.vocab.look_up(self.vocab.turned(in_form))[0]
 
 
 def _refuse_one_string(primes: Iterable[str]) -> None:

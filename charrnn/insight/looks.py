@@ -49,6 +49,11 @@ class Looks:
         at = self.at[skipped:]
         return Looks(np.where(at >= skipped, at - skipped, -1), self.share[skipped:])
 
+    def backwards(self) -> Looks:
+        """Return the looks in a text that was read from its end, in the order of the text."""
+        at = self.at[::-1]
+        return Looks(np.where(at >= 0, len(at) - 1 - at, -1), self.share[::-1])
+
 
 def largest(values: Array, most: int) -> npt.NDArray[np.intp]:
     """Return the indices of the largest values of each row, the largest first.

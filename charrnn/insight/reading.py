@@ -32,7 +32,8 @@ class Reading:
                unknown character U+FFFD
     ids        (T,) their ids
     symbols    V strings, what each id means
-    bits       (T,) the surprise of each character given all before it, in bits; nan for a first one without any before
+    bits       (T,) the surprise of each character given all before it, in bits; nan for a first one without any before.
+               "Before" means after it, if the model reads backwards
     top_ids    (T, K) the ids that the model expected most in the place of each character, most likely first; -1 if none
     top_probs  (T, K) their probabilities; nan if none
     looks      what "attention" and "memory" copied to predict each character, of those that the model has
@@ -85,7 +86,7 @@ class Reading:
 
 
 def ids_of(vocab: Vocab, text: Text, unknown: str) -> Ids:
-    """Return the ids of a text; of a model of documents, with an end mark at the beginning.
+    """Return the ids of a text, as the model reads it; of a model of documents, with an end mark at the beginning.
 
     Raises:  VocabError for a character that the vocabulary lacks, if unknown is "error".
     """
@@ -97,8 +98,9 @@ def ids_of(vocab: Vocab, text: Text, unknown: str) -> Ids:
 
 
 def shown(vocab: Vocab, ids: Ids) -> str:
-    """Return ids as `Reading.text` shows them, without an end mark at the beginning."""
-    return vocab.characters(ids[_begin(vocab) :], "".join(SPECIALS[name] for name in vocab.specials))
+    """Return the text of ids from `ids_of` as `Reading.text` shows it, without an end mark at the beginning."""
+    own = ids[_begin(vocab) :]
+    return vocab.turned(vocab.characters(own, "".join(SPECIALS[name] for name in vocab.specials)))
 
 
 def _begin(vocab: Vocab) -> int:
@@ -132,15 +134,20 @@ def read(
         bits[rows] = -log_probs[np.arange(len(log_probs)), ids[rows]] / np.log(2)
         top_ids[rows] = largest(log_probs, K)
         top_probs[rows] = np.exp(np.take_along_axis(log_probs, top_ids[rows], axis=1))
-    own = slice(_begin(vocab), None)
+    turn = -1 if vocab.reverse else 1
+    looks = {name: each.without_first(_begin(vocab)) for name, each in reader.looks.items()}
+
+    def own(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return array[_begin(vocab) :][::turn]
+
     return Reading(
         text=shown(vocab, ids),
-        ids=ids[own],
+        ids=own(ids),
         symbols=(*vocab.symbols, *(f"<{name}>" for name in vocab.specials)),
-        bits=bits[own],
-        top_ids=top_ids[own],
-        top_probs=top_probs[own],
-        looks={name: each.without_first(own.start) for name, each in reader.looks.items()},
+        bits=own(bits),
+        top_ids=own(top_ids),
+        top_probs=own(top_probs),
+        looks={name: each.backwards() for name, each in looks.items()} if vocab.reverse else looks,
     )
 
 

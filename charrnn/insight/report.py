@@ -250,7 +250,7 @@ def _copies(model: Model, corpus: Corpus, progress: Callable[[str], object]) -> 
     found = memorisation(own, real, corpus.train)
     passage, place, document = "", None, None
     if (longest := found.longest) is not None:
-        passage = saved.vocab.decode(saved.vocab.look_up(longest.text)[0])
+        passage = saved.vocab.decode(saved.vocab.look_up(saved.vocab.turned(longest.text))[0])
         place = place_of(longest.at, longest.text, saved.source, saved.text_config)
         document = int(np.searchsorted(corpus.train.marks(), longest.at)) or None
     return Copies(len(texts), sum(map(len, texts)), found, passage, place, document)

@@ -231,7 +231,11 @@ def checkpoint_of(
         if vocab.end is not None:
             raise VocabError("a vocabulary with the end of documents needs the corpus that was split into documents")
         text_config = TextConfig(
-            bytes=vocab.kind == "bytes", normalize=vocab.normalize, lowercase=vocab.lowercase, val_fraction=0.0
+            bytes=vocab.kind == "bytes",
+            normalize=vocab.normalize,
+            lowercase=vocab.lowercase,
+            reverse=vocab.reverse,
+            val_fraction=0.0,
         )
         return Checkpoint(config, TrainConfig(), vocab, params, 0, UNKNOWN, text_config=text_config)
     if not isinstance(corpus, Corpus):

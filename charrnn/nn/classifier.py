@@ -18,7 +18,7 @@ from charrnn.nn import encoder
 from charrnn.nn.dropout import NO_DROPOUT, Masks
 from charrnn.nn.encoder import Encoder, Lengths
 from charrnn.nn.initializers import INITS, Init, blank
-from charrnn.nn.pooling import pool, pooled
+from charrnn.nn.pooling import pool
 
 #: The backward pass: dlogits (B, C) -> grads.
 ClassifierBackprop: TypeAlias = Callable[[Array], Params]
@@ -89,6 +89,6 @@ def logits(weights: Weights, ids: Ids, lengths: Lengths, *, scratch: Scratch = F
     Shapes:  ids (T, B) · lengths (B,) · returns (B, C)
     """
     h = encoder.read(weights.encoder, ids, lengths, scratch=scratch)[-1]
-    v = pooled(weights.pool, h, lengths, weights.encoder.directions)
+    v, _ = pool(weights.pool, h, lengths, weights.encoder.directions)
     result: Array = v @ weights.W_hy + weights.b_y
     return result

@@ -146,6 +146,12 @@ class Net:
         matrices += [matrix for layer in layers[1:] for matrix in (layer.inputs, layer.inputs_m)]
         self.products = sum(matrix.size for matrix in matrices if matrix is not None)
 
+    @classmethod
+    def of_layer(cls, layer: Layer, H: int) -> Net:
+        """Return a first layer as a net, for its outputs alone; the readout, which a net has, is zero."""
+        V, dtype = len(layer.inputs), layer.inputs.dtype
+        return cls([layer], None, np.zeros((H, V), dtype), np.zeros(V, dtype))
+
     def read(self, ids: Ids, state: Array, reset: Mask | None) -> None:
         """Read a window."""
         with _in_order(state) as own:

@@ -29,11 +29,12 @@ class Pretrained(NamedTuple):
 
 
 def adopt_text_form(settings: dict[str, Any], earlier: Vocab) -> dict[str, Any]:
-    """Return the settings with the earlier model's settings of bytes, normal form and lower case.
+    """Return the settings with the earlier model's settings of bytes, normal form, lower case and direction.
 
     Raises:  ConfigError, naming the setting, if one of them is given and differs.
     """
-    form = {"bytes": earlier.kind == "bytes", "normalize": earlier.normalize, "lowercase": earlier.lowercase}
+    form: dict[str, Any] = {name: getattr(earlier, name) for name in ("normalize", "lowercase", "reverse")}
+    form["bytes"] = earlier.kind == "bytes"
     for name, value in form.items():
         if settings.get(name, value) != value:
             raise ConfigError(

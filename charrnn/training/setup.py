@@ -96,6 +96,7 @@ def vocab_for(corpus: Corpus, config: TextConfig) -> Vocab:
     vocab = Vocab.from_text(train.symbols, corpus.val.symbols)
     if config.has_documents and vocab.end is None:
         raise ConfigError("the text has no marks between documents: read it with Corpus.read or reading.text_of")
+    vocab = replace(vocab, reverse=config.reverse)
     if config.bytes:
         return replace(vocab, symbols="".join(map(chr, range(256))), kind="bytes")
     if config.min_count > 1:

@@ -164,6 +164,7 @@ def test_to_dict_holds_these_fields():
         "starts": [1, 1, 1],
         "normalize": "none",
         "lowercase": False,
+        "reverse": False,
     }
 
 

@@ -1,0 +1,201 @@
+"""Filling gaps: the most probable characters in the gaps of a text, given the text on both sides.
+
+A beam search of each model proposes fills: the forward model from left to right, the backward model from right to left.
+Each keeps the best hypotheses at every character of a gap, and again after the first characters behind it, where those
+that do not fit the known text fall away. All fills of both are then scored by both models, which read on past the last
+gap in their direction. The score is a weighted mean of the two log-probabilities of the whole text, a log-linear
+mixture; probabilities are normalised over the fills that were found.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.arrays import Ids, Mask
+from charrnn.errors import ConfigError
+from charrnn.restoration.gaps import FillConfig, Gap, Template
+from charrnn.restoration.pair import CONTEXT, Pair, Read, Reader
+
+_WIDTH = 48  # hypotheses that each beam keeps
+_AHEAD = 4  # known characters after a gap that a beam reads before it drops hypotheses
+_REACH = 24  # known characters past the last gap that are scored
+_FORWARD_SHARE = 0.5  # of the forward model in the log-linear mixture
+
+
+@dataclass(frozen=True)
+class Fill:
+    """A text with its gaps filled.
+
+    text         all of it
+    gaps         what was put into each gap
+    probability  among the fills that were found
+    logprobs     by the forward and the backward model, in nats: of the fill and of the known text that is read after it
+    """
+
+    text: str
+    gaps: tuple[str, ...]
+    probability: float
+    logprobs: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Fills:
+    """The most probable fills of a text, best first; one that is the text itself if it has no gap."""
+
+    text: str
+    fills: tuple[Fill, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields that `fill --json` prints."""
+        return {
+            "text": self.text,
+            "fills": [
+                {
+                    "text": one.text,
+                    "gaps": list(one.gaps),
+                    "probability": one.probability,
+                    "forward": one.logprobs[0] if one.logprobs else None,
+                    "backward": one.logprobs[1] if len(one.logprobs) > 1 else None,
+                }
+                for one in self.fills
+            ],
+        }
+
+
+def fill(pair: Pair, text: str, config: FillConfig, unknown: str = "error") -> Fills:
+    """Return the most probable fills of the gaps of a text.
+
+    unknown  what to do with characters that the vocabulary lacks: "error" or "skip"
+    Raises:  ConfigError if the mark is a character of the model, a gap is too long, or the model is one of bytes;
+             VocabError for an unknown character under "error".
+    """
+    vocab = pair.forward.vocab
+    if vocab.kind == "bytes":
+        raise ConfigError("gaps are filled with characters, and this model reads bytes: use a model of characters")
+    config.refuse_known(vocab.symbols)
+    template = Template.parse(text, config)
+    if not template.gaps:
+        pair.forward.ids(text, unknown)
+        return Fills(text, (Fill(text, (), 1.0, ()),))
+    found = candidates(pair, template, unknown)
+    scores = score(pair, template, found, unknown=unknown)
+    total = mixed(scores)
+    probability = np.exp(total - np.logaddexp.reduce(total))
+    best = np.argsort(-total, kind="stable")[: config.top]
+    return Fills(
+        text,
+        tuple(
+            Fill(template.filled(found[at]), found[at], float(probability[at]), tuple(scores[at].tolist()))
+            for at in best.tolist()
+        ),
+    )
+
+
+def mixed(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the log-linear mixture (N,) of the models' log-probabilities (N, 2), or of (N, 1) those."""
+    if scores.shape[1] == 1:
+        return scores[:, 0]
+    return _FORWARD_SHARE * scores[:, 0] + (1 - _FORWARD_SHARE) * scores[:, 1]
+
+
+def score(
+    pair: Pair, template: Template, fills: list[tuple[str, ...]], *, reach: int = _REACH, unknown: str = "error"
+) -> npt.NDArray[np.float64]:
+    """Return the log-probability of each fill, and of known text after it, by each model, (N, 2) or (N, 1).
+
+    reach  known characters past the last gap, in a model's direction, that are scored
+    Units:   nats.
+    """
+    texts = [template.between(each) for each in fills]
+    return pair.log_probs(template.fixed[0], texts, template.fixed[-1], reach=reach, unknown=unknown)
+
+
+def candidates(pair: Pair, template: Template, unknown: str = "error") -> list[tuple[str, ...]]:
+    """Return the fills that the beams of both models find, each once: a text for each gap."""
+    found = (_search(reader, template, unknown) for reader in pair.readers)
+    return [*dict.fromkeys(chain.from_iterable(found))]
+
+
+class _Beam(NamedTuple):
+    """B hypotheses.
+
+    read   what the model knows after each
+    total  (B,) their log-probabilities, in nats
+    fills  of each, the ids of the gaps so far, in the order of reading
+    """
+
+    read: Read
+    total: npt.NDArray[np.float64]
+    fills: list[tuple[tuple[int, ...], ...]]
+
+    def rows(self, rows: npt.NDArray[np.intp]) -> _Beam:
+        """Return these hypotheses."""
+        return _Beam(self.read.rows(rows), self.total[rows], [self.fills[row] for row in rows.tolist()])
+
+    def best(self, width: int) -> _Beam:
+        """Return the most probable hypotheses."""
+        return self if len(self.total) <= width else self.rows(np.argsort(-self.total, kind="stable")[:width])
+
+
+def _search(reader: Reader, template: Template, unknown: str) -> list[tuple[str, ...]]:
+    """Return the fills that the beam of one model finds, in the order of the text."""
+    vocab = reader.vocab
+    turn = -1 if vocab.reverse else 1
+    before, *fixed = [reader.ids(text, unknown) for text in template.fixed[::turn]]
+    beam = _Beam(reader.read(np.concatenate([reader.mark, before])[-CONTEXT:]), np.zeros(1), [()])
+    allowed = _allowed(reader)
+    for number, (gap, after) in enumerate(zip(template.gaps[::turn], fixed, strict=True)):
+        is_last = number == len(fixed) - 1
+        known = np.concatenate([after, reader.mark]) if is_last else after
+        beam = _through(reader, _grown(reader, beam, gap, allowed), known[:_AHEAD]).best(_WIDTH)
+        if not is_last:
+            beam = _through(reader, beam, known[_AHEAD:])
+    texts = ([vocab.turned(vocab.characters(gap)) for gap in fills] for fills in beam.fills)
+    return [tuple(own[::turn]) for own in texts]
+
+
+def _allowed(reader: Reader) -> Mask:
+    """Return which of the V ids may be in a gap: those of characters, but of line ends."""
+    vocab = reader.vocab
+    allowed = np.zeros(vocab.size, bool)
+    allowed[: len(vocab.symbols)] = [symbol not in "\r\n" for symbol in vocab.symbols]
+    return allowed
+
+
+def _grown(reader: Reader, beam: _Beam, gap: Gap, allowed: Mask) -> _Beam:
+    """Return the hypotheses with one more gap filled: the best of each length that it may have."""
+    beam = beam._replace(fills=[(*fills, ()) for fills in beam.fills])
+    lengths = [beam] if gap.low == 0 else []
+    for length in range(1, gap.high + 1):
+        total: npt.NDArray[np.float64] = beam.total[:, None] + np.where(allowed, beam.read.log_probs, -np.inf)
+        flat = np.argsort(-total, axis=None, kind="stable")[:_WIDTH]
+        rows, ids = np.divmod(flat[np.isfinite(total.reshape(-1)[flat])], total.shape[1])
+        fills = [
+            (*beam.fills[row][:-1], (*beam.fills[row][-1], id_))
+            for row, id_ in zip(rows.tolist(), ids.tolist(), strict=True)
+        ]
+        beam = _Beam(reader.step(beam.read.rows(rows), ids), total[rows, ids], fills)
+        if length >= gap.low:
+            lengths.append(beam)
+    return lengths[0] if len(lengths) == 1 else _joined(lengths)
+
+
+def _joined(beams: list[_Beam]) -> _Beam:
+    """Return the hypotheses of several beams in one."""
+    log_probs = np.concatenate([beam.read.log_probs for beam in beams])
+    state = np.concatenate([beam.read.state for beam in beams], axis=2)
+    total = np.concatenate([beam.total for beam in beams])
+    return _Beam(Read(log_probs, state), total, [*chain.from_iterable(beam.fills for beam in beams)])
+
+
+def _through(reader: Reader, beam: _Beam, ids: Ids) -> _Beam:
+    """Return the hypotheses after known ids, (N,), with their probability."""
+    for id_ in ids.tolist():
+        total = beam.total + beam.read.log_probs[:, id_]
+        beam = beam._replace(read=reader.step(beam.read, np.full(len(total), id_)), total=total)
+    return beam

@@ -1,0 +1,92 @@
+"""Texts with gaps, and the settings of filling them. Imports no NumPy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+from charrnn.config import limit_of, setting
+from charrnn.errors import ConfigError
+
+MOST_GAP = 100  # characters of one gap
+MOST_FILLS = 100
+_ANY = "*"  # after a mark: any number of characters
+
+
+@dataclass(frozen=True)
+class FillConfig:
+    """The settings of filling gaps.
+
+    mark     stands for one unknown character; followed by *, for any number of them
+    max_gap  characters that * stands for, at most
+    top      fills of each text, at most
+    Raises:  ConfigError for a value out of range.
+    """
+
+    mark: str = setting("_", "Gaps", "The character that stands for one unknown character.", metavar="CHAR")
+    max_gap: int = setting(10, "Gaps", "Characters that * after a mark stands for, at most.", low=1, high=MOST_GAP)
+    top: int = setting(
+        1, "Output", "Print the K most probable fills of each text.", low=1, high=MOST_FILLS, metavar="K", flag_low=1
+    )
+
+    def __post_init__(self) -> None:
+        if len(self.mark) != 1 or self.mark in _ANY + "\n\r":
+            raise ConfigError(f"--mark must be one character other than {_ANY} and a line end, got {self.mark!r}")
+        for item in fields(self):
+            if item.name != "mark" and (limit := limit_of(getattr(self, item.name), item.metadata)):
+                raise ConfigError(f"--{item.name.replace('_', '-')} must be {limit}, got {getattr(self, item.name)}")
+
+    def refuse_known(self, symbols: str) -> None:
+        """Raise ConfigError if the mark is a character that a model knows, since it would be one of the text."""
+        if self.mark in symbols:
+            raise ConfigError(f"the model knows {self.mark!r} as a character: mark gaps with another one, by --mark")
+
+
+class Gap(NamedTuple):
+    """A gap of at least `low` and at most `high` characters."""
+
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class Template:
+    """A text with n gaps.
+
+    fixed  the n + 1 known texts around them, some of which may be empty
+    gaps   between these
+    """
+
+    fixed: tuple[str, ...]
+    gaps: tuple[Gap, ...]
+
+    @classmethod
+    def parse(cls, text: str, config: FillConfig) -> Template:
+        """Return the template of a text with marks.
+
+        Raises:  ConfigError if a gap has more than `MOST_GAP` characters.
+        """
+        found = [*re.finditer(rf"{re.escape(config.mark)}+\*?", text)]
+        ends = [0, *(gap.end() for gap in found)]
+        begins = [*(gap.start() for gap in found), len(text)]
+        fixed = tuple(text[end:begin] for end, begin in zip(ends, begins, strict=True))
+        return cls(fixed, tuple(_gap(marks[0], config.max_gap) for marks in found))
+
+    def filled(self, fills: Sequence[str]) -> str:
+        """Return the text with its gaps filled."""
+        gaps = zip(fills, self.fixed[1:], strict=True)
+        return self.fixed[0] + "".join(fill + after for fill, after in gaps)
+
+    def between(self, fills: Sequence[str]) -> str:
+        """Return the filled text from the first gap to the last one."""
+        return self.filled(fills)[len(self.fixed[0]) :].removesuffix(self.fixed[-1])
+
+
+def _gap(marks: str, max_gap: int) -> Gap:
+    low = len(marks.removesuffix(_ANY))
+    gap = Gap(low - 1, low - 1 + max_gap) if marks.endswith(_ANY) else Gap(low, low)
+    if gap.high > MOST_GAP:
+        raise ConfigError(f"a gap of {gap.high:,} characters is too long to fill: at most {MOST_GAP}")
+    return gap
