@@ -31,6 +31,7 @@ THIRD_PARTY = {
     "api.py": {"tqdm"},
     "data/files.py": {"zstandard", "compression"},
     "pages/__init__.py": {"jinja2", "markupsafe"},
+    "classification/baselines.py": {"sklearn"},
     "insight/figures.py": {"matplotlib"},
     "insight/export.py": {"tensorboardX"},
     "serve/server.py": {"uvicorn"},

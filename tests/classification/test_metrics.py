@@ -5,8 +5,6 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from charrnn.classification.metrics import measure
 from charrnn.evaluation.statistics import wilson
@@ -62,10 +60,10 @@ def test_the_metrics_are_json():
     assert record["interval"] == list(found.interval)
 
 
-@given(st.integers(2, 6), st.integers(1, 60), st.integers(0, 2), st.integers(0, 99))
-def test_scikit_learn_finds_the_same(classes, texts, more, seed):
+@pytest.mark.parametrize(("classes", "texts", "more"), [(2, 1, 0), (2, 5, 1), (6, 9, 0), (5, 60, 2), (2, 60, 0)])
+def test_scikit_learn_finds_the_same(classes, texts, more):
     sklearn = pytest.importorskip("sklearn.metrics")
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(texts)
     names = np.array(list("abcdefgh"))
     labels, truth = names[:classes], names[rng.integers(0, classes + more, texts)]
     probabilities = rng.dirichlet(np.full(classes, 0.3), texts)
