@@ -1,4 +1,4 @@
-"""Predictions: those of a classifier are its net's, whatever is read beside a text; those by models are `score --best`."""
+"""Predictions: of a classifier, its net's, whatever is read beside a text; by models, those of `score --best`."""
 
 import numpy as np
 import pytest
