@@ -242,6 +242,14 @@ def _checked(lines: Iterable[Line]) -> Iterator[Line]:
         yield line
 
 
+def _strings(lines: Iterable[str]) -> Iterator[str]:
+    """Yield the lines; raise ConfigError at one that is no string."""
+    for line in lines:
+        if not isinstance(line, str):
+            raise ConfigError(f"embed needs strings, got {line!r}")
+        yield line
+
+
 def mixed(models: Sequence[tuple[LanguageModel, float]]) -> Writer:
     """Return a writer that draws from the weighted mean of several models' probabilities.
 
@@ -689,6 +697,48 @@ class LanguageModel:
             ahead=ahead,
             recall=self._recall(),
         )
+
+    @spell_out()
+    def embed(
+        self, lines: Iterable[str], *, layer: int | str = "all", pooling: str = "mean", threads: int | None = None
+    ) -> Array:
+        """Return a vector for each line: the model's hidden states at the line's characters, pooled.
+
+        Each line is read by itself, as `score` reads it, without the model's memory. A line without characters has the
+        state after the start mark.
+        layer    the layer of the states, from 0; "top"; or "all": the vectors of all layers side by side
+        pooling  "mean", "last" or "max" of the states
+        threads  CPU cores to use; all if None. The vectors are the same for any number
+        Shapes:  returns (N, D) of float32; D is the hidden size, times the number of layers for "all"
+        Raises:  ConfigError if lines is a string, and for a layer that the model does not have.
+        """
+        from charrnn.embedding.settings import EmbedConfig
+        from charrnn.embedding.vectors import in_blocks
+
+        if isinstance(lines, str) or not isinstance(lines, Iterable):
+            raise ConfigError("embed needs a list of lines: for one line, call embed([line])")
+        blocks = in_blocks(_strings(lines), len)
+        size = EmbedConfig(str(layer), pooling).size(self.checkpoint.model_config)
+        vectors = self.embed_blocks(blocks, layer=layer, pooling=pooling, threads=threads)
+        return np.concatenate([np.empty((0, size), np.float32), *vectors])
+
+    def embed_blocks(
+        self,
+        blocks: Iterable[Sequence[str]],
+        *,
+        layer: int | str = "all",
+        pooling: str = "mean",
+        threads: int | None = None,
+    ) -> Generator[Array, None, None]:
+        """Return an iterator of the vectors of each block of lines; otherwise as for `embed`.
+
+        With one thread, a block is taken when its vectors are needed; with more, some are taken ahead.
+        """
+        from charrnn.embedding.settings import EmbedConfig
+        from charrnn.embedding.vectors import embed_blocks
+
+        config, settings = self.checkpoint.model_config, EmbedConfig(str(layer), pooling)
+        return embed_blocks(config, self.weights, self.checkpoint.vocab, blocks, settings, threads=threads)
 
     def baselines(self, text: str | Text, *, unknown: str = "skip", reading: ReadProgress | None = None) -> Baselines:
         """Return the scores of an n-gram model and of compressors on the characters that `evaluate` scores.

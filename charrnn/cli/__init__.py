@@ -23,6 +23,7 @@ _SECTIONS = {
         "complete": "Complete a word or a line.",
         "eval": "Measure how well a model predicts a text.",
         "score": "Score each line by its likelihood under a model.",
+        "embed": "Print a vector for each line, or the most similar lines.",
         "serve": "Answer requests over HTTP or standard input.",
     },
     "Whole texts": {

@@ -594,6 +594,7 @@ PRODUCTS = [
     ("info", "--json"),
     ("vocab", "tiny.txt"),
     ("score", "tiny.txt"),
+    ("embed", "tiny.txt"),
     ("complete", "Der "),
     ("serve", "--stdio"),
     ("list",),

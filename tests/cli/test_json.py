@@ -23,6 +23,7 @@ RUNS = {
     "compare": [(), ("tiny", "--by", "seed")],
     "complete": [("D",), ("D", "--to", "line", "-k", "2", "--max-length", "3")],
     "doctor": [()],
+    "embed": [("one.txt",), ("one.txt", "--nearest", "tiny.txt")],
     "eval": [(), ("--baselines",), ("--protocol", "windows", "--dynamic"), ("one.txt",), ("--memory", "9")],
     "info": [(), ("-m", "checkpoints/tiny/last.npz")],
     "inspect": [(), ("one.txt",), ("tiny.txt", "--find", "vowel"), ("--saturation",), ("--reach",)],
@@ -32,7 +33,7 @@ RUNS = {
     "score": [("tiny.txt",), ("one.txt", "--per-char"), ("one.txt", "-m", "tiny", "-m", "tiny", "--best")],
     "vocab": [("tiny.txt",)],
 }
-BY_LINE = ("complete", "sample", "score")  # which print an object a line
+BY_LINE = ("complete", "embed", "sample", "score")  # which print an object a line
 
 
 def documented(name: str) -> dict[str, set[str]]:
