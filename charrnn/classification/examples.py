@@ -215,8 +215,9 @@ def describe_unseen(
     unseen = Counter(example.label for example in examples if example.label not in learned)
     if not unseen:
         return None
-    what = "1 text has a label" if unseen.total() == 1 else f"{unseen.total():,} texts have labels"
-    return f"{what} that {lacking}, and count as errors: {_named(sorted(unseen))}"
+    if unseen.total() == 1:
+        return f"1 text has a label that {lacking}, and counts as an error: {_named([*unseen])}"
+    return f"{unseen.total():,} texts have labels that {lacking}, and count as errors: {_named(sorted(unseen))}"
 
 
 def _named(names: Sequence[str]) -> str:

@@ -101,9 +101,8 @@ def command(
         save(confusion_matrix(result), Path(picture))
         note(f"Picture: {picture}")
     if as_json:
-        print_json(
-            result.as_dict() | ({"baselines": {k: _brief(own) for k, own in compared.items()}} if compared else {})
-        )
+        brief = {name: _brief(own) for name, own in compared.items()}
+        print_json(result.as_dict() | ({"baselines": brief} if brief else {}))
         return
     _print(result)
     if compared:
@@ -226,15 +225,13 @@ def _print_confusions(result: Metrics) -> None:
 def _print_baselines(result: Metrics, compared: dict[str, Metrics]) -> None:
     from charrnn.cli._console import print_table
 
+    named = {"this classifier": result} | {_NAMES[name]: own for name, own in compared.items()}
     click.echo("\nBaselines, trained on the training split")
     print_table(
         ("", "Accuracy", "95 % interval", "Macro-F1", "Log loss"),
         [
             (name, f"{own.accuracy:.2%}", _interval(own), f"{own.macro_f1:.3f}", _log_loss(own))
-            for name, own in {
-                "this classifier": result,
-                **{_NAMES[name]: own for name, own in compared.items()},
-            }.items()
+            for name, own in named.items()
         ],
         right=(1, 2, 3, 4),
     )
