@@ -70,7 +70,7 @@ class ClassifierRun(Run):
             corpus.val_source,
             setup.training.begin(setup.params),
             sort_classifier_settings(settings).text,
-            init_from=" ".join(map(str, init_from)) or None,
+            init_from="\n".join(map(str, init_from)) or None,
             notes=setup.notes,
             reasons=setup.reasons,
         )
