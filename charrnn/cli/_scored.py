@@ -28,6 +28,7 @@ _COLUMNS = {
 }
 #: How a number is printed that is not whole.
 _FORMS = dict.fromkeys(("bpc", "logprob", "margin", "probability"), "%.6f")
+_LISTS = {"bits", "contributions"}  # columns with a number for each character
 _DIGITS = "0123456789"  # the columns of several predictions are numbered
 
 R = TypeVar("R", bound="HasItem")
@@ -97,7 +98,7 @@ class Printer(Generic[R]):
 
     def _cells(self, values: tuple[Any, ...]) -> str:
         """Return the values as cells, with tabs between them."""
-        if "bits" not in self.columns:
+        if not _LISTS.intersection(self.columns):
             try:  # half the time of the cells one by one
                 return self._form % values
             except TypeError:  # a value is None

@@ -29,6 +29,8 @@ _output = section("Output")
     conflicts=(
         EITHER,
         Conflict("--text-field adds the label to the records: leave out --json", ("text_field", "as_json")),
+        Conflict("--explain prints lines: leave out --text-field", ("explain", "text_field")),
+        Conflict("--explain is about the most likely label: leave out --top", ("explain", "top")),
     ),
 )
 @click.argument("texts", metavar="[FILE]...", nargs=-1, shell_complete=complete_files)
@@ -38,6 +40,11 @@ _output = section("Output")
 @section("Input")("--text-field", metavar="NAME", help="Read this .csv or .tsv column, or JSON Lines field.")
 @growing_options
 @_output("--top", type=WholeNumber(1), metavar="K", help="Print the K most likely labels. [default: 1]")
+@_output(
+    "--explain",
+    is_flag=True,
+    help="Show which characters moved the decision: in colours on a terminal, else as numbers; much slower.",
+)
 @_output("--json", "as_json", is_flag=True, help="Print each line as a JSON object.")
 def command(
     texts: tuple[str, ...],
@@ -48,6 +55,7 @@ def command(
     follow: bool,
     line_buffered: bool,
     top: int | None,
+    explain: bool,
     as_json: bool,
 ) -> None:
     """Print the most likely label of each line of FILE or standard input.
@@ -60,6 +68,7 @@ def command(
       charrnn classify predict lines.txt
       charrnn classify predict --top 3 --json < lines.txt
       charrnn classify predict --text-field comment reviews.csv > labelled.csv
+      charrnn classify predict --explain < lines.txt
       charrnn classify predict --by english=en --by german=de lines.txt
     """
     from charrnn.cli._bars import ScoringBar
@@ -72,6 +81,11 @@ def command(
     encoding, any_kind = opened.checkpoint.text_config.encoding, opened.checkpoint.vocab.kind == "bytes"
     items = open_items(texts, text_field, encoding, follow=follow, any_kind=any_kind)
     format, pieces = items.open()
+    if explain:
+        from charrnn.cli._explained import print_explanations
+
+        print_explanations(opened, pieces, threads=threads, as_json=as_json, at_once=at_once)
+        return
     structured = as_json or (format is not None and format.delimiter is None)
     printer = _printer(opened, top, structured=structured, as_json=as_json)
     out = sys.stdout.buffer
