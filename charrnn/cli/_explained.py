@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from charrnn.data.items import Item
 
 _BLOCK = 1 << 12  # characters of lines that are explained together: each line is read as often as it has characters
-_EDGES = (0.5, 1.5, 3.0)  # nats of log-odds at which the levels begin
+_EDGES = (0.2, 0.5, 0.8)  # of the text's greatest contribution, at which the levels begin
 #: A style for each level, for and against, on terminals with 256 colours and with 8: blue and orange, which people with
 #: any kind of colour vision can tell apart.
 _STYLES: dict[bool, tuple[dict[str, Any], ...]] = {
@@ -86,9 +86,10 @@ def painted(text: str, contributions: Sequence[float]) -> str:
     """Return a text with a background for each character that moved the decision."""
     from charrnn.cli._console import printable
 
-    styles, parts = _styles(), []
-    levels = zip(map(_level, contributions), contributions, text, strict=True)
-    for (level, speaks_for), run in groupby(levels, lambda own: (own[0], own[1] > 0)):
+    styles, parts, greatest = _styles(), [], max(map(abs, contributions), default=0.0)
+    levels = [sum(abs(own) >= edge * greatest > 0 for edge in _EDGES) for own in contributions]
+    cells = zip(levels, contributions, text, strict=True)
+    for (level, speaks_for), run in groupby(cells, lambda cell: (cell[0], cell[1] > 0)):
         shown = printable("".join(char for *_, char in run))
         parts.append(click.style(shown, **styles[speaks_for][level - 1]) if level else shown)
     return "".join(parts)
@@ -96,18 +97,11 @@ def painted(text: str, contributions: Sequence[float]) -> str:
 
 def legend() -> str:
     """Return what the colours mean."""
-    shown = {
-        speaks_for: "".join(
-            click.style(f" {edge:g} ", **style) for edge, style in zip(_EDGES, _styles()[speaks_for], strict=True)
-        )
-        for speaks_for in (True, False)
-    }
-    return f"Nats of log-odds without the character: for the label{shown[True]}or more, against it{shown[False]}"
-
-
-def _level(contribution: float) -> int:
-    """Return the number of edges that a contribution reaches."""
-    return sum(abs(contribution) >= edge for edge in _EDGES)
+    shown = [
+        "".join(click.style(f" {edge:.0%} ", **style) for edge, style in zip(_EDGES, own, strict=True))
+        for own in _styles().values()
+    ]
+    return f"Share of the text's greatest contribution, or more: for the label {shown[0]}, against it {shown[1]}"
 
 
 def _styles() -> dict[bool, tuple[dict[str, Any], ...]]:
