@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from charrnn.cli._command import Conflict, SectionedCommand, complete_files, section
-from charrnn.cli._options import json_option, model_option, options_of, threads_option
+from charrnn.cli._options import classifier_option, json_option, options_of, threads_option
 from charrnn.cli._predictor import EITHER, Opened, RunLabel, by_option, open_predictor
 from charrnn.config import ClassifierConfig
 from charrnn.errors import ConfigError
@@ -36,7 +36,7 @@ _text, _output = section("Text"), section("Output")
     ),
 )
 @click.argument("texts", metavar="[FILE]...", nargs=-1, shell_complete=complete_files)
-@model_option
+@classifier_option
 @by_option
 @threads_option("Model")
 @_text("--test", is_flag=True, help="Use the test split of the classifier's texts.")

@@ -12,7 +12,7 @@ import click
 
 from charrnn.cli._command import Conflict, SectionedCommand, complete_files, section
 from charrnn.cli._lines import check_texts, growing_options, is_typed, open_items
-from charrnn.cli._options import model_option, threads_option
+from charrnn.cli._options import classifier_option, threads_option
 from charrnn.cli._predictor import EITHER, Opened, RunLabel, by_option, open_predictor
 from charrnn.cli._scored import Printer
 from charrnn.cli._types import WholeNumber
@@ -34,7 +34,7 @@ _output = section("Output")
     ),
 )
 @click.argument("texts", metavar="[FILE]...", nargs=-1, shell_complete=complete_files)
-@model_option
+@classifier_option
 @by_option
 @threads_option("Model")
 @section("Input")("--text-field", metavar="NAME", help="Read this .csv or .tsv column, or JSON Lines field.")
