@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.arrays import Array, Ids, Mask, empty
+from charrnn.arrays import Array, Ids, Mask, Scratch, empty
 from charrnn.version import __version__
 
 
@@ -157,9 +157,10 @@ class Net:
         with _in_order(state) as own:
             core().read(self._net, *ids.shape, _ids(ids), _keep(reset), own, None, None, None, None)
 
-    def outputs(self, ids: Ids, state: Array, reset: Mask | None) -> Array:
-        """Read a window; return the last layer's outputs, (T, B, H)."""
-        h = empty((*ids.shape, state.shape[-1]), state.dtype)
+    def outputs(self, ids: Ids, state: Array, reset: Mask | None, scratch: Scratch | None = None) -> Array:
+        """Read a window; return the last layer's outputs, (T, B, H), in scratch memory if there is any."""
+        shape = (*ids.shape, state.shape[-1])
+        h = empty(shape, state.dtype) if scratch is None else scratch.empty("h", shape, state.dtype)
         with _in_order(state) as own:
             core().read(self._net, *ids.shape, _ids(ids), _keep(reset), own, None, None, None, h)
         return h

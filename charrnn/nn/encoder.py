@@ -211,29 +211,27 @@ def read(encoder: Encoder, ids: Ids, lengths: Lengths, *, scratch: Scratch = FRE
     Shapes:  ids (T, B) · lengths (B,) · returns (T, B, D H) for each layer, in scratch memory
     """
     resets, outputs = padding_resets(lengths, len(ids)), list[Array]()
+    shape = (*ids.shape, encoder.directions * encoder.hidden_size)
     for layer in range(len(encoder.layers)):
-        own, H = scratch.scope(f"layer{layer}"), encoder.hidden_size
-        h = own.empty("both", (*ids.shape, encoder.directions * H), encoder.dtype)
-        for number in range(encoder.directions):
-            step, reset = _time(number), resets if number else None
-            x = (outputs[-1] if outputs else ids)[::step]
-            h[..., number * H : (number + 1) * H] = _read_direction(
-                encoder, layer, number, x, reset, own.scope(DIRECTIONS[number])
-            )[::step]
-        outputs.append(h)
+        own, x = scratch.scope(f"layer{layer}"), outputs[-1] if outputs else ids
+        sides = [_read_direction(encoder, layer, number, x, resets, own) for number in range(encoder.directions)]
+        both = sides[0] if len(sides) == 1 else np.concatenate(sides, 2, own.empty("both", shape, encoder.dtype))
+        outputs.append(both)
     return outputs
 
 
 def _read_direction(
-    encoder: Encoder, layer: int, number: int, x: Array | Ids, reset: Mask | None, scratch: Scratch
+    encoder: Encoder, layer: int, number: int, x: Array | Ids, resets: Mask | None, scratch: Scratch
 ) -> Array:
-    """Return the outputs of one direction of one layer, (T, B, H); x and they are in the order in which it reads."""
+    """Return the outputs of one direction of one layer, (T, B, H)."""
+    step, buffers = _time(number), scratch.scope(DIRECTIONS[number])
+    x, reset = x[::step], resets if number else None
     cell, weights = encoder.cell, encoder.layers[layer][number]
     state = np.zeros((cell.n_states, x.shape[1], encoder.hidden_size), encoder.dtype)
     if layer == 0 and encoder.nets is not None:
-        return encoder.nets[number].outputs(cast(Ids, x), state[None], reset)
+        return encoder.nets[number].outputs(cast(Ids, x), state[None], reset, buffers)[::step]
     if layer == 0 and encoder.embed is not None:
         x = encoder.embed[cast(Ids, x)]
     if cell.read is None or encoder.nets is not None:  # the core's forward pass is faster than NumPy's read
-        return cell.forward(weights, x, state, reset=reset, scratch=scratch)[0]
-    return cell.read(weights, x, state, reset=reset, scratch=scratch)
+        return cell.forward(weights, x, state, reset=reset, scratch=buffers)[0][::step]
+    return cell.read(weights, x, state, reset=reset, scratch=buffers)[::step]

@@ -13,8 +13,8 @@ All in float64. The names inside are
     net<E>/ids, net<E>/logits       what a whole net reads and computes: two layers of nn.LSTM and an nn.Linear on an
                                     embedding of size E, or on one-hot rows if E is 0
     net<E>/weights/<tensor>         its state dict; the rows are those of the characters
-    both<cell>/<tensor>             of a net of two layers and two directions: x, with columns of the lengths LENGTHS; the
-                                    output, zero on the padding; and the weights
+    both<cell>/<tensor>             of two layers of two directions: x, with columns of the lengths LENGTHS;
+                                    the output, zero on the padding; and the weights
     both<cell>/up/output            the gradient sent into the output, likewise
     both<cell>/grad/<tensor>        the gradients that arrive at x and the weights
 """
