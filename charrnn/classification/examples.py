@@ -205,13 +205,19 @@ def check_classes(examples: Sequence[Example]) -> list[str]:
     return [f"{len(single):,} labels have a single text each, which is in the training split: {_named(single)}"]
 
 
-def describe_unseen(examples: Iterable[Example], learned: Collection[str]) -> str | None:
-    """Return the note on examples whose labels are not among those learned; None if there are none."""
+def describe_unseen(
+    examples: Iterable[Example], learned: Collection[str], lacking: str = "the training split lacks"
+) -> str | None:
+    """Return the note on examples whose labels are not among those learned; None if there are none.
+
+    lacking: what lacks them, with its verb
+    """
     unseen = Counter(example.label for example in examples if example.label not in learned)
     if not unseen:
         return None
-    what = "1 text has a label" if unseen.total() == 1 else f"{unseen.total():,} texts have labels"
-    return f"{what} that the training split lacks, and count as errors: {_named(sorted(unseen))}"
+    if unseen.total() == 1:
+        return f"1 text has a label that {lacking}, and counts as an error: {_named([*unseen])}"
+    return f"{unseen.total():,} texts have labels that {lacking}, and count as errors: {_named(sorted(unseen))}"
 
 
 def _named(names: Sequence[str]) -> str:

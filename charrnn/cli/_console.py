@@ -67,11 +67,16 @@ def open_model(
         from charrnn.data.reading import read_text
 
         model = replace(model, memory_from=read_text(memory_from, config=model.checkpoint.text_config))
-    if model.path is not None and str(model.path) != path:
-        chosen = model.path.name in ("best.npz", Path(path or "").name)
-        why = "" if chosen else " (there is no best.npz)"
-        note(f"Model: {model.path}{why}")
+    if model.path is not None:
+        note_model(model.path, path)
     return model
+
+
+def note_model(file: Path, path: str | None) -> None:
+    """Name the file of a model on stderr if the user did not."""
+    if str(file) != path:
+        chosen = file.name in ("best.npz", Path(path or "").name)
+        note(f"Model: {file}{'' if chosen else ' (there is no best.npz)'}")
 
 
 def refuse_models(texts: Iterable[str]) -> None:

@@ -105,28 +105,34 @@ def given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: options[name] for name in setting_names() if options.get(name) is not None}
 
 
-def _model(name: str, more_help: str = "", **more: Any) -> Callable[[F], F]:
+def _model(name: str, more_help: str = "", newest: str = "run", **more: Any) -> Callable[[F], F]:
     return section("Model")(
         "-m",
         "--model",
         name,
         metavar="MODEL",
-        envvar="CHARRNN_MODEL",
-        show_envvar=True,
         shell_complete=complete_runs,
-        help=f"A run's name, its folder, or a .npz file.{more_help} [default: newest run]",
+        help=f"A run's name, its folder, or a .npz file.{more_help} [default: newest {newest}]",
         **more,
     )
 
 
+_SHARED: dict[str, Any] = {"envvar": "CHARRNN_MODEL", "show_envvar": True}
+
+
 def model_option(function: F) -> F:
     """Add `-m`: which model a command uses."""
-    return _model("model_path")(function)
+    return _model("model_path", **_SHARED)(function)
+
+
+def classifier_option(function: F) -> F:
+    """Add `-m`: which classifier a command uses. CHARRNN_MODEL does not set it, since that names a language model."""
+    return _model("model_path", newest="classifier")(function)
 
 
 def models_option(more_help: str) -> Callable[[F], F]:
     """Add `-m`, which may be given several times: the models that a command uses; `more_help` says how."""
-    return _model("models", f" {more_help}", multiple=True)
+    return _model("models", f" {more_help}", multiple=True, **_SHARED)
 
 
 def run_argument(name: str = "run", *, several: bool = False) -> Callable[[F], F]:

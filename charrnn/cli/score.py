@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from charrnn.cli._command import Conflict, SectionedCommand, complete_files, section
+from charrnn.cli._lines import check_texts, growing_options, is_typed, open_items
 from charrnn.cli._options import memory_options, models_option, ngram_options, options_of, threads_option
-from charrnn.cli._scored import Printer, Row
+from charrnn.cli._scored import Row, printer_of
 from charrnn.cli._types import Number, fail
-from charrnn.config import STDIN
 from charrnn.errors import ConfigError
 from charrnn.evaluation.settings import Quantile, ScoreConfig, Shard
 
@@ -55,7 +55,7 @@ class _ShardType(click.types.StringParamType):
 
 
 _scoring, _records, _output = section("Scoring"), section("Input"), section("Output")
-_selected, _growing = section("Selected lines"), section("Input")
+_selected = section("Selected lines")
 _SELECTING = ("above", "below", "top")
 _ENDLESS = {"follow": "--follow", "line_buffered": "--line-buffered"}
 
@@ -118,8 +118,7 @@ _BASICS = ("models", "top", "above", "below", "with_score", "field", "follow", "
 @_selected("--below", type=_LimitType(0), metavar="X", help="Print lines of less than X bpc; 5%: the lowest 5%.")
 @options_of(ScoreConfig, "top")
 @_selected("--with-score", is_flag=True, help="Add numbers and scores to the selected lines.")
-@_growing("--follow", is_flag=True, help="Wait for more lines; FILE may be truncated or replaced.")
-@_growing("--line-buffered", is_flag=True, help="Score lines as they arrive, as from a terminal.")
+@growing_options
 def command(
     texts: tuple[str, ...],
     models: tuple[str, ...],
@@ -157,17 +156,14 @@ def command(
       printf 'the cat\\t sat\\nthe cat\\t zat\\n' | charrnn score --context
     """
     from charrnn.cli._bars import ScoringBar
-    from charrnn.cli._console import note, open_model, refuse_models
+    from charrnn.cli._console import open_model
     from charrnn.data.decoding import line_encoding
-    from charrnn.data.files import find_files
-    from charrnn.data.items import Items
     from charrnn.evaluation.scoring import in_blocks
     from charrnn.evaluation.selection import select
 
     config = ScoreConfig(**settings)
-    at_once = line_buffered or follow or _is_typed(texts)
-    if follow and (len(texts) != 1 or texts == (STDIN,)):
-        raise ConfigError("--follow needs exactly one FILE: name it")
+    at_once = line_buffered or follow or is_typed(texts)
+    check_texts(texts, follow=follow)
     if config.has_quantile and (follow or line_buffered or shard):
         raise ConfigError(
             "a percentage needs the scores of all lines: leave out --follow, --line-buffered and --shard, or give "
@@ -175,7 +171,6 @@ def command(
         )
     if best != (len(models) > 1):
         raise ConfigError("--best compares several models: give it with -m A -m B")
-    refuse_models(texts)
     opened = partial(open_model, memory=memory, memory_from=memory_from, with_ngram=with_ngram, adaptive=adaptive)
     scorers = [_scorer(name, opened(name), context, config.per_char) for name in models or (None,)]
     if context and any(scorer.model.checkpoint.vocab.reverse for scorer in scorers):
@@ -184,12 +179,10 @@ def command(
         )
     encoding = scorers[0].model.checkpoint.text_config.encoding
     any_kind = scorers[0].model.checkpoint.vocab.kind == "bytes"
-    items = Items(texts or (STDIN,), field, encoding, follow, any_kind)
-    for sentence in find_files(items.paths).notes:
-        note(f"Note: {sentence}")
+    items = open_items(texts, field, encoding, follow=follow, any_kind=any_kind)
     begin, end = shard.bounds(items.count()) if shard else (0, sys.maxsize)
     collects = config.top is not None or config.has_quantile
-    printer = Printer.of(
+    printer = printer_of(
         encoding=line_encoding(encoding),
         numbered=config.selects or as_json,
         several=best,
@@ -239,11 +232,6 @@ class _Scorer(NamedTuple):
     per_char: bool
 
 
-def _is_typed(texts: tuple[str, ...]) -> bool:
-    """Return whether the lines are typed at a terminal."""
-    return (not texts or STDIN in texts) and sys.stdin is not None and sys.stdin.isatty()
-
-
 def _chars(item: Item) -> int:
     return len(item.text)
 
@@ -289,13 +277,12 @@ def _scored(
 
 def _scorer(name: str | None, model: LanguageModel, context: bool, per_char: bool) -> _Scorer:
     """Return how a model scores items; with a context, what follows the first tab."""
-    from charrnn.data.decoding import line_decoder
+    from charrnn.data.items import text_reader
 
-    vocab = model.checkpoint.vocab
-    decode = line_decoder(model.checkpoint.text_config.encoding, vocab.symbols if vocab.kind == "chars" else "\ufeff\r")
+    text_of = text_reader(model.checkpoint.text_config.encoding, model.checkpoint.vocab)
 
     def read(item: Item) -> str:
-        return decode(item.text) if isinstance(item.text, bytes) else item.text
+        return text_of(item.text)
 
     def with_context(item: Item) -> Line:
         before, _, after = read(item).partition("\t")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
 from typing import NamedTuple
 
-from charrnn.data.decoding import line_encoding
+from charrnn.data.decoding import line_decoder, line_encoding
 from charrnn.data.files import Input, describe_path, is_once, is_packed, list_files, open_inputs, size
 from charrnn.data.kinds import texts_only
 from charrnn.data.lines import follow_lines, read_lines
 from charrnn.data.records import Format, Record, open_records
+from charrnn.data.vocab import Vocab
 from charrnn.errors import ConfigError, CorpusError
 
 
@@ -27,6 +28,15 @@ class Item(NamedTuple):
     line: int
     text: str | bytes
     record: Record | None = None
+
+
+def text_reader(encoding: str, vocab: Vocab) -> Callable[[str | bytes], str]:
+    """Return a function that returns the text of an item as a model with this vocabulary reads it.
+
+    encoding: of the model's corpus
+    """
+    decode = line_decoder(encoding, vocab.symbols if vocab.kind == "chars" else "\ufeff\r")
+    return lambda text: decode(text) if isinstance(text, bytes) else text
 
 
 @dataclass(frozen=True)

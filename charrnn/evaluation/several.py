@@ -45,14 +45,14 @@ def score_by_each(
     models: Sequence[ScoreBlocks[T]], blocks: Iterable[Sequence[T]]
 ) -> Generator[tuple[Sequence[T], list[list[Scored]]], None, None]:
     """Yield each block of lines with the scores of each model; a block that all have read is freed."""
-    *copies, present = _read_by_all(blocks, len(models) + 1)
+    *copies, present = read_by_all(blocks, len(models) + 1)
     with ExitStack() as stack:  # however this ends, the processes of the models do
         scores = [stack.enter_context(closing(model(copy))) for model, copy in zip(models, copies, strict=True)]
         for own in zip(*scores, strict=True):
             yield next(present), [*own]
 
 
-def _read_by_all(blocks: Iterable[T], count: int) -> list[Iterator[T]]:
+def read_by_all(blocks: Iterable[T], count: int) -> list[Iterator[T]]:
     """Return iterators of the same blocks; one that all have read is freed, as `itertools.tee` does not promise."""
     queues, source = [deque[T]() for _ in range(count)], iter(blocks)
 

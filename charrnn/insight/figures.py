@@ -67,11 +67,20 @@ def save(made: Figure, path: Path) -> None:
     Raises:  ConfigError for an ending other than those of `FORMATS`, and as `output_file` does; CharRNNError if the
              system refuses.
     """
+    kind, target = check_name(path)
+    with _style(), replacing(target) as file:
+        made.savefig(file, format=kind, dpi=150, metadata={"CreationDate" if kind == "pdf" else "Date": None})
+
+
+def check_name(path: Path) -> tuple[str, Path]:
+    """Return the format of a picture and the file to write.
+
+    Raises:  ConfigError as `save` does.
+    """
     kind = path.suffix.removeprefix(".").lower()
     if kind not in FORMATS:
         raise ConfigError(f"{path}: a picture is {', '.join(f'.{each}' for each in FORMATS)}: end the name in one")
-    with _style(), replacing(output_file(path)) as file:
-        made.savefig(file, format=kind, dpi=150, metadata={"CreationDate" if kind == "pdf" else "Date": None})
+    return kind, output_file(path)
 
 
 def inline_svg(made: Figure) -> str:

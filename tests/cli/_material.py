@@ -27,6 +27,9 @@ TEXT = "".join(
     for who in ("Jörg", "Anna")
 )
 
+#: Its lines with labels: that of a text is clear from its verb.
+LABELLED = "".join(f"{line.split()[3]}\t{line}\n" for line in TEXT.splitlines())
+
 #: Settings with which a run takes a moment.
 SMALL = ("--hidden-size", "16", "--batch-size", "4", "--seq-len", "20", "--warmup-steps", "5", "--seed", "1")
 

@@ -19,7 +19,7 @@ import charrnn
 from charrnn.cli import main
 from charrnn.system.signals import SAVING, STOPPING
 
-from ._material import SMALL, TEXT, Command, Outcome, Terminal
+from ._material import LABELLED, SMALL, TEXT, Command, Outcome, Terminal
 
 ENVIRONMENT: dict[str, str | None] = {
     "COLUMNS": "80",
@@ -84,9 +84,10 @@ def run() -> Callable[..., Outcome]:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with `tiny.txt` and a run on it in `checkpoints/tiny`; tests take copies."""
+    """Return a folder with `tiny.txt` and a run on it in `checkpoints/tiny`, and `labelled.tsv`; tests take copies."""
     folder = tmp_path_factory.mktemp("trained")
     (folder / "tiny.txt").write_bytes(TEXT.encode())
+    (folder / "labelled.tsv").write_bytes(LABELLED.encode())
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         invoke("train", "tiny.txt", *SMALL, "--steps", "40", "--eval-every", "20", "--quiet")
@@ -98,6 +99,26 @@ def tiny(trained: Path, cwd: Path) -> Path:
     """Put `tiny.txt` and its run into the test's folder; return the run's folder."""
     shutil.copytree(trained, cwd, dirs_exist_ok=True)
     return Path("checkpoints/tiny")
+
+
+@pytest.fixture(scope="session")
+def trained_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with `labelled.tsv` and a classifier of it in `checkpoints/labelled`; tests take copies."""
+    folder = tmp_path_factory.mktemp("classifier")
+    (folder / "labelled.tsv").write_bytes(LABELLED.encode())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        small = ("--hidden-size", "16", "--batch-size", "8", "--warmup-steps", "5", "--seed", "1", "--threads", "1")
+        split = ("--val-fraction", "0.2", "--test-fraction", "0.1")
+        invoke("classify", "train", "labelled.tsv", *small, *split, "--steps", "60", "--eval-every", "60", "--quiet")
+    return folder
+
+
+@pytest.fixture
+def classifier(trained_classifier: Path, cwd: Path) -> Path:
+    """Put `labelled.tsv` and its classifier into the test's folder; return the run's folder."""
+    shutil.copytree(trained_classifier, cwd, dirs_exist_ok=True)
+    return Path("checkpoints/labelled")
 
 
 @pytest.fixture

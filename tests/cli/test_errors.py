@@ -586,6 +586,8 @@ def ended(process: subprocess.Popen[bytes], input: bytes | None = None) -> tuple
     return process.returncode, (stderr or b"").decode()
 
 
+#: Two labels by language models, of which both are the same.
+BY = [word for label in "ab" for word in ("--by", f"checkpoints/tiny/best.npz={label}")]
 PRODUCTS = [
     ("sample", "--seed", "1"),
     ("eval", "tiny.txt"),
@@ -596,6 +598,9 @@ PRODUCTS = [
     ("score", "tiny.txt"),
     ("embed", "tiny.txt"),
     ("complete", "Der "),
+    ("classify", "train", "labelled.tsv", *SMALL[:4], "--steps", "1", "--seed", "1", "--quiet"),
+    ("classify", "predict", "tiny.txt", *BY),
+    ("classify", "eval", "labelled.tsv", *BY),
     ("serve", "--stdio"),
     ("list",),
     ("compare", "tiny"),

@@ -20,6 +20,8 @@ TYPES = {dict: "object", list: "list", str: "string", bool: "boolean", int: "int
 #: What is run for each command: all keys that are documented have to appear somewhere.
 RUNS = {
     "cache": [()],
+    "classify eval": [("--baselines",), ("more.tsv",)],
+    "classify predict": [("one.txt", "--top", "2"), ("one.txt", "--explain")],
     "compare": [(), ("tiny", "--by", "seed")],
     "complete": [("D",), ("D", "--to", "line", "-k", "2", "--max-length", "3")],
     "doctor": [()],
@@ -33,7 +35,7 @@ RUNS = {
     "score": [("tiny.txt",), ("one.txt", "--per-char"), ("one.txt", "-m", "tiny", "-m", "tiny", "--best")],
     "vocab": [("tiny.txt",)],
 }
-BY_LINE = ("complete", "embed", "sample", "score")  # which print an object a line
+BY_LINE = ("classify predict", "complete", "embed", "sample", "score")  # which print an object a line
 
 
 def documented(name: str) -> dict[str, set[str]]:
@@ -73,7 +75,7 @@ def quick_machine(monkeypatch):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_what_is_printed_is_what_is_documented(run, tiny, quick_machine, monkeypatch, name):
+def test_what_is_printed_is_what_is_documented(run, tiny, quick_machine, monkeypatch, request, name):
     has_json = any("--json" in param.opts for param in COMMANDS[name].params if isinstance(param, click.Option))
     assert has_json == (name in SECTIONS) == (name in RUNS)
     if not has_json:
@@ -82,6 +84,10 @@ def test_what_is_printed_is_what_is_documented(run, tiny, quick_machine, monkeyp
     monkeypatch.setenv("CHARRNN_CACHE", "cache")
     run("vocab", "tiny.txt")
     Path("one.txt").write_text("D")
+    if name.startswith("classify"):
+        request.getfixturevalue("classifier")
+        monkeypatch.setattr("charrnn.classification.baselines.n_gram_baselines", lambda train, test: {})  # an extra
+        Path("more.tsv").write_text("fliegt\tDer\nbrummt\tDer\n")
     table, seen = documented(name), set()
     for args in RUNS[name]:
         outcome = run(*name.split(), *args, "--json")
