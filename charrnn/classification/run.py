@@ -64,7 +64,9 @@ class ClassifierRun(Run):
         if not force:
             folder.refuse_taken()
         corpus = LabelledCorpus.read(paths, sort_classifier_settings(settings), val_path)
-        setup = set_up(corpus, settings, [ckpt.load_model(path) for path in init_from])
+        minutes = sort_classifier_settings(settings).train.minutes or 0.0
+        left = 60 * minutes - (time.monotonic() - began)
+        setup = set_up(corpus, settings, [ckpt.load_model(path) for path in init_from], seconds=left)
         run = cls(
             folder,
             setup.training,

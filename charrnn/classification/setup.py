@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,7 +40,11 @@ from charrnn.data.vocab import Vocab
 from charrnn.errors import ConfigError, CorpusError, OtherTextError
 from charrnn.nn import classifier
 from charrnn.parallel.plan import available_threads
+from charrnn.training import budget
+from charrnn.training.recipe import FOR_TRAINING, Recipe
 
+_PROBE_SECONDS = 1.0  # for which a trial net measures the machine's speed
+_MOST_THREADS = 2  # that share the texts of a batch, if none are given: with more, each has too few
 _OWN = tuple(item.name for item in fields(ClassifierConfig))
 
 
@@ -139,30 +144,55 @@ class Setup(NamedTuple):
     reasons: list[str]
 
 
-def set_up(corpus: LabelledCorpus, settings: dict[str, Any], earlier: Sequence[Checkpoint] = ()) -> Setup:
+def set_up(
+    corpus: LabelledCorpus, settings: dict[str, Any], earlier: Sequence[Checkpoint] = (), *, seconds: float
+) -> Setup:
     """Set up a new run; with a budget of minutes, the recipe chooses the settings that are not given.
 
     earlier  language models whose weights the run begins with: one for each direction
+    seconds  time left of the budget
     Raises:  ConfigError if settings conflict; CorpusError if there are too few texts.
     """
-    reasons: list[str] = []
+    chosen = Recipe({}, [], [])
     own, _, text_config, config = sort_classifier_settings(settings)
     vocab = vocab_of([text for text, _ in corpus.train], text_config)
     if earlier:
         vocab, inherited = pretrained.vocab_and_settings(earlier, settings, own.directions)
         settings = settings | inherited
     if config.minutes is not None:
-        chosen = recipe.choose(corpus.train, vocab.size, settings)
-        settings, reasons = settings | chosen.settings, chosen.reasons
-    own, model_settings, _, config = sort_classifier_settings(settings)
-    model_config = ModelConfig(vocab.size, **model_settings)
-    own = replace(own, labels=labels(corpus.train))
-    config = replace(config, threads=config.threads or min(2, available_threads()))
-    params = classifier.init_params(model_config, own, np.random.default_rng(config.seed))
+        chosen = _recipe(corpus, vocab, settings, seconds)
+        settings = settings | chosen.settings
+    training, params, notes = _begin(corpus, vocab, settings)
     if earlier:
-        params |= pretrained.params_of(earlier, params, model_config)
+        params |= pretrained.params_of(earlier, params, training.model_config)
+    return Setup(vocab, training, params, [*corpus.notes, *chosen.notes, *notes], chosen.reasons)
+
+
+def _begin(corpus: LabelledCorpus, vocab: Vocab, settings: dict[str, Any]) -> tuple[LabelTraining, Params, list[str]]:
+    """Return the training with these settings, random weights, and notes."""
+    own, model_settings, _, config = sort_classifier_settings(settings)
+    model_config, own = ModelConfig(vocab.size, **model_settings), replace(own, labels=labels(corpus.train))
+    config = replace(config, threads=config.threads or min(_MOST_THREADS, available_threads()))
     training, notes = training_for(corpus, vocab, own, model_config, config)
-    return Setup(vocab, training, params, [*corpus.notes, *notes], reasons)
+    return training, classifier.init_params(model_config, own, np.random.default_rng(config.seed)), notes
+
+
+def _recipe(corpus: LabelledCorpus, vocab: Vocab, settings: dict[str, Any], seconds: float) -> Recipe:
+    """Return the recipe for these texts, this time and this machine, whose speed is measured with a trial net."""
+    trial, params, _ = _begin(corpus, vocab, recipe.kind(vocab.size, settings) | settings)
+    with trial.workers() as workers:
+        char = budget.char_seconds(trial, trial.begin(params), workers, min(_PROBE_SECONDS, seconds / 8), fmean)
+    speed = recipe.work(trial.model_config, trial.settings) / char
+    return recipe.choose(
+        trial.model_config,
+        trial.settings,
+        len(trial.stream.texts),
+        len(trial.stream.texts.ids),
+        speed * seconds * FOR_TRAINING,
+        settings,
+        minutes=trial.config.minutes or 0.0,
+        optimizer=trial.config.optimizer,
+    )
 
 
 def vocab_of(texts: Sequence[str], config: TextConfig) -> Vocab:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.arrays import Array, Mask, Params, Scratch
+from charrnn.classification.recipe import most_steps
 from charrnn.classification.texts import TextBatch, Texts, TextStream
 from charrnn.config import ClassifierConfig, ModelConfig
 from charrnn.evaluation.statistics import Tally
@@ -170,6 +171,11 @@ class LabelTraining(Training):
     def classes(self) -> int:
         """Return the number of labels."""
         return len(self.settings.labels)
+
+    @property
+    def most_steps(self) -> int:
+        """Return the number of steps that are of use, however much time there is."""
+        return most_steps(self.stream.steps_per_epoch)
 
     def badness(self, scored: Tally) -> float | None:
         """Return the share of errors: it falls for longer than the loss, which is calibrated afterwards."""

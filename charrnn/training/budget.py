@@ -17,7 +17,6 @@ from charrnn.parallel.workers import Workers
 from charrnn.system.meter import Average, seconds_per_unit
 from charrnn.training.fitting import LEAST
 from charrnn.training.loop import Training, TrainState, train_step, validate
-from charrnn.training.recipe import MOST_PASSES
 
 _SHARE = 0.03  # share of the budget for measuring the speed, within the bounds below
 _SECONDS = (0.5, 2.0)
@@ -128,9 +127,9 @@ def fit_to_time(
     began           time.monotonic() when the budget began
     saving_seconds  measures a save
     """
-    config, stream = training.config, training.stream
+    config = training.config
     timer = timer_of(training, state, minutes, began, saving_seconds)
-    timer.most = MOST_PASSES * stream.steps_per_epoch
+    timer.most = training.most_steps
     step, evaluation, every = step_seconds(training, timer.pace.char), timer.pace.evaluation, config.eval_every
     left = timer.end - timer.began
     if every is None:

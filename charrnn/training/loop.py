@@ -31,6 +31,7 @@ from charrnn.parallel.plan import make_plan
 from charrnn.parallel.ranked import RankedWorkers
 from charrnn.parallel.ranks import Ranks
 from charrnn.parallel.workers import SlowRank, Workers
+from charrnn.training.recipe import MOST_PASSES
 
 #: By layer and gate: the shares of activations near the lowest and near the highest value that the gate can have.
 Saturation: TypeAlias = dict[str, dict[str, tuple[float, float]]]
@@ -227,6 +228,11 @@ class Training:
     def classes(self) -> int:
         """Return among how many symbols a prediction chooses."""
         return self.model_config.vocab_size
+
+    @property
+    def most_steps(self) -> int:
+        """Return the number of steps that are of use, however much time there is."""
+        return MOST_PASSES * self.stream.steps_per_epoch
 
     def badness(self, scored: Tally) -> float | None:
         """Return the figure that is lowest for the best model: the loss; None if nothing was scored."""

@@ -23,6 +23,8 @@ MOST_PASSES = 120
 #: more about other prose than how frequent each character is (3.33 nats against 3.37), one of 100 a little more (3.15
 #: against 3.28), one of 200 clearly more (2.95 against 3.20). Fewer than 64 units do worse on all three.
 LEAST_CHARS = 100
+#: Share of the time that training gets; measuring, evaluating and saving take the rest.
+FOR_TRAINING = 0.93
 _SERVING_PASSES = 3  # passes that a note suggests if the time is too short to read the text once
 _CHARS_PER_PARAM = 14  # characters read for each parameter of the layers: if more, a larger model learns more
 _PARAMS_PER_CHAR = 12  # parameters of the layers for each character of the text: a larger model would memorise it

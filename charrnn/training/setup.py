@@ -25,10 +25,9 @@ from charrnn.training import budget, recipe
 from charrnn.training.finetune import adopt_text_form, pretrained
 from charrnn.training.loop import Training
 from charrnn.training.memory import Footprint, footprint
-from charrnn.training.recipe import Recipe
+from charrnn.training.recipe import FOR_TRAINING, Recipe
 
 _PROBE_UNITS, _PROBE_SECONDS = 256, 1.0  # size of the model that measures the machine's speed, and the time for it
-_FOR_TRAINING = 0.93  # share of the time that training gets; measuring, evaluating and saving take the rest
 
 
 class Setup(NamedTuple):
@@ -226,7 +225,7 @@ def _recipe(
         len(corpus.train),
         len(corpus.val),
         training.stream.steps_per_epoch,
-        speed * seconds * _FOR_TRAINING,
+        speed * seconds * FOR_TRAINING,
         given,
         config.optimizer,
         config.schedule,
