@@ -199,14 +199,15 @@ def _evaluation_seconds(training: Training, state: TrainState, workers: Workers,
 
     The first result comes after the warm-up of all batch rows, so it says nothing about the pace of the others.
     """
-    of, begin = max(1, len(training.val_ids) - 1), time.perf_counter()
+    of, begin = max(1, training.validated), time.perf_counter()
     first, took = (0.0, 0), 0.0
     for result in validate(training, state.params, workers):
         now = time.perf_counter() - begin
         if not first[1]:
             first, took = (now, result.chars), now
             continue
-        took = first[0] + (now - first[0]) * (of - first[1]) / (result.chars - first[1])
+        if result.chars > first[1]:  # where only some predictions count, a window may have none
+            took = first[0] + (now - first[0]) * (of - first[1]) / (result.chars - first[1])
         if now > seconds:
             break
     return took

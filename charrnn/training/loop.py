@@ -12,13 +12,14 @@ import copy
 import math
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from charrnn.arrays import Array, IdSource, Mask, Params, Window
 from charrnn.config import ModelConfig, TrainConfig, build
-from charrnn.data.stream import Stream
+from charrnn.data.stream import Stream, count_targets
 from charrnn.errors import DivergedError
 from charrnn.evaluation.statistics import Tally
 from charrnn.evaluation.whole import rows_for, tally
@@ -53,6 +54,7 @@ class Stepped(NamedTuple):
     """One update was done.
 
     loss        of its window
+    counted     predictions that the loss is a mean of; None if all of the window count
     grad_norm   of all gradients before clipping; grad_norms: by layer
     clipped     whether a limit shortened the gradients
     """
@@ -63,6 +65,7 @@ class Stepped(NamedTuple):
     grad_norm: float
     grad_norms: dict[str, float]
     clipped: bool
+    counted: int | None = None
 
 
 class Evaluating(NamedTuple):
@@ -75,7 +78,8 @@ class Evaluating(NamedTuple):
 class Report(NamedTuple):
     """The figures of a line of the log.
 
-    loss, grad_norm, grad_norms  means over the steps since the previous report
+    loss, grad_norm, grad_norms  means over the steps since the previous report; if only some predictions count, the
+                loss is the mean over these
     val_loss    None if this report has no evaluation
     clipped     share of the steps since the previous report whose gradients a limit shortened
     saturation  of the gates; None if this report has no evaluation
@@ -119,6 +123,7 @@ class Progress:
     """The plain numbers that training carries from step to step, besides the step itself.
 
     reported    the step of the newest report; the sums count from there, norm_sums by layer
+    counted     predictions that the losses in loss_sum were multiplied by; 0 if all predictions count
     seconds     since that report; the caller, who has a clock, counts them
     best_loss   the lowest validation loss; best_step: the step it was measured at
     stale       evaluations since then; waited: the most of them that a lower loss came after
@@ -132,6 +137,7 @@ class Progress:
     steps: int = 0
     chars: int = 0
     loss_sum: float = 0.0
+    counted: int = 0
     norm_sum: float = 0.0
     norm_sums: dict[str, float] = field(default_factory=dict)
     clipped: int = 0
@@ -211,6 +217,12 @@ class Training:
     val_ids: IdSource
     ranks: Ranks | None = None
 
+    @cached_property
+    def validated(self) -> int:
+        """Return the number of predictions in the validation split that count."""
+        tab, ids = self.stream.tab, self.val_ids
+        return max(0, len(ids) - 1) if tab is None else count_targets(ids, self.stream.end, tab)[0]
+
     def optimizer(self) -> Optimizer:
         """Return the optimizer that the settings name."""
         return build(OPTIMIZERS[self.config.optimizer], self.config)
@@ -271,7 +283,8 @@ def train_step(
     state.state = carried
     state.step += 1
     check_state(state)
-    return Stepped(state.step, window.targets.size, loss, grad_norm, norms, clipped)
+    counted = None if window.counted is None else window.predictions
+    return Stepped(state.step, window.targets.size, loss, grad_norm, norms, clipped, counted)
 
 
 def check_finite(what: str, value: float | Array, step: int) -> None:
@@ -315,7 +328,8 @@ def fit(training: Training, state: TrainState) -> Iterator[Stepped | Evaluating 
             progress = state.progress
             progress.steps += 1
             progress.chars += stepped.chars
-            progress.loss_sum += stepped.loss
+            progress.loss_sum += stepped.loss if stepped.counted is None else stepped.counted * stepped.loss
+            progress.counted += stepped.counted or 0
             progress.norm_sum += stepped.grad_norm
             for layer, norm in stepped.grad_norms.items():
                 progress.norm_sums[layer] = progress.norm_sums.get(layer, 0.0) + norm
@@ -384,7 +398,7 @@ def _report(
     divergence. A model that overfits may validate as badly, so the training loss must be high, too.
     """
     progress, evaluates = state.progress, training.evaluates_at(state.course, state.step)
-    loss, val_loss, best, averaged = progress.loss_sum / progress.steps, None, False, False
+    loss, val_loss, best, averaged = progress.loss_sum / (progress.counted or progress.steps), None, False, False
     if evaluates:
         val_loss = yield from _loss_of(training, state.params, workers)
     if val_loss is not None and (mean := training.averaged(state)):
@@ -467,7 +481,7 @@ def _loss_of(training: Training, params: Params, workers: Workers) -> Generator[
     """Return the validation loss; yield the progress of its evaluation."""
     result = Tally()
     for result in validate(training, params, workers):
-        yield Evaluating(result.chars, max(0, len(training.val_ids) - 1))
+        yield Evaluating(result.chars, training.validated)
     return result.nats_per_char
 
 
@@ -475,4 +489,5 @@ def validate(training: Training, params: Params, workers: Workers) -> Iterator[T
     """Yield the running tally of the validation split, read in as many rows as training has if it is long enough."""
     count = rows_for(training.model_config, len(training.val_ids) - 1, training.stream.batch_size)
     with np.errstate(all="ignore"):  # the caller checks the result
-        yield from tally(params, workers, training.val_ids, count, end=training.stream.end)
+        stream = training.stream
+        yield from tally(params, workers, training.val_ids, count, end=stream.end, tab=stream.tab)
