@@ -81,7 +81,7 @@ CHOICES = {
     "split_documents": DOCUMENT_WAYS,
 }
 #: What is true or not, and what is text.
-FACTS = {"recover", "half_gradients", "bytes", "lowercase", "shuffle_documents", "extend_vocab", "tied"}
+FACTS = {"recover", "half_gradients", "bytes", "lowercase", "context", "shuffle_documents", "extend_vocab", "tied"}
 WORDS = {"length_changes", "encoding", "separator", "field"}
 OPTIONAL = {
     "split_documents",
