@@ -181,6 +181,8 @@ def command(
     refuse_models(texts)
     opened = partial(open_model, memory=memory, memory_from=memory_from, with_ngram=with_ngram, adaptive=adaptive)
     scorers = [_scorer(name, opened(name), context, config.per_char) for name in models or (None,)]
+    if not context and any(scorer.model.checkpoint.tab is not None for scorer in scorers):
+        note("Note: the model learned only what follows a tab; --context scores that alone")
     encoding = scorers[0].model.checkpoint.text_config.encoding
     any_kind = scorers[0].model.checkpoint.vocab.kind == "bytes"
     items = Items(texts or (STDIN,), field, encoding, follow, any_kind)
