@@ -198,7 +198,7 @@ def command(
             shown = chain([writer.vocab.finished(first)], pieces) if echo else pieces
         else:
             if beam:
-                norm = BeamConfig.length_norm if length_norm is None else length_norm
+                norm = (0.0 if learned.context else BeamConfig.length_norm) if length_norm is None else length_norm
                 samples = writer.beam_search(
                     beam, count=count, primes=primes, length_norm=norm, threads=threads, **options
                 )
@@ -216,7 +216,8 @@ def command(
             several_lines = writer.may_write_lines(**options) or (echo and "\n" in first)
             stack.enter_context(closing(samples))
             between = _separator(learned, several_lines) if separator is None else separator
-            shown = (_lines if as_json else partial(_joined, separator=between))(samples, echo=echo)
+            show = _lines if as_json else partial(_joined, separator=between, ends_line=ends_line)
+            shown = show(samples, echo=echo)
         if seed is None and options["temperature"] and not (beam or as_json):
             note(f"Seed: {drawn_seed}")
         try:
@@ -307,14 +308,21 @@ def _missing_ends(text: str, count: int) -> str:
     return "\n" * (count - len(text) + len(text.rstrip("\n")))
 
 
-def _joined(samples: Iterable[Sample], *, echo: bool, separator: str | Callable[[str], str]) -> Iterator[str]:
-    """Yield the samples with separators between them."""
-    before = None
+def _joined(
+    samples: Iterable[Sample], *, echo: bool, separator: str | Callable[[str], str], ends_line: bool
+) -> Iterator[str]:
+    """Yield the samples with separators between them.
+
+    ends_line: the last sample gets a line end, too. Then each gets its own at once, before the next sample is drawn
+    """
+    between = ""
     for sample in samples:
-        if before is not None:
-            yield separator if isinstance(separator, str) else separator(before)
-        before = sample.prime + sample.text if echo else sample.text
-        yield before
+        yield between
+        text = sample.prime + sample.text if echo else sample.text
+        between = separator if isinstance(separator, str) else separator(text)
+        end = "\n" if ends_line and between.startswith("\n") else ""
+        yield text + end
+        between = between.removeprefix(end)
 
 
 def _lines(samples: Iterable[Sample], *, echo: bool) -> Iterator[str]:
