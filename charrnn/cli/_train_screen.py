@@ -7,8 +7,6 @@ import sys
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Self
 
-import numpy as np
-
 from charrnn.api import LanguageModel
 from charrnn.cli._bars import bar
 from charrnn.cli._console import console, duration, print_or_raise, redraws, rendered, screen_columns, wrapped
@@ -133,6 +131,8 @@ class TrainScreen(ABC):
 
     def _sources(self) -> list[str]:
         """Return what precedes the target in the first documents, of the validation split if there is one."""
+        import numpy as np
+
         training, vocab = self.run.training, self.run.vocab
         ids = training.val_ids if len(training.val_ids) > 1 else training.stream.ids
         first = ids[np.arange(min(len(ids), _READ))]

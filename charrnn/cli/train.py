@@ -237,8 +237,9 @@ def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
         if run.state.step < run.state.course.total:
             note(f"Stopped early: no better validation loss in {config.patience} evaluations.")
             longer = {"patience": "0"}
+        primes = [] if run.training.stream.tab is None else ["--prime-lines", "-"]
         commands = {
-            "Sample": with_imports(["charrnn", "sample", "-m", str(run.folder.path)]),
+            "Sample": with_imports(["charrnn", "sample", "-m", str(run.folder.path), *primes]),
             "Extend": resume_command(run, **longer),
             "Repeat": repeat_command(run.checkpoint(resumable=True)),
         }
