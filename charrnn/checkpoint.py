@@ -134,6 +134,11 @@ class Checkpoint:
         return size if loss is None else f"{size}, val loss {loss:.4f}"
 
     @property
+    def tab(self) -> int | None:
+        """Return the id of the tab, after which a document's characters were learned; None if all of it was learned."""
+        return self.vocab.tab if self.text_config.context else None
+
+    @property
     def is_imported(self) -> bool:
         """Return whether the weights come from another library, so that how they were trained is unknown."""
         return self.step == 0 and self.state is None

@@ -177,6 +177,8 @@ def command(
         raise ConfigError(
             "--context gives the text before, and a model trained with --reverse reads that last: leave it out"
         )
+    if not context and any(scorer.model.checkpoint.tab is not None for scorer in scorers):
+        note("Note: the model learned only what follows a tab; --context scores that alone")
     encoding = scorers[0].model.checkpoint.text_config.encoding
     any_kind = scorers[0].model.checkpoint.vocab.kind == "bytes"
     items = open_items(texts, field, encoding, follow=follow, any_kind=any_kind)

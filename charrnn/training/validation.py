@@ -25,6 +25,7 @@ class Validation:
     limit    characters scored, from the split's beginning; 0 for all of it
     scored   characters scored, if the checkpoint records it
     unknown  the hash of the vocabulary, if characters outside it are scored as unknown
+    context  True: only what follows the first tab of each document is scored
     """
 
     text: str
@@ -33,6 +34,7 @@ class Validation:
     limit: int
     scored: int | None
     unknown: str | None
+    context: bool
 
     @classmethod
     def of(cls, meta: dict[str, Any]) -> Validation | None:
@@ -54,6 +56,7 @@ class Validation:
             limit=0 if scored is not None and scored < limit else limit,
             scored=scored,
             unknown=_hash(vocab["symbols"]) if "unknown" in vocab.get("specials", ()) else None,
+            context=bool(settings.get("context")),
         )
 
     @property
@@ -62,7 +65,7 @@ class Validation:
         split = ",".join(f"{name.replace('_', '-')}={value}" for name, value in self.split)
         return (
             f"protocol:{_PROTOCOL}|text:sha256-{self.sha256[:8]}|split:{split or 'file'}|chars:{self.limit or 'all'}|"
-            f"unknown:{f'symbol-{self.unknown}' if self.unknown else 'none'}"
+            f"unknown:{f'symbol-{self.unknown}' if self.unknown else 'none'}{'|scored:targets' if self.context else ''}"
         )
 
     def in_words(self) -> str:
@@ -75,7 +78,8 @@ class Validation:
             where = f"{self.text}, " + (f"the {share} before the test split" if test else f"the last {share}")
         count = self.limit or self.scored
         chars = f", {count:,} characters" if count else ""
-        return where + chars + (", rare characters as unknown" if self.unknown else "")
+        after_tabs = ", after tabs alone" if self.context else ""
+        return where + chars + after_tabs + (", rare characters as unknown" if self.unknown else "")
 
 
 def described(validations: Sequence[Validation]) -> list[str]:
@@ -99,6 +103,8 @@ def differences(one: Validation, other: Validation) -> dict[str, str]:
         found["different numbers of characters"] = "--val-chars"
     if one.unknown != other.unknown:
         found["different unknown characters"] = "--min-count"
+    if one.context != other.context:
+        found["whole documents and targets"] = "--context"
     return found
 
 

@@ -867,3 +867,15 @@ def test_the_time_that_a_long_run_takes_is_told(run, corpus, monkeypatch):
 )
 def test_times_are_short(seconds, words):
     assert duration(seconds) == words
+
+
+def test_targets_are_learned_and_samples_translate(run, cwd):
+    Path("pairs.txt").write_text("".join(f"{n}\t-{n}\n" for n in range(100, 200)), "utf-8")
+    args = ("--split-documents", "lines", "--context", "--steps", "4", "--sample-every", "4", "--out", "pairs")
+    told = run("train", "pairs.txt", *SMALL, *args).stderr
+    sample = told.partition("sample:\n")[2]
+    assert [line.split()[0] for line in sample.splitlines()[:8]] == [str(n) for n in range(190, 198)]
+    assert "charrnn sample -m pairs --prime-lines -" in " ".join(told.split())
+    assert "--context" in told.partition("Repeat")[2]
+    refused = run("train", "pairs.txt", "--context", "--steps", "1", code=2).stderr
+    assert "--context needs documents: give --split-documents" in error_line(refused)
