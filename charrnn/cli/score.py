@@ -156,7 +156,7 @@ def command(
       printf 'the cat\\t sat\\nthe cat\\t zat\\n' | charrnn score --context
     """
     from charrnn.cli._bars import ScoringBar
-    from charrnn.cli._console import open_model
+    from charrnn.cli._console import note, open_model
     from charrnn.data.decoding import line_encoding
     from charrnn.evaluation.scoring import in_blocks
     from charrnn.evaluation.selection import select
