@@ -11,6 +11,8 @@ from charrnn.cli import main
 from charrnn.config import ModelConfig, setting_names
 from charrnn.doctor import machine
 
+from ._material import SMALL
+
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "json.md").read_text(encoding="utf-8")
 CONTEXT = main.make_context("charrnn", [], resilient_parsing=True)
 SECTIONS = dict(re.findall(r"^## charrnn (\w+)\n(.*?)(?=^## |\Z)", DOCUMENT, re.MULTILINE | re.DOTALL))
