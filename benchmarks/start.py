@@ -26,6 +26,7 @@ import click
 from benchmarks.markdown import markdown_table
 from benchmarks.speed.processes import environment
 from charrnn.cli import main as charrnn
+from charrnn.cli._command import commands_of
 
 COLUMNS = ("command", "wall time, ms", "processor time, ms")
 RATIO_COLUMNS = ("ratio", "wall time", "processor time", "target")
@@ -61,9 +62,9 @@ class Taken(NamedTuple):
 def cases() -> dict[str, Case]:
     """Return the processes to measure by their names in the table."""
     command = ["-m", "charrnn"]
-    names = charrnn.list_commands(click.Context(charrnn))
+    names = [name for name, _ in commands_of(click.Context(charrnn))]
     found = {name: Case([*command, *line.split()], {}) for name, line in LEAST.items()}
-    found |= {f"{name} --help": Case([*command, name, "--help"], {}) for name in names}
+    found |= {f"{name} --help": Case([*command, *name.split(), "--help"], {}) for name in names}
     found["a completion: sample -m o<TAB>"] = Case(command, COMPLETION)
     return found | {floor: Case(["-c", floor], {}) for floor, _ in TARGETS.values()}
 

@@ -86,7 +86,7 @@ def load(
     if not isinstance(path, (str, PathLike, NoneType)):
         raise ConfigError(f"load needs a path or the name of a run, got {path!r}")
     file = find_model(None if path is None else Path(path))
-    return LanguageModel(ckpt.load(file), file, memory, memory_from, with_ngram, adaptive)
+    return LanguageModel(ckpt.load_model(file), file, memory, memory_from, with_ngram, adaptive)
 
 
 def from_torch(
@@ -239,6 +239,14 @@ def _checked(lines: Iterable[Line]) -> Iterator[Line]:
         pair = line if isinstance(line, tuple) and len(line) == 2 else (line,)
         if not all(isinstance(text, str) for text in pair):
             raise ConfigError(f"score needs strings, or pairs of a context and a text, got {line!r}")
+        yield line
+
+
+def _strings(lines: Iterable[str]) -> Iterator[str]:
+    """Yield the lines; raise ConfigError at one that is no string."""
+    for line in lines:
+        if not isinstance(line, str):
+            raise ConfigError(f"embed needs strings, got {line!r}")
         yield line
 
 
@@ -689,6 +697,48 @@ class LanguageModel:
             ahead=ahead,
             recall=self._recall(),
         )
+
+    @spell_out()
+    def embed(
+        self, lines: Iterable[str], *, layer: int | str = "all", pooling: str = "mean", threads: int | None = None
+    ) -> Array:
+        """Return a vector for each line: the model's hidden states at the line's characters, pooled.
+
+        Each line is read by itself, as `score` reads it, without the model's memory. A line without characters has the
+        state after the start mark.
+        layer    the layer of the states, from 0; "top"; or "all": the vectors of all layers side by side
+        pooling  "mean", "last" or "max" of the states
+        threads  CPU cores to use; all if None. The vectors are the same for any number
+        Shapes:  returns (N, D) of float32; D is the hidden size, times the number of layers for "all"
+        Raises:  ConfigError if lines is a string, and for a layer that the model does not have.
+        """
+        from charrnn.embedding.settings import EmbedConfig
+        from charrnn.embedding.vectors import in_blocks
+
+        if isinstance(lines, str) or not isinstance(lines, Iterable):
+            raise ConfigError("embed needs a list of lines: for one line, call embed([line])")
+        blocks = in_blocks(_strings(lines), len)
+        size = EmbedConfig(str(layer), pooling).size(self.checkpoint.model_config)
+        vectors = self.embed_blocks(blocks, layer=layer, pooling=pooling, threads=threads)
+        return np.concatenate([np.empty((0, size), np.float32), *vectors])
+
+    def embed_blocks(
+        self,
+        blocks: Iterable[Sequence[str]],
+        *,
+        layer: int | str = "all",
+        pooling: str = "mean",
+        threads: int | None = None,
+    ) -> Generator[Array, None, None]:
+        """Return an iterator of the vectors of each block of lines; otherwise as for `embed`.
+
+        With one thread, a block is taken when its vectors are needed; with more, some are taken ahead.
+        """
+        from charrnn.embedding.settings import EmbedConfig
+        from charrnn.embedding.vectors import embed_blocks
+
+        config, settings = self.checkpoint.model_config, EmbedConfig(str(layer), pooling)
+        return embed_blocks(config, self.weights, self.checkpoint.vocab, blocks, settings, threads=threads)
 
     def baselines(self, text: str | Text, *, unknown: str = "skip", reading: ReadProgress | None = None) -> Baselines:
         """Return the scores of an n-gram model and of compressors on the characters that `evaluate` scores.

@@ -50,6 +50,11 @@ class Window(NamedTuple):
     targets: Ids
     reset: Mask | None
 
+    @property
+    def chars(self) -> int:
+        """Return the number of characters that are read."""
+        return self.inputs.size
+
     def rows(self, rows: slice) -> Window:
         """Return these batch rows of the window."""
         reset = None if self.reset is None else self.reset[:, rows]

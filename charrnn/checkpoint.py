@@ -23,6 +23,7 @@ import numpy as np
 from charrnn.arrays import Array, Params
 from charrnn.config import (
     MOST_MEMORY,
+    ClassifierConfig,
     ModelConfig,
     TextConfig,
     TrainConfig,
@@ -36,7 +37,7 @@ from charrnn.data.source import Source
 from charrnn.data.vocab import Vocab
 from charrnn.errors import CharRNNError, CheckpointError, UnknownCellError
 from charrnn.memory.cache import Cache
-from charrnn.nn import compiled, model
+from charrnn.nn import classifier, compiled, model
 from charrnn.system.atomic import REMEDY, replacing, uninterrupted
 from charrnn.system.npz import Header, Npz, PickledError
 from charrnn.version import __version__
@@ -98,6 +99,7 @@ class Checkpoint:
     state           the state of the batch rows, with the memory of attention; None for inference
     good            the run at its last good state; None if this is it, and for inference
     cache           the memory that was fitted to the model when its training ended; None before that
+    classifier      the labels and other settings of a classifier; None for a language model
     """
 
     model_config: ModelConfig
@@ -119,12 +121,15 @@ class Checkpoint:
     versions: dict[str, str] = field(default_factory=current_versions)
     good: Checkpoint | None = None
     cache: Cache | None = None
+    classifier: ClassifierConfig | None = None
 
     @property
     def summary(self) -> str:
         """Return cell, size, symbols and loss: "lstm 1x128, 66 characters, val loss 1.4470"."""
         config, loss = self.model_config, self.history[-1]["val_loss"] if self.history else None
         size = f"{config.cell} {config.num_layers}x{config.hidden_size}, {self.vocab.summary}"
+        if self.classifier is not None:
+            size = f"classifier of {len(self.classifier.labels):,} labels, {size}"
         size += ", reads backwards" * self.vocab.reverse
         return size if loss is None else f"{size}, val loss {loss:.4f}"
 
@@ -168,6 +173,8 @@ def save(path: Path, checkpoint: Checkpoint, remedy: str = REMEDY) -> None:
         "averaged": checkpoint.averaged,
         "validated": checkpoint.validated,
     }
+    if checkpoint.classifier is not None:
+        meta["classifier"] = asdict(checkpoint.classifier)
     arrays = _arrays(checkpoint)
     if cache := checkpoint.cache:
         meta["cache"] = {
@@ -223,6 +230,34 @@ def load(path: Path) -> Checkpoint:
         own: dict[str, Any] = _with_prefix("cache/", arrays)
         checkpoint = replace(checkpoint, cache=replace(checkpoint.cache, **own))
     return _with_arrays(checkpoint, arrays)
+
+
+def load_model(path: Path) -> Checkpoint:
+    """Read the checkpoint of a language model.
+
+    Raises:  CheckpointError as for `load`, and for a classifier.
+    """
+    checkpoint = load(path)
+    if checkpoint.classifier is not None:
+        raise CheckpointError(
+            f"{path} is a classifier, not a language model: use it with `charrnn classify predict`, or name a run of "
+            "`charrnn train`"
+        )
+    return checkpoint
+
+
+def load_classifier(path: Path) -> Checkpoint:
+    """Read the checkpoint of a classifier.
+
+    Raises:  CheckpointError as for `load`, and for a language model.
+    """
+    checkpoint = load(path)
+    if checkpoint.classifier is None:
+        raise CheckpointError(
+            f"{path} is a language model, not a classifier: train one with `charrnn classify train`, or compare "
+            "language models with --by RUN=LABEL"
+        )
+    return checkpoint
 
 
 def read_meta(path: Path) -> dict[str, Any]:
@@ -337,6 +372,7 @@ def _without_arrays(path: Path, meta: dict[str, Any]) -> Checkpoint:
             averaged=bool(meta.get("averaged")),
             validated=meta.get("validated"),
             versions=meta["versions"],
+            classifier=_classifier(meta),
         )
     except UnknownCellError:
         cell = meta["model"]["cell"]
@@ -353,6 +389,16 @@ def _without_arrays(path: Path, meta: dict[str, Any]) -> Checkpoint:
     if good := meta["good"]:
         checkpoint = replace(checkpoint, good=replace(checkpoint, **{name: good[name] for name in _GOOD_TYPES}))
     return checkpoint
+
+
+def _classifier(meta: dict[str, Any]) -> ClassifierConfig | None:
+    """Return the settings of a classifier that `meta` has; None for a language model."""
+    if (data := meta.get("classifier")) is None:
+        return None
+    labels = data["labels"]
+    if len(labels) < 2 or not all(isinstance(label, str) for label in labels) or len(set(labels)) < len(labels):
+        raise ValueError("labels are not at least two different texts")
+    return from_dict(ClassifierConfig, data | {"labels": tuple(labels)})
 
 
 def _cache(path: Path, config: ModelConfig, data: dict[str, Any]) -> Cache:
@@ -377,11 +423,12 @@ def _source(data: dict[str, Any]) -> Source:
 
 def _expected_shapes(path: Path, checkpoint: Checkpoint, file: Npz) -> dict[str, tuple[int, ...]]:
     """Return the shape that the settings imply for each array; refuse a file with arrays of other names."""
-    _check_sizes(path, checkpoint.model_config, file)
-    params = model.param_shapes(checkpoint.model_config)
+    config, own, rows = checkpoint.model_config, checkpoint.classifier, checkpoint.train_config.batch_size
+    _check_sizes(path, config, own, file)
+    params = model.param_shapes(config) if own is None else classifier.param_shapes(config, own)
     expected = {f"params/{name}": shape for name, shape in params.items()}
     if "state" in file.names:
-        expected["state"] = model.state_shape(checkpoint.model_config, checkpoint.train_config.batch_size)
+        expected["state"] = model.state_shape(config, rows) if own is None else (1, 1, rows, 0)
         from charrnn.nn.optimizers import OPTIMIZERS
 
         for slot in build(OPTIMIZERS[checkpoint.train_config.optimizer], checkpoint.train_config).state_names:
@@ -398,10 +445,14 @@ def _expected_shapes(path: Path, checkpoint: Checkpoint, file: Npz) -> dict[str,
     return expected
 
 
-def _check_sizes(path: Path, config: ModelConfig, file: Npz) -> None:
+def _check_sizes(path: Path, config: ModelConfig, own: ClassifierConfig | None, file: Npz) -> None:
     """Refuse settings with other sizes than the arrays: `param_shapes` takes time and memory in proportion to them."""
     H, E, V = config.hidden_size, config.embed_size, config.vocab_size
     shapes = {"out.W_he": (H, E)} if config.tied else {"out.W_hy": (H, V)}
+    directions = 1
+    if own is not None:
+        directions = own.directions
+        shapes = {"out.W_hy": (directions * H, len(own.labels))}
     if E:
         shapes["embed.W_e"] = (V, E)
     for name, shape in shapes.items():
@@ -410,10 +461,12 @@ def _check_sizes(path: Path, config: ModelConfig, file: Npz) -> None:
     small = replace(config, vocab_size=5, hidden_size=4, embed_size=E and 5, num_layers=1)
     matrix = "W_hh" if "layer0.W_hh" in model.param_shapes(small) else "W_xh"  # a cell has at least one of them
     names = [name for name in file.names if name.startswith("params/") and name.endswith(f".{matrix}")]
-    if len(names) != config.num_layers:
+    if len(names) != config.num_layers * directions:
         raise _damaged(path, f"it does not have the {config.num_layers} layers of its settings")
     for name in names:
-        rows = E or V if name == "params/layer0.W_xh" else H
+        rows = H
+        if matrix == "W_xh":
+            rows = E or V if name.split("/")[1] in ("layer0.W_xh", "reverse0.W_xh") else directions * H
         if file.header(name).shape[:1] != (rows,):
             raise _damaged(path, f"{name} has shape {file.header(name).shape}; its first axis must be {rows}")
 

@@ -465,7 +465,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """The settings of a classifier beside those of its net.
+    """The settings of a classifier beside those of its net, its text and its training.
 
     labels  in the order of the readout
     Raises:  ConfigError if a value makes no sense.
@@ -474,11 +474,22 @@ class ClassifierConfig:
     labels: tuple[str, ...] = ()
     bidirectional: bool = setting(True, "Model", "Read each text in both directions.")
     pool: str = setting(
-        "max", "Model", "What the label is read from: the max or mean over all characters, or the last.", choices=POOLS
+        "max", "Model", "Read the label from the max or the mean over all characters, or from the last.", choices=POOLS
     )
-    max_chars: int = setting(
-        1000, "Text", "Read at most this many characters of each text.", low=1, high=1_000_000, decides="characters"
+    balance: float = setting(
+        0.0,
+        "Training",
+        "Weight each class by its inverse frequency to this power; 1 makes rare classes count as much as frequent "
+        "ones.",
+        low=0.0,
+        high=1.0,
+        recipe=AUTO,
     )
+    text_field: str | None = setting(
+        None, "Text", "Column of a .csv or .tsv file, or field of JSON Lines, with the texts.", metavar="NAME"
+    )
+    label_field: str | None = setting(None, "Text", "Column or field with the labels.", metavar="NAME")
+    max_chars: int = setting(1000, "Text", "Read at most this many characters of each text.", low=1, high=1_000_000)
 
     def __post_init__(self) -> None:
         _check(self)
@@ -487,6 +498,54 @@ class ClassifierConfig:
     def directions(self) -> int:
         """Return D, the number of directions in which a text is read."""
         return 2 if self.bidirectional else 1
+
+
+#: The settings of the net, the text and the training that a classifier has too.
+CLASSIFIER_SETTINGS = (
+    "cell",
+    "hidden_size",
+    "num_layers",
+    "embed_size",
+    "dropout",
+    "input_dropout",
+    "weight_drop",
+    "init",
+    "dtype",
+    "minutes",
+    "epochs",
+    "steps",
+    "length_changes",
+    "patience",
+    "batch_size",
+    "optimizer",
+    "learning_rate",
+    "momentum",
+    "beta1",
+    "beta2",
+    "weight_decay",
+    "average",
+    "schedule",
+    "warmup_steps",
+    "warmup_share",
+    "final_rate",
+    "decay_rate",
+    "decay_steps",
+    "clip_norm",
+    "clip_value",
+    "recover",
+    "threads",
+    "seed",
+    "bytes",
+    "encoding",
+    "normalize",
+    "lowercase",
+    "min_count",
+    "val_fraction",
+    "test_fraction",
+    "eval_every",
+    "log_every",
+    "save_every",
+)
 
 
 def total_steps(steps: int | None, length_changes: str | None) -> int | None:
@@ -521,9 +580,12 @@ def changes_in(text: str) -> tuple[tuple[int, int], ...]:
     return tuple((step, total) for step, total in pairs)
 
 
-def setting_fields() -> list[Field[Any]]:
-    """Return the fields that a user may set, in the order of the help's sections."""
-    every = fields(ModelConfig) + fields(TextConfig) + fields(TrainConfig)
+def setting_fields(*more: type[Any]) -> list[Field[Any]]:
+    """Return the fields that a user may set, in the order of the help's sections.
+
+    more: further dataclasses of settings
+    """
+    every = sum(map(fields, (ModelConfig, TextConfig, TrainConfig, *more)), ())
     found = [item for item in every if item.metadata.get("group")]
     return sorted(found, key=lambda item: SECTIONS.index(item.metadata["group"]))
 

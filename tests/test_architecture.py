@@ -17,11 +17,17 @@ PACKAGE = Path(charrnn.__file__).parent
 ORDER = [
     *("errors", "arrays", "version", "wording", "config", "keywords", "signatures"),
     *("system", "pages", "nn", "data", "memory", "parallel", "checkpoint", "interop"),
-    *("evaluation", "generation", "training", "classification", "restoration"),
+    *("evaluation", "generation", "training", "classification", "embedding", "restoration"),
     *("insight", "api", "doctor", "serve", "cli", "__main__"),
 ]
 #: Neighbours in that order which do not know each other.
-APART = {("data", "nn"), ("generation", "evaluation"), ("restoration", "classification")}
+APART = {
+    ("data", "nn"),
+    ("generation", "evaluation"),
+    ("embedding", "classification"),
+    ("restoration", "classification"),
+    ("restoration", "embedding"),
+}
 #: What else than NumPy is imported below the command, and where.
 THIRD_PARTY = {
     "system/blas.py": {"threadpoolctl"},
@@ -31,6 +37,7 @@ THIRD_PARTY = {
     "api.py": {"tqdm"},
     "data/files.py": {"zstandard", "compression"},
     "pages/__init__.py": {"jinja2", "markupsafe"},
+    "classification/baselines.py": {"sklearn"},
     "insight/figures.py": {"matplotlib"},
     "insight/export.py": {"tensorboardX"},
     "serve/server.py": {"uvicorn"},

@@ -15,6 +15,7 @@ import click
 import pytest
 
 from charrnn.cli import main
+from charrnn.cli._command import commands_of
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT = 1800  # seconds after which a shown command counts as hanging
@@ -23,7 +24,9 @@ LINKED = [path for path in DOCUMENTS if path == ROOT / "README.md" or ROOT / "do
 PAGES = ROOT / "docs" / "cli"  # of the commands
 #: With the command's own settings: Click keeps the help option that the first context asks for.
 CONTEXT = main.make_context("charrnn", [], resilient_parsing=True)
-COMMANDS = [name for name in main.list_commands(CONTEXT) if name != "help"]
+#: All commands, by the words after `charrnn`; the first of them is the name of the page.
+COMMANDS = {name: command for name, command in commands_of(CONTEXT) if name != "help"}
+NAMES = [name for name in main.list_commands(CONTEXT) if name != "help"]
 
 
 def name_of(path: Path) -> str:
@@ -80,25 +83,20 @@ def commands(body: str) -> list[tuple[str, str]]:
     return found
 
 
-def get(name: str) -> click.Command:
-    command = main.get_command(CONTEXT, name)
-    assert command is not None
-    return command
-
-
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_page_names_its_command_and_every_flag(name):
-    text = (PAGES / f"{name}.md").read_text(encoding="utf-8")
-    context = click.Context(get(name), info_name=name, parent=CONTEXT)
-    shown = (param for param in get(name).get_params(context) if not getattr(param, "hidden", False))
+    page = name.split()[0]
+    text = (PAGES / f"{page}.md").read_text(encoding="utf-8")
+    context = click.Context(COMMANDS[name], info_name=name, parent=CONTEXT)
+    shown = (param for param in COMMANDS[name].get_params(context) if not getattr(param, "hidden", False))
     flags = {flag for param in shown for flag in param.opts if flag.startswith("--")}
     assert "--help" in flags
     absent = [flag for flag in sorted(flags) if not re.search(rf"(?<![\w-]){flag}(?![\w-])", text)]
-    assert absent == [], f"docs/cli/{name}.md does not mention these flags"
-    assert text.startswith(f"# charrnn {name}\n")
+    assert absent == [], f"docs/cli/{page}.md does not mention these flags"
+    assert text.startswith(f"# charrnn {page}\n")
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_index_links_every_page(name):
     assert f"[{name}]({name}.md)" in (PAGES / "README.md").read_text(encoding="utf-8")
 
@@ -176,7 +174,7 @@ def test_the_readme_does_what_it_shows(folder):
 def test_the_pages_of_commands_show_commands_that_run(folder):
     """All of them in one folder: first the page of `train`, last that of `rm`, with runs of a tenth of the steps."""
     pytest.importorskip("regex")
-    names = ["train", *(name for name in COMMANDS if name not in ("train", "rm")), "rm"]
+    names = ["train", *(name for name in NAMES if name not in ("train", "rm")), "rm"]
     for name in names:
         for block in blocks((PAGES / f"{name}.md").read_text(encoding="utf-8")):
             for command, _ in commands(block.body) if block.info == "console" else []:

@@ -74,15 +74,26 @@ class ScoringBar:
     models how many models score each byte
     quiet  show nothing
     shown  results go to the terminal while lines are scored, so a bar would be in their way
+    doing, done  what is done with the lines
     """
 
-    def __init__(self, total: float | None, *, models: int, quiet: bool, shown: bool) -> None:
+    def __init__(
+        self,
+        total: float | None,
+        *,
+        models: int,
+        quiet: bool,
+        shown: bool,
+        doing: str = "Scoring",
+        done: str = "Scored",
+    ) -> None:
+        self._finished = done
         self._total, self._models, self._done = total, models, 0.0
         self._sizes = deque[float]()  # bytes of each block that is being scored, for each model
         self._noted = time.monotonic() if not (quiet or sys.stderr.isatty()) else None
         self._bar: tqdm[NoReturn] | None = None
         if redraws() and not (quiet or shown):
-            self._bar = bar(total=total, desc="Scoring", unit="B", unit_scale=True, delay=_BAR_DELAY)
+            self._bar = bar(total=total, desc=doing, unit="B", unit_scale=True, delay=_BAR_DELAY)
 
     def __enter__(self) -> ScoringBar:
         return self
@@ -117,7 +128,8 @@ class ScoringBar:
         if self._noted is not None and time.monotonic() - self._noted >= _NOTE_EVERY:
             self._noted = time.monotonic()
             total = self._total
-            note(f"Scored {at / 1e6:,.1f} MB" if total is None else f"Scored {at / total:.0%} of {total / 1e6:,.1f} MB")
+            how_much = "" if total is None else f"{at / total:.0%} of "
+            note(f"{self._finished} {how_much}{(total or at) / 1e6:,.1f} MB")
 
 
 class SweepBar:

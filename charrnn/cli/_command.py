@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -234,11 +234,36 @@ def flags_of(command: click.Command, ctx: click.Context) -> set[str]:
 
 
 def commands_with(flag: str, ctx: click.Context) -> list[str]:
-    """Return the names of the commands that have an option."""
-    group = ctx.find_root().command
+    """Return the names of the commands that have an option; first those of the nearest group."""
+    found = list[str]()
+    for group in reversed(groups_of(ctx)):
+        found += [name for name, command in commands_of(group) if flag in flags_of(command, group)]
+    return [*dict.fromkeys(found)]
+
+
+def groups_of(ctx: click.Context) -> list[click.Context]:
+    """Return the contexts of the groups that a command is in, and its own if it is a group; the outermost first."""
+    outer = groups_of(ctx.parent) if ctx.parent else []
+    return [*outer, ctx] if isinstance(ctx.command, click.Group) else outer
+
+
+def path_of(ctx: click.Context) -> tuple[str, ...]:
+    """Return the words that name a command after `charrnn`; none for the group of all commands."""
+    return (*path_of(ctx.parent), ctx.info_name or "") if ctx.parent else ()
+
+
+def commands_of(ctx: click.Context) -> Iterator[tuple[str, click.Command]]:
+    """Yield the commands in a group and in its groups, each with the words that name it after `charrnn`."""
+    group = ctx.command
     assert isinstance(group, click.Group)
-    commands = {name: group.get_command(ctx, name) for name in group.list_commands(ctx)}
-    return [name for name, command in commands.items() if command and flag in flags_of(command, ctx)]
+    for name in group.list_commands(ctx):
+        command = group.get_command(ctx, name)
+        assert command is not None
+        inner = click.Context(command, parent=ctx, info_name=name)
+        if isinstance(command, click.Group):
+            yield from commands_of(inner)
+        else:
+            yield " ".join(path_of(inner)), command
 
 
 def source_of(name: str, ctx: click.Context | None = None) -> ParameterSource | None:

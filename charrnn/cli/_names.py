@@ -19,6 +19,8 @@ _COMMANDS = {
     "complete": "autocomplete suggest next",
     "eval": "evaluate test validate perplexity loss",
     "score": "rank rate anomaly logprob",
+    "classify": "label predict classifier categorize categorise sentiment",
+    "predict": "label apply infer",
     "serve": "server api web http start",
     "list": "ls runs models",
     "info": "show inspect describe cat",
@@ -55,7 +57,7 @@ def near_options(flag: str, known: Collection[str]) -> str:
 def near_commands(name: str, known: Collection[str]) -> str:
     """Return a hint for an unknown command."""
     word = name.lower()
-    if word in COMMAND_ALIASES:
+    if COMMAND_ALIASES.get(word) in known:
         return did_you_mean([COMMAND_ALIASES[word]])
     found = [command for command, words in _COMMANDS.items() if command in known and word in words.split()]
     return did_you_mean(found or nearest(word, known))

@@ -17,11 +17,14 @@ from charrnn.config import MOST_MEMORY, UNKNOWN_POLICIES, TrainConfig, flag_of, 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def settings(*names: str) -> Callable[[F], F]:
-    """Add an option for each of these settings of model and training; None if it is not given."""
+def settings(*names: str, more: tuple[type[Any], ...] = ()) -> Callable[[F], F]:
+    """Add an option for each of these settings of model and training; None if it is not given.
+
+    more: further dataclasses of settings
+    """
 
     def add(function: F) -> F:
-        for item in reversed(setting_fields()):
+        for item in reversed(setting_fields(*more)):
             if item.name in names:
                 function = _option(item, default=None, more_help=_default_in_words(item))(function)
         return function

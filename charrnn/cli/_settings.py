@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import click
 
+from charrnn.cli._command import commands_of, groups_of, path_of
 from charrnn.cli._names import near_commands
 from charrnn.cli._origins import SETTINGS_FILE
 from charrnn.cli._types import Values
@@ -77,41 +78,46 @@ class SettingsFile(NamedTuple):
 
         Raises:  ConfigError if a key is not a setting, or its value has the wrong type.
         """
-        self._check_names(ctx)
-        options, own = _options(ctx.command, ctx), self.table.get(ctx.info_name or "", {})
-        outside = {key: value for key, value in self.table.items() if not isinstance(value, dict)}
-        shared = {key: value for key, value in outside.items() if _flag(key) in options}
-        if unknown := [key for key in own if _flag(key) not in options]:
-            raise self._unknown(f"[{self._table(ctx.info_name)}] {unknown[0]}", unknown[0], [ctx.command], ctx)
-        values = {}
-        for table, command in ((shared, None), (own, ctx.info_name)):
-            for key, value in table.items():
-                option = options[_flag(key)]
-                values[option.name or ""] = _checked(value, option, self._place(key, command))
+        options, path, values = _options(ctx.command, ctx), path_of(ctx), dict[str, Any]()
+        for group in groups_of(ctx):
+            self._check_names(group, ctx)
+        for depth in range(len(path) + 1):
+            own = self._table(path[:depth])
+            if depth == len(path) and (unknown := [key for key in own if _flag(key) not in options]):
+                raise self._unknown(f"[{self._heading(path)}] {unknown[0]}", unknown[0], [ctx.command], ctx)
+            for key, value in own.items():
+                if (option := options.get(_flag(key))) and not isinstance(value, dict):
+                    values[option.name or ""] = _checked(value, option, self._place(key, path[:depth]))
         return values
 
-    def _check_names(self, ctx: click.Context) -> None:
-        """Raise ConfigError for a table that is not named after a command, or a key that no command has."""
-        group = ctx.parent.command if ctx.parent else None
-        if not isinstance(group, click.Group):
-            return
-        names = group.list_commands(ctx)
-        for key, value in self.table.items():
+    def _check_names(self, group: click.Context, ctx: click.Context) -> None:
+        """Raise ConfigError for a group's table that is not named after a command, or a key that no command has."""
+        assert isinstance(group.command, click.Group)
+        path, names = path_of(group), group.command.list_commands(group)
+        for key, value in self._table(path).items():
             if isinstance(value, dict) and key not in names:
-                remedy = near_commands(key, names) or "leave it out; `charrnn --help` lists the commands"
-                raise ConfigError(f"{self.path}: [{self._table(key)}] is not a command: {remedy}")
+                remedy = near_commands(key, names) or f"leave it out; `{group.command_path} --help` lists the commands"
+                raise ConfigError(f"{self.path}: [{self._heading((*path, key))}] is not a command: {remedy}")
             if isinstance(value, dict) or _flag(key) in _options(ctx.command, ctx):
                 continue
-            commands = [*filter(None, (group.get_command(ctx, name) for name in names))]
+            commands = [command for _, command in commands_of(group)]
             if not any(_flag(key) in _options(command, ctx) for command in commands):
-                raise self._unknown(key, key, commands, ctx)
+                shown = f"[{self._heading(path)}] {key}" if path else key
+                raise self._unknown(shown, key, commands, ctx)
 
-    def _table(self, name: str | None) -> str:
-        return ".".join(filter(None, ["tool.charrnn" if self.path.name == SHARED else "", name]))
+    def _table(self, path: Sequence[str]) -> dict[str, Any]:
+        """Return the table of a command or a group, by the words that name it; empty if there is none."""
+        table: Any = self.table
+        for name in path:
+            table = table.get(name, {}) if isinstance(table, dict) else {}
+        return table if isinstance(table, dict) else {}
 
-    def _place(self, key: str, command: str | None = None) -> str:
-        table = self._table(command)
-        return f"{self.path}: {f'[{table}] ' if table else ''}{key}"
+    def _heading(self, path: Sequence[str]) -> str:
+        return ".".join(["tool.charrnn"] * (self.path.name == SHARED) + [*path])
+
+    def _place(self, key: str, path: Sequence[str]) -> str:
+        heading = self._heading(path)
+        return f"{self.path}: {f'[{heading}] ' if heading else ''}{key}"
 
     def _unknown(self, shown: str, key: str, commands: Sequence[click.Command], ctx: click.Context) -> ConfigError:
         """Return the error for a key that none of these commands takes from a file."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _SMOOTHING = 0.98  # weight of the old value, at each step, in the loss that a screen shows
 _SAMPLE, _DOCUMENTS = 200, 8  # characters of a sample; documents that may be in it
 _WITH_SPEED, _WITH_NORM = 100, 120  # columns from which on the bar has room for these figures
-_FEWEST_EVALUATIONS = 3  # of a curve in the closing figures
+FEWEST_EVALUATIONS = 3  # of a curve in the closing figures
 
 
 class MovingAverage:
@@ -237,7 +237,7 @@ def closing_figures(run: Run, memory: MemoryFitted | None) -> dict[str, str]:
     elif state.history:
         facts["Loss"] = f"{state.history[-1]['loss']:.4f} nats per character, in training"
     losses = [record["val_loss"] for record in state.history if record["val_loss"] is not None]
-    if len(losses) >= _FEWEST_EVALUATIONS and is_printable(sys.stderr.encoding):
+    if len(losses) >= FEWEST_EVALUATIONS and is_printable(sys.stderr.encoding):
         facts["Curve"] = f"{sparkline(losses)}  {losses[0]:.2f} to {losses[-1]:.2f} validation loss"
     if memory is not None:
         facts["Memory"] = _memory_in_words(memory)

@@ -13,26 +13,32 @@ if TYPE_CHECKING:
 
 
 def _complete_commands(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
-    """Return the names of commands with this beginning."""
+    """Return the names of commands with this beginning, in the group that the words before it name."""
     group = ctx.find_root()
+    for name in ctx.params.get("commands") or ():
+        found = group.command.get_command(group, name) if isinstance(group.command, click.Group) else None
+        if found is None:
+            return []
+        group = click.Context(found, parent=group, info_name=name)
     return group.command.shell_complete(group, incomplete)
 
 
 @click.command(cls=SectionedCommand, hidden=True)
-@click.argument("command", required=False, shell_complete=_complete_commands)
+@click.argument("commands", metavar="[COMMAND]...", nargs=-1, shell_complete=_complete_commands)
 @click.pass_context
-def command(ctx: click.Context, command: str | None) -> None:
+def command(ctx: click.Context, commands: tuple[str, ...]) -> None:
     """Show the help of COMMAND, as `charrnn COMMAND --help` does.
 
     \b
     Examples:
       charrnn help
       charrnn help train
-      charrnn help sample
+      charrnn help classify predict
     """
-    group = ctx.find_root()
-    assert isinstance(group.command, click.Group)
-    if command is not None:
-        name, found, _ = group.command.resolve_command(group, [command])
-        group = click.Context(found, parent=group, info_name=name) if found else group
-    click.echo(group.get_help(), color=ctx.color)
+    asked = ctx.find_root()
+    for command in commands:
+        if not isinstance(asked.command, click.Group):
+            raise click.UsageError(f"{asked.command_path} has no commands: leave out {command!r}", ctx)
+        name, found, _ = asked.command.resolve_command(asked, [command])
+        asked = click.Context(found, parent=asked, info_name=name) if found else asked
+    click.echo(asked.get_help(), color=ctx.color)

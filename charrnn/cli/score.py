@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from functools import partial
-from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from charrnn.data.items import Item
     from charrnn.evaluation.packing import Line
     from charrnn.evaluation.scoring import Scored
-
-T = TypeVar("T")
 
 
 class _LimitType(Number):
@@ -272,52 +269,22 @@ def _scored(
 
     ahead: True: take blocks while those before them are scored
     """
-    from charrnn.evaluation.scoring import best_of
+    from charrnn.evaluation.several import best_of, score_by_each
 
-    *copies, present = _read_by_all(blocks, len(scorers) + 1)
-    with ExitStack() as stack:  # however this ends, the processes of the models do
-        scores = [
-            stack.enter_context(
-                closing(
-                    model.score_blocks(
-                        ([*map(read, block)] for block in copy),
-                        per_char=per_char,
-                        progress=progress,
-                        threads=threads,
-                        ahead=ahead,
-                    )
-                )
-            )
-            for copy, (_, model, read, per_char) in zip(copies, scorers, strict=True)
-        ]
+    def score_with(scorer: _Scorer, blocks: Iterator[Sequence[Item]]) -> Generator[list[Scored], None, None]:
+        read = ([*map(scorer.read, block)] for block in blocks)
+        return scorer.model.score_blocks(
+            read, per_char=scorer.per_char, progress=progress, threads=threads, ahead=ahead
+        )
 
-        def rows(*scored: list[Scored]) -> list[Row]:
-            items = next(present)
-            return [*map(Row, items, *scored)] if len(scorers) == 1 else [*map(best_row, items, *scored)]
+    def best_row(item: Item, *scored: Scored) -> Row:
+        best, margin = best_of(scored)
+        return Row(item, scored[best], None if margin is None else scorers[best].name, margin)
 
-        def best_row(item: Item, *scored: Scored) -> Row:
-            best, margin = best_of(scored)
-            return Row(item, scored[best], None if margin is None else scorers[best].name, margin)
-
-        yield from map(rows, *scores)
-
-
-def _read_by_all(blocks: Iterable[T], count: int) -> list[Iterator[T]]:
-    """Return iterators of the same blocks; one that all have read is freed, as `itertools.tee` does not promise."""
-    queues, source = [deque[T]() for _ in range(count)], iter(blocks)
-
-    def read(own: deque[T]) -> Iterator[T]:
-        while True:
-            if not own:
-                more = [*islice(source, 1)]
-                if not more:
-                    return
-                for queue in queues:
-                    queue.extend(more)
-                more.clear()
-            yield own.popleft()
-
-    return [*map(read, queues)]
+    row = Row if len(scorers) == 1 else best_row
+    with closing(score_by_each([partial(score_with, scorer) for scorer in scorers], blocks)) as scores:
+        for items, scored in scores:
+            yield [*map(row, items, *scored)]
 
 
 def _scorer(name: str | None, model: LanguageModel, context: bool, per_char: bool) -> _Scorer:

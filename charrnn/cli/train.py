@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import math
 import time
 from collections.abc import Callable
@@ -19,13 +18,14 @@ from charrnn.cli._command import (
     section,
     source_of,
 )
-from charrnn.cli._new_run import NEW_RUN_CONFLICTS, file_options, repeat_command, resume_command, with_imports
+from charrnn.cli._new_run import NEW_RUN_CONFLICTS, file_options, repeat_command, with_imports
 from charrnn.cli._options import given, settings
 from charrnn.cli._ranks import follow, join
 from charrnn.cli._signals import StopSignals
+from charrnn.cli._training import carry_out, extend_command, say_complete, unread_code
 from charrnn.cli._types import WholeNumber
-from charrnn.config import DEFAULT_MINUTES, seeded, setting_names, sort_settings
-from charrnn.errors import RECURS, ConfigError, exit_code_of
+from charrnn.config import seeded, setting_names, sort_settings
+from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
     from charrnn.cli._train_screen import TrainScreen
@@ -125,10 +125,10 @@ def command(corpus: tuple[str, ...], **options: Any) -> None:
         try:
             run = _open(corpus, options, began, ranks)
         except BrokenPipeError as error:  # stderr is closed, and nothing has begun
-            click.get_current_context().exit(_unread_code(error))
+            click.get_current_context().exit(unread_code(error))
         try:
             if run.finished:
-                _complete(run, quiet=options["quiet"])
+                say_complete(run, quiet=options["quiet"])
             else:
                 _train(run, options, signals)
         finally:
@@ -144,7 +144,7 @@ def _resuming(options: dict[str, Any]) -> dict[str, Any]:
 
 def _open(paths: tuple[str, ...], options: dict[str, Any], began: float, ranks: Ranks | None) -> Run:
     """Start or resume the run that the options ask for, and describe it."""
-    from charrnn.checkpoint import load
+    from charrnn.checkpoint import load_model
     from charrnn.cli._bars import ReadingBar
     from charrnn.cli._console import PassingLine
     from charrnn.data.corpus import Corpus
@@ -186,7 +186,7 @@ def _open(paths: tuple[str, ...], options: dict[str, Any], began: float, ranks: 
     if not paths:
         raise click.UsageError("Missing argument 'CORPUS': name a text file to train on.")
     init_from = find_model(options["init_from"]) if options["init_from"] else None
-    asked = seeded(adopt_text_form(asked, load(init_from).vocab) if init_from else asked)
+    asked = seeded(adopt_text_form(asked, load_model(init_from).vocab) if init_from else asked)
     config = sort_settings(asked).text
     with ReadingBar(quiet=quiet) as reading:
         corpus = Corpus.read(paths, config, options["val_file"], seed=asked["seed"], reading=reading)
@@ -205,63 +205,24 @@ def _open(paths: tuple[str, ...], options: dict[str, Any], began: float, ranks: 
 
 
 def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
-    """Train and show the events; end with the figures, or with the command that resumes."""
-    from charrnn.cli._console import note, print_facts
+    """Train and show the events; end with the figures and what to do next."""
     from charrnn.cli._train_screen import closing_figures
 
-    signals.patient = True
-    quiet, verbose = options["quiet"], options["verbose"]
-    try:
-        if not quiet:
-            _print_plan(run, verbose=verbose)
-        with _screen_of(run, options) as screen:
-            for event in run.events():
-                screen.show(event)
-                if signals.received and not run.finished:
-                    break
-                if signals.saves_for:
-                    run.save()
-                    screen.note_save(signals.saves_for)
-                    signals.saves_for = None
-    except BrokenPipeError as error:  # the terminal or pipe was closed: save the run
-        run.save()
-        run.fit_memory()
-        click.get_current_context().exit(128 + signals.received if signals.received else _unread_code(error))
-    if signals.received and not run.finished:
-        run.save()
-        run.fit_memory()
-        note(f"Saved after step {run.state.step:,}. Continue with: {resume_command(run)}")
-        click.get_current_context().exit(128 + signals.received)
-    if not quiet:
-        config, longer = run.training.config, {"minutes": f"{DEFAULT_MINUTES:g}"}
-        if run.state.step < run.state.course.total:
-            note(f"Stopped early: no better validation loss in {config.patience} evaluations.")
-            longer = {"patience": "0"}
-        commands = {
-            "Sample": with_imports(["charrnn", "sample", "-m", str(run.folder.path)]),
-            "Extend": resume_command(run, **longer),
-            "Repeat": repeat_command(run.checkpoint(resumable=True)),
-        }
-        print_facts(closing_figures(run, screen.memory) | commands, err=True)
-
-
-def _unread_code(error: OSError) -> int:
-    """Return the exit code where standard error cannot be written: its reader, once gone, does not return."""
-    return RECURS if error.errno == errno.EPIPE else exit_code_of(error)
-
-
-def _complete(run: Run, *, quiet: bool) -> None:
-    """Say that a run has no steps left, and how to extend it; fit its memory if a kill came before that."""
-    from charrnn.cli._console import note
-
-    for _ in run.events():
-        pass
-    if not quiet:
-        step, ends, longer = run.state.step, "is complete after", {"minutes": f"{DEFAULT_MINUTES:g}"}
-        if step < run.state.course.total:
-            ends, longer = "stopped early after", {"patience": "0"}
-        extend = resume_command(run, **longer)
-        note(f"The run in {run.folder.path} {ends} {step:,} steps. Extend it with: {extend}")
+    carry_out(
+        run,
+        signals,
+        quiet=options["quiet"],
+        plan=lambda: _print_plan(run, verbose=options["verbose"]),
+        screen_of=lambda: _screen_of(run, options),
+        closing=lambda screen: (
+            closing_figures(run, screen.memory)
+            | {
+                "Sample": with_imports(["charrnn", "sample", "-m", str(run.folder.path)]),
+                "Extend": extend_command(run),
+                "Repeat": repeat_command(run.checkpoint(resumable=True)),
+            }
+        ),
+    )
 
 
 def _screen_of(run: Run, options: dict[str, Any]) -> TrainScreen:

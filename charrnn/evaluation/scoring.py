@@ -7,7 +7,6 @@ character. Each line starts from a zero state. A model that reads backwards read
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -32,8 +31,6 @@ BLOCK = 1 << 20  # characters of lines that are taken together: equal ones are s
 _PART = 1 << 17  # characters of lines that are packed together: fills all batch rows, bounds memory
 #: Predictions of one forward pass: it takes as much memory as an evaluation; with few rows, its windows are longer.
 _WINDOW = 1 << 12
-
-_UNKNOWN_BITS = math.log2(0x110000)  # of a character that a model does not know: any of Unicode, alike
 
 T = TypeVar("T")
 #: A function that gets the number of a block's different lines that are scored, and that of all of them.
@@ -61,20 +58,6 @@ class Scored(NamedTuple):
     def bpc(self) -> float | None:
         """Return bits per character, or None if nothing was scored."""
         return None if self.logprob is None else bits(-self.logprob) / self.chars
-
-
-def best_of(scores: Sequence[Scored]) -> tuple[int, float | None]:
-    """Return which of several models' scores of one line is best, and its margin; (0, None) if no model has a score.
-
-    A model is charged for its log-probability and 20.1 bits for each character that it does not know: otherwise the
-    model that skips most of a line would win.
-    Units:   the margin over the second best model is in bits for each character of the line.
-    """
-    if all(scored.logprob is None for scored in scores):
-        return 0, None
-    costs = [bits(-(scored.logprob or 0.0)) + scored.unknown * _UNKNOWN_BITS for scored in scores]
-    best, second = sorted(range(len(costs)), key=costs.__getitem__)[:2]
-    return best, (costs[second] - costs[best]) / max(1, len(scores[best].text))
 
 
 def _chars(line: str | bytes | tuple[str, str]) -> int:

@@ -13,7 +13,21 @@ from charrnn.nn.functional import bits, perplexity
 
 COLD_WINDOW = 256  # predictions from each zero state in the protocol `windows`
 _BLOCK = 512  # predictions that the bootstrap draws together: more than the distance over which losses correlate
+_NORMAL = 1.959964  # the normal quantile of 97.5 %
 _MAX_BLOCKS, _MIN_BLOCKS, _RESAMPLES = 1000, 10, 2000
+
+
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """Return the 95 % Wilson interval of a share, such as an accuracy; (0, 1) without trials.
+
+    (p + z²/2n ± z sqrt(p (1 - p)/n + z²/4n²)) / (1 + z²/n), with p = successes/n
+    Source:  Wilson 1927.
+    """
+    if not trials:
+        return 0.0, 1.0
+    share, scale = successes / trials, _NORMAL**2 / trials
+    middle, half = share + scale / 2, (scale * (share * (1 - share) + scale / 4)) ** 0.5
+    return max(0.0, (middle - half) / (1 + scale)), min(1.0, (middle + half) / (1 + scale))
 
 
 class Predictions(NamedTuple):

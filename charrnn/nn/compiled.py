@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.arrays import Array, Ids, Mask, empty
+from charrnn.arrays import Array, Ids, Mask, Scratch, empty
 from charrnn.version import __version__
 
 
@@ -146,14 +146,21 @@ class Net:
         matrices += [matrix for layer in layers[1:] for matrix in (layer.inputs, layer.inputs_m)]
         self.products = sum(matrix.size for matrix in matrices if matrix is not None)
 
+    @classmethod
+    def of_layer(cls, layer: Layer, H: int) -> Net:
+        """Return a first layer as a net, for its outputs alone; the readout, which a net has, is zero."""
+        V, dtype = len(layer.inputs), layer.inputs.dtype
+        return cls([layer], None, np.zeros((H, V), dtype), np.zeros(V, dtype))
+
     def read(self, ids: Ids, state: Array, reset: Mask | None) -> None:
         """Read a window."""
         with _in_order(state) as own:
             core().read(self._net, *ids.shape, _ids(ids), _keep(reset), own, None, None, None, None)
 
-    def outputs(self, ids: Ids, state: Array, reset: Mask | None) -> Array:
-        """Read a window; return the last layer's outputs, (T, B, H)."""
-        h = empty((*ids.shape, state.shape[-1]), state.dtype)
+    def outputs(self, ids: Ids, state: Array, reset: Mask | None, scratch: Scratch | None = None) -> Array:
+        """Read a window; return the last layer's outputs, (T, B, H), in scratch memory if there is any."""
+        shape = (*ids.shape, state.shape[-1])
+        h = empty(shape, state.dtype) if scratch is None else scratch.empty("h", shape, state.dtype)
         with _in_order(state) as own:
             core().read(self._net, *ids.shape, _ids(ids), _keep(reset), own, None, None, None, h)
         return h

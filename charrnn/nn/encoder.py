@@ -18,15 +18,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import cached_property
+from typing import TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from charrnn.arrays import FRESH, Array, Backprop, Ids, Mask, Params, Scratch
 from charrnn.config import ModelConfig
+from charrnn.nn import compiled
 from charrnn.nn.cells import cell_of
 from charrnn.nn.cells.base import Cell
+from charrnn.nn.compiled import Net
 from charrnn.nn.dropout import NO_DROPOUT, Masks
 from charrnn.nn.functional import sum_rows
 from charrnn.nn.initializers import Init
@@ -58,6 +61,15 @@ class Encoder:
     def directions(self) -> int:
         """Return D, the number of directions."""
         return len(self.layers[0])
+
+    @cached_property
+    def nets(self) -> list[Net] | None:
+        """Return the first layer's directions in the compiled core, made at the first use; None if NumPy computes."""
+        layer = self.cell.layer
+        if layer is None or not compiled.core():
+            return None
+        x = np.arange(len(self.layers[0][0]["W_xh"]))[:, None] if self.embed is None else self.embed[:, None]
+        return [Net.of_layer(layer(own, x), self.hidden_size) for own in self.layers[0]]
 
 
 def init_params(config: ModelConfig, directions: int, rng: np.random.Generator, init: Init) -> Params:
@@ -198,21 +210,28 @@ def read(encoder: Encoder, ids: Ids, lengths: Lengths, *, scratch: Scratch = FRE
 
     Shapes:  ids (T, B) · lengths (B,) · returns (T, B, D H) for each layer, in scratch memory
     """
-    resets, outputs = padding_resets(lengths, len(ids)), []
-    x: Array | Ids = ids if encoder.embed is None else encoder.embed[ids]
-    for layer, directions in enumerate(encoder.layers):
-        (T, B), H = ids.shape, encoder.hidden_size
-        own = scratch.scope(f"layer{layer}")
-        h = own.empty("both", (T, B, len(directions) * H), encoder.dtype)
-        for number, weights in enumerate(directions):
-            step, reset = _time(number), resets if number else None
-            state = np.zeros((encoder.cell.n_states, B, H), encoder.dtype)
-            buffers = own.scope(DIRECTIONS[number])
-            if encoder.cell.read is None:
-                out, *_ = encoder.cell.forward(weights, x[::step], state, reset=reset, scratch=buffers)
-            else:
-                out = encoder.cell.read(weights, x[::step], state, reset=reset, scratch=buffers)
-            h[..., number * H : (number + 1) * H] = out[::step]
-        outputs.append(h)
-        x = h
+    resets, outputs = padding_resets(lengths, len(ids)), list[Array]()
+    shape = (*ids.shape, encoder.directions * encoder.hidden_size)
+    for layer in range(len(encoder.layers)):
+        own, x = scratch.scope(f"layer{layer}"), outputs[-1] if outputs else ids
+        sides = [_read_direction(encoder, layer, number, x, resets, own) for number in range(encoder.directions)]
+        both = sides[0] if len(sides) == 1 else np.concatenate(sides, 2, own.empty("both", shape, encoder.dtype))
+        outputs.append(both)
     return outputs
+
+
+def _read_direction(
+    encoder: Encoder, layer: int, number: int, x: Array | Ids, resets: Mask | None, scratch: Scratch
+) -> Array:
+    """Return the outputs of one direction of one layer, (T, B, H)."""
+    step, buffers = _time(number), scratch.scope(DIRECTIONS[number])
+    x, reset = x[::step], resets if number else None
+    cell, weights = encoder.cell, encoder.layers[layer][number]
+    state = np.zeros((cell.n_states, x.shape[1], encoder.hidden_size), encoder.dtype)
+    if layer == 0 and encoder.nets is not None:
+        return encoder.nets[number].outputs(cast(Ids, x), state[None], reset, buffers)[::step]
+    if layer == 0 and encoder.embed is not None:
+        x = encoder.embed[cast(Ids, x)]
+    if cell.read is None or encoder.nets is not None:  # the core's forward pass is faster than NumPy's read
+        return cell.forward(weights, x, state, reset=reset, scratch=buffers)[0][::step]
+    return cell.read(weights, x, state, reset=reset, scratch=buffers)[::step]

@@ -189,7 +189,7 @@ def char_seconds(
         window = training.stream[state.step]
         with suppress(DivergedError):  # the run itself will recover from it
             train_step(training, optimizer, 0.0, state, window, workers)
-        return window.targets.size
+        return window.chars
 
     return seconds_per_unit(step, seconds, average)
 
@@ -199,7 +199,7 @@ def _evaluation_seconds(training: Training, state: TrainState, workers: Workers,
 
     The first result comes after the warm-up of all batch rows, so it says nothing about the pace of the others.
     """
-    of, begin = max(1, len(training.val_ids) - 1), time.perf_counter()
+    of, begin = max(1, training.validated), time.perf_counter()
     first, took = (0.0, 0), 0.0
     for result in validate(training, state.params, workers):
         now = time.perf_counter() - begin
@@ -214,8 +214,8 @@ def _evaluation_seconds(training: Training, state: TrainState, workers: Workers,
 
 def step_seconds(training: Training, char: float) -> float:
     """Return the seconds of a step, on average over an epoch, from those of one character."""
-    stream = training.stream
-    return char * stream.row_length * stream.batch_size / stream.steps_per_epoch
+    steps = training.stream.steps_per_epoch
+    return char * training.stream.chars_before(steps) / steps
 
 
 def steps_within(left: float, step: float, evaluation: float, every: int | None, done: int = 0) -> int:
@@ -235,7 +235,7 @@ def steps_within(left: float, step: float, evaluation: float, every: int | None,
 
 def steps_between(training: Training, steps: int) -> int:
     """Return the steps between evaluations, such that all but the last read no more characters than training does."""
-    passes = training.stream.chars_before(steps) // max(1, len(training.val_ids) * _models(training))
+    passes = training.stream.chars_before(steps) // max(1, training.val_chars * _models(training))
     return _evaluation_steps(steps, min(_EVALUATIONS, 1 + passes))
 
 

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from charrnn import checkpoint as ckpt
 from charrnn.errors import MAY_PASS, CheckpointError, RunFolderError
 from charrnn.system.atomic import InUseError, lock, replacing, writing
 from charrnn.wording import did_you_mean, nearest
@@ -226,17 +227,20 @@ def remove_sweep(folder: Path) -> None:
             folder.rmdir()
 
 
-def find_model(path: str | Path | None) -> Path:
+def find_model(path: str | Path | None, *, classifier: bool = False) -> Path:
     """Return the path of a checkpoint.
 
     path: a checkpoint, a run's folder, either by its name under ./checkpoints, or None for the newest run there
+    classifier: whether the newest run is to be one of a classifier, or of a language model
     Raises:  CheckpointError if there is none.
     """
     if path is None:
-        runs = [RunFolder(RUNS / name) for name in run_names()]
-        if not runs:
-            raise CheckpointError(f"no model under ./{RUNS}: train one with `charrnn train`, or name one with -m")
-        path = max(runs, key=RunFolder.changed).path
+        runs = sorted(map(RunFolder, (RUNS / name for name in run_names())), key=RunFolder.changed, reverse=True)
+        found = next((run for run in runs if _is_classifier(run) in (classifier, None)), None)
+        if found is None:
+            what, command = ("classifier", "classify train") if classifier else ("model", "train")
+            raise CheckpointError(f"no {what} under ./{RUNS}: train one with `charrnn {command}`, or name one with -m")
+        path = found.path
     place = _place(Path(path))
     if place is None:
         train = "train a model first, or name one that `charrnn list` shows"
@@ -252,6 +256,14 @@ def find_model(path: str | Path | None) -> Path:
             f"{place} has no best.npz or last.npz that can be read: name the folder of a run, or a .npz file"
         )
     return model
+
+
+def _is_classifier(run: RunFolder) -> bool | None:
+    """Return whether a run is one of a classifier; None if its checkpoint cannot be read, as loading it will say."""
+    try:
+        return bool(ckpt.read_meta(run.model() or run.best).get("classifier"))
+    except CheckpointError:
+        return None
 
 
 def model_name(path: Path) -> str:

@@ -45,7 +45,7 @@ MOST_TRIES = 5
 MOST_HIGH = 2
 #: Nats per character by which a diverged model is worse than one that gives each symbol the same probability.
 _WORSE = 1.0
-_NOT_IN_HISTORY = ("grad_norms", "saturation", "chars", "best", "averaged")
+_NOT_IN_HISTORY = ("grad_norms", "saturation", "chars", "best", "averaged", "val_accuracy")
 _ROWS_SEEN = 8  # batch rows read for the gates' figures; the smallest worker has as many, so no buffer grows
 
 
@@ -82,6 +82,7 @@ class Report(NamedTuple):
     chars       characters trained on since the previous report
     best        whether the validation loss is the lowest so far
     averaged    whether it is the loss of the weights' running mean, which was lower than that of the weights
+    val_accuracy  share of the validation predictions that are right
     """
 
     step: int
@@ -96,6 +97,7 @@ class Report(NamedTuple):
     chars: int
     best: bool
     averaged: bool
+    val_accuracy: float | None
 
 
 class Recovered(NamedTuple):
@@ -211,6 +213,30 @@ class Training:
     val_ids: IdSource
     ranks: Ranks | None = None
 
+    @property
+    def validated(self) -> int:
+        """Return the number of predictions that an evaluation scores."""
+        return max(0, len(self.val_ids) - 1)
+
+    @property
+    def val_chars(self) -> int:
+        """Return the number of characters that an evaluation reads."""
+        return len(self.val_ids)
+
+    @property
+    def classes(self) -> int:
+        """Return among how many symbols a prediction chooses."""
+        return self.model_config.vocab_size
+
+    def zero_state(self) -> Array:
+        """Return the state of all batch rows before the first step."""
+        return model.zero_state(self.model_config, self.stream.batch_size)
+
+    def tallies(self, params: Params, workers: Workers) -> Iterator[Tally]:
+        """Yield the running tally of the validation split, read in as many rows as training has if it can fill them."""
+        count = rows_for(self.model_config, len(self.val_ids) - 1, self.stream.batch_size)
+        yield from tally(params, workers, self.val_ids, count, end=self.stream.end)
+
     def optimizer(self) -> Optimizer:
         """Return the optimizer that the settings name."""
         return build(OPTIMIZERS[self.config.optimizer], self.config)
@@ -242,8 +268,7 @@ class Training:
 
     def begin(self, params: Params) -> TrainState:
         """Return the state before the first step."""
-        state = model.zero_state(self.model_config, self.stream.batch_size)
-        return TrainState(params, self.optimizer().init(params), state, self.course())
+        return TrainState(params, self.optimizer().init(params), self.zero_state(), self.course())
 
     def course(self) -> Course:
         """Return the length that the settings give in steps, with its changes."""
@@ -271,7 +296,7 @@ def train_step(
     state.state = carried
     state.step += 1
     check_state(state)
-    return Stepped(state.step, window.targets.size, loss, grad_norm, norms, clipped)
+    return Stepped(state.step, window.chars, loss, grad_norm, norms, clipped)
 
 
 def check_finite(what: str, value: float | Array, step: int) -> None:
@@ -354,8 +379,8 @@ def _is_bad(training: Training, loss: float, val_loss: float | None) -> bool:
 
 
 def _limit(training: Training) -> float:
-    """Return the validation loss above which a model has diverged, in nats per character."""
-    return math.log(training.model_config.vocab_size) + _WORSE
+    """Return the validation loss above which a model has diverged, in nats per prediction."""
+    return math.log(training.classes) + _WORSE
 
 
 def _recover(training: Training, state: TrainState, error: DivergedError) -> Recovered:
@@ -384,13 +409,14 @@ def _report(
     divergence. A model that overfits may validate as badly, so the training loss must be high, too.
     """
     progress, evaluates = state.progress, training.evaluates_at(state.course, state.step)
-    loss, val_loss, best, averaged = progress.loss_sum / progress.steps, None, False, False
+    loss, best, averaged, scored = progress.loss_sum / progress.steps, False, False, Tally()
     if evaluates:
-        val_loss = yield from _loss_of(training, state.params, workers)
-    if val_loss is not None and (mean := training.averaged(state)):
-        loss_of_mean = yield from _loss_of(training, mean, workers)
-        if loss_of_mean is not None and loss_of_mean < val_loss:
-            val_loss, averaged = loss_of_mean, True
+        scored = yield from _scored(training, state.params, workers)
+    if scored.chars and (mean := training.averaged(state)):
+        by_mean = yield from _scored(training, mean, workers)
+        if by_mean.nats < scored.nats:
+            scored, averaged = by_mean, True
+    val_loss = scored.nats_per_char
     bad, high = _is_bad(training, loss, val_loss), 0
     if val_loss is not None:
         check_finite("validation loss", val_loss, state.step)
@@ -414,6 +440,7 @@ def _report(
         chars=progress.chars,
         best=best,
         averaged=averaged,
+        val_accuracy=scored.accuracy,
     )
     kept = ("best_loss", "best_step", "stale", "waited", "rate_factor", "recoveries", "diverged_at")
     state.progress = Progress(
@@ -463,16 +490,15 @@ def _shares(left: Mask, right: Mask) -> tuple[float, float]:
     return round(float(left.mean()), 4), round(float(right.mean()), 4)
 
 
-def _loss_of(training: Training, params: Params, workers: Workers) -> Generator[Evaluating, None, float | None]:
-    """Return the validation loss; yield the progress of its evaluation."""
+def _scored(training: Training, params: Params, workers: Workers) -> Generator[Evaluating, None, Tally]:
+    """Return the tally of the validation split; yield the progress of its evaluation."""
     result = Tally()
     for result in validate(training, params, workers):
-        yield Evaluating(result.chars, max(0, len(training.val_ids) - 1))
-    return result.nats_per_char
+        yield Evaluating(result.chars, training.validated)
+    return result
 
 
 def validate(training: Training, params: Params, workers: Workers) -> Iterator[Tally]:
-    """Yield the running tally of the validation split, read in as many rows as training has if it is long enough."""
-    count = rows_for(training.model_config, len(training.val_ids) - 1, training.stream.batch_size)
+    """Yield the running tally of the validation split."""
     with np.errstate(all="ignore"):  # the caller checks the result
-        yield from tally(params, workers, training.val_ids, count, end=training.stream.end)
+        yield from training.tallies(params, workers)

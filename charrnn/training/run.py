@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from charrnn import checkpoint as ckpt
 from charrnn.checkpoint import Checkpoint
@@ -130,7 +130,7 @@ class Run:
         folder = RunFolder(Path(out or RUNS / corpus.name))
         if not force:
             folder.refuse_taken()
-        earlier = ckpt.load(init_from) if init_from else None
+        earlier = ckpt.load_model(init_from) if init_from else None
         left = 0.0 if minutes is None else minutes * 60 - (time.monotonic() - began)
         setup = set_up(corpus, settings, earlier, left, ranks)
         run = cls(
@@ -147,22 +147,27 @@ class Run:
             measured=setup.measured,
             val_text=setup.corpus.val,
         )
+        run.begin(force=force, began=began, ready=ready)
+        return run
+
+    def begin(self, *, force: bool, began: float, ready: Callable[[Self], object] | None) -> None:
+        """Take the folder, fix the length, and save once; arguments and errors as for `start`."""
+        folder = self.folder
         folder.create()
         with ExitStack() as holds:
             if not holds.enter_context(folder.locked()):
-                run.notes.append(UNLOCKED)
+                self.notes.append(UNLOCKED)
             if not force:
                 folder.refuse_taken()  # another run may have begun and ended meanwhile
             if ready:
-                ready(run)
-            run._fix_length(began)
+                ready(self)
+            self._fix_length(began)
             if force:  # removed only now: this run has everything that it needs
                 folder.clear()
-            run.save()
-            if run.reasons:
-                folder.append(run._stamp() | {"reasons": run.reasons})
-            run._holds = holds.pop_all()
-        return run
+            self.save()
+            if self.reasons:
+                folder.append(self._stamp() | {"reasons": self.reasons})
+            self._holds = holds.pop_all()
 
     @classmethod
     def resume(
@@ -193,54 +198,52 @@ class Run:
         began = time.monotonic() if began is None else began
         settings = settings or {}
         folder = RunFolder(Path(out))
-        if not folder.last.exists():
-            remedy = "start a run there without --resume"
-            if folder.best.exists():
-                remedy = f"train its best.npz further with --init-from {folder.path}, or start again with --force"
-            raise RunFolderError(f"{folder.path} has no last.npz to resume from: {remedy}")
         with ExitStack() as holds:
-            is_locked = holds.enter_context(folder.locked())
-            saved = ckpt.load(folder.last)
-            if saved.state is None or saved.train_config.steps is None:
-                raise CheckpointError(f"{folder.last} has a model but no run state: start a new run with --init-from")
+            is_locked, saved = resumable(folder, holds)
             corpus = corpus_of(saved, corpus_paths, val_path, reading=reading)
             config, notes = resumed_config(saved, corpus, settings, ranks)
             notes = corpus.notes + notes + version_notes(saved.versions, ckpt.current_versions())
             notes += [] if is_locked else [UNLOCKED]
             training, _ = training_for(corpus, saved.vocab, saved.model_config, config, ranks)
             notes += thread_notes(training) if "threads" in settings or ranks else []
-            state = state_of(folder.last, saved)
-            total, before = requested_steps(training, settings), state.course.total
-            if total is not None:
-                state.course = state.course.changed(state.farthest, total)
             run = cls(
                 folder,
                 training,
                 saved.vocab,
                 corpus.source,
                 corpus.val_source,
-                state,
+                state_of(folder.last, saved),
                 saved.text_config,
                 init_from=saved.init_from,
                 earlier_totals=saved.earlier_totals,
                 notes=notes,
                 val_text=corpus.val,
             )
-            progress = state.progress
-            extends = "minutes" in settings or state.course.total > before
-            if extends and is_stale(config, progress):
-                raise ConfigError(_stopped(run, settings))
-            if not extends and run.finished:
-                run._holds = holds.pop_all()
-                return run
-            if ready:
-                ready(run)
-            if "minutes" in settings:
-                run._extend(settings["minutes"], began)
-            reported = folder.cut_log(progress.reported, progress.recoveries, state.step)  # its lines may be newer
-            run.seconds = reported + progress.seconds
+            run.carry_on(settings, began, ready)
             run._holds = holds.pop_all()
         return run
+
+    def carry_on(self, settings: dict[str, Any], began: float, ready: Callable[[Self], object] | None) -> None:
+        """Continue a run that has just been read, to the length that settings ask for; arguments as for `resume`.
+
+        Raises:  ConfigError if it stopped early and is to be extended, or is to be shortened.
+        """
+        state, training = self.state, self.training
+        total, before = requested_steps(training, settings), state.course.total
+        if total is not None:
+            state.course = state.course.changed(state.farthest, total)
+        progress = state.progress
+        extends = "minutes" in settings or state.course.total > before
+        if extends and is_stale(training.config, progress):
+            raise ConfigError(_stopped(self, settings))
+        if not extends and self.finished:
+            return
+        if ready:
+            ready(self)
+        if "minutes" in settings:
+            self._extend(settings["minutes"], began)
+        reported = self.folder.cut_log(progress.reported, progress.recoveries, state.step)  # its lines may be newer
+        self.seconds = reported + progress.seconds
 
     def __repr__(self) -> str:
         config = self.training.model_config
@@ -395,7 +398,7 @@ class Run:
             self.earlier_totals,
             state.history,
             text_config=self.text_config,
-            validated=max(0, len(self.training.val_ids) - 1),
+            validated=self.training.validated,
         )
         if not resumable:
             return checkpoint
@@ -484,6 +487,23 @@ class Run:
             return time.perf_counter() - begin
         finally:
             trial.unlink(missing_ok=True)
+
+
+def resumable(folder: RunFolder, holds: ExitStack) -> tuple[bool, Checkpoint]:
+    """Lock a folder until `holds` is closed; return whether it is locked, and the checkpoint to resume from.
+
+    Raises:  RunFolderError or CheckpointError if there is none.
+    """
+    if not folder.last.exists():
+        remedy = "start a run there without --resume"
+        if folder.best.exists():
+            remedy = f"train its best.npz further with --init-from {folder.path}, or start again with --force"
+        raise RunFolderError(f"{folder.path} has no last.npz to resume from: {remedy}")
+    is_locked = holds.enter_context(folder.locked())
+    saved = ckpt.load(folder.last)
+    if saved.state is None or saved.train_config.steps is None:
+        raise CheckpointError(f"{folder.last} has a model but no run state: start a new run with --init-from")
+    return is_locked, saved
 
 
 def _stopped(run: Run, settings: dict[str, Any]) -> str:

@@ -104,7 +104,7 @@ class Sweep:
             raise ConfigError("a sweep reads its text again for each resumed run: give a file, not a pipe")
         combinations = grid(settings)
         if init_from is not None:
-            vocab = ckpt.load(init_from).vocab
+            vocab = ckpt.load_model(init_from).vocab
             combinations = [adopt_text_form(each, vocab) for each in combinations]
         names, first = varying(combinations), combinations[0]
         for each in combinations:

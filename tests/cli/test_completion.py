@@ -11,6 +11,7 @@ import pytest
 from click.shell_completion import BashComplete
 
 from charrnn.cli import main
+from charrnn.cli._command import commands_of
 
 from ._material import TIMEOUT
 from .conftest import environment
@@ -36,6 +37,8 @@ def names(cwd):
 
 def test_commands_flags_and_choices():
     assert ("plain", "sample") in completed("sam")
+    assert completed("classify", "pr") == completed("help", "classify", "pr") == [("plain", "predict")]
+    assert ("plain", "--model") in completed("classify", "predict", "--")
     assert {"--hidden-size", "--color"} <= {value for _, value in completed("train", "--")}
     assert completed("train", "--cell", "l") == [("plain", "lstm"), ("plain", "lnlstm"), ("plain", "lnmlstm")]
     assert completed("sweep", "--cell", "rnn,l") == [
@@ -62,12 +65,11 @@ def test_runs_by_their_names_and_anything_else_by_its_path(names, words):
 def test_whatever_names_a_file_is_completed_as_one(names):
     for words in (("train", "--out"), ("train", "--val-file"), ("sample", "--prime-file"), ("sample", "--prime-lines")):
         assert completed(*words, "x") == [("file", "x")]
-    for name in main.list_commands(CONTEXT):
-        command = main.get_command(CONTEXT, name)
-        assert completed(name, "--config", "x") == [("file", "x")]
+    for name, command in commands_of(CONTEXT):
+        assert completed(*name.split(), "--config", "x") == [("file", "x")]
         for param in command.params:
             if isinstance(param, click.Argument) and name not in ("complete", "help"):  # a text, and a command
-                assert [kind for kind, _ in completed(name, "x")] == ["file"], f"{name} {param.name}"
+                assert [kind for kind, _ in completed(*name.split(), "x")] == ["file"], f"{name} {param.name}"
 
 
 def test_a_broken_file_of_settings_is_in_nobodys_way(names):

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from charrnn.cli import main
+from charrnn.cli._command import commands_of
 from charrnn.cli._streams import OutputError
 from charrnn.config import flag_of, limit_of, setting_fields
 from charrnn.errors import EXIT_CODES, ConfigError, CorpusError, DivergedError, MissingExtraError
@@ -593,6 +594,7 @@ PRODUCTS = [
     ("info", "--json"),
     ("vocab", "tiny.txt"),
     ("score", "tiny.txt"),
+    ("embed", "tiny.txt"),
     ("complete", "Der "),
     ("fill", "D_r"),
     ("serve", "--stdio"),
@@ -619,7 +621,9 @@ ASKING = [("--help",), ("--version",)]
 
 
 def test_every_command_is_tried_without_a_reader():
-    assert {args[0] for args in PRODUCTS} == set(main.list_commands(click.Context(main)))
+    tried = [" ".join(args) for args in PRODUCTS]
+    for name, _ in commands_of(click.Context(main)):
+        assert any(f"{words} ".startswith(f"{name} ") for words in tried), name
 
 
 @posix

@@ -20,7 +20,8 @@ import pytest
 import charrnn
 import charrnn.cli
 from charrnn.cli import main
-from charrnn.cli._command import SectionedCommand
+from charrnn.cli._command import SectionedCommand, commands_of
+from charrnn.cli._group import Group
 from charrnn.config import setting_fields, setting_names
 from charrnn.errors import EXIT_CODES
 
@@ -29,32 +30,38 @@ from ._material import TIMEOUT, error_line
 PAGES = Path(__file__).parents[2] / "docs" / "cli"
 #: With the command's own settings: Click keeps the help option that the first context asks for.
 CONTEXT = main.make_context("charrnn", [], resilient_parsing=True)
-COMMANDS = [name for name in main.list_commands(CONTEXT) if name != "help"]
+#: All commands, also those of groups, by the words after `charrnn`.
+FOUND = {name: command for name, command in commands_of(CONTEXT) if name != "help"}
+COMMANDS = [*FOUND]
+#: The groups, by the words after `charrnn`; "" is the group of all commands.
+GROUPS = {"": main} | {
+    name: get for name in main.list_commands(None) if isinstance(get := main.get_command(CONTEXT, name), Group)
+}
 #: The options of `train` that are no settings: they do not change what is computed, or name files.
 NO_SETTINGS = {"out", "val_file", "init_from", "resume", "force", "live", "sample_every", "quiet", "verbose", "help"}
 
 
-def get(name: str) -> click.Command:
-    command = main.get_command(CONTEXT, name)
-    assert command is not None
-    return command
-
-
 def all_of(name: str) -> str:
-    """Return the option that shows the whole help of a command."""
-    return "--help-all" if name and getattr(get(name), "basics", None) else "--help"
+    """Return the option that shows the whole help of a command or a group."""
+    return "--help-all" if getattr(FOUND.get(name), "basics", None) else "--help"
 
 
 def test_every_command_has_a_page():
-    assert sorted(page.stem for page in PAGES.glob("*.md")) == ["README", *sorted(COMMANDS)]
+    assert sorted(page.stem for page in PAGES.glob("*.md")) == [
+        "README",
+        *sorted({name.split()[0] for name in COMMANDS}),
+    ]
 
 
-@pytest.mark.parametrize("name", ["", *COMMANDS])
+@pytest.mark.parametrize("name", [*GROUPS, *COMMANDS])
 def test_a_page_shows_the_help_of_its_command(run, name):
-    """The block after the comment `help: NAME` in docs/cli/NAME.md is what `charrnn NAME --help` prints."""
-    shown = run(*([name] if name else []), all_of(name))
+    """The block after the comment `help: NAME` in docs/cli/NAME.md is what `charrnn NAME --help` prints.
+
+    The commands of a group are in the page of the group.
+    """
+    shown = run(*name.split(), all_of(name))
     assert shown.stderr == ""
-    page = PAGES / f"{name or 'README'}.md"
+    page = PAGES / f"{(name or 'README').split()[0]}.md"
     mark = f"<!-- {f'help: {name}'.strip()} -->\n```text\n"
     before, mark, rest = page.read_text(encoding="utf-8").partition(mark)
     assert mark, f"{page} has no block for the help of charrnn {name}"
@@ -69,9 +76,17 @@ def test_short_and_long_help_are_the_same(run):
     assert run("train", "-h") == run("train", "--help")
 
 
-def test_commands_are_the_files_of_the_package():
-    names = [name.replace("_", "-") for _, name, _ in pkgutil.iter_modules(charrnn.cli.__path__) if name[0] != "_"]
-    assert {*names} == {*COMMANDS, "help"}
+@pytest.mark.parametrize("group", GROUPS.values(), ids=[*GROUPS])
+def test_commands_are_the_modules_of_the_package(group):
+    modules = pkgutil.iter_modules(sys.modules[group.package].__path__)
+    names = [name.replace("_", "-") for _, name, _ in modules if name[0] != "_"]
+    assert sorted(names) == sorted(group.list_commands(None))
+
+
+@pytest.mark.parametrize("group", GROUPS.values(), ids=[*GROUPS])
+def test_the_help_of_a_group_lists_each_command_that_is_not_hidden(group):
+    names = [name for names in group.sections.values() for name in names]
+    assert [name for name in group.list_commands(None) if name != "help"] == names
 
 
 @pytest.fixture
@@ -107,7 +122,7 @@ def test_the_import_error_of_a_command_is_not_swallowed(run, new_file):
 
 def test_flags_bear_the_names_of_the_settings_they_set():
     settings = set(setting_names())
-    options = {param.name: param for param in get("train").params if isinstance(param, click.Option)}
+    options = {param.name: param for param in FOUND["train"].params if isinstance(param, click.Option)}
     assert options.keys() - NO_SETTINGS == settings
     for name in settings:
         assert options[name].opts == ["--" + name.replace("_", "-")]
@@ -117,7 +132,7 @@ def test_flags_bear_the_names_of_the_settings_they_set():
 
 
 def test_the_help_names_the_defaults_of_the_settings():
-    helps = {param.name: param.help for param in get("train").params if isinstance(param, click.Option)}
+    helps = {param.name: param.help for param in FOUND["train"].params if isinstance(param, click.Option)}
     for item in setting_fields():
         if item.default is not None and item.type != "bool":
             default = f"{item.default:g}" if isinstance(item.default, float) else str(item.default)
@@ -125,29 +140,34 @@ def test_the_help_names_the_defaults_of_the_settings():
             assert shown == default or re.fullmatch(rf"(auto|lnlstm|0\.05); {default} with --steps", shown)
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if getattr(get(name), "basics", None)])
+@pytest.mark.parametrize("name", [name for name in COMMANDS if getattr(FOUND[name], "basics", None)])
 def test_each_option_of_a_short_help_has_one_line(run, name):
-    options = run(name, "--help").stdout.split("\nOptions:\n")[1].split("\n\n")[0].splitlines()
-    assert len(options) == len(get(name).basics)
+    options = run(*name.split(), "--help").stdout.split("\nOptions:\n")[1].split("\n\n")[0].splitlines()
+    assert len(options) == len(FOUND[name].basics)
     assert all(re.match(r"  -", line) for line in options)
 
 
-@pytest.mark.parametrize("name", ["charrnn", *COMMANDS])
+@pytest.mark.parametrize("name", [*GROUPS, *COMMANDS])
 def test_every_help_has_examples_that_parse(run, name):
-    text = run(*([] if name == "charrnn" else [name]), "--help").stdout
+    text = run(*name.split(), "--help").stdout
     _, examples = text.split("\n  Examples:\n")
     lines = examples.split("\n\n")[0].splitlines()
     assert len(lines) >= 3
     for line in lines:
         words = next(words for words in map(shlex.split, line.split("|")) if "charrnn" in words)
-        words = words[words.index("charrnn") :]  # after `mpiexec`
-        assert name in ("charrnn", words[1])
-        get(words[1]).make_context(
-            words[1], words[2:], parent=CONTEXT
-        )  # raises a usage error where an option does not exist
+        words = words[words.index("charrnn") + 1 :]  # after `mpiexec`
+        assert " ".join(words).startswith(name)
+        group, command = CONTEXT, main
+        while isinstance(command, Group):
+            own, command, words = command.resolve_command(group, words)
+            group = command.make_context(own, words, parent=group)  # raises a usage error for an unknown option
 
 
-@pytest.mark.parametrize("args", [["--version"], ["--help"], *([name, "--help"] for name in COMMANDS)], ids=" ".join)
+@pytest.mark.parametrize(
+    "args",
+    [["--version"], ["--help"], *([*name.split(), "--help"] for name in [*GROUPS, *COMMANDS] if name)],
+    ids=" ".join,
+)
 def test_asking_imports_neither_numpy_nor_rich(command, args):
     process = command(*args, env={"PYTHONPROFILEIMPORTTIME": "1"})
     stdout, stderr = process.communicate(timeout=TIMEOUT)
@@ -176,8 +196,8 @@ def test_unknown_command(run):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_options_stand_in_sections_of_which_the_last_is_that_of_all_commands(run, name):
-    assert isinstance(get(name), SectionedCommand)
-    _, *sections = re.split(r"^(?=\w.*:$)", run(name, all_of(name)).stdout, flags=re.MULTILINE)
+    assert isinstance(FOUND[name], SectionedCommand)
+    _, *sections = re.split(r"^(?=\w.*:$)", run(*name.split(), all_of(name)).stdout, flags=re.MULTILINE)
     assert len(sections) >= 2
     flags = re.findall(r"^  (-.*?)(?:  |$)", sections[-1], re.MULTILINE)
     every = ["--help-all"] if all_of(name) == "--help-all" else []
@@ -188,6 +208,7 @@ def test_commands_stand_in_sections(run):
     listed = run("--help").stdout
     for section, name in (
         ("Models", "train"),
+        ("Whole texts", "classify"),
         ("Runs and texts", "list"),
         ("Pictures", "plot"),
         ("This machine", "doctor"),
@@ -197,12 +218,12 @@ def test_commands_stand_in_sections(run):
 
 def test_metavars_are_words_for_people(run):
     for name in COMMANDS:
-        assert "RANGE" not in run(name, all_of(name)).stdout
+        assert "RANGE" not in run(*name.split(), all_of(name)).stdout
 
 
-@pytest.mark.parametrize("name", ["", *COMMANDS])
+@pytest.mark.parametrize("name", [*GROUPS, *COMMANDS])
 def test_no_line_of_a_help_is_wider_than_a_terminal(run, name):
-    shown = run(*([name] if name else []), all_of(name)).stdout
+    shown = run(*name.split(), all_of(name)).stdout
     assert [line for line in shown.splitlines() if len(line) > 80] == []
 
 

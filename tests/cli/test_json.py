@@ -8,14 +8,15 @@ import click
 import pytest
 
 from charrnn.cli import main
+from charrnn.cli._command import commands_of
 from charrnn.config import ModelConfig, setting_names
 from charrnn.doctor import machine
 
 from ._material import SMALL
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "json.md").read_text(encoding="utf-8")
-CONTEXT = main.make_context("charrnn", [], resilient_parsing=True)
-SECTIONS = dict(re.findall(r"^## charrnn (\w+)\n(.*?)(?=^## |\Z)", DOCUMENT, re.MULTILINE | re.DOTALL))
+COMMANDS = dict(commands_of(main.make_context("charrnn", [], resilient_parsing=True)))
+SECTIONS = dict(re.findall(r"^## charrnn ([\w ]+)\n(.*?)(?=^## |\Z)", DOCUMENT, re.MULTILINE | re.DOTALL))
 TYPES = {dict: "object", list: "list", str: "string", bool: "boolean", int: "integer", float: "number"}
 
 #: What is run for each command: all keys that are documented have to appear somewhere.
@@ -24,6 +25,7 @@ RUNS = {
     "compare": [(), ("tiny", "--by", "seed")],
     "complete": [("D",), ("D", "--to", "line", "-k", "2", "--max-length", "3")],
     "doctor": [()],
+    "embed": [("one.txt",), ("one.txt", "--nearest", "tiny.txt")],
     "eval": [(), ("--baselines",), ("--protocol", "windows", "--dynamic"), ("one.txt",), ("--memory", "9")],
     "fill": [("D_r", "--top", "2"), ("D_r", "--backward", "back")],
     "info": [(), ("-m", "checkpoints/tiny/last.npz")],
@@ -34,7 +36,7 @@ RUNS = {
     "score": [("tiny.txt",), ("one.txt", "--per-char"), ("one.txt", "-m", "tiny", "-m", "tiny", "--best")],
     "vocab": [("tiny.txt",)],
 }
-BY_LINE = ("complete", "fill", "sample", "score")  # which print an object a line
+BY_LINE = ("complete", "embed", "fill", "sample", "score")  # which print an object a line
 
 
 def documented(name: str) -> dict[str, set[str]]:
@@ -73,10 +75,9 @@ def quick_machine(monkeypatch):
     monkeypatch.setattr(machine, "measure_machine", lambda set_kernel: look(0.01, set_kernel=set_kernel))
 
 
-@pytest.mark.parametrize("name", main.list_commands(CONTEXT))
+@pytest.mark.parametrize("name", COMMANDS)
 def test_what_is_printed_is_what_is_documented(run, tiny, quick_machine, monkeypatch, name):
-    command = main.get_command(CONTEXT, name)
-    has_json = any("--json" in param.opts for param in command.params if isinstance(param, click.Option))
+    has_json = any("--json" in param.opts for param in COMMANDS[name].params if isinstance(param, click.Option))
     assert has_json == (name in SECTIONS) == (name in RUNS)
     if not has_json:
         return
@@ -88,7 +89,7 @@ def test_what_is_printed_is_what_is_documented(run, tiny, quick_machine, monkeyp
         run("train", "tiny.txt", *SMALL, "--reverse", "--steps", "1", "--quiet", "--out", "back")
     table, seen = documented(name), set()
     for args in RUNS[name]:
-        outcome = run(name, *args, "--json")
+        outcome = run(*name.split(), *args, "--json")
         for text in outcome.stdout.splitlines() if name in BY_LINE else [outcome.stdout]:
             check(json.loads(text), "", table, seen)
     never = {key for key in table if key not in seen and "[]" not in key and not key.startswith("val_source.")}

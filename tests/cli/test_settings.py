@@ -2,9 +2,11 @@
 
 import errno
 import os
+import re
 import shlex
 from pathlib import Path
 
+import click
 import pytest
 
 from charrnn.cli import main
@@ -84,6 +86,7 @@ WRONG = {
     "[trian]\nsteps = 3": "[trian] is not a command: did you mean train?",
     "[generate]\ntemp = 1": "[generate] is not a command: did you mean sample?",
     "[fit]\nsteps = 3": "[fit] is not a command: did you mean train?",
+    "classify = 3": "classify is not a setting",
     "import = 'os'": "import is not a setting: give it on the command line",
     "minutes = '5 parsecs'": "--minutes must be a number of minutes, or a duration such as 90s or 1h30m, got",
     "train = 3": "train is not a setting",
@@ -253,12 +256,15 @@ GIVING_WAY = [
 
 def parsed(line, **env):
     """Return what a command line, with the file and the environment, sets the command's parameters to."""
-    name, *args = line.split()
+    words = line.split()
     with pytest.MonkeyPatch.context() as patch:
         for variable, value in env.items():
             patch.setenv(variable, value)
-        parent = main.make_context("charrnn", [name], resilient_parsing=True)
-        return main.get_command(parent, name).make_context(name, args, parent=parent).params
+        ctx = main.make_context("charrnn", words[:1], resilient_parsing=True)
+        while isinstance(ctx.command, click.Group):
+            name, command, words = ctx.command.resolve_command(ctx, words)
+            ctx = command.make_context(name, words, parent=ctx)
+        return ctx.params
 
 
 @pytest.mark.parametrize(
@@ -354,6 +360,31 @@ def test_a_count_of_one_overrules_documents_of_a_weaker_place(cwd, settings):
     settings("[sample]\ndocuments = 3\n")
     assert parsed("sample --count 1")["documents"] is None
     assert parsed("sample")["documents"] == 3
+
+
+def test_a_command_of_a_group_reads_the_tables_above_it(cwd, settings):
+    settings("model = 'a'\n")
+    assert parsed("classify predict")["model_path"] == parsed("score")["models"][0] == "a"
+    settings("model = 'a'\n[classify]\nmodel = 'b'\n")
+    assert parsed("classify predict")["model_path"] == "b"
+    settings("model = 'a'\n[classify]\nmodel = 'b'\n[classify.predict]\nmodel = 'c'\n")
+    assert (parsed("classify predict")["model_path"], parsed("score")["models"]) == ("c", ("a",))
+    assert parsed("classify predict", CHARRNN_CLASSIFY_PREDICT_MODEL="d")["model_path"] == "d"
+
+
+WRONG_IN_A_GROUP = {
+    "[classify.predikt]\nmodel = 'a'": "[classify.predikt] is not a command: did you mean predict?",
+    "[classify]\ntemp = 3": "[classify] temp is not a setting",
+    "[classify.predict]\ntemp = 3": "[classify.predict] temp is not a setting",
+    "[classify.predict]\nmodel = 3": "[classify.predict] model is 3: it takes a string",
+}
+
+
+@pytest.mark.parametrize(("text", "says"), WRONG_IN_A_GROUP.items(), ids=range(len(WRONG_IN_A_GROUP)))
+def test_what_is_wrong_in_the_table_of_a_group(cwd, settings, text, says):
+    settings(text)
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        parsed("classify predict")
 
 
 def test_what_is_no_conflict(cwd):

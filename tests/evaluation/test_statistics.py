@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from charrnn.evaluation.statistics import Evaluation, Predictions, Sums, Tally
+from charrnn.evaluation.statistics import Evaluation, Predictions, Sums, Tally, wilson
 from charrnn.nn.functional import bits, perplexity
 
 
@@ -21,7 +21,24 @@ def test_bits_and_perplexity_are_those_of_the_loss(nats):
     assert figures.bpc == bits(nats)
 
 
-# The interval
+# The intervals
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "low", "high"),
+    # from scipy.stats.binomtest(successes, trials).proportion_ci(method="wilson")
+    [(0, 10, 0.0, 0.277533), (3, 10, 0.107791, 0.603222), (10, 10, 0.722467, 1.0), (860, 1000, 0.837113, 0.880131)],
+)
+def test_the_interval_of_a_share_is_wilsons(successes, trials, low, high):
+    assert wilson(successes, trials) == pytest.approx((low, high), abs=1e-6)
+
+
+def test_the_interval_of_a_share_stays_within_one_and_holds_the_share():
+    assert wilson(0, 0) == (0.0, 1.0)
+    for trials in (1, 2, 7, 1000):
+        for successes in range(trials + 1):
+            low, high = wilson(successes, trials)
+            assert 0 <= low <= successes / trials <= high <= 1
 
 
 def sums_of(nats, at_once=700):

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from charrnn.config import OPTIMIZER_DEFAULTS
+from charrnn.config import OPTIMIZER_DEFAULTS, ModelConfig
 from charrnn.interop.pytorch import checkpoint_of, from_torch, to_torch
+from charrnn.nn import encoder
 from charrnn.nn.model import forward, hidden, prepare, zero_state
 from charrnn.nn.optimizers import OPTIMIZERS
 
@@ -99,6 +100,38 @@ def test_weights_come_back_as_pytorch_gave_them(golden, cell, layers):
             assert all(np.array_equal(one[n], other[n]) for one, other in zip(ours, theirs, strict=True))
     again = to_torch(*from_torch(back))
     assert all(np.array_equal(again[name], array) for name, array in back.items())
+
+
+def both_sides(tensors, cell, prefix=""):
+    """Return PyTorch's weights, or with the prefix "grad/" their gradients, in our layout and under our names."""
+    params = {}
+    for direction, end in (("layer", ""), ("reverse", "_reverse")):
+        for layer in range(2):
+            own = {f"{name}_l0": tensors[f"{prefix}{name}_l{layer}{end}"].copy() for name in TENSORS}
+            if not prefix:  # the biases are added up, but for those of the n gate of a GRU
+                added = slice(2 * len(own["weight_hh_l0"]) // 3 if cell == "gru" else None)
+                own["bias_ih_l0"][added] += own["bias_hh_l0"][added]
+            params |= {name.replace("layer0", f"{direction}{layer}"): a for name, a in to_grads(cell, own, 1).items()}
+    return params
+
+
+@pytest.mark.parametrize("cell", STATES)
+def test_a_net_of_two_directions_agrees_with_pytorch(golden, cell):
+    torch, lengths = part(golden, f"both{cell}/"), np.array(json.loads(golden["meta"].item())["sizes"]["lengths"])
+    x = torch["x"]
+    (T, B, D), H = x.shape, torch["output"].shape[-1] // 2
+    config = ModelConfig(
+        cell=cell, vocab_size=T * B, hidden_size=H, num_layers=2, embed_size=D, dropout=0.0, dtype="float64"
+    )
+    params = both_sides(torch, cell) | {"embed.W_e": x.reshape(T * B, D)}
+    h, backprop = encoder.encode(encoder.prepare(params, config, 2), np.arange(T * B).reshape(T, B), lengths)
+    present = (np.arange(T)[:, None] < lengths)[..., None]
+    assert relative(h * present, torch["output"]) <= TOLERANCE
+    grads = backprop(torch["up/output"])
+    expected = both_sides(torch, cell, "grad/") | {"embed.W_e": torch["grad/x"].reshape(T * B, D)}
+    assert grads.keys() == expected.keys()
+    for name, grad in expected.items():
+        assert relative(grads[name], grad) <= TOLERANCE, name
 
 
 @pytest.mark.parametrize("E", [0, 4])

@@ -13,6 +13,10 @@ All in float64. The names inside are
     net<E>/ids, net<E>/logits       what a whole net reads and computes: two layers of nn.LSTM and an nn.Linear on an
                                     embedding of size E, or on one-hot rows if E is 0
     net<E>/weights/<tensor>         its state dict; the rows are those of the characters
+    both<cell>/<tensor>             of two layers of two directions: x, with columns of the lengths LENGTHS;
+                                    the output, zero on the padding; and the weights
+    both<cell>/up/output            the gradient sent into the output, likewise
+    both<cell>/grad/<tensor>        the gradients that arrive at x and the weights
 """
 
 import json
@@ -23,6 +27,7 @@ import torch
 
 SEED = 20240229
 T, B, D, H = 5, 3, 4, 6
+LENGTHS = (2, 5, 4)
 CHARACTERS = "db ca\n"  # not sorted
 CELLS = {"rnn": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
 LR, MOMENTUM, BETA1, BETA2 = 0.05, 0.9, 0.8, 0.95
@@ -60,6 +65,24 @@ def run_cell(name, layers, rng):
         | {f"up/{key}": value.numpy() for key, value in upstream.items()}
         | {f"grad/{key}": value.grad.numpy() for key, value in leaves.items()}
     )
+
+
+def run_both(name, rng):
+    """Return the arrays of a net of two directions that reads a packed batch of sequences of unequal lengths."""
+    net = CELLS[name](D, H // 2, num_layers=2, bidirectional=True).double()
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight.copy_(torch.tensor(rng.normal(0, 0.5, weight.shape)))
+    x = torch.tensor(rng.normal(size=(T, B, D)), requires_grad=True)
+    packed = torch.nn.utils.rnn.pack_padded_sequence(x, LENGTHS, enforce_sorted=False)
+    output, _ = torch.nn.utils.rnn.pad_packed_sequence(net(packed)[0])
+    present = (np.arange(T)[:, None] < LENGTHS)[..., None]
+    upstream = torch.tensor(rng.normal(size=output.shape) * present)
+    output.backward(upstream)
+    leaves = {"x": x} | dict(net.named_parameters())
+    arrays = leaves | {"output": output, "up/output": upstream}
+    arrays |= {f"grad/{key}": value.grad for key, value in leaves.items()}
+    return {key: value.detach().numpy() for key, value in arrays.items()}
 
 
 class Net(torch.nn.Module):
@@ -114,7 +137,7 @@ def main():
         "numpy": np.__version__,
         "seed": SEED,
         "characters": CHARACTERS,
-        "sizes": {"T": T, "B": B, "D": D, "H": H},
+        "sizes": {"T": T, "B": B, "D": D, "H": H, "lengths": LENGTHS},
         "optimizers": {"lr": LR, "momentum": MOMENTUM, "beta1": BETA1, "beta2": BETA2},
     }
     arrays = {"meta": np.array(json.dumps(meta))}
@@ -124,6 +147,8 @@ def main():
     arrays |= {f"optim/{key}": array for key, array in run_optimizers(rng).items()}
     for E in (0, D):
         arrays |= {f"net{E}/{key}": array for key, array in run_net(E, rng).items()}
+    for name in CELLS:
+        arrays |= {f"both{name}/{key}": array for key, array in run_both(name, rng).items()}
     with Path(__file__).with_name("torch.npz").open("wb") as file:
         np.savez_compressed(file, **arrays)
 

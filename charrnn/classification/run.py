@@ -1,0 +1,152 @@
+"""The run of a classifier on disk: it starts, resumes, trains, logs and saves as that of a language model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from charrnn import checkpoint as ckpt
+from charrnn.checkpoint import Checkpoint
+from charrnn.classification.setup import LabelledCorpus, corpus_of, set_up, sort_classifier_settings, training_for
+from charrnn.classification.training import LabelTraining
+from charrnn.config import LENGTHS, option_words, seeded, train_words
+from charrnn.data.corpus import Corpus
+from charrnn.errors import CheckpointError, ConfigError
+from charrnn.training.budget import Timer
+from charrnn.training.folder import RUNS, UNLOCKED, RunFolder
+from charrnn.training.loop import Report
+from charrnn.training.resume import state_of, version_notes
+from charrnn.training.run import Run, resumable
+
+#: Settings that a resumed run may change.
+_MAY_CHANGE = (*LENGTHS, "patience", "threads")
+
+
+@dataclass(eq=False)
+class ClassifierRun(Run):
+    """The run of a classifier in its folder: see `Run`.
+
+    training  with batches of texts
+    """
+
+    training: LabelTraining
+
+    @classmethod
+    def start(  # type: ignore[override]  # labelled texts are no corpus
+        cls,
+        paths: Sequence[str],
+        out: Path | None = None,
+        *,
+        settings: dict[str, Any] | None = None,
+        val_path: str | None = None,
+        init_from: Sequence[Path] = (),
+        force: bool = False,
+        began: float | None = None,
+        ready: Callable[[Self], object] | None = None,
+    ) -> Self:
+        """Start a run: read the texts, build the vocabulary, draw the weights, fix the length, and save once.
+
+        settings   fields of the configs by name
+        val_path   what has the validation split; a share of the texts if None
+        init_from  language models whose weights the run begins with
+        Raises:    CharRNNError if the folder is taken, texts or labels are missing, or settings conflict.
+        """
+        began = time.monotonic() if began is None else began
+        settings = seeded(settings or {})
+        folder = RunFolder(Path(out or RUNS / Corpus.name_of(paths[0])))
+        if not force:
+            folder.refuse_taken()
+        corpus = LabelledCorpus.read(paths, sort_classifier_settings(settings), val_path)
+        setup = set_up(corpus, settings, [ckpt.load_model(path) for path in init_from])
+        run = cls(
+            folder,
+            setup.training,
+            setup.vocab,
+            corpus.source,
+            corpus.val_source,
+            setup.training.begin(setup.params),
+            sort_classifier_settings(settings).text,
+            init_from="\n".join(map(str, init_from)) or None,
+            notes=setup.notes,
+            reasons=setup.reasons,
+        )
+        run.begin(force=force, began=began, ready=ready)
+        return run
+
+    @classmethod
+    def resume(  # type: ignore[override]
+        cls,
+        out: Path,
+        paths: Sequence[str] = (),
+        val_path: str | None = None,
+        *,
+        settings: dict[str, Any] | None = None,
+        began: float | None = None,
+        ready: Callable[[Self], object] | None = None,
+    ) -> Self:
+        """Continue the run in a folder exactly from its `last.npz`; see `Run.resume`."""
+        began, settings, folder = time.monotonic() if began is None else began, settings or {}, RunFolder(Path(out))
+        with ExitStack() as holds:
+            is_locked, saved = resumable(folder, holds)
+            if saved.classifier is None:
+                raise CheckpointError(f"{folder.last} is a language model: resume it with `charrnn train --resume`")
+            corpus = corpus_of(saved, paths, val_path)
+            _refuse_changes(saved, settings)
+            changed = {name: settings[name] for name in ("patience", "threads") if name in settings}
+            config = replace(saved.train_config, **changed)
+            training, notes = training_for(corpus, saved.vocab, saved.classifier, saved.model_config, config)
+            notes += version_notes(saved.versions, ckpt.current_versions())
+            run = cls(
+                folder,
+                training,
+                saved.vocab,
+                corpus.source,
+                corpus.val_source,
+                state_of(folder.last, saved),
+                saved.text_config,
+                init_from=saved.init_from,
+                notes=corpus.notes + notes + ([] if is_locked else [UNLOCKED]),
+            )
+            run.carry_on(settings, began, ready)
+            run._holds = holds.pop_all()
+        return run
+
+    def command(self, **options: object) -> list[str]:
+        """Return the words of a command line that trains on this run's texts with these options."""
+        charrnn, train, *more = train_words(self.source.paths, options)
+        return [charrnn, "classify", train, *more]
+
+    def checkpoint(self, resumable: bool = False) -> Checkpoint:
+        """Return the run as a checkpoint: the classifier alone, or with all that resuming needs."""
+        return replace(super().checkpoint(resumable), classifier=self.training.settings)
+
+    def fit_memory(self) -> None:
+        """Do nothing: a classifier has no memory."""
+
+    @property
+    def has_memory(self) -> bool:
+        """Return True: no memory is to be fitted."""
+        return True
+
+    def _log_line(self, report: Report, seconds: float) -> dict[str, Any]:
+        line = super()._log_line(report, seconds)
+        del line["bpc"], line["saturation"]
+        return line | {"val_accuracy": report.val_accuracy}
+
+    def _note_short_text(self, timer: Timer) -> None:
+        """Say nothing: few texts are usual, and more passes through them are of no use."""
+
+
+def _refuse_changes(saved: Checkpoint, settings: dict[str, Any]) -> None:
+    """Raise ConfigError if a setting that may not change differs from the run's."""
+    stored = vars(saved.model_config) | vars(saved.text_config) | vars(saved.train_config) | vars(saved.classifier)
+    for name, value in settings.items():
+        if name not in _MAY_CHANGE and value != stored[name]:
+            raise ConfigError(
+                f"{' '.join(option_words(name, value))} contradicts the run, which has {stored[name]}: leave it out "
+                "to resume, or start a new run with --out"
+            )

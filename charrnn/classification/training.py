@@ -1,0 +1,180 @@
+"""Training a classifier: what `training.loop.fit` trains, with labelled texts in the place of windows of a text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.arrays import Array, Mask, Params, Scratch
+from charrnn.classification.texts import TextBatch, Texts, TextStream
+from charrnn.config import ClassifierConfig, ModelConfig
+from charrnn.evaluation.statistics import Tally
+from charrnn.nn import classifier
+from charrnn.nn.bptt import Part
+from charrnn.nn.dropout import draw_masks
+from charrnn.nn.functional import log_softmax
+from charrnn.parallel.threads import Threads
+from charrnn.parallel.workers import Workers
+from charrnn.training.loop import Training
+
+#: Texts and characters, with their padding, of one forward pass that needs no gradient.
+READ_TEXTS, READ_CHARS = 512, 1 << 14
+_LEAST_ROWS = 8  # texts of a batch for each thread, at least
+
+
+def class_weights(labels: npt.NDArray[np.intp], classes: int, balance: float) -> npt.NDArray[np.float64]:
+    """Return the weight of each class in the loss: (1 / its frequency)^balance, scaled to a mean of 1 over the texts.
+
+    Shapes:  labels (N,) · returns (C,)
+    """
+    counts = np.maximum(1, np.bincount(labels, minlength=classes))
+    weights = (len(labels) / counts) ** balance
+    scaled: npt.NDArray[np.float64] = weights / weights[labels].mean()
+    return scaled
+
+
+class LabelWorkers(Workers):
+    """Computes the gradients and scores of batches of texts, each thread for a share of them."""
+
+    def __init__(self, config: ModelConfig, settings: ClassifierConfig, seed: int | None, threads: int) -> None:
+        self._config, self._settings, self._seed = config, settings, seed
+        self._threads = Threads(threads)
+        self._scratches = [Scratch() for _ in range(threads)]
+        self._params: Params = {}
+        self._weights: classifier.Weights | None = None
+
+    def __enter__(self) -> LabelWorkers:
+        self._threads.__enter__()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._threads.__exit__(*raised)
+
+    def set_params(self, params: Params) -> None:
+        """Use these parameters from now on."""
+        self._params, self._weights = params, None
+
+    def gradients(  # type: ignore[override]  # batches of texts are not windows
+        self, window: TextBatch, state: Array, step: int, part: Part | None = None
+    ) -> tuple[float, Array, Params]:
+        """Return the batch's mean loss by weight, the state unchanged, and the loss's gradient."""
+        shares = self._shares(len(window.labels))
+        total = float(window.weights.sum(dtype=np.float64))
+        found = [
+            *self._threads.map(
+                lambda number: self._share(window, step, shares[number], number, total), range(len(shares))
+            )
+        ]
+        loss, grads = found[0]
+        for more, own in found[1:]:
+            loss += more
+            for name, grad in own.items():
+                grads[name] += grad
+        return loss, state, grads
+
+    def _share(self, batch: TextBatch, step: int, rows: slice, number: int, total: float) -> tuple[float, Params]:
+        """Return the share of the batch's loss that these rows have, and its gradient."""
+        own, settings = batch.rows(rows), self._settings
+        masks = draw_masks(self._params, self._config, self._seed, step, rows, settings.directions)
+        weights = classifier.prepare(self._params, self._config, settings, masks) if masks.weights else self.weights
+        logits, backprop = classifier.forward(
+            weights, own.ids, own.lengths, masks=masks, scratch=self._scratches[number]
+        )
+        loss, dlogits = weighted_loss(logits, own.labels, own.weights, total)
+        return loss, backprop(dlogits)
+
+    def log_probs(self, texts: Texts) -> Iterator[tuple[npt.NDArray[np.intp], Array]]:
+        """Yield the indices of a batch of texts, and the log-probability of each label (B, C), in nats.
+
+        Scratch memory is not shared between batches, since several threads read side by side.
+        """
+        weights = self.weights
+
+        def read(batch: tuple[npt.NDArray[np.intp], Any, Any]) -> tuple[npt.NDArray[np.intp], Array]:
+            indices, ids, lengths = batch
+            return indices, log_softmax(classifier.logits(weights, ids, lengths))
+
+        yield from self._threads.map(read, texts.batches(READ_TEXTS, READ_CHARS))
+
+    def gates(self, window: Any, state: Array) -> list[dict[str, Array]]:
+        """Return nothing: gates of whole texts are not logged."""
+        return []
+
+    @property
+    def weights(self) -> classifier.Weights:
+        """Return the prepared weights without weight-drop, made once for these parameters."""
+        self._weights = self._weights or classifier.prepare(self._params, self._config, self._settings)
+        return self._weights
+
+    def _shares(self, rows: int) -> list[slice]:
+        count = max(1, min(self._threads.count, rows // _LEAST_ROWS))
+        return [slice(rows * number // count, rows * (number + 1) // count) for number in range(count)]
+
+
+def weighted_loss(logits: Array, labels: npt.NDArray[np.intp], weights: Array, total: float) -> tuple[float, Array]:
+    """Return the mean loss by weight and its gradient with respect to the logits.
+
+    loss = -sum(weight log(softmax(z)[label])) / total;  dlogits = weight (softmax(z) - onehot(label)) / total
+    total    the sum of the weights of all texts of the batch, of which these may be a share
+    Shapes:  logits z (B, C) · labels (B,) · weights (B,) · returns loss, dlogits (B, C)
+    Units:   nats per text.
+    """
+    log_probs, rows = log_softmax(logits), np.arange(len(labels))
+    shares = (weights / total).astype(logits.dtype)
+    dlogits = np.exp(log_probs)
+    dlogits[rows, labels] -= 1
+    dlogits *= shares[:, None]
+    return -float((log_probs[rows, labels] * shares).sum(dtype=np.float64)), dlogits
+
+
+@dataclass(frozen=True, eq=False)
+class LabelTraining(Training):
+    """Everything that stays the same while a classifier is trained.
+
+    stream    batches of texts
+    settings  of the classifier
+    val       the texts of the validation split; val_labels: the numbers of their labels (N,)
+    """
+
+    stream: TextStream  # type: ignore[assignment]  # `fit` needs only what both kinds of stream have
+    settings: ClassifierConfig = field(kw_only=True)
+    val: Texts = field(kw_only=True)
+    val_labels: npt.NDArray[np.intp] = field(kw_only=True)
+
+    @property
+    def validated(self) -> int:
+        """Return the number of texts that an evaluation scores."""
+        return len(self.val)
+
+    @property
+    def val_chars(self) -> int:
+        """Return the number of characters that an evaluation reads."""
+        return len(self.val.ids)
+
+    @property
+    def classes(self) -> int:
+        """Return the number of labels."""
+        return len(self.settings.labels)
+
+    def zero_state(self) -> Array:
+        """Return an empty state: nothing carries over from one batch of texts to the next."""
+        return np.zeros((1, 1, self.stream.batch_size, 0), self.model_config.dtype)
+
+    def workers(self) -> LabelWorkers:
+        """Return what computes gradients and scores, in as many threads as the settings say, or one."""
+        return LabelWorkers(self.model_config, self.settings, self.config.seed, self.config.threads or 1)
+
+    def tallies(self, params: Params, workers: Any) -> Iterator[Tally]:
+        """Yield the running tally of the validation split, in texts."""
+        workers.set_params(params)
+        result = Tally()
+        for indices, log_probs in workers.log_probs(self.val):
+            labels = self.val_labels[indices]
+            right: Mask = log_probs.argmax(axis=1) == labels
+            nats = -float(log_probs[np.arange(len(labels)), labels].sum(dtype=np.float64))
+            result = Tally(result.chars + len(labels), result.nats + nats, result.correct + int(right.sum()))
+            yield result
