@@ -601,6 +601,7 @@ PRODUCTS = [
     ("classify", "train", "labelled.tsv", *SMALL[:4], "--steps", "1", "--seed", "1", "--quiet"),
     ("classify", "predict", "tiny.txt", *BY),
     ("classify", "eval", "labelled.tsv", *BY),
+    ("fill", "D_r"),
     ("serve", "--stdio"),
     ("list",),
     ("compare", "tiny"),
