@@ -21,6 +21,7 @@ _SECTIONS = {
         "train": "Train a model on a text.",
         "sample": "Generate text with a model.",
         "complete": "Complete a word or a line.",
+        "fill": "Fill gaps in a text.",
         "eval": "Measure how well a model predicts a text.",
         "score": "Score each line by its likelihood under a model.",
         "serve": "Answer requests over HTTP or standard input.",
