@@ -5,8 +5,8 @@ edit, r what is right of it, and x the characters that the edit writes. Then, wi
 
     P(l x r) = P(l) P(x|l) P(r|l x)  and  P(r|l x) ~ P(r) P(x|r) / P(x),
 
-so that log P(x|l) + log P(x|r) - log P(x) ranks what may be between l and r. An insertion, a deletion and a
-transposition leave one neighbour that is judged twice or not at all; the forward and the backward estimate are averaged.
+so that log P(x|l) + log P(x|r) - log P(x) ranks what may be between l and r. After an insertion, a deletion or a
+transposition, one neighbour is judged twice or not at all; the forward and the backward estimate are averaged.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def propose(
     count     edits, at most
     Shapes:   ids (n,)
     """
-    n, V = len(ids), len(symbols.log_probs)
+    V = len(symbols.log_probs)
     scores = _scores(ids, forward, backward, symbols, inside)
     flat = np.concatenate([(scores[kind] + log_odds[kind]).ravel() for kind in scores])
     best = np.argpartition(-flat, min(count, len(flat)) - 1)[:count]
@@ -90,7 +90,6 @@ def propose(
             "transposition": (begin + 2, tuple(ids[begin : begin + 2][::-1].tolist())),
         }[kind]
         found.append(Proposal(begin, end, written, kind, log_odds[kind]))
-    assert all(one.end <= n for one in found)
     return found
 
 

@@ -104,6 +104,14 @@ class _Piece(NamedTuple):
     inside: npt.NDArray[np.bool_]
 
 
+class _Found(NamedTuple):
+    """An edit of a piece that gains so many nats."""
+
+    gain: float
+    edit: Proposal
+    piece: _Piece
+
+
 @dataclass(frozen=True, eq=False)
 class _Side:
     """A piece as one model has read it, in its direction: n ids, and the mark of the end if the model has one.
@@ -132,7 +140,9 @@ class Repairer:
 
     def __init__(self, pair: Pair, config: RepairConfig | None = None) -> None:
         if pair.backward is None:
-            raise ConfigError("repair reads lines in both directions: give a model trained with --reverse as --backward")
+            raise ConfigError(
+                "repair reads lines in both directions: give a model trained with --reverse as --backward"
+            )
         if pair.forward.vocab.kind == "bytes":
             raise ConfigError("repair edits characters, and this model reads bytes: use a model of characters")
         self._readers = (pair.forward, pair.backward)
@@ -148,12 +158,12 @@ class Repairer:
             pieces = [piece for at, draft in enumerate(drafts) if not draft.done for piece in self._pieces(at, draft)]
             if not pieces:
                 break
-            gains: dict[int, list[tuple[float, Proposal, _Piece]]] = {at: [] for at, draft in enumerate(drafts)}
+            found: list[list[_Found]] = [[] for _ in drafts]
             for group in self._groups(pieces):
-                for piece, found in zip(group, self._scored(group), strict=True):
-                    gains[piece.draft] += [(gain, one, piece) for gain, one in found]
-            for draft, found in zip(drafts, gains.values(), strict=True):
-                draft.done |= not self._make(draft, found)
+                for piece, own in zip(group, self._scored(group), strict=True):
+                    found[piece.draft] += [_Found(gain, one, piece) for gain, one in own]
+            for draft, every in zip(drafts, found, strict=True):
+                draft.done |= not self._make(draft, every)
         return [Repaired(one.line, one.text if one.edits else one.line, tuple(one.edits)) for one in drafts]
 
     def _draft(self, line: str) -> _Draft:
@@ -163,18 +173,18 @@ class Repairer:
         return _Draft(line, text, [*range(len(text) + 1)])
 
     def _pieces(self, draft: int, own: _Draft) -> Iterator[_Piece]:
-        """Yield the pieces of a line; characters that the model does not know are left out, and never edited."""
+        """Yield the pieces of a line; characters that the model does not know are left out, and their words kept."""
         form = self._vocab.in_form(own.text)
         if len(form) != len(own.text):  # an edit has made two characters one
             return
         ids, absent = self._vocab.look_up(form)
-        places = np.arange(len(ids) + 1)
+        places, kept = np.arange(len(ids) + 1), _words_with(form, np.flatnonzero(absent).tolist())
         if self._vocab.unknown is None:
             ids, places = ids[~absent], np.append(np.flatnonzero(~absent), len(absent))
         for begin in range(0, len(ids), _PIECE):
             low, high = max(0, begin - _MARGIN), min(len(ids), begin + _PIECE + _MARGIN)
             at = np.arange(low, high + 1)
-            inside = (at >= begin) & ((at < begin + _PIECE) | (high == len(ids)))
+            inside = (at >= begin) & ((at < begin + _PIECE) | (high == len(ids))) & ~kept[places[low : high + 1]]
             yield _Piece(draft, ids[low:high].astype(np.intp), places[low : high + 1], inside)
 
     def _groups(self, pieces: Sequence[_Piece]) -> Iterator[list[_Piece]]:
@@ -221,12 +231,12 @@ class Repairer:
                 found[number].append((gain + one.log_odds, one))
         return found
 
-    def _make(self, draft: _Draft, found: list[tuple[float, Proposal, _Piece]]) -> bool:
+    def _make(self, draft: _Draft, found: Sequence[_Found]) -> bool:
         """Make the best edits that are far enough apart; return whether there was one."""
         limit = self._config.max_edits
         room = len(draft.text) if limit is None else limit - len(draft.edits)
         chosen: list[tuple[int, int, str, str, float]] = []
-        for gain, one, piece in sorted(found, key=lambda each: -each[0]):
+        for gain, one, piece in sorted(found, key=lambda each: -each.gain):
             begin = int(piece.places[one.begin])
             end = begin if one.begin == one.end else int(piece.places[one.end - 1]) + 1
             is_whole = end - begin == one.end - one.begin  # no unknown character is between two that change places
@@ -243,6 +253,19 @@ class Repairer:
             return before[::-1]
         written = self._vocab.characters(one.ids)
         return written.upper() if self._vocab.lowercase and before.isupper() else written
+
+
+def _words_with(text: str, unknown: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """Return which characters are in a word with an unknown one, or right behind it, (N + 1,).
+
+    A word is what is between spaces; only the characters within an edit's reach count.
+    """
+    inside = np.zeros(len(text) + 1, bool)
+    for at in unknown:
+        begin = max(text.rfind(" ", 0, at) + 1, at - _REACH)
+        end = text.find(" ", at)
+        inside[begin : min(end if end >= 0 else len(text), at + _REACH) + 1] = True
+    return inside
 
 
 def _read(reader: Reader, rows: Sequence[Ids]) -> list[_Side]:
@@ -277,9 +300,7 @@ def _gains(reader: Reader, edits: Sequence[tuple[_Side, int, int, tuple[int, ...
         rows = edits[at : at + _ROWS]
         texts = [np.append(written, side.ids[end : end + _REACH]).astype(np.intp) for side, _, end, written in rows]
         starts = [(side, begin) for side, begin, _, _ in rows]
-        old = [
-            side.sums[min(end + _REACH, len(side.ids))] - side.sums[begin] for side, begin, end, _ in rows
-        ]
+        old = [side.sums[min(end + _REACH, len(side.ids))] - side.sums[begin] for side, begin, end, _ in rows]
         gains[at : at + _ROWS] = _continued(reader, starts, texts) - old
     return gains
 
