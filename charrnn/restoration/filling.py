@@ -115,8 +115,8 @@ def search(
 def mixed(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return the mean over the models (N,) of log-probabilities (N, 2) or (N, 1).
 
-    The mean, since both models say how probable the whole text is. Other shares than a half, from 0.3 to 0.6, fill as
-    many gaps on tiny Shakespeare's validation split, within the error of the measurement.
+    The mean, since each model says how probable the whole text is. With 200 gaps of tiny Shakespeare's validation split
+    (seed 2 of benchmarks/fill.py), a half fills the most: 61.5 %; all shares from 0.3 to 0.6 fill at least 59.5 %.
     """
     mean: npt.NDArray[np.float64] = scores.mean(axis=1)
     return mean
@@ -135,9 +135,9 @@ def score(
 
 
 def candidates(pair: Pair, template: Template, unknown: str = "error") -> list[tuple[str, ...]]:
-    """Return the fills that the beams of both models find, each once: a text for each gap."""
+    """Return the fills that the beams of both models find, one for each filled text: a text for each gap."""
     found = (_search(reader, template, unknown) for reader in pair.readers)
-    return [*dict.fromkeys(chain.from_iterable(found))]
+    return [*{template.between(fills): fills for fills in chain.from_iterable(found)}.values()]
 
 
 class _Beam(NamedTuple):

@@ -595,6 +595,7 @@ PRODUCTS = [
     ("vocab", "tiny.txt"),
     ("score", "tiny.txt"),
     ("complete", "Der "),
+    ("fill", "D_r"),
     ("serve", "--stdio"),
     ("list",),
     ("compare", "tiny"),

@@ -12,6 +12,8 @@ from charrnn.cli._command import commands_of
 from charrnn.config import ModelConfig, setting_names
 from charrnn.doctor import machine
 
+from ._material import SMALL
+
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "json.md").read_text(encoding="utf-8")
 COMMANDS = dict(commands_of(main.make_context("charrnn", [], resilient_parsing=True)))
 SECTIONS = dict(re.findall(r"^## charrnn ([\w ]+)\n(.*?)(?=^## |\Z)", DOCUMENT, re.MULTILINE | re.DOTALL))
@@ -24,6 +26,7 @@ RUNS = {
     "complete": [("D",), ("D", "--to", "line", "-k", "2", "--max-length", "3")],
     "doctor": [()],
     "eval": [(), ("--baselines",), ("--protocol", "windows", "--dynamic"), ("one.txt",), ("--memory", "9")],
+    "fill": [("D_r", "--top", "2"), ("D_r", "--backward", "back")],
     "info": [(), ("-m", "checkpoints/tiny/last.npz")],
     "inspect": [(), ("one.txt",), ("tiny.txt", "--find", "vowel"), ("--saturation",), ("--reach",)],
     "list": [()],
@@ -32,7 +35,7 @@ RUNS = {
     "score": [("tiny.txt",), ("one.txt", "--per-char"), ("one.txt", "-m", "tiny", "-m", "tiny", "--best")],
     "vocab": [("tiny.txt",)],
 }
-BY_LINE = ("complete", "sample", "score")  # which print an object a line
+BY_LINE = ("complete", "fill", "sample", "score")  # which print an object a line
 
 
 def documented(name: str) -> dict[str, set[str]]:
@@ -81,6 +84,8 @@ def test_what_is_printed_is_what_is_documented(run, tiny, quick_machine, monkeyp
     monkeypatch.setenv("CHARRNN_CACHE", "cache")
     run("vocab", "tiny.txt")
     Path("one.txt").write_text("D")
+    if name == "fill":
+        run("train", "tiny.txt", *SMALL, "--reverse", "--steps", "1", "--quiet", "--out", "back")
     table, seen = documented(name), set()
     for args in RUNS[name]:
         outcome = run(*name.split(), *args, "--json")
