@@ -57,14 +57,19 @@ def by_hunspell(lines: list[str]) -> list[str]:
     answer = subprocess.run(
         ["hunspell", "-d", "en_US", "-i", "utf-8", "-a"], input=asked, capture_output=True, text=True, check=True
     )
-    answers = answer.stdout.split("\n", 1)[1].split("\n\n")  # the first line has the version
-    return [_with_suggestions(line, own) for line, own in zip(lines, answers, strict=False)]
+    answers: list[list[str]] = [[]]
+    for found in answer.stdout.splitlines()[1:]:  # the first line has the version; an empty one ends each answer
+        if found:
+            answers[-1].append(found)
+        else:
+            answers.append([])
+    return [_with_suggestions(line, own) for line, own in zip(lines, answers[:-1], strict=True)]
 
 
-def _with_suggestions(line: str, answers: str) -> str:
+def _with_suggestions(line: str, answers: list[str]) -> str:
     """Return the line with the first suggestion of each answer such as `& teh 4 1: the, eh`; its offset counts `^`."""
-    found = re.findall(r"^& (\S+) \d+ (\d+): ([^,\n]+)", answers, re.MULTILINE)
-    for word, offset, suggestion in reversed(found):
+    found = [re.match(r"& (\S+) \d+ (\d+): ([^,]+)", answer) for answer in reversed(answers)]
+    for word, offset, suggestion in (match.groups() for match in found if match):
         at = int(offset) - 1
         line = line[:at] + suggestion + line[at + len(word) :]
     return line
@@ -115,7 +120,7 @@ def main(
         started = time.perf_counter()
         repaired = by_hunspell(given)
         rows.append(measured("hunspell, first suggestion", repaired, time.perf_counter() - started))
-    click.echo(markdown_table(COLUMNS, rows))
+    click.echo("\n".join(markdown_table(COLUMNS, rows)))
 
 
 if __name__ == "__main__":

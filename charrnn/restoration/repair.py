@@ -256,13 +256,13 @@ class Repairer:
 
 
 def _words_with(text: str, unknown: Sequence[int]) -> npt.NDArray[np.bool_]:
-    """Return which characters are in a word with an unknown one, or right behind it, (N + 1,).
+    """Return which characters are in a word with an unknown one, or close to it, (N + 1,): no edit may begin there.
 
     A word is what is between spaces; only the characters within an edit's reach count.
     """
     inside = np.zeros(len(text) + 1, bool)
     for at in unknown:
-        begin = max(text.rfind(" ", 0, at) + 1, at - _REACH)
+        begin = max(0, text.rfind(" ", 0, at) - 1, at - _REACH)  # nothing changes places with the space before it
         end = text.find(" ", at)
         inside[begin : min(end if end >= 0 else len(text), at + _REACH) + 1] = True
     return inside
