@@ -102,25 +102,24 @@ def main(
     whole = str(Corpus.from_text(text.read_text("utf-8"), val_fraction=0.1).val)[begin : begin + chars]
     meant, given = whole.split("\n"), with_errors(whole, typos, seed).split("\n")
 
-    def measured(name: str, repaired: list[str], seconds: float) -> tuple[str, ...]:
+    def measured(name: str, repaired: list[str], seconds: float) -> str:
         counts = Repairs()
         for lines in zip(meant, given, repaired, strict=True):
             counts = counts.plus(*lines)
-        return row(name, counts, seconds, len(whole))
+        return markdown_table(COLUMNS, [row(name, counts, seconds, len(whole))])[-1]
 
-    rows = []
+    click.echo("\n".join(markdown_table(COLUMNS, [])))
     settings = [RepairConfig(rate=rate) for rate in rates or (RepairConfig().rate,)]
     for config in [*settings, RepairConfig(only_words=True)]:
         repairer, started = Repairer(Pair.of(*models), config), time.process_time()
         blocks = [given[at : at + _BLOCK] for at in range(0, len(given), _BLOCK)]
         repaired = [one.text for block in blocks for one in repairer.repair(block)]
         name = f"repair --rate {config.rate:g}" + " --only-words" * config.only_words
-        rows.append(measured(name, repaired, time.process_time() - started))
+        click.echo(measured(name, repaired, time.process_time() - started))
     if shutil.which("hunspell"):
         started = time.perf_counter()
         repaired = by_hunspell(given)
-        rows.append(measured("hunspell, first suggestion", repaired, time.perf_counter() - started))
-    click.echo("\n".join(markdown_table(COLUMNS, rows)))
+        click.echo(measured("hunspell, first suggestion", repaired, time.perf_counter() - started))
 
 
 if __name__ == "__main__":

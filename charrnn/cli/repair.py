@@ -1,4 +1,4 @@
-"""`charrnn repair`: undo slips of the keyboard in each line of a text."""
+"""`charrnn repair`: undo typing errors in each line of a text."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ def command(
     line_buffered: bool,
     **settings: Any,
 ) -> None:
-    """Undo slips of the keyboard in each line of FILE or standard input.
+    """Undo typing errors in each line of FILE or standard input.
 
     An edit substitutes, inserts or deletes a character, or transposes two. It is made if both models together find the
-    line so much more likely that a slip explains it better. All other lines are printed unchanged.
+    line so much more likely that a typing error explains it better. All other lines are printed unchanged.
 
     \b
     Examples:

@@ -596,6 +596,7 @@ PRODUCTS = [
     ("score", "tiny.txt"),
     ("complete", "Der "),
     ("fill", "D_r"),
+    ("repair", "--help"),
     ("serve", "--stdio"),
     ("list",),
     ("compare", "tiny"),

@@ -31,11 +31,12 @@ RUNS = {
     "inspect": [(), ("one.txt",), ("tiny.txt", "--find", "vowel"), ("--saturation",), ("--reach",)],
     "list": [()],
     "plot": [("tiny",)],
+    "repair": [("tiny.txt", "--backward", "back", "--rate", "0.4"), ("one.txt", "--backward", "back")],
     "sample": [("--count", "2", "-n", "9", "--prime", "D"), ("--no-echo", "-n", "1")],
     "score": [("tiny.txt",), ("one.txt", "--per-char"), ("one.txt", "-m", "tiny", "-m", "tiny", "--best")],
     "vocab": [("tiny.txt",)],
 }
-BY_LINE = ("complete", "fill", "sample", "score")  # which print an object a line
+BY_LINE = ("complete", "fill", "repair", "sample", "score")  # which print an object a line
 
 
 def documented(name: str) -> dict[str, set[str]]:
@@ -84,7 +85,7 @@ def test_what_is_printed_is_what_is_documented(run, tiny, quick_machine, monkeyp
     monkeypatch.setenv("CHARRNN_CACHE", "cache")
     run("vocab", "tiny.txt")
     Path("one.txt").write_text("D")
-    if name == "fill":
+    if name in ("fill", "repair"):
         run("train", "tiny.txt", *SMALL, "--reverse", "--steps", "1", "--quiet", "--out", "back")
     table, seen = documented(name), set()
     for args in RUNS[name]:

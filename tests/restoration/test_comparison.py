@@ -32,6 +32,6 @@ def test_figures_have_shares_and_intervals():
 
 
 def test_edits_are_marked():
-    assert marked("thee cat", "the cats") == "the[-e-] cat{+s+}"
+    assert marked("the cat sat", "the cats at") == "the cat{+s+} [-s-]at"
     assert marked("a bad", "a bid") == "a b[-a-]{+i+}d"
     assert marked("same", "same") == "same"
