@@ -77,7 +77,7 @@ def command(
     Examples:
       charrnn repair -m forward --backward backward letters.txt > repaired.txt
       charrnn repair -m forward --backward backward --mark letters.txt
-      charrnn repair -m forward --backward backward --rate 0.001 --only-words letters.txt
+      charrnn repair -m forward --backward backward --rate 0.001 letters.txt
       charrnn repair -m forward --backward backward typed.txt --eval meant.txt
     """
     from charrnn.cli._console import open_model, refuse_models
