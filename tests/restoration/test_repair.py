@@ -132,12 +132,13 @@ def test_capitals_of_a_model_of_small_letters_stay():
 
 
 def test_positions_are_those_of_the_given_line():
-    line = "a bad fox of bread " * 8
-    (made,) = repairer_of().repair([line])
-    first = [edit for edit in made.edits if edit.before]
-    assert first
-    assert all(line[e.position : e.position + len(e.before)] == e.before for e in first[:1])
-    assert all(0 <= edit.position <= len(line) for edit in made.edits)
+    draft = repair._Draft("a bad fox", "a bad fox", [*range(10)])
+    draft.make(2, 2, "cd", "insertion", 1.0)  # a cdbad fox
+    draft.make(6, 7, "", "deletion", 1.0)  # a cdba fox
+    draft.make(7, 9, "of", "transposition", 1.0)  # a cdba ofx
+    draft.make(10, 10, "e", "insertion", 1.0)
+    assert draft.text == "a cdba ofxe"
+    assert [(edit.position, edit.before) for edit in draft.edits] == [(2, ""), (4, "d"), (6, "fo"), (9, "")]
 
 
 def test_a_long_line_is_read_in_pieces(monkeypatch):
