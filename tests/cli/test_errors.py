@@ -602,6 +602,7 @@ PRODUCTS = [
     ("classify", "predict", "tiny.txt", *BY),
     ("classify", "eval", "labelled.tsv", *BY),
     ("fill", "D_r"),
+    ("repair", "--help"),
     ("serve", "--stdio"),
     ("list",),
     ("compare", "tiny"),

@@ -34,11 +34,12 @@ RUNS = {
     "inspect": [(), ("one.txt",), ("tiny.txt", "--find", "vowel"), ("--saturation",), ("--reach",)],
     "list": [()],
     "plot": [("tiny",)],
+    "repair": [("tiny.txt", "--backward", "back", "--rate", "0.4"), ("one.txt", "--backward", "back")],
     "sample": [("--count", "2", "-n", "9", "--prime", "D"), ("--no-echo", "-n", "1")],
     "score": [("tiny.txt",), ("one.txt", "--per-char"), ("one.txt", "-m", "tiny", "-m", "tiny", "--best")],
     "vocab": [("tiny.txt",)],
 }
-BY_LINE = ("classify predict", "complete", "embed", "fill", "sample", "score")  # which print an object a line
+BY_LINE = ("classify predict", "complete", "embed", "fill", "repair", "sample", "score")  # an object a line
 
 
 def documented(name: str) -> dict[str, set[str]]:
@@ -91,7 +92,7 @@ def test_what_is_printed_is_what_is_documented(run, tiny, quick_machine, monkeyp
         request.getfixturevalue("classifier")
         monkeypatch.setattr("charrnn.classification.baselines.n_gram_baselines", lambda train, test: {})  # an extra
         Path("more.tsv").write_text("fliegt\tDer\nbrummt\tDer\n")
-    if name == "fill":
+    if name in ("fill", "repair"):
         run("train", "tiny.txt", *SMALL, "--reverse", "--steps", "1", "--quiet", "--out", "back")
     table, seen = documented(name), set()
     for args in RUNS[name]:
