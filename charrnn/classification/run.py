@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,13 +15,24 @@ import numpy as np
 from charrnn import checkpoint as ckpt
 from charrnn.checkpoint import Checkpoint
 from charrnn.classification.calibration import fit_temperature
+from charrnn.classification.prediction import Classifier, load_classifier
 from charrnn.classification.setup import LabelledCorpus, corpus_of, set_up, sort_classifier_settings, training_for
 from charrnn.classification.training import LabelTraining
-from charrnn.config import LENGTHS, option_words, seeded, train_words
+from charrnn.config import (
+    LENGTHS,
+    ClassifierConfig,
+    ModelConfig,
+    TextConfig,
+    TrainConfig,
+    option_words,
+    seeded,
+    train_words,
+)
 from charrnn.data.corpus import Corpus
 from charrnn.errors import CheckpointError, ConfigError
+from charrnn.signatures import spell_out
 from charrnn.training.budget import Timer
-from charrnn.training.folder import RUNS, UNLOCKED, RunFolder
+from charrnn.training.folder import RUNS, UNLOCKED, RunFolder, find_model
 from charrnn.training.loop import Report
 from charrnn.training.resume import state_of, version_notes
 from charrnn.training.run import Run, resumable
@@ -169,3 +181,39 @@ def _refuse_changes(saved: Checkpoint, settings: dict[str, Any]) -> None:
                 f"{' '.join(option_words(name, value))} contradicts the run, which has {stored[name]}: leave it out "
                 "to resume, or start a new run with --out"
             )
+
+
+@spell_out(ClassifierConfig, ModelConfig, TextConfig, TrainConfig)
+def train_classifier(
+    texts: str | PathLike[str] | Sequence[str | PathLike[str]],
+    out: str | PathLike[str] | None = None,
+    *,
+    val_path: str | PathLike[str] | None = None,
+    init_from: Sequence[str | PathLike[str]] = (),
+    force: bool = False,
+    **settings: Any,
+) -> Classifier:
+    """Train a classifier on labelled texts, and return the one with the fewest errors on the validation split.
+
+    texts      the path of labelled texts, or several paths, in a form that `examples.read_examples` reads
+    out        the run's folder; ./checkpoints/<name of the texts> if None
+    val_path   labelled texts for validation; a share of all texts if None
+    init_from  language models whose weights the run begins with
+    force      True: remove an earlier run in the folder
+    settings   fields of `ClassifierConfig`, `ModelConfig`, `TextConfig` and `TrainConfig`; with minutes, the recipe
+               chooses the others
+    Raises:    CharRNNError for anything that the caller can fix.
+    """
+    paths = [texts] if isinstance(texts, (str, PathLike)) else texts
+    run = ClassifierRun.start(
+        [fspath(path) for path in paths],
+        None if out is None else Path(out),
+        settings=settings,
+        val_path=None if val_path is None else fspath(val_path),
+        init_from=[find_model(Path(path)) for path in init_from],
+        force=force,
+    )
+    with closing(run):
+        for _ in run.events():
+            pass
+    return load_classifier(run.folder.path)

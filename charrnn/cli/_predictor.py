@@ -84,8 +84,7 @@ def open_predictor(model_path: str | None, by: tuple[RunLabel, ...]) -> Opened:
     saved = ckpt.load_classifier(file)
     assert saved.classifier is not None
     note_model(file, model_path)
-    predictor = Classifier(saved.model_config, saved.classifier, saved.params, saved.vocab, saved.text_config.encoding)
-    return Opened(predictor, saved, saved.classifier.max_chars)
+    return Opened(Classifier.of(saved), saved, saved.classifier.max_chars)
 
 
 def is_classifier(model_path: str | None) -> bool:
