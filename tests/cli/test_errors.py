@@ -586,8 +586,8 @@ def ended(process: subprocess.Popen[bytes], input: bytes | None = None) -> tuple
     return process.returncode, (stderr or b"").decode()
 
 
-#: Two labels by language models, of which both are the same.
-BY = [word for label in "ab" for word in ("--by", f"checkpoints/tiny/best.npz={label}")]
+#: The labels of `labelled.tsv`, each by the same language model.
+BY = [f"--by=checkpoints/tiny/best.npz={label}" for label in ("brummt", "krabbelt", "schläft")]
 PRODUCTS = [
     ("sample", "--seed", "1"),
     ("eval", "tiny.txt"),
