@@ -145,6 +145,7 @@ def test_labels_that_were_not_learned_are_errors_with_a_note(run, classifier):
 
 
 def test_eval_by_language_models(run, tiny):
+    Path("labelled.tsv").write_text(LABELLED, encoding="utf-8")
     outcome = run("classify", "eval", "--by", "tiny=brummt", "--by", "tiny=krabbelt", "labelled.tsv", "--json")
     assert "18 texts have labels that no --by names, and count as errors: 'schläft'" in outcome.stderr
     assert outcome.json["labels"] == ["brummt", "krabbelt"]

@@ -26,7 +26,7 @@ from charrnn.config import flag_of, limit_of, setting_fields
 from charrnn.errors import EXIT_CODES, ConfigError, CorpusError, DivergedError, MissingExtraError
 from charrnn.wording import in_words
 
-from ._material import SMALL, TEXT, TIMEOUT, error_line, meta, posix
+from ._material import LABELLED, SMALL, TEXT, TIMEOUT, error_line, meta, posix
 
 TINY = "checkpoints/tiny"
 NEW = ("--out", "new")
@@ -635,6 +635,7 @@ def test_every_command_is_tried_without_a_reader():
 @posix
 @pytest.mark.parametrize("args", [*PRODUCTS, *ASKING], ids=" ".join)
 def test_a_reader_that_is_gone_is_no_error(command, tiny, args):
+    Path("labelled.tsv").write_text(LABELLED, encoding="utf-8")
     ours, theirs = os.pipe()
     os.close(ours)
     process = command(*args, stdout=theirs, stdin=subprocess.DEVNULL)
