@@ -474,7 +474,11 @@ class ClassifierConfig:
     labels: tuple[str, ...] = ()
     bidirectional: bool = setting(True, "Model", "Read each text in both directions.")
     pool: str = setting(
-        "max", "Model", "Read the label from the max or the mean over all characters, or from the last.", choices=POOLS
+        "max",
+        "Model",
+        "Read the label from the max or the mean over all characters, or from the last.",
+        choices=POOLS,
+        recipe="mean",
     )
     ngrams: int = setting(
         0,
