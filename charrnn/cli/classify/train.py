@@ -24,8 +24,8 @@ _NAMES = classifier_settings()
 
 #: What a setting means for a classifier where it means something else for a language model, with its default.
 _HELPS = {
-    "cell": "Recurrent cell; mlstm is a multiplicative LSTM, ln stands for layer normalisation, MODULE:NAME is a cell of "
-    "your own. [default: gru; lstm with --steps]",
+    "cell": "Recurrent cell; mlstm is a multiplicative LSTM, ln stands for layer normalisation, MODULE:NAME is a cell "
+    "of your own. [default: gru; lstm with --steps]",
     "epochs": "Train for this many passes through the texts.",
     "batch_size": "Number of texts in each training step. [default: auto; 32 with --steps]",
     "threads": "CPU cores. [default: 2 at most]",
