@@ -481,7 +481,19 @@ class ClassifierConfig:
     labels: tuple[str, ...] = ()
     bidirectional: bool = setting(True, "Model", "Read each text in both directions.")
     pool: str = setting(
-        "max", "Model", "Read the label from the max or the mean over all characters, or from the last.", choices=POOLS
+        "max",
+        "Model",
+        "Read the label from the max or the mean over all characters, or from the last.",
+        choices=POOLS,
+        recipe="mean",
+    )
+    ngrams: int = setting(
+        0,
+        "Model",
+        "Also count the n-grams of each class, up to this many characters, and add what they say; 0 for none.",
+        low=0,
+        high=10,
+        recipe="5",
     )
     balance: float = setting(
         0.0,
@@ -505,8 +517,11 @@ class ClassifierConfig:
     )
     label_field: str | None = setting(None, "Text", "Column or field with the labels.", metavar="NAME")
     max_chars: int = setting(1000, "Text", "Read at most this many characters of each text.", low=1, high=1_000_000)
-    temperature: float | None = setting(
-        None, "", "Temperature that calibrates the probabilities, fitted when training ends.", low=0.0, open_ends=True
+    net_factor: float | None = setting(
+        None, "", "Factor of the net's logits, fitted when training ends; None before that.", low=0.0, open_ends=True
+    )
+    ngram_factor: float | None = setting(
+        None, "", "Factor of what the n-grams say, fitted when training ends.", low=0.0, open_ends=True
     )
 
     def __post_init__(self) -> None:

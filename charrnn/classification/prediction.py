@@ -17,6 +17,7 @@ import numpy.typing as npt
 from charrnn import checkpoint as ckpt
 from charrnn.arrays import Array, Ids, Params
 from charrnn.checkpoint import Checkpoint
+from charrnn.classification.ngrams import ClassNGrams
 from charrnn.classification.texts import Texts
 from charrnn.config import ClassifierConfig, ModelConfig
 from charrnn.data.items import text_reader
@@ -77,6 +78,7 @@ class Classifier:
     """A net that reads whole texts, and the labels that it gives them.
 
     encoding  of its corpus, in which lines are read
+    ngrams    of its labels, which are added to the net's logits; None without them
     """
 
     model_config: ModelConfig
@@ -84,12 +86,15 @@ class Classifier:
     params: Params
     vocab: Vocab
     encoding: str = "utf-8"
+    ngrams: ClassNGrams | None = None
 
     @classmethod
     def of(cls, saved: Checkpoint) -> Classifier:
         """Return the classifier of a checkpoint that `checkpoint.load_classifier` returned."""
         assert saved.classifier is not None
-        return cls(saved.model_config, saved.classifier, saved.params, saved.vocab, saved.text_config.encoding)
+        own, encoding = saved.classifier, saved.text_config.encoding
+        ngrams = ClassNGrams(**saved.ngrams, longest=own.ngrams) if saved.ngrams else None
+        return cls(saved.model_config, own, saved.params, saved.vocab, encoding, ngrams)
 
     def __repr__(self) -> str:
         config = self.model_config
@@ -113,6 +118,16 @@ class Classifier:
     def weights(self) -> classifier.Weights:
         """Return the weights in the form that forward passes read."""
         return classifier.prepare(self.params, self.model_config, self.config)
+
+    def logits(self, ids: Ids, lengths: npt.NDArray[np.intp]) -> Array:
+        """Return the logits of the net, with what the n-grams say.
+
+        Shapes:  ids (T, B) · lengths (B,) · returns (B, C)
+        """
+        logits = classifier.logits(self.weights, ids, lengths)
+        if self.ngrams is not None and self.config.ngram_factor is not None:
+            logits += self.config.ngram_factor * self.ngrams.scores(ids, lengths)
+        return logits
 
     def encode(self, texts: Sequence[str]) -> Texts:
         """Return the ids of texts, as the classifier reads them: cut, and without unknown characters."""
@@ -138,7 +153,7 @@ class Classifier:
         read, marks = text_reader(self.encoding, self.vocab), self.encode([""]).lengths[0]
 
         def log_probs(which: npt.NDArray[np.intp], ids: Ids, lengths: npt.NDArray[np.intp]) -> Array:
-            found = log_softmax(classifier.logits(self.weights, ids, lengths))
+            found = log_softmax(self.logits(ids, lengths))
             found[lengths == marks] = np.nan
             return found
 

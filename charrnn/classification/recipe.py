@@ -31,6 +31,7 @@ _MOST_DROPOUT, _DROPOUT_PASSES = 0.5, 10  # dropout grows with the passes up to 
 _WORK_PER_UNIT = 375  # elementwise work beside the matrix products, as in the language model's recipe
 _ONE_HOT, _EMBED_SIZE = 512, 128  # up to this many symbols, one-hot rows; above, an embedding of this size
 _MOST_AVERAGE = 0.9999
+_NGRAMS = 5
 _NEXT_WEIGHT = 0.5  # of the auxiliary loss, up to so many symbols: its readouts cost as many products for each
 
 
@@ -62,7 +63,7 @@ def _looked_up(config: ModelConfig, settings: ClassifierConfig) -> int:
 
 def kind(symbols: int, given: Collection[str]) -> dict[str, Any]:
     """Return the settings of the kind of net that are not given; texts and time do not matter."""
-    chosen: dict[str, Any] = {"cell": "gru", "pool": "mean"}
+    chosen: dict[str, Any] = {"cell": "gru", "pool": "mean", "ngrams": _NGRAMS}
     chosen |= {"embed_size": _EMBED_SIZE} if symbols > _ONE_HOT else {"next_weight": _NEXT_WEIGHT}
     return {name: value for name, value in chosen.items() if name not in given}
 
@@ -97,6 +98,7 @@ def choose(
     reasons_of_kind = {
         "cell": "gru: as good as an LSTM here, in three quarters of its time",
         "pool": "mean: every character has a say; the max is a little worse, the last character clearly",
+        "ngrams": f"n-grams of up to {_NGRAMS} characters: counts see rare endings that a net needs many texts for",
         "embed_size": f"embedding of {_EMBED_SIZE}: {config.vocab_size:,} symbols are too many for one-hot vectors",
         "next_weight": f"next weight {_NEXT_WEIGHT:g}: predicting the next character too, a net learns how words look",
     }

@@ -14,7 +14,8 @@ import numpy as np
 
 from charrnn import checkpoint as ckpt
 from charrnn.checkpoint import Checkpoint
-from charrnn.classification.calibration import fit_temperature
+from charrnn.classification.calibration import fit_factors
+from charrnn.classification.ngrams import ClassNGrams
 from charrnn.classification.prediction import Classifier, load_classifier
 from charrnn.classification.setup import LabelledCorpus, corpus_of, set_up, sort_classifier_settings, training_for
 from charrnn.classification.training import LabelTraining
@@ -145,23 +146,30 @@ class ClassifierRun(Run):
     def is_concluded(self) -> bool:
         """Return whether `best.npz` is calibrated."""
         best = self.folder.best
-        return not best.exists() or ckpt.read_meta(best)["classifier"]["temperature"] is not None
+        return not best.exists() or ckpt.read_meta(best)["classifier"]["net_factor"] is not None
 
     def conclude(self) -> None:
-        """Fit the temperature of the best classifier's probabilities to the validation split, and add it to `best.npz`.
+        """Count the n-grams of each class, fit the factors of net and n-grams, and add both to `best.npz`.
 
-        Call it when training has ended. It changes no label.
+        The factors are fitted to the validation split. Call it when training has ended.
         """
         if not self.folder.best.exists():
             return
         best, training = ckpt.load(self.folder.best), self.training
+        own, stream = training.settings, training.stream
+        grams = None
+        if own.ngrams:
+            grams = ClassNGrams.of(stream.texts, stream.labels, training.classes, own.ngrams)
+        logits, said = np.zeros((2, len(training.val), training.classes))
         with training.workers() as workers:
             workers.set_params(best.params)
-            logits = np.empty((len(training.val), training.classes))
-            for indices, found in workers.logits(training.val):
-                logits[indices] = found
-        fitted = replace(training.settings, temperature=fit_temperature(logits, training.val_labels))
-        ckpt.save(self.folder.best, replace(best, classifier=fitted))
+            for batch, found in workers.logits(training.val):
+                logits[batch.indices] = found
+                if grams is not None:
+                    said[batch.indices] = grams.scores(batch.ids, batch.lengths)
+        net, *more = fit_factors([logits] if grams is None else [logits, said], training.val_labels)
+        fitted = replace(own, net_factor=net, ngram_factor=more[0] if more else None)
+        ckpt.save(self.folder.best, replace(best, classifier=fitted, ngrams=grams.arrays() if grams else {}))
 
     def _log_line(self, report: Report, seconds: float) -> dict[str, Any]:
         line = super()._log_line(report, seconds)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from charrnn.arrays import Array, Mask, Params, Scratch
 from charrnn.classification.recipe import most_steps
-from charrnn.classification.texts import TextBatch, Texts, TextStream
+from charrnn.classification.texts import PaddedTexts, TextBatch, Texts, TextStream
 from charrnn.config import ClassifierConfig, ModelConfig
 from charrnn.evaluation.statistics import Tally
 from charrnn.nn import classifier
@@ -99,16 +99,15 @@ class LabelWorkers(Workers):
         pairs, all_pairs = (int(np.maximum(some.lengths - 1, 0).sum()) for some in (own, batch))
         return NextCharacters(params, own.ids, own.lengths, weight * pairs / max(1, all_pairs))
 
-    def logits(self, texts: Texts) -> Iterator[tuple[npt.NDArray[np.intp], Array]]:
-        """Yield the indices of a batch of texts, and the logits of each label (B, C).
+    def logits(self, texts: Texts) -> Iterator[tuple[PaddedTexts, Array]]:
+        """Yield the texts in batches, and the logits of each label (B, C).
 
         Scratch memory is not shared between batches, since several threads read side by side.
         """
         weights = self.weights
 
-        def read(batch: tuple[npt.NDArray[np.intp], Any, Any]) -> tuple[npt.NDArray[np.intp], Array]:
-            indices, ids, lengths = batch
-            return indices, classifier.logits(weights, ids, lengths)
+        def read(batch: PaddedTexts) -> tuple[PaddedTexts, Array]:
+            return batch, classifier.logits(weights, batch.ids, batch.lengths)
 
         yield from self._threads.map(read, texts.batches(READ_TEXTS, READ_CHARS))
 
@@ -193,9 +192,8 @@ class LabelTraining(Training):
         """Yield the running tally of the validation split, in texts."""
         workers.set_params(params)
         result = Tally()
-        for indices, logits in workers.logits(self.val):
-            log_probs = log_softmax(logits)
-            labels = self.val_labels[indices]
+        for batch, logits in workers.logits(self.val):
+            log_probs, labels = log_softmax(logits), self.val_labels[batch.indices]
             right: Mask = log_probs.argmax(axis=1) == labels
             nats = -float(log_probs[np.arange(len(labels)), labels].sum(dtype=np.float64))
             result = Tally(result.chars + len(labels), result.nats + nats, result.correct + int(right.sum()))

@@ -87,6 +87,18 @@ def open_predictor(model_path: str | None, by: tuple[RunLabel, ...]) -> Opened:
     return Opened(Classifier.of(saved), saved, saved.classifier.max_chars)
 
 
+def is_classifier(model_path: str | None) -> bool:
+    """Return whether a model that the user named is a classifier."""
+    if model_path is None:
+        return False
+    from pathlib import Path
+
+    from charrnn import checkpoint as ckpt
+    from charrnn.training.folder import find_model
+
+    return bool(ckpt.read_meta(find_model(Path(model_path))).get("classifier"))
+
+
 def _by_models(by: tuple[RunLabel, ...]) -> Opened:
     from charrnn.classification.prediction import ByModels, Member
     from charrnn.cli._console import open_model

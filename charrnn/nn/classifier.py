@@ -57,10 +57,10 @@ def _drawn(config: ModelConfig, classifier: ClassifierConfig, rng: np.random.Gen
 def prepare(params: Params, config: ModelConfig, classifier: ClassifierConfig, masks: Masks = NO_DROPOUT) -> Weights:
     """Return the weights that forward passes read; valid until params change.
 
-    The temperature, if it was fitted, divides the readout.
+    The factor of the net, if it was fitted, is one of the readout.
     """
     net = encoder.prepare(params, config, classifier.directions, masks)
-    scale = 1 / (classifier.temperature or 1.0)
+    scale = classifier.net_factor or 1.0
     return Weights(net, classifier.pool, scale * params["out.W_hy"], scale * params["out.b_y"])
 
 
