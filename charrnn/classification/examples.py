@@ -52,7 +52,8 @@ def read_examples(
 ) -> Examples:
     """Read the labelled texts of files, folders and globs ("-" is standard input).
 
-    Texts that are empty or white space are left out.
+    Texts that are empty or white space are left out. Of bytes, those that are not UTF-8 become lone surrogates, which a
+    vocabulary of bytes turns into these bytes again.
     config:                  how texts are decoded and normalized; labels are only decoded
     text_field, label_field: the fields of records that hold the text and its label; None for lines and folders
     Raises:  CorpusError, with file and line, if a label is missing or a file cannot be read; if there is no text;
@@ -65,6 +66,8 @@ def read_examples(
         for line, text, label in found:
             if label not in checked:
                 checked.add(_check_label(label, name, line))
+            if config.bytes:
+                text = text.encode("latin-1").decode("utf-8", "surrogateescape")
             if changes:
                 text = normalize_text(text, config.normalize, config.lowercase)
             if text and not text.isspace():
@@ -184,7 +187,7 @@ def sha256(examples: Iterable[Example]) -> str:
     """Return the SHA-256 of texts and labels in this order."""
     digest = hashlib.sha256()
     for text, label in examples:
-        digest.update(f"{len(text)} {len(label)} {text}{label}".encode())
+        digest.update(f"{len(text)} {len(label)} {text}{label}".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 

@@ -63,7 +63,11 @@ class LabelWorkers(Workers):
     def gradients(  # type: ignore[override]  # batches of texts are not windows
         self, window: TextBatch, state: Array, step: int, part: Part | None = None
     ) -> tuple[float, Array, Params]:
-        """Return the batch's mean loss by weight, the state unchanged, and the loss's gradient."""
+        """Return the batch's mean loss by weight, the state unchanged, and the gradient of all that is minimized.
+
+        The auxiliary loss is in the gradient alone: so training and validation losses are both of labels, and what
+        shows divergence in a language model shows it here.
+        """
         shares = self._shares(len(window.labels))
         total = float(window.weights.sum(dtype=np.float64))
         found = [
@@ -79,7 +83,7 @@ class LabelWorkers(Workers):
         return loss, state, grads
 
     def _share(self, batch: TextBatch, step: int, rows: slice, number: int, total: float) -> tuple[float, Params]:
-        """Return the share of the batch's loss that these rows have, and its gradient."""
+        """Return the share of the batch's loss that these rows have, and their share of the gradient."""
         own, settings = batch.rows(rows), self._settings
         masks = draw_masks(self._params, self._config, self._seed, step, rows, settings.directions)
         weights = classifier.prepare(self._params, self._config, settings, masks) if masks.weights else self.weights
@@ -89,7 +93,7 @@ class LabelWorkers(Workers):
         )
         loss, dlogits = weighted_loss(logits, own.labels, own.weights, total)
         grads = backprop(dlogits)
-        return (loss, grads) if tap is None else (loss + tap.loss, grads | tap.grads)
+        return loss, grads if tap is None else grads | tap.grads
 
     def _next_characters(self, own: TextBatch, batch: TextBatch) -> NextCharacters | None:
         """Return the auxiliary loss on these texts of the batch; None without one."""
