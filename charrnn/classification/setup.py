@@ -149,22 +149,19 @@ def set_up(
 ) -> Setup:
     """Set up a new run; with a budget of minutes, the recipe chooses the settings that are not given.
 
-    earlier  language models whose weights the run begins with: one for each direction
+    earlier  language models whose weights the run begins with, one for each direction; settings has theirs
     seconds  time left of the budget
     Raises:  ConfigError if settings conflict; CorpusError if there are too few texts.
     """
     chosen = Recipe({}, [], [])
-    own, _, text_config, config = sort_classifier_settings(settings)
-    vocab = vocab_of([text for text, _ in corpus.train], text_config)
-    if earlier:
-        vocab, inherited = pretrained.vocab_and_settings(earlier, settings, own.directions)
-        settings = settings | inherited
+    _, _, text_config, config = sort_classifier_settings(settings)
+    vocab = pretrained.vocab_of(earlier) if earlier else vocab_of([text for text, _ in corpus.train], text_config)
     if config.minutes is not None:
         chosen = _recipe(corpus, vocab, settings, seconds)
         settings = settings | chosen.settings
     training, params, notes = _begin(corpus, vocab, settings)
     if earlier:
-        params |= pretrained.params_of(earlier, params, training.model_config)
+        params |= pretrained.params_of(earlier, params)
     return Setup(vocab, training, params, [*corpus.notes, *chosen.notes, *notes], chosen.reasons)
 
 

@@ -21,7 +21,7 @@ from charrnn.nn.dropout import draw_masks
 from charrnn.nn.functional import log_softmax
 from charrnn.parallel.threads import Threads
 from charrnn.parallel.workers import Workers
-from charrnn.training.loop import Training
+from charrnn.training.loop import Report, Training
 
 #: Texts and characters, with their padding, of one forward pass that needs no gradient.
 READ_TEXTS, READ_CHARS = 512, 1 << 14
@@ -181,9 +181,18 @@ class LabelTraining(Training):
         """Return the number of steps that are of use, however much time there is."""
         return most_steps(self.stream.steps_per_epoch)
 
+    @property
+    def evaluations_after(self) -> int:
+        """Return one, for the calibration."""
+        return 1
+
     def badness(self, scored: Tally) -> float | None:
         """Return the share of errors: it falls for longer than the loss, which is calibrated afterwards."""
         return None if scored.accuracy is None else 1 - scored.accuracy
+
+    def record(self, report: Report) -> dict[str, Any]:
+        """Return what the history keeps of an evaluation, the accuracy among it."""
+        return super().record(report) | {"val_accuracy": report.val_accuracy}
 
     def zero_state(self) -> Array:
         """Return an empty state: nothing carries over from one batch of texts to the next."""

@@ -26,7 +26,8 @@ def scalars(log: Log) -> dict[str, Array]:
     figures = {
         "loss/train": log.loss,
         "loss/validation": log.val_loss,
-        "loss/validation_bpc": log.val_loss * bits(1.0),
+        "accuracy/validation": log.val_accuracy,
+        "loss/validation_bpc": np.where(np.isnan(log.val_accuracy), log.val_loss * bits(1.0), np.nan),
         "progress/epoch": log.epoch,
         "progress/chars_per_second": log.chars_per_second,
         "rate/learning_rate": log.learning_rate,
