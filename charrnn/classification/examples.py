@@ -205,7 +205,7 @@ def check_classes(examples: Sequence[Example]) -> list[str]:
         return []
     if len(single) == 1:
         return [f"label {single[0]!r} has a single text, which is in the training split"]
-    return [f"{len(single):,} labels have a single text each, which is in the training split: {_named(single)}"]
+    return [f"{len(single):,} labels have a single text each, which is in the training split: {named_labels(single)}"]
 
 
 def describe_unseen(
@@ -219,11 +219,12 @@ def describe_unseen(
     if not unseen:
         return None
     if unseen.total() == 1:
-        return f"1 text has a label that {lacking}, and counts as an error: {_named([*unseen])}"
-    return f"{unseen.total():,} texts have labels that {lacking}, and count as errors: {_named(sorted(unseen))}"
+        return f"1 text has a label that {lacking}, and counts as an error: {named_labels([*unseen])}"
+    return f"{unseen.total():,} texts have labels that {lacking}, and count as errors: {named_labels(sorted(unseen))}"
 
 
-def _named(names: Sequence[str]) -> str:
+def named_labels(names: Sequence[str]) -> str:
+    """Return the first labels of a list, as a note names them."""
     return ", ".join(map(repr, names[:_MOST_NAMED])) + (", …" if len(names) > _MOST_NAMED else "")
 
 

@@ -17,8 +17,8 @@ from charrnn.classification import pretrained, recipe
 from charrnn.classification.examples import (
     Example,
     check_classes,
-    describe_unseen,
     labels,
+    named_labels,
     read_examples,
     sha256,
     split,
@@ -218,7 +218,7 @@ def training_for(
     train, notes = Texts.of(vocab, [text for text, _ in corpus.train], own.max_chars), list[str]()
     learned = numbers_of(corpus.train, own.labels)
     known = [example for example in corpus.val if example.label in own.labels]
-    if unseen := describe_unseen(corpus.val, own.labels):
+    if unseen := _describe_left_out(corpus.val, own.labels):
         notes.append(unseen)
     val = Texts.of(vocab, [text for text, _ in known], own.max_chars)
     if train.cut:
@@ -240,6 +240,17 @@ def training_for(
         ),
         notes,
     )
+
+
+def _describe_left_out(examples: Sequence[Example], learned: Sequence[str]) -> str | None:
+    """Return the note on validation texts whose labels are not learned; None if there are none."""
+    found = [example.label for example in examples if example.label not in learned]
+    if len(found) == 1:
+        return f"1 validation text has a label that no training text has, and is left out: {found[0]!r}"
+    if found:
+        named = named_labels(sorted({*found}))
+        return f"{len(found):,} validation texts have labels that no training text has, and are left out: {named}"
+    return None
 
 
 def numbers_of(examples: Sequence[Example], known: Sequence[str]) -> npt.NDArray[np.intp]:
