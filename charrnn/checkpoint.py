@@ -400,7 +400,7 @@ def _classifier(meta: dict[str, Any]) -> ClassifierConfig | None:
     if (data := meta.get("classifier")) is None:
         return None
     labels = data["labels"]
-    if len(labels) < 2 or not all(isinstance(label, str) for label in labels) or len(set(labels)) < len(labels):
+    if type(labels) is not list or len(labels) < 2 or not all(isinstance(label, str) for label in labels) or len(set(labels)) < len(labels):
         raise ValueError("labels are not at least two different texts")
     return from_dict(ClassifierConfig, data | {"labels": tuple(labels)})
 
