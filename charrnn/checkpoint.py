@@ -405,7 +405,8 @@ def _classifier(meta: dict[str, Any]) -> ClassifierConfig | None:
     if (data := meta.get("classifier")) is None:
         return None
     labels = data["labels"]
-    if len(labels) < 2 or not all(isinstance(label, str) for label in labels) or len(set(labels)) < len(labels):
+    are_texts = type(labels) is list and all(isinstance(label, str) for label in labels)
+    if not are_texts or not 2 <= len(labels) == len(set(labels)):
         raise ValueError("labels are not at least two different texts")
     return from_dict(ClassifierConfig, data | {"labels": tuple(labels)})
 

@@ -156,9 +156,10 @@ def option_words(name: str, value: object) -> list[str]:
     return [f"{flag}={value}"] if str(value).startswith("-") else [flag, str(value)]
 
 
-def train_words(paths: Sequence[str], options: Mapping[str, object]) -> list[str]:
+def train_words(paths: Sequence[str], options: Mapping[str, object], *, classifier: bool = False) -> list[str]:
     """Return the words of a command line that trains on these paths with these options by name."""
-    words = ["charrnn", "train", *(f"./{path}" if path.startswith("-") and path != STDIN else path for path in paths)]
+    command = ["charrnn", "classify", "train"] if classifier else ["charrnn", "train"]
+    words = [*command, *(f"./{path}" if path.startswith("-") and path != STDIN else path for path in paths)]
     return words + [word for name, value in options.items() for word in option_words(name, value)]
 
 
@@ -483,7 +484,7 @@ class ClassifierConfig:
     pool: str = setting(
         "max",
         "Model",
-        "Read the label from the max or the mean over all characters, or from the last.",
+        "Pooling of the hidden states: their max or mean over all characters, or the last.",
         choices=POOLS,
         recipe="mean",
     )
@@ -498,8 +499,7 @@ class ClassifierConfig:
     balance: float = setting(
         0.0,
         "Training",
-        "Weight each class by its inverse frequency to this power; 1 makes rare classes count as much as frequent "
-        "ones.",
+        "Weight classes by inverse frequency to this power; 1 makes rare classes count as much as frequent ones.",
         low=0.0,
         high=1.0,
         recipe=AUTO,
@@ -513,7 +513,7 @@ class ClassifierConfig:
         recipe=AUTO,
     )
     text_field: str | None = setting(
-        None, "Text", "Column of a .csv or .tsv file, or field of JSON Lines, with the texts.", metavar="NAME"
+        None, "Text", "Column or field with the texts; the files are .csv, .tsv or JSON Lines.", metavar="NAME"
     )
     label_field: str | None = setting(None, "Text", "Column or field with the labels.", metavar="NAME")
     max_chars: int = setting(1000, "Text", "Read at most this many characters of each text.", low=1, high=1_000_000)
@@ -534,7 +534,7 @@ class ClassifierConfig:
 
 
 #: The settings of language models and their training that make no sense for a classifier.
-_NOT_OF_CLASSIFIERS = (
+NOT_OF_CLASSIFIERS = (
     *("tied", "attention", "seq_len", "reset_rate", "half_gradients", "extend_vocab", "val_chars"),
     *("split_documents", "separator", "field", "shuffle_documents", "val_documents", "test_documents"),
     *("context", "reverse"),
@@ -543,7 +543,7 @@ _NOT_OF_CLASSIFIERS = (
 
 def classifier_settings() -> tuple[str, ...]:
     """Return the names of all settings of a classifier, in the order of the help."""
-    return tuple(item.name for item in setting_fields(ClassifierConfig) if item.name not in _NOT_OF_CLASSIFIERS)
+    return tuple(item.name for item in setting_fields(ClassifierConfig) if item.name not in NOT_OF_CLASSIFIERS)
 
 
 def total_steps(steps: int | None, length_changes: str | None) -> int | None:

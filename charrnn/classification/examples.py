@@ -52,7 +52,8 @@ def read_examples(
 ) -> Examples:
     """Read the labelled texts of files, folders and globs ("-" is standard input).
 
-    Texts that are empty or white space are left out.
+    Texts that are empty or white space are left out. Of bytes, those that are not UTF-8 become lone surrogates, which a
+    vocabulary of bytes turns into these bytes again.
     config:                  how texts are decoded and normalized; labels are only decoded
     text_field, label_field: the fields of records that hold the text and its label; None for lines and folders
     Raises:  CorpusError, with file and line, if a label is missing or a file cannot be read; if there is no text;
@@ -65,6 +66,8 @@ def read_examples(
         for line, text, label in found:
             if label not in checked:
                 checked.add(_check_label(label, name, line))
+            if config.bytes:
+                text = text.encode("latin-1").decode("utf-8", "surrogateescape")
             if changes:
                 text = normalize_text(text, config.normalize, config.lowercase)
             if text and not text.isspace():
@@ -184,7 +187,7 @@ def sha256(examples: Iterable[Example]) -> str:
     """Return the SHA-256 of texts and labels in this order."""
     digest = hashlib.sha256()
     for text, label in examples:
-        digest.update(f"{len(text)} {len(label)} {text}{label}".encode())
+        digest.update(f"{len(text)} {len(label)} {text}{label}".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
@@ -202,7 +205,7 @@ def check_classes(examples: Sequence[Example]) -> list[str]:
         return []
     if len(single) == 1:
         return [f"label {single[0]!r} has a single text, which is in the training split"]
-    return [f"{len(single):,} labels have a single text each, which is in the training split: {_named(single)}"]
+    return [f"{len(single):,} labels have a single text each, which is in the training split: {named_labels(single)}"]
 
 
 def describe_unseen(
@@ -216,11 +219,12 @@ def describe_unseen(
     if not unseen:
         return None
     if unseen.total() == 1:
-        return f"1 text has a label that {lacking}, and counts as an error: {_named([*unseen])}"
-    return f"{unseen.total():,} texts have labels that {lacking}, and count as errors: {_named(sorted(unseen))}"
+        return f"1 text has a label that {lacking}, and counts as an error: {named_labels([*unseen])}"
+    return f"{unseen.total():,} texts have labels that {lacking}, and count as errors: {named_labels(sorted(unseen))}"
 
 
-def _named(names: Sequence[str]) -> str:
+def named_labels(names: Sequence[str]) -> str:
+    """Return the first labels of a list, as a note names them."""
     return ", ".join(map(repr, names[:_MOST_NAMED])) + (", …" if len(names) > _MOST_NAMED else "")
 
 

@@ -3,75 +3,88 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from charrnn.arrays import Params
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import ModelConfig, flag_of
+from charrnn.config import flag_of, option_words
 from charrnn.data.vocab import Vocab
 from charrnn.errors import ConfigError
 from charrnn.nn.encoder import DIRECTIONS
 
 #: The settings that a classifier shares with the language models it begins with.
 _SHARED = ("cell", "hidden_size", "num_layers", "embed_size", "dtype")
-_FORM = ("normalize", "lowercase")
+_FORM = ("bytes", "normalize", "lowercase")
 
 
-def vocab_and_settings(
-    earlier: Sequence[Checkpoint], settings: dict[str, Any], directions: int
-) -> tuple[Vocab, dict[str, Any]]:
-    """Return the language models' vocabulary, which the classifier keeps, and the settings that it takes from them.
+def settings_of(earlier: Sequence[Checkpoint], settings: dict[str, Any], directions: int) -> dict[str, Any]:
+    """Return the settings that a classifier takes from the language models.
 
+    Two models have an embedding each, so the classifier's is as wide as both.
     Raises:  ConfigError if they differ from each other or from the given settings, or have one direction twice.
     """
     first = earlier[0]
-    for other in earlier[1:]:
-        if _symbols(other.vocab) != _symbols(first.vocab):
-            raise ConfigError("the models of --init-from have different vocabularies: train both on the same text")
-    read = [int(saved.text_config.reverse) for saved in earlier]
+    if any(_symbols(other.vocab) != _symbols(first.vocab) for other in earlier):
+        raise ConfigError("the models of --init-from have different vocabularies: train both on the same text")
+    read = [int(saved.vocab.reverse) for saved in earlier]
     if len(set(read)) < len(read):
         raise ConfigError(
             "--init-from names two models that read in the same direction: give one forwards, one of --reverse"
         )
     if max(read) >= directions:
         raise ConfigError("--init-from names a model that reads backwards: leave out --no-bidirectional")
-    taken = {name: getattr(first.model_config, name) for name in _SHARED}
-    taken |= {name: getattr(first.text_config, name) for name in (*_FORM, "bytes")}
-    for saved in earlier:
-        values = vars(saved.model_config) | vars(saved.text_config)
+    found = [vars(saved.model_config) | vars(saved.text_config) for saved in earlier]
+    taken = {name: found[0][name] for name in (*_SHARED, *_FORM)}
+    for values in found:
         for name, value in taken.items():
-            if values[name] != value or settings.get(name, value) != value:
+            if values[name] != value:
                 raise ConfigError(
-                    f"{flag_of(name)} {settings.get(name, values[name])} contradicts a model of --init-from, which has "
-                    f"{value}: leave the option out, or choose models that agree"
+                    f"the models of --init-from differ in {flag_of(name)}, {value} and {values[name]}: choose models "
+                    "that agree"
                 )
-    return first.vocab, taken
+    taken["embed_size"] *= len(earlier)
+    for name, value in taken.items():
+        if settings.get(name, value) != value:
+            raise ConfigError(
+                f"{' '.join(option_words(name, settings[name]))} contradicts --init-from, with which it is {value}: "
+                "leave it out"
+            )
+    return taken
 
 
 def _symbols(vocab: Vocab) -> tuple[str, tuple[str, ...], str]:
     return vocab.symbols, vocab.specials, vocab.kind
 
 
-def params_of(earlier: Sequence[Checkpoint], drawn: Params, config: ModelConfig) -> Params:
+def vocab_of(earlier: Sequence[Checkpoint]) -> Vocab:
+    """Return the vocabulary of the language models, for texts that are encoded in their own order."""
+    return replace(earlier[0].vocab, reverse=False)
+
+
+def params_of(earlier: Sequence[Checkpoint], drawn: Params) -> Params:
     """Return the parameters that come from the language models, in the shapes of those drawn.
 
-    A layer above the first also reads the other direction, which the language model did not: those rows begin at
-    zero, so at first each direction computes exactly what its language model does.
+    A direction reads its own columns of the embedding and, above the first layer, its own outputs: the rows of weights
+    for those of the other direction begin at zero. So at first each direction computes exactly what its language model
+    does. The readouts of the next character read the first layer, so they come from models of one layer.
     """
     params: Params = {}
     for saved in earlier:
-        own = int(saved.text_config.reverse)
+        own = int(saved.vocab.reverse)
         for name, array in saved.params.items():
             if name == "embed.W_e":
-                params.setdefault(name, array)
-            elif (into := name.replace("out.", f"next{own}.")) in drawn and name.startswith("out."):
-                params[into] = array
+                params.setdefault(name, np.zeros_like(drawn[name]))
+                at = own * array.shape[1] if len(earlier) > 1 else 0
+                params[name][:, at:][:, : array.shape[1]] = array
             elif name.startswith("layer"):
                 into = f"{DIRECTIONS[own]}{name.removeprefix('layer')}"
                 params[into] = array
                 if (shape := drawn[into].shape) != array.shape:
                     params[into] = np.zeros(shape, array.dtype)
-                    params[into][own * config.hidden_size :][: len(array)] = array
-    return params
+                    params[into][own * len(array) :][: len(array)] = array
+            elif name in ("out.W_hy", "out.b_y") and saved.model_config.num_layers == 1 and "out.W_hy" in saved.params:
+                params[f"next{own}.{name.removeprefix('out.')}"] = array
+    return {name: array for name, array in params.items() if name in drawn}

@@ -14,6 +14,7 @@ import numpy as np
 
 from charrnn import checkpoint as ckpt
 from charrnn.checkpoint import Checkpoint
+from charrnn.classification import pretrained
 from charrnn.classification.calibration import fit_factors
 from charrnn.classification.ngrams import ClassNGrams
 from charrnn.classification.prediction import Classifier, load_classifier
@@ -76,10 +77,14 @@ class ClassifierRun(Run):
         folder = RunFolder(Path(out or RUNS / Corpus.name_of(paths[0])))
         if not force:
             folder.refuse_taken()
+        earlier = [ckpt.load_model(path) for path in init_from]
+        if earlier:
+            directions = sort_classifier_settings(settings).classifier.directions
+            settings |= pretrained.settings_of(earlier, settings, directions)
         corpus = LabelledCorpus.read(paths, sort_classifier_settings(settings), val_path)
         minutes = sort_classifier_settings(settings).train.minutes or 0.0
         left = 60 * minutes - (time.monotonic() - began)
-        setup = set_up(corpus, settings, [ckpt.load_model(path) for path in init_from], seconds=left)
+        setup = set_up(corpus, settings, earlier, seconds=left)
         run = cls(
             folder,
             setup.training,
@@ -113,7 +118,7 @@ class ClassifierRun(Run):
             if saved.classifier is None:
                 raise CheckpointError(f"{folder.last} is a language model: resume it with `charrnn train --resume`")
             corpus = corpus_of(saved, paths, val_path)
-            _refuse_changes(saved, settings)
+            _refuse_changes(saved, settings, len(corpus.train))
             changed = {name: settings[name] for name in ("patience", "threads") if name in settings}
             config = replace(saved.train_config, **changed)
             training, notes = training_for(corpus, saved.vocab, saved.classifier, saved.model_config, config)
@@ -135,8 +140,7 @@ class ClassifierRun(Run):
 
     def command(self, **options: object) -> list[str]:
         """Return the words of a command line that trains on this run's texts with these options."""
-        charrnn, train, *more = train_words(self.source.paths, options)
-        return [charrnn, "classify", train, *more]
+        return train_words(self.source.paths, options, classifier=True)
 
     def checkpoint(self, resumable: bool = False) -> Checkpoint:
         """Return the run as a checkpoint: the classifier alone, or with all that resuming needs."""
@@ -180,11 +184,11 @@ class ClassifierRun(Run):
         """Say nothing: few texts are usual, and more passes through them are of no use."""
 
 
-def _refuse_changes(saved: Checkpoint, settings: dict[str, Any]) -> None:
-    """Raise ConfigError if a setting that may not change differs from the run's."""
+def _refuse_changes(saved: Checkpoint, settings: dict[str, Any], texts: int) -> None:
+    """Raise ConfigError if a setting that may not change differs from the run's; few texts made its batches smaller."""
     stored = vars(saved.model_config) | vars(saved.text_config) | vars(saved.train_config) | vars(saved.classifier)
     for name, value in settings.items():
-        if name not in _MAY_CHANGE and value != stored[name]:
+        if name not in _MAY_CHANGE and (min(value, texts) if name == "batch_size" else value) != stored[name]:
             raise ConfigError(
                 f"{' '.join(option_words(name, value))} contradicts the run, which has {stored[name]}: leave it out "
                 "to resume, or start a new run with --out"

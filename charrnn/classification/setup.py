@@ -17,8 +17,8 @@ from charrnn.classification import pretrained, recipe
 from charrnn.classification.examples import (
     Example,
     check_classes,
-    describe_unseen,
     labels,
+    named_labels,
     read_examples,
     sha256,
     split,
@@ -149,22 +149,19 @@ def set_up(
 ) -> Setup:
     """Set up a new run; with a budget of minutes, the recipe chooses the settings that are not given.
 
-    earlier  language models whose weights the run begins with: one for each direction
+    earlier  language models whose weights the run begins with, one for each direction; settings has theirs
     seconds  time left of the budget
     Raises:  ConfigError if settings conflict; CorpusError if there are too few texts.
     """
     chosen = Recipe({}, [], [])
-    own, _, text_config, config = sort_classifier_settings(settings)
-    vocab = vocab_of([text for text, _ in corpus.train], text_config)
-    if earlier:
-        vocab, inherited = pretrained.vocab_and_settings(earlier, settings, own.directions)
-        settings = settings | inherited
+    _, _, text_config, config = sort_classifier_settings(settings)
+    vocab = pretrained.vocab_of(earlier) if earlier else vocab_of([text for text, _ in corpus.train], text_config)
     if config.minutes is not None:
         chosen = _recipe(corpus, vocab, settings, seconds)
         settings = settings | chosen.settings
     training, params, notes = _begin(corpus, vocab, settings)
     if earlier:
-        params |= pretrained.params_of(earlier, params, training.model_config)
+        params |= pretrained.params_of(earlier, params)
     return Setup(vocab, training, params, [*corpus.notes, *chosen.notes, *notes], chosen.reasons)
 
 
@@ -221,7 +218,7 @@ def training_for(
     train, notes = Texts.of(vocab, [text for text, _ in corpus.train], own.max_chars), list[str]()
     learned = numbers_of(corpus.train, own.labels)
     known = [example for example in corpus.val if example.label in own.labels]
-    if unseen := describe_unseen(corpus.val, own.labels):
+    if unseen := _describe_left_out(corpus.val, own.labels):
         notes.append(unseen)
     val = Texts.of(vocab, [text for text, _ in known], own.max_chars)
     if train.cut:
@@ -243,6 +240,17 @@ def training_for(
         ),
         notes,
     )
+
+
+def _describe_left_out(examples: Sequence[Example], learned: Sequence[str]) -> str | None:
+    """Return the note on validation texts whose labels are not learned; None if there are none."""
+    found = [example.label for example in examples if example.label not in learned]
+    if len(found) == 1:
+        return f"1 validation text has a label that no training text has, and is left out: {found[0]!r}"
+    if found:
+        named = named_labels(sorted({*found}))
+        return f"{len(found):,} validation texts have labels that no training text has, and are left out: {named}"
+    return None
 
 
 def numbers_of(examples: Sequence[Example], known: Sequence[str]) -> npt.NDArray[np.intp]:

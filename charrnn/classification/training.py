@@ -21,7 +21,7 @@ from charrnn.nn.dropout import draw_masks
 from charrnn.nn.functional import log_softmax
 from charrnn.parallel.threads import Threads
 from charrnn.parallel.workers import Workers
-from charrnn.training.loop import Training
+from charrnn.training.loop import Report, Training
 
 #: Texts and characters, with their padding, of one forward pass that needs no gradient.
 READ_TEXTS, READ_CHARS = 512, 1 << 14
@@ -63,7 +63,11 @@ class LabelWorkers(Workers):
     def gradients(  # type: ignore[override]  # batches of texts are not windows
         self, window: TextBatch, state: Array, step: int, part: Part | None = None
     ) -> tuple[float, Array, Params]:
-        """Return the batch's mean loss by weight, the state unchanged, and the loss's gradient."""
+        """Return the batch's mean loss by weight, the state unchanged, and the gradient of all that is minimized.
+
+        The auxiliary loss is in the gradient alone: so training and validation losses are both of labels, and what
+        shows divergence in a language model shows it here.
+        """
         shares = self._shares(len(window.labels))
         total = float(window.weights.sum(dtype=np.float64))
         found = [
@@ -79,7 +83,7 @@ class LabelWorkers(Workers):
         return loss, state, grads
 
     def _share(self, batch: TextBatch, step: int, rows: slice, number: int, total: float) -> tuple[float, Params]:
-        """Return the share of the batch's loss that these rows have, and its gradient."""
+        """Return the share of the batch's loss that these rows have, and their share of the gradient."""
         own, settings = batch.rows(rows), self._settings
         masks = draw_masks(self._params, self._config, self._seed, step, rows, settings.directions)
         weights = classifier.prepare(self._params, self._config, settings, masks) if masks.weights else self.weights
@@ -89,7 +93,7 @@ class LabelWorkers(Workers):
         )
         loss, dlogits = weighted_loss(logits, own.labels, own.weights, total)
         grads = backprop(dlogits)
-        return (loss, grads) if tap is None else (loss + tap.loss, grads | tap.grads)
+        return loss, grads if tap is None else grads | tap.grads
 
     def _next_characters(self, own: TextBatch, batch: TextBatch) -> NextCharacters | None:
         """Return the auxiliary loss on these texts of the batch; None without one."""
@@ -176,9 +180,18 @@ class LabelTraining(Training):
         """Return the number of steps that are of use, however much time there is."""
         return most_steps(self.stream.steps_per_epoch)
 
+    @property
+    def evaluations_after(self) -> int:
+        """Return one, for the calibration."""
+        return 1
+
     def badness(self, scored: Tally) -> float | None:
         """Return the share of errors: it falls for longer than the loss, which is calibrated afterwards."""
         return None if scored.accuracy is None else 1 - scored.accuracy
+
+    def record(self, report: Report) -> dict[str, Any]:
+        """Return what the history keeps of an evaluation, the accuracy among it."""
+        return super().record(report) | {"val_accuracy": report.val_accuracy}
 
     def zero_state(self) -> Array:
         """Return an empty state: nothing carries over from one batch of texts to the next."""

@@ -89,7 +89,8 @@ def _notes(comparison: Comparison) -> list[str]:
     notes = []
     if unfinished := [run.name for run in everyone if run.finished is False]:
         notes.append(f"not finished: {', '.join(unfinished)}")
-    if any(len({run.fact("batch_size") for row in group.rows for run in row.runs}) > 1 for group in comparison.groups):
+    characters = [group for group in comparison.groups if group.validation and not group.validation.texts]
+    if any(len({run.fact("batch_size") for row in group.rows for run in row.runs}) > 1 for group in characters):
         notes.append("batch sizes differ, and validation uses as many rows: this changes a loss by at most about 0.002")
     if any(len(values) > 1 for group in comparison.groups for row in group.rows for values in row.settings.values()):
         notes.append("a row with several values of a setting is the mean over all of them")
@@ -97,7 +98,7 @@ def _notes(comparison: Comparison) -> list[str]:
 
 
 def why_apart(comparison: Comparison) -> str:
-    """Return why the losses of the groups cannot be compared, in brackets, and what to do."""
+    """Return why the losses of the groups cannot be compared, in brackets, and what to do about language models."""
     from charrnn.training.validation import differences
 
     validations = [group.validation for group in comparison.groups]
@@ -107,6 +108,8 @@ def why_apart(comparison: Comparison) -> str:
             reasons["no validation"] = "--val-fraction"
         else:
             reasons |= differences(validations[0], other)
+    if any(each is not None and each.texts for each in validations):
+        return f"({', '.join(reasons)})"
     one, two = (shlex.quote(group.rows[0].runs[0].name) for group in comparison.groups[:2])
     remedy = f"train with the same {' and '.join(dict.fromkeys(reasons.values()))}"
     if set(reasons) == {"different numbers of characters"}:  # without TEXT, `eval` scores all of the validation split

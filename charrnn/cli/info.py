@@ -39,12 +39,15 @@ def command(run: str | None, model_path: str | None, as_json: bool) -> None:
       charrnn info names
       charrnn info checkpoints/names/last.npz --json | jq '.history[-1].val_loss'
     """
-    from charrnn.cli._console import open_model, print_json
+    from charrnn import checkpoint as ckpt
+    from charrnn.cli._console import note_model, print_json
     from charrnn.config import text_and_train_settings
+    from charrnn.training.folder import find_model
 
-    opened = open_model(run or model_path)
-    saved, path = opened.checkpoint, opened.path
-    assert path is not None  # it was loaded from a file
+    name = run or model_path
+    path = find_model(name, classifier=None)
+    saved = ckpt.load(path)
+    note_model(path, name)
     settings = saved.settings()
     if not as_json:
         _print(saved, path)
@@ -56,6 +59,7 @@ def command(run: str | None, model_path: str | None, as_json: bool) -> None:
             "train": text_and_train_settings(saved.text_config, saved.train_config) | settings["Training"],
             "parameters": {name: list(array.shape) for name, array in saved.params.items()},
             "parameters_total": sum(array.size for array in saved.params.values()),
+            "classifier": saved.classifier and asdict(saved.classifier),
             "vocab": saved.vocab.to_dict(),
             "step": saved.step,
             "averaged": saved.averaged,
@@ -77,11 +81,16 @@ def _print(saved: Checkpoint, path: Path) -> None:
     folder = RunFolder(path.parent)
     run = summary(folder) if path in folder.files() else None
     settings = saved.settings()
+    if saved.classifier is not None:
+        settings = {title: _of_classifiers(values) for title, values in settings.items()}
     sections = {
         "File": _file(saved, path, folder, run),
         "Text": _text(saved),
         "Model": _settings(settings["Model"]),
     }
+    if saved.classifier is not None:
+        labels = ", ".join(saved.classifier.labels)
+        sections["Classifier"] = _settings(asdict(saved.classifier) | {"labels": labels})
     if not saved.is_imported:
         sections |= {"Training": _settings(settings["Training"]), "Result": _result(saved, path, run)}
     print_sections(sections)
@@ -109,11 +118,10 @@ def _print(saved: Checkpoint, path: Path) -> None:
 
 def _file(saved: Checkpoint, path: Path, folder: RunFolder, run: RunSummary | None) -> dict[str, str]:
     """Return the path, what the file is for, how its run can be resumed, and the versions that wrote it."""
+    use = "sample, eval, score, serve" if saved.classifier is None else "classify predict, classify eval"
     return {
         "Path": str(path),
-        "Use": "resume the run, sample, eval, score, serve"
-        if saved.state is not None
-        else "sample, eval, score, serve",
+        "Use": use if saved.state is None else f"resume the run, {use}",
         "Weights": _weights(saved),
         "Resume": _resume(saved, path, folder, run),
         "Written by": ", ".join(f"{name} {version}" for name, version in saved.versions.items()),
@@ -129,8 +137,8 @@ def _weights(saved: Checkpoint) -> str:
 
 def _resume(saved: Checkpoint, path: Path, folder: RunFolder, run: RunSummary | None) -> str:
     """Return the command that resumes the run of a checkpoint, or why there is none."""
-    from charrnn.cli._new_run import on_ranks, train_command
-    from charrnn.config import DEFAULT_MINUTES, STDIN
+    from charrnn.cli._new_run import on_ranks, train_command, with_imports
+    from charrnn.config import DEFAULT_MINUTES, STDIN, train_words
 
     known = saved.source.paths and STDIN not in saved.source.paths
     if saved.is_imported:
@@ -141,7 +149,9 @@ def _resume(saved: Checkpoint, path: Path, folder: RunFolder, run: RunSummary | 
     paths = () if known else ("TEXT",)
 
     def command(**longer: object) -> str:
-        return on_ranks(saved.train_config.ranks, train_command(paths, {"resume": True, "out": folder.path} | longer))
+        options = {"resume": True, "out": folder.path} | longer
+        words = train_words(paths, options, classifier=saved.classifier is not None)
+        return on_ranks(saved.train_config.ranks, with_imports(words))
 
     if not run.finished:
         return command()
@@ -172,6 +182,13 @@ def _text(saved: Checkpoint) -> dict[str, str]:
     }
 
 
+def _of_classifiers(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings without those of language models alone."""
+    from charrnn.config import NOT_OF_CLASSIFIERS
+
+    return {name: value for name, value in settings.items() if name not in NOT_OF_CLASSIFIERS}
+
+
 def _settings(settings: dict[str, Any]) -> dict[str, str]:
     """Return the settings that have a value, for the reader."""
     return {
@@ -186,16 +203,20 @@ def _result(saved: Checkpoint, path: Path, run: RunSummary | None) -> dict[str, 
     from charrnn import checkpoint as ckpt
     from charrnn.config import total_steps
     from charrnn.nn.functional import bits
-    from charrnn.training.validation import Validation
+    from charrnn.training.validation import Validation, badness_of
 
     total = total_steps(saved.train_config.steps, saved.train_config.length_changes)
     steps = f"{saved.step:,}" + (f" of {total:,}" if total else "")
     facts = {"Steps": steps}
     evaluated = [line for line in saved.history if line["val_loss"] is not None]
     if evaluated and (validation := Validation.of(ckpt.read_meta(path))):
-        best = min(evaluated, key=lambda line: line["val_loss"])
-        facts["Best loss"] = f"{best['val_loss']:.4f} nats per character at step {best['step']:,}"
-        facts["Bits per character"] = f"{bits(best['val_loss']):.4f}"
+        best = min(evaluated, key=badness_of)
+        unit = "character" if saved.classifier is None else "text"
+        facts["Best loss"] = f"{best['val_loss']:.4f} nats per {unit} at step {best['step']:,}"
+        if saved.classifier is None:
+            facts["Bits per character"] = f"{bits(best['val_loss']):.4f}"
+        else:
+            facts["Accuracy"] = f"{best['val_accuracy']:.1%} of the validation texts right"
         if saved.cache is not None:
             facts["Memory"] = (
                 f"looks back {saved.cache.size:,} characters" if saved.cache.size else "off: it does not help"

@@ -119,6 +119,12 @@ def _changed(run: RunSummary) -> str:
     return datetime.fromtimestamp(run.changed).astimezone().isoformat(" ", "seconds")
 
 
+def _model(run: RunSummary) -> str:
+    """Return cell, size and, of a classifier, the number of labels."""
+    labels = "" if run.labels is None else f", {run.labels:,} labels"
+    return f"{run.cell} {run.num_layers}x{run.hidden_size}{labels}"
+
+
 def _print_runs(runs: list[RunSummary], groups: list[list[RunSummary]]) -> None:
     """Print the table: the losses of the largest group in one column, and those of other groups in another."""
     from charrnn.cli._console import print_table
@@ -133,7 +139,7 @@ def _print_runs(runs: list[RunSummary], groups: list[list[RunSummary]]) -> None:
         return [
             run.name,
             "-" if run.corpus is None else describe_paths(run.corpus) if run.corpus else "a text in memory",
-            "damaged" if run.damage else f"{run.cell} {run.num_layers}x{run.hidden_size}",
+            "damaged" if run.damage else _model(run),
             "-" if run.seed is None else str(run.seed),
             "-" if run.learning_rate is None else f"{run.learning_rate:g}",
             "-" if run.damage else f"{run.step:,} of {run.steps:,}" if run.steps else f"{run.step:,}",

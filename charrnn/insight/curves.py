@@ -73,7 +73,8 @@ class Curve:
 class Curves:
     """Learning curves with their common axes.
 
-    by         the name of x, of `AXES`; unit: that of the losses per character, of `UNITS`
+    by         the name of x, of `AXES`; unit: that of the losses, of `UNITS`
+    per        what a loss is the mean over: a "character", a "text", or a "prediction" if these runs differ
     smoothing  weight of the past in the moving average; 0: the smoothed losses are the raw ones
     """
 
@@ -81,6 +82,7 @@ class Curves:
     by: str
     unit: str
     smoothing: float
+    per: str = "character"
 
     @property
     def top(self) -> float:
@@ -95,7 +97,7 @@ class Curves:
     @property
     def y_label(self) -> str:
         """Return the name of the vertical axis."""
-        return f"loss in {self.unit} per character"
+        return f"loss in {self.unit} per {self.per}"
 
 
 def smoothed(values: Array, weight: float) -> Array:
@@ -130,7 +132,8 @@ def curves_of(
         found = {run.name: logs[run.path] for run in row.runs if run.path in logs}
         if found:
             drawn.append(_curve(_label(row, list(found)), found, by, UNITS[unit], smoothing))
-    return Curves(drawn, by, unit, smoothing)
+    per = {"character" if run.labels is None else "text" for row in rows for run in row.runs}
+    return Curves(drawn, by, unit, smoothing, per.pop() if len(per) == 1 else "prediction")
 
 
 def _curve(label: str, logs: dict[str, Log], by: str, nats: float, smoothing: float) -> Curve:

@@ -26,7 +26,7 @@ def scalars(log: Log) -> dict[str, Array]:
     figures = {
         "loss/train": log.loss,
         "loss/validation": log.val_loss,
-        "loss/validation_bpc": log.val_loss * bits(1.0),
+        **_of_model(log),
         "progress/epoch": log.epoch,
         "progress/chars_per_second": log.chars_per_second,
         "rate/learning_rate": log.learning_rate,
@@ -37,6 +37,13 @@ def scalars(log: Log) -> dict[str, Array]:
     for gate, shares in log.saturation.items():
         figures |= {f"saturation/{gate}_low": shares[:, 0], f"saturation/{gate}_high": shares[:, 1]}
     return figures
+
+
+def _of_model(log: Log) -> dict[str, Array]:
+    """Return the accuracy of a classifier, or the bits per character of a language model."""
+    if np.isnan(log.val_accuracy).all():
+        return {"loss/validation_bpc": log.val_loss * bits(1.0)}
+    return {"accuracy/validation": log.val_accuracy}
 
 
 def texts(log: Log) -> list[tuple[str, int, str]]:

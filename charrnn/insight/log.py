@@ -17,7 +17,10 @@ from charrnn.errors import RunFolderError
 from charrnn.training.folder import RunFolder
 
 #: The figures of a report; a log of an early version lacks some, and the history in a checkpoint has no times.
-_FIGURES = ("epoch", "seconds", "loss", "val_loss", "learning_rate", "grad_norm", "clipped", "chars_per_second")
+_FIGURES = (
+    *("epoch", "seconds", "loss", "val_loss", "val_accuracy"),
+    *("learning_rate", "grad_norm", "clipped", "chars_per_second"),
+)
 
 
 class Recovery(NamedTuple):
@@ -36,7 +39,9 @@ class Log:
     step              (N,) int: updates done
     epoch, seconds    (N,): passes over the text; time of training, with that of steps that a recovery undid
     chars             (N,): characters trained on, from the speed and the time: to about 0.1%
-    loss, val_loss    (N,): nats per character; val_loss is nan for reports without an evaluation
+    loss, val_loss    (N,): nats per character, of a classifier per text; val_loss is nan for reports without an
+                      evaluation
+    val_accuracy      (N,): share of the validation texts that a classifier labels right; of a language model, nan
     learning_rate, grad_norm, chars_per_second   (N,)
     clipped           (N,): share of steps whose gradients a limit shortened
     grad_norms        (N,) by layer
@@ -53,6 +58,7 @@ class Log:
     chars: Array
     loss: Array
     val_loss: Array
+    val_accuracy: Array
     learning_rate: Array
     grad_norm: Array
     clipped: Array
@@ -66,8 +72,9 @@ class Log:
 
     @property
     def best(self) -> int | None:
-        """Return the index of the report with the lowest validation loss; None if nothing was validated."""
-        return None if np.isnan(self.val_loss).all() else int(np.nanargmin(self.val_loss))
+        """Return the index of the report on the best model; None if nothing was validated."""
+        badness = self.val_loss if np.isnan(self.val_accuracy).all() else 1 - self.val_accuracy
+        return None if np.isnan(badness).all() else int(np.nanargmin(badness))
 
     @property
     def best_step(self) -> int | None:

@@ -152,7 +152,8 @@ def timer_of(
     if every := training.config.save_every:
         char *= 1 + saving / every / step_seconds(training, char)
     fit = _FIT_SHARE * budget if len(training.val_ids) > LEAST else 0.0
-    return Timer(time.monotonic(), began + budget - fit - _AROUND, budget, Pace(char, evaluation + 2 * saving))
+    after = fit + training.evaluations_after * (evaluation + saving)
+    return Timer(time.monotonic(), began + budget - after - _AROUND, budget, Pace(char, evaluation + 2 * saving))
 
 
 def trial_seconds(budget: float) -> float:

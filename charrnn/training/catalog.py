@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from charrnn import checkpoint as ckpt
-from charrnn.config import setting_fields, total_steps
+from charrnn.config import ClassifierConfig, setting_fields, total_steps
 from charrnn.data.source import Source
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.training.folder import RUNS, RunFolder, find_model, run_names
-from charrnn.training.validation import Validation
+from charrnn.training.validation import Validation, badness_of
 from charrnn.wording import did_you_mean, likely
 
 #: Facts of a run that can be compared like its settings.
@@ -30,7 +30,10 @@ class RunSummary:
 
     corpus      the paths that it was trained on; empty for a text in memory
     step        updates done, out of `steps`
-    best_loss   the lowest validation loss in nats per character, measured at best_step; None if nothing was validated
+    best_loss   the validation loss of the best model, measured at best_step, in nats per character or, of a classifier,
+                per text; None if nothing was validated
+    best_accuracy  the share of the validation texts that a classifier labels right
+    labels      the number of a classifier's labels; None for a language model
     changed     when one of its files was last written, in seconds since 1970
     bytes       of all its files
     damage      the error of its checkpoint, or None
@@ -62,6 +65,8 @@ class RunSummary:
     settings: dict[str, Any] = field(default_factory=dict)
     validation: Validation | None = None
     sha256: str | None = None
+    labels: int | None = None
+    best_accuracy: float | None = None
 
     def fact(self, name: str) -> Any:
         """Return a setting of the run, or where it began: `corpus`, `init_from`."""
@@ -115,7 +120,7 @@ def _summaries(found: Iterable[tuple[RunFolder, str]]) -> list[RunSummary]:
 
 def fact_names() -> tuple[str, ...]:
     """Return the names of what can be compared and filtered by: all settings, `corpus` and `init_from`."""
-    return (*_ORIGINS, *(item.name for item in setting_fields()))
+    return (*_ORIGINS, *(item.name for item in setting_fields(ClassifierConfig)))
 
 
 def fact_name(name: str) -> str:
@@ -199,9 +204,11 @@ def summary(run: RunFolder, name: str | None = None) -> RunSummary:
 
 def _facts(meta: dict[str, Any], *, resumable: bool) -> dict[str, Any]:
     history = [line for line in meta["history"] if line["val_loss"] is not None]
-    best = min(history, key=lambda line: line["val_loss"], default={"val_loss": None, "step": None})
+    best = min(history, key=badness_of, default={"val_loss": None, "step": None})
     defaults = {item.name: item.default for item in setting_fields()}  # of settings newer than the checkpoint
-    settings = defaults | meta["model"] | meta["train"] | {"init_from": meta.get("init_from")}
+    own = dict(meta.get("classifier") or {})
+    labels = own.pop("labels", None)
+    settings = defaults | meta["model"] | meta["train"] | own | {"init_from": meta.get("init_from")}
     del settings["vocab_size"]
     total = total_steps(settings["steps"], settings["length_changes"])
     progress = meta["progress"]
@@ -218,6 +225,8 @@ def _facts(meta: dict[str, Any], *, resumable: bool) -> dict[str, Any]:
         "settings": settings,
         "validation": Validation.of(meta),
         "sha256": meta["source"]["sha256"],
+        "labels": labels and len(labels),
+        "best_accuracy": best.get("val_accuracy"),
     }
 
 

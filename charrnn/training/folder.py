@@ -226,16 +226,16 @@ def remove_sweep(folder: Path) -> None:
             folder.rmdir()
 
 
-def find_model(path: str | Path | None, *, classifier: bool = False) -> Path:
+def find_model(path: str | Path | None, *, classifier: bool | None = False) -> Path:
     """Return the path of a checkpoint.
 
     path: a checkpoint, a run's folder, either by its name under ./checkpoints, or None for the newest run there
-    classifier: whether the newest run is to be one of a classifier, or of a language model
+    classifier: whether the newest run is to be one of a classifier, or of a language model; None for either
     Raises:  CheckpointError if there is none.
     """
     if path is None:
         runs = sorted(map(RunFolder, (RUNS / name for name in run_names())), key=RunFolder.changed, reverse=True)
-        found = next((run for run in runs if _is_classifier(run) in (classifier, None)), None)
+        found = next((run for run in runs if classifier is None or _is_classifier(run) in (classifier, None)), None)
         if found is None:
             what, command = ("classifier", "classify train") if classifier else ("model", "train")
             raise CheckpointError(f"no {what} under ./{RUNS}: train one with `charrnn {command}`, or name one with -m")

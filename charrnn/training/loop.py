@@ -33,6 +33,7 @@ from charrnn.parallel.ranked import RankedWorkers
 from charrnn.parallel.ranks import Ranks
 from charrnn.parallel.workers import SlowRank, Workers
 from charrnn.training.recipe import MOST_PASSES
+from charrnn.training.validation import badness_of
 
 #: By layer and gate: the shares of activations near the lowest and near the highest value that the gate can have.
 Saturation: TypeAlias = dict[str, dict[str, tuple[float, float]]]
@@ -241,9 +242,18 @@ class Training:
         """Return the number of steps that are of use, however much time there is."""
         return MOST_PASSES * self.stream.steps_per_epoch
 
+    @property
+    def evaluations_after(self) -> int:
+        """Return how many evaluations follow the end of training."""
+        return 0
+
     def badness(self, scored: Tally) -> float | None:
         """Return the figure that is lowest for the best model: the loss; None if nothing was scored."""
         return scored.nats_per_char
+
+    def record(self, report: Report) -> dict[str, Any]:
+        """Return what the history keeps of an evaluation."""
+        return {name: value for name, value in report._asdict().items() if name not in _NOT_IN_HISTORY}
 
     def zero_state(self) -> Array:
         """Return the state of all batch rows before the first step."""
@@ -471,8 +481,7 @@ def _report(
         **{name: getattr(progress, name) for name in kept},
     )
     if evaluates:
-        record = {name: value for name, value in report._asdict().items() if name not in _NOT_IN_HISTORY}
-        state.history = thinned([*state.history, record])
+        state.history = thinned([*state.history, training.record(report)])
         if training.config.recover and not bad:
             state.keep()
         workers.renew(state.params, state.opt_state)
@@ -494,8 +503,8 @@ def thinned(history: list[dict[str, Any]], most: int = MOST_HISTORY) -> list[dic
     """
     if len(history) <= most:
         return history
-    losses = [math.inf if record["val_loss"] is None else record["val_loss"] for record in history]
-    best, newest = losses.index(min(losses)), len(history) - most // 4
+    measured = [math.inf if record["val_loss"] is None else badness_of(record) for record in history]
+    best, newest = measured.index(min(measured)), len(history) - most // 4
     return [record for at, record in enumerate(history) if at % 2 == 0 or at == best or at >= newest]
 
 

@@ -200,6 +200,9 @@ class Run:
         folder = RunFolder(Path(out))
         with ExitStack() as holds:
             is_locked, saved = resumable(folder, holds)
+            if saved.classifier is not None:
+                resuming = "`charrnn classify train --resume`"
+                raise CheckpointError(f"{folder.last} is a classifier: resume it with {resuming}")
             corpus = corpus_of(saved, corpus_paths, val_path, reading=reading)
             config, notes = resumed_config(saved, corpus, settings, ranks)
             notes = corpus.notes + notes + version_notes(saved.versions, ckpt.current_versions())

@@ -13,6 +13,7 @@ from charrnn.data.source import Source
 
 #: How training scores its validation split. Add the version of charrnn here if a later one scores it otherwise.
 _PROTOCOL = "training"
+_OF_LABELS = "labels"
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Validation:
     scored   characters scored, if the checkpoint records it
     unknown  the hash of the vocabulary, if characters outside it are scored as unknown
     context  True: only what follows the first tab of each document is scored
+    texts    True: the labels of texts were scored, not characters
     """
 
     text: str
@@ -34,7 +36,8 @@ class Validation:
     limit: int
     scored: int | None
     unknown: str | None
-    context: bool
+    context: bool = False
+    texts: bool = False
 
     @classmethod
     def of(cls, meta: dict[str, Any]) -> Validation | None:
@@ -57,14 +60,16 @@ class Validation:
             scored=scored,
             unknown=_hash(vocab["symbols"]) if "unknown" in vocab.get("specials", ()) else None,
             context=bool(settings.get("context")),
+            texts=meta.get("classifier") is not None,
         )
 
     @property
     def signature(self) -> str:
         """Return what decides whether two losses can be compared, as one word in the form of `charrnn eval`."""
+        protocol = _OF_LABELS if self.texts else _PROTOCOL
         split = ",".join(f"{name.replace('_', '-')}={value}" for name, value in self.split)
         return (
-            f"protocol:{_PROTOCOL}|text:sha256-{self.sha256[:8]}|split:{split or 'file'}|chars:{self.limit or 'all'}|"
+            f"protocol:{protocol}|text:sha256-{self.sha256[:8]}|split:{split or 'file'}|chars:{self.limit or 'all'}|"
             f"unknown:{f'symbol-{self.unknown}' if self.unknown else 'none'}{'|scored:targets' if self.context else ''}"
         )
 
@@ -74,12 +79,14 @@ class Validation:
             where = self.text
         else:
             (name, value), *test = self.split
-            share = f"{value:,} documents" if name == "val_documents" else f"{100 * value:g}% of the text"
-            where = f"{self.text}, " + (f"the {share} before the test split" if test else f"the last {share}")
+            of = "texts" if self.texts else "text"
+            share = f"{value:,} documents" if name == "val_documents" else f"{100 * value:g}% of the {of}"
+            place = f"the {share} before the test split" if test else f"the last {share}"
+            where = f"{self.text}, {share if self.texts else place}"
         count = self.limit or self.scored
-        chars = f", {count:,} characters" if count else ""
+        scored = f", {count:,} {'texts' if self.texts else 'characters'}" if count else ""
         after_tabs = ", after tabs alone" if self.context else ""
-        return where + chars + after_tabs + (", rare characters as unknown" if self.unknown else "")
+        return where + scored + after_tabs + (", rare characters as unknown" if self.unknown else "")
 
 
 def described(validations: Sequence[Validation]) -> list[str]:
@@ -91,8 +98,17 @@ def described(validations: Sequence[Validation]) -> list[str]:
     ]
 
 
+def badness_of(record: dict[str, Any]) -> float:
+    """Return the figure of a validated evaluation that is lowest for the best model: a loss or share of errors."""
+    accuracy = record.get("val_accuracy")  # which the history of a classifier has
+    badness: float = record["val_loss"] if accuracy is None else 1 - accuracy
+    return badness
+
+
 def differences(one: Validation, other: Validation) -> dict[str, str]:
     """Return what keeps two validations from being compared, each with the settings that make it equal."""
+    if one.texts != other.texts:
+        return {"labels and characters": ""}
     found = {}
     if one.sha256 != other.sha256:
         found["different texts"] = "--val-file"

@@ -109,11 +109,11 @@ def test_texts_are_normalized_and_labels_are_not(write):
     assert read(write("x", "É²\tÉ²\n".encode("latin-1")), config=config)[0] == [("é2", "É²")]
 
 
-def test_of_bytes_only_the_label_is_decoded(write, tmp_path):
+def test_of_bytes_what_is_not_utf_8_becomes_surrogates(write, tmp_path):
     config = TextConfig(bytes=True)
-    assert read(write("x", "é\té\n".encode() + b"\xff\t\xff"), config=config)[0] == [("Ã©", "é"), ("ÿ", "ÿ")]
+    assert read(write("x", "é\té\n".encode() + b"\xff\t\xff"), config=config)[0] == [("é", "é"), ("\udcff", "ÿ")]
     write("folder/Ã©.txt", b"\xff")
-    assert read(tmp_path / "folder", config=config)[0] == [("ÿ", "Ã©")]
+    assert read(tmp_path / "folder", config=config)[0] == [("\udcff", "Ã©")]
 
 
 def test_a_label_of_json_may_be_a_number_or_a_boolean(write):

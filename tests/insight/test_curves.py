@@ -18,7 +18,7 @@ def log(steps, loss, val_loss=None, *, per_step=2.0):
     """Return a log with these losses; nan in val_loss where nothing was validated."""
     step = np.array(steps)
     empty = np.full(len(step), np.nan)
-    names = ("learning_rate", "grad_norm", "clipped", "chars_per_second")
+    names = ("val_accuracy", "learning_rate", "grad_norm", "clipped", "chars_per_second")
     return Log(
         step=step,
         epoch=step / 10,
@@ -35,9 +35,10 @@ def log(steps, loss, val_loss=None, *, per_step=2.0):
     )
 
 
-def row(*names, **settings):
+def row(*names, labels=None, **settings):
     """Return a row of runs with these names, whose paths are their names."""
-    return Row({name: (value,) for name, value in settings.items()}, [SimpleNamespace(name=n, path=n) for n in names])
+    runs = [SimpleNamespace(name=name, path=name, labels=labels) for name in names]
+    return Row({name: (value,) for name, value in settings.items()}, runs)
 
 
 def one(found, **options):
@@ -214,3 +215,13 @@ def test_a_single_point_can_be_seen(tmp_path):
     made = learning_curves(curves_of([row("one")], {"one": log([100], [2.35])}))
     assert [line.get_marker() for line in made.axes[0].get_lines()] == ["."]
     save(made, tmp_path / "point.png")
+
+
+def test_losses_of_classifiers_are_per_text():
+    def label(*labels):
+        rows = [row(str(at), labels=each) for at, each in enumerate(labels)]
+        return curves_of(rows, {str(at): log([1], [1.0]) for at in range(len(labels))}).y_label
+
+    assert label(None) == "loss in nats per character"
+    assert label(3, 2) == "loss in nats per text"
+    assert label(3, None) == "loss in nats per prediction"
