@@ -462,24 +462,24 @@ def _check_sizes(path: Path, config: ModelConfig, own: ClassifierConfig | None, 
     """Refuse settings with other sizes than the arrays: `param_shapes` takes time and memory in proportion to them."""
     H, E, V = config.hidden_size, config.embed_size, config.vocab_size
     shapes = {"out.W_he": (H, E)} if config.tied else {"out.W_hy": (H, V)}
-    directions = 1
+    directions, prefixes = 1, tuple[str, ...](("",))
     if own is not None:
-        directions = own.directions
+        directions, prefixes = own.directions, own.prefixes
         shapes = {"out.W_hy": (directions * H, len(own.labels))}
     if E:
         shapes["embed.W_e"] = (V, E)
-    for name, shape in shapes.items():
+    for name, shape in ((f"{prefix}{name}", shape) for prefix in prefixes for name, shape in shapes.items()):
         if f"params/{name}" not in file.names or file.header(f"params/{name}").shape != shape:
             raise _damaged(path, f"{name} does not have shape {shape}")
     small = replace(config, vocab_size=5, hidden_size=4, embed_size=E and 5, num_layers=1)
     matrix = "W_hh" if "layer0.W_hh" in model.param_shapes(small) else "W_xh"  # a cell has at least one of them
     names = [name for name in file.names if name.startswith("params/") and name.endswith(f".{matrix}")]
-    if len(names) != config.num_layers * directions:
+    if len(names) != config.num_layers * directions * len(prefixes):
         raise _damaged(path, f"it does not have the {config.num_layers} layers of its settings")
     for name in names:
         rows = H
         if matrix == "W_xh":
-            rows = E or V if name.split("/")[1] in ("layer0.W_xh", "reverse0.W_xh") else directions * H
+            rows = E or V if name.endswith(("layer0.W_xh", "reverse0.W_xh")) else directions * H
         if file.header(name).shape[:1] != (rows,):
             raise _damaged(path, f"{name} has shape {file.header(name).shape}; its first axis must be {rows}")
 

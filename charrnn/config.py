@@ -488,6 +488,14 @@ class ClassifierConfig:
         choices=POOLS,
         recipe="mean",
     )
+    nets: int = setting(
+        1,
+        "Model",
+        "Train so many nets side by side, and average their probabilities: fewer errors, and slower.",
+        low=1,
+        high=100,
+        recipe=AUTO,
+    )
     ngrams: int = setting(
         0,
         "Model",
@@ -518,7 +526,7 @@ class ClassifierConfig:
     label_field: str | None = setting(None, "Text", "Column or field with the labels.", metavar="NAME")
     max_chars: int = setting(1000, "Text", "Read at most this many characters of each text.", low=1, high=1_000_000)
     net_factor: float | None = setting(
-        None, "", "Factor of the net's logits, fitted when training ends; None before that.", low=0.0, open_ends=True
+        None, "", "Factor of what the nets say, fitted when training ends; None before that.", low=0.0, open_ends=True
     )
     ngram_factor: float | None = setting(
         None, "", "Factor of what the n-grams say, fitted when training ends.", low=0.0, open_ends=True
@@ -531,6 +539,11 @@ class ClassifierConfig:
     def directions(self) -> int:
         """Return D, the number of directions in which a text is read."""
         return 2 if self.bidirectional else 1
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """Return what the names of each net's parameters begin with."""
+        return ("",) if self.nets == 1 else tuple(f"net{number}." for number in range(self.nets))
 
 
 #: The settings of language models and their training that make no sense for a classifier.

@@ -115,16 +115,17 @@ class Classifier:
         return self.config.labels
 
     @cached_property
-    def weights(self) -> classifier.Weights:
-        """Return the weights in the form that forward passes read."""
-        return classifier.prepare(self.params, self.model_config, self.config)
+    def weights(self) -> tuple[classifier.Weights, ...]:
+        """Return the weights of each net in the form that forward passes read."""
+        return classifier.prepare_all(self.params, self.model_config, self.config)
 
     def logits(self, ids: Ids, lengths: npt.NDArray[np.intp]) -> Array:
-        """Return the logits of the net, with what the n-grams say.
+        """Return the logits of the nets, with what the n-grams say.
 
         Shapes:  ids (T, B) · lengths (B,) · returns (B, C)
         """
-        logits = classifier.logits(self.weights, ids, lengths)
+        logits = classifier.mean_logits(self.weights, ids, lengths)
+        logits *= self.config.net_factor or 1.0
         if self.ngrams is not None and self.config.ngram_factor is not None:
             logits += self.config.ngram_factor * self.ngrams.scores(ids, lengths)
         return logits
