@@ -11,8 +11,8 @@ from charrnn.arrays import Array
 from charrnn.nn.functional import log_softmax
 
 _STEPS = 100  # of Newton's method, at most; it takes about ten
-_PRIOR = 1e-3  # keeps the factors finite if they separate the texts without an error
-_SMALLEST = 1e-3  # a factor, at least: no evidence counts against what it says
+_PRIOR = 1e-3  # of (f - begin)^2 / 2: keeps the factors finite if they separate the texts without an error
+_SMALLEST = 1e-6  # a factor, at least: nothing counts against what it says
 _TOLERANCE = 1e-10
 
 
@@ -21,15 +21,11 @@ def fit_factors(scores: Sequence[Array], labels: npt.NDArray[np.intp]) -> list[f
 
     The loss is convex in the factors f, with the gradient mean(E[s] - s[label]) and the Hessian mean(Cov[s]), both
     under the softmax p of sum(f s); Newton's method with halved steps finds the minimum.
-    scores  (N, C) each; without texts, the first has the factor 1 and the others 0
-    Shapes:  labels (N,)
+    Shapes:  scores (N, C) each · labels (N,), N at least 1
     Source:  Guo et al. 2017 (one score: the factor is the inverse temperature); Hinton 2002 (products of experts).
     """
-    factors = np.zeros(len(scores))
-    factors[0] = 1.0
-    if not len(labels):
-        return [*map(float, factors)]
-    s, rows, begin = np.stack(scores).astype(np.float64), np.arange(len(labels)), factors
+    begin = factors = np.eye(len(scores))[0]
+    s, rows = np.stack(scores).astype(np.float64), np.arange(len(labels))
 
     def loss(f: npt.NDArray[np.float64]) -> float:
         log_probs = log_softmax(np.tensordot(f, s, 1))
