@@ -19,7 +19,7 @@ TEXTS = ["abcab", "c", "", "bca" * 30, "abcab", "xyz", "a\u00e9b", "cab"]
 
 
 def classifier_of(specials=(), max_chars=40, seed=0, **settings):
-    """Return an untrained classifier whose labels differ clearly, with the n-grams of a few texts if settings say so."""
+    """Return an untrained classifier whose labels differ clearly, with n-grams if the settings have them."""
     config = ClassifierConfig(labels=("one", "two", "three"), max_chars=max_chars, **settings)
     model = ModelConfig(3 + len(specials), hidden_size=6, num_layers=2, cell="gru", embed_size=4)
     params = classifier.init_params(model, config, np.random.default_rng(seed))
