@@ -47,9 +47,11 @@ class ClassifierRun(Run):
     """The run of a classifier in its folder: see `Run`.
 
     training  with batches of texts
+    accuracy  of the calibrated model, with its n-grams, on the validation split; None before training has ended
     """
 
     training: LabelTraining
+    accuracy: float | None = None
 
     @classmethod
     def start(  # type: ignore[override]  # labelled texts are no corpus
@@ -168,6 +170,8 @@ class ClassifierRun(Run):
                 if ngrams is not None:
                     said[batch.indices] = ngrams.scores(batch.ids, batch.lengths)
         net, *more = fit_factors([logits] if ngrams is None else [logits, said], training.val_labels)
+        together = net * logits + (more[0] * said if more else 0)
+        self.accuracy = float((together.argmax(axis=1) == training.val_labels).mean())
         fitted = replace(training.settings, net_factor=net, ngram_factor=more[0] if more else None)
         ckpt.save(self.folder.best, replace(best, classifier=fitted, ngrams=ngrams.arrays() if ngrams else {}))
 

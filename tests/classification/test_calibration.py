@@ -9,9 +9,9 @@ from charrnn.nn.functional import log_softmax
 
 
 def loss(scores, labels, factors):
-    """Return the mean log loss, and the little by which factors far from (1, 0, …) are penalised."""
+    """Return the mean log loss and the prior's."""
     log_probs = log_softmax(sum(factor * own for factor, own in zip(factors, scores, strict=True)))
-    prior = 1e-3 / 2 * sum((factor - (at == 0)) ** 2 for at, factor in enumerate(factors))
+    prior = sum((factor - (at == 0)) ** 2 for at, factor in enumerate(factors)) / (2 * len(labels))
     return -log_probs[np.arange(len(labels)), labels].mean() + prior
 
 
@@ -48,7 +48,7 @@ def test_scores_that_are_far_too_large_are_made_smaller(scale):
     scores = np.random.default_rng(0).normal(size=(50, 3))
     labels = (scores + np.random.default_rng(1).normal(0, 0.5, (50, 3))).argmax(axis=1)
     (expected,) = fit_factors([scores], labels)
-    assert fit_factors([scale * scores], labels)[0] * scale == pytest.approx(expected, rel=0.02)
+    assert fit_factors([scale * scores], labels)[0] * scale == pytest.approx(expected, rel=0.3)
 
 
 def test_scores_that_are_always_right_have_a_finite_factor():
@@ -61,8 +61,13 @@ def test_scores_that_are_always_right_have_a_finite_factor():
             assert (sum(factor * own for factor, own in zip(fitted, scores, strict=True)).argmax(1) == labels).all()
 
 
+def test_few_texts_change_little():
+    assert fit_factors([np.array([[1.0, 0.0]])], np.array([0]))[0] == pytest.approx(1.2, abs=0.1)
+    assert fit_factors([np.array([[1.0, 0.0]])], np.array([1]))[0] == pytest.approx(0.4, abs=0.1)
+
+
 def test_scores_that_are_always_wrong_count_for_almost_nothing():
-    labels = np.array([0, 1, 0, 1])
+    labels = np.array([0, 1, 0, 1] * 10)
     wrong = np.eye(2)[1 - labels]
     assert fit_factors([wrong], labels) == [SMALLEST]
     net, other = fit_factors([3 * np.eye(2)[labels], wrong], labels)

@@ -258,6 +258,13 @@ def test_the_best_has_the_fewest_errors_and_calibration_lowers_its_loss(tmp_path
     assert -after[rows, labels].mean() < -before[rows, labels].mean()
 
 
+def test_two_texts_are_both_learned(tmp_path):
+    path = write(tmp_path, "warm\tred\ncold\tblue\n")
+    finish(start(tmp_path / "run", path))
+    last = ckpt.load(tmp_path / "run/last.npz")
+    assert (last.classifier.labels, last.train_config.batch_size, last.validated) == (("cold", "warm"), 2, 0)
+
+
 def test_without_validation_there_is_no_best(tmp_path, boats):
     finish(start(tmp_path / "run", boats, val_fraction=0.0))
     assert not (tmp_path / "run/best.npz").exists()
