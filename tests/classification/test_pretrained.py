@@ -9,7 +9,6 @@ from fixtures_run import start as start_model
 from charrnn import checkpoint as ckpt
 from charrnn.classification import pretrained
 from charrnn.classification.run import ClassifierRun
-from charrnn.data.corpus import Corpus
 from charrnn.errors import CharRNNError
 from charrnn.nn import encoder, model
 from charrnn.nn.cells import CELLS
@@ -24,10 +23,8 @@ WORDS = "12 pink boats\n"
 
 def language_model(folder, text=PLAIN, **settings):
     """Train a language model for a few steps; return the path of its checkpoint."""
-    from charrnn.config import sort_settings
-
     settings = {"steps": 2, "eval_every": 2, "learning_rate": 0.05} | settings
-    run = start_model(folder, Corpus.from_text(text, config=sort_settings(settings).text), **settings)
+    run = start_model(folder, write(folder.parent, text, f"{folder.name}.txt"), **settings)
     for _ in run.events():
         pass
     run.close()
@@ -47,7 +44,7 @@ def states(saved, ids):
     """Return the outputs of the last layer of a language model (T, H)."""
     weights = model.prepare(saved.params, saved.model_config)
     zero = model.zero_state(saved.model_config, 1)
-    return model.forward(weights, ids[:, None], zero).outputs[:, 0]
+    return model.outputs(weights, ids[:, None], zero)[:, 0].copy()
 
 
 def outputs(run, ids):
@@ -89,6 +86,13 @@ def test_the_vocabulary_and_the_form_of_the_text_are_those_of_the_model(tmp_path
     again = ClassifierRun.resume(tmp_path / "classifier", settings={"lowercase": True})
     again.close()
     assert ckpt.load(tmp_path / "classifier/last.npz").init_from == str(path)
+
+
+def test_a_tied_embedding_is_read_as_its_model_reads_it(tmp_path):
+    path = language_model(tmp_path / "model", embed_size=4, tied=True)
+    run = classifier(tmp_path, path)
+    ids = run.vocab.encode(WORDS)
+    np.testing.assert_allclose(outputs(run, ids)[:, :8], states(ckpt.load(path), ids), rtol=1e-5)
 
 
 @pytest.mark.parametrize("num_layers", [1, 2])
