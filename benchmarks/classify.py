@@ -14,8 +14,8 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 from contextlib import closing
+from pathlib import Path
 from statistics import mean, stdev
 
 import click
@@ -25,6 +25,7 @@ from benchmarks.markdown import markdown_table
 from charrnn.classification.baselines import baselines
 from charrnn.classification.examples import Example, read_examples, split
 from charrnn.classification.metrics import Metrics, measure
+from charrnn.classification.prediction import load_classifier
 from charrnn.classification.run import ClassifierRun
 from charrnn.config import TextConfig
 

@@ -22,11 +22,12 @@ from typing import NamedTuple
 
 import click
 import numpy as np
+import numpy.typing as npt
 
 import charrnn
 from benchmarks.markdown import markdown_table
 from charrnn.data.corpus import Corpus
-from charrnn.restoration.filling import candidates, mixed, score
+from charrnn.restoration.filling import candidates, mixed, score, search
 from charrnn.restoration.gaps import Gap, Template
 from charrnn.restoration.pair import Pair
 
@@ -61,13 +62,17 @@ def questions(corpus: Corpus, count: int, size: int, lines: int, seed: int) -> I
 def answers(pair: Pair, alone: Sequence[Pair], template: Template) -> dict[str, str]:
     """Return what each way of filling puts into the gap, by the names of the rows."""
     found = {}
-    for column, (name, own) in enumerate(zip(("forward", "backward"), alone, strict=True)):
+    for name, own in zip(("forward", "backward"), alone, strict=True):
         fills = candidates(own, template)
-        for row, more in ((f"{name} alone", {"reach": 0}), (f"{name} and reading on", {})):
-            found[row] = fills[int(score(pair, template, fills, **more)[:, column].argmax())][0]
-    fills = candidates(pair, template)
-    found["both"] = fills[int(mixed(score(pair, template, fills)).argmax())][0]
+        found[f"{name} alone"] = best(fills, score(own, template, fills, reach=0))
+        found[f"{name} and reading on"] = best(*search(own, template))
+    found["both"] = best(*search(pair, template))
     return found
+
+
+def best(fills: Sequence[tuple[str, ...]], scores: npt.NDArray[np.float64]) -> str:
+    """Return the fill of the only gap with the highest score."""
+    return fills[int(mixed(scores).argmax())][0]
 
 
 def interval(right: int, count: int) -> tuple[float, float]:

@@ -12,6 +12,8 @@ from charrnn.version import __version__
 
 if TYPE_CHECKING:
     from charrnn.api import LanguageModel, fit, from_torch, load, mixed, train
+    from charrnn.classification.prediction import Classifier, load_classifier
+    from charrnn.classification.run import train_classifier
     from charrnn.config import ModelConfig, TextConfig, TrainConfig
     from charrnn.data.corpus import Corpus
     from charrnn.data.reading import read_text
@@ -40,6 +42,9 @@ _HOMES = {
     "mixed": "api",
     "train": "api",
     "Baselines": "evaluation.baselines",
+    "Classifier": "classification.prediction",
+    "load_classifier": "classification.prediction",
+    "train_classifier": "classification.run",
     "Completion": "generation.completion",
     "Completions": "generation.completion",
     "ModelConfig": "config",
@@ -75,6 +80,7 @@ __all__ = [
     "Baselines",
     "Cell",
     "CharRNNError",
+    "Classifier",
     "Completion",
     "Completions",
     "Corpus",
@@ -101,10 +107,12 @@ __all__ = [
     "fit",
     "from_torch",
     "load",
+    "load_classifier",
     "mixed",
     "read_text",
     "register_cell",
     "train",
+    "train_classifier",
 ]
 
 

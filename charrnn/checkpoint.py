@@ -3,7 +3,7 @@
 The arrays are named `params/…`, `opt/…` and `state`; everything else is in the JSON string `meta`. `best.npz` has what
 inference needs; `last.npz` also has what resuming needs: the optimizer's state, the model's state and the progress. If
 that is not the last good state, to which a run goes back when it diverges, `good/…` has the arrays of the good one.
-The cache that was fitted to a trained model has `cache/…`.
+The cache that was fitted to a trained model has `cache/…`, and the n-grams of a classifier `ngrams/…`.
 Neither records a time of day, so the same settings give the same bytes. Nothing is ever pickled.
 """
 
@@ -59,6 +59,7 @@ _META_TYPES = {
 }
 _CACHE_ARRAYS = ("mean", "projection")
 _CACHE_TYPES = {"size": int, "sharpness": float, "gates": list, "fitted_to": str}
+_NGRAM_TYPES = {"ngrams/keys": "uint64", "ngrams/weights": "float32"}
 _GOOD_TYPES = {"step": int, "history": list, "progress": dict}
 #: Settings of a model that only its training uses.
 _IN_TRAINING = ("dropout", "input_dropout", "weight_drop", "init")
@@ -100,6 +101,7 @@ class Checkpoint:
     good            the run at its last good state; None if this is it, and for inference
     cache           the memory that was fitted to the model when its training ended; None before that
     classifier      the labels and other settings of a classifier; None for a language model
+    ngrams          the n-grams of a classifier's labels, `keys` (K,) and `weights` (K, C); empty without them
     """
 
     model_config: ModelConfig
@@ -122,6 +124,7 @@ class Checkpoint:
     good: Checkpoint | None = None
     cache: Cache | None = None
     classifier: ClassifierConfig | None = None
+    ngrams: dict[str, Any] = field(default_factory=dict)
 
     @property
     def summary(self) -> str:
@@ -175,7 +178,7 @@ def save(path: Path, checkpoint: Checkpoint, remedy: str = REMEDY) -> None:
     }
     if checkpoint.classifier is not None:
         meta["classifier"] = asdict(checkpoint.classifier)
-    arrays = _arrays(checkpoint)
+    arrays = _arrays(checkpoint) | {f"ngrams/{name}": array for name, array in checkpoint.ngrams.items()}
     if cache := checkpoint.cache:
         meta["cache"] = {
             "size": cache.size,
@@ -229,6 +232,7 @@ def load(path: Path) -> Checkpoint:
     if checkpoint.cache is not None:
         own: dict[str, Any] = _with_prefix("cache/", arrays)
         checkpoint = replace(checkpoint, cache=replace(checkpoint.cache, **own))
+    checkpoint = replace(checkpoint, ngrams=_with_prefix("ngrams/", arrays))
     return _with_arrays(checkpoint, arrays)
 
 
@@ -396,7 +400,12 @@ def _classifier(meta: dict[str, Any]) -> ClassifierConfig | None:
     if (data := meta.get("classifier")) is None:
         return None
     labels = data["labels"]
-    if type(labels) is not list or len(labels) < 2 or not all(isinstance(label, str) for label in labels) or len(set(labels)) < len(labels):
+    if (
+        type(labels) is not list
+        or len(labels) < 2
+        or not all(isinstance(label, str) for label in labels)
+        or len(set(labels)) < len(labels)
+    ):
         raise ValueError("labels are not at least two different texts")
     return from_dict(ClassifierConfig, data | {"labels": tuple(labels)})
 
@@ -437,6 +446,9 @@ def _expected_shapes(path: Path, checkpoint: Checkpoint, file: Npz) -> dict[str,
             expected |= {f"good/{name}": shape for name, shape in expected.items()}
     if (cache := checkpoint.cache) is not None:
         expected |= {f"cache/{name}": getattr(cache, name).shape for name in _CACHE_ARRAYS}
+    if own is not None and own.ngram_factor is not None and "ngrams/keys" in file.names:
+        K = math.prod(file.header("ngrams/keys").shape)
+        expected |= {"ngrams/keys": (K,), "ngrams/weights": (K, len(own.labels))}
     if wrong := sorted(expected.keys() ^ file.names - {"meta"}):
         more = f" and {len(wrong) - _SHOWN:,} more" if len(wrong) > _SHOWN else ""
         raise _damaged(
@@ -449,24 +461,24 @@ def _check_sizes(path: Path, config: ModelConfig, own: ClassifierConfig | None, 
     """Refuse settings with other sizes than the arrays: `param_shapes` takes time and memory in proportion to them."""
     H, E, V = config.hidden_size, config.embed_size, config.vocab_size
     shapes = {"out.W_he": (H, E)} if config.tied else {"out.W_hy": (H, V)}
-    directions = 1
+    directions, prefixes = 1, tuple[str, ...](("",))
     if own is not None:
-        directions = own.directions
+        directions, prefixes = own.directions, own.prefixes
         shapes = {"out.W_hy": (directions * H, len(own.labels))}
     if E:
         shapes["embed.W_e"] = (V, E)
-    for name, shape in shapes.items():
+    for name, shape in ((f"{prefix}{name}", shape) for prefix in prefixes for name, shape in shapes.items()):
         if f"params/{name}" not in file.names or file.header(f"params/{name}").shape != shape:
             raise _damaged(path, f"{name} does not have shape {shape}")
     small = replace(config, vocab_size=5, hidden_size=4, embed_size=E and 5, num_layers=1)
     matrix = "W_hh" if "layer0.W_hh" in model.param_shapes(small) else "W_xh"  # a cell has at least one of them
     names = [name for name in file.names if name.startswith("params/") and name.endswith(f".{matrix}")]
-    if len(names) != config.num_layers * directions:
+    if len(names) != config.num_layers * directions * len(prefixes):
         raise _damaged(path, f"it does not have the {config.num_layers} layers of its settings")
     for name in names:
         rows = H
         if matrix == "W_xh":
-            rows = E or V if name.split("/")[1] in ("layer0.W_xh", "reverse0.W_xh") else directions * H
+            rows = E or V if name.endswith(("layer0.W_xh", "reverse0.W_xh")) else directions * H
         if file.header(name).shape[:1] != (rows,):
             raise _damaged(path, f"{name} has shape {file.header(name).shape}; its first axis must be {rows}")
 
@@ -475,8 +487,9 @@ def _check_header(path: Path, name: str, header: Header, shape: tuple[int, ...],
     """Refuse an array whose shape or type is not the one that the settings imply."""
     if header.shape != shape:
         raise _damaged(path, f"{name} has shape {header.shape}, not {shape}")
-    if header.dtype != np.dtype(config.dtype):
-        raise _damaged(path, f"{name} is {header.dtype}, not {config.dtype}")
+    dtype = _NGRAM_TYPES.get(name, config.dtype)
+    if header.dtype != np.dtype(dtype):
+        raise _damaged(path, f"{name} is {header.dtype}, not {dtype}")
 
 
 def _with_prefix(prefix: str, arrays: dict[str, Any]) -> Params:

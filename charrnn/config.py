@@ -475,7 +475,27 @@ class ClassifierConfig:
     labels: tuple[str, ...] = ()
     bidirectional: bool = setting(True, "Model", "Read each text in both directions.")
     pool: str = setting(
-        "max", "Model", "Read the label from the max or the mean over all characters, or from the last.", choices=POOLS
+        "max",
+        "Model",
+        "Read the label from the max or the mean over all characters, or from the last.",
+        choices=POOLS,
+        recipe="mean",
+    )
+    nets: int = setting(
+        1,
+        "Model",
+        "Train so many nets side by side, and average their probabilities: fewer errors, and slower.",
+        low=1,
+        high=100,
+        recipe=AUTO,
+    )
+    ngrams: int = setting(
+        0,
+        "Model",
+        "Also count the n-grams of each class, up to this many characters, and add what they say; 0 for none.",
+        low=0,
+        high=10,
+        recipe="5",
     )
     balance: float = setting(
         0.0,
@@ -499,8 +519,11 @@ class ClassifierConfig:
     )
     label_field: str | None = setting(None, "Text", "Column or field with the labels.", metavar="NAME")
     max_chars: int = setting(1000, "Text", "Read at most this many characters of each text.", low=1, high=1_000_000)
-    temperature: float | None = setting(
-        None, "", "Temperature that calibrates the probabilities, fitted when training ends.", low=0.0, open_ends=True
+    net_factor: float | None = setting(
+        None, "", "Factor of what the nets say, fitted when training ends; None before that.", low=0.0, open_ends=True
+    )
+    ngram_factor: float | None = setting(
+        None, "", "Factor of what the n-grams say, fitted when training ends.", low=0.0, open_ends=True
     )
 
     def __post_init__(self) -> None:
@@ -510,6 +533,11 @@ class ClassifierConfig:
     def directions(self) -> int:
         """Return D, the number of directions in which a text is read."""
         return 2 if self.bidirectional else 1
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """Return what the names of each net's parameters begin with."""
+        return ("",) if self.nets == 1 else tuple(f"net{number}." for number in range(self.nets))
 
 
 #: The settings of language models and their training that make no sense for a classifier.

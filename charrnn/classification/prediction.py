@@ -7,12 +7,17 @@ from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, partial
+from os import PathLike
+from pathlib import Path
 from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from charrnn import checkpoint as ckpt
 from charrnn.arrays import Array, Ids, Params
+from charrnn.checkpoint import Checkpoint
+from charrnn.classification.ngrams import ClassNGrams
 from charrnn.classification.texts import Texts
 from charrnn.config import ClassifierConfig, ModelConfig
 from charrnn.data.items import text_reader
@@ -23,6 +28,7 @@ from charrnn.nn import classifier
 from charrnn.nn.functional import log_softmax
 from charrnn.parallel.plan import threads_to_use
 from charrnn.parallel.threads import Threads, in_order
+from charrnn.training.folder import find_model
 
 _MOST_TEXTS, _MOST_CHARS = 1024, 1 << 14  # of a batch: enough rows for the core, and few megabytes of outputs
 _AHEAD = 2  # blocks that are taken while one is read
@@ -67,11 +73,12 @@ class _Started(NamedTuple):
     batches: list[tuple[npt.NDArray[np.intp], Future[Array]]]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Classifier:
     """A net that reads whole texts, and the labels that it gives them.
 
     encoding  of its corpus, in which lines are read
+    ngrams    of its labels, which are added to the net's logits; None without them
     """
 
     model_config: ModelConfig
@@ -79,6 +86,28 @@ class Classifier:
     params: Params
     vocab: Vocab
     encoding: str = "utf-8"
+    ngrams: ClassNGrams | None = None
+
+    @classmethod
+    def of(cls, saved: Checkpoint) -> Classifier:
+        """Return the classifier of a checkpoint that `checkpoint.load_classifier` returned."""
+        assert saved.classifier is not None
+        own, encoding = saved.classifier, saved.text_config.encoding
+        ngrams = ClassNGrams(**saved.ngrams, longest=own.ngrams) if saved.ngrams else None
+        return cls(saved.model_config, own, saved.params, saved.vocab, encoding, ngrams)
+
+    def __repr__(self) -> str:
+        config = self.model_config
+        return f"Classifier({config.cell} {config.num_layers}x{config.hidden_size}, {len(self.labels):,} labels)"
+
+    def predict(self, texts: Sequence[str]) -> list[tuple[str, float]]:
+        """Return the most likely label of each text, with its probability.
+
+        A text without a character that the classifier knows gets the label of one without any characters.
+        """
+        found = np.concatenate([*self.predict_blocks([texts])]) if texts else np.empty((0, len(self.labels)))
+        best = found.argmax(axis=1)
+        return [(self.labels[number], float(np.exp(own[number]))) for number, own in zip(best, found, strict=True)]
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -86,9 +115,20 @@ class Classifier:
         return self.config.labels
 
     @cached_property
-    def weights(self) -> classifier.Weights:
-        """Return the weights in the form that forward passes read."""
-        return classifier.prepare(self.params, self.model_config, self.config)
+    def weights(self) -> tuple[classifier.Weights, ...]:
+        """Return the weights of each net in the form that forward passes read."""
+        return classifier.prepare_all(self.params, self.model_config, self.config)
+
+    def logits(self, ids: Ids, lengths: npt.NDArray[np.intp]) -> Array:
+        """Return the logits of the nets, with what the n-grams say.
+
+        Shapes:  ids (T, B) · lengths (B,) · returns (B, C)
+        """
+        logits = classifier.mean_logits(self.weights, ids, lengths)
+        logits *= self.config.net_factor or 1.0
+        if self.ngrams is not None and self.config.ngram_factor is not None:
+            logits += self.config.ngram_factor * self.ngrams.scores(ids, lengths)
+        return logits
 
     def encode(self, texts: Sequence[str]) -> Texts:
         """Return the ids of texts, as the classifier reads them: cut, and without unknown characters."""
@@ -114,7 +154,7 @@ class Classifier:
         read, marks = text_reader(self.encoding, self.vocab), self.encode([""]).lengths[0]
 
         def log_probs(which: npt.NDArray[np.intp], ids: Ids, lengths: npt.NDArray[np.intp]) -> Array:
-            found = log_softmax(classifier.logits(self.weights, ids, lengths))
+            found = log_softmax(self.logits(ids, lengths))
             found[lengths == marks] = np.nan
             return found
 
@@ -141,6 +181,15 @@ class Classifier:
 
         with Threads(threads) as pool:
             yield from in_order(blocks, start, finish, ahead=_AHEAD if ahead and threads > 1 else 0)
+
+
+def load_classifier(path: str | PathLike[str] | None = None) -> Classifier:
+    """Return the classifier in a checkpoint.
+
+    path  a `.npz` file, a run's folder, a run's name under ./checkpoints, or None for the newest classifier there
+    Raises:  CheckpointError if there is none, it is damaged, or it is a language model.
+    """
+    return Classifier.of(ckpt.load_classifier(find_model(path if path is None else Path(path), classifier=True)))
 
 
 class Scorer(Protocol):

@@ -24,6 +24,7 @@ _SIZES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512)
 _PARAMS_PER_CHAR = 1.25
 _ENOUGH_PASSES = 4  # passes that a size must leave time for
 _LEAST_PASSES = 1
+_MOST_NETS = 3  # more gain little, and each takes as much time again, also to predict
 _BATCHES = (16, 32, 64, 128, 256)
 _STEPS = 1_000  # steps of a run, at least: few texts, and long ones in a short time, get small batches
 _USUAL_BATCH, _USUAL_UNITS, _RATE = 64, 128, 0.01
@@ -31,6 +32,7 @@ _MOST_DROPOUT, _DROPOUT_PASSES = 0.5, 10  # dropout grows with the passes up to 
 _WORK_PER_UNIT = 375  # elementwise work beside the matrix products, as in the language model's recipe
 _ONE_HOT, _EMBED_SIZE = 512, 128  # up to this many symbols, one-hot rows; above, an embedding of this size
 _MOST_AVERAGE = 0.9999
+_NGRAMS = 5
 _NEXT_WEIGHT = 0.5  # of the auxiliary loss, up to so many symbols: its readouts cost as many products for each
 
 
@@ -45,24 +47,25 @@ def work(config: ModelConfig, settings: ClassifierConfig) -> float:
     The table in which symbols are looked up (an embedding, or input weights under one-hot rows) costs nothing.
     """
     own, D = layer_params(config, settings), settings.directions
-    return own - _looked_up(config, settings) + _WORK_PER_UNIT * config.hidden_size * config.num_layers * D
+    units = config.hidden_size * config.num_layers * D
+    return settings.nets * (own - _looked_up(config, settings) + _WORK_PER_UNIT * units)
 
 
 def layer_params(config: ModelConfig, settings: ClassifierConfig) -> int:
-    """Return the parameters of the layers in all directions."""
-    shapes = classifier.param_shapes(config, settings)
+    """Return the parameters of one net's layers in all directions."""
+    shapes = classifier.param_shapes(config, replace(settings, nets=1))
     return sum(math.prod(shape) for name, shape in shapes.items() if name.startswith(("layer", "reverse")))
 
 
 def _looked_up(config: ModelConfig, settings: ClassifierConfig) -> int:
-    shapes = classifier.param_shapes(config, settings)
+    shapes = classifier.param_shapes(config, replace(settings, nets=1))
     names = () if config.embed_size else ("layer0.W_xh", "reverse0.W_xh")
     return sum(math.prod(shapes[name]) for name in names if name in shapes)
 
 
 def kind(symbols: int, given: Collection[str]) -> dict[str, Any]:
     """Return the settings of the kind of net that are not given; texts and time do not matter."""
-    chosen: dict[str, Any] = {"cell": "gru", "pool": "mean"}
+    chosen: dict[str, Any] = {"cell": "gru", "pool": "mean", "ngrams": _NGRAMS}
     chosen |= {"embed_size": _EMBED_SIZE} if symbols > _ONE_HOT else {"next_weight": _NEXT_WEIGHT}
     return {name: value for name, value in chosen.items() if name not in given}
 
@@ -97,6 +100,7 @@ def choose(
     reasons_of_kind = {
         "cell": "gru: as good as an LSTM here, in three quarters of its time",
         "pool": "mean: every character has a say; the max is a little worse, the last character clearly",
+        "ngrams": f"n-grams of up to {_NGRAMS} characters: counts see rare endings that a net needs many texts for",
         "embed_size": f"embedding of {_EMBED_SIZE}: {config.vocab_size:,} symbols are too many for one-hot vectors",
         "next_weight": f"next weight {_NEXT_WEIGHT:g}: predicting the next character too, a net learns how words look",
     }
@@ -118,6 +122,9 @@ def choose(
         if config == sizes[-1] != sized[-1]:
             why = f"a larger net would memorise {chars:,.0f} characters"
         set_to("hidden_size", config.hidden_size, f"{config.hidden_size} units: {why}")
+    if (nets := min(_MOST_NETS, int(passes_of(config) / MOST_PASSES))) > 1 and "nets" not in given:
+        set_to("nets", nets, f"{nets} nets: there is time for them, and their mean makes fewer errors than each")
+        settings = replace(settings, nets=nets)
     passes = min(MOST_PASSES, passes_of(config))
     if passes < passes_of(config):
         reasons.append(f"{MOST_PASSES} passes: with more, the net knows its texts by heart and learns nothing else")

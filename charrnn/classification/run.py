@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,14 +15,26 @@ import numpy as np
 from charrnn import checkpoint as ckpt
 from charrnn.checkpoint import Checkpoint
 from charrnn.classification import pretrained
-from charrnn.classification.calibration import fit_temperature
+from charrnn.classification.calibration import fit_factors
+from charrnn.classification.ngrams import ClassNGrams
+from charrnn.classification.prediction import Classifier, load_classifier
 from charrnn.classification.setup import LabelledCorpus, corpus_of, set_up, sort_classifier_settings, training_for
 from charrnn.classification.training import LabelTraining
-from charrnn.config import LENGTHS, option_words, seeded, train_words
+from charrnn.config import (
+    LENGTHS,
+    ClassifierConfig,
+    ModelConfig,
+    TextConfig,
+    TrainConfig,
+    option_words,
+    seeded,
+    train_words,
+)
 from charrnn.data.corpus import Corpus
 from charrnn.errors import CheckpointError, ConfigError
+from charrnn.signatures import spell_out
 from charrnn.training.budget import Timer
-from charrnn.training.folder import RUNS, UNLOCKED, RunFolder
+from charrnn.training.folder import RUNS, UNLOCKED, RunFolder, find_model
 from charrnn.training.loop import Report
 from charrnn.training.resume import state_of, version_notes
 from charrnn.training.run import Run, resumable
@@ -137,23 +150,30 @@ class ClassifierRun(Run):
     def is_concluded(self) -> bool:
         """Return whether `best.npz` is calibrated."""
         best = self.folder.best
-        return not best.exists() or ckpt.read_meta(best)["classifier"]["temperature"] is not None
+        return not best.exists() or ckpt.read_meta(best)["classifier"]["net_factor"] is not None
 
     def conclude(self) -> None:
-        """Fit the temperature of the best classifier's probabilities to the validation split, and add it to `best.npz`.
+        """Count the n-grams of each class, fit the factors of net and n-grams, and add both to `best.npz`.
 
-        Call it when training has ended. It changes no label.
+        The factors are fitted to the validation split. Call it when training has ended.
         """
         if not self.folder.best.exists():
             return
         best, training = ckpt.load(self.folder.best), self.training
+        own, stream = training.settings, training.stream
+        grams = None
+        if own.ngrams:
+            grams = ClassNGrams.of(stream.texts, stream.labels, training.classes, own.ngrams)
+        logits, said = np.zeros((2, len(training.val), training.classes))
         with training.workers() as workers:
             workers.set_params(best.params)
-            logits = np.empty((len(training.val), training.classes))
-            for indices, found in workers.logits(training.val):
-                logits[indices] = found
-        fitted = replace(training.settings, temperature=fit_temperature(logits, training.val_labels))
-        ckpt.save(self.folder.best, replace(best, classifier=fitted))
+            for batch, found in workers.logits(training.val):
+                logits[batch.indices] = found
+                if grams is not None:
+                    said[batch.indices] = grams.scores(batch.ids, batch.lengths)
+        net, *more = fit_factors([logits] if grams is None else [logits, said], training.val_labels)
+        fitted = replace(own, net_factor=net, ngram_factor=more[0] if more else None)
+        ckpt.save(self.folder.best, replace(best, classifier=fitted, ngrams=grams.arrays() if grams else {}))
 
     def _log_line(self, report: Report, seconds: float) -> dict[str, Any]:
         line = super()._log_line(report, seconds)
@@ -173,3 +193,39 @@ def _refuse_changes(saved: Checkpoint, settings: dict[str, Any], texts: int) -> 
                 f"{' '.join(option_words(name, value))} contradicts the run, which has {stored[name]}: leave it out "
                 "to resume, or start a new run with --out"
             )
+
+
+@spell_out(ClassifierConfig, ModelConfig, TextConfig, TrainConfig)
+def train_classifier(
+    texts: str | PathLike[str] | Sequence[str | PathLike[str]],
+    out: str | PathLike[str] | None = None,
+    *,
+    val_path: str | PathLike[str] | None = None,
+    init_from: Sequence[str | PathLike[str]] = (),
+    force: bool = False,
+    **settings: Any,
+) -> Classifier:
+    """Train a classifier on labelled texts, and return the one with the fewest errors on the validation split.
+
+    texts      the path of labelled texts, or several paths, in a form that `examples.read_examples` reads
+    out        the run's folder; ./checkpoints/<name of the texts> if None
+    val_path   labelled texts for validation; a share of all texts if None
+    init_from  language models whose weights the run begins with
+    force      True: remove an earlier run in the folder
+    settings   fields of `ClassifierConfig`, `ModelConfig`, `TextConfig` and `TrainConfig`; with minutes, the recipe
+               chooses the others
+    Raises:    CharRNNError for anything that the caller can fix.
+    """
+    paths = [texts] if isinstance(texts, (str, PathLike)) else texts
+    run = ClassifierRun.start(
+        [fspath(path) for path in paths],
+        None if out is None else Path(out),
+        settings=settings,
+        val_path=None if val_path is None else fspath(val_path),
+        init_from=[find_model(Path(path)) for path in init_from],
+        force=force,
+    )
+    with closing(run):
+        for _ in run.events():
+            pass
+    return load_classifier(run.folder.path)

@@ -161,7 +161,9 @@ def set_up(
         settings = settings | chosen.settings
     training, params, notes = _begin(corpus, vocab, settings)
     if earlier:
-        params |= pretrained.params_of(earlier, params)
+        for prefix in training.settings.prefixes:
+            begun = pretrained.params_of(earlier, classifier.own_params(params, prefix))
+            params |= {f"{prefix}{name}": array for name, array in begun.items()}
     return Setup(vocab, training, params, [*corpus.notes, *chosen.notes, *notes], chosen.reasons)
 
 

@@ -46,6 +46,14 @@ class TextBatch(NamedTuple):
         return TextBatch(self.ids[:longest, rows], lengths, self.labels[rows], self.weights[rows])
 
 
+class PaddedTexts(NamedTuple):
+    """Texts of similar lengths side by side: their indices (B,), padded ids (T, B), and lengths (B,)."""
+
+    indices: _Numbers
+    ids: Ids
+    lengths: _Numbers
+
+
 @dataclass(frozen=True, eq=False)
 class Texts:
     """N encoded texts, end to end.
@@ -90,10 +98,10 @@ class Texts:
         """Return these texts as the columns of one array, and their lengths."""
         return pad([self.ids[self.starts[at] : self.starts[at] + self.lengths[at]] for at in indices.tolist()])
 
-    def batches(self, most_texts: int, most_chars: int) -> Iterator[tuple[_Numbers, Ids, _Numbers]]:
-        """Yield all texts in batches of similar lengths: their indices, the padded ids, and the lengths."""
+    def batches(self, most_texts: int, most_chars: int) -> Iterator[PaddedTexts]:
+        """Yield all texts in batches of similar lengths."""
         for indices in batches(self.lengths, most_texts, most_chars):
-            yield indices, *self.padded(indices)
+            yield PaddedTexts(indices, *self.padded(indices))
 
 
 def _chunks(texts: Sequence[str], most: int) -> Iterator[list[str]]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from charrnn.arrays import Array, Mask, Params, Scratch
 from charrnn.classification.recipe import most_steps
-from charrnn.classification.texts import TextBatch, Texts, TextStream
+from charrnn.classification.texts import PaddedTexts, TextBatch, Texts, TextStream
 from charrnn.config import ClassifierConfig, ModelConfig
 from charrnn.evaluation.statistics import Tally
 from charrnn.nn import classifier
@@ -45,9 +45,9 @@ class LabelWorkers(Workers):
     def __init__(self, config: ModelConfig, settings: ClassifierConfig, seed: int | None, threads: int) -> None:
         self._config, self._settings, self._seed = config, settings, seed
         self._threads = Threads(threads)
-        self._scratches = [Scratch() for _ in range(threads)]
-        self._params: Params = {}
-        self._weights: classifier.Weights | None = None
+        self._scratch = Scratch()
+        self._own: list[Params] = []
+        self._weights: tuple[classifier.Weights, ...] = ()
 
     def __enter__(self) -> LabelWorkers:
         self._threads.__enter__()
@@ -58,7 +58,8 @@ class LabelWorkers(Workers):
 
     def set_params(self, params: Params) -> None:
         """Use these parameters from now on."""
-        self._params, self._weights = params, None
+        self._own = [classifier.own_params(params, prefix) for prefix in self._settings.prefixes]
+        self._weights = classifier.prepare_all(params, self._config, self._settings)
 
     def gradients(  # type: ignore[override]  # batches of texts are not windows
         self, window: TextBatch, state: Array, step: int, part: Part | None = None
@@ -68,51 +69,53 @@ class LabelWorkers(Workers):
         The auxiliary loss is in the gradient alone: so training and validation losses are both of labels, and what
         shows divergence in a language model shows it here.
         """
+        settings = self._settings
         shares = self._shares(len(window.labels))
-        total = float(window.weights.sum(dtype=np.float64))
-        found = [
-            *self._threads.map(
-                lambda number: self._share(window, step, shares[number], number, total), range(len(shares))
-            )
-        ]
-        loss, grads = found[0]
-        for more, own in found[1:]:
-            loss += more
-            for name, grad in own.items():
-                grads[name] += grad
+        tasks = [(net, rows) for net in range(settings.nets) for rows in shares]
+        total = settings.nets * float(window.weights.sum(dtype=np.float64))
+        found = self._threads.map(lambda task: self._share(window, step, *task, total), tasks)
+        loss, grads = 0.0, Params()
+        for (net, _), (own_loss, own_grads) in zip(tasks, found, strict=True):
+            loss += own_loss
+            for name, grad in own_grads.items():
+                name = f"{settings.prefixes[net]}{name}"
+                grads[name] = grads[name] + grad if name in grads else grad
         return loss, state, grads
 
-    def _share(self, batch: TextBatch, step: int, rows: slice, number: int, total: float) -> tuple[float, Params]:
-        """Return the share of the batch's loss that these rows have, and their share of the gradient."""
-        own, settings = batch.rows(rows), self._settings
-        masks = draw_masks(self._params, self._config, self._seed, step, rows, settings.directions)
-        weights = classifier.prepare(self._params, self._config, settings, masks) if masks.weights else self.weights
-        tap = self._next_characters(own, batch)
-        logits, backprop = classifier.forward(
-            weights, own.ids, own.lengths, masks=masks, tap=tap, scratch=self._scratches[number]
-        )
+    def _share(self, batch: TextBatch, step: int, net: int, rows: slice, total: float) -> tuple[float, Params]:
+        """Return the share of the batch's loss that these rows have in one net, and their share of the gradient.
+
+        Each net has dropout masks of its own, as if its seed were another.
+        """
+        own, settings, params = batch.rows(rows), self._settings, self._own[net]
+        masks = draw_masks(params, self._config, (self._seed or 0) + net, step, rows, settings.directions)
+        weights = self._weights[net]
+        if masks.weights:
+            weights = classifier.prepare(params, self._config, settings, masks)
+        tap = self._next_characters(params, own, batch)
+        scratch = self._scratch.scope(f"{net}, {rows.start}")
+        logits, backprop = classifier.forward(weights, own.ids, own.lengths, masks=masks, tap=tap, scratch=scratch)
         loss, dlogits = weighted_loss(logits, own.labels, own.weights, total)
         grads = backprop(dlogits)
         return loss, grads if tap is None else grads | tap.grads
 
-    def _next_characters(self, own: TextBatch, batch: TextBatch) -> NextCharacters | None:
-        """Return the auxiliary loss on these texts of the batch; None without one."""
-        if not (weight := self._settings.next_weight):
+    def _next_characters(self, params: Params, own: TextBatch, batch: TextBatch) -> NextCharacters | None:
+        """Return the auxiliary loss of a net on these texts of the batch; None without one."""
+        if not self._settings.next_weight:
             return None
-        params = {name: array for name, array in self._params.items() if name.startswith("next")}
+        weight = self._settings.next_weight / self._settings.nets
+        params = {name: array for name, array in params.items() if name.startswith("next")}
         pairs, all_pairs = (int(np.maximum(some.lengths - 1, 0).sum()) for some in (own, batch))
         return NextCharacters(params, own.ids, own.lengths, weight * pairs / max(1, all_pairs))
 
-    def logits(self, texts: Texts) -> Iterator[tuple[npt.NDArray[np.intp], Array]]:
-        """Yield the indices of a batch of texts, and the logits of each label (B, C).
+    def logits(self, texts: Texts) -> Iterator[tuple[PaddedTexts, Array]]:
+        """Yield the texts in batches, and the logits of each label (B, C).
 
         Scratch memory is not shared between batches, since several threads read side by side.
         """
-        weights = self.weights
 
-        def read(batch: tuple[npt.NDArray[np.intp], Any, Any]) -> tuple[npt.NDArray[np.intp], Array]:
-            indices, ids, lengths = batch
-            return indices, classifier.logits(weights, ids, lengths)
+        def read(batch: PaddedTexts) -> tuple[PaddedTexts, Array]:
+            return batch, classifier.mean_logits(self._weights, batch.ids, batch.lengths)
 
         yield from self._threads.map(read, texts.batches(READ_TEXTS, READ_CHARS))
 
@@ -120,14 +123,10 @@ class LabelWorkers(Workers):
         """Return nothing: gates of whole texts are not logged."""
         return []
 
-    @property
-    def weights(self) -> classifier.Weights:
-        """Return the prepared weights without weight-drop, made once for these parameters."""
-        self._weights = self._weights or classifier.prepare(self._params, self._config, self._settings)
-        return self._weights
-
     def _shares(self, rows: int) -> list[slice]:
-        count = max(1, min(self._threads.count, rows // _LEAST_ROWS))
+        """Return the rows of each task of a net: all of them if there is a net for each thread."""
+        wanted = -(-self._threads.count // self._settings.nets)
+        count = max(1, min(wanted, rows // _LEAST_ROWS))
         return [slice(rows * number // count, rows * (number + 1) // count) for number in range(count)]
 
 
@@ -206,9 +205,8 @@ class LabelTraining(Training):
         """Yield the running tally of the validation split, in texts."""
         workers.set_params(params)
         result = Tally()
-        for indices, logits in workers.logits(self.val):
-            log_probs = log_softmax(logits)
-            labels = self.val_labels[indices]
+        for batch, logits in workers.logits(self.val):
+            log_probs, labels = log_softmax(logits), self.val_labels[batch.indices]
             right: Mask = log_probs.argmax(axis=1) == labels
             nats = -float(log_probs[np.arange(len(labels)), labels].sum(dtype=np.float64))
             result = Tally(result.chars + len(labels), result.nats + nats, result.correct + int(right.sum()))

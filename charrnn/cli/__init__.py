@@ -21,6 +21,8 @@ _SECTIONS = {
         "train": "Train a model on a text.",
         "sample": "Generate text with a model.",
         "complete": "Complete a word or a line.",
+        "fill": "Fill gaps in a text.",
+        "repair": "Undo typing errors in each line.",
         "eval": "Measure how well a model predicts a text.",
         "score": "Score each line by its likelihood under a model.",
         "embed": "Print a vector for each line, or the most similar lines.",

@@ -70,6 +70,17 @@ def print_explanations(
         note(legend())
 
 
+def explain_lines(model_path: str | None, texts: tuple[str, ...], *, as_json: bool) -> None:
+    """Print what moved a classifier's decision about each line of the texts, or of standard input."""
+    from charrnn.cli._lines import open_items
+    from charrnn.cli._predictor import open_predictor
+
+    opened = open_predictor(model_path, ())
+    encoding, any_kind = opened.checkpoint.text_config.encoding, opened.checkpoint.vocab.kind == "bytes"
+    _, pieces = open_items(texts, None, encoding, follow=False, any_kind=any_kind).open()
+    print_explanations(opened, pieces, threads=None, as_json=as_json, at_once=False)
+
+
 def _in_colours(own: Explanation) -> bytes:
     """Return a line for a terminal."""
     probability = "" if own.probability is None else f"{own.probability:.6f}"

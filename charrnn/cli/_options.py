@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import click
@@ -17,16 +18,20 @@ from charrnn.config import MOST_MEMORY, UNKNOWN_POLICIES, TrainConfig, flag_of, 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def settings(*names: str, more: tuple[type[Any], ...] = ()) -> Callable[[F], F]:
+def settings(
+    *names: str, more: tuple[type[Any], ...] = (), helps: Mapping[str, str] = MappingProxyType({})
+) -> Callable[[F], F]:
     """Add an option for each of these settings of model and training; None if it is not given.
 
-    more: further dataclasses of settings
+    more   further dataclasses of settings
+    helps  help texts, with their defaults, in place of those of the fields
     """
 
     def add(function: F) -> F:
         for item in reversed(setting_fields(*more)):
             if item.name in names:
-                function = _option(item, default=None, more_help=_default_in_words(item))(function)
+                words = helps.get(item.name) or item.metadata["help"] + _default_in_words(item)
+                function = _option(item, words, default=None)(function)
         return function
 
     return add
@@ -44,7 +49,9 @@ def options_of(config: type[Any], *names: str) -> Callable[[F], F]:
             several = str(item.type).startswith("tuple")
             hidden = several or "flag_low" in item.metadata or item.default is None
             default = {} if hidden else {"default": item.default, "show_default": item.type != "bool"}
-            function = _option(item, **default, **({"multiple": True} if several else {}))(function)
+            function = _option(item, item.metadata["help"], **default, **({"multiple": True} if several else {}))(
+                function
+            )
         return function
 
     return add
@@ -63,12 +70,11 @@ def _default_in_words(item: Field[Any]) -> str:
     return f" [default: {f'{chosen}; {default} with --steps' if chosen else default}]"
 
 
-def _option(item: Field[Any], *, more_help: Any = "", **more: Any) -> Callable[[F], F]:
+def _option(item: Field[Any], text: str, **more: Any) -> Callable[[F], F]:
     """Return a decorator that adds the option of a field, with the flags and metavar of its metadata if it has any."""
     meta = item.metadata
     flags = meta.get("flags", (flag_of(item.name),))
     name = flags[-1].removeprefix("--").replace("-", "_")
-    text = meta["help"]
     if item.type == "bool":
         more["is_flag"] = True
         if item.default:
@@ -80,8 +86,14 @@ def _option(item: Field[Any], *, more_help: Any = "", **more: Any) -> Callable[[
         several = "|".join(meta["choices"])
         fits = len(f"{flags[-1]} [{several}]") <= _WIDEST
         more["metavar"] = f"[{several}]" if fits else meta.get("metavar", "NAME")
-        text += "" if fits else f" One of {', '.join(meta['choices'])}."
-    return section(meta["group"])(*flags, name, help=text + more_help, **more)
+        text = text if fits else _with_choices(text, meta["choices"])
+    return section(meta["group"])(*flags, name, help=text, **more)
+
+
+def _with_choices(text: str, choices: Sequence[str]) -> str:
+    """Return a help text that also names the choices, before the default."""
+    words, bracket, default = text.partition(" [")
+    return f"{words} One of {', '.join(choices)}.{bracket}{default}"
 
 
 def _type(item: Field[Any]) -> Any:

@@ -84,8 +84,19 @@ def open_predictor(model_path: str | None, by: tuple[RunLabel, ...]) -> Opened:
     saved = ckpt.load_classifier(file)
     assert saved.classifier is not None
     note_model(file, model_path)
-    predictor = Classifier(saved.model_config, saved.classifier, saved.params, saved.vocab, saved.text_config.encoding)
-    return Opened(predictor, saved, saved.classifier.max_chars)
+    return Opened(Classifier.of(saved), saved, saved.classifier.max_chars)
+
+
+def is_classifier(model_path: str | None) -> bool:
+    """Return whether a model that the user named is a classifier."""
+    if model_path is None:
+        return False
+    from pathlib import Path
+
+    from charrnn import checkpoint as ckpt
+    from charrnn.training.folder import find_model
+
+    return bool(ckpt.read_meta(find_model(Path(model_path))).get("classifier"))
 
 
 def _by_models(by: tuple[RunLabel, ...]) -> Opened:

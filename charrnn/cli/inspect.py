@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 import click
 
 from charrnn.cli._command import Conflict, SectionedCommand, complete_files, section
+from charrnn.cli._explained import explain_lines
 from charrnn.cli._options import json_option, memory_options, model_option, ngram_options, unknown_option
+from charrnn.cli._predictor import is_classifier
 from charrnn.cli._reports import Reports
 from charrnn.cli._subject import Subject
 from charrnn.cli._surprise import print_reading
 from charrnn.cli._types import WholeNumber
+from charrnn.errors import ConfigError
 from charrnn.system.atomic import output_file, replacing
 
 if TYPE_CHECKING:
@@ -91,6 +94,9 @@ def command(
 ) -> None:
     """Show how a model reads TEXT: each character is coloured by its surprise in bits.
 
+    With a classifier as MODEL, each line is coloured by how much its characters moved the decision, as by
+    `charrnn classify predict --explain`.
+
     TEXT is a file, folder or pattern, or "-" for standard input. Several are read as one text. Without TEXT, the
     beginning of the validation split of the model's corpus is read. --find, --saturation and --reach print reports
     instead; with --html, the page shows them.
@@ -107,6 +113,11 @@ def command(
     from charrnn.system.blas import thread_limit
 
     refuse_models(texts)
+    if is_classifier(model_path):
+        if html or find or saturation or reach or top or chars or memory_from or memory or with_ngram:
+            raise ConfigError("a classifier predicts no characters: give TEXT, and leave out all options but --json")
+        explain_lines(model_path, texts, as_json=as_json)
+        return
     file = output_file(html) if html is not None else None
     if file is not None:
         check_pages()

@@ -2,11 +2,14 @@
 
 h = encode(ids);  v = pool(h);  logits = v W_hy + b_y
 Shapes:  ids (T, B) · h (T, B, D H) · v (B, D H) · W_hy (D H, C) · b_y (C,)
+
+There may be several nets, which differ in their initial weights and dropout. Their probabilities are averaged; their
+parameters are named `net0.layer0.W_xh` and so on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -17,8 +20,11 @@ from charrnn.config import ClassifierConfig, ModelConfig
 from charrnn.nn import auxiliary, encoder
 from charrnn.nn.dropout import NO_DROPOUT, Masks
 from charrnn.nn.encoder import Encoder, Lengths, Tap
+from charrnn.nn.functional import softmax
 from charrnn.nn.initializers import INITS, Init, blank
 from charrnn.nn.pooling import pool
+
+_LEAST = 1e-30  # a probability, at least: its logarithm is finite in float32
 
 #: The backward pass: dlogits (B, C) -> grads.
 ClassifierBackprop: TypeAlias = Callable[[Array], Params]
@@ -49,19 +55,29 @@ def param_shapes(config: ModelConfig, classifier: ClassifierConfig) -> dict[str,
 
 def _drawn(config: ModelConfig, classifier: ClassifierConfig, rng: np.random.Generator, init: Init) -> Params:
     D, C = classifier.directions, len(classifier.labels)
-    params = encoder.init_params(config, D, rng, init)
-    params |= {"out.W_hy": init.inputs(rng, D * config.hidden_size, C), "out.b_y": np.zeros(C)}
-    return params | auxiliary.init_params(config, D, rng, init) if classifier.next_weight else params
+    params: Params = {}
+    for prefix in classifier.prefixes:
+        own = encoder.init_params(config, D, rng, init)
+        own |= {"out.W_hy": init.inputs(rng, D * config.hidden_size, C), "out.b_y": np.zeros(C)}
+        own |= auxiliary.init_params(config, D, rng, init) if classifier.next_weight else {}
+        params |= {f"{prefix}{name}": array for name, array in own.items()}
+    return params
+
+
+def own_params(params: Params, prefix: str) -> Params:
+    """Return the parameters of one net, given its prefix, by their names without it."""
+    return {name.removeprefix(prefix): array for name, array in params.items() if name.startswith(prefix)}
+
+
+def prepare_all(params: Params, config: ModelConfig, classifier: ClassifierConfig) -> tuple[Weights, ...]:
+    """Return the weights of each net in the form that forward passes read; valid until params change."""
+    return tuple(prepare(own_params(params, prefix), config, classifier) for prefix in classifier.prefixes)
 
 
 def prepare(params: Params, config: ModelConfig, classifier: ClassifierConfig, masks: Masks = NO_DROPOUT) -> Weights:
-    """Return the weights that forward passes read; valid until params change.
-
-    The temperature, if it was fitted, divides the readout.
-    """
+    """Return the weights of one net in the form that forward passes read; valid until params change."""
     net = encoder.prepare(params, config, classifier.directions, masks)
-    scale = 1 / (classifier.temperature or 1.0)
-    return Weights(net, classifier.pool, scale * params["out.W_hy"], scale * params["out.b_y"])
+    return Weights(net, classifier.pool, params["out.W_hy"], params["out.b_y"])
 
 
 def forward(
@@ -99,4 +115,16 @@ def logits(weights: Weights, ids: Ids, lengths: Lengths, *, scratch: Scratch = F
     h = encoder.read(weights.encoder, ids, lengths, scratch=scratch)[-1]
     v, _ = pool(weights.pool, h, lengths, weights.encoder.directions)
     result: Array = v @ weights.W_hy + weights.b_y
+    return result
+
+
+def mean_logits(nets: Sequence[Weights], ids: Ids, lengths: Lengths, *, scratch: Scratch = FRESH) -> Array:
+    """Return the logits of the mean of the nets' probabilities: of one net, its own.
+
+    Shapes:  ids (T, B) · lengths (B,) · returns (B, C)
+    """
+    if len(nets) == 1:
+        return logits(nets[0], ids, lengths, scratch=scratch)
+    mean = sum(softmax(logits(net, ids, lengths, scratch=scratch)) for net in nets) / len(nets)
+    result: Array = np.log(np.maximum(mean, _LEAST)).astype(nets[0].b_y.dtype)
     return result

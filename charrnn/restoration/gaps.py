@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 from charrnn.config import limit_of, setting
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, CorpusError
 
 MOST_GAP = 100  # characters of one gap
 MOST_FILLS = 100
@@ -38,11 +38,6 @@ class FillConfig:
             if item.name != "mark" and (limit := limit_of(getattr(self, item.name), item.metadata)):
                 raise ConfigError(f"--{item.name.replace('_', '-')} must be {limit}, got {getattr(self, item.name)}")
 
-    def refuse_known(self, symbols: str) -> None:
-        """Raise ConfigError if the mark is a character that a model knows, since it would be one of the text."""
-        if self.mark in symbols:
-            raise ConfigError(f"the model knows {self.mark!r} as a character: mark gaps with another one, by --mark")
-
 
 class Gap(NamedTuple):
     """A gap of at least `low` and at most `high` characters."""
@@ -57,27 +52,35 @@ class Template:
 
     fixed  the n + 1 known texts around them, some of which may be empty
     gaps   between these
+    sizes  of the marks in the text
     """
 
     fixed: tuple[str, ...]
     gaps: tuple[Gap, ...]
+    sizes: tuple[int, ...] = ()
 
     @classmethod
     def parse(cls, text: str, config: FillConfig) -> Template:
         """Return the template of a text with marks.
 
-        Raises:  ConfigError if a gap has more than `MOST_GAP` characters.
+        Raises:  CorpusError if a gap has more than `MOST_GAP` characters.
         """
         found = [*re.finditer(rf"{re.escape(config.mark)}+\*?", text)]
         ends = [0, *(gap.end() for gap in found)]
         begins = [*(gap.start() for gap in found), len(text)]
         fixed = tuple(text[end:begin] for end, begin in zip(ends, begins, strict=True))
-        return cls(fixed, tuple(_gap(marks[0], config.max_gap) for marks in found))
+        return cls(
+            fixed, tuple(_gap(marks[0], config.max_gap) for marks in found), tuple(len(marks[0]) for marks in found)
+        )
 
     def filled(self, fills: Sequence[str]) -> str:
         """Return the text with its gaps filled."""
         gaps = zip(fills, self.fixed[1:], strict=True)
         return self.fixed[0] + "".join(fill + after for fill, after in gaps)
+
+    def marked(self, char: str) -> str:
+        """Return the text with this character in place of each character of its marks."""
+        return self.filled([char * size for size in self.sizes])
 
     def between(self, fills: Sequence[str]) -> str:
         """Return the filled text from the first gap to the last one."""
@@ -88,5 +91,7 @@ def _gap(marks: str, max_gap: int) -> Gap:
     low = len(marks.removesuffix(_ANY))
     gap = Gap(low - 1, low - 1 + max_gap) if marks.endswith(_ANY) else Gap(low, low)
     if gap.high > MOST_GAP:
-        raise ConfigError(f"a gap of {gap.high:,} characters is too long to fill: at most {MOST_GAP}")
+        raise CorpusError(
+            f"a gap of {gap.high:,} characters is too long to fill: give at most {MOST_GAP} marks in a row"
+        )
     return gap

@@ -9,7 +9,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from charrnn import checkpoint as ckpt
 from charrnn.errors import MAY_PASS, CheckpointError, RunFolderError
 from charrnn.system.atomic import InUseError, lock, replacing, writing
 from charrnn.wording import did_you_mean, nearest
@@ -260,6 +259,8 @@ def find_model(path: str | Path | None, *, classifier: bool | None = False) -> P
 
 def _is_classifier(run: RunFolder) -> bool | None:
     """Return whether a run is one of a classifier; None if its checkpoint cannot be read, as loading it will say."""
+    from charrnn import checkpoint as ckpt  # it loads NumPy, which a completion of names does not need
+
     try:
         return bool(ckpt.read_meta(run.model() or run.best).get("classifier"))
     except CheckpointError:

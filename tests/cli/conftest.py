@@ -84,10 +84,9 @@ def run() -> Callable[..., Outcome]:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with `tiny.txt` and a run on it in `checkpoints/tiny`, and `labelled.tsv`; tests take copies."""
+    """Return a folder with `tiny.txt` and a run on it in `checkpoints/tiny`; tests take copies."""
     folder = tmp_path_factory.mktemp("trained")
     (folder / "tiny.txt").write_bytes(TEXT.encode())
-    (folder / "labelled.tsv").write_bytes(LABELLED.encode())
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         invoke("train", "tiny.txt", *SMALL, "--steps", "40", "--eval-every", "20", "--quiet")

@@ -145,6 +145,7 @@ def test_labels_that_were_not_learned_are_errors_with_a_note(run, classifier):
 
 
 def test_eval_by_language_models(run, tiny):
+    Path("labelled.tsv").write_text(LABELLED, encoding="utf-8")
     outcome = run("classify", "eval", "--by", "tiny=brummt", "--by", "tiny=krabbelt", "labelled.tsv", "--json")
     assert "18 texts have labels that no --by names, and count as errors: 'schläft'" in outcome.stderr
     assert outcome.json["labels"] == ["brummt", "krabbelt"]
@@ -182,3 +183,10 @@ WRONG = {
 @pytest.mark.parametrize(("line", "says"), WRONG.items(), ids=[*WRONG])
 def test_what_is_wrong_is_one_line(run, tiny, classifier, line, says):
     assert says in error_line(run(*line.split(), code=2).stderr)
+
+
+def test_inspect_shows_what_a_classifier_looks_at(run, classifier):
+    Path("one.txt").write_text(LINES[0])
+    explained = run("classify", "predict", "--explain", "one.txt").stdout
+    assert run("inspect", "-m", "labelled", "one.txt").stdout == explained
+    assert "leave out all options but --json" in error_line(run("inspect", "-m", "labelled", "--reach", code=2).stderr)

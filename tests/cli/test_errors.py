@@ -26,7 +26,7 @@ from charrnn.config import flag_of, limit_of, setting_fields
 from charrnn.errors import EXIT_CODES, ConfigError, CorpusError, DivergedError, MissingExtraError
 from charrnn.wording import in_words
 
-from ._material import SMALL, TEXT, TIMEOUT, error_line, meta, posix
+from ._material import LABELLED, SMALL, TEXT, TIMEOUT, error_line, meta, posix
 
 TINY = "checkpoints/tiny"
 NEW = ("--out", "new")
@@ -586,8 +586,8 @@ def ended(process: subprocess.Popen[bytes], input: bytes | None = None) -> tuple
     return process.returncode, (stderr or b"").decode()
 
 
-#: Two labels by language models, of which both are the same.
-BY = [word for label in "ab" for word in ("--by", f"checkpoints/tiny/best.npz={label}")]
+#: The labels of `labelled.tsv`, each by the same language model.
+BY = [f"--by=checkpoints/tiny/best.npz={label}" for label in ("brummt", "krabbelt", "schläft")]
 PRODUCTS = [
     ("sample", "--seed", "1"),
     ("eval", "tiny.txt"),
@@ -601,6 +601,8 @@ PRODUCTS = [
     ("classify", "train", "labelled.tsv", *SMALL[:4], "--steps", "1", "--seed", "1", "--quiet"),
     ("classify", "predict", "tiny.txt", *BY),
     ("classify", "eval", "labelled.tsv", *BY),
+    ("fill", "D_r"),
+    ("repair", "--help"),
     ("serve", "--stdio"),
     ("list",),
     ("compare", "tiny"),
@@ -633,6 +635,7 @@ def test_every_command_is_tried_without_a_reader():
 @posix
 @pytest.mark.parametrize("args", [*PRODUCTS, *ASKING], ids=" ".join)
 def test_a_reader_that_is_gone_is_no_error(command, tiny, args):
+    Path("labelled.tsv").write_text(LABELLED, encoding="utf-8")
     ours, theirs = os.pipe()
     os.close(ours)
     process = command(*args, stdout=theirs, stdin=subprocess.DEVNULL)

@@ -12,6 +12,8 @@ from charrnn.cli._command import commands_of
 from charrnn.config import ModelConfig, setting_names
 from charrnn.doctor import machine
 
+from ._material import SMALL
+
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "json.md").read_text(encoding="utf-8")
 COMMANDS = dict(commands_of(main.make_context("charrnn", [], resilient_parsing=True)))
 SECTIONS = dict(re.findall(r"^## charrnn ([\w ]+)\n(.*?)(?=^## |\Z)", DOCUMENT, re.MULTILINE | re.DOTALL))
@@ -27,15 +29,17 @@ RUNS = {
     "doctor": [()],
     "embed": [("one.txt",), ("one.txt", "--nearest", "tiny.txt")],
     "eval": [(), ("--baselines",), ("--protocol", "windows", "--dynamic"), ("one.txt",), ("--memory", "9")],
+    "fill": [("D_r", "--top", "2"), ("D_r", "--backward", "back")],
     "info": [(), ("-m", "checkpoints/tiny/last.npz")],
     "inspect": [(), ("one.txt",), ("tiny.txt", "--find", "vowel"), ("--saturation",), ("--reach",)],
     "list": [()],
     "plot": [("tiny",)],
+    "repair": [("tiny.txt", "--backward", "back", "--rate", "0.4"), ("one.txt", "--backward", "back")],
     "sample": [("--count", "2", "-n", "9", "--prime", "D"), ("--no-echo", "-n", "1")],
     "score": [("tiny.txt",), ("one.txt", "--per-char"), ("one.txt", "-m", "tiny", "-m", "tiny", "--best")],
     "vocab": [("tiny.txt",)],
 }
-BY_LINE = ("classify predict", "complete", "embed", "sample", "score")  # which print an object a line
+BY_LINE = ("classify predict", "complete", "embed", "fill", "repair", "sample", "score")  # an object a line
 
 
 def documented(name: str) -> dict[str, set[str]]:
@@ -88,6 +92,8 @@ def test_what_is_printed_is_what_is_documented(run, tiny, quick_machine, monkeyp
         request.getfixturevalue("classifier")
         monkeypatch.setattr("charrnn.classification.baselines.n_gram_baselines", lambda train, test: {})  # an extra
         Path("more.tsv").write_text("fliegt\tDer\nbrummt\tDer\n")
+    if name in ("fill", "repair"):
+        run("train", "tiny.txt", *SMALL, "--reverse", "--steps", "1", "--quiet", "--out", "back")
     table, seen = documented(name), set()
     for args in RUNS[name]:
         outcome = run(*name.split(), *args, "--json")

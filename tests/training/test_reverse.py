@@ -9,6 +9,7 @@ from charrnn import Corpus
 from charrnn.api import mixed
 from charrnn.config import TextConfig
 from charrnn.errors import ConfigError
+from charrnn.insight.looks import Looks
 from charrnn.training.finetune import adopt_text_form
 from charrnn.training.loop import Stepped
 from charrnn.training.run import Run
@@ -82,6 +83,12 @@ def test_a_reading_is_in_the_order_of_the_text(pair):
     states = backward.activations(text, ["layer0.h"])["layer0.h"]
     np.testing.assert_array_equal(states, forward.activations(text[::-1], ["layer0.h"])["layer0.h"][::-1])
     assert backward.evaluate(text).nats_per_char == forward.evaluate(text[::-1]).nats_per_char
+
+
+def test_looks_are_in_the_order_of_the_text():
+    looks = Looks(np.array([[-1, -1], [0, -1], [1, 0]]), np.array([[0, 0], [0.5, 0], [0.3, 0.1]])).backwards()
+    assert looks.at.tolist() == [[1, 2], [2, -1], [-1, -1]]
+    assert looks.share.tolist() == [[0.3, 0.1], [0.5, 0], [0, 0]]
 
 
 def test_samples_lead_to_the_prime(pair):

@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 _files, _screen = section("Files"), section("Screen")
 _NAMES = classifier_settings()
 
+#: What a setting means for a classifier where it means something else for a language model, with its default.
+_HELPS = {
+    "cell": "Recurrent cell; mlstm is a multiplicative LSTM, ln stands for layer normalisation, MODULE:NAME is a cell "
+    "of your own. [default: gru; lstm with --steps]",
+    "epochs": "Train for this many passes through the texts.",
+    "batch_size": "Number of texts in each training step. [default: auto; 32 with --steps]",
+    "threads": "CPU cores. [default: 2 at most]",
+    "patience": "Stop after this many evaluations without fewer errors; 0 for never. [default: 0]",
+    "val_fraction": "Share of the texts in the validation split; 0 for none. [default: 0.1]",
+    "test_fraction": "Share of the texts in the test split, which only `eval --test` uses. [default: 0]",
+}
+
 #: The options that people use most, for the first screen of the help.
 _BASICS = (
     "minutes",
@@ -57,7 +69,7 @@ _BASICS = (
     ),
 )
 @click.argument("texts", metavar="[TEXTS]...", nargs=-1, shell_complete=complete_files)
-@settings(*_NAMES, more=(ClassifierConfig,))
+@settings(*_NAMES, more=(ClassifierConfig,), helps=_HELPS)
 @_files(
     "--init-from",
     metavar="MODEL",
@@ -88,13 +100,12 @@ def command(texts: tuple[str, ...], **options: Any) -> None:
     subfolder for each label has a text in each file. Other files have lines of
     a label, a tab and a text, or records with --text-field and --label-field.
 
-    A tenth of the texts is held back for validation (--val-fraction), and
-    --test-fraction holds back more for `classify eval --test`. The same text
-    is never in two splits.
+    A share of the texts is held back: --val-fraction of them for validation,
+    --test-fraction for `classify eval --test`. No text is in two splits.
 
-    Without --steps or --epochs, charrnn trains for --minutes (default 5) and
-    chooses every "auto" setting that you leave out. The run folder gets
-    best.npz, last.npz and log.jsonl, as with `charrnn train`.
+    Without --steps or --epochs, charrnn trains for at most --minutes (default
+    5) and chooses every "auto" setting that you leave out. The run folder gets
+    best.npz (fewest errors), last.npz and log.jsonl.
 
     \b
     Examples:
