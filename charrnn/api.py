@@ -354,7 +354,14 @@ class LanguageModel:
         corpus, ids_of = _corpus_for("--with-ngram", saved), saved.vocab.ids_of
         train, val = ids_of(corpus.train), ids_of(corpus.val)
         return fit_grams(
-            saved.params, saved.model_config, self.cache, train, val, end=saved.vocab.end, adaptive=self.adaptive
+            saved.params,
+            saved.model_config,
+            self.cache,
+            train,
+            val,
+            end=saved.vocab.end,
+            tab=saved.tab,
+            adaptive=self.adaptive,
         )
 
     @cached_property
@@ -581,7 +588,7 @@ class LanguageModel:
             raise ConfigError(f"protocol {protocol!r} is not one of {', '.join(PROTOCOLS)}")
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ConfigError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
-        config, vocab = self.checkpoint.model_config, self.checkpoint.vocab
+        config, vocab, tab = self.checkpoint.model_config, self.checkpoint.vocab, self.checkpoint.tab
         text = text_of(text, self.checkpoint.text_config)
         ids = vocab.ids_of(text, unknown)
         total, params, cold = max(0, len(ids) - 1), self.checkpoint.params, protocol == "windows"
@@ -595,12 +602,13 @@ class LanguageModel:
         begin = time.perf_counter()
         sums = [Sums(total) for _ in range(1 if recall is None else 2)]
         with workers_for(config, params, len(ids), rows, threads, recall) as workers:
-            for scored in predictions(params, workers, ids, rows, cold=cold, end=vocab.end):
+            for scored in predictions(params, workers, ids, rows, cold=cold, end=vocab.end, tab=tab):
                 for own, found in zip(sums, scored.each, strict=True):
                     own.add(found)
         seconds = time.perf_counter() - begin
         adapted = [Sums(total) for _ in sums]
-        for scored in dynamic_predictions(params, config, ids, vocab.end, threads, recall) if dynamic else ():
+        adapting = dynamic_predictions(params, config, ids, vocab.end, tab, threads, recall)
+        for scored in adapting if dynamic else ():
             for own, found in zip(adapted, scored.each, strict=True):
                 own.add(found)
         skipped = len(text) - len(ids)
@@ -615,6 +623,7 @@ class LanguageModel:
             **({"order": "reverse"} if vocab.reverse else {}),
             "protocol": protocol + how[protocol],
             "chars": chars,
+            **({} if tab is None else {"scored": "targets"}),
             "unknown": f"skipped-{skipped}" if skipped else f"learned-{learned}" if learned else 0,
             "text": f"sha256-{text.sha256[:8]}",
             "charrnn": __version__,
@@ -654,8 +663,9 @@ class LanguageModel:
         """Return an iterator of the scores of lines, in their order; `score_blocks` does not wait for more lines.
 
         lines     strings, each scored by itself: as a document if the model learned documents, else between line ends;
-                  or pairs of a context and the text that continues it, of which the text is scored, without an end.
-                  Of a model that reads backwards, the context is what follows the text
+                  or pairs of a context and the text that continues it, of which the text is scored, without an end; if
+                  the model learned only targets, of a source and its target, which is scored with its end. Of a model
+                  that reads backwards, the context is what follows the text
         per_char  True: with the bits of each character
         threads   CPU cores to use; all if None. The scores are the same for any number
         Raises:   ConfigError if lines is a string, or threads out of range; VocabError if a bytes model gets half a
@@ -696,6 +706,7 @@ class LanguageModel:
             threads=threads,
             ahead=ahead,
             recall=self._recall(),
+            targets=saved.text_config.context,
         )
 
     @spell_out()
@@ -747,12 +758,17 @@ class LanguageModel:
         validation split, or on the text itself if there is none or the text is that split.
         unknown: as for `evaluate`
         reading: as for `read_text`
-        Raises:  CorpusError if the corpus cannot be found or has changed; VocabError as for `evaluate`.
+        Raises:  CorpusError if the corpus cannot be found or has changed; VocabError as for `evaluate`; ConfigError if
+                 the model learned only targets.
         """
         from charrnn.data.reading import text_of
         from charrnn.evaluation.baselines import measure
 
         saved = self.checkpoint
+        if saved.tab is not None:
+            raise ConfigError(
+                "baselines score every character, and this model only what follows a tab (--context): leave them out"
+            )
         text = text_of(text, saved.text_config)
         corpus = _corpus_for("baselines", saved, reading)
         val = corpus.val[:0] if corpus.val.sha256 == text.sha256 else corpus.val

@@ -41,14 +41,21 @@ class IdSource(Protocol):
 
 
 class Window(NamedTuple):
-    """One step's inputs and targets (T, B), and the reset mask (T, B): True where the state is zero before the step.
+    """One step's inputs and targets (T, B), and two masks (T, B).
 
-    The mask is None if no state is reset.
+    reset    True where the state is zero before the step; None if no state is reset
+    counted  True where the prediction counts in the loss; None if all do
     """
 
     inputs: Ids
     targets: Ids
     reset: Mask | None
+    counted: Mask | None = None
+
+    @property
+    def predictions(self) -> int:
+        """Return the number of predictions that count."""
+        return self.targets.size if self.counted is None else int(self.counted.sum())
 
     @property
     def chars(self) -> int:
@@ -57,8 +64,8 @@ class Window(NamedTuple):
 
     def rows(self, rows: slice) -> Window:
         """Return these batch rows of the window."""
-        reset = None if self.reset is None else self.reset[:, rows]
-        return Window(self.inputs[:, rows], self.targets[:, rows], reset)
+        reset, counted = (None if mask is None else mask[:, rows] for mask in (self.reset, self.counted))
+        return Window(self.inputs[:, rows], self.targets[:, rows], reset, counted)
 
 
 def empty(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:

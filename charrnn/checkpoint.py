@@ -137,6 +137,11 @@ class Checkpoint:
         return size if loss is None else f"{size}, val loss {loss:.4f}"
 
     @property
+    def tab(self) -> int | None:
+        """Return the id of the tab, after which a document's characters were learned; None if all of it was learned."""
+        return self.vocab.tab if self.text_config.context else None
+
+    @property
     def is_imported(self) -> bool:
         """Return whether the weights come from another library, so that how they were trained is unknown."""
         return self.step == 0 and self.state is None
@@ -400,12 +405,8 @@ def _classifier(meta: dict[str, Any]) -> ClassifierConfig | None:
     if (data := meta.get("classifier")) is None:
         return None
     labels = data["labels"]
-    if (
-        type(labels) is not list
-        or len(labels) < 2
-        or not all(isinstance(label, str) for label in labels)
-        or len(set(labels)) < len(labels)
-    ):
+    are_texts = type(labels) is list and all(isinstance(label, str) for label in labels)
+    if not are_texts or not 2 <= len(labels) == len(set(labels)):
         raise ValueError("labels are not at least two different texts")
     return from_dict(ClassifierConfig, data | {"labels": tuple(labels)})
 

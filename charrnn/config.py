@@ -44,7 +44,7 @@ DEFAULT_MINUTES = 5.0
 LENGTHS = ("steps", "epochs", "minutes")
 #: Settings that make no sense with bytes, and settings that need documents.
 OF_CHARACTERS = ("encoding", "normalize", "lowercase", "min_count", "field")
-_OF_DOCUMENTS = ("shuffle_documents", "val_documents", "test_documents")
+_OF_DOCUMENTS = ("context", "shuffle_documents", "val_documents", "test_documents")
 
 #: The sections of `charrnn train --help`, in their order.
 SECTIONS = ("Model", "Length", "Training", "Text", "Files")
@@ -69,7 +69,7 @@ def setting(
     group      "" for a field that checkpoints keep but no option sets
     open_ends  low and high themselves are not allowed
     decides    what a setting of a text decides: which "characters" a file has, how they are "split", the "symbols", or
-               the "order" in which a model reads them
+               the "order" in which a model reads them, or the "targets", which are predicted
     more       recipe: the default under a time budget, in the help. open_low: low itself is not allowed. rule: the
                error for a value out of range. flags, metavar, flag_low: the option's flags, placeholder and least
                value, where they do not follow from the rest. otherwise: what to do instead of giving a value that
@@ -181,6 +181,7 @@ CONFLICTS = (
         for name in ("split_documents", "separator")
     ),
     *((("bytes", name), f"--bytes learns files unchanged: leave out {flag_of(name)}") for name in OF_CHARACTERS),
+    (("context", "reverse"), "--context needs the source before its target: leave out --reverse"),
 )
 
 
@@ -286,6 +287,12 @@ class TextConfig:
         "Text",
         "Learn one column of a .csv or .tsv file, or one field of JSON Lines; each record is a document.",
         metavar="NAME",
+    )
+    context: bool = setting(
+        False,
+        "Text",
+        "Learn only what follows the first tab of each document, given the text before it.",
+        decides="targets",
     )
     shuffle_documents: bool = setting(
         False, "Text", "Shuffle the documents by the seed before the text is split.", decides="split"
@@ -477,7 +484,7 @@ class ClassifierConfig:
     pool: str = setting(
         "max",
         "Model",
-        "Read the label from the max or the mean over all characters, or from the last.",
+        "Pooling of the hidden states: their max or mean over all characters, or the last.",
         choices=POOLS,
         recipe="mean",
     )
@@ -500,8 +507,7 @@ class ClassifierConfig:
     balance: float = setting(
         0.0,
         "Training",
-        "Weight each class by its inverse frequency to this power; 1 makes rare classes count as much as frequent "
-        "ones.",
+        "Weight classes by inverse frequency to this power; 1 makes rare classes count as much as frequent ones.",
         low=0.0,
         high=1.0,
         recipe=AUTO,
@@ -515,7 +521,7 @@ class ClassifierConfig:
         recipe=AUTO,
     )
     text_field: str | None = setting(
-        None, "Text", "Column of a .csv or .tsv file, or field of JSON Lines, with the texts.", metavar="NAME"
+        None, "Text", "Column or field with the texts; the files are .csv, .tsv or JSON Lines.", metavar="NAME"
     )
     label_field: str | None = setting(None, "Text", "Column or field with the labels.", metavar="NAME")
     max_chars: int = setting(1000, "Text", "Read at most this many characters of each text.", low=1, high=1_000_000)

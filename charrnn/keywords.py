@@ -32,6 +32,7 @@ class TrainSettings(TypedDict, total=False):
     split_documents: str | None
     separator: str | None
     field: str | None
+    context: bool
     shuffle_documents: bool
     val_documents: int | None
     test_documents: int | None

@@ -45,7 +45,7 @@ THIRD_PARTY = {
 }
 
 #: The modules of commands that show results, and therefore import the library.
-SCREENS = ("_console", "_bars", "_train_screen", "_panel", "_live")
+SCREENS = ("_console", "_bars", "_train_screen", "_label_screen", "_panel", "_live")
 
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 

@@ -81,7 +81,10 @@ CHOICES = {
     "split_documents": DOCUMENT_WAYS,
 }
 #: What is true or not, and what is text.
-FACTS = {"recover", "half_gradients", "bytes", "lowercase", "reverse", "shuffle_documents", "extend_vocab", "tied"}
+FACTS = {
+    *("recover", "half_gradients", "bytes", "lowercase", "reverse", "context"),
+    *("shuffle_documents", "extend_vocab", "tied"),
+}
 WORDS = {"length_changes", "encoding", "separator", "field"}
 OPTIONAL = {
     "split_documents",
@@ -367,6 +370,10 @@ def test_what_is_text_is_nothing_else(name, value):
             "--field makes each record a document: leave out --split-documents",
         ),
         ({"field": "a", "separator": "%"}, "--field makes each record a document: leave out --separator"),
+        (
+            {"context": True, "reverse": True, "split_documents": "lines"},
+            "--context needs the source before its target: leave out --reverse",
+        ),
         (
             {"split_documents": "lines", "separator": "%"},
             "--split-documents and --separator cannot be combined: give one of them",

@@ -70,7 +70,9 @@ def slurm(shell, tmp_path):  # noqa: F811
 def quick(command):
     """Return the command with a tiny model instead of one that takes minutes, and with few samples."""
     command = re.sub(r"--count \d+", "--count 3", command)
-    return re.sub(r"--minutes \d+", "--steps 3 --hidden-size 8 --batch-size 8 --seq-len 20 --threads 1", command)
+    return re.sub(
+        r"--(minutes|steps) \d+", "--steps 3 --hidden-size 8 --batch-size 8 --seq-len 20 --threads 1", command
+    )
 
 
 def first_line(process):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _SMOOTHING = 0.98  # weight of the old value, at each step, in the loss that a screen shows
 _SAMPLE, _DOCUMENTS = 200, 8  # characters of a sample; documents that may be in it
+_READ = 2_000  # characters of the text, in which the sources of such documents are looked for
 _WITH_SPEED, _WITH_NORM = 100, 120  # columns from which on the bar has room for these figures
 FEWEST_EVALUATIONS = 3  # of a curve in the closing figures
 
@@ -123,7 +124,20 @@ class TrainScreen(ABC):
         model, seed = LanguageModel(self.run.checkpoint()), self.run.training.config.seed
         if self.run.vocab.end is None:
             return model.sample(_SAMPLE, seed=seed)
+        if self.run.training.stream.tab is not None:
+            translated = model.samples(1, _SAMPLE, primes=self._sources(), seed=seed)
+            return "\n".join(sample.prime + sample.text for sample in translated)[:_SAMPLE]
         return "\n".join(sample.text for sample in model.samples(_DOCUMENTS, _SAMPLE, seed=seed))[:_SAMPLE]
+
+    def _sources(self) -> list[str]:
+        """Return what precedes the target in the first documents, of the validation split if there is one."""
+        import numpy as np
+
+        training, vocab = self.run.training, self.run.vocab
+        ids = training.val_ids if len(training.val_ids) > 1 else training.stream.ids
+        first = ids[np.arange(min(len(ids), _READ))]
+        begins = np.flatnonzero(first[:-1] == vocab.end)[:_DOCUMENTS]
+        return ["".join(vocab.decode(first[begin:]).partition("\t")[:2]) for begin in begins]
 
     @abstractmethod
     def _step(self, event: Stepped, loss: float) -> None:

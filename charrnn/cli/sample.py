@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from functools import partial
-from itertools import combinations
+from itertools import chain, combinations
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 #: Options that contradict --beam, which draws nothing.
 _DRAWING = (
     *("temperature", "top_k", "top_p", "min_p", "repeat_penalty", "repeat_window", "seed"),
-    *("count", "documents", "best_of", "novel"),
+    *("documents", "best_of", "novel"),
 )
 
 
@@ -173,10 +173,13 @@ def command(
     opened = partial(open_model, memory=memory, memory_from=memory_from, with_ngram=with_ngram, adaptive=adaptive)
     writing = _writing(models, opened) if run is None else [(_open_run(run, opened), 1.0)]
     learned = writing[0][0].checkpoint.text_config
+    if learned.context and prime is prime_file is prime_lines is None:
+        raise ConfigError("the model writes what follows a tab: give the text before it with --prime or --prime-lines")
     primes = _primes(prime, prime_file, prime_lines, learned)
-    if not primes:
+    if (first := next(primes, None)) is None:
         note("No line to continue: nothing was generated")
         return
+    primes = chain([first], primes)
     writer = mixed(writing).clamped(parse(clamp))
     if documents is not None and writer.vocab.end is None:
         raise ConfigError(
@@ -187,15 +190,18 @@ def command(
     options |= {"length": None if length == -1 else length, "lines": options["lines"] or 0}
     count = documents or count
     counts, drawn_seed = DrawCounts(), seeded({"seed": seed})["seed"]
-    several = len(primes) * count > 1
+    several = prime_lines is not None or count > 1
+    echo = not (no_echo or (learned.context and not as_json))
     ends_line = (several or learned.has_documents) and separator is None and not as_json
     with explaining_escapes(writer.vocab), ExitStack() as stack:  # however this ends, the threads do
         if not several and best_of == 1 and not (beam or novel or as_json):
-            shown = (writer.stream if no_echo else writer.text)(prime=primes[0], seed=drawn_seed, **options)
+            shown = (writer.text if echo else writer.stream)(prime=first, seed=drawn_seed, **options)
         else:
             if beam:
-                norm = BeamConfig.length_norm if length_norm is None else length_norm
-                samples = writer.beam_search(beam, primes=primes, length_norm=norm, threads=threads, **options)
+                norm = (0.0 if learned.context else BeamConfig.length_norm) if length_norm is None else length_norm
+                samples = writer.beam_search(
+                    beam, count=count, primes=primes, length_norm=norm, threads=threads, **options
+                )
             else:
                 samples = writer.samples(
                     count,
@@ -207,11 +213,11 @@ def command(
                     threads=threads,
                     **options,
                 )
-            several_lines = writer.may_write_lines(**options) or (not no_echo and any("\n" in each for each in primes))
+            several_lines = writer.may_write_lines(**options) or (echo and "\n" in first)
             stack.enter_context(closing(samples))
             between = _separator(learned, several_lines) if separator is None else separator
-            joined = partial(_joined, separator=between, backwards=writer.vocab.reverse)
-            shown = (_lines if as_json else joined)(samples, echo=not no_echo)
+            joined = partial(_joined, separator=between, ends_line=ends_line, backwards=writer.vocab.reverse)
+            shown = (_lines if as_json else joined)(samples, echo=echo)
         if seed is None and options["temperature"] and not (beam or as_json):
             note(f"Seed: {drawn_seed}")
         try:
@@ -222,30 +228,36 @@ def command(
                 note(f"Redrawn: {share} copied {novel} characters of the corpus")
 
 
-def _primes(prime: str | None, file: str | None, lines: str | None, learned: TextConfig) -> list[str]:
-    """Return the primes, or one empty prime if none was given. Files are decoded like the corpus, and may be empty."""
+def _primes(prime: str | None, file: str | None, lines: str | None, learned: TextConfig) -> Iterator[str]:
+    """Yield the primes, or one empty prime if none was given. Files are decoded like the corpus, and may be empty.
+
+    Lines are yielded as they are read. If the model learned what follows a tab, a prime without one gets a tab.
+    """
     if lines is not None:
         from charrnn.data.decoding import strip_line
-        from charrnn.data.lines import split_lines
+        from charrnn.data.lines import complete_lines
 
-        return [*map(strip_line, split_lines(_read(lines, learned)))]
-    if file is not None or prime == STDIN:
-        return [_read(file or STDIN, learned)]
-    return [prime or ""]
+        read = chain.from_iterable(map(complete_lines, _decoded(lines, learned)))
+        primes = (strip_line(line.removesuffix("\n")) for line in chain.from_iterable(read))
+    elif file is not None or prime == STDIN:
+        primes = ("".join(chain.from_iterable(_decoded(name, learned))) for name in [file or STDIN])
+    else:
+        primes = (text for text in [prime or ""])
+    return (text if "\t" in text else f"{text}\t" for text in primes) if learned.context else primes
 
 
-def _read(path: str, learned: TextConfig) -> str:
-    """Return the text of a file. For a model of bytes, invalid UTF-8 becomes lone surrogates, as in arguments."""
+def _decoded(path: str, learned: TextConfig) -> Iterator[Iterator[str]]:
+    """Yield the pieces of each text at a path. For a model of bytes, invalid UTF-8 becomes lone surrogates."""
+    import codecs
+
     from charrnn.data.decoding import decode_pieces
     from charrnn.data.files import list_files, open_inputs
 
-    def read(name: str, data: Iterator[bytes]) -> str:
+    for source in (source for file in list_files([path]) for source in open_inputs(file, lambda _: None)):
         if learned.bytes:
-            return b"".join(data).decode("utf-8", "surrogateescape")
-        return "".join(decode_pieces(name, data, learned.encoding))
-
-    sources = (source for file in list_files([path]) for source in open_inputs(file, lambda _: None))
-    return "".join(read(source.name, source.data) for source in sources)
+            yield codecs.iterdecode(source.data, "utf-8", "surrogateescape")
+        else:
+            yield decode_pieces(source.name, source.data, learned.encoding)
 
 
 def _open_run(name: str, opened: Callable[[str | None], LanguageModel]) -> LanguageModel:
@@ -297,15 +309,22 @@ def _missing_ends(text: str, count: int) -> str:
 
 
 def _joined(
-    samples: Iterable[Sample], *, echo: bool, separator: str | Callable[[str], str], backwards: bool
+    samples: Iterable[Sample], *, echo: bool, separator: str | Callable[[str], str], ends_line: bool, backwards: bool
 ) -> Iterator[str]:
-    """Yield the samples with separators between them; what was written backwards comes before its prime."""
-    before = None
+    """Yield the samples with separators between them.
+
+    ends_line: the last sample gets a line end, too. Then each gets its own at once, before the next sample is drawn
+    backwards: what was written comes before its prime
+    """
+    between = ""
     for sample in samples:
-        if before is not None:
-            yield separator if isinstance(separator, str) else separator(before)
-        before = sample.text + sample.prime * echo if backwards else sample.prime * echo + sample.text
-        yield before
+        yield between
+        prime = sample.prime * echo
+        text = sample.text + prime if backwards else prime + sample.text
+        between = separator if isinstance(separator, str) else separator(text)
+        end = "\n" if ends_line and between.startswith("\n") else ""
+        yield text + end
+        between = between.removeprefix(end)
 
 
 def _lines(samples: Iterable[Sample], *, echo: bool) -> Iterator[str]:

@@ -156,7 +156,7 @@ def command(
       printf 'the cat\\t sat\\nthe cat\\t zat\\n' | charrnn score --context
     """
     from charrnn.cli._bars import ScoringBar
-    from charrnn.cli._console import open_model
+    from charrnn.cli._console import note, open_model
     from charrnn.data.decoding import line_encoding
     from charrnn.evaluation.scoring import in_blocks
     from charrnn.evaluation.selection import select
@@ -177,6 +177,8 @@ def command(
         raise ConfigError(
             "--context gives the text before, and a model trained with --reverse reads that last: leave it out"
         )
+    if not context and any(scorer.model.checkpoint.tab is not None for scorer in scorers):
+        note("Note: the model learned only what follows a tab; --context scores that alone")
     encoding = scorers[0].model.checkpoint.text_config.encoding
     any_kind = scorers[0].model.checkpoint.vocab.kind == "bytes"
     items = open_items(texts, field, encoding, follow=follow, any_kind=any_kind)

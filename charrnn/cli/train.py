@@ -208,6 +208,7 @@ def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
     """Train and show the events; end with the figures and what to do next."""
     from charrnn.cli._train_screen import closing_figures
 
+    primes = [] if run.training.stream.tab is None else ["--prime-lines", "-"]
     carry_out(
         run,
         signals,
@@ -217,7 +218,7 @@ def _train(run: Run, options: dict[str, Any], signals: StopSignals) -> None:
         closing=lambda screen: (
             closing_figures(run, screen.memory)
             | {
-                "Sample": with_imports(["charrnn", "sample", "-m", str(run.folder.path)]),
+                "Sample": with_imports(["charrnn", "sample", "-m", str(run.folder.path), *primes]),
                 "Extend": extend_command(run),
                 "Repeat": repeat_command(run.checkpoint(resumable=True)),
             }

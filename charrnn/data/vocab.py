@@ -151,6 +151,11 @@ class Vocab:
         """Return the id that replaces all characters that the vocabulary lacks, or None."""
         return self.size - 1 if "unknown" in self.specials else None
 
+    @property
+    def tab(self) -> int | None:
+        """Return the id of the tab, or None."""
+        return self.symbols.index("\t") if "\t" in self.symbols else None
+
     @cached_property
     def _alphabet(self) -> Alphabet:
         """Return the symbols and `end`; other characters get the next id, that of the unknown symbol."""

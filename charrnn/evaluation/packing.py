@@ -17,8 +17,8 @@ from charrnn.data.vocab import Vocab
 
 ROWS = 128  # batch rows
 
-#: A line; or a context and the text that is read after it, which is scored without an end. A model that reads backwards
-#: reads the context first, too: it is what follows the text.
+#: A line; or a context and the text that is read after it, which is scored: without an end, unless it is a target. A
+#: model that reads backwards reads the context first, too: it is what follows the text.
 Line: TypeAlias = str | tuple[str, str]
 _Numbers: TypeAlias = npt.NDArray[np.intp]
 
@@ -51,9 +51,12 @@ class PackedLines:
     reverse: bool
 
     @classmethod
-    def of(cls, vocab: Vocab, lines: Sequence[Line]) -> PackedLines:
-        """Encode and pack the lines; characters without an id are left out."""
-        marked = _marked(vocab, lines)
+    def of(cls, vocab: Vocab, lines: Sequence[Line], targets: bool = False) -> PackedLines:
+        """Encode and pack the lines; characters without an id are left out.
+
+        targets: True: a tab separates a context from its text, which has an end
+        """
+        marked = _marked(vocab, lines, targets)
         sizes = np.array([[len(head), len(text)] for head, text, _ in marked], np.intp).reshape(-1, 2)
         order, row = _assign_rows(sizes.sum(axis=1))
         sizes = sizes[order]
@@ -108,19 +111,22 @@ class PackedLines:
         return predicted
 
 
-def _marked(vocab: Vocab, lines: Sequence[Line]) -> list[tuple[str, str, int]]:
+def _marked(vocab: Vocab, lines: Sequence[Line], targets: bool) -> list[tuple[str, str, int]]:
     """Return each line's head, its text with its end, and the number of characters of that end.
 
     The mark at either end is the document mark, a line end, or nothing: the first that the vocabulary has.
     """
     mark = END if vocab.end is not None else "\n" if "\n" in vocab.symbols else ""
     end = len(mark)
+    tab, last = ("\t", mark) if targets else ("", "")
 
     def form(text: str) -> str:
         return vocab.turned(vocab.in_form(text))
 
     return [
-        (mark, form(line) + mark, end) if isinstance(line, str) else (mark + form(line[0]), form(line[1]), 0)
+        (mark, form(line) + mark, end)
+        if isinstance(line, str)
+        else (mark + form(line[0]) + tab, form(line[1]) + last, len(last))
         for line in lines
     ]
 

@@ -103,6 +103,7 @@ def score_blocks(
     threads: int | None = None,
     ahead: bool = False,
     recall: Recall | None = None,
+    targets: bool = False,
 ) -> Generator[list[Scored], None, None]:
     """Yield the scores of each block's lines.
 
@@ -114,10 +115,11 @@ def score_blocks(
     ahead:    True: take blocks while those before them are scored; False: yield the scores of a block before taking
               the next
     recall:   score with the model's memory, which is empty at the start of each line
+    targets:  as for `PackedLines.of`
     Raises:   ConfigError, at once, if threads is out of range.
     """
     count = threads_to_use(threads)
-    return _score_blocks(_Scorers(config, params, count, recall), vocab, blocks, per_char, progress, ahead)
+    return _score_blocks(_Scorers(config, params, count, recall), vocab, blocks, per_char, progress, ahead, targets)
 
 
 def _score_blocks(
@@ -127,9 +129,10 @@ def _score_blocks(
     per_char: bool,
     progress: Progress | None,
     ahead: bool,
+    targets: bool,
 ) -> Generator[list[Scored], None, None]:
     def score(part: Sequence[Line]) -> list[Scored]:
-        packed = PackedLines.of(vocab, part)
+        packed = PackedLines.of(vocab, part, targets)
         return _scores(packed, scorers.log_probs(packed), per_char)
 
     def start(block: Sequence[Line]) -> _Started:

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.arrays import IdSource, Mask, Params
+from charrnn.arrays import IdSource, Mask, Params, Window
 from charrnn.config import ModelConfig
 from charrnn.data.stream import window_at
 from charrnn.evaluation.recall import Recall, Recalling
@@ -71,15 +71,23 @@ def is_worth_sharing(chars: int, params: Params) -> bool:
 
 
 def predictions(
-    params: Params, workers: Scorer, ids: IdSource, rows: int = 1, *, cold: bool = False, end: int | None = None
+    params: Params,
+    workers: Scorer,
+    ids: IdSource,
+    rows: int = 1,
+    *,
+    cold: bool = False,
+    end: int | None = None,
+    tab: int | None = None,
 ) -> Iterator[Predictions]:
-    """Yield every prediction of the text once, a window at a time.
+    """Yield every prediction of the text that counts once, a window at a time.
 
     rows: batch rows to split the text into; with `cold`, windows to read side by side
     cold: True: start every 256 predictions from a zero state; False: carry the state through each row
     end:  id of the end mark between documents, as for `Stream`: each document starts from a zero state, and its end
           mark is predicted too
-    Shapes:  ids (N,); N - 1 predictions
+    tab:  id of the tab, as for `Stream`: only predictions in targets count
+    Shapes:  ids (N,); N - 1 predictions if all count
     """
     total = len(ids) - 1
     workers.set_params(params)
@@ -87,13 +95,13 @@ def predictions(
         for begin in range(0, total, COLD_WINDOW * rows):
             indices = np.arange(begin, min(begin + COLD_WINDOW * rows, total))
             since_zero = _since_zero(ids, indices, end)
-            for scored in _read_rows(workers, ids, indices[::COLD_WINDOW], COLD_WINDOW, end):
+            for scored in _read_rows(workers, ids, indices[::COLD_WINDOW], COLD_WINDOW, end, tab):
                 yield scored._replace(since_zero=since_zero[scored.indices - begin])
     elif total > 0:
         length = -(-total // rows)
         recall = workers.recall if isinstance(workers, Recalling) else None
         warm_up = warm_up_of(workers.plan.config, recall) if rows > 1 else 0
-        yield from _read_rows(workers, ids, np.arange(rows) * length, length, end, warm_up)
+        yield from _read_rows(workers, ids, np.arange(rows) * length, length, end, tab, warm_up)
 
 
 def _since_zero(ids: IdSource, indices: npt.NDArray[np.intp], end: int | None) -> npt.NDArray[np.intp]:
@@ -105,9 +113,15 @@ def _since_zero(ids: IdSource, indices: npt.NDArray[np.intp], end: int | None) -
 
 
 def _read_rows(
-    workers: Scorer, ids: IdSource, starts: npt.NDArray[np.intp], length: int, end_mark: int | None, warm_up: int = 0
+    workers: Scorer,
+    ids: IdSource,
+    starts: npt.NDArray[np.intp],
+    length: int,
+    end_mark: int | None,
+    tab: int | None,
+    warm_up: int = 0,
 ) -> Iterator[Predictions]:
-    """Yield the predictions of batch rows of this length that begin at `starts`, after an unscored warm-up.
+    """Yield the predictions that count of batch rows of this length that begin at `starts`, after an unscored warm-up.
 
     Rows may reach beyond the text's end, and warm-ups beyond its beginning: indices there are clipped, not scored.
     """
@@ -116,12 +130,17 @@ def _read_rows(
     for begin in [*range(-warm_up, 0, window), *range(0, length, window)]:
         end = min(begin + window, length if begin >= 0 else 0)
         indices = starts + np.arange(begin, end)[:, None]
-        read = window_at(ids, indices.clip(0, total - 1), end_mark)
+        read = window_at(ids, indices.clip(0, total - 1), end_mark, tab)
         if begin < 0:
             state = workers.read(read, state)
             continue
         *scores, state = workers.score(read, state)
-        yield _chosen(indices, scores, indices < total)
+        yield _chosen(indices, scores, _scored(read, indices < total))
+
+
+def _scored(window: Window, inside: Mask) -> Mask:
+    """Return which predictions of a window count, of those inside the text."""
+    return inside if window.counted is None else inside & window.counted
 
 
 def _chosen(indices: npt.NDArray[np.intp], scores: Sequence[Any], scored: Mask) -> Predictions:
@@ -135,6 +154,7 @@ def dynamic_predictions(
     config: ModelConfig,
     ids: IdSource,
     end: int | None = None,
+    tab: int | None = None,
     threads: int | None = None,
     recall: Recall | None = None,
 ) -> Iterator[Predictions]:
@@ -142,7 +162,8 @@ def dynamic_predictions(
 
     Each window is scored, then learned from by a step down its gradient; the weights also decay towards `params`,
     which is left unchanged. Attention's own weights stay as they are: rates that suit the net make its memory worse.
-    recall: score with the model's cache, too
+    end, tab: as for `predictions`; the gradient is of the predictions that count
+    recall:   score with the model's cache, too
     Source:  Krause et al. 2018, dynamic evaluation by SGD. Rates chosen on tiny Shakespeare's validation split.
     """
     total, start = len(ids) - 1, np.zeros(1, np.intp)
@@ -155,11 +176,11 @@ def dynamic_predictions(
         carried: Any = scorer.start(start)
         for begin in range(0, total, _DYNAMIC_WINDOW):
             indices = np.arange(begin, min(begin + _DYNAMIC_WINDOW, total))[:, None]
-            window = window_at(ids, indices, end)
+            window = window_at(ids, indices, end, tab)
             for each in {workers, scorer}:
                 each.set_params(learned)
             *scores, carried = scorer.score(window, carried)
-            yield _chosen(indices, scores, indices < total)
+            yield _chosen(indices, scores, _scored(window, indices < total))
             _, state, grads = workers.gradients(window, state, 0)
             grads = {name: grad for name, grad in grads.items() if not name.startswith("attention.")}
             clip_by_global_norm(grads, 1.0)
@@ -167,11 +188,19 @@ def dynamic_predictions(
                 learned[name] -= _DYNAMIC_RATE * grad + _DYNAMIC_DECAY * (learned[name] - params[name])
 
 
-def tally(params: Params, workers: Scorer, ids: IdSource, rows: int = 1, *, end: int | None = None) -> Iterator[Tally]:
+def tally(
+    params: Params,
+    workers: Scorer,
+    ids: IdSource,
+    rows: int = 1,
+    *,
+    end: int | None = None,
+    tab: int | None = None,
+) -> Iterator[Tally]:
     """Yield the running tally of a text, read as `predictions` does; the last one is the result."""
     total = Tally()
     if len(ids) < 2:
         yield total
-    for scored in predictions(params, workers, ids, rows, end=end):
+    for scored in predictions(params, workers, ids, rows, end=end, tab=tab):
         total = total.plus(scored)
         yield total

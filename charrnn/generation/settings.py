@@ -218,7 +218,7 @@ class BeamConfig:
     length_norm: float = setting(
         1.0,
         _SEVERAL,
-        "With --beam: divide log-probabilities by length ** X. [default: 1]",
+        "With --beam: divide log-probabilities by length ** X. [default: 1; 0 for a model of --context]",
         low=0,
         high=MOST_NORM,
         flag_low=0,

@@ -6,6 +6,7 @@ import math
 import secrets
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, groupby, repeat
@@ -175,14 +176,16 @@ class Writer:
         self,
         width: int,
         *,
+        count: int = 1,
         primes: Iterable[str] = ("",),
         length_norm: float = 1.0,
         threads: int | None = None,
         **settings: Unpack[SampleSettings],
     ) -> Generator[Sample, None, None]:
-        """Return an iterator of one likely sample for each prime, found by beam search without any randomness.
+        """Return an iterator of likely samples for each prime, found by beam search without any randomness.
 
         width        hypotheses that are kept at each step
+        count        samples for each prime, the best first, if so many are found
         length_norm  the score is the log-probability divided by the length to this power
         threads      CPU cores to use; all if None. The samples are the same for any number
         settings     fields of `SampleConfig`; the filters are ignored
@@ -194,19 +197,29 @@ class Writer:
         from charrnn.parallel.threads import side_by_side
 
         _refuse_one_string(primes)
-        config, _ = SampleConfig(**settings), BeamConfig(width, length_norm)
+        config, _, _ = SampleConfig(**settings), BeamConfig(width, length_norm), DrawConfig(count)
+        if count > width:
+            raise ConfigError(f"a beam of {width} finds at most {width}, not {count}: give --beam {count}")
         rules = self.rules(config)
         if config.length is None:
             raise ConfigError("--beam needs a maximum length: give -n")
 
-        def find(task: tuple[int, str, Ids]) -> Sample:
-            index, prime, ids = task
-            best = beam_search(self.ensemble, self.prime(ids, rules), rules, width=width, length_norm=length_norm)[0]
-            draft = Draft(best.ids.tolist(), best.log_probs.tolist(), best.ended).before_stop(rules)
-            return draft.sample(self.vocab, seed=0, index=index, prime=prime)
+        def find(task: tuple[int, str, Ids]) -> list[Sample]:
+            first, prime, ids = task
+            found = beam_search(
+                self.ensemble, self.prime(ids, rules), rules, width=width, length_norm=length_norm, count=count
+            )
+            drafts = (
+                Draft(best.ids.tolist(), best.log_probs.tolist(), best.ended).before_stop(rules) for best in found
+            )
+            return [
+                draft.sample(self.vocab, seed=0, index=index, prime=prime) for index, draft in enumerate(drafts, first)
+            ]
 
-        tasks = ((index, prime, self.vocab.encode(prime, config.unknown)) for index, prime in enumerate(primes))
-        return side_by_side(find, tasks, threads_to_use(threads))
+        tasks = (
+            (number * count, prime, self.vocab.encode(prime, config.unknown)) for number, prime in enumerate(primes)
+        )
+        return _each(side_by_side(find, tasks, threads_to_use(threads)))
 
     def prime(self, ids: Ids, rules: Rules, temperature: float | None = None) -> Primed:
         """Return the state after a prime; after an empty one, the state at the start of a document or a line.
@@ -311,6 +324,12 @@ def _refuse_one_string(primes: Iterable[str]) -> None:
     """Raise ConfigError if primes are one string, whose characters would be the primes."""
     if isinstance(primes, str):
         raise ConfigError("primes must be a list of texts: for one text, pass primes=[text]")
+
+
+def _each(groups: Generator[list[Sample], None, None]) -> Generator[Sample, None, None]:
+    """Yield the samples of each group."""
+    with closing(groups):
+        yield from chain.from_iterable(groups)
 
 
 def checked_seed(seed: int | None) -> int:

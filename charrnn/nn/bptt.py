@@ -8,7 +8,8 @@ text:
     gradient        <---------    <---------    <---------
 
 Batch rows are independent: the losses and gradients of groups of rows add up to those of the batch, so several
-processes can share a step.
+processes can share a step. If only some predictions of a window count, the loss is the mean over these, and 0 if there
+are none; the model reads all of the window either way.
 
 Source:  Williams & Peng 1990.
 """
@@ -27,10 +28,13 @@ from charrnn.nn.functional import cross_entropy
 
 
 class Part(NamedTuple):
-    """The rows of a window that has only some of a batch: the number of the first one, and the rows of the batch."""
+    """The rows of a window that has only some of a batch: the number of the first one, and what the loss is a mean of.
+
+    of  the predictions that count in all rows of the batch
+    """
 
     first: int
-    batch: int
+    of: int
 
 
 class Learner:
@@ -58,13 +62,13 @@ class Learner:
 
         part: which rows of the batch the window has; None for all
         """
-        own, (first, batch) = window.rows(rows), part or Part(0, window.inputs.shape[1])
+        own, (first, of) = window.rows(rows), part or Part(0, window.predictions)
         masks = draw_masks(self._params, self._config, self._seed, step, slice(first + rows.start, first + rows.stop))
         weights = model.prepare(self._params, self._config, masks) if masks.weights else self._undropped()
         logits, last_state, backprop = model.forward(
             weights, own.inputs, state[:, :, rows], reset=own.reset, masks=masks, scratch=self._scratch
         )
-        loss, dlogits = cross_entropy(logits, own.targets, of=len(window.targets) * batch)
+        loss, dlogits = cross_entropy(logits, own.targets, of=of, counted=own.counted)
         # Back-propagation is truncated here, at both ends of the window. Later windows also depend on last_state, but
         # their gradient is taken to be zero. This window depends on earlier ones through `state`, but the gradient
         # with respect to `state` is dropped.

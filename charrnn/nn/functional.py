@@ -71,16 +71,24 @@ def log_prob(logits: Array, targets: Ids) -> tuple[Array, Mask]:
     return log_probs, best == targets
 
 
-def cross_entropy(logits: Array, targets: Ids, of: int | None = None) -> tuple[float, Array]:
-    """Return the mean loss over all predictions and its gradient with respect to the logits.
+def cross_entropy(
+    logits: Array, targets: Ids, of: int | None = None, counted: Mask | None = None
+) -> tuple[float, Array]:
+    """Return the mean loss over all predictions that count, and its gradient with respect to the logits.
 
-    loss = -mean(log(softmax(z)[target]));  dlogits = (softmax(z) - onehot(target)) / N
-    of:      N, if these are only some of the N predictions of the mean; the losses of all groups then add up to it
-    Shapes:  logits z (..., V) · targets (...) · returns loss, dlogits (..., V)
-    Units:   nats per character.
+    loss = -mean(log(softmax(z)[target]));  dlogits = (softmax(z) - onehot(target)) / N, 0 where a prediction does not
+    count; both are 0 if none does
+    of:       N, if these are only some of the N predictions of the mean; the losses of all groups then add up to it
+    counted:  which predictions count; None: all
+    Shapes:   logits z (..., V) · targets, counted (...) · returns loss, dlogits (..., V)
+    Units:    nats per character.
     """
     flat, flat_targets = logits.reshape(-1, logits.shape[-1]), targets.reshape(-1)
-    N = of or len(flat)
+    if counted is not None:
+        chosen, dlogits = counted.reshape(-1), np.zeros_like(flat)
+        loss, dlogits[chosen] = cross_entropy(flat[chosen], flat_targets[chosen], of)
+        return loss, dlogits.reshape(logits.shape)
+    N = of or len(flat) or 1
     if core := compiled.core():
         dlogits = flat.copy()
         loss = core.cross_entropy(*flat.shape, dlogits, flat_targets.astype(np.int32), 1 / N) / N

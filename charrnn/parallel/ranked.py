@@ -150,8 +150,8 @@ class RankedWorkers(Workers):
         self, window: Window, state: Array, step: int, part: Part | None = None
     ) -> tuple[float, Array, Params]:
         """Return what `Workers.gradients` does."""
-        shares, batch = self._shares(window), window.inputs.shape[1]
-        parts = [Part(rows.start, batch) for rows in shares]
+        shares, of = self._shares(window), window.predictions
+        parts = [Part(rows.start, of) for rows in shares]
         messages = [
             Learn(window.rows(rows), state[:, :, rows], step, part) for rows, part in zip(shares, parts, strict=True)
         ]

@@ -44,6 +44,7 @@ def shared_arrays(plan: Plan, file: int) -> SharedArrays:
         "inputs": (window, ids),
         "targets": (window, ids),
         "reset": (window, bool),
+        "counted": (window, bool),
         "state": (model.state_shape(plan.config, plan.batch_size), plan.config.dtype),
         "losses": ((plan.processes,), np.float64),
         "log_probs": (window, plan.config.dtype),

@@ -40,7 +40,7 @@ from charrnn.system.signals import SAVING, STOPPING
 
 _THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _GRADIENTS, _SUM, _SCORES, _STATE = range(4)  # the task of a request
-_REQUEST = struct.Struct("<BQQQQQ??")
+_REQUEST = struct.Struct("<BQQQQQ???")
 _DONE, _FAILED = b".", b"!"
 _RESUME = "saved files are intact; continue with --resume, or with --threads 1"
 _MOST_REASON = 1000  # bytes of an answer's reason
@@ -50,7 +50,7 @@ _START = "import sys; sys.path[:] = {path!r}; from {module} import run_worker; r
 class Request(NamedTuple):
     """One task for the other processes, on the window (T, B) in shared memory, or on the gradients there.
 
-    first, batch  as in `Part`
+    first, of  as in `Part`
     """
 
     task: int
@@ -58,8 +58,9 @@ class Request(NamedTuple):
     T: int = 0
     B: int = 0
     first: int = 0
-    batch: int = 0
+    of: int = 0
     has_reset: bool = False
+    has_counted: bool = False
     new_params: bool = False
 
 
@@ -196,8 +197,8 @@ class Workers:
         if not self._others:
             return
         request = _written(self._shared, task, window, state, self._new_params)
-        first, batch = part or Part(0, request.B)
-        self._send(request._replace(step=step, first=first, batch=batch))
+        first, of = part or Part(0, window.predictions)
+        self._send(request._replace(step=step, first=first, of=of))
         self._new_params = False
 
     def _send(self, request: Request) -> None:
@@ -277,9 +278,12 @@ def _written(shared: SharedArrays, task: int, window: Window, state: Array, new_
     T, B = window.inputs.shape
     shared["inputs"][:T, :B], shared["targets"][:T, :B] = window.inputs, window.targets
     shared["state"][:, :, :B] = state
+    has_reset, has_counted = window.reset is not None, window.counted is not None
     if window.reset is not None:
         shared["reset"][:T, :B] = window.reset
-    return Request(task, T=T, B=B, has_reset=window.reset is not None, new_params=new_params)
+    if window.counted is not None:
+        shared["counted"][:T, :B] = window.counted
+    return Request(task, T=T, B=B, has_reset=has_reset, has_counted=has_counted, new_params=new_params)
 
 
 def _command(answers: int) -> list[str]:
@@ -396,11 +400,13 @@ def _work(requests: IO[bytes]) -> Iterator[None]:
 def _do(request: Request, shared: SharedArrays, learner: Learner, rank: int, rows: slice, own_grads: Params) -> None:
     """Do these batch rows of a requested window; results go to shared memory."""
     T, B = request.T, request.B
-    inputs, targets, reset = (corner(shared[name], (T, B)) for name in ("inputs", "targets", "reset"))
-    window, state = Window(inputs, targets, reset if request.has_reset else None), shared["state"][:, :, :B]
+    inputs, targets = (corner(shared[name], (T, B)) for name in ("inputs", "targets"))
+    reset = corner(shared["reset"], (T, B)) if request.has_reset else None
+    counted = corner(shared["counted"], (T, B)) if request.has_counted else None
+    window, state = Window(inputs, targets, reset, counted), shared["state"][:, :, :B]
     if request.task == _GRADIENTS:
         shared["losses"][rank], last_state, grads = learner.gradients(
-            window, state, request.step, rows, Part(request.first, request.batch)
+            window, state, request.step, rows, Part(request.first, request.of)
         )
         _moved(grads, own_grads)
     elif request.task == _SCORES:

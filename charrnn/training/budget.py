@@ -206,7 +206,8 @@ def _evaluation_seconds(training: Training, state: TrainState, workers: Workers,
         if not first[1]:
             first, took = (now, result.chars), now
             continue
-        took = first[0] + (now - first[0]) * (of - first[1]) / (result.chars - first[1])
+        if result.chars > first[1]:  # where only some predictions count, a window may have none
+            took = first[0] + (now - first[0]) * (of - first[1]) / (result.chars - first[1])
         if now > seconds:
             break
     return took

@@ -67,6 +67,7 @@ def fit_cache(
     val_ids: IdSource,
     *,
     end: int | None,
+    tab: int | None = None,
     trained: int,
     text: str,
     threads: int,
@@ -74,6 +75,7 @@ def fit_cache(
     """Return the cache that suits the model best; of size 0 if none helps; None if there is too little text.
 
     end      id of the end mark between documents, where the cache forgets
+    tab      id of the tab, if only predictions in targets count: then the gate is fitted to these
     trained  characters that the model was trained on, which limits how many are read
     text     the hash of the validation split
     """
@@ -98,9 +100,12 @@ def fit_cache(
     shared = [slice(rows * n // count, rows * (n + 1) // count) for n in range(count)]
     parts = zip(*side_by_side(look_up, shared, count), strict=True)
     alone, found, features = (np.concatenate(part, axis=-1) for part in parts)
-    alone, found = alone.reshape(-1), found.reshape(len(caches), -1)
-    features = np.moveaxis(features, 1, -1).reshape(len(caches), -1, FEATURES)
-    folds = fold_of(indices).reshape(-1)
+    kept = _kept(val_ids, indices, end, tab)
+    alone, found = alone.reshape(-1)[kept], found.reshape(len(caches), -1)[:, kept]
+    features = np.moveaxis(features, 1, -1).reshape(len(caches), -1, FEATURES)[:, kept]
+    folds = fold_of(indices).reshape(-1)[kept]
+    if len(folds) < LEAST:
+        return None
     net_loss = -float(np.log(alone).mean())
     fitted = []
     for cache, q, own in zip(caches, found, features, strict=True):
@@ -109,7 +114,7 @@ def fit_cache(
         gains = np.log((1 - share) * alone + share * q) - np.log(alone)
         error = float(gains.std()) / math.sqrt(len(gains))
         loss = net_loss - float(gains.mean())
-        fitted.append((MemoryFitted(replace(cache, gates=gates, fitted_to=text), net_loss, loss, indices.size), error))
+        fitted.append((MemoryFitted(replace(cache, gates=gates, fitted_to=text), net_loss, loss, len(gains)), error))
     best, error = min(fitted, key=lambda one: one[0].both + (_WORTH if one[0].cache.size > SIZE else 0))
     if best.alone - best.both < max(_WORTH, _CERTAIN * error):
         best = best._replace(cache=best.cache.with_size(0))
@@ -176,6 +181,20 @@ def _read(
         yield part, window, h, model.logits_by_row(weights, h, window.inputs, state, reset=window.reset)
 
 
+def _kept(
+    ids: IdSource, indices: npt.NDArray[np.intp], end: int | None, tab: int | None
+) -> slice | npt.NDArray[np.bool_]:
+    """Return which predictions count, in the order of the flattened indices (N, B).
+
+    Shapes:  returns (N B,)
+    """
+    if tab is None or not len(indices):
+        return slice(None)
+    counted = window_at(ids, indices, end, tab).counted
+    assert counted is not None
+    return counted.reshape(-1)
+
+
 def _picked(values: Array, targets: Ids) -> Array:
     """Return the values (T, B, V) of the targets (T, B)."""
     picked: Array = np.take_along_axis(values, targets[..., None], -1)[..., 0]
@@ -190,24 +209,27 @@ def fit_grams(
     val_ids: IdSource,
     *,
     end: int | None,
+    tab: int | None = None,
     adaptive: bool,
 ) -> Grams:
     """Return n-gram models that are mixed with a model and its cache, with gates fitted to the validation split.
 
+    tab       as for `fit_cache`
     adaptive  True: also count what is read
     Raises:   CorpusError if the validation split is too short.
     """
     total = min(len(val_ids) - 1, _MOST)
-    if total < LEAST:
+    rows = max(1, min(_ROWS, total // _ROW))
+    indices = np.arange(max(0, total) // rows * rows).reshape(rows, -1).T
+    folds, kept = fold_of(indices), _kept(val_ids, indices, end, tab)
+    if len(folds.reshape(-1)[kept]) < LEAST:
         raise CorpusError(
             f"--with-ngram fits a gate to the validation split, which has fewer than {LEAST:,} characters: leave it out"
         )
     V, weights = config.vocab_size, model.prepare(params, config)
     counted = NGrams.of(learned_from(train_ids), V).best_on(val_ids[np.arange(total + 1)])
     grams = Grams(Trie.of(counted), Adaptive(V) if adaptive else None)
-    rows = max(1, min(_ROWS, total // _ROW))
-    indices = np.arange(total // rows * rows).reshape(rows, -1).T
-    folds, memory = fold_of(indices), Memory(cache)
+    memory = Memory(cache)
     remembered, context = memory.start(rows), grams.start(rows)
     models = 2 if adaptive else 1
     mixed, found = np.empty(indices.shape), np.empty((models, *indices.shape))
@@ -221,7 +243,7 @@ def fit_grams(
     gates = []
     for q, own in zip(found, features, strict=True):
         flat = own.reshape(-1, GRAM_FEATURES)
-        gates.append(fit_folds(flat, mixed.reshape(-1), q.reshape(-1), folds.reshape(-1)))
+        gates.append(fit_folds(flat[kept], mixed.reshape(-1)[kept], q.reshape(-1)[kept], folds.reshape(-1)[kept]))
         share = shares(own, gates[-1], folds)
         mixed = (1 - share) * mixed + share * q
     return replace(grams, gates=tuple(gates))

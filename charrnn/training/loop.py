@@ -12,13 +12,14 @@ import copy
 import math
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from charrnn.arrays import Array, IdSource, Mask, Params, Window
 from charrnn.config import ModelConfig, TrainConfig, build
-from charrnn.data.stream import Stream
+from charrnn.data.stream import Stream, count_targets
 from charrnn.errors import DivergedError
 from charrnn.evaluation.statistics import Tally
 from charrnn.evaluation.whole import rows_for, tally
@@ -55,6 +56,7 @@ class Stepped(NamedTuple):
     """One update was done.
 
     loss        of its window
+    counted     predictions that the loss is a mean of; None if all of the window count
     grad_norm   of all gradients before clipping; grad_norms: by layer
     clipped     whether a limit shortened the gradients
     """
@@ -65,6 +67,7 @@ class Stepped(NamedTuple):
     grad_norm: float
     grad_norms: dict[str, float]
     clipped: bool
+    counted: int | None = None
 
 
 class Evaluating(NamedTuple):
@@ -77,7 +80,8 @@ class Evaluating(NamedTuple):
 class Report(NamedTuple):
     """The figures of a line of the log.
 
-    loss, grad_norm, grad_norms  means over the steps since the previous report
+    loss, grad_norm, grad_norms  means over the steps since the previous report; if only some predictions count, the
+                loss is the mean over these
     val_loss    None if this report has no evaluation
     clipped     share of the steps since the previous report whose gradients a limit shortened
     saturation  of the gates; None if this report has no evaluation
@@ -123,6 +127,7 @@ class Progress:
     """The plain numbers that training carries from step to step, besides the step itself.
 
     reported    the step of the newest report; the sums count from there, norm_sums by layer
+    counted     predictions that the losses in loss_sum were multiplied by; 0 if all predictions count
     seconds     since that report; the caller, who has a clock, counts them
     best_loss   the lowest validation loss, or of a classifier the lowest share of errors; best_step: its step
     stale       evaluations since then; waited: the most of them that a lower loss came after
@@ -136,6 +141,7 @@ class Progress:
     steps: int = 0
     chars: int = 0
     loss_sum: float = 0.0
+    counted: int = 0
     norm_sum: float = 0.0
     norm_sums: dict[str, float] = field(default_factory=dict)
     clipped: int = 0
@@ -215,10 +221,11 @@ class Training:
     val_ids: IdSource
     ranks: Ranks | None = None
 
-    @property
+    @cached_property
     def validated(self) -> int:
-        """Return the number of predictions that an evaluation scores."""
-        return max(0, len(self.val_ids) - 1)
+        """Return the number of predictions that an evaluation scores: those in the validation split that count."""
+        tab, ids = self.stream.tab, self.val_ids
+        return max(0, len(ids) - 1) if tab is None else count_targets(ids, self.stream.end, tab)[0]
 
     @property
     def val_chars(self) -> int:
@@ -254,8 +261,9 @@ class Training:
 
     def tallies(self, params: Params, workers: Workers) -> Iterator[Tally]:
         """Yield the running tally of the validation split, read in as many rows as training has if it can fill them."""
-        count = rows_for(self.model_config, len(self.val_ids) - 1, self.stream.batch_size)
-        yield from tally(params, workers, self.val_ids, count, end=self.stream.end)
+        stream = self.stream
+        count = rows_for(self.model_config, len(self.val_ids) - 1, stream.batch_size)
+        yield from tally(params, workers, self.val_ids, count, end=stream.end, tab=stream.tab)
 
     def optimizer(self) -> Optimizer:
         """Return the optimizer that the settings name."""
@@ -316,7 +324,8 @@ def train_step(
     state.state = carried
     state.step += 1
     check_state(state)
-    return Stepped(state.step, window.chars, loss, grad_norm, norms, clipped)
+    counted = None if window.counted is None else window.predictions
+    return Stepped(state.step, window.chars, loss, grad_norm, norms, clipped, counted)
 
 
 def check_finite(what: str, value: float | Array, step: int) -> None:
@@ -360,7 +369,8 @@ def fit(training: Training, state: TrainState) -> Iterator[Stepped | Evaluating 
             progress = state.progress
             progress.steps += 1
             progress.chars += stepped.chars
-            progress.loss_sum += stepped.loss
+            progress.loss_sum += stepped.loss if stepped.counted is None else stepped.counted * stepped.loss
+            progress.counted += stepped.counted or 0
             progress.norm_sum += stepped.grad_norm
             for layer, norm in stepped.grad_norms.items():
                 progress.norm_sums[layer] = progress.norm_sums.get(layer, 0.0) + norm
@@ -429,7 +439,8 @@ def _report(
     divergence. A model that overfits may validate as badly, so the training loss must be high, too.
     """
     progress, evaluates = state.progress, training.evaluates_at(state.course, state.step)
-    loss, best, averaged, scored = progress.loss_sum / progress.steps, False, False, Tally()
+    loss = progress.loss_sum / (progress.counted or progress.steps)
+    best, averaged, scored = False, False, Tally()
     if evaluates:
         scored = yield from _scored(training, state.params, workers)
     if scored.chars and (mean := training.averaged(state)):

@@ -207,7 +207,9 @@ class Run:
             config, notes = resumed_config(saved, corpus, settings, ranks)
             notes = corpus.notes + notes + version_notes(saved.versions, ckpt.current_versions())
             notes += [] if is_locked else [UNLOCKED]
-            training, _ = training_for(corpus, saved.vocab, saved.model_config, config, ranks)
+            training, _ = training_for(
+                corpus, saved.vocab, saved.model_config, config, ranks, context=saved.text_config.context
+            )
             notes += thread_notes(training) if "threads" in settings or ranks else []
             run = cls(
                 folder,
@@ -358,6 +360,7 @@ class Run:
             training.stream.ids,
             training.val_ids,
             end=training.stream.end,
+            tab=training.stream.tab,
             trained=training.stream.chars_before(best.step),
             text=self.val_text.sha256,
             threads=training.config.threads or 1,

@@ -12,7 +12,7 @@ from charrnn.arrays import Params
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import ModelConfig, TextConfig, TrainConfig, sort_settings
 from charrnn.data.corpus import Corpus
-from charrnn.data.stream import Stream
+from charrnn.data.stream import Stream, count_targets
 from charrnn.data.text import END
 from charrnn.data.vocab import Vocab
 from charrnn.errors import ConfigError, CorpusError
@@ -66,6 +66,7 @@ def set_up(
     if earlier is not None:
         vocab, inherited, params, notes = pretrained(earlier, vocab, settings)
         defaults = vars(inherited)
+    notes += _context_notes(corpus, vocab) if text_config.context else []
     chosen, measured = Recipe({}, [], []), None
     if config.minutes is not None:
         chosen, measured = _recipe(corpus, vocab, defaults, settings, seconds, ranks)
@@ -75,7 +76,7 @@ def set_up(
         params = model.init_params(model_config, np.random.default_rng(config.seed))
     config = with_threads(config, model_config, ranks)
     vocab = vocab.counted(corpus.train)
-    training, more_notes = training_for(corpus, vocab, model_config, config, ranks)
+    training, more_notes = training_for(corpus, vocab, model_config, config, ranks, context=text_config.context)
     more_notes += thread_notes(training) if "threads" in settings or ranks else []
     if config.half_gradients and ranks is None:
         more_notes.append("--half-gradients has no effect without mpiexec: one process sends no gradients")
@@ -116,10 +117,17 @@ def with_threads(config: TrainConfig, model_config: ModelConfig, ranks: Ranks | 
 
 
 def training_for(
-    corpus: Corpus, vocab: Vocab, model_config: ModelConfig, config: TrainConfig, ranks: Ranks | None = None
+    corpus: Corpus,
+    vocab: Vocab,
+    model_config: ModelConfig,
+    config: TrainConfig,
+    ranks: Ranks | None = None,
+    *,
+    context: bool = False,
 ) -> tuple[Training, list[str]]:
     """Return the training of this corpus, with batch and window made smaller if the text is short, and notes.
 
+    context: True: only the predictions after the first tab of each document count
     Raises:  CorpusError if there is nothing to train on.
     """
     val = corpus.val[: config.val_chars + 1] if config.val_chars else corpus.val
@@ -141,7 +149,8 @@ def training_for(
             f"cell {model_config.cell!r} cannot be sent to other processes, so one process does all the work: "
             "define its functions at the top of a module that can be imported"
         )
-    stream = Stream(ids, config.batch_size, config.seq_len, config.seed or 0, config.reset_rate, vocab.end)
+    tab = vocab.tab if context else None
+    stream = Stream(ids, config.batch_size, config.seq_len, config.seed or 0, config.reset_rate, vocab.end, tab)
     if ranks and config.batch_size < ranks.size:
         most, s = config.batch_size, "s" * (config.batch_size > 1)
         raise ConfigError(
@@ -191,6 +200,27 @@ def _unknown_notes(corpus: Corpus, vocab: Vocab, config: TextConfig) -> list[str
     return [f"no character is rarer than --min-count {config.min_count}, so the unknown symbol cannot be learned"]
 
 
+def _context_notes(corpus: Corpus, vocab: Vocab) -> list[str]:
+    """Return notes on documents without a tab, in which no prediction counts.
+
+    Raises:  CorpusError if all of the training split are such.
+    """
+    notes = []
+    for text, split, use in ((corpus.train, "training", "learned"), (corpus.val, "validation", "scored")):
+        _, found = (0, 0) if vocab.tab is None else count_targets(vocab.ids_of(text), vocab.end, vocab.tab)
+        lacking = text.documents - found
+        if split == "training" and not found:
+            raise CorpusError(
+                f"no document of {corpus.name} has a tab, and --context learns what follows the first one: write "
+                "each as source, tab, target, or leave out --context"
+            )
+        if lacking:
+            end = "" if found else ", so there will be no validation and no best.npz"
+            share = f"{lacking:,} of {text.documents:,} documents of the {split} split"
+            notes.append(f"{share} have no tab: nothing of them is {use}{end}")
+    return notes
+
+
 def _recipe(
     corpus: Corpus,
     vocab: Vocab,
@@ -210,10 +240,13 @@ def _recipe(
             f"{recipe.LEAST_CHARS}, or set the length with --steps to train anyway"
         )
     given = {*settings, *defaults.keys() & set(recipe.KIND)}
-    model_settings, _, config = sort_settings(settings | recipe.kind(vocab.size, len(corpus.train), given).settings)
+    model_settings, text_config, config = sort_settings(
+        settings | recipe.kind(vocab.size, len(corpus.train), given).settings
+    )
     model_config = ModelConfig(**defaults | model_settings)
     probe = model_config if "hidden_size" in given else replace(model_config, hidden_size=_PROBE_UNITS)
-    training, _ = training_for(corpus, vocab, probe, with_threads(config, probe, ranks), ranks)
+    config = with_threads(config, probe, ranks)
+    training, _ = training_for(corpus, vocab, probe, config, ranks, context=text_config.context)
     state = training.begin(model.init_params(probe, np.random.default_rng(0)))
     memory = footprint(training)
     with training.workers() as workers:

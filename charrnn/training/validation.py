@@ -26,6 +26,7 @@ class Validation:
     limit    characters scored, from the split's beginning; 0 for all of it
     scored   characters scored, if the checkpoint records it
     unknown  the hash of the vocabulary, if characters outside it are scored as unknown
+    context  True: only what follows the first tab of each document is scored
     texts    True: the labels of texts were scored, not characters
     """
 
@@ -35,6 +36,7 @@ class Validation:
     limit: int
     scored: int | None
     unknown: str | None
+    context: bool = False
     texts: bool = False
 
     @classmethod
@@ -57,6 +59,7 @@ class Validation:
             limit=0 if scored is not None and scored < limit else limit,
             scored=scored,
             unknown=_hash(vocab["symbols"]) if "unknown" in vocab.get("specials", ()) else None,
+            context=bool(settings.get("context")),
             texts=meta.get("classifier") is not None,
         )
 
@@ -67,7 +70,7 @@ class Validation:
         split = ",".join(f"{name.replace('_', '-')}={value}" for name, value in self.split)
         return (
             f"protocol:{protocol}|text:sha256-{self.sha256[:8]}|split:{split or 'file'}|chars:{self.limit or 'all'}|"
-            f"unknown:{f'symbol-{self.unknown}' if self.unknown else 'none'}"
+            f"unknown:{f'symbol-{self.unknown}' if self.unknown else 'none'}{'|scored:targets' if self.context else ''}"
         )
 
     def in_words(self) -> str:
@@ -82,7 +85,8 @@ class Validation:
             where = f"{self.text}, {share if self.texts else place}"
         count = self.limit or self.scored
         scored = f", {count:,} {'texts' if self.texts else 'characters'}" if count else ""
-        return where + scored + (", rare characters as unknown" if self.unknown else "")
+        after_tabs = ", after tabs alone" if self.context else ""
+        return where + scored + after_tabs + (", rare characters as unknown" if self.unknown else "")
 
 
 def described(validations: Sequence[Validation]) -> list[str]:
@@ -115,6 +119,8 @@ def differences(one: Validation, other: Validation) -> dict[str, str]:
         found["different numbers of characters"] = "--val-chars"
     if one.unknown != other.unknown:
         found["different unknown characters"] = "--min-count"
+    if one.context != other.context:
+        found["whole documents and targets"] = "--context"
     return found
 
 

@@ -502,12 +502,29 @@ def test_a_beam_is_likelier_than_greedy_choices(run, tiny):
 
 
 @pytest.mark.parametrize(
-    "option", [("--temp", "0.8"), ("--top-p", "0.9"), ("--seed", "1"), ("--count", "1"), ("--best-of", "2")], ids=str
+    "option",
+    [("--temp", "0.8"), ("--top-p", "0.9"), ("--seed", "1"), ("--documents", "1"), ("--best-of", "2")],
+    ids=str,
 )
 def test_a_beam_takes_no_options_of_drawing(run, tiny, option):
     assert f"leave out {option[0]}" in error_line(run("sample", "--beam", "2", *option, code=2).stderr).replace(
         "--temperature", "--temp"
     )
+
+
+def test_a_beam_finds_several_texts_the_best_first(run, tiny):
+    Path("lines.txt").write_text("Der\nDer k\n", "utf-8")
+    args = ("sample", "--prime-lines", "lines.txt", "-n", "8", "--beam", "6", "--length-norm", "0", "--json")
+    best = [json.loads(line) for line in run(*args).stdout.splitlines()]
+    found = [json.loads(line) for line in run(*args, "--count", "3").stdout.splitlines()]
+    assert [one["prime"] for one in found] == ["Der"] * 3 + ["Der k"] * 3
+    assert [one["index"] for one in found] == list(range(6))
+    assert [found[0]["text"], found[3]["text"]] == [one["text"] for one in best]
+    for three in (found[:3], found[3:]):
+        assert len({one["text"] for one in three}) == 3
+        assert sorted((one["logprob"] for one in three), reverse=True) == [one["logprob"] for one in three]
+    refused = run("sample", "--beam", "2", "--count", "3", code=2).stderr
+    assert error_line(refused) == "a beam of 2 finds at most 2, not 3: give --beam 3"
 
 
 @pytest.mark.parametrize(
@@ -623,3 +640,57 @@ def test_a_unit_that_cannot_be_held_is_one_line(run, tiny):
     assert (
         error_line(outcome.stderr) == "--clamp layer0.h[0]=much: this is not UNIT=NUMBER: write it as in layer0.h[5]=1"
     )
+
+
+# Translation
+
+
+@pytest.fixture
+def translator(run, cwd, request):
+    """Train a model that writes the two letters of its source in capitals, and return the options that name it."""
+    pairs = [(f"{a}{b}", f"{a}{b}".upper()) for a in "abä" for b in "abä"]
+    Path("pairs.txt").write_text("".join(f"{source}\t{target}\n" for source, target in pairs * 9), "utf-8")
+    args = ("--split-documents", "lines", "--context", "--steps", "400", "--dropout", "0", "--val-fraction", "0")
+    run("train", "pairs.txt", *SMALL, *args, "--out", "pairs", "--quiet", *getattr(request, "param", ()))
+    return ("-m", "pairs/last.npz")
+
+
+@pytest.mark.parametrize("translator", [(), ("--attention", "6"), ("--bytes",)], ids=str, indirect=True)
+def test_lines_are_translated_in_order(run, translator):
+    sources = [f"{a}{b}" for a in "äab" for b in "bäa"]
+    text = "".join(f"{source}\n" for source in sources)
+    expected = text.upper()
+    args = ("sample", *translator, "--prime-lines")
+    assert run(*args, "-", "--beam", "4", input=text.encode()).stdout == expected
+    Path("sources.txt").write_text(text, "utf-8")
+    assert run(*args, "sources.txt", "--beam", "1", "--threads", "2").stdout == expected
+    assert run(*args, "sources.txt", "--temp", "0").stdout == expected
+    assert run("sample", *translator, "--prime", "ab", "--temp", "0").stdout == "AB\n"
+    Path("begun.txt").write_text("ab\tA\n", "utf-8")
+    assert run(*args, "begun.txt", "--beam", "2").stdout == "B\n"  # a line may have the beginning of its target
+    found = [
+        json.loads(line)
+        for line in run(*args, "sources.txt", "--beam", "3", "--count", "2", "--json").bytes.splitlines()
+    ]
+    assert [one["prime"] for one in found[::2]] == [f"{source}\t" for source in sources]
+    assert [one["text"] for one in found[::2]] == [source.upper() for source in sources]
+    assert {one["ended"] for one in found[::2]} == {"document"}
+    scored = run("score", *translator[:2], "--context", input=b"ab\tAB\n").stdout.split("\t")
+    assert float(scored[1]) == pytest.approx(found[6]["logprob"], abs=1e-4)
+
+
+def test_a_translator_needs_a_text(run, translator):
+    refused = error_line(run("sample", *translator, code=2).stderr)
+    assert refused == "the model writes what follows a tab: give the text before it with --prime or --prime-lines"
+    assert "--context scores that alone" in run("score", *translator, input=b"ab\tAB\n").stderr
+    assert run("sample", *translator, "--prime-lines", "-", input=b"").bytes == b""
+
+
+def test_lines_are_continued_as_they_arrive(command, tiny):
+    process = command("sample", "--prime-lines", "-", "--beam", "2", "-n", "4", "--lines", "1", "--threads", "1")
+    for line in (b"Der", b"Der k"):
+        process.stdin.write(line + b"\n")
+        process.stdin.flush()
+        assert process.stdout.readline().startswith(line)
+    process.stdin.close()
+    assert process.wait(TIMEOUT) == 0

@@ -24,6 +24,7 @@ from charrnn.cli._sparkline import sparkline
 from charrnn.cli._train_screen import MovingAverage
 from charrnn.config import TextConfig
 from charrnn.errors import CharRNNError
+from charrnn.evaluation.statistics import Tally
 
 from ._material import SMALL, TEXT, TIMEOUT, arrays, error_line, facts, meta, narrowed, posix, same_arrays
 
@@ -476,11 +477,11 @@ def test_a_run_extended_by_an_earlier_version_has_no_repeat(run, tiny):
 def test_a_run_whose_patience_was_lowered_below_a_wait_has_no_repeat(run, corpus, monkeypatch):
     losses = iter([3.0, 3.1, 3.2, 2.9, 3.0, 3.1, 3.2])  # a lower loss after two evaluations; later, none
 
-    def loss_of(*_):
+    def scored(*_):
         yield from ()
-        return next(losses)
+        return Tally(chars=1, nats=next(losses))
 
-    monkeypatch.setattr("charrnn.training.loop._loss_of", loss_of)
+    monkeypatch.setattr("charrnn.training.loop._scored", scored)
     run(*TRAIN, "--steps", "4", "--eval-every", "1", "--quiet")
     again = ("train", "tiny.txt", "--resume", "--steps", "5", "--patience")
     repeat = facts(run(*again, "2").stderr)["Repeat"]
@@ -867,3 +868,15 @@ def test_the_time_that_a_long_run_takes_is_told(run, corpus, monkeypatch):
 )
 def test_times_are_short(seconds, words):
     assert duration(seconds) == words
+
+
+def test_targets_are_learned_and_samples_translate(run, cwd):
+    Path("pairs.txt").write_text("".join(f"{n}\t-{n}\n" for n in range(100, 200)), "utf-8")
+    args = ("--split-documents", "lines", "--context", "--steps", "4", "--sample-every", "4", "--out", "pairs")
+    told = run("train", "pairs.txt", *SMALL, *args).stderr
+    sample = told.partition("sample:\n")[2]
+    assert [line.split()[0] for line in sample.splitlines()[:8]] == [str(n) for n in range(190, 198)]
+    assert "charrnn sample -m pairs --prime-lines -" in " ".join(told.split())
+    assert "--context" in told.partition("Repeat")[2]
+    refused = run("train", "pairs.txt", "--context", "--steps", "1", code=2).stderr
+    assert "--context needs documents: give --split-documents" in error_line(refused)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from charrnn.data import stream as stream_module
 from charrnn.data.stream import Stream
 
 
@@ -174,3 +175,29 @@ def test_the_state_is_reset_where_documents_begin(stream, epoch, end):
         reset = np.zeros(plain.inputs.shape, bool) if plain.reset is None else plain.reset
         found = np.zeros(plain.inputs.shape, bool) if window.reset is None else window.reset
         assert np.array_equal(found, reset | (plain.inputs % 10 == end))
+
+
+@given(st.text("ab\t|", max_size=90), st.integers(1, 4), st.integers(1, 9), st.integers(1, 3))
+def test_what_follows_the_first_tab_of_a_document_counts_up_to_its_end(text, batch_size, seq_len, back):
+    text = f"|{text}|"
+    counted, inside = [], False
+    for char in text[:-1]:
+        inside = char == "\t" or (inside and char != "|")
+        counted.append(inside)
+    ids = np.array(["ab\t|".index(char) for char in text])
+    stream = Stream(ids, min(batch_size, len(ids) - 1), seq_len, end=3, tab=2)
+    at = Stream(np.arange(len(ids)), stream.batch_size, seq_len)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stream_module, "_BACK", back)
+        patch.setattr(stream_module, "_FURTHEST", 2 * back)
+        for step in range(stream.steps_per_epoch):
+            window, positions = stream[step], at[step].inputs
+            assert np.array_equal(window.counted, np.array(counted)[positions])
+            assert window.predictions == np.array(counted)[positions].sum()
+    assert stream_module.count_targets(ids, 3, 2) == (sum(counted), sum("\t" in one for one in text.split("|")))
+
+
+def test_without_a_tab_everything_counts():
+    window = Stream(np.arange(9), 2, 3, end=4)[0]
+    assert window.counted is None
+    assert window.predictions == 6

@@ -148,6 +148,20 @@ def test_sums_are_in_double_precision():
     assert found.logprob == pytest.approx(-math.fsum(found.bits) * math.log(2), rel=1e-12)
 
 
+@pytest.mark.parametrize("kind", ["documents", "bytes"])
+def test_a_target_is_scored_with_its_end_after_a_tab(kind):
+    vocab = Vocab("\tabc", specials=("end",)) if kind == "documents" else replace(VOCABS["bytes"], specials=("end",))
+    lm = language_model(vocab)
+    saved = replace(lm.checkpoint, text_config=TextConfig(split_documents="lines", context=True))
+    for source, target in (("ab", "cab"), ("", "a"), ("c", "")):
+        (found,) = LanguageModel(saved).score([(source, target)], per_char=True)
+        (whole,) = lm.score([f"{source}\t{target}"], per_char=True)
+        assert found.text == target
+        assert found.chars == (len(target) + 1 if target else 0)
+        if target:
+            assert list(found.bits) == [pytest.approx(bit) for bit in whole.bits[len(source) + 1 :]]
+
+
 def test_what_follows_a_context_adds_up():
     lm = language_model()
     whole, first, second = lm.score([("ab", "cde"), ("ab", "c"), ("abc", "de")])

@@ -29,7 +29,7 @@ def window_of(config, seed=1):
 
 def together(params, config, windows, state):
     """Return the mean loss and the gradient of windows read as one, through all of which the gradient runs."""
-    whole = [np.concatenate(arrays) for arrays in zip(*windows, strict=True)]
+    whole = [np.concatenate(arrays) for arrays in zip(*(window[:3] for window in windows), strict=True)]
     logits, last, backprop = model.forward(model.prepare(params, config), whole[0], state, reset=whole[2])
     loss, dlogits = cross_entropy(logits, whole[1])
     return loss, last, backprop(dlogits, np.zeros_like(last))[1]

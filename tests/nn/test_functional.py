@@ -106,6 +106,24 @@ def test_finite_differences_confirm_the_gradient_of_cross_entropy(shape):
     check_gradients(lambda: cross_entropy(logits, targets)[0], {"logits": logits}, {"logits": dlogits}, rng, 1e-9)
 
 
+def test_cross_entropy_is_the_mean_over_what_counts():
+    rng = np.random.default_rng(3)
+    logits, targets = rng.normal(size=(5, 3, 7)), rng.integers(7, size=(5, 3))
+    counted = rng.random((5, 3)) < 0.4
+    loss, dlogits = cross_entropy(logits, targets, counted=counted)
+    assert loss == pytest.approx(cross_entropy(logits[counted], targets[counted])[0], rel=1e-14)
+    assert not dlogits[~counted].any()
+    check_gradients(
+        lambda: cross_entropy(logits, targets, counted=counted)[0], {"logits": logits}, {"logits": dlogits}, rng, 1e-9
+    )
+    of = int(counted.sum())
+    shares = [cross_entropy(logits[:, rows], targets[:, rows], of, counted[:, rows]) for rows in ([0], [1, 2])]
+    assert sum(share for share, _ in shares) == pytest.approx(loss, rel=1e-14)
+    assert relative(np.concatenate([own for _, own in shares], axis=1), dlogits) <= 1e-14
+    loss, dlogits = cross_entropy(logits, targets, of, np.zeros((5, 3), bool))
+    assert (loss, dlogits.any()) == (0, False)
+
+
 @both_dtypes
 def test_cross_entropy_of_extreme_logits_is_finite(dtype):
     logits = np.array([[1e4, -1e4, 0], [1e4, -1e4, 0]], dtype)

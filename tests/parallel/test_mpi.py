@@ -41,7 +41,7 @@ from charrnn.errors import DivergedError
 
 pytestmark = [pytest.mark.slow, needs_mpi]
 
-LONG = TEXT * 4
+LONG = TEXT.replace(" boats", "\tboats") * 4
 WILD = {"optimizer": "sgd", "learning_rate": 100.0, "clip_norm": 0.0, "schedule": "constant", "eval_every": 5}
 
 FEW = {"steps": 12, "dtype": "float64"}
@@ -52,6 +52,7 @@ SETTINGS = {
     "attention": {"attention": 7, "batch_size": 5},
     "deep": {"num_layers": 2, "dropout": 0.3, "batch_size": 6, "seq_len": 60, "reset_rate": 0.3},
     "documents": {"split_documents": "lines", "batch_size": 5, "seq_len": 90},
+    "context": {"split_documents": "lines", "context": True, "batch_size": 5, "seq_len": 20},
     "processes": {"batch_size": 33, "hidden_size": 24, "threads": 2, "num_layers": 2, "dropout": 0.3},
     "sgd": {"optimizer": "sgd", "learning_rate": 0.5, "clip_value": 0.01},
     "adam": {"optimizer": "adam", "average": 0.9, "clip_norm": 0.1},

@@ -61,6 +61,8 @@ def test_processes_compute_what_one_process_does(settings):
     )
     last = training.stream.steps_per_epoch - 1
     windows = [training.stream[0], training.stream[3], training.stream[last]]
+    counted = np.random.default_rng(1).random((9, 5)) < [0.2, 0.9, 0, 0.5, 0.5]
+    windows += [windows[1]._replace(counted=counted), windows[1]._replace(counted=counted & False)]
     assert windows[0].reset is not None
     assert windows[1].reset is None
     assert len(windows[2].inputs) < 9

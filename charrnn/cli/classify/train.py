@@ -40,7 +40,6 @@ _BASICS = (
     "epochs",
     "cell",
     "hidden_size",
-    "bidirectional",
     "pool",
     "balance",
     "text_field",
