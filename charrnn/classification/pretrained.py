@@ -83,10 +83,10 @@ def params_of(earlier: Sequence[Checkpoint], drawn: Params) -> Params:
                 params[name][:, at : at + E] = model.prepare(saved.params, saved.model_config).embed  # scaled, if tied
             elif name.startswith("layer"):
                 into = f"{DIRECTIONS[own]}{name.removeprefix('layer')}"
-                params[into] = array
+                params[into] = array.copy()  # each of several nets has its own
                 if (shape := drawn[into].shape) != array.shape:
                     params[into] = np.zeros(shape, array.dtype)
                     params[into][own * len(array) :][: len(array)] = array
             elif name in ("out.W_hy", "out.b_y") and saved.model_config.num_layers == 1 and "out.W_hy" in saved.params:
-                params[f"next{own}.{name.removeprefix('out.')}"] = array
+                params[f"next{own}.{name.removeprefix('out.')}"] = array.copy()
     return {name: array for name, array in params.items() if name in drawn}

@@ -110,6 +110,18 @@ def test_a_model_that_shares_its_embedding_gives_no_readout(tmp_path):
     assert not classifier(tmp_path, path, next_weight=0.5).state.params["next0.b_y"].any()
 
 
+def test_several_nets_begin_alike_and_part(tmp_path):
+    path = language_model(tmp_path / "model", embed_size=3)
+    run = classifier(tmp_path, path, nets=2, next_weight=0.5, dropout=0.3)
+    params = run.state.params
+    shared = [name for name in params if (name.startswith("net0.") and "layer0" in name) or "embed" in name]
+    assert all(np.array_equal(params[name], params[name.replace("net0", "net1")]) for name in shared)
+    for _ in run.events():
+        pass
+    for name in ("embed.W_e", "layer0.W_hh", "next0.W_hy"):
+        assert not np.array_equal(params[f"net0.{name}"], params[f"net1.{name}"]), name
+
+
 def test_training_leaves_the_models_as_they_are(tmp_path):
     path = language_model(tmp_path / "model")
     before = path.read_bytes()

@@ -35,6 +35,7 @@ SETTINGS = {
     "dropout": 0.3,
     "weight_drop": 0.2,
     "next_weight": 0.5,
+    "ngrams": 2,
     "balance": 0.5,
     "val_fraction": 0.3,
     "batch_size": 16,
@@ -112,8 +113,12 @@ def test_a_checkpoint_says_what_it_is(whole, boats):
     assert best.classifier.labels == ("cold", "none", "warm")
     assert (best.classifier.next_weight, best.classifier.balance) == (0.5, 0.5)
     assert best.source.path == boats
-    assert last.classifier.temperature is None
-    assert best.classifier == replace(last.classifier, temperature=best.classifier.temperature)
+    assert last.classifier.net_factor is last.classifier.ngram_factor is None
+    factors = {name: getattr(best.classifier, name) for name in ("net_factor", "ngram_factor")}
+    assert all(factor > 0 for factor in factors.values())
+    assert best.classifier == replace(last.classifier, **factors)
+    assert best.ngrams["weights"].shape == (len(best.ngrams["keys"]), 3)
+    assert last.ngrams == {}
     assert best.state is None
     assert best.summary.startswith("classifier of 3 labels, gru 1x6, ")
     assert last.validated == 20
@@ -141,7 +146,8 @@ def test_a_run_that_was_stopped_is_the_uninterrupted_one(tmp_path, boats, whole,
 
 
 @pytest.mark.parametrize(
-    "settings", [{"average": 0.8, "eval_every": 2}, {"patience": 2, "eval_every": 1, "steps": 40}, {"threads": 2}]
+    "settings",
+    [{"average": 0.8, "eval_every": 2}, {"patience": 2, "eval_every": 1, "steps": 40}, {"threads": 2, "nets": 2}],
 )
 def test_a_run_stopped_again_and_again_is_the_uninterrupted_one(tmp_path, boats, settings):
     finish(uninterrupted := start(tmp_path / "whole", boats, **settings))
@@ -179,7 +185,7 @@ def test_a_kill_before_the_calibration_is_made_up_for(tmp_path, boats, whole, mo
     with monkeypatch.context() as patch:
         patch.setattr(ClassifierRun, "conclude", lambda run: None)
         finish(start(tmp_path / "run", boats))
-    assert meta_of(tmp_path / "run/best.npz")["classifier"]["temperature"] is None
+    assert meta_of(tmp_path / "run/best.npz")["classifier"]["net_factor"] is None
     resumed = ClassifierRun.resume(tmp_path / "run")
     assert resumed.finished
     assert not resumed.is_concluded
@@ -225,13 +231,20 @@ def scored(path, training):
     with replace(training, settings=saved.classifier).workers() as workers:
         workers.set_params(saved.params)
         found = np.empty((len(training.val), 3))
-        for indices, logits in workers.logits(training.val):
-            found[indices] = log_softmax(logits)
+        for batch, logits in workers.logits(training.val):
+            found[batch.indices] = log_softmax((saved.classifier.net_factor or 1) * logits)
     return found
 
 
 def test_the_best_has_the_fewest_errors_and_calibration_lowers_its_loss(tmp_path, boats, monkeypatch):
-    settings = {"steps": 60, "eval_every": 3, "schedule": "constant", "learning_rate": 0.05, "dropout": 0.0}
+    settings = {
+        "steps": 60,
+        "eval_every": 3,
+        "schedule": "constant",
+        "learning_rate": 0.05,
+        "dropout": 0.0,
+        "ngrams": 0,
+    }
     with monkeypatch.context() as patch:
         patch.setattr(ClassifierRun, "conclude", lambda run: None)
         begun = start(tmp_path / "run", boats, **settings)
@@ -246,7 +259,7 @@ def test_the_best_has_the_fewest_errors_and_calibration_lowers_its_loss(tmp_path
     assert -before[rows, labels].mean() == pytest.approx(first.val_loss, rel=1e-5)
     finish(ClassifierRun.resume(tmp_path / "run"))
     after = scored(best, begun.training)
-    assert ckpt.load(best).classifier.temperature not in (None, 1.0)
+    assert ckpt.load(best).classifier.net_factor not in (None, 1.0)
     np.testing.assert_array_equal(before.argmax(axis=1), after.argmax(axis=1))
     assert -after[rows, labels].mean() < -before[rows, labels].mean()
 
@@ -287,10 +300,10 @@ def test_a_run_of_some_minutes_ends_in_time_with_its_calibration(tmp_path, boats
     assert begun.state.step == begun.state.course.total > 1
     assert SECONDS - 0.8 < spent[0] - 1000 < SECONDS - 0.15  # what is left is for the process to begin and end
     assert begun.is_concluded
-    assert ckpt.load(tmp_path / "run/best.npz").classifier.temperature is not None
+    assert ckpt.load(tmp_path / "run/best.npz").classifier.net_factor is not None
     config = begun.config
     chosen = vars(config) | vars(begun.training.model_config) | vars(begun.training.settings)
-    names = {*SETTINGS, "steps", "eval_every", "length_changes", "average", "pool"}
+    names = {*SETTINGS, "steps", "eval_every", "length_changes", "average", "pool", "nets"}
     finish(start(tmp_path / "again", boats, **{name: chosen[name] for name in names - {"val_fraction"}}))
     assert_same_run(tmp_path / "run", tmp_path / "again")
 
@@ -374,7 +387,8 @@ DAMAGE = {
     "one direction": lambda own: own.update(bidirectional=False),
     "an unknown pool": lambda own: own.update(pool="sum"),
     "an unknown setting": lambda own: own.update(colour="red"),
-    "a temperature of zero": lambda own: own.update(temperature=0.0),
+    "a factor of zero": lambda own: own.update(net_factor=0.0),
+    "more nets than there are": lambda own: own.update(nets=2),
     "readouts that are not there": lambda own: own.update(next_weight=0.0),
 }
 

@@ -105,7 +105,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(run, labelled, monkeypatch):
         "Saved after step 7. Continue with: charrnn classify train labelled.tsv --resume"
     )
     assert meta(RUN / "last.npz")["step"] == 7
-    assert meta(RUN / "best.npz")["classifier"]["temperature"] is not None
+    assert meta(RUN / "best.npz")["classifier"]["net_factor"] is not None
     run("classify", "train", "labelled.tsv", "--resume", "--quiet")
     run(*TRAIN, "--steps", "12", "--eval-every", "5", "--out", "straight", "--quiet")
     for name in ("best.npz", "last.npz"):
@@ -233,8 +233,8 @@ def test_info_shows_the_labels_and_the_settings_of_a_classifier(run, classifier)
     sections = outcome.stdout.split("\n\n")
     own, result = (next(each for each in sections if each.startswith(name)) for name in ("Classifier", "Result"))
     assert re.fullmatch(
-        r"Classifier\n  Labels +brummt, krabbelt, schläft\n  Bidirectional +True\n  Pool +max\n  Balance +0.0\n"
-        r"  Next weight +0.0\n  Max chars +1,000\n  Temperature +[\d.]+",
+        r"Classifier\n  Labels +brummt, krabbelt, schläft\n  Bidirectional +True\n  Pool +max\n  Nets +1\n  Ngrams +0\n"
+        r"  Balance +0.0\n  Next weight +0.0\n  Max chars +1,000\n  Net factor +[\d.]+",
         own,
     )
     best = next(line for line in log() if line["step"] == 60)
