@@ -26,7 +26,7 @@ def draw(*factors, count=2000, classes=4):
 def test_no_other_factors_have_a_lower_loss(factors):
     scores, labels = draw(*factors)
     fitted = fit_factors(scores, labels)
-    assert fitted == pytest.approx(factors, rel=0.3)
+    assert fitted == pytest.approx(factors, rel=0.3, abs=0.15)
     best = loss(scores, labels, fitted)
     for at in range(len(factors)):
         for step in (0.5, 0.9, 0.98, 1.02, 1.1, 2.0):
