@@ -53,9 +53,10 @@ def outputs(run, ids):
     return encoder.read(net, ids[:, None], np.array([len(ids)]))[-1][:, 0]
 
 
-@pytest.mark.parametrize("embed_size", [0, 3])
-@pytest.mark.parametrize("num_layers", [1, 2])
-@pytest.mark.parametrize("cell", list(CELLS))
+NETS = [*((cell, 2, 3) for cell in CELLS), ("lstm", 1, 0), ("mlstm", 2, 0), ("gru", 1, 3)]
+
+
+@pytest.mark.parametrize(("cell", "num_layers", "embed_size"), NETS)
 def test_each_direction_computes_what_its_language_model_does(tmp_path, cell, num_layers, embed_size):
     settings = {"cell": cell, "num_layers": num_layers, "embed_size": embed_size, "hidden_size": 5, "dtype": "float64"}
     forwards = language_model(tmp_path / "f", **settings)

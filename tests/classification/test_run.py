@@ -153,7 +153,7 @@ def test_a_run_stopped_again_and_again_is_the_uninterrupted_one(tmp_path, boats,
     finish(uninterrupted := start(tmp_path / "whole", boats, **settings))
     going = start(tmp_path / "run", boats, **settings)
     while not going.finished:
-        until = going.state.step + 3
+        until = going.state.step + 5
         try:
             stop_at(going, lambda event, until=until: isinstance(event, (Stepped, Report)) and event.step >= until)
         except StopIteration:
