@@ -112,8 +112,8 @@ def test_a_checkpoint_says_what_it_is(whole, boats):
     assert best.classifier.labels == ("cold", "none", "warm")
     assert (best.classifier.next_weight, best.classifier.balance) == (0.5, 0.5)
     assert best.source.path == boats
-    assert last.classifier.temperature is None
-    assert best.classifier == replace(last.classifier, temperature=best.classifier.temperature)
+    assert last.classifier.net_factor is None
+    assert best.classifier == replace(last.classifier, net_factor=best.classifier.net_factor)
     assert best.state is None
     assert best.summary.startswith("classifier of 3 labels, gru 1x6, ")
     assert last.validated == 20
@@ -246,7 +246,7 @@ def test_the_best_has_the_fewest_errors_and_calibration_lowers_its_loss(tmp_path
     assert -before[rows, labels].mean() == pytest.approx(first.val_loss, rel=1e-5)
     finish(ClassifierRun.resume(tmp_path / "run"))
     after = scored(best, begun.training)
-    assert ckpt.load(best).classifier.temperature not in (None, 1.0)
+    assert ckpt.load(best).classifier.net_factor not in (None, 1.0)
     np.testing.assert_array_equal(before.argmax(axis=1), after.argmax(axis=1))
     assert -after[rows, labels].mean() < -before[rows, labels].mean()
 
@@ -287,7 +287,7 @@ def test_a_run_of_some_minutes_ends_in_time_with_its_calibration(tmp_path, boats
     assert begun.state.step == begun.state.course.total > 1
     assert SECONDS - 0.8 < spent[0] - 1000 < SECONDS - 0.15  # what is left is for the process to begin and end
     assert begun.is_concluded
-    assert ckpt.load(tmp_path / "run/best.npz").classifier.temperature is not None
+    assert ckpt.load(tmp_path / "run/best.npz").classifier.net_factor is not None
     config = begun.config
     chosen = vars(config) | vars(begun.training.model_config) | vars(begun.training.settings)
     names = {*SETTINGS, "steps", "eval_every", "length_changes", "average", "pool"}
