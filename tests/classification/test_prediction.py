@@ -30,7 +30,7 @@ def one_by_one(made, texts):
     rows = []
     for text in texts:
         ids = made.vocab.encode(text[: made.config.max_chars], "skip")[:, None]
-        logits, _ = classifier.forward(made.weights, ids, np.array([len(ids)]))
+        logits, _ = classifier.forward(made.weights[0], ids, np.array([len(ids)]))
         rows.append(log_softmax(logits)[0])
     return np.array(rows)
 

@@ -179,7 +179,7 @@ def test_a_kill_before_the_calibration_is_made_up_for(tmp_path, boats, whole, mo
     with monkeypatch.context() as patch:
         patch.setattr(ClassifierRun, "conclude", lambda run: None)
         finish(start(tmp_path / "run", boats))
-    assert meta_of(tmp_path / "run/best.npz")["classifier"]["temperature"] is None
+    assert meta_of(tmp_path / "run/best.npz")["classifier"]["net_factor"] is None
     resumed = ClassifierRun.resume(tmp_path / "run")
     assert resumed.finished
     assert not resumed.is_concluded
@@ -225,8 +225,8 @@ def scored(path, training):
     with replace(training, settings=saved.classifier).workers() as workers:
         workers.set_params(saved.params)
         found = np.empty((len(training.val), 3))
-        for indices, logits in workers.logits(training.val):
-            found[indices] = log_softmax(logits)
+        for batch, logits in workers.logits(training.val):
+            found[batch.indices] = log_softmax((saved.classifier.net_factor or 1) * logits)
     return found
 
 
@@ -290,7 +290,7 @@ def test_a_run_of_some_minutes_ends_in_time_with_its_calibration(tmp_path, boats
     assert ckpt.load(tmp_path / "run/best.npz").classifier.net_factor is not None
     config = begun.config
     chosen = vars(config) | vars(begun.training.model_config) | vars(begun.training.settings)
-    names = {*SETTINGS, "steps", "eval_every", "length_changes", "average", "pool"}
+    names = {*SETTINGS, "steps", "eval_every", "length_changes", "average", "pool", "nets", "ngrams"}
     finish(start(tmp_path / "again", boats, **{name: chosen[name] for name in names - {"val_fraction"}}))
     assert_same_run(tmp_path / "run", tmp_path / "again")
 
@@ -374,7 +374,7 @@ DAMAGE = {
     "one direction": lambda own: own.update(bidirectional=False),
     "an unknown pool": lambda own: own.update(pool="sum"),
     "an unknown setting": lambda own: own.update(colour="red"),
-    "a temperature of zero": lambda own: own.update(temperature=0.0),
+    "a factor of zero": lambda own: own.update(net_factor=0.0),
     "readouts that are not there": lambda own: own.update(next_weight=0.0),
 }
 

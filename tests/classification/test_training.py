@@ -189,8 +189,8 @@ def test_an_evaluation_scores_every_text(threads, monkeypatch):
     with training.workers() as workers:
         *_, last = training.tallies(params, workers)
         logits = np.empty((5, 3))
-        for indices, found in workers.logits(training.val):
-            logits[indices] = found
+        for batch, found in workers.logits(training.val):
+            logits[batch.indices] = found
     log_probs = log_softmax(logits)
     assert last.chars == training.validated == 5
     assert last.nats == pytest.approx(-log_probs[np.arange(5), training.val_labels].sum(), rel=1e-5)
