@@ -24,11 +24,7 @@ WORDS = "12 pink boats\n"
 def language_model(folder, text=PLAIN, **settings):
     """Train a language model for a few steps; return the path of its checkpoint."""
     settings = {"steps": 2, "eval_every": 2, "learning_rate": 0.05} | settings
-<<<<<<< HEAD
     run = start_model(folder, write(folder.parent, text, f"{folder.name}.txt"), **settings)
-=======
-    run = start_model(folder, Corpus.from_text(text), **settings)
->>>>>>> ea00af746bb90f84aee17bb225ecf68bc984bf26
     for _ in run.events():
         pass
     run.close()
@@ -48,11 +44,7 @@ def states(saved, ids):
     """Return the outputs of the last layer of a language model (T, H)."""
     weights = model.prepare(saved.params, saved.model_config)
     zero = model.zero_state(saved.model_config, 1)
-<<<<<<< HEAD
     return model.outputs(weights, ids[:, None], zero)[:, 0].copy()
-=======
-    return model.hidden(weights, ids[:, None], zero)[0][:, 0]
->>>>>>> ea00af746bb90f84aee17bb225ecf68bc984bf26
 
 
 def outputs(run, ids):

@@ -113,17 +113,12 @@ def test_a_checkpoint_says_what_it_is(whole, boats):
     assert best.classifier.labels == ("cold", "none", "warm")
     assert (best.classifier.next_weight, best.classifier.balance) == (0.5, 0.5)
     assert best.source.path == boats
-<<<<<<< HEAD
     assert last.classifier.net_factor is last.classifier.ngram_factor is None
     factors = {name: getattr(best.classifier, name) for name in ("net_factor", "ngram_factor")}
     assert all(factor > 0 for factor in factors.values())
     assert best.classifier == replace(last.classifier, **factors)
     assert best.ngrams["weights"].shape == (len(best.ngrams["keys"]), 3)
     assert last.ngrams == {}
-=======
-    assert last.classifier.net_factor is None
-    assert best.classifier == replace(last.classifier, net_factor=best.classifier.net_factor)
->>>>>>> ea00af746bb90f84aee17bb225ecf68bc984bf26
     assert best.state is None
     assert best.summary.startswith("classifier of 3 labels, gru 1x6, ")
     assert last.validated == 20
@@ -308,11 +303,7 @@ def test_a_run_of_some_minutes_ends_in_time_with_its_calibration(tmp_path, boats
     assert ckpt.load(tmp_path / "run/best.npz").classifier.net_factor is not None
     config = begun.config
     chosen = vars(config) | vars(begun.training.model_config) | vars(begun.training.settings)
-<<<<<<< HEAD
     names = {*SETTINGS, "steps", "eval_every", "length_changes", "average", "pool", "nets"}
-=======
-    names = {*SETTINGS, "steps", "eval_every", "length_changes", "average", "pool", "nets", "ngrams"}
->>>>>>> ea00af746bb90f84aee17bb225ecf68bc984bf26
     finish(start(tmp_path / "again", boats, **{name: chosen[name] for name in names - {"val_fraction"}}))
     assert_same_run(tmp_path / "run", tmp_path / "again")
 
@@ -397,10 +388,7 @@ DAMAGE = {
     "an unknown pool": lambda own: own.update(pool="sum"),
     "an unknown setting": lambda own: own.update(colour="red"),
     "a factor of zero": lambda own: own.update(net_factor=0.0),
-<<<<<<< HEAD
     "more nets than there are": lambda own: own.update(nets=2),
-=======
->>>>>>> ea00af746bb90f84aee17bb225ecf68bc984bf26
     "readouts that are not there": lambda own: own.update(next_weight=0.0),
 }
 
