@@ -4,11 +4,14 @@ A beam search of each model proposes fills: the forward model from left to right
 Both models then score the fills of both. Each reads on past the last gap in its direction: the first few characters
 with all fills, which leaves those that fit, and more with these. The score is the mean of the two log-probabilities of
 the whole text, a log-linear mixture; probabilities are normalised over the fills that are left.
+
+Gaps that are far apart are filled one after the other, from left to right; their probabilities are multiplied.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from heapq import nlargest
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -25,6 +28,8 @@ _EACH = 32  # of each length of a gap whose length is unknown, and between two g
 _AHEAD = 3  # known characters after a gap that are read with many hypotheses
 _KEPT = 24  # fills that are scored with more of the text
 _REACH = 24  # known characters past the last gap that these are scored with
+_FAR = 2 * _REACH  # known characters between two gaps, above which one is filled after the other
+_MOST = 512  # characters that are filled together: so the time for a line is in proportion to its length
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,11 @@ class Fill:
     gaps: tuple[str, ...]
     probability: float
     logprobs: tuple[float, ...]
+
+    def then(self, other: Fill) -> Fill:
+        """Return the fill of the gaps of both; its text is still to be made."""
+        logprobs = tuple(a + b for a, b in zip(self.logprobs, other.logprobs, strict=True))
+        return Fill("", self.gaps + other.gaps, self.probability * other.probability, logprobs)
 
 
 @dataclass(frozen=True)
@@ -80,17 +90,21 @@ def fill(pair: Pair, text: str, config: FillConfig, unknown: str = "error") -> F
         return Fills(text, (Fill(text, (), 1.0, ()),))
     vocab = pair.forward.vocab
     vocab.encode(template.marked(vocab.symbols[0]), unknown)  # whole, so that an error names positions in the text
-    fills, scores = search(pair, template, max(_KEPT, config.top), unknown)
+    done = [Fill("", (), 1.0, (0.0,) * len(pair.readers))]
+    for group in template.groups(_FAR, _MOST):
+        part = template.part(group, done[0].gaps, CONTEXT)
+        own = _best(pair, part, config.top, unknown)
+        done = nlargest(config.top, (one.then(more) for one in done for more in own), key=lambda one: one.probability)
+    return Fills(text, tuple(replace(one, text=template.filled(one.gaps)) for one in done))
+
+
+def _best(pair: Pair, template: Template, top: int, unknown: str) -> list[Fill]:
+    """Return the most probable fills, the best first."""
+    fills, scores = search(pair, template, max(_KEPT, top), unknown)
     total = mixed(scores)
     probability = np.exp(total - np.logaddexp.reduce(total))
-    best = np.argsort(-total, kind="stable")[: config.top].tolist()
-    return Fills(
-        text,
-        tuple(
-            Fill(template.filled(fills[at]), fills[at], float(probability[at]), tuple(scores[at].tolist()))
-            for at in best
-        ),
-    )
+    best = np.argsort(-total, kind="stable")[:top].tolist()
+    return [Fill("", fills[at], float(probability[at]), tuple(scores[at].tolist())) for at in best]
 
 
 def check(pair: Pair, config: FillConfig) -> None:

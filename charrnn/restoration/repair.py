@@ -272,7 +272,7 @@ class Repairer:
                 self._symbols,
                 self._log_odds,
                 own.inside,
-                max(_PROPOSALS, np.count_nonzero(own.inside) // _FOR_EACH),
+                max(_PROPOSALS, int(own.inside.sum()) // _FOR_EACH),
             )
             for own, left, right in zip(readings, lefts, rights, strict=True)
         ]
