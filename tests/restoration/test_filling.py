@@ -71,6 +71,7 @@ def test_fills_are_those_of_an_exhaustive_search(text, vocab, models):
         ],
         axis=0,
     )
+    scores *= filling._FACTORS[len(pair.readers)]
     shares = dict(zip(lines, np.exp(scores - np.logaddexp.reduce(scores)), strict=True))
     found = fill(pair, text, config)
     assert [one.text for one in found.fills] == sorted(shares, key=lambda line: -shares[line])
