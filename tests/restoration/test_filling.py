@@ -163,3 +163,14 @@ def test_a_line_with_many_gaps_is_filled_in_parts(monkeypatch):
     assert sum(sizes) == len(made.gaps) == 60
     assert max(sizes) * 4 <= 43
     assert len(made.text) == len(text)
+
+
+def test_language_models_fill():
+    pair = pair_of(VOCABS["lines"])
+    forward, backward = (LanguageModel(reader.checkpoint) for reader in pair.readers)
+    config = FillConfig("?", 3, 2)
+    assert forward.fill("ab?*c", backward, mark="?", max_gap=3, top=2) == fill(pair, "ab?*c", config)
+    assert forward.fill("ab_c") == fill(Pair(pair.forward), "ab_c", FillConfig())
+    assert forward.fill("ab_cX", unknown="skip").text == "ab_cX"
+    with pytest.raises(ConfigError, match="--reverse"):
+        forward.fill("ab_c", forward)

@@ -188,3 +188,15 @@ def test_one_model_or_bytes_are_refused():
         Repairer(Pair.of(model_of(vocab, 1)))
     with pytest.raises(ConfigError, match="repair edits characters"):
         Repairer(pair_of(Vocab("".join(map(chr, range(256))), kind="bytes")))
+
+
+def test_language_models_repair():
+    pair = pair_of(VOCABS["lines"])
+    forward, backward = (LanguageModel(reader.checkpoint) for reader in pair.readers)
+    wanted = Repairer(pair, RepairConfig(0.4, 3, True)).repair(LINES)
+    assert any(one.edits for one in wanted)
+    assert forward.repair(iter(LINES), backward, rate=0.4, max_edits=3, only_words=True) == wanted
+    with pytest.raises(ConfigError, match="repair needs a list of lines"):
+        forward.repair("a bad fox", backward)
+    with pytest.raises(ConfigError, match="repair needs strings, got 1"):
+        forward.repair([1], backward)
