@@ -447,8 +447,10 @@ def _expected_shapes(path: Path, checkpoint: Checkpoint, file: Npz) -> dict[str,
             expected |= {f"good/{name}": shape for name, shape in expected.items()}
     if (cache := checkpoint.cache) is not None:
         expected |= {f"cache/{name}": getattr(cache, name).shape for name in _CACHE_ARRAYS}
-    if own is not None and own.ngram_factor is not None and "ngrams/keys" in file.names:
-        K = math.prod(file.header("ngrams/keys").shape)
+    if own is not None and own.ngrams and own.ngram_factor is not None:
+        K = math.prod(file.header("ngrams/keys").shape) if "ngrams/keys" in file.names else 0
+        if not K:
+            raise _damaged(path, "it has no n-grams")
         expected |= {"ngrams/keys": (K,), "ngrams/weights": (K, len(own.labels))}
     if wrong := sorted(expected.keys() ^ file.names - {"meta"}):
         more = f" and {len(wrong) - _SHOWN:,} more" if len(wrong) > _SHOWN else ""

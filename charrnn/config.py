@@ -491,7 +491,7 @@ class ClassifierConfig:
     nets: int = setting(
         1,
         "Model",
-        "Train so many nets side by side, and average their probabilities: fewer errors, and slower.",
+        "Train this many nets side by side and average their probabilities: fewer errors, slower.",
         low=1,
         high=100,
         recipe=AUTO,
@@ -510,7 +510,6 @@ class ClassifierConfig:
         "Weight classes by inverse frequency to this power; 1 makes rare classes count as much as frequent ones.",
         low=0.0,
         high=1.0,
-        recipe=AUTO,
     )
     next_weight: float = setting(
         0.0,
@@ -526,7 +525,7 @@ class ClassifierConfig:
     label_field: str | None = setting(None, "Text", "Column or field with the labels.", metavar="NAME")
     max_chars: int = setting(1000, "Text", "Read at most this many characters of each text.", low=1, high=1_000_000)
     net_factor: float | None = setting(
-        None, "", "Factor of what the nets say, fitted when training ends; None before that.", low=0.0, open_ends=True
+        None, "", "Factor of the nets' logits, fitted when training ends; None before that.", low=0.0, open_ends=True
     )
     ngram_factor: float | None = setting(
         None, "", "Factor of what the n-grams say, fitted when training ends.", low=0.0, open_ends=True

@@ -234,8 +234,8 @@ def split(
     """Split examples into training, validation and test by a shuffle of their distinct texts.
 
     All examples with the same text are in the same split, so no text is both learned and scored. The shares are of
-    distinct texts, as `data.corpus.split_text` counts documents. Each label has a text in the training split, unless
-    that has too few. The order of the files makes no difference to which texts are in a split.
+    distinct texts, as `data.corpus.split_text` counts documents. Each label has a text in the training split, which
+    is larger if it has to be. The order of the files makes no difference to which texts are in a split.
     Returns: three lists, each in the shuffled order
     """
     texts, numbers = sorted({text for text, _ in examples}), {label: at for at, label in enumerate(labels(examples))}
@@ -244,10 +244,11 @@ def split(
     number = np.array([numbers[label] for _, label in examples])
     order = np.argsort(rank, kind="stable")
     _, first = np.unique(number[order], return_index=True)
-    rank[np.isin(rank, rank[order[first]])] -= len(texts)  # the first text with each label goes before all others
+    first = np.unique(rank[order[first]])
+    rank[np.isin(rank, first)] -= len(texts)  # the first text with each label goes before all others
     order = np.argsort(rank, kind="stable")
     _, starts = np.unique(rank[order], return_index=True)  # of each text
     starts, ordered = np.append(starts, len(examples)), [examples[at] for at in order.tolist()]
     val, test = Fraction(str(val_fraction)), Fraction(str(test_fraction))
-    val_at, test_at = (starts[max(1, math.floor(len(texts) * (1 - share)))] for share in (val + test, test))
+    val_at, test_at = (starts[max(len(first), math.floor(len(texts) * (1 - share)))] for share in (val + test, test))
     return ordered[:val_at], ordered[val_at:test_at], ordered[test_at:]

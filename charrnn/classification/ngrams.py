@@ -19,11 +19,14 @@ import numpy.typing as npt
 
 from charrnn.arrays import Array, Ids
 from charrnn.classification.texts import Texts
+from charrnn.data.padding import batches
 
 _SMOOTHING = 0.1  # a: measured in docs/results.md
 _MOST, _MOST_NUMBERS = 1 << 17, 1 << 22  # n-grams that are kept, and numbers of their table: 16 MiB
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # an odd number without a pattern in its bits: 2^64 / golden ratio
-_READ = 1 << 18  # characters whose n-grams are counted at once
+_COUNTED = 1 << 21  # characters whose n-grams are counted, at most: some seconds
+_READ_TEXTS, _READ_CHARS = 1024, 1 << 18  # of a batch whose n-grams are counted at once
+_ADDED = 1 << 18  # numbers that are looked up at once: 1 MiB
 
 _Keys = npt.NDArray[np.uint64]
 _Numbers = npt.NDArray[np.intp]
@@ -44,25 +47,21 @@ class ClassNGrams:
 
     @classmethod
     def of(cls, texts: Texts, labels: _Numbers, classes: int, longest: int) -> ClassNGrams:
-        """Count the n-grams of labelled texts; of too many, the most frequent are kept.
+        """Count the n-grams of the first texts, up to `_COUNTED` characters; of too many, the most frequent are kept.
 
         Shapes:  labels (N,)
         """
-        counted: dict[int, tuple[_Keys, _Numbers]] = {}
-        for label in range(classes):
-            own = np.flatnonzero(labels == label)
-            parts = [_keys_of(*texts.padded(part), longest)[0] for part in _in_parts(texts, own)]
-            counted[label] = np.unique(np.concatenate(parts or [np.empty(0, np.uint64)]), return_counts=True)
-        keys, place = np.unique(np.concatenate([keys for keys, _ in counted.values()]), return_inverse=True)
-        number = np.repeat(np.arange(classes), [len(keys) for keys, _ in counted.values()])
-        counts = np.concatenate([counts for _, counts in counted.values()])
-        total = np.bincount(place, counts, len(keys))
+        within = texts.lengths.cumsum() <= _COUNTED
+        found = [_count(texts, np.flatnonzero(within & (labels == label)), longest) for label in range(classes)]
+        keys, place = np.unique(np.concatenate([own for own, _ in found]), return_inverse=True)
+        counts = np.concatenate([own for _, own in found])
+        label = np.repeat(np.arange(classes), [len(own) for own, _ in found])
         most = max(1, min(_MOST, _MOST_NUMBERS // classes))
-        kept = np.sort(np.argsort(-total, kind="stable")[:most])
+        kept = np.sort(np.argsort(-np.bincount(place, counts, len(keys)), kind="stable")[:most])
         rows, table = np.full(len(keys), -1), np.zeros((len(kept), classes), np.float32)
         rows[kept] = np.arange(len(kept))
         inside = rows[place] >= 0
-        table[rows[place][inside], number[inside]] = counts[inside]
+        table[rows[place][inside], label[inside]] = counts[inside]
         weights = np.log((table + _SMOOTHING) / (table.sum(axis=0) + _SMOOTHING * len(kept)))
         return cls(keys[kept], weights - weights.mean(axis=1, keepdims=True), longest)
 
@@ -75,26 +74,26 @@ class ClassNGrams:
 
         Shapes:  ids (T, B) · lengths (B,) · returns (B, C)
         """
-        keys, count = _keys_of(ids, lengths, self.longest)
-        place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        known = self.keys[place] == keys
-        column = np.repeat(np.arange(len(lengths)), count)
-        runs = np.bincount(column[known], minlength=len(lengths))
-        scores, some = np.zeros((len(lengths), self.weights.shape[1]), np.float32), runs > 0
-        scores[some] = np.add.reduceat(self.weights[place[known]], (runs.cumsum() - runs)[some], axis=0)
+        keys, sizes = _keys_of(ids, lengths, self.longest)
+        order = np.argsort(keys)  # in this order, the search stays in the processor's cache
+        place = np.empty_like(order)
+        place[order] = np.minimum(np.searchsorted(self.keys, keys[order]), len(self.keys) - 1)
+        known = np.flatnonzero(self.keys[place] == keys)
+        place, text = place[known], np.repeat(np.arange(len(lengths)), sizes)[known]
+        C = self.weights.shape[1]
+        scores, most = np.zeros((len(lengths), C), np.float32), max(1, _ADDED // C)
+        for begin in range(0, len(known), most):
+            some = slice(begin, begin + most)
+            starts = np.flatnonzero(np.diff(text[some], prepend=-1))
+            scores[text[some][starts]] += np.add.reduceat(self.weights[place[some]], starts, axis=0)
         return scores
 
 
-def _in_parts(texts: Texts, indices: _Numbers) -> list[_Numbers]:
-    """Return the indices in parts of similar lengths, which are not too large when they are padded."""
-    order = indices[np.argsort(texts.lengths[indices], kind="stable")]
-    parts, begin = list[_Numbers](), 0
-    while begin < len(order):
-        end = begin + max(1, _READ // max(1, int(texts.lengths[order[min(len(order), begin + 1024) - 1]])))
-        end = min(end, begin + 1024)
-        parts.append(order[begin:end])
-        begin = end
-    return parts
+def _count(texts: Texts, indices: _Numbers, longest: int) -> tuple[_Keys, _Numbers]:
+    """Return the different n-grams of these texts, ascending, and how many times each occurs."""
+    parts = batches(texts.lengths[indices], _READ_TEXTS, _READ_CHARS)
+    found = [_keys_of(*texts.padded(indices[part]), longest)[0] for part in parts]
+    return np.unique(np.concatenate(found or [np.empty(0, np.uint64)]), return_counts=True)
 
 
 def _keys_of(ids: Ids, lengths: _Numbers, longest: int) -> tuple[_Keys, _Numbers]:

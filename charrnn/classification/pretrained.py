@@ -66,7 +66,7 @@ def vocab_of(earlier: Sequence[Checkpoint]) -> Vocab:
 
 
 def params_of(earlier: Sequence[Checkpoint], drawn: Params) -> Params:
-    """Return the parameters that come from the language models, in the shapes of those drawn.
+    """Return copies of the parameters that come from the language models, in the shapes of those drawn.
 
     A direction reads its own columns of the embedding and, above the first layer, its own outputs: the rows of weights
     for those of the other direction begin at zero. So at first each direction computes exactly what its language model
@@ -88,5 +88,5 @@ def params_of(earlier: Sequence[Checkpoint], drawn: Params) -> Params:
                     params[into] = np.zeros(shape, array.dtype)
                     params[into][own * len(array) :][: len(array)] = array
             elif name in ("out.W_hy", "out.b_y") and saved.model_config.num_layers == 1 and "out.W_hy" in saved.params:
-                params[f"next{own}.{name.removeprefix('out.')}"] = array.copy()
-    return {name: array for name, array in params.items() if name in drawn}
+                params[f"next{own}.{name.removeprefix('out.')}"] = array
+    return {name: array.copy() for name, array in params.items() if name in drawn}

@@ -16,7 +16,6 @@ from charrnn import checkpoint as ckpt
 from charrnn.checkpoint import Checkpoint
 from charrnn.classification import pretrained
 from charrnn.classification.calibration import fit_factors
-from charrnn.classification.ngrams import ClassNGrams
 from charrnn.classification.prediction import Classifier, load_classifier
 from charrnn.classification.setup import LabelledCorpus, corpus_of, set_up, sort_classifier_settings, training_for
 from charrnn.classification.training import LabelTraining
@@ -48,9 +47,11 @@ class ClassifierRun(Run):
     """The run of a classifier in its folder: see `Run`.
 
     training  with batches of texts
+    accuracy  of the calibrated model, with its n-grams, on the validation split; None before training has ended
     """
 
     training: LabelTraining
+    accuracy: float | None = None
 
     @classmethod
     def start(  # type: ignore[override]  # labelled texts are no corpus
@@ -153,27 +154,26 @@ class ClassifierRun(Run):
         return not best.exists() or ckpt.read_meta(best)["classifier"]["net_factor"] is not None
 
     def conclude(self) -> None:
-        """Count the n-grams of each class, fit the factors of net and n-grams, and add both to `best.npz`.
+        """Fit the factors of nets and n-grams to the validation split, and add them and the n-grams to `best.npz`.
 
-        The factors are fitted to the validation split. Call it when training has ended.
+        Call it when training has ended.
         """
         if not self.folder.best.exists():
             return
         best, training = ckpt.load(self.folder.best), self.training
-        own, stream = training.settings, training.stream
-        grams = None
-        if own.ngrams:
-            grams = ClassNGrams.of(stream.texts, stream.labels, training.classes, own.ngrams)
+        ngrams = training.ngrams
         logits, said = np.zeros((2, len(training.val), training.classes))
         with training.workers() as workers:
             workers.set_params(best.params)
             for batch, found in workers.logits(training.val):
                 logits[batch.indices] = found
-                if grams is not None:
-                    said[batch.indices] = grams.scores(batch.ids, batch.lengths)
-        net, *more = fit_factors([logits] if grams is None else [logits, said], training.val_labels)
-        fitted = replace(own, net_factor=net, ngram_factor=more[0] if more else None)
-        ckpt.save(self.folder.best, replace(best, classifier=fitted, ngrams=grams.arrays() if grams else {}))
+                if ngrams is not None:
+                    said[batch.indices] = ngrams.scores(batch.ids, batch.lengths)
+        net, *more = fit_factors([logits] if ngrams is None else [logits, said], training.val_labels)
+        together = net * logits + (more[0] * said if more else 0)
+        self.accuracy = float((together.argmax(axis=1) == training.val_labels).mean())
+        fitted = replace(training.settings, net_factor=net, ngram_factor=more[0] if more else None)
+        ckpt.save(self.folder.best, replace(best, classifier=fitted, ngrams=ngrams.arrays() if ngrams else {}))
 
     def _log_line(self, report: Report, seconds: float) -> dict[str, Any]:
         line = super()._log_line(report, seconds)

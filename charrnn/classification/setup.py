@@ -23,6 +23,7 @@ from charrnn.classification.examples import (
     sha256,
     split,
 )
+from charrnn.classification.ngrams import ClassNGrams
 from charrnn.classification.texts import Texts, TextStream
 from charrnn.classification.training import LabelTraining, class_weights
 from charrnn.config import (
@@ -178,7 +179,7 @@ def _begin(corpus: LabelledCorpus, vocab: Vocab, settings: dict[str, Any]) -> tu
 
 def _recipe(corpus: LabelledCorpus, vocab: Vocab, settings: dict[str, Any], seconds: float) -> Recipe:
     """Return the recipe for these texts, this time and this machine, whose speed is measured with a trial net."""
-    trial, params, _ = _begin(corpus, vocab, recipe.kind(vocab.size, settings) | settings)
+    trial, params, _ = _begin(corpus, vocab, recipe.kind(vocab.size, settings) | settings | {"ngrams": 0})
     with trial.workers() as workers:
         char = budget.char_seconds(trial, trial.begin(params), workers, min(_PROBE_SECONDS, seconds / 8), fmean)
     speed = recipe.work(trial.model_config, trial.settings) / char
@@ -228,6 +229,8 @@ def training_for(
             f"{train.cut:,} of {len(train):,} texts are longer than {own.max_chars:,} characters, of which the rest is "
             "not read: --max-chars reads more"
         )
+    if own.ngrams and not known:
+        notes.append("n-grams are left out: their share is fitted to a validation split, and there is none")
     weights = class_weights(learned, len(own.labels), own.balance).astype(model_config.dtype)[learned]
     stream = TextStream(train, learned, weights, config.batch_size, config.seed or 0)
     return (
@@ -239,6 +242,7 @@ def training_for(
             settings=own,
             val=val,
             val_labels=numbers_of(known, own.labels),
+            ngrams=ClassNGrams.of(train, learned, len(own.labels), own.ngrams) if own.ngrams and known else None,
         ),
         notes,
     )

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.arrays import Array, Mask, Params, Scratch
+from charrnn.classification.ngrams import ClassNGrams
 from charrnn.classification.recipe import most_steps
 from charrnn.classification.texts import PaddedTexts, TextBatch, Texts, TextStream
 from charrnn.config import ClassifierConfig, ModelConfig
@@ -151,7 +152,7 @@ class LabelTraining(Training):
     """Everything that stays the same while a classifier is trained.
 
     stream    batches of texts
-    settings  of the classifier
+    settings  of the classifier; ngrams: those of its labels, None without them
     val       the texts of the validation split; val_labels: the numbers of their labels (N,)
     """
 
@@ -159,6 +160,7 @@ class LabelTraining(Training):
     settings: ClassifierConfig = field(kw_only=True)
     val: Texts = field(kw_only=True)
     val_labels: npt.NDArray[np.intp] = field(kw_only=True)
+    ngrams: ClassNGrams | None = field(default=None, kw_only=True)
 
     @property
     def validated(self) -> int:

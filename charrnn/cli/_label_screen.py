@@ -31,7 +31,9 @@ def closing_figures(run: ClassifierRun) -> dict[str, str]:
     """Return the figures that a finished run prints."""
     progress, state, facts = run.state.progress, run.state, dict[str, str]()
     if progress.best_loss is not None:
-        facts["Best"] = f"{1 - progress.best_loss:.1%} of the validation texts right, at step {progress.best_step:,}"
+        best = f"{1 - progress.best_loss:.1%} of the validation texts right, at step {progress.best_step:,}"
+        with_ngrams = f"; {run.accuracy:.1%} with n-grams" if run.training.ngrams and run.accuracy is not None else ""
+        facts["Best"] = best + with_ngrams
     losses = [record["val_loss"] for record in state.history if record["val_loss"] is not None]
     if len(losses) >= FEWEST_EVALUATIONS and is_printable(sys.stderr.encoding):
         facts["Curve"] = f"{sparkline(losses)}  {losses[0]:.2f} to {losses[-1]:.2f} validation loss"

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from charrnn.classification.ngrams import ClassNGrams
 from charrnn.classification.prediction import ByModels, Classifier, Member
+from charrnn.classification.texts import Texts
 from charrnn.config import ClassifierConfig, ModelConfig
 from charrnn.data.items import text_reader
 from charrnn.data.vocab import Vocab
@@ -17,12 +19,16 @@ TEXTS = ["abcab", "c", "", "bca" * 30, "abcab", "xyz", "a\u00e9b", "cab"]
 
 
 def classifier_of(specials=(), max_chars=40, seed=0, **settings):
-    """Return an untrained classifier whose labels differ clearly."""
+    """Return an untrained classifier whose labels differ clearly, with n-grams if the settings have them."""
     config = ClassifierConfig(labels=("one", "two", "three"), max_chars=max_chars, **settings)
     model = ModelConfig(3 + len(specials), hidden_size=6, num_layers=2, cell="gru", embed_size=4)
     params = classifier.init_params(model, config, np.random.default_rng(seed))
     params = {name: 3 * array for name, array in params.items()}
-    return Classifier(model, config, params, Vocab("abc", specials=specials))
+    vocab, ngrams = Vocab("abc", specials=specials), None
+    if config.ngrams:
+        learned = Texts.of(vocab, ["abc", "bcaa", "cab", "abcab"], max_chars)
+        ngrams = ClassNGrams.of(learned, np.array([0, 1, 2, 1]), 3, config.ngrams)
+    return Classifier(model, config, params, vocab, ngrams=ngrams)
 
 
 def one_by_one(made, texts):
@@ -30,15 +36,27 @@ def one_by_one(made, texts):
     rows = []
     for text in texts:
         ids = made.vocab.encode(text[: made.config.max_chars], "skip")[:, None]
-        logits, _ = classifier.forward(made.weights[0], ids, np.array([len(ids)]))
+        found = [classifier.forward(net, ids, np.array([len(ids)]))[0] for net in made.weights]
+        logits = (made.config.net_factor or 1.0) * np.log(np.mean([np.exp(log_softmax(own)) for own in found], axis=0))
+        if made.ngrams is not None:
+            logits += made.config.ngram_factor * made.ngrams.scores(ids, np.array([len(ids)]))
         rows.append(log_softmax(logits)[0])
     return np.array(rows)
 
 
 @pytest.mark.parametrize("pool", ["max", "mean", "last"])
-@pytest.mark.parametrize("bidirectional", [True, False])
-def test_a_text_is_read_as_if_it_were_alone(pool, bidirectional):
-    made = classifier_of(pool=pool, bidirectional=bidirectional)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"bidirectional": False},
+        {"nets": 3},
+        {"net_factor": 0.4},
+        {"nets": 2, "net_factor": 0.4, "ngrams": 3, "ngram_factor": 0.7},
+    ],
+)
+def test_a_text_is_read_as_if_it_were_alone(pool, settings):
+    made = classifier_of(pool=pool, **settings)
     known = [text for text in TEXTS if set(text) & set("abc")]
     (found,) = made.predict_blocks([known], threads=1)
     np.testing.assert_allclose(found, one_by_one(made, known), atol=1e-5)

@@ -12,6 +12,7 @@ from charrnn.classification.run import ClassifierRun
 from charrnn.errors import CharRNNError
 from charrnn.nn import encoder, model
 from charrnn.nn.cells import CELLS
+from charrnn.nn.classifier import own_params
 
 from .test_run import TEXTS, write
 
@@ -24,7 +25,7 @@ WORDS = "12 pink boats\n"
 def language_model(folder, text=PLAIN, **settings):
     """Train a language model for a few steps; return the path of its checkpoint."""
     settings = {"steps": 2, "eval_every": 2, "learning_rate": 0.05} | settings
-    run = start_model(folder, write(folder.parent, text, f"{folder.name}.txt"), **settings)
+    run = start_model(folder, Corpus.from_text(text), **settings)
     for _ in run.events():
         pass
     run.close()
@@ -49,7 +50,8 @@ def states(saved, ids):
 
 def outputs(run, ids):
     """Return the outputs of the last layer of the classifier (T, D H)."""
-    net = encoder.prepare(run.state.params, run.training.model_config, run.training.settings.directions)
+    params = own_params(run.state.params, run.training.settings.prefixes[-1])
+    net = encoder.prepare(params, run.training.model_config, run.training.settings.directions)
     return encoder.read(net, ids[:, None], np.array([len(ids)]))[-1][:, 0]
 
 
@@ -77,6 +79,21 @@ def test_one_model_gives_one_direction(tmp_path, reverse, part):
     ids, step = run.vocab.encode(WORDS), -1 if reverse else 1
     np.testing.assert_allclose(outputs(run, ids)[:, part], states(ckpt.load(path), ids[::step])[::step], rtol=1e-5)
     assert run.training.model_config.embed_size == 3
+
+
+def test_several_nets_begin_with_the_same_model_and_end_apart(tmp_path):
+    path = language_model(tmp_path / "model")
+    run = classifier(tmp_path, path, nets=2, next_weight=0.5)
+    params = run.state.params
+    for name, array in ckpt.load(path).params.items():
+        if name.startswith("layer"):
+            np.testing.assert_array_equal(params[f"net0.{name}"], array)
+            np.testing.assert_array_equal(params[f"net1.{name}"], array)
+    assert not np.array_equal(params["net0.out.W_hy"], params["net1.out.W_hy"])
+    assert not np.array_equal(params["net0.reverse0.W_hh"], params["net1.reverse0.W_hh"])
+    for _ in run.events():
+        pass
+    assert not np.array_equal(params["net0.layer0.W_hh"], params["net1.layer0.W_hh"])
 
 
 def test_the_vocabulary_and_the_form_of_the_text_are_those_of_the_model(tmp_path):

@@ -113,12 +113,9 @@ def test_a_checkpoint_says_what_it_is(whole, boats):
     assert best.classifier.labels == ("cold", "none", "warm")
     assert (best.classifier.next_weight, best.classifier.balance) == (0.5, 0.5)
     assert best.source.path == boats
-    assert last.classifier.net_factor is last.classifier.ngram_factor is None
-    factors = {name: getattr(best.classifier, name) for name in ("net_factor", "ngram_factor")}
-    assert all(factor > 0 for factor in factors.values())
-    assert best.classifier == replace(last.classifier, **factors)
-    assert best.ngrams["weights"].shape == (len(best.ngrams["keys"]), 3)
-    assert last.ngrams == {}
+    assert last.classifier.net_factor is None
+    assert best.classifier == replace(last.classifier, net_factor=best.classifier.net_factor)
+    assert best.ngrams == {}
     assert best.state is None
     assert best.summary.startswith("classifier of 3 labels, gru 1x6, ")
     assert last.validated == 20
@@ -147,7 +144,12 @@ def test_a_run_that_was_stopped_is_the_uninterrupted_one(tmp_path, boats, whole,
 
 @pytest.mark.parametrize(
     "settings",
-    [{"average": 0.8, "eval_every": 2}, {"patience": 2, "eval_every": 1, "steps": 40}, {"threads": 2, "nets": 2}],
+    [
+        {"average": 0.8, "eval_every": 2},
+        {"patience": 2, "eval_every": 1, "steps": 40},
+        {"threads": 2},
+        {"nets": 2, "ngrams": 3},
+    ],
 )
 def test_a_run_stopped_again_and_again_is_the_uninterrupted_one(tmp_path, boats, settings):
     finish(uninterrupted := start(tmp_path / "whole", boats, **settings))
@@ -232,7 +234,7 @@ def scored(path, training):
         workers.set_params(saved.params)
         found = np.empty((len(training.val), 3))
         for batch, logits in workers.logits(training.val):
-            found[batch.indices] = log_softmax((saved.classifier.net_factor or 1) * logits)
+            found[batch.indices] = log_softmax((saved.classifier.net_factor or 1.0) * logits)
     return found
 
 
@@ -262,6 +264,13 @@ def test_the_best_has_the_fewest_errors_and_calibration_lowers_its_loss(tmp_path
     assert ckpt.load(best).classifier.net_factor not in (None, 1.0)
     np.testing.assert_array_equal(before.argmax(axis=1), after.argmax(axis=1))
     assert -after[rows, labels].mean() < -before[rows, labels].mean()
+
+
+def test_two_texts_are_both_learned(tmp_path):
+    path = write(tmp_path, "warm\tred\ncold\tblue\n")
+    finish(start(tmp_path / "run", path))
+    last = ckpt.load(tmp_path / "run/last.npz")
+    assert (last.classifier.labels, last.train_config.batch_size, last.validated) == (("cold", "warm"), 2, 0)
 
 
 def test_without_validation_there_is_no_best(tmp_path, boats):
@@ -303,7 +312,7 @@ def test_a_run_of_some_minutes_ends_in_time_with_its_calibration(tmp_path, boats
     assert ckpt.load(tmp_path / "run/best.npz").classifier.net_factor is not None
     config = begun.config
     chosen = vars(config) | vars(begun.training.model_config) | vars(begun.training.settings)
-    names = {*SETTINGS, "steps", "eval_every", "length_changes", "average", "pool", "nets"}
+    names = {*SETTINGS, "steps", "eval_every", "length_changes", "average", "pool", "nets", "ngrams"}
     finish(start(tmp_path / "again", boats, **{name: chosen[name] for name in names - {"val_fraction"}}))
     assert_same_run(tmp_path / "run", tmp_path / "again")
 
@@ -388,7 +397,8 @@ DAMAGE = {
     "an unknown pool": lambda own: own.update(pool="sum"),
     "an unknown setting": lambda own: own.update(colour="red"),
     "a factor of zero": lambda own: own.update(net_factor=0.0),
-    "more nets than there are": lambda own: own.update(nets=2),
+    "n-grams that are not there": lambda own: own.update(ngrams=3, ngram_factor=0.5),
+    "nets that are not there": lambda own: own.update(nets=2),
     "readouts that are not there": lambda own: own.update(next_weight=0.0),
 }
 

@@ -241,3 +241,65 @@ def test_an_auxiliary_loss_of_many_symbols_is_no_divergence():
     events = [*fit(training, training.begin(params))]
     assert [event.step for event in events if isinstance(event, Stepped)] == [*range(1, 13)]
     assert all(event.loss < 3 for event in events if isinstance(event, Report))
+
+
+# Several nets
+
+
+def several(count, **settings):
+    """Return configs of so many nets, and parameters that differ between them."""
+    config, own, _ = net(**settings)
+    own, rng = ClassifierConfig(**vars(own) | {"nets": count}), np.random.default_rng(7)
+    params = classifier.init_params(config, own, rng)
+    return config, own, {name: array + rng.normal(0, 0.3, array.shape) for name, array in params.items()}
+
+
+def alone(given, number):
+    """Return one of several nets as the only one."""
+    config, own, params = given
+    single = ClassifierConfig(**vars(own) | {"nets": 1})
+    return config, single, classifier.own_params(params, own.prefixes[number])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 8])
+def test_the_loss_and_the_gradients_are_means_over_nets(threads):
+    given, batch = several(3), batch_of(40)
+    loss, grads = compute(given, batch, threads)
+    assert grads.keys() == given[2].keys()
+    single = [compute(alone(given, number), batch) for number in range(3)]
+    assert loss == pytest.approx(np.mean([own for own, _ in single]), rel=1e-12)
+    for number, (_, own) in enumerate(single):
+        for name, grad in own.items():
+            np.testing.assert_allclose(grads[f"net{number}.{name}"], grad / 3, rtol=1e-9, atol=1e-14, err_msg=name)
+
+
+def test_each_net_drops_other_outputs(taps):
+    config, own, params = several(2, **DROPPING)
+    first = classifier.own_params(params, "net0.")
+    params |= {f"net1.{name}": array.copy() for name, array in first.items()}
+    _, grads = compute((config, own, params), batch_of())
+    assert len(taps) == 2
+    assert not np.allclose(grads["net0.out.W_hy"], grads["net1.out.W_hy"])
+
+
+@pytest.mark.parametrize(
+    ("nets", "threads", "tasks"), [(1, 2, 2), (2, 2, 2), (3, 2, 3), (2, 3, 4), (2, 8, 8), (8, 2, 8)]
+)
+def test_a_net_is_shared_by_the_threads_that_others_leave(taps, nets, threads, tasks):
+    compute(several(nets), batch_of(64), threads)
+    assert len(taps) == tasks
+
+
+def test_an_evaluation_takes_the_mean_of_the_probabilities():
+    config, own, params = given = several(3)
+    training, _ = training_of()
+    with LabelWorkers(config, own, 3, 2) as workers:
+        workers.set_params(params)
+        (together,) = (logits for _, logits in workers.logits(training.val))
+    found = []
+    for number in range(3):
+        with LabelWorkers(*alone(given, number)[:2], 3, 1) as workers:
+            workers.set_params(alone(given, number)[2])
+            found += [np.exp(log_softmax(logits)) for _, logits in workers.logits(training.val)]
+    np.testing.assert_allclose(np.exp(log_softmax(together)), np.mean(found, axis=0), rtol=1e-9)
+    assert np.ptp(found, axis=0).max() > 0.05

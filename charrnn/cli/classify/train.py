@@ -26,6 +26,8 @@ _NAMES = classifier_settings()
 _HELPS = {
     "cell": "Recurrent cell; mlstm is a multiplicative LSTM, ln stands for layer normalisation, MODULE:NAME is a cell "
     "of your own. [default: gru; lstm with --steps]",
+    "weight_drop": "Share of the recurrent weights to drop in training. [default: 0]",
+    "warmup_share": "Share of the run that the warm-up takes at most. [default: 0.1]",
     "epochs": "Train for this many passes through the texts.",
     "batch_size": "Number of texts in each training step. [default: auto; 32 with --steps]",
     "threads": "CPU cores. [default: 2 at most]",
