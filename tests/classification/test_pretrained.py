@@ -9,6 +9,7 @@ from fixtures_run import start as start_model
 from charrnn import checkpoint as ckpt
 from charrnn.classification import pretrained
 from charrnn.classification.run import ClassifierRun
+from charrnn.data.corpus import Corpus
 from charrnn.errors import CharRNNError
 from charrnn.nn import encoder, model
 from charrnn.nn.cells import CELLS

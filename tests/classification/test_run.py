@@ -114,7 +114,8 @@ def test_a_checkpoint_says_what_it_is(whole, boats):
     assert (best.classifier.next_weight, best.classifier.balance) == (0.5, 0.5)
     assert best.source.path == boats
     assert last.classifier.net_factor is None
-    assert best.classifier == replace(last.classifier, net_factor=best.classifier.net_factor)
+    factors = {name: getattr(best.classifier, name) for name in ("net_factor", "ngram_factor")}
+    assert best.classifier == replace(last.classifier, **factors)
     assert best.ngrams == {}
     assert best.state is None
     assert best.summary.startswith("classifier of 3 labels, gru 1x6, ")
@@ -397,7 +398,9 @@ DAMAGE = {
     "an unknown pool": lambda own: own.update(pool="sum"),
     "an unknown setting": lambda own: own.update(colour="red"),
     "a factor of zero": lambda own: own.update(net_factor=0.0),
-    "n-grams that are not there": lambda own: own.update(ngrams=3, ngram_factor=0.5),
+    "n-grams without a factor, or a factor without n-grams": lambda own: own.update(
+        ngrams=3, ngram_factor=None if own["ngram_factor"] else 0.5
+    ),
     "nets that are not there": lambda own: own.update(nets=2),
     "readouts that are not there": lambda own: own.update(next_weight=0.0),
 }
