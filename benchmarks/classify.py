@@ -4,8 +4,8 @@
     python -m benchmarks.classify lang12/train.tsv --test-file lang12/test.tsv --seeds 1..1 --minutes 2
 
 A split is a shuffle of the distinct texts by its seed: 85 % to train and validate on, 15 % to test. A text with several
-labels stands once for each, however often a file repeats it. A figure is the mean of the splits, with its interval of
-95 % from their spread.
+labels counts once for each, however often a file repeats it. A figure is the mean of the splits, with its interval of
+95 % from their spread; with one split, Wilson's.
 """
 
 from __future__ import annotations
@@ -49,21 +49,19 @@ def trained(train: Sequence[Example], test: Sequence[Example], seed: int, minute
 
 
 def interval(values: Sequence[float]) -> float:
-    """Return half the width of the mean's interval of 95 %; 0 for a single value."""
-    if len(values) < 2:
-        return 0.0
+    """Return half the width of the mean's interval of 95 %."""
     return QUANTILES[len(values) - 2] * stdev(values) / len(values) ** 0.5
 
 
 def row(name: str, found: Sequence[Metrics], seconds: float) -> list[str]:
     """Return a row of the table: the means over the splits with their intervals, and the time of a split."""
     accuracy, f1 = [100 * one.accuracy for one in found], [one.macro_f1 for one in found]
-    return [
-        name,
-        f"{mean(accuracy):.1f} ± {interval(accuracy):.1f} %",
-        f"{mean(f1):.3f} ± {interval(f1):.3f}",
-        f"{seconds / len(found):.0f} s",
-    ]
+    if len(found) == 1:
+        low, high = found[0].interval
+        figures = [f"{accuracy[0]:.2f} % ({100 * low:.2f} to {100 * high:.2f} %)", f"{f1[0]:.4f}"]
+    else:
+        figures = [f"{mean(accuracy):.1f} ± {interval(accuracy):.1f} %", f"{mean(f1):.3f} ± {interval(f1):.3f}"]
+    return [name, *figures, f"{seconds / len(found):.0f} s"]
 
 
 @click.command(help=__doc__)

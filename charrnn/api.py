@@ -59,6 +59,9 @@ if TYPE_CHECKING:
     from charrnn.insight.reading import Reading
     from charrnn.keywords import FilterSettings, TrainSettings
     from charrnn.memory.grams import Grams
+    from charrnn.restoration.filling import Fills
+    from charrnn.restoration.pair import Pair
+    from charrnn.restoration.repair import Repaired
     from charrnn.training.run import Event, Run
 
 _MOST_SHARE = 1e9  # limit of a model's weight in a mean, so that the sum of the weights is finite
@@ -242,11 +245,11 @@ def _checked(lines: Iterable[Line]) -> Iterator[Line]:
         yield line
 
 
-def _strings(lines: Iterable[str]) -> Iterator[str]:
+def _strings(lines: Iterable[str], use: str = "embed") -> Iterator[str]:
     """Yield the lines; raise ConfigError at one that is no string."""
     for line in lines:
         if not isinstance(line, str):
-            raise ConfigError(f"embed needs strings, got {line!r}")
+            raise ConfigError(f"{use} needs strings, got {line!r}")
         yield line
 
 
@@ -750,6 +753,61 @@ class LanguageModel:
 
         config, settings = self.checkpoint.model_config, EmbedConfig(str(layer), pooling)
         return embed_blocks(config, self.weights, self.checkpoint.vocab, blocks, settings, threads=threads)
+
+    def fill(
+        self,
+        text: str,
+        backward: LanguageModel | None = None,
+        *,
+        mark: str = "_",
+        max_gap: int = 10,
+        top: int = 1,
+        unknown: str = "error",
+    ) -> Fills:
+        """Return the most probable fills of the gaps of a text, given the text on both sides.
+
+        backward  a model of the same text that was trained with `reverse=True`; without it, fewer fills are right
+        mark      stands for one unknown character; followed by *, for any number of them up to max_gap
+        top       fills, at most
+        unknown   what to do with characters that the vocabulary lacks: "error" or "skip"
+        Raises:   ConfigError for a bad setting, or models that do not fit together; VocabError for an unknown character
+                  under "error"; CorpusError if a gap is too long.
+        """
+        from charrnn.restoration.filling import fill
+        from charrnn.restoration.gaps import FillConfig
+
+        return fill(self._pair(backward), text, FillConfig(mark, max_gap, top), unknown)
+
+    def repair(
+        self,
+        lines: Iterable[str],
+        backward: LanguageModel,
+        *,
+        rate: float = 0.01,
+        max_edits: int | None = None,
+        only_words: bool = False,
+    ) -> list[Repaired]:
+        """Return each line with its typing errors undone, and the edits.
+
+        backward    a model of the same text that was trained with `reverse=True`
+        rate        the share of characters that are wrong; the higher, the more is changed
+        max_edits   edits of each line, at most; all if None
+        only_words  True: change letters only
+        Raises:     ConfigError if lines is a string, for a bad setting, or models that do not fit together.
+        """
+        from charrnn.restoration.noise import RepairConfig
+        from charrnn.restoration.repair import Repairer
+
+        if isinstance(lines, str) or not isinstance(lines, Iterable):
+            raise ConfigError("repair needs a list of lines: for one line, call repair([line], backward)")
+        repairer = Repairer(self._pair(backward), RepairConfig(rate, max_edits, only_words))
+        return repairer.repair([*_strings(lines, "repair")])
+
+    def _pair(self, backward: LanguageModel | None) -> Pair:
+        """Return this model and a backward one."""
+        from charrnn.restoration.pair import Pair
+
+        return Pair.of(self.checkpoint, None if backward is None else backward.checkpoint)
 
     def baselines(self, text: str | Text, *, unknown: str = "skip", reading: ReadProgress | None = None) -> Baselines:
         """Return the scores of an n-gram model and of compressors on the characters that `evaluate` scores.

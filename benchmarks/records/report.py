@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from benchmarks.markdown import markdown_table
 from benchmarks.records.rows import OTHERS, SHAKESPEARE, Row
@@ -72,6 +73,8 @@ core of each run.
   most {ATTEMPTS} times in one call; the fastest run of a seed counts, whatever its score. Runs that are still slow are
   marked.
 """
+#: What `classify`, `fill`, `repair` and `embed` reach, from benchmarks of their own.
+WHOLE_TEXTS = Path(__file__).with_name("whole_texts.md")
 MACHINES = """
 Seconds are for the whole command: reading, measuring, validating and saving included. Speed is the lowest of the run's
 three speeds, relative to the highest seen. Machines:
@@ -124,6 +127,7 @@ def document(rows: Sequence[Row], runs: Sequence[Run], seeds: int, picture: str 
         NAMES,
         *markdown_table(("time", *_heads("whole"), "seeds"), _in_nats(names, "whole", runs, seeds)),
         "",
+        WHOLE_TEXTS.read_text(encoding="utf-8"),
         METHOD,
         "## Every run",
         "",

@@ -13,6 +13,7 @@ from charrnn.checkpoint import Checkpoint
 from charrnn.config import flag_of, option_words
 from charrnn.data.vocab import Vocab
 from charrnn.errors import ConfigError
+from charrnn.nn import model
 from charrnn.nn.encoder import DIRECTIONS
 
 #: The settings that a classifier shares with the language models it begins with.
@@ -76,12 +77,13 @@ def params_of(earlier: Sequence[Checkpoint], drawn: Params) -> Params:
         own = int(saved.vocab.reverse)
         for name, array in saved.params.items():
             if name == "embed.W_e":
+                E = array.shape[1]
+                at = own * E if len(earlier) > 1 else 0
                 params.setdefault(name, np.zeros_like(drawn[name]))
-                at = own * array.shape[1] if len(earlier) > 1 else 0
-                params[name][:, at:][:, : array.shape[1]] = array
+                params[name][:, at : at + E] = model.prepare(saved.params, saved.model_config).embed  # scaled, if tied
             elif name.startswith("layer"):
                 into = f"{DIRECTIONS[own]}{name.removeprefix('layer')}"
-                params[into] = array
+                params[into] = array.copy()  # each of several nets has its own
                 if (shape := drawn[into].shape) != array.shape:
                     params[into] = np.zeros(shape, array.dtype)
                     params[into][own * len(array) :][: len(array)] = array

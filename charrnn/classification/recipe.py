@@ -27,6 +27,7 @@ _LEAST_PASSES = 1
 _MOST_NETS = 3  # more gain little, and each takes as much time again, also to predict
 _BATCHES = (16, 32, 64, 128, 256)
 _STEPS = 1_000  # steps of a run, at least: few texts, and long ones in a short time, get small batches
+_MOST_TEXTS = 128  # in a batch, unless there is little time: a larger one is hardly faster and makes more errors
 _USUAL_BATCH, _USUAL_UNITS, _RATE = 64, 128, 0.01
 _MOST_DROPOUT, _DROPOUT_PASSES = 0.5, 10  # dropout grows with the passes up to this, which it has at so many
 _WORK_PER_UNIT = 375  # elementwise work beside the matrix products, as in the language model's recipe
@@ -134,7 +135,7 @@ def choose(
             f"there is time to read only {100 * passes:.2g}% of the texts: "
             f"--minutes {float(f'{1.05 * needed:.2g}'):g} would read them once"
         )
-    usual = [size for size in _BATCHES if size <= _USUAL_BATCH or passes < _ENOUGH_PASSES]
+    usual = [size for size in _BATCHES if size <= _MOST_TEXTS or passes < _ENOUGH_PASSES]
     batch = max((size for size in usual if passes * texts / size >= _STEPS), default=usual[0])
     set_to("batch_size", batch, f"batch {batch}: the run then has {math.ceil(passes * texts / batch):,} steps")
     if optimizer in ("adam", "adamw"):

@@ -178,6 +178,11 @@ class LabelTraining(Training):
         return len(self.settings.labels)
 
     @property
+    def better(self) -> str:
+        """Return in words what makes one classifier better than another."""
+        return "lower share of errors"
+
+    @property
     def most_steps(self) -> int:
         """Return the number of steps that are of use, however much time there is."""
         return most_steps(self.stream.steps_per_epoch)

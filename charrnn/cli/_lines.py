@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,6 +22,11 @@ def growing_options(function: F) -> F:
     add = section("Input")
     function = add("--line-buffered", is_flag=True, help="Read lines as they arrive, as from a terminal.")(function)
     return add("--follow", is_flag=True, help="Wait for more lines; FILE may be truncated or replaced.")(function)
+
+
+def json_line(values: dict[str, Any]) -> bytes:
+    """Return a JSON object as a line."""
+    return json.dumps(values, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 
 def is_typed(texts: tuple[str, ...]) -> bool:

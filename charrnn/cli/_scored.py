@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
+
+from charrnn.cli._lines import json_line
 
 if TYPE_CHECKING:
     from charrnn.data.items import Item
@@ -85,8 +86,7 @@ class Printer(Generic[R]):
         if row.item.record is not None:
             return self._record(row).encode(self.encoding, "surrogateescape")
         if self.as_json:
-            values = dict(zip(self.columns, self.values(row), strict=True))
-            return json.dumps(values, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+            return json_line(dict(zip(self.columns, self.values(row), strict=True)))
         if self.unchanged:
             return bytes(line) + b"\n"
         return self._cells(self.values(row)).encode() + b"\t" + bytes(line) + b"\n"

@@ -61,7 +61,7 @@ def carry_out(
         click.get_current_context().exit(128 + signals.received)
     if not quiet:
         if run.state.step < run.state.course.total:
-            note(f"Stopped early: no better validation loss in {run.training.config.patience} evaluations.")
+            note(f"Stopped early: no {run.training.better} in {run.training.config.patience} evaluations.")
         print_facts(closing(screen), err=True)
 
 

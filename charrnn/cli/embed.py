@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from charrnn.cli._command import Conflict, SectionedCommand, complete_files, section
+from charrnn.cli._lines import check_texts, growing_options, is_typed, json_line, open_items
 from charrnn.cli._options import model_option, options_of, threads_option
 from charrnn.cli._types import WholeNumber
 from charrnn.config import STDIN
@@ -37,6 +39,10 @@ _records, _output, _nearest = section("Input"), section("Output"), section("Near
             "--field adds the vectors to the records: leave out --json",
             ("field", "as_json", "!nearest"),
         ),
+        *(
+            Conflict(f"--out writes a file of all lines: leave out --{name.replace('_', '-')}", ("out", name))
+            for name in ("follow", "line_buffered")
+        ),
         Conflict("--top limits the lines of --nearest: give that too", ("top", "!nearest")),
     ),
 )
@@ -51,6 +57,7 @@ _records, _output, _nearest = section("Input"), section("Output"), section("Near
     "--nearest", metavar="FILE", shell_complete=complete_files, help="Print the most similar lines of FILE instead."
 )
 @_nearest("--top", type=WholeNumber(1), metavar="K", help=f"Lines of FILE for each line. [default: {_TOP}]")
+@growing_options
 def command(
     texts: tuple[str, ...],
     model_path: str | None,
@@ -60,6 +67,8 @@ def command(
     out: str | None,
     nearest: str | None,
     top: int | None,
+    follow: bool,
+    line_buffered: bool,
     layer: str,
     pool: str,
 ) -> None:
@@ -81,86 +90,74 @@ def command(
     file = None if out is None else output_file(out)
     if file is not None and file.suffix != ".npy":
         raise ConfigError(f"--out writes a NumPy array, so its name must end in .npy, got {out}")
-    paths = texts or (STDIN,)
-    if nearest == STDIN and STDIN in paths:
+    if nearest == STDIN and (not texts or STDIN in texts):
         raise ConfigError("standard input can be read only once: name a file, or another one for --nearest")
-    refuse_models([*texts, *([nearest] if nearest else [])])
-    embedder = _Embedder(open_model(model_path), EmbedConfig(layer, pool), threads, field)
+    check_texts(texts, follow=follow)
     if nearest is not None:
-        _print_nearest(embedder, paths, nearest, top or _TOP, as_json)
-    elif file is not None:
-        embedder.write(file, paths)
+        refuse_models([nearest])
+    embedder = _Embedder(open_model(model_path), EmbedConfig(layer, pool), threads, field)
+    at_once = line_buffered or follow or is_typed(texts)
+    if file is not None:
+        embedder.write(file, texts)
+    elif nearest is not None:
+        _print_nearest(embedder, texts, nearest, top or _TOP, as_json, follow=follow, at_once=at_once)
     else:
-        _print_vectors(embedder, paths, as_json)
+        _print_vectors(embedder, texts, as_json, follow=follow, at_once=at_once)
 
 
 class _Embedder:
     """A model, and how it reads the input: as `charrnn score` does."""
 
     def __init__(self, model: LanguageModel, config: EmbedConfig, threads: int | None, field: str | None) -> None:
-        from charrnn.data.decoding import line_decoder, line_encoding
+        from charrnn.data.decoding import line_encoding
+        from charrnn.data.items import text_reader
 
         saved = model.checkpoint
         self._model, self._config, self._threads, self._field = model, config, threads, field
-        self._corpus_encoding, vocab = saved.text_config.encoding, saved.vocab
+        self._corpus_encoding, self._any_kind = saved.text_config.encoding, saved.vocab.kind == "bytes"
         self.encoding = line_encoding(self._corpus_encoding)
         self.size = config.size(saved.model_config)
-        self._any_kind = vocab.kind == "bytes"
-        self._decode = line_decoder(self._corpus_encoding, vocab.symbols if vocab.kind == "chars" else "\ufeff\r")
+        self.text = text_reader(self._corpus_encoding, saved.vocab)
 
-    def text(self, item: Item) -> str:
-        """Return the text of an item as the model reads it."""
-        return self._decode(item.text) if isinstance(item.text, bytes) else item.text
-
-    def items(self, paths: Iterable[str]) -> Items:
-        """Return the lines or records of files."""
-        from charrnn.cli._console import note
-        from charrnn.data.files import find_files
-        from charrnn.data.items import Items
-
-        items = Items(tuple(paths), self._field, self._corpus_encoding, any_kind=self._any_kind)
-        for sentence in find_files(items.paths).notes:
-            note(f"Note: {sentence}")
-        return items
+    def items(self, paths: tuple[str, ...], *, follow: bool = False) -> Items:
+        """Return the lines or records of files, or of standard input."""
+        return open_items(paths, self._field, self._corpus_encoding, follow=follow, any_kind=self._any_kind)
 
     def blocks(
-        self, pieces: Iterable[list[Item]], size: int | None, *, typed: bool = False, shown: bool = False
+        self, pieces: Iterable[list[Item]], size: int | None, *, at_once: bool = False, shown: bool = False
     ) -> Iterator[tuple[list[Item], Array]]:
         """Yield the items in blocks, with their vectors, and show the progress.
 
-        size: bytes of the input; None if unknown
-        typed: embed lines as they arrive, in the order of a terminal
-        shown: the results go to a terminal
+        size:    bytes of the input; None if unknown
+        at_once: embed lines as they arrive
+        shown:   the results go to a terminal
         """
         from charrnn.cli._bars import ScoringBar
         from charrnn.embedding.vectors import in_blocks
+        from charrnn.evaluation.several import read_by_all
 
-        blocks = pieces if typed else in_blocks((item for piece in pieces for item in piece), _chars)
-        bar = ScoringBar(size, models=1, quiet=typed, shown=shown, doing="Embedding", done="Embedded")
-        waiting: list[list[Item]] = []
-
-        def texts() -> Iterator[list[str]]:
-            for block in bar.follow(blocks, lambda item: _chars(item) + 1):
-                waiting.append([*block])
-                yield [*map(self.text, block)]
-
-        threads = 1 if typed else self._threads
+        blocks = pieces if at_once else in_blocks(chain.from_iterable(pieces), _chars)
+        bar = ScoringBar(size, models=1, quiet=at_once, shown=shown, doing="Embedding", done="Embedded")
+        followed, read = read_by_all(bar.follow(blocks, lambda item: _chars(item) + 1), 2)
         vectors = self._model.embed_blocks(
-            texts(), layer=self._config.layer, pooling=self._config.pooling, threads=threads
+            ([self.text(item.text) for item in block] for block in read),
+            layer=self._config.layer,
+            pooling=self._config.pooling,
+            threads=1 if at_once else self._threads,
         )
-        with bar:
-            for each in vectors:
-                block = waiting.pop(0)
+        with bar, closing(vectors):
+            for block, each in zip(followed, vectors, strict=False):
                 if block:
                     bar(1, 1)
-                yield block, each
+                yield [*block], each
 
-    def printed(self, paths: tuple[str, ...]) -> tuple[Format | None, Iterator[tuple[list[Item], Array]], bool]:
-        """Return the format of records, the items in blocks with their vectors, and whether they are typed."""
-        typed = STDIN in paths and sys.stdin is not None and sys.stdin.isatty()
-        items = self.items(paths)
+    def printed(
+        self, paths: tuple[str, ...], *, follow: bool, at_once: bool
+    ) -> tuple[Format | None, Iterator[tuple[list[Item], Array]]]:
+        """Return the format of records, and the items in blocks with their vectors."""
+        items = self.items(paths, follow=follow)
         format, pieces = items.open()
-        return format, self.blocks(pieces, items.size, typed=typed, shown=sys.stdout.isatty()), typed
+        return format, self.blocks(pieces, items.size, at_once=at_once, shown=sys.stdout.isatty())
 
     def write(self, file: Any, paths: tuple[str, ...]) -> None:
         """Write the vectors of all lines to a .npy file; NumPy leaves room in its header for the number of lines."""
@@ -188,11 +185,11 @@ class _Embedder:
         """
         from charrnn.embedding.nearest import Nearest, room_for
 
-        items = self.items([path])
+        items = self.items((path,))
         lines: dict[str, Item] = {}
         for piece in items.open()[1]:
             for item in piece:
-                lines.setdefault(self.text(item), item)
+                lines.setdefault(self.text(item.text), item)
         if not lines:
             raise CorpusError(f"{path} has no lines to compare with: name another file")
         vectors, at = room_for(len(lines), self.size), 0
@@ -202,9 +199,9 @@ class _Embedder:
         return [(item.line, text) for text, item in lines.items()], Nearest(vectors)
 
 
-def _print_vectors(embedder: _Embedder, paths: tuple[str, ...], as_json: bool) -> None:
+def _print_vectors(embedder: _Embedder, paths: tuple[str, ...], as_json: bool, *, follow: bool, at_once: bool) -> None:
     """Print the vector of each line, or add it to each record."""
-    format, blocks, typed = embedder.printed(paths)
+    format, blocks = embedder.printed(paths, follow=follow, at_once=at_once)
     out, names = sys.stdout.buffer, [f"v{number}" for number in range(embedder.size)]
     cells = "\t".join(["%.6f"] * embedder.size)
     exact = "\t".join(["%.9g"] * embedder.size)  # as many digits as float32 has
@@ -219,25 +216,27 @@ def _print_vectors(embedder: _Embedder, paths: tuple[str, ...], as_json: bool) -
                 more = dict(zip(names, (cells % tuple(vector)).split("\t"), strict=True))
             return record.format.extended(record, more).encode(embedder.encoding, "surrogateescape")
         if as_json:
-            return _json({"line": item.line, "text": embedder.text(item), "vector": numbers(vector)})
+            return json_line({"line": item.line, "text": embedder.text(item.text), "vector": numbers(vector)})
         text: Any = item.text
         return (cells % tuple(vector)).encode() + b"\t" + bytes(text) + b"\n"
 
     if format is not None:
         out.write(format.named(names).encode(embedder.encoding, "surrogateescape"))
-    _print(blocks, lambda block, vectors: map(show, block, vectors.tolist()), typed)
+    _print(blocks, lambda block, vectors: map(show, block, vectors.tolist()), at_once)
 
 
-def _print_nearest(embedder: _Embedder, paths: tuple[str, ...], path: str, top: int, as_json: bool) -> None:
+def _print_nearest(
+    embedder: _Embedder, paths: tuple[str, ...], path: str, top: int, as_json: bool, *, follow: bool, at_once: bool
+) -> None:
     """Print the nearest lines of a file for each line."""
     lines, index = embedder.nearest(path)
-    _, blocks, typed = embedder.printed(paths)
+    _, blocks = embedder.printed(paths, follow=follow, at_once=at_once)
 
     def show(item: Item, found: list[int], similarities: list[float]) -> bytes:
         near = [(round(value, 6), *lines[number]) for number, value in zip(found, similarities, strict=True)]
         if as_json:
             shown = [{"line": line, "text": text, "similarity": value} for value, line, text in near]
-            return _json({"line": item.line, "text": embedder.text(item), "nearest": shown})
+            return json_line({"line": item.line, "text": embedder.text(item.text), "nearest": shown})
         rows = (f"{item.line}\t{value:.6f}\t{line}\t{text}\n" for value, line, text in near)
         return "".join(rows).encode(embedder.encoding, "surrogateescape")
 
@@ -245,24 +244,20 @@ def _print_nearest(embedder: _Embedder, paths: tuple[str, ...], path: str, top: 
         indices, similarities = index.find(vectors, top)
         return map(show, block, indices.tolist(), similarities.tolist())
 
-    _print(blocks, shown, typed)
+    _print(blocks, shown, at_once)
 
 
 def _print(
     blocks: Iterable[tuple[list[Item], Array]],
     show: Callable[[list[Item], Array], Iterable[bytes]],
-    typed: bool,
+    at_once: bool,
 ) -> None:
-    """Print the items of each block as `show` does; those that are typed, at once."""
+    """Print the items of each block as `show` does; if at once, before the next block is taken."""
     for block, vectors in blocks:
         sys.stdout.buffer.writelines(show(block, vectors))
-        if typed:
+        if at_once:
             sys.stdout.buffer.flush()
 
 
 def _chars(item: Item) -> int:
     return len(item.text)
-
-
-def _json(values: dict[str, Any]) -> bytes:
-    return json.dumps(values, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, zip_longest
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli._command import Conflict, SectionedCommand, complete_files, complete_runs, section
+from charrnn.cli._command import Conflict, SectionedCommand, complete_files, section
+from charrnn.cli._lines import check_texts, growing_options, is_typed, json_line, open_items
 from charrnn.cli._options import model_option, options_of, threads_option
-from charrnn.config import STDIN
+from charrnn.cli._pair import backward_option, open_pair
 from charrnn.errors import CorpusError
 from charrnn.restoration.noise import RepairConfig
 
 if TYPE_CHECKING:
+    from charrnn.data.decoding import LineCodec
     from charrnn.restoration.comparison import Repairs
     from charrnn.restoration.repair import Repaired
 
@@ -32,19 +33,12 @@ _output = section("Output")
         Conflict("--json has the edits of each line: leave out --mark", ("mark", "as_json")),
         Conflict("--eval prints figures, not lines: leave out --mark", ("truth", "mark")),
         Conflict("--eval prints its figures at the end: leave out --line-buffered", ("truth", "line_buffered")),
+        Conflict("--eval prints its figures at the end: leave out --follow", ("truth", "follow")),
     ),
 )
 @click.argument("texts", metavar="[FILE]...", nargs=-1, shell_complete=complete_files)
 @model_option
-@section("Model")(
-    "--backward",
-    metavar="MODEL",
-    envvar="CHARRNN_BACKWARD",
-    show_envvar=True,
-    required=True,
-    shell_complete=complete_runs,
-    help="A model of the same text that was trained with --reverse.",
-)
+@backward_option(required=True)
 @options_of(RepairConfig, "rate", "max_edits", "only_words")
 @threads_option("Repair")
 @_output("--json", "as_json", is_flag=True, help="Print each line as a JSON object, with its edits.")
@@ -56,7 +50,7 @@ _output = section("Output")
     shell_complete=complete_files,
     help="Compare the repaired lines with those of FILE, and print how many words are right.",
 )
-@_output("--line-buffered", is_flag=True, help="Repair lines as they arrive, as from a terminal.")
+@growing_options
 def command(
     texts: tuple[str, ...],
     model_path: str | None,
@@ -65,6 +59,7 @@ def command(
     as_json: bool,
     mark: bool,
     truth: str | None,
+    follow: bool,
     line_buffered: bool,
     **settings: Any,
 ) -> None:
@@ -80,84 +75,75 @@ def command(
       charrnn repair -m forward --backward backward --rate 0.001 letters.txt
       charrnn repair -m forward --backward backward typed.txt --eval meant.txt
     """
-    from charrnn.cli._console import open_model, refuse_models
-    from charrnn.data.decoding import line_encoding
-    from charrnn.data.items import Items
+    from charrnn.cli._bars import ScoringBar
     from charrnn.evaluation.scoring import in_blocks
     from charrnn.parallel.plan import threads_to_use
     from charrnn.parallel.threads import Threads
-    from charrnn.restoration.pair import Pair
     from charrnn.restoration.repair import Repairer
 
-    refuse_models(texts if truth is None else (*texts, truth))
-    forward = open_model(model_path).checkpoint
-    repairer = Repairer(Pair.of(forward, open_model(backward).checkpoint), RepairConfig(**settings))
-    text = _Text(line_encoding(forward.text_config.encoding), forward.vocab.symbols)
-    _, pieces = Items(texts or (STDIN,), None, forward.text_config.encoding).open()
-    at_once = line_buffered or ((not texts or STDIN in texts) and sys.stdin is not None and sys.stdin.isatty())
-    lines = ([bytes(item.text) for item in piece if isinstance(item.text, bytes)] for piece in pieces)
+    at_once = line_buffered or follow or is_typed(texts)
+    check_texts(texts if truth is None else (*texts, truth), follow=follow)
+    pair, codec = open_pair(model_path, backward)
+    repairer = Repairer(pair, RepairConfig(**settings))
+    items = open_items(texts, None, codec.corpus_encoding, follow=follow, any_kind=False)
+    progress = ScoringBar(
+        items.size,
+        models=1,
+        quiet=at_once,
+        shown=sys.stdout.isatty() and truth is None,
+        doing="Repairing",
+        done="Repaired",
+    )
+    lines = ([bytes(item.text) for item in piece if isinstance(item.text, bytes)] for piece in items.open()[1])
     blocks = lines if at_once else in_blocks(chain.from_iterable(lines), _CHARS, chars=len)
+    parts = progress.follow(_parts(blocks), lambda line: len(line) + 1)
 
-    def repaired(part: list[bytes]) -> list[tuple[bytes, Repaired]]:
-        return [*zip(part, repairer.repair([text.split(line)[1] for line in part]), strict=True)]
+    def repaired(part: Sequence[bytes]) -> list[tuple[bytes, Repaired]]:
+        return [*zip(part, repairer.repair([codec.decode(line) for line in part]), strict=True)]
 
-    with Threads(threads_to_use(threads)) as pool:
-        done = pool.map(repaired, _parts(blocks))
-        if truth is not None:
-            _print_figures(_compared(done, truth, text), as_json)
-            return
-        show, number, out = _as_json if as_json else _as_marked if mark else _as_text, 0, sys.stdout.buffer
+    def followed(done: Iterable[list[tuple[bytes, Repaired]]]) -> Iterator[list[tuple[bytes, Repaired]]]:
         for part in done:
-            for line, one in part:
-                number += 1
-                out.write(show(text, number, line, one))
-            if at_once:
-                out.flush()
+            progress(1, 1)
+            yield part
+
+    with progress, Threads(threads_to_use(threads)) as pool:
+        done = followed(pool.map(repaired, parts))
+        if truth is not None:
+            counts = _compared(done, truth, codec)
+        else:
+            _print_lines(done, codec, _as_json if as_json else _as_marked if mark else _as_text, at_once)
+    if truth is not None:
+        _print_figures(counts, as_json)
 
 
-class _Text(NamedTuple):
-    """How lines are decoded and encoded: by an encoding, for a model that knows some characters."""
-
-    encoding: str
-    known: str
-
-    @property
-    def errors(self) -> str:
-        """Return how invalid bytes are read, and written again."""
-        return "surrogateescape" if self.encoding == "utf-8" else "replace"
-
-    def split(self, line: bytes) -> tuple[str, str, str]:
-        """Return a line, and what it may have before and after it: a byte order mark, and `\\r`."""
-        from charrnn.data.decoding import strip_line
-
-        whole = line.decode(self.encoding, self.errors)
-        text = strip_line(whole, self.known)
-        before, _, after = whole.partition(text) if text else ("", "", whole)
-        return before, text, after
-
-    def encode(self, text: str) -> bytes:
-        """Return a text in the encoding of the input."""
-        return text.encode(self.encoding, self.errors)
+def _print_lines(
+    done: Iterable[list[tuple[bytes, Repaired]]],
+    codec: LineCodec,
+    show: Callable[[LineCodec, int, bytes, Repaired], bytes],
+    at_once: bool,
+) -> None:
+    """Print each line as `show` does; if at once, before the next one is taken."""
+    number, out = 0, sys.stdout.buffer
+    for part in done:
+        for line, one in part:
+            number += 1
+            out.write(show(codec, number, line, one))
+        if at_once:
+            out.flush()
 
 
-def _as_text(text: _Text, number: int, line: bytes, one: Repaired) -> bytes:
-    return _with_ends(text, line, one.text) if one.edits else line + b"\n"
+def _as_text(codec: LineCodec, number: int, line: bytes, one: Repaired) -> bytes:
+    return (codec.encode(one.text, line) if one.edits else line) + b"\n"
 
 
-def _as_marked(text: _Text, number: int, line: bytes, one: Repaired) -> bytes:
+def _as_marked(codec: LineCodec, number: int, line: bytes, one: Repaired) -> bytes:
     from charrnn.restoration.comparison import marked
 
-    return _with_ends(text, line, marked(one.line, one.text)) if one.edits else line + b"\n"
+    return (codec.encode(marked(one.line, one.text), line) if one.edits else line) + b"\n"
 
 
-def _as_json(text: _Text, number: int, line: bytes, one: Repaired) -> bytes:
-    record = json.dumps({"line": number, **one.to_dict()}, ensure_ascii=False)
-    return record.encode("utf-8", "backslashreplace") + b"\n"
-
-
-def _with_ends(text: _Text, line: bytes, repaired: str) -> bytes:
-    before, _, after = text.split(line)
-    return text.encode(before + repaired + after) + b"\n"
+def _as_json(codec: LineCodec, number: int, line: bytes, one: Repaired) -> bytes:
+    return json_line({"line": number, **one.to_dict()})
 
 
 def _parts(blocks: Iterable[list[bytes]]) -> Iterator[list[bytes]]:
@@ -167,7 +153,7 @@ def _parts(blocks: Iterable[list[bytes]]) -> Iterator[list[bytes]]:
             yield block[at : at + _PART]
 
 
-def _compared(done: Iterable[list[tuple[bytes, Repaired]]], truth: str, text: _Text) -> Repairs:
+def _compared(done: Iterable[list[tuple[bytes, Repaired]]], truth: str, codec: LineCodec) -> Repairs:
     """Return the counts of words; each line is compared with that of the same number in the file of right lines.
 
     Raises:  CorpusError if one has more lines than the other.
@@ -183,7 +169,7 @@ def _compared(done: Iterable[list[tuple[bytes, Repaired]]], truth: str, text: _T
             raise CorpusError(
                 f"{shorter} has {number - 1:,} lines, and {longer} has more: give --eval the right text of each line"
             )
-        counts = counts.plus(text.split(right)[1], given[1].line, given[1].text)
+        counts = counts.plus(codec.decode(right), given[1].line, given[1].text)
     return counts
 
 

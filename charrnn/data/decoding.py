@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 
 from charrnn.data.encodings import is_damaged_utf8, likely_encoding
 from charrnn.data.escapes import escaped
@@ -65,14 +67,42 @@ def line_encoding(encoding: str) -> str:
     return codecs.lookup(encoding if "\n".encode(encoding) == b"\n" else "utf-8").name
 
 
-def line_decoder(encoding: str, known: str = "") -> Callable[[bytes], str]:
-    """Return a function that decodes a line for a model whose corpus has this encoding.
+@dataclass(frozen=True)
+class LineCodec:
+    """Decodes lines for a model whose corpus has an encoding, and encodes what is written in their place.
 
-    It strips the line as `strip_line` does, and replaces invalid bytes by characters that no vocabulary has.
+    corpus_encoding  that of the corpus
+    known            the characters that the model knows
     """
-    used = line_encoding(encoding)
-    errors = "surrogateescape" if used == "utf-8" else "replace"
-    return lambda line: strip_line(line.decode(used, errors), known)
+
+    corpus_encoding: str
+    known: str = ""
+
+    @cached_property
+    def encoding(self) -> str:
+        """Return the encoding of lines."""
+        return line_encoding(self.corpus_encoding)
+
+    @property
+    def _errors(self) -> str:
+        """Return how invalid bytes are decoded, to characters that no vocabulary has, and encoded again."""
+        return "surrogateescape" if self.encoding == "utf-8" else "replace"
+
+    def decode(self, line: bytes) -> str:
+        """Return a line as the model reads it, stripped as `strip_line` does."""
+        return strip_line(line.decode(self.encoding, self._errors), self.known)
+
+    def encode(self, text: str, line: bytes = b"") -> bytes:
+        """Return the bytes of a text that takes the place of a line, with what `decode` has stripped from that."""
+        whole = line.decode(self.encoding, self._errors)
+        stripped = strip_line(whole, self.known)
+        before = whole[: whole.index(stripped)] if stripped else ""
+        return (before + text + whole[len(before) + len(stripped) :]).encode(self.encoding, self._errors)
+
+
+def line_decoder(encoding: str, known: str = "") -> Callable[[bytes], str]:
+    """Return a function that decodes a line as `LineCodec` does."""
+    return LineCodec(encoding, known).decode
 
 
 def strip_line(line: str, known: str = "") -> str:

@@ -1,9 +1,9 @@
 """A vector for each line: the hidden states of a language model at the line's characters, pooled.
 
 A line is read from a zero state, after the start mark if the model learned documents, else after a line end if it knows
-one, as `charrnn score` reads it. Characters that the vocabulary lacks are left out, or read as the unknown symbol. The
-states at the line's own characters are pooled; a line without characters has the state after the mark, and where there
-is no mark either, zeros.
+one, as `charrnn score` reads it; a model trained with --reverse reads it from its end. Characters that the vocabulary
+lacks are left out, or read as the unknown symbol. The states at the line's own characters are pooled; a line without
+characters has the state after the mark, and where there is no mark either, zeros.
 
 Lines of similar lengths are read side by side, a window at a time, so a line may have any length. Windows begin at the
 same steps for all lines, so the compiled core gives a line the same bits whatever lines are beside it.
@@ -81,7 +81,7 @@ def _up_to(weights: model.Weights, layer: int) -> model.Weights:
 def _ids_of(vocab: Vocab, lines: Sequence[str]) -> tuple[list[Ids], int]:
     """Return the ids of each line, after those of the mark, and the number of ids of the mark: 1 or 0."""
     mark = END if vocab.end is not None else "\n" if "\n" in vocab.symbols else ""
-    texts = [mark + vocab.in_form(line) for line in lines]
+    texts = [mark + vocab.turned(vocab.in_form(line)) for line in lines]
     ids, absent = vocab.look_up("".join(texts))
     ends = np.cumsum([*map(len, texts)], dtype=np.intp)
     if vocab.unknown is None:

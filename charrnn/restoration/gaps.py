@@ -73,6 +73,37 @@ class Template:
             fixed, tuple(_gap(marks[0], config.max_gap) for marks in found), tuple(len(marks[0]) for marks in found)
         )
 
+    def groups(self, far: int, most: int) -> list[slice]:
+        """Return which gaps to fill together: those with few known characters between them.
+
+        far   known characters between the gaps of one group, at most
+        most  characters of a group, at most, unless it is one gap
+        """
+        found, begin, size = list[slice](), 0, self.gaps[0].high
+        for number, (known, gap) in enumerate(zip(self.fixed[1:-1], self.gaps[1:], strict=True), 1):
+            size += len(known) + gap.high
+            if len(known) > far or size > most:
+                found.append(slice(begin, number))
+                begin, size = number, gap.high
+        return [*found, slice(begin, len(self.gaps))]
+
+    def part(self, group: slice, fills: Sequence[str], context: int) -> Template:
+        """Return a group of gaps with the text around it, whose earlier gaps are filled, and later ones left out.
+
+        fills    of the earlier gaps
+        context  characters on either side, at least, if there are so many
+        """
+        before, after = self.fixed[group.start], self.fixed[group.stop]
+        for fixed, fill in zip(self.fixed[: group.start][::-1], fills[::-1], strict=True):
+            if len(before) >= context:
+                break
+            before = fixed + fill + before
+        for fixed in self.fixed[group.stop + 1 :]:
+            if len(after) >= context:
+                break
+            after += fixed
+        return Template((before, *self.fixed[group.start + 1 : group.stop], after), self.gaps[group])
+
     def filled(self, fills: Sequence[str]) -> str:
         """Return the text with its gaps filled."""
         gaps = zip(fills, self.fixed[1:], strict=True)

@@ -7,14 +7,20 @@ This is the noisy channel: of all texts t that may have been meant, take the one
 where P(t) is the geometric mean of a forward and a backward model, and P(line | t) the noise model. Each line is read
 once in both directions. `proposals` finds promising edits from what both models predict at each place; the models then
 read each edit and the characters after it, from the state before it, and so score what changes. The best edits that
-are far enough apart are made, and lines with edits are read again until nothing more is gained.
+are far enough apart are made, and what is near them is read again until nothing more is gained.
+
+A long line is read in pieces, each with some characters on either side. A piece is read again only if one of these
+characters has changed, so a line takes time in proportion to its length.
 """
 
 from __future__ import annotations
 
+import sys
+from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,7 +38,7 @@ _REACH = 12  # characters after an edit, in each direction, whose probabilities 
 _APART = 2 * _REACH  # characters between two edits of the same round
 _ROUNDS = 6  # times that a line is read, at most
 _PROPOSALS, _FOR_EACH = 12, 3  # edits of a text that are scored: one for each 3 characters, at least 12
-_PIECE, _MARGIN = 400, 48  # characters of a long line that are repaired together, and read on either side of them
+_PIECE, _MARGIN = 200, 48  # characters of a long line that are repaired together, and read on either side of them
 _MEMORY = 1 << 25  # bytes of the hidden states that are kept at a time
 _ROWS = 256  # edits that are scored side by side
 
@@ -74,31 +80,68 @@ class Repaired:
 
 
 @dataclass
-class _Draft:
-    """A line that is being repaired.
+class _Piece:
+    """A piece of a line that is being repaired: all of a short line.
 
-    text     the line as it is now
-    origins  the position in the given line of each character, and of the end
+    text     as it is now
+    origins  the position in the line of each character, and of what follows the piece
+    read     the text, with the characters on either side, that the models have read last
     """
 
-    line: str
     text: str
     origins: list[int]
-    edits: list[Edit] = field(default_factory=list)
-    done: bool = False
+    read: str | None = None
 
-    def make(self, begin: int, end: int, written: str, kind: str, gain: float) -> None:
+    def write(self, begin: int, end: int, written: str) -> None:
         """Replace the characters from `begin` to `end`."""
-        position = self.origins[begin]
-        self.edits.append(Edit(kind, position, self.text[begin:end], written, gain))
         self.text = self.text[:begin] + written + self.text[end:]
-        self.origins[begin:end] = [position] * len(written)
+        self.origins[begin:end] = [self.origins[begin]] * len(written)
 
 
-class _Piece(NamedTuple):
-    """A part of a line that is read at once: its ids, where they are in the line, and where edits may begin."""
+@dataclass
+class _Draft:
+    """A line that is being repaired, as it was given, its pieces, and the edits made so far."""
+
+    line: str
+    pieces: list[_Piece]
+    edits: list[Edit] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, line: str, text: str) -> _Draft:
+        """Return the draft of a line that is read as this text; long lines are cut after a space if there is one."""
+        ends = [0]
+        while len(text) - ends[-1] > _PIECE:
+            end = ends[-1] + _PIECE
+            ends.append(text.rfind(" ", end - _PIECE // 4, end) + 1 or end)
+        ends.append(len(text))
+        return cls(line, [_Piece(text[a:b], [*range(a, b + 1)]) for a, b in pairwise(ends)])
+
+    @property
+    def text(self) -> str:
+        """Return the line as it is now."""
+        return "".join(piece.text for piece in self.pieces)
+
+    def beside(self, number: int) -> tuple[str, str]:
+        """Return the characters before and after a piece that are read with it."""
+        before, after = self.pieces[max(0, number - 1) : number], self.pieces[number + 1 : number + 2]
+        return before[0].text[-_MARGIN:] if before else "", after[0].text[:_MARGIN] if after else ""
+
+    def make(self, number: int, begin: int, end: int, written: str, kind: str, gain: float) -> None:
+        """Replace the characters of a piece from `begin` to `end`."""
+        piece = self.pieces[number]
+        self.edits.append(Edit(kind, piece.origins[begin], piece.text[begin:end], written, gain))
+        piece.write(begin, end, written)
+
+
+class _Reading(NamedTuple):
+    """What is read of a piece: its ids, where each is in the piece, and where edits may begin.
+
+    draft, piece  the numbers of the line, and of the piece in it
+    places        (n + 1,) negative, or behind the piece, for the characters on either side
+    """
 
     draft: int
+    piece: int
     ids: Ids
     places: npt.NDArray[np.intp]
     inside: npt.NDArray[np.bool_]
@@ -109,7 +152,7 @@ class _Found(NamedTuple):
 
     gain: float
     edit: Proposal
-    piece: _Piece
+    reading: _Reading
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,97 +198,117 @@ class Repairer:
         """Return the lines with their repairs; the result for one does not depend on the others."""
         drafts = [self._draft(line) for line in lines]
         for _ in range(_ROUNDS):
-            pieces = [piece for at, draft in enumerate(drafts) if not draft.done for piece in self._pieces(at, draft)]
-            if not pieces:
+            readings = [own for at, draft in enumerate(drafts) for own in self._readings(at, draft)]
+            if not readings:
                 break
             found: list[list[_Found]] = [[] for _ in drafts]
-            for group in self._groups(pieces):
-                for piece, own in zip(group, self._scored(group), strict=True):
-                    found[piece.draft] += [_Found(gain, one, piece) for gain, one in own]
+            for group in self._groups(readings):
+                for reading, proposals in zip(group, self._scored(group), strict=True):
+                    found[reading.draft] += [_Found(gain, one, reading) for gain, one in proposals]
             for draft, every in zip(drafts, found, strict=True):
-                draft.done |= not self._make(draft, every)
+                self._make(draft, every)
         return [Repaired(one.line, one.text if one.edits else one.line, tuple(one.edits)) for one in drafts]
 
     def _draft(self, line: str) -> _Draft:
         """Return a line as the model reads it, if that has as many characters: then each keeps its own form."""
         form = self._vocab.in_form(line)
-        text = line if len(form) == len(line) else form
-        return _Draft(line, text, [*range(len(text) + 1)])
+        return _Draft.of(line, line if len(form) == len(line) else form)
 
-    def _pieces(self, draft: int, own: _Draft) -> Iterator[_Piece]:
-        """Yield the pieces of a line; characters that the model does not know are left out, and their words kept."""
-        form = self._vocab.in_form(own.text)
-        if len(form) != len(own.text):  # an edit has made two characters one
-            return
+    def _readings(self, at: int, draft: _Draft) -> Iterator[_Reading]:
+        """Yield what is to be read of a line: the pieces with a character, or one beside them, that is not read yet."""
+        for number, piece in enumerate(draft.pieces):
+            before, after = draft.beside(number)
+            text = before + piece.text + after
+            if self._room(draft) and text != piece.read:
+                piece.read = text
+                form = self._vocab.in_form(text)
+                if len(form) == len(text):  # else an edit has made two characters one
+                    own = self._looked_up(at, number, form, len(before), len(before) + len(piece.text), not after)
+                    if len(own.ids):
+                        yield own
+
+    def _looked_up(self, draft: int, piece: int, form: str, begin: int, end: int, is_last: bool) -> _Reading:
+        """Return the ids of a text; characters that the model does not know are left out, and their words kept.
+
+        begin, end  the piece in the text; if it is the last one, a character may be inserted at its end
+        """
         ids, absent = self._vocab.look_up(form)
         places, kept = np.arange(len(ids) + 1), _words_with(form, np.flatnonzero(absent).tolist())
         if self._vocab.unknown is None:
             ids, places = ids[~absent], np.append(np.flatnonzero(~absent), len(absent))
-        for begin in range(0, len(ids), _PIECE):
-            low, high = max(0, begin - _MARGIN), min(len(ids), begin + _PIECE + _MARGIN)
-            at = np.arange(low, high + 1)
-            inside = (at >= begin) & ((at < begin + _PIECE) | (high == len(ids))) & ~kept[places[low : high + 1]]
-            yield _Piece(draft, ids[low:high].astype(np.intp), places[low : high + 1], inside)
+        inside = (begin <= places) & (places < end + is_last) & ~kept[places]
+        return _Reading(draft, piece, ids.astype(np.intp), places - begin, inside)
 
-    def _groups(self, pieces: Sequence[_Piece]) -> Iterator[list[_Piece]]:
-        """Yield pieces of similar lengths, as many as the memory for states allows."""
+    def _room(self, draft: _Draft) -> int:
+        """Return how many more edits a line may have."""
+        limit = self._config.max_edits
+        return sys.maxsize if limit is None else limit - len(draft.edits)
+
+    def _groups(self, readings: Sequence[_Reading]) -> Iterator[list[_Reading]]:
+        """Yield texts of similar lengths, as many as the memory for states allows."""
         size = sum(
             reader.checkpoint.params["out.b_y"].nbytes + model.zero_state(reader.checkpoint.model_config, 1).nbytes
             for reader in self._readers
         )
-        group: list[_Piece] = []
-        for piece in sorted(pieces, key=lambda piece: len(piece.ids)):
-            if group and (len(group) + 1) * (len(piece.ids) + 1) * size > _MEMORY:
+        group: list[_Reading] = []
+        for own in sorted(readings, key=lambda own: len(own.ids)):
+            if group and (len(group) + 1) * (len(own.ids) + 1) * size > _MEMORY:
                 yield group
                 group = []
-            group.append(piece)
+            group.append(own)
         if group:
             yield group
 
-    def _scored(self, pieces: Sequence[_Piece]) -> list[list[tuple[float, Proposal]]]:
-        """Return the proposals of each piece that gain something, with their gains."""
+    def _scored(self, readings: Sequence[_Reading]) -> list[list[tuple[float, Proposal]]]:
+        """Return the proposals of each text that gain something, with their gains."""
         forward, backward = self._readers
-        lefts = _read(forward, [piece.ids for piece in pieces])
-        rights = _read(backward, [piece.ids[::-1] for piece in pieces])
+        lefts = _read(forward, [own.ids for own in readings])
+        rights = _read(backward, [own.ids[::-1] for own in readings])
         proposals = [
             propose(
-                piece.ids,
+                own.ids,
                 left.log_probs,
                 right.log_probs[::-1],
                 self._symbols,
                 self._log_odds,
-                piece.inside,
-                max(_PROPOSALS, len(piece.ids) // _FOR_EACH),
+                own.inside,
+                max(_PROPOSALS, int(own.inside.sum()) // _FOR_EACH),
             )
-            for piece, left, right in zip(pieces, lefts, rights, strict=True)
+            for own, left, right in zip(readings, lefts, rights, strict=True)
         ]
-        every = [(number, one) for number, own in enumerate(proposals) for one in own]
+        every = [(number, one) for number, each in enumerate(proposals) for one in each]
         ahead = _gains(forward, [(lefts[k], one.begin, one.end, one.ids) for k, one in every])
         behind = _gains(
             backward,
-            [(rights[k], (n := len(pieces[k].ids)) - one.end, n - one.begin, one.ids[::-1]) for k, one in every],
+            [(rights[k], (n := len(readings[k].ids)) - one.end, n - one.begin, one.ids[::-1]) for k, one in every],
         )
-        found: list[list[tuple[float, Proposal]]] = [[] for _ in pieces]
+        found: list[list[tuple[float, Proposal]]] = [[] for _ in readings]
         for (number, one), gain in zip(every, ((ahead + behind) / 2).tolist(), strict=True):
             if gain + one.log_odds > 0:
                 found[number].append((gain + one.log_odds, one))
         return found
 
-    def _make(self, draft: _Draft, found: Sequence[_Found]) -> bool:
-        """Make the best edits that are far enough apart; return whether there was one."""
-        limit = self._config.max_edits
-        room = len(draft.text) if limit is None else limit - len(draft.edits)
-        chosen: list[tuple[int, int, str, str, float]] = []
-        for gain, one, piece in sorted(found, key=lambda each: -each.gain):
-            begin = int(piece.places[one.begin])
-            end = begin if one.begin == one.end else int(piece.places[one.end - 1]) + 1
-            is_whole = end - begin == one.end - one.begin  # no unknown character is between two that change places
-            if len(chosen) < room and is_whole and all(abs(begin - other[0]) > _APART for other in chosen):
-                written = self._written(draft.text[begin:end], one)
-                chosen.append((begin, end, written, one.kind, gain))
+    def _make(self, draft: _Draft, found: Sequence[_Found]) -> None:
+        """Make the best edits of a line that are far enough apart."""
+        starts = [0, *accumulate(len(piece.text) for piece in draft.pieces)]
+        taken, chosen, room = list[int](), list[tuple[int, int, int, str, str, float]](), self._room(draft)
+        for gain, one, reading in sorted(found, key=lambda each: -each.gain):
+            piece = draft.pieces[reading.piece]
+            begin = int(reading.places[one.begin])
+            end = begin if one.begin == one.end else int(reading.places[one.end - 1]) + 1
+            is_whole = end - begin == one.end - one.begin and end <= len(piece.text)  # no unknown character is inside
+            at = starts[reading.piece] + begin
+            near = bisect(taken, at)
+            if (
+                len(chosen) < room
+                and is_whole
+                and all(abs(at - each) > _APART for each in taken[max(0, near - 1) : near + 1])
+            ):
+                taken.insert(near, at)
+                written = self._written(piece.text[begin:end], one)
+                chosen.append((reading.piece, begin, end, written, one.kind, gain))
         for edit in sorted(chosen, reverse=True):
             draft.make(*edit)
-        return bool(chosen)
 
     def _written(self, before: str, one: Proposal) -> str:
         """Return the characters that an edit writes, in capitals where a model of small letters replaces a capital."""

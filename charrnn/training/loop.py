@@ -238,6 +238,11 @@ class Training:
         return self.model_config.vocab_size
 
     @property
+    def better(self) -> str:
+        """Return in words what makes one model better than another."""
+        return "better validation loss"
+
+    @property
     def most_steps(self) -> int:
         """Return the number of steps that are of use, however much time there is."""
         return MOST_PASSES * self.stream.steps_per_epoch

@@ -519,6 +519,6 @@ def _stopped(run: Run, settings: dict[str, Any]) -> str:
     longer = shlex.join(run.command_to_resume(patience=0, **length))
     return (
         f"the run in {run.folder.path} stopped at step {state.step:,} of {state.course.total:,}, after "
-        f"{state.progress.stale} evaluations without a better validation loss (--patience {config.patience}): train on "
+        f"{state.progress.stale} evaluations without a {run.training.better} (--patience {config.patience}): train on "
         f"with {longer}"
     )

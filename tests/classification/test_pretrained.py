@@ -56,9 +56,10 @@ def outputs(run, ids):
     return encoder.read(net, ids[:, None], np.array([len(ids)]))[-1][:, 0]
 
 
-@pytest.mark.parametrize("embed_size", [0, 3])
-@pytest.mark.parametrize("num_layers", [1, 2])
-@pytest.mark.parametrize("cell", list(CELLS))
+NETS = [*((cell, 2, 3) for cell in CELLS), ("lstm", 1, 0), ("mlstm", 2, 0), ("gru", 1, 3)]
+
+
+@pytest.mark.parametrize(("cell", "num_layers", "embed_size"), NETS)
 def test_each_direction_computes_what_its_language_model_does(tmp_path, cell, num_layers, embed_size):
     settings = {"cell": cell, "num_layers": num_layers, "embed_size": embed_size, "hidden_size": 5, "dtype": "float64"}
     forwards = language_model(tmp_path / "f", **settings)
@@ -106,6 +107,13 @@ def test_the_vocabulary_and_the_form_of_the_text_are_those_of_the_model(tmp_path
     assert ckpt.load(tmp_path / "classifier/last.npz").init_from == str(path)
 
 
+def test_a_tied_embedding_is_read_as_its_model_reads_it(tmp_path):
+    path = language_model(tmp_path / "model", embed_size=4, tied=True)
+    run = classifier(tmp_path, path)
+    ids = run.vocab.encode(WORDS)
+    np.testing.assert_allclose(outputs(run, ids)[:, :8], states(ckpt.load(path), ids), rtol=1e-5)
+
+
 @pytest.mark.parametrize("num_layers", [1, 2])
 def test_a_readout_of_the_first_layer_comes_from_a_model_of_one(tmp_path, num_layers):
     path = language_model(tmp_path / "model", num_layers=num_layers)
@@ -119,6 +127,18 @@ def test_a_readout_of_the_first_layer_comes_from_a_model_of_one(tmp_path, num_la
 def test_a_model_that_shares_its_embedding_gives_no_readout(tmp_path):
     path = language_model(tmp_path / "model", embed_size=4, tied=True)
     assert not classifier(tmp_path, path, next_weight=0.5).state.params["next0.b_y"].any()
+
+
+def test_several_nets_begin_alike_and_part(tmp_path):
+    path = language_model(tmp_path / "model", embed_size=3)
+    run = classifier(tmp_path, path, nets=2, next_weight=0.5, dropout=0.3)
+    params = run.state.params
+    shared = [name for name in params if (name.startswith("net0.") and "layer0" in name) or "embed" in name]
+    assert all(np.array_equal(params[name], params[name.replace("net0", "net1")]) for name in shared)
+    for _ in run.events():
+        pass
+    for name in ("embed.W_e", "layer0.W_hh", "next0.W_hy"):
+        assert not np.array_equal(params[f"net0.{name}"], params[f"net1.{name}"]), name
 
 
 def test_training_leaves_the_models_as_they_are(tmp_path):

@@ -35,6 +35,7 @@ SETTINGS = {
     "dropout": 0.3,
     "weight_drop": 0.2,
     "next_weight": 0.5,
+    "ngrams": 2,
     "balance": 0.5,
     "val_fraction": 0.3,
     "batch_size": 16,
@@ -113,7 +114,8 @@ def test_a_checkpoint_says_what_it_is(whole, boats):
     assert (best.classifier.next_weight, best.classifier.balance) == (0.5, 0.5)
     assert best.source.path == boats
     assert last.classifier.net_factor is None
-    assert best.classifier == replace(last.classifier, net_factor=best.classifier.net_factor)
+    factors = {name: getattr(best.classifier, name) for name in ("net_factor", "ngram_factor")}
+    assert best.classifier == replace(last.classifier, **factors)
     assert best.ngrams == {}
     assert best.state is None
     assert best.summary.startswith("classifier of 3 labels, gru 1x6, ")
@@ -154,7 +156,7 @@ def test_a_run_stopped_again_and_again_is_the_uninterrupted_one(tmp_path, boats,
     finish(uninterrupted := start(tmp_path / "whole", boats, **settings))
     going = start(tmp_path / "run", boats, **settings)
     while not going.finished:
-        until = going.state.step + 3
+        until = going.state.step + 5
         try:
             stop_at(going, lambda event, until=until: isinstance(event, (Stepped, Report)) and event.step >= until)
         except StopIteration:
@@ -238,7 +240,14 @@ def scored(path, training):
 
 
 def test_the_best_has_the_fewest_errors_and_calibration_lowers_its_loss(tmp_path, boats, monkeypatch):
-    settings = {"steps": 60, "eval_every": 3, "schedule": "constant", "learning_rate": 0.05, "dropout": 0.0}
+    settings = {
+        "steps": 60,
+        "eval_every": 3,
+        "schedule": "constant",
+        "learning_rate": 0.05,
+        "dropout": 0.0,
+        "ngrams": 0,
+    }
     with monkeypatch.context() as patch:
         patch.setattr(ClassifierRun, "conclude", lambda run: None)
         begun = start(tmp_path / "run", boats, **settings)
@@ -389,7 +398,9 @@ DAMAGE = {
     "an unknown pool": lambda own: own.update(pool="sum"),
     "an unknown setting": lambda own: own.update(colour="red"),
     "a factor of zero": lambda own: own.update(net_factor=0.0),
-    "n-grams that are not there": lambda own: own.update(ngrams=3, ngram_factor=0.5),
+    "n-grams without a factor, or a factor without n-grams": lambda own: own.update(
+        ngrams=3, ngram_factor=None if own["ngram_factor"] else 0.5
+    ),
     "nets that are not there": lambda own: own.update(nets=2),
     "readouts that are not there": lambda own: own.update(next_weight=0.0),
 }

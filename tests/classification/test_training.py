@@ -18,10 +18,10 @@ V, LABELS, B = 4, ("one", "two", "three"), 16
 DROPPING = {"dropout": 0.4, "input_dropout": 0.3, "weight_drop": 0.3}
 
 
-def net(next_weight=0.3, bidirectional=True, dtype="float64", **settings):
+def net(next_weight=0.3, bidirectional=True, nets=1, dtype="float64", **settings):
     """Return the configs of a tiny net and parameters none of which is zero."""
     rng = np.random.default_rng(1)
-    own = ClassifierConfig(labels=LABELS, bidirectional=bidirectional, pool="mean", next_weight=next_weight)
+    own = ClassifierConfig(labels=LABELS, bidirectional=bidirectional, pool="mean", next_weight=next_weight, nets=nets)
     config = ModelConfig(
         V, **{"hidden_size": 3, "embed_size": 2, "cell": "gru", "dropout": 0.0, "dtype": dtype} | settings
     )
@@ -62,15 +62,16 @@ def compute(given, batch, threads=1, step=5):
     return loss, {name: grad.copy() for name, grad in grads.items()}
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("bidirectional", [True, False])
-def test_finite_differences_confirm_every_gradient(taps, threads, bidirectional):
-    given, batch = net(bidirectional=bidirectional, num_layers=2, **DROPPING), batch_of()
+@pytest.mark.parametrize(
+    ("threads", "bidirectional", "nets"), [(1, True, 1), (2, True, 1), (2, False, 1), (1, False, 2)]
+)
+def test_finite_differences_confirm_every_gradient(taps, threads, bidirectional, nets):
+    given, batch = net(bidirectional=bidirectional, num_layers=2 // nets, nets=nets, **DROPPING), batch_of()
 
     def minimized():
         taps.clear()
         loss, _ = compute(given, batch, threads)
-        assert len(taps) == threads
+        assert len(taps) == threads * nets
         return loss + sum(tap.loss for tap in taps)
 
     _, grads = compute(given, batch, threads)
@@ -78,9 +79,9 @@ def test_finite_differences_confirm_every_gradient(taps, threads, bidirectional)
     check_gradients(minimized, given[2], grads, np.random.default_rng(6), 1e-7, 1e-4)
 
 
-@pytest.mark.parametrize("dropping", [{}, DROPPING])
-def test_threads_share_the_texts_and_change_nothing(dropping):
-    given, batch = net(**dropping), batch_of(40)
+@pytest.mark.parametrize("settings", [{}, DROPPING, DROPPING | {"nets": 3}])
+def test_threads_share_the_texts_and_change_nothing(settings):
+    given, batch = net(**settings), batch_of(40)
     loss, grads = compute(given, batch)
     for threads in (2, 3, 8):
         shared, own = compute(given, batch, threads)
@@ -90,6 +91,24 @@ def test_threads_share_the_texts_and_change_nothing(dropping):
         again, same = compute(given, batch, threads)
         assert again == shared
         assert all(np.array_equal(same[name], own[name]) for name in grads)
+
+
+def test_several_nets_are_trained_as_each_alone():
+    """The loss is the mean of theirs; the dropout of each is another."""
+    batch = batch_of()
+    config, own, params = net(nets=2, **DROPPING)
+    loss, grads = compute((config, own, params), batch)
+    alone = ClassifierConfig(**vars(own) | {"nets": 1})
+    losses = []
+    for number in range(2):
+        one = config, alone, classifier.own_params(params, f"net{number}.")
+        with LabelWorkers(config, alone, 3 + number, 1) as workers:
+            workers.set_params(one[2])
+            own_loss, _, own_grads = workers.gradients(batch, None, 5)
+        losses.append(own_loss)
+        for name, grad in own_grads.items():
+            np.testing.assert_allclose(grads[f"net{number}.{name}"], grad / 2, rtol=1e-9, atol=1e-15)
+    assert loss == pytest.approx(np.mean(losses), rel=1e-12)
 
 
 def test_few_texts_are_not_shared(taps):

@@ -127,6 +127,8 @@ def test_neither_threads_nor_batches_change_what_is_printed(run, tiny, monkeypat
         (("--nearest", "missing.txt"), "missing.txt"),
         (("--nearest", "tiny.txt", "--top", "0"), "--top"),
         (("--top", "3"), "--top limits the lines of --nearest: give that too"),
+        (("--out", "v.npy", "--follow", "tiny.txt"), "--out writes a file of all lines: leave out --follow"),
+        (("--follow",), "--follow needs exactly one FILE: name it"),
         (("--out", "v.npy", "--json"), "--out writes vectors alone: leave out --json"),
         (("--out", "v.npy", "--nearest", "tiny.txt"), "leave out one"),
         (("--field", "name", "--json"), "--field adds the vectors to the records: leave out --json"),

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -39,6 +40,22 @@ def expected(text, **settings):
     """Return what the library finds."""
     pair = Pair.of(*(charrnn.load(name).checkpoint for name in ("ahead", "back")))
     return fill(pair, text, FillConfig(**settings))
+
+
+def test_texts_without_a_gap_are_printed_with_a_hint(run):
+    outcome = run("fill", *BOTH, "no gap")
+    assert outcome.stdout == "no gap\n"
+    assert outcome.stderr.splitlines()[2:] == ["Note: no text has a gap: mark it with _"]
+    Path("lines.txt").write_text("the q___k fox\n")
+    outcome = run("fill", *BOTH, "--mark", "#", "lines.txt")
+    hint = "Note: no text has a gap: to fill the lines of a file: charrnn fill < lines.txt"
+    assert outcome.stderr.splitlines()[2:] == [hint]
+
+
+def test_what_is_around_a_line_stays(run):
+    """A byte order mark and the ends of lines, in the encoding of the input."""
+    outcome = run("fill", *BOTH, input=b"\xef\xbb\xbfthe q___k fox\r\nthe q___k fox\xff\n", code=2)
+    assert outcome.bytes == b"\xef\xbb\xbfthe quick fox\r\nthe q___k fox\xff\n"
 
 
 def test_texts_are_filled_in_their_order(run):

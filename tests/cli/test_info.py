@@ -19,6 +19,7 @@ KEYS = [
     "train",
     "parameters",
     "parameters_total",
+    "classifier",
     "vocab",
     "step",
     "averaged",

@@ -30,7 +30,7 @@ RUNS = {
     "embed": [("one.txt",), ("one.txt", "--nearest", "tiny.txt")],
     "eval": [(), ("--baselines",), ("--protocol", "windows", "--dynamic"), ("one.txt",), ("--memory", "9")],
     "fill": [("D_r", "--top", "2"), ("D_r", "--backward", "back")],
-    "info": [("-m", "tiny"), ("-m", "checkpoints/tiny/last.npz"), ("-m", "labelled")],
+    "info": [(), ("-m", "checkpoints/tiny/last.npz"), ("-m", "labelled")],
     "inspect": [(), ("one.txt",), ("tiny.txt", "--find", "vowel"), ("--saturation",), ("--reach",)],
     "list": [()],
     "plot": [("tiny",)],
@@ -88,7 +88,7 @@ def test_what_is_printed_is_what_is_documented(run, tiny, quick_machine, monkeyp
     monkeypatch.setenv("CHARRNN_CACHE", "cache")
     run("vocab", "tiny.txt")
     Path("one.txt").write_text("D")
-    if name.startswith("classify") or name == "info":
+    if name.startswith("classify") or name in ("info", "list"):
         request.getfixturevalue("classifier")
         monkeypatch.setattr("charrnn.classification.baselines.n_gram_baselines", lambda train, test: {})  # an extra
         Path("more.tsv").write_text("fliegt\tDer\nbrummt\tDer\n")

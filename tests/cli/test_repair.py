@@ -80,6 +80,8 @@ def test_repairs_are_compared_with_the_right_text(run, cwd):
         (("-m", "forward"), "--backward"),
         (("-m", "forward", "--backward", "backward", "--rate", "0"), "--rate"),
         (("-m", "forward", "--backward", "backward", "--json", "--mark"), "leave out --mark"),
+        (("-m", "forward", "--backward", "backward", "--follow"), "--follow needs exactly one FILE"),
+        (("-m", "forward", "--backward", "backward", "--follow", "a", "--eval", "b"), "leave out --follow"),
         (("-m", "forward", "--backward", "backward", "forward/best.npz"), "is a model, not a text"),
     ],
 )

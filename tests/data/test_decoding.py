@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from charrnn.data.decoding import bytes_as_characters, decode_pieces
+from charrnn.data.decoding import LineCodec, bytes_as_characters, decode_pieces
 
 from ._material import pieces, refusal, sizes, some_text
 
@@ -70,3 +70,17 @@ def test_an_encoding_that_yields_half_a_surrogate_pair_makes_no_marks():
 @given(st.binary(), sizes)
 def test_bytes_are_characters_of_the_same_numbers(data, sizes):
     assert list(map(ord, "".join(bytes_as_characters(pieces(data, sizes))))) == list(data)
+
+
+@given(st.binary(), st.sampled_from(["utf-8", "latin-1"]), st.sampled_from(["", "\ufeff", "\r"]))
+@example(b"\xef\xbb\xbfa\r", "utf-8", "")
+@example(b"\xef\xbb\xbf\r", "utf-8", "")
+def test_a_line_is_encoded_as_it_was(line, encoding, known):
+    codec = LineCodec(encoding, known)
+    assert codec.encode(codec.decode(line), line) == line
+
+
+def test_what_takes_the_place_of_a_line_has_its_mark_and_its_end():
+    assert LineCodec("utf-8").encode("\u00e9", b"\xef\xbb\xbfa\r") == b"\xef\xbb\xbf\xc3\xa9\r"
+    assert LineCodec("latin-1").encode("\u00e9") == b"\xe9"
+    assert LineCodec("utf-16").encode("\u00e9", b"a\r") == b"\xc3\xa9\r"

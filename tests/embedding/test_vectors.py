@@ -22,6 +22,7 @@ VOCABS = {
     "unknown symbol": Vocab("abcde", specials=("end", "unknown")),
     "bytes": Vocab("".join(map(chr, range(256))), kind="bytes"),
     "in a form": Vocab("\nabcdeä", normalize="NFC", lowercase=True),
+    "backwards": Vocab("\nabcde", reverse=True),
 }
 LINES = ["", "a", "x", "ab", "axb", "A\u0308aB", "é", "edcba" * 19, "e" * 64, "abcde", "ab", "dd" * 16]
 

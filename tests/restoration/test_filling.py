@@ -10,7 +10,8 @@ from fixtures_restoration import model_of
 from charrnn import Vocab
 from charrnn.api import LanguageModel
 from charrnn.errors import ConfigError, CorpusError, VocabError
-from charrnn.restoration.filling import fill
+from charrnn.restoration import filling
+from charrnn.restoration.filling import fill, search
 from charrnn.restoration.gaps import MOST_FILLS, FillConfig
 from charrnn.restoration.pair import Pair
 
@@ -70,6 +71,7 @@ def test_fills_are_those_of_an_exhaustive_search(text, vocab, models):
         ],
         axis=0,
     )
+    scores *= filling._FACTORS[len(pair.readers)]
     shares = dict(zip(lines, np.exp(scores - np.logaddexp.reduce(scores)), strict=True))
     found = fill(pair, text, config)
     assert [one.text for one in found.fills] == sorted(shares, key=lambda line: -shares[line])
@@ -132,3 +134,43 @@ def test_what_cannot_be_filled_is_refused():
         fill(pair_of(Vocab("_ab"), both=False), "a_", FillConfig())
     with pytest.raises(CorpusError, match="too long"):
         fill(pair_of(VOCABS["lines"]), "_" * 200, FillConfig())
+
+
+def test_gaps_that_are_far_apart_are_filled_one_after_the_other(monkeypatch):
+    """Each sees the text on its left with its gaps filled; the best fills of all are the products of the best."""
+    pair, known = pair_of(VOCABS["lines"]), "dab cad " * 20
+    monkeypatch.setattr("charrnn.restoration.filling.CONTEXT", 50)
+    found = fill(pair, f"a_{known}_b", FillConfig(top=6)).fills
+    first = fill(pair, f"a_{known}b", FillConfig(top=6)).fills
+    second = fill(pair, f"a{first[0].gaps[0]}{known}_b", FillConfig(top=6)).fills
+    products = {(a.gaps + b.gaps): a.probability * b.probability for a in first for b in second}
+    wanted = sorted(products, key=lambda gaps: -products[gaps])[:6]
+    assert [one.gaps for one in found] == wanted
+    assert [one.probability for one in found] == pytest.approx([products[gaps] for gaps in wanted])
+    assert found[0].text == f"a{wanted[0][0]}{known}{wanted[0][1]}b"
+    assert found[0].logprobs == pytest.approx(
+        [a + b for a, b in zip(first[0].logprobs, second[0].logprobs, strict=True)]
+    )
+
+
+def test_a_line_with_many_gaps_is_filled_in_parts(monkeypatch):
+    sizes, text = [], "ab_ " * 60
+    monkeypatch.setattr(filling, "_MOST", 40)
+    monkeypatch.setattr(
+        filling, "search", lambda pair, part, *more: sizes.append(len(part.gaps)) or search(pair, part, *more)
+    )
+    (made,) = fill(pair_of(VOCABS["lines"]), text, FillConfig()).fills
+    assert sum(sizes) == len(made.gaps) == 60
+    assert max(sizes) * 4 <= 43
+    assert len(made.text) == len(text)
+
+
+def test_language_models_fill():
+    pair = pair_of(VOCABS["lines"])
+    forward, backward = (LanguageModel(reader.checkpoint) for reader in pair.readers)
+    config = FillConfig("?", 3, 2)
+    assert forward.fill("ab?*c", backward, mark="?", max_gap=3, top=2) == fill(pair, "ab?*c", config)
+    assert forward.fill("ab_c") == fill(Pair(pair.forward), "ab_c", FillConfig())
+    assert forward.fill("ab_cX", unknown="skip").text == "ab_cX"
+    with pytest.raises(ConfigError, match="--reverse"):
+        forward.fill("ab_c", forward)

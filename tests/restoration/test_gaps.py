@@ -60,3 +60,21 @@ def test_settings_out_of_range_are_refused(settings, message):
 def test_a_gap_that_is_too_long_is_refused(text):
     with pytest.raises(CorpusError, match="too long to fill"):
         Template.parse(text, FillConfig())
+
+
+def test_gaps_that_are_far_apart_are_in_different_groups():
+    template = Template.parse("a_bc_de fgh_*i_", FillConfig(max_gap=4))
+    assert template.groups(far=6, most=100) == [slice(0, 4)]
+    assert template.groups(far=5, most=100) == [slice(0, 2), slice(2, 4)]
+    assert template.groups(far=0, most=100) == [slice(n, n + 1) for n in range(4)]
+    assert template.groups(far=6, most=6) == [slice(0, 2), slice(2, 4)]
+    assert Template.parse("_a", FillConfig()).groups(far=0, most=0) == [slice(0, 1)]
+
+
+def test_a_group_has_the_text_around_it():
+    template = Template.parse("a_bc_de fgh_*i_jk_l", FillConfig())
+    assert template.part(slice(0, 5), [], 9) == Template(template.fixed, template.gaps)
+    part = template.part(slice(2, 3), ["X", "YZ"], 3)
+    assert part == Template(("de fgh", "ijk"), template.gaps[2:3])
+    assert template.part(slice(2, 3), ["X", "YZ"], 9).fixed == ("bcYZde fgh", "ijkl")
+    assert template.part(slice(3, 5), ["X", "YZ", ""], 99).fixed == ("aXbcYZde fghi", "jk", "l")

@@ -91,7 +91,8 @@ def test_lines_do_not_change_each_other(vocab):
 
 
 def test_without_a_likely_slip_nothing_changes():
-    assert all(one.text == one.line and not one.edits for one in repairer_of(rate=1e-40).repair(LINES))
+    lines = [*LINES, "a bad fox" * 100]
+    assert all(one.text == one.line and not one.edits for one in repairer_of(rate=1e-40).repair(lines))
 
 
 def test_there_are_no_more_edits_than_asked_for():
@@ -123,7 +124,7 @@ def test_words_with_unknown_characters_stay():
 
 
 def test_capitals_of_a_model_of_small_letters_stay():
-    (made,) = repairer_of(VOCABS["in a form"]).repair(["A BAD FOX OF BREAD " * 4])
+    (made,) = repairer_of(VOCABS["in a form"]).repair(["A BAD FOX OF BEADED " * 4])
     assert made.edits
     assert any(edit.kind == "substitution" for edit in made.edits)
     for edit in made.edits:
@@ -131,22 +132,47 @@ def test_capitals_of_a_model_of_small_letters_stay():
             assert edit.after.isupper() or edit.after == " "
 
 
-def test_positions_are_those_of_the_given_line():
-    draft = repair._Draft("a bad fox", "a bad fox", [*range(10)])
-    draft.make(2, 2, "cd", "insertion", 1.0)  # a cdbad fox
-    draft.make(6, 7, "", "deletion", 1.0)  # a cdba fox
-    draft.make(7, 9, "of", "transposition", 1.0)  # a cdba ofx
-    draft.make(10, 10, "e", "insertion", 1.0)
+def test_positions_are_those_of_the_given_line(monkeypatch):
+    monkeypatch.setattr(repair, "_PIECE", 5)
+    draft = repair._Draft.of("a bad fox", "a bad fox")
+    assert [piece.text for piece in draft.pieces] == ["a bad", " fox"]
+    draft.make(0, 2, 2, "cd", "insertion", 1.0)  # a cdbad fox
+    draft.make(0, 6, 7, "", "deletion", 1.0)  # a cdba fox
+    draft.make(1, 1, 3, "of", "transposition", 1.0)  # a cdba ofx
+    draft.make(1, 4, 4, "e", "insertion", 1.0)
     assert draft.text == "a cdba ofxe"
     assert [(edit.position, edit.before) for edit in draft.edits] == [(2, ""), (4, "d"), (6, "fo"), (9, "")]
 
 
-def test_a_long_line_is_read_in_pieces(monkeypatch):
+@pytest.mark.parametrize("line", ["a bad fox of bread " * 20, "abcdefox" * 50], ids=["words", "no spaces"])
+def test_a_long_line_is_read_in_pieces(line, monkeypatch):
     monkeypatch.setattr(repair, "_PIECE", 40)
-    line = "a bad fox of bread " * 20
+    monkeypatch.setattr(repair, "_MARGIN", 16)
     (made,) = repairer_of().repair([line])
-    assert {edit.position // 40 for edit in made.edits} == {*range(len(line) // 40 + 1)}
+    assert {edit.position // 40 for edit in made.edits} >= {*range(len(line) // 40)}
     assert abs(len(made.text) - len(line)) <= len(made.edits)
+    assert all(line[edit.position :].startswith(edit.before) for edit in made.edits[:3])  # the first round
+
+
+def test_only_what_is_near_an_edit_is_read_again(monkeypatch):
+    """So a long line takes time in proportion to its length."""
+    rounds, edits, make = [], [], Repairer._make
+
+    def counted(self, draft, found):
+        before = len(draft.edits)
+        make(self, draft, found)
+        edits.append(len(draft.edits) - before)
+
+    monkeypatch.setattr(Repairer, "_make", counted)
+    groups = Repairer._groups
+    monkeypatch.setattr(Repairer, "_groups", lambda self, own: rounds.append(own) or groups(self, own))
+    line = "".join(np.random.default_rng(1).choice([*" abcdefox"], 4_000))
+    (made,) = repairer_of(rate=1e-12).repair([line])
+    assert 0 < len(made.edits) == sum(edits)
+    assert len(rounds[0]) > len(line) // repair._PIECE
+    assert len(rounds[-1]) < len(rounds[0]) // 2
+    for read, made_before in zip(rounds[1:], edits, strict=False):
+        assert 0 < len(read) <= 2 * made_before  # the piece of each edit, and one that is close to it
 
 
 def test_the_memory_for_states_does_not_change_results(monkeypatch):
@@ -162,3 +188,15 @@ def test_one_model_or_bytes_are_refused():
         Repairer(Pair.of(model_of(vocab, 1)))
     with pytest.raises(ConfigError, match="repair edits characters"):
         Repairer(pair_of(Vocab("".join(map(chr, range(256))), kind="bytes")))
+
+
+def test_language_models_repair():
+    pair = pair_of(VOCABS["lines"])
+    forward, backward = (LanguageModel(reader.checkpoint) for reader in pair.readers)
+    wanted = Repairer(pair, RepairConfig(0.4, 3, True)).repair(LINES)
+    assert any(one.edits for one in wanted)
+    assert forward.repair(iter(LINES), backward, rate=0.4, max_edits=3, only_words=True) == wanted
+    with pytest.raises(ConfigError, match="repair needs a list of lines"):
+        forward.repair("a bad fox", backward)
+    with pytest.raises(ConfigError, match="repair needs strings, got 1"):
+        forward.repair([1], backward)
