@@ -146,7 +146,8 @@ class _Embedder:
             threads=1 if at_once else self._threads,
         )
         with bar, closing(vectors):
-            for block, each in zip(followed, vectors, strict=False):
+            for each in vectors:  # first, so that an error of reading comes after all that was read before it
+                block = next(followed)
                 if block:
                     bar(1, 1)
                 yield [*block], each
