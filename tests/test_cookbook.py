@@ -78,7 +78,7 @@ def quick(command):
 def first_line(process):
     """Return the first line of a command that does not end by itself, then end it."""
     line = process.stdout.readline()
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, signal.SIGTERM)  # a background job may ignore SIGINT
     return line
 
 
