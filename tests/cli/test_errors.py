@@ -633,7 +633,13 @@ def test_every_command_is_tried_without_a_reader():
 
 
 @posix
-@pytest.mark.parametrize("args", [*PRODUCTS, *ASKING], ids=" ".join)
+@pytest.mark.parametrize(
+    "args",
+    [
+        pytest.param(args, id=" ".join(args), marks=[pytest.mark.slow] * (args == ("doctor",)))
+        for args in (*PRODUCTS, *ASKING)
+    ],
+)
 def test_a_reader_that_is_gone_is_no_error(command, tiny, args):
     Path("labelled.tsv").write_text(LABELLED, encoding="utf-8")
     ours, theirs = os.pipe()

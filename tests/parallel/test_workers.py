@@ -30,15 +30,23 @@ posix = pytest.mark.skipif(os.name != "posix" or not shutil.which("ps"), reason=
 SHARED = {"batch_size": 16, "threads": 2}
 
 
-def step_with(training, processes, step=3, window=None):
+def step_with(training, processes, step=3):
     """Return loss, state and gradients of a step shared by so many processes, from a state that is not zero."""
+    (result,) = steps_with(training, processes, [training.stream[step]], step)
+    return result
+
+
+def steps_with(training, processes, windows, step=3):
+    """Yield what `step_with` returns, for each of these windows in the place of the step's."""
     config = training.config
     state = begin(training)
     before = np.random.default_rng(2).normal(size=state.state.shape).astype(state.state.dtype)
     plan = make_plan(training.model_config, config.seed, config.batch_size, config.seq_len, processes)
     with Workers(plan._replace(processes=processes)) as workers:
         workers.set_params(state.params)
-        return workers.gradients(window or training.stream[step], before, step)
+        for window in windows:
+            loss, last, grads = workers.gradients(window, before, step)
+            yield loss, last.copy(), {name: grad.copy() for name, grad in grads.items()}
 
 
 def test_shared_memory_is_a_file_where_the_system_has_no_other(monkeypatch):
@@ -66,10 +74,10 @@ def test_processes_compute_what_one_process_does(settings):
     assert windows[0].reset is not None
     assert windows[1].reset is None
     assert len(windows[2].inputs) < 9
-    for window in windows:
-        loss, state, grads = step_with(training, 1, window=window)
-        for processes in (2, 5):
-            other_loss, other_state, other_grads = step_with(training, processes, window=window)
+    alone = [*steps_with(training, 1, windows)]
+    for processes in (2, 5):
+        shared = steps_with(training, processes, windows)
+        for (loss, state, grads), (other_loss, other_state, other_grads) in zip(alone, shared, strict=True):
             assert other_loss == pytest.approx(loss, rel=1e-13)
             np.testing.assert_allclose(other_state, state, rtol=0, atol=1e-12)
             assert other_grads.keys() == grads.keys()
