@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from charrnn.arrays import Array, Ids
 from charrnn.data.padding import batches, pad
-from charrnn.data.text import END
 from charrnn.data.vocab import Vocab
 from charrnn.evaluation.packing import run_sums
 
@@ -82,7 +81,7 @@ class Texts:
 
         Characters without an id are left out.
         """
-        mark = END if vocab.end is not None else "\n" if "\n" in vocab.symbols else ""
+        mark = vocab.mark
         ids, lengths, cut = [], [], 0
         for chunk in _chunks(texts, most):
             formed = [vocab.in_form(text[:most])[:most] for text in chunk]

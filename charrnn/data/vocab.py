@@ -142,6 +142,14 @@ class Vocab:
         return -sum(count / total * math.log(count / total) for count in self.counts if count)
 
     @property
+    def mark(self) -> str:
+        """Return the character before and after each text that is read by itself.
+
+        The document mark, a line end, or nothing: the first that the vocabulary has.
+        """
+        return END if self.end is not None else "\n" if "\n" in self.symbols else ""
+
+    @property
     def end(self) -> int | None:
         """Return the id of the mark where documents begin and end, or None."""
         return len(self.symbols) if "end" in self.specials else None

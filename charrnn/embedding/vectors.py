@@ -21,7 +21,6 @@ import numpy.typing as npt
 from charrnn.arrays import Array, Ids, Mask
 from charrnn.config import ModelConfig
 from charrnn.data.padding import batches, pad
-from charrnn.data.text import END
 from charrnn.data.vocab import Vocab
 from charrnn.embedding.settings import EmbedConfig
 from charrnn.evaluation import scoring
@@ -80,7 +79,7 @@ def _up_to(weights: model.Weights, layer: int) -> model.Weights:
 
 def _ids_of(vocab: Vocab, lines: Sequence[str]) -> tuple[list[Ids], int]:
     """Return the ids of each line, after those of the mark, and the number of ids of the mark: 1 or 0."""
-    mark = END if vocab.end is not None else "\n" if "\n" in vocab.symbols else ""
+    mark = vocab.mark
     texts = [mark + vocab.turned(vocab.in_form(line)) for line in lines]
     ids, absent = vocab.look_up("".join(texts))
     ends = np.cumsum([*map(len, texts)], dtype=np.intp)

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.arrays import Ids, Mask
-from charrnn.data.text import END
 from charrnn.data.vocab import Vocab
 
 ROWS = 128  # batch rows
@@ -112,12 +111,8 @@ class PackedLines:
 
 
 def _marked(vocab: Vocab, lines: Sequence[Line], targets: bool) -> list[tuple[str, str, int]]:
-    """Return each line's head, its text with its end, and the number of characters of that end.
-
-    The mark at either end is the document mark, a line end, or nothing: the first that the vocabulary has.
-    """
-    mark = END if vocab.end is not None else "\n" if "\n" in vocab.symbols else ""
-    end = len(mark)
+    """Return each line's head, its text with its end, and the number of characters of that end."""
+    mark, end = vocab.mark, len(vocab.mark)
     tab, last = ("\t", mark) if targets else ("", "")
 
     def form(text: str) -> str:

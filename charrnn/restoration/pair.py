@@ -64,9 +64,8 @@ class Reader:
     @cached_property
     def mark(self) -> Ids:
         """Return the ids at either end of a text: that of a document's end, else that of a line end, else none."""
-        if self.vocab.end is not None:
-            return np.array([self.vocab.end])
-        return np.array([self.vocab.symbols.index("\n")] if "\n" in self.vocab.symbols else [], np.intp)
+        ids, _ = self.vocab.look_up(self.vocab.mark)
+        return ids.astype(np.intp)
 
     def ids(self, text: str, unknown: str = "error") -> Ids:
         """Return the ids of a text in the order in which the model reads them; as for `Vocab.encode`."""
