@@ -17,7 +17,28 @@ if TYPE_CHECKING:
     from charrnn.cli._train_screen import TrainScreen
     from charrnn.training.run import Run
 
+    R = TypeVar("R", bound=Run)
     S = TypeVar("S", bound=TrainScreen)
+
+
+def open_and_train(opened: Callable[[], R], train: Callable[[R, StopSignals], object], *, quiet: bool) -> None:
+    """Open a run and train it, or say that it is complete.
+
+    opened  starts or resumes the run
+    train   trains it, while signals stop it only between two events
+    """
+    with StopSignals(saves=True) as signals:
+        try:
+            run = opened()
+        except BrokenPipeError as error:  # stderr is closed, and nothing has begun
+            click.get_current_context().exit(_unread_code(error))
+        try:
+            if run.finished:
+                _say_complete(run, quiet=quiet)
+            else:
+                train(run, signals)
+        finally:
+            run.close()
 
 
 def carry_out(
@@ -53,7 +74,7 @@ def carry_out(
     except BrokenPipeError as error:  # the terminal or pipe was closed: save the run
         run.save()
         run.conclude()
-        click.get_current_context().exit(128 + signals.received if signals.received else unread_code(error))
+        click.get_current_context().exit(128 + signals.received if signals.received else _unread_code(error))
     if signals.received and not run.finished:
         run.save()
         run.conclude()
@@ -65,12 +86,12 @@ def carry_out(
         print_facts(closing(screen), err=True)
 
 
-def unread_code(error: OSError) -> int:
+def _unread_code(error: OSError) -> int:
     """Return the exit code where standard error cannot be written: its reader, once gone, does not return."""
     return RECURS if error.errno == errno.EPIPE else exit_code_of(error)
 
 
-def say_complete(run: Run, *, quiet: bool) -> None:
+def _say_complete(run: Run, *, quiet: bool) -> None:
     """Say that a run has no steps left, and how to extend it; fit its memory if a kill came before that."""
     from charrnn.cli._console import note
 

@@ -22,7 +22,7 @@ from charrnn.cli._new_run import NEW_RUN_CONFLICTS, file_options, repeat_command
 from charrnn.cli._options import given, settings
 from charrnn.cli._ranks import follow, join
 from charrnn.cli._signals import StopSignals
-from charrnn.cli._training import carry_out, extend_command, say_complete, unread_code
+from charrnn.cli._training import carry_out, extend_command, open_and_train
 from charrnn.cli._types import WholeNumber
 from charrnn.config import seeded, setting_names, sort_settings
 from charrnn.errors import ConfigError
@@ -121,18 +121,11 @@ def command(corpus: tuple[str, ...], **options: Any) -> None:
         options = _resuming(options)
     if (ranks := join()) and ranks.rank:
         follow(ranks)
-    with StopSignals(saves=True) as signals:
-        try:
-            run = _open(corpus, options, began, ranks)
-        except BrokenPipeError as error:  # stderr is closed, and nothing has begun
-            click.get_current_context().exit(unread_code(error))
-        try:
-            if run.finished:
-                say_complete(run, quiet=options["quiet"])
-            else:
-                _train(run, options, signals)
-        finally:
-            run.close()
+    open_and_train(
+        lambda: _open(corpus, options, began, ranks),
+        lambda run, signals: _train(run, options, signals),
+        quiet=options["quiet"],
+    )
 
 
 def _resuming(options: dict[str, Any]) -> dict[str, Any]:

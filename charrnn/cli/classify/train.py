@@ -13,7 +13,7 @@ from charrnn.cli._command import Conflict, SectionedCommand, complete_files, com
 from charrnn.cli._new_run import with_imports
 from charrnn.cli._options import settings
 from charrnn.cli._signals import StopSignals
-from charrnn.cli._training import carry_out, extend_command, say_complete, unread_code
+from charrnn.cli._training import carry_out, extend_command, open_and_train
 from charrnn.config import CONFLICTS, ClassifierConfig, classifier_settings
 
 if TYPE_CHECKING:
@@ -116,18 +116,9 @@ def command(texts: tuple[str, ...], **options: Any) -> None:
       charrnn classify train names18 --resume --minutes 1
     """
     began = time.monotonic()
-    with StopSignals(saves=True) as signals:
-        try:
-            run = _open(texts, options, began)
-        except BrokenPipeError as error:  # stderr is closed, and nothing has begun
-            click.get_current_context().exit(unread_code(error))
-        try:
-            if run.finished:
-                say_complete(run, quiet=options["quiet"])
-            else:
-                _train(run, options, signals)
-        finally:
-            run.close()
+    open_and_train(
+        lambda: _open(texts, options, began), lambda run, signals: _train(run, options, signals), quiet=options["quiet"]
+    )
 
 
 def _open(texts: tuple[str, ...], options: dict[str, Any], began: float) -> ClassifierRun:
