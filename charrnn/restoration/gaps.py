@@ -19,14 +19,14 @@ _ANY = "*"  # after a mark: any number of characters
 class FillConfig:
     """The settings of filling gaps.
 
-    mark     stands for one unknown character; followed by *, for any number of them
-    max_gap  characters that * stands for, at most
+    mark     of one unknown character; followed by *, of any number of them
+    max_gap  characters of such a gap, at most
     top      fills of each text, at most
     Raises:  ConfigError for a value out of range.
     """
 
-    mark: str = setting("_", "Gaps", "The character that stands for one unknown character.", metavar="CHAR")
-    max_gap: int = setting(10, "Gaps", "Characters that * after a mark stands for, at most.", low=1, high=MOST_GAP)
+    mark: str = setting("_", "Gaps", "The mark of one unknown character.", metavar="CHAR")
+    max_gap: int = setting(10, "Gaps", "Characters of a gap that is a mark and *, at most.", low=1, high=MOST_GAP)
     top: int = setting(
         1, "Output", "Print the K most probable fills of each text.", low=1, high=MOST_FILLS, metavar="K", flag_low=1
     )
